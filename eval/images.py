@@ -1,0 +1,176 @@
+"""Images in and out: files, uint8 arrays of shape (h, w, 3) in RGB order, and float tensors of shape (1, 3, h, w).
+
+What a file holds is converted by rule or refused by name:
+
+===========================================  ==============================================
+8-bit RGB                                    taken as it is
+grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothing
+alpha channel or transparent colour          dropped if every pixel is opaque, else refused
+16 bits or float, CMYK, Lab, several frames  refused
+EXIF orientation                             applied
+===========================================  ==============================================
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
+_ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = range(5, 9)
+_PNG_BIT_DEPTH_OFFSET = 24
+
+
+class ImageError(ValueError):
+    """A file is no image that the protocol can use; the message names the file and says what to do."""
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """Height and width in pixels, after EXIF orientation."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+def is_image_file(path: Path) -> bool:
+    """Tell by its name whether a file is an image; hidden files are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode a file to ``(h, w, 3)``, uint8, RGB.
+
+    Raises:
+        ImageError: the file is missing, truncated, damaged, or of a kind that the table above refuses.
+    """
+    with _opened(path) as image:
+        _refuse_other_kinds(path, image)
+        upright = ImageOps.exif_transpose(image)
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            if upright.getchannel("A").getextrema()[0] < 255:
+                raise ImageError(f"{path}: has transparent pixels; flatten it onto a background first")
+        return np.array(upright.convert("RGB"))
+
+
+def check_image(path: Path) -> ImageSize:
+    """Check a file without keeping its pixels, and return its size.
+
+    A PNG's chunks are walked and their checksums compared; any other format is decoded.
+
+    Raises:
+        ImageError: as ``read_image``.
+    """
+    with _opened(path) as image:
+        _refuse_other_kinds(path, image)
+        width, height = image.size
+        if _lies_sideways(image):
+            width, height = height, width
+        plain_png = image.format == "PNG" and not image.has_transparency_data
+    if not plain_png:
+        read_image(path)
+        return ImageSize(height, width)
+    with _opened(path) as image:
+        image.verify()
+    return ImageSize(height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file with Pillow, turning whatever goes wrong while it is open into an ``ImageError``."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {error}") from error
+    # Pillow's readers report damage by any of these.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{path}: not a readable image ({error}); it may be truncated or damaged") from error
+
+
+def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
+    """Raise for a mode or depth that would have to be converted with loss."""
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"{path}: holds {image.n_frames} frames; give one image a file")
+    if image.mode not in _PLAIN_MODES | _ALPHA_MODES:
+        kind = "16 bits or more" if image.mode.startswith(("I", "F")) else f"the colour mode {image.mode}"
+        raise ImageError(f"{path}: has {kind}; the protocol is defined on 8-bit RGB, so convert it first")
+    # Pillow halves the depth of 16-bit colour files without a word; their headers still tell.
+    if image.format == "PNG" and _png_bit_depth(path) == 16:
+        raise ImageError(f"{path}: has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
+    if image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) > 8:
+        raise ImageError(f"{path}: has 16 bits or more; the protocol is defined on 8-bit RGB, so convert it first")
+
+
+def _lies_sideways(image: Image.Image) -> bool:
+    """Tell whether EXIF swaps height and width. Pillow would decode a whole PNG to look for EXIF behind its pixels."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return False
+    return image.getexif().get(_EXIF_ORIENTATION, 1) in _SIDEWAYS
+
+
+def _png_bit_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(_PNG_BIT_DEPTH_OFFSET + 1)[-1]
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write ``(h, w, 3)`` uint8 RGB as PNG; the file appears whole or not at all.
+
+    The fastest compression level is used: the pixels are the same, and encoding is most of the cost of saving.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        Image.fromarray(image).save(partial, format="PNG", compress_level=1)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to; it takes ``path``'s place if the block succeeds."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".part", dir=path.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def to_tensor(image: np.ndarray, data_range: float) -> torch.Tensor:
+    """Turn ``(h, w, 3)`` uint8 into ``(1, 3, h, w)`` float32 in ``[0, data_range]``, as the challenge's template."""
+    chw = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return chw.float().div(255.0 / data_range).unsqueeze(0)
+
+
+def to_uint8(output: torch.Tensor, data_range: float) -> np.ndarray:
+    """Turn ``(3, h, w)`` float in about ``[0, data_range]`` into ``(h, w, 3)`` uint8, as the challenge's template.
+
+    Clamp, scale by 255 / data_range, round halves to even. The caller has checked that the values are finite.
+    """
+    scaled = output.float().clamp(0, data_range) * 255.0 / data_range
+    return scaled.round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
