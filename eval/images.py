@@ -7,6 +7,7 @@ What a file holds is converted by rule or refused by name:
 grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothing
 alpha channel or transparent colour          dropped if every pixel is opaque, else refused
 16 bits or float, CMYK, Lab, several frames  refused
+GIF, JPEG 2000, AVIF, HEIC, EXR, HDR, TGA    refused
 EXIF orientation                             applied
 ===========================================  ==============================================
 """
@@ -22,7 +23,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
+REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".npy"})
 _PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _EXIF_ORIENTATION = 0x0112
@@ -46,8 +48,9 @@ class ImageSize:
 
 
 def is_image_file(path: Path) -> bool:
-    """Tell by its name whether a file is an image; hidden files are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Tell by its name whether a file is meant as an image; broken links are, hidden files are not."""
+    known = path.suffix.lower() in IMAGE_SUFFIXES | REFUSED_SUFFIXES
+    return known and not path.name.startswith(".") and (path.is_file() or path.is_symlink())
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -91,6 +94,8 @@ def check_image(path: Path) -> ImageSize:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a file with Pillow, turning whatever goes wrong while it is open into an ``ImageError``."""
+    if path.suffix.lower() in REFUSED_SUFFIXES:
+        raise ImageError(f"{path}: {path.suffix} files are not read; convert it to PNG first")
     try:
         with Image.open(path) as image:
             yield image

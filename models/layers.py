@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.window import resize_map
+
 
 def conv3x3(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
     """Return a 3x3 convolution that keeps the size: stride 1, zero padding 1."""
@@ -26,11 +28,6 @@ def leaky_relu(x: Tensor) -> Tensor:
 def upsampler(channels: int, scale: int = 4, bias: bool = True) -> nn.Sequential:
     """Return the usual tail: a 3x3 convolution to ``3 * scale**2`` channels, then PixelShuffle."""
     return nn.Sequential(conv3x3(channels, 3 * scale**2, bias), nn.PixelShuffle(scale))
-
-
-def resize_like(x: Tensor, reference: Tensor) -> Tensor:
-    """Interpolate ``x`` bilinearly to the height and width of ``reference`` (corners not aligned)."""
-    return F.interpolate(x, size=reference.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class ESA(nn.Module):
@@ -54,6 +51,11 @@ class ESA(nn.Module):
         self.conv4 = conv1x1(hidden, channels)
         self.deep = deep
 
+    @staticmethod
+    def cells(length: int) -> int:
+        """Return how many cells of the importance map a side of ``length`` pixels has: stride 2, then pooling."""
+        return ((length - 3) // 2 + 1 - 7) // 3 + 1
+
     def _importance(self, pooled: Tensor) -> Tensor:
         if not self.deep:
             return self.conv3(pooled)
@@ -62,5 +64,5 @@ class ESA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         reduced = self.conv1(x)
         pooled = F.max_pool2d(self.conv2(reduced), kernel_size=7, stride=3)
-        importance = resize_like(self._importance(pooled), x)
+        importance = resize_map(self._importance(pooled), x, self.cells, step=6)
         return x * torch.sigmoid(self.conv4(importance + self.conv_f(reduced)))

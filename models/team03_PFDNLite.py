@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import conv1x1, conv3x3, resize_like
+from models.layers import conv1x1, conv3x3
+from models.window import resize_map
 
 
 class LocalAttention(nn.Module):
@@ -31,9 +32,14 @@ class LocalAttention(nn.Module):
             nn.Sigmoid(),
         )
 
+    @staticmethod
+    def cells(length: int) -> int:
+        """Return how many cells of the importance map a side of ``length`` pixels has: pooling, then stride 2."""
+        return ((length - 7) // 3 + 2) // 2
+
     def forward(self, x: Tensor) -> Tensor:
         gate = torch.sigmoid(x[:, :1])
-        return resize_like(self.body(x), x) * gate * x
+        return resize_map(self.body(x), x, self.cells, step=6) * gate * x
 
 
 class PFDBLite(nn.Module):

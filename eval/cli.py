@@ -1,0 +1,151 @@
+"""``python -m eval``: one thin function a command."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval import table1 as table1_measurement
+from eval.checkpoints import download_cache
+from eval.datasets import open_dataset
+from eval.errors import RunError, UsageError
+from eval.fetch import fetch_checkpoint
+from eval.images import read_image, write_png
+from eval.layouts import image_files
+from eval.options import (
+    DEFAULT_SAVE_DIR,
+    DataDir,
+    Datasets,
+    Device,
+    NoImages,
+    ProtocolOption,
+    SaveDir,
+    Ssim,
+    Threads,
+    Tile,
+    TileOverlap,
+    parse_tile,
+    split,
+)
+from eval.program import FAILURE_EXIT, new_app
+from eval.record import Protocol
+from eval.report.table1 import notes, read_table1, terminal_table
+from eval.report.terminal import Terminal
+from eval.report.zoo import zoo_table
+from eval.resize import imresize
+from eval.session import AUTO, Options, Session, find_weights
+from eval.zoo import ModelSpec, all_models, find_model
+
+app = new_app()
+fetch_app = typer.Typer(help="Download what the project needs; nothing is downloaded otherwise.")
+app.add_typer(fetch_app, name="fetch")
+
+Models = Annotated[str, typer.Option("--models", help="Ids or names, separated by commas, or 'all'.")]
+
+
+@app.callback()
+def describe() -> None:
+    """Evaluate x4 super-resolution networks by the Efficient Super-Resolution challenge's rules."""
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the zoo: complexity, and which weights are on this machine."""
+    Terminal().show(zoo_table(all_models()))
+
+
+@fetch_app.command("weights")
+def fetch_weights(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="Ids or names, separated by commas.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The weights of every model.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
+) -> None:
+    """Download published weights, check their SHA-256, and keep them in the download cache."""
+    if (model_id is None) == (not every):
+        raise UsageError("fetch weights: give either --model_id or --all")
+    specs = list(all_models()) if every else [find_model(key) for key in split(model_id)]
+    failures = []
+    for known in [known for spec in specs for known in spec.checkpoints if known.url]:
+        try:
+            typer.echo(f"{known.file}: {fetch_checkpoint(known, to or download_cache())}")
+        except (RunError, OSError) as error:
+            failures.append(str(error))
+    if failures:
+        raise RunError("\n".join(failures))
+
+
+@app.command("run")
+def run_models(
+    models: Models = "3",
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    ssim: Ssim = False,
+    device: Device = AUTO,
+    tile: Tile = AUTO,
+    tile_overlap: TileOverlap = None,
+    protocol: ProtocolOption = Protocol.OFFICIAL,
+    threads: Threads = None,
+    no_images: NoImages = False,
+) -> None:
+    """Run several models on several sets; the table shows them all."""
+    session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
+    chosen = _chosen(models)
+    checkpoints = [find_weights(spec) for spec in chosen]
+    opened = [open_dataset(data_dir, name) for name in split(datasets) or [None]]
+    for dataset in opened:
+        for spec, checkpoint in zip(chosen, checkpoints, strict=True):
+            session.run(spec, checkpoint, dataset)
+    session.finish(valid=opened[0].name)
+
+
+def _chosen(models: str) -> list[ModelSpec]:
+    return list(all_models()) if models == "all" else [find_model(key) for key in split(models)]
+
+
+@app.command("table1")
+def table1(
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    device: Device = AUTO,
+    tile: Tile = AUTO,
+    threads: Threads = None,
+) -> None:
+    """Measure the factsheet's Table 1 and print it beside the published figures; by default all sets that are here."""
+    models, sets = read_table1()
+    asked = split(datasets)
+    unknown = [name for name in asked if name not in {row.name for row in sets}]
+    if unknown:
+        raise UsageError(f"--datasets {','.join(unknown)}: Table 1 has {', '.join(row.name for row in sets)}")
+    chosen = [row for row in sets if not asked or row.name in asked]
+    session = Session(
+        Options(save_dir, device, Protocol.ACCURACY, parse_tile(tile), save_images=False, threads=threads)
+    )
+    cells = table1_measurement.measure(session, models, chosen, data_dir)
+    session.terminal.show(terminal_table(cells))
+    for note in notes(cells):
+        session.terminal.say(note)
+    paths = table1_measurement.write(cells, save_dir)
+    session.terminal.say(f"written: {', '.join(map(str, paths))}")
+    measured = [cell.measured_db is not None for cell in cells]
+    if not (all(measured) if asked else any(measured)):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+@app.command("make-lr")
+def make_lr(
+    hr_dir: Annotated[Path, typer.Argument(help="Folder of HR images.")],
+    lr_dir: Annotated[Path, typer.Argument(help="Folder for the LR images, NAMEx4.png.")],
+    scale: Annotated[int, typer.Option("--scale", min=2, help="How many times smaller.")] = 4,
+) -> None:
+    """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale."""
+    paths = image_files(hr_dir) if hr_dir.is_dir() else []
+    if not paths:
+        raise UsageError(f"{hr_dir}: no folder with images")
+    for path in paths:
+        hr = read_image(path)
+        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
+        write_png(lr_dir / f"{path.stem}x{scale}.png", imresize(hr, Fraction(1, scale)))
+    typer.echo(f"{len(paths)} images written to {lr_dir}")

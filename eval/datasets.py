@@ -1,0 +1,121 @@
+"""Opening a set of images by folder and name. Everything is checked before any network runs."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.errors import RunError, UsageError
+from eval.images import ImageSize
+from eval.layouts import ALIASES, Layout, has_images, image_files, list_datasets, matching_layouts, pair_files
+from eval.pairs import ImagePair, check_pairs
+
+HR_FOLDER = "HR folder, LR made by the exact bicubic"
+LR_FOLDER = "LR folder, no HR"
+PAIRS_IN_FOLDER = Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
+SAMPLE = "sample"
+SAMPLE_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked set of images. ``lr_sizes`` has one entry an image."""
+
+    name: str
+    layout: str
+    folder: Path
+    pairs: tuple[ImagePair, ...]
+    lr_sizes: tuple[ImageSize, ...]
+
+    @property
+    def has_hr(self) -> bool:
+        """Tell whether fidelity can be measured."""
+        return self.pairs[0].hr is not None
+
+
+def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
+    """Find a set by folder and name, and check every file of it.
+
+    Args:
+        data_dir: a folder that holds sets, or one set itself; None for nothing but ``sample``.
+        name: which set; "valid" and "test" stand for the challenge's; None if the folder says it.
+
+    Raises:
+        UsageError: there is no such set, or the name is needed to tell which.
+        RunError: the set is empty, or files are missing, damaged or of the wrong size; all of them are listed.
+    """
+    if name == SAMPLE or (data_dir is None and name is None):
+        return _checked(SAMPLE, HR_FOLDER, *_sample())
+    if data_dir is None:
+        raise UsageError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
+    if not data_dir.is_dir():
+        raise UsageError(f"--data_dir {data_dir}: no such folder")
+    return _open_only(data_dir) if name is None else _open_named(data_dir, name)
+
+
+def _open_only(data_dir: Path) -> Dataset:
+    """Open the one set that a folder is, or holds."""
+    resolved = data_dir.resolve()
+    if matching_layouts(resolved.parent, resolved.name) or has_images(data_dir):
+        return _open_named(resolved.parent, resolved.name)
+    names = list_datasets(data_dir)
+    if len(names) == 1:
+        return _open_named(data_dir, names[0])
+    challenge = [name for name in names if name in ALIASES["valid"]]
+    if len(challenge) == 1:
+        return _open_named(data_dir, challenge[0])
+    if not names:
+        raise UsageError(f"--data_dir {data_dir}: holds no images and no set in a known layout")
+    raise UsageError(f"--data_dir {data_dir}: holds several sets; choose by --dataset: {', '.join([*names, SAMPLE])}")
+
+
+def _open_named(data_dir: Path, name: str) -> Dataset:
+    aliases = [alias for alias in ALIASES.get(name, ()) if matching_layouts(data_dir, alias)]
+    found = [(alias, layout) for alias in aliases or [name] for layout in matching_layouts(data_dir, alias)]
+    if len(found) > 1:
+        ways = ", ".join(f"{alias} ({layout.name})" for alias, layout in found)
+        raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
+    if found:
+        alias, layout = found[0]
+        return _checked(_plain_name(alias), layout.name, data_dir, *pair_files(data_dir, alias, layout))
+    folder = data_dir / name
+    if not folder.is_dir():
+        known = ", ".join([*list_datasets(data_dir), SAMPLE])
+        raise UsageError(f"--dataset {name}: not in {data_dir}; there are: {known}")
+    return _plain_folder(_plain_name(name), folder)
+
+
+def _plain_name(name: str) -> str:
+    """Return a set's name without folders, so that results of it lie under one folder: BSDS500/test, BSDS500_test."""
+    return "_".join(part for part in Path(name).parts if part not in ("..", "/"))
+
+
+def _plain_folder(name: str, folder: Path) -> Dataset:
+    """Open a folder of images: pairs by ``_HR``/``_LR`` names, LR inputs if its name ends in LR, else HR images."""
+    images = image_files(folder)
+    if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
+        located = pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
+        return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
+    if folder.name.upper().endswith("LR"):
+        return _checked(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
+    return _checked(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
+
+
+def _sample() -> tuple[Path, list[ImagePair], list[str]]:
+    """Return the photographs that the scikit-image package carries, without importing it."""
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise RunError("--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt")
+    folder = Path(package.origin).parent / "data"
+    return folder, [ImagePair(Path(file).stem, lr=None, hr=folder / file) for file in SAMPLE_FILES], []
+
+
+def _checked(name: str, layout: str, folder: Path, pairs: list[ImagePair], faults: list[str]) -> Dataset:
+    """Check all files and raise one error that lists every offender."""
+    lr_sizes, found = check_pairs(pairs)
+    faults = [*faults, *found]
+    if not pairs and not faults:
+        faults = [f"{folder}: no images ({layout})"]
+    if faults:
+        listing = "\n".join(f"  {fault}" for fault in faults)
+        raise RunError(f"--dataset {name}: cannot be used; {len(faults)} fault(s) found\n{listing}")
+    return Dataset(name, layout, folder, tuple(pairs), tuple(lr_sizes))

@@ -1,0 +1,60 @@
+"""What a run depended on: versions, machine, numeric switches."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from eval.record import Environment
+
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+def describe_environment(device: torch.device) -> Environment:
+    """Read the environment as it is now; call it with the run's numeric switches set."""
+    on_cuda = device.type == "cuda"
+    return Environment(
+        commit=_commit(),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        opencv=cv2.__version__,
+        fvcore=version("fvcore"),
+        cpu=_cpu_name(),
+        gpu=torch.cuda.get_device_name(device) if on_cuda else None,
+        cuda=torch.version.cuda if on_cuda else None,
+        cudnn=torch.backends.cudnn.version() if on_cuda else None,
+        threads=torch.get_num_threads(),
+        cudnn_benchmark=torch.backends.cudnn.benchmark,
+        cudnn_tf32=torch.backends.cudnn.allow_tf32,
+        matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
+    )
+
+
+def _commit() -> str | None:
+    """Return the project's commit, with "+changes" where tracked files differ from it; None outside git."""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(_PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

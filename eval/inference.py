@@ -1,0 +1,141 @@
+"""From an LR image to an SR image: device, whole image or tiles, checks on what the network returns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eval.errors import RunError, UsageError
+from eval.images import ImageSize, to_tensor, to_uint8
+from eval.memory import available_bytes, live_bytes_per_pixel
+from eval.tiling import Tiling, upscale_in_tiles
+from eval.timing import timed
+from eval.zoo import ModelSpec
+from models.window import Window, tile_of
+
+DEVICES = ("auto", "cuda", "cpu", "mps")
+AUTO_TILES = (1024, 512, 256, 128, 64)
+# Convolution libraries keep reordered copies beside the network's own tensors.
+_WORKSPACE_FACTOR = 2.0
+_USABLE_SHARE = 0.8
+# More than any network of the zoo takes. Where even this fits, no probe is run, and the network stays cold.
+_AMPLE_BYTES_PER_PIXEL = 16 * 1024
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the best one here, in the order cuda, mps, cpu.
+
+    Raises:
+        UsageError: the name is unknown, or this machine has no such device.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"--device {name}: expected one of {', '.join(DEVICES)}, or cuda:N")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available[kind] or (number and int(number) >= torch.cuda.device_count()):
+        here = ", ".join(kind for kind, usable in available.items() if usable)
+        raise UsageError(f"--device {name}: not available; this machine has {here}")
+    return torch.device(name)
+
+
+class InvalidOutputError(RunError):
+    """A network returned something that is no SR image of its input."""
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """A network ready to super-resolve images on a device. ``tiling=None`` sends the whole image at once."""
+
+    spec: ModelSpec
+    network: nn.Module
+    device: torch.device
+    tiling: Tiling | None = None
+
+    @torch.inference_mode()
+    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
+        """Super-resolve one image.
+
+        Args:
+            lr: ``(h, w, 3)``, uint8, RGB.
+
+        Returns:
+            ``(4h, 4w, 3)`` uint8, and the network's own time in ms (summed over tiles).
+
+        Raises:
+            InvalidOutputError: the network's output has a wrong shape or type, or is not finite.
+        """
+        height, width = (side * self.spec.scale for side in lr.shape[:2])
+        x = reflect_up_to(to_tensor(lr, self.spec.data_range), self.spec.min_size)
+        if self.tiling is None:
+            sr, runtime_ms = self._forward(x)
+            pixels = self._to_uint8(sr)
+        else:
+            pixels, runtime_ms = self._in_tiles(x, self.tiling)
+        return np.ascontiguousarray(pixels[:height, :width]), runtime_ms
+
+    def _in_tiles(self, x: Tensor, tiling: Tiling) -> tuple[np.ndarray, float]:
+        runtimes_ms = []
+
+        def upscale(tile: Tensor, window: Window) -> Tensor:
+            height, width = (side * self.spec.scale for side in tile.shape[-2:])
+            with tile_of(window):
+                sr, runtime_ms = self._forward(reflect_up_to(tile, self.spec.min_size))
+            runtimes_ms.append(runtime_ms)
+            return sr[:, :height, :width].float().cpu()
+
+        pixels = upscale_in_tiles(x, tiling, self.spec.scale, upscale, self._to_uint8)
+        return pixels, sum(runtimes_ms)
+
+    def _to_uint8(self, sr: Tensor) -> np.ndarray:
+        return to_uint8(sr, self.spec.data_range)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, float]:
+        """Send ``(1, 3, h, w)`` to the device and run the network; return ``(3, 4h, 4w)`` and its time in ms."""
+        sr, runtime_ms = timed(self.network, x.to(self.device))
+        scale = self.spec.scale
+        self._check(sr, (1, 3, x.shape[-2] * scale, x.shape[-1] * scale))
+        return sr[0], runtime_ms
+
+    def _check(self, sr: Tensor, expected: tuple[int, ...]) -> None:
+        if not isinstance(sr, Tensor) or not sr.is_floating_point() or tuple(sr.shape) != expected:
+            got = f"{sr.dtype} {tuple(sr.shape)}" if isinstance(sr, Tensor) else type(sr).__name__
+            raise InvalidOutputError(f"{self.spec.label}: expected a float output of shape {expected}, got {got}")
+        if not torch.isfinite(sr).all():
+            raise InvalidOutputError(f"{self.spec.label}: the output holds values that are not finite (NaN or inf)")
+
+
+def reflect_up_to(x: Tensor, min_size: int) -> Tensor:
+    """Extend ``(N, C, h, w)`` at right and bottom by reflection until both sides are at least ``min_size``.
+
+    The edge pixel is not repeated; a side of one pixel is. Sides that are long enough stay as they are.
+    """
+    for axis in (-2, -1):
+        length = x.shape[axis]
+        if length < min_size:
+            period = max(2 * length - 2, 1)
+            position = torch.arange(min_size) % period
+            x = x.index_select(axis, torch.minimum(position, period - position).clamp(max=length - 1))
+    return x
+
+
+def choose_tiling(spec: ModelSpec, network: nn.Module, largest: ImageSize, device: torch.device) -> Tiling | None:
+    """Decide for ``--tile auto``: the whole image, or the largest tile whose tensors fit into free memory.
+
+    Must be called while the network is on the CPU. ``largest`` is the size of the largest LR image.
+
+    Raises:
+        RunError: not even the smallest tile fits.
+    """
+    usable = _USABLE_SHARE * available_bytes(device)
+    if largest.height * largest.width * _AMPLE_BYTES_PER_PIXEL <= usable:
+        return None
+    per_pixel = _WORKSPACE_FACTOR * live_bytes_per_pixel(network)
+    if largest.height * largest.width * per_pixel <= usable:
+        return None
+    fitting = [tile for tile in AUTO_TILES if tile**2 * per_pixel <= usable]
+    if not fitting:
+        raise RunError(f"only {usable / 2**20:.0f} MiB are free on {device}, too little for the smallest tile")
+    return Tiling(fitting[0], step=spec.tile_step)

@@ -1,0 +1,122 @@
+"""Memory: the peak of a run, and what a network will need before it runs."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+MIB = 1024**2
+_SAMPLE_INTERVAL_S = 0.005
+_PROBE_SIDE = 64
+
+
+@dataclass
+class PeakMemory:
+    """The peak of a block of code, and how it was taken; ``mib`` is None until the block ends."""
+
+    method: str
+    mib: float | None = None
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
+    """Measure the peak memory of a block of code.
+
+    On CUDA it is the peak of allocated device memory, reset at the start (the challenge's template never resets
+    it). Elsewhere it is how far the process's resident set rose above its level at the start: by the kernel's own
+    high-water mark where it can be reset (Linux), else sampled every 5 ms.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        peak = PeakMemory("CUDA allocator, peak reset before the set")
+        yield peak
+        peak.mib = torch.cuda.max_memory_allocated(device) / MIB
+        return
+    before = psutil.Process().memory_info().rss
+    if _reset_high_water_mark():
+        peak = PeakMemory("resident set above the level before the set, high-water mark")
+        yield peak
+        peak.mib = max(_high_water_mark() - before, 0) / MIB
+        return
+    peak = PeakMemory("resident set above the level before the set, sampled every 5 ms")
+    with _sampled() as samples:
+        yield peak
+    peak.mib = max(max(samples) - before, 0) / MIB
+
+
+def _reset_high_water_mark() -> bool:
+    """Ask Linux to forget the peak so far; tell whether it did."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _high_water_mark() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status: no VmHWM line")
+
+
+@contextmanager
+def _sampled() -> Iterator[list[int]]:
+    """Collect the resident set's size from a thread while the block runs."""
+    process, stop = psutil.Process(), threading.Event()
+    samples = [process.memory_info().rss]
+
+    def sample() -> None:
+        while not stop.wait(_SAMPLE_INTERVAL_S):
+            samples.append(process.memory_info().rss)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        stop.set()
+        thread.join()
+        samples.append(process.memory_info().rss)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Follow the bytes of all tensors that are alive, operator by operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._storages: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self._storages[StorageWeakRef(storage)] = storage.nbytes()
+        self._storages = {ref: size for ref, size in self._storages.items() if not ref.expired()}
+        self.peak = max(self.peak, sum(self._storages.values()))
+        return output
+
+
+def live_bytes_per_pixel(network: nn.Module) -> float:
+    """Return the peak of bytes that a network's own tensors occupy, per LR pixel, on a small probe on the CPU."""
+    with _LiveBytes() as live, torch.no_grad():
+        network(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE))
+    return live.peak / _PROBE_SIDE**2
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the memory that is free on a device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,69 @@
+"""The flags that several commands share, each defined and explained once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.datasets import SAMPLE
+from eval.errors import UsageError
+from eval.inference import DEVICES
+from eval.record import Protocol
+from eval.session import AUTO
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data_dir", envvar="ESR_DATA", help="Folder that holds image sets, or one set itself."),
+]
+SaveDir = Annotated[Path, typer.Option("--save_dir", help="Folder for SR images (<model>/<set>/), records and tables.")]
+Datasets = Annotated[
+    str | None,
+    typer.Option(
+        "--datasets",
+        "--dataset",
+        help=f"Sets by name, separated by commas; '{SAMPLE}' needs no data, 'valid' and 'test' are the challenge's.",
+    ),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
+]
+Device = Annotated[str, typer.Option("--device", help=f"One of {', '.join(DEVICES)}, or cuda:N.")]
+Tile = Annotated[
+    str,
+    typer.Option("--tile", help="LR pixels a side; 'none' for whole images; 'auto' tiles only if memory would not do."),
+]
+TileOverlap = Annotated[
+    int | None,
+    typer.Option("--tile_overlap", help="LR pixels that tiles share; by default 32, or a quarter of a tile."),
+]
+ProtocolOption = Annotated[
+    Protocol,
+    typer.Option(
+        "--protocol", help="official: timed as the challenge does it, cold start included; accuracy: untimed."
+    ),
+]
+Ssim = Annotated[bool, typer.Option("--ssim", help="Also calculate SSIM.")]
+NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for the network.")]
+
+DEFAULT_SAVE_DIR = Path("results")
+
+
+def parse_tile(tile: str) -> int | str | None:
+    """Read ``--tile``: "auto", None for "none", or a number.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if tile == AUTO:
+        return AUTO
+    if tile == "none":
+        return None
+    if not tile.isdecimal():
+        raise UsageError(f"--tile {tile}: expected auto, none, or a number of LR pixels")
+    return int(tile)
+
+
+def split(names: str | None) -> list[str]:
+    """Split a list given with commas; an absent one is empty."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]

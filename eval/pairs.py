@@ -1,0 +1,78 @@
+"""Pairs of LR and HR images: reading them, and checking that their files fit together."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from eval.images import ImageError, ImageSize, check_image, read_image
+from eval.metrics import CROP_BORDER
+from eval.resize import imresize
+
+SCALE = 4
+MIN_HR_SIDE = 2 * CROP_BORDER + SCALE
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """One image of a set; ``lr`` is None where it is made from the HR image, ``hr`` where there is none."""
+
+    name: str
+    lr: Path | None
+    hr: Path | None
+
+    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return LR and HR, uint8 RGB; HR is cut at right and bottom to multiples of 4, as the protocol does."""
+        hr = None
+        if self.hr is not None:
+            hr = read_image(self.hr)
+            hr = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
+        lr = imresize(hr, Fraction(1, SCALE)) if self.lr is None else read_image(self.lr)
+        return lr, hr
+
+
+def check_pairs(pairs: Iterable[ImagePair]) -> tuple[list[ImageSize], list[str]]:
+    """Check the files, sizes and names of all pairs.
+
+    Returns:
+        The LR size of each pair that can be used, and a sentence for each fault found.
+    """
+    pairs = list(pairs)
+    with ThreadPoolExecutor() as pool:
+        checks = list(pool.map(_check_pair, pairs))
+    faults = [*_repeated_names(pairs), *(fault for _, found in checks for fault in found)]
+    return [size for size, _ in checks if size], faults
+
+
+def _repeated_names(pairs: Iterable[ImagePair]) -> Iterator[str]:
+    """Name the images whose results would overwrite each other, on any file system."""
+    by_name = defaultdict(list)
+    for pair in pairs:
+        by_name[pair.name.casefold()].append(str(pair.hr or pair.lr))
+    for paths in by_name.values():
+        if len(paths) > 1:
+            yield f"{' and '.join(paths)}: have the same name"
+
+
+def _check_pair(pair: ImagePair) -> tuple[ImageSize | None, list[str]]:
+    """Return the LR size of a pair and what is wrong with its files."""
+    faults: list[str] = []
+    hr, lr = (_size(path, faults) for path in (pair.hr, pair.lr))
+    if hr and min(hr.height, hr.width) < MIN_HR_SIDE:
+        faults.append(f"{pair.hr}: {hr} pixels; both sides must be at least {MIN_HR_SIDE} to be measured")
+    expected = hr and ImageSize(hr.height // SCALE, hr.width // SCALE)
+    if hr and lr and lr != expected:
+        faults.append(f"{pair.lr}: {lr} pixels; expected {expected}, a quarter of {pair.hr} ({hr})")
+    return lr or expected, faults
+
+
+def _size(path: Path | None, faults: list[str]) -> ImageSize | None:
+    try:
+        return check_image(path) if path else None
+    except ImageError as error:
+        faults.append(str(error))
+        return None

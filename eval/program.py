@@ -1,0 +1,42 @@
+"""Running a command-line program: errors that a user can mend are printed without a traceback."""
+
+import sys
+from collections.abc import Callable
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from eval.errors import RunError, UsageError
+
+USAGE_EXIT, FAILURE_EXIT = 2, 1
+
+
+def run_program(program: Callable[..., None] | typer.Typer) -> None:
+    """Run a command or an app and exit: 0 if all was done, 2 for wrong usage, 1 for a failed run, 130 for ctrl-C."""
+    app = program if isinstance(program, typer.Typer) else _single(program)
+    try:
+        app()
+    except UsageError as error:
+        _print(error)
+        sys.exit(USAGE_EXIT)
+    except (RunError, OSError) as error:
+        _print(error)
+        sys.exit(FAILURE_EXIT)
+
+
+def _single(command: Callable[..., None]) -> typer.Typer:
+    app = new_app()
+    app.command()(command)
+    return app
+
+
+def new_app() -> typer.Typer:
+    """Return an app with the project's settings."""
+    return typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=False
+    )
+
+
+def _print(error: Exception) -> None:
+    Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)

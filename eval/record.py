@@ -1,0 +1,176 @@
+"""The record of one model on one set: the only memory of a run, from which every table is computed."""
+
+import math
+import os
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from eval.errors import RunError
+from eval.images import atomic_path
+
+SCHEMA_VERSION = 1
+
+
+class Protocol(StrEnum):
+    """How a run is carried out.
+
+    ``official`` repeats the challenge's template: every image is timed once, the first one with its cold start.
+    ``accuracy`` takes no time.
+    """
+
+    OFFICIAL = "official"
+    ACCURACY = "accuracy"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class ModelInfo(_Frozen):
+    """Which model ran, with which weights."""
+
+    id: int
+    name: str
+    label: str
+    team: str
+    scale: int
+    data_range: float
+    checkpoint: str | None
+    weights_file: str | None
+    weights_sha256: str | None
+
+
+class DatasetInfo(_Frozen):
+    """Which set it ran on."""
+
+    name: str
+    layout: str
+    folder: str
+    num_images: int
+
+
+class ImageResult(_Frozen):
+    """One image. Figures that were not taken are None; ``psnr_db`` of identical images is ``inf``."""
+
+    name: str
+    lr_height: int
+    lr_width: int
+    psnr_db: float | None
+    ssim: float | None
+    runtime_ms: float | None
+
+
+class ComplexityInfo(_Frozen):
+    """``eval.complexity.Complexity``, stored."""
+
+    input_side: int
+    num_params: int
+    flops: int
+    activations: int
+    num_conv: int
+    uncounted_ops: dict[str, int]
+
+
+class Settings(_Frozen):
+    """What the user chose; ``tile=None`` is the whole image."""
+
+    protocol: Protocol
+    device: str
+    tile: int | None
+    tile_overlap: int | None
+    precision: Literal["fp32"] = "fp32"
+
+
+class Environment(_Frozen):
+    """Where it ran."""
+
+    commit: str | None
+    platform: str
+    python: str
+    torch: str
+    numpy: str
+    opencv: str
+    fvcore: str
+    cpu: str
+    gpu: str | None
+    cuda: str | None
+    cudnn: int | None
+    threads: int
+    cudnn_benchmark: bool
+    cudnn_tf32: bool
+    matmul_tf32: bool
+
+
+class Record(_Frozen):
+    """One model on one set. ``reason`` says why a record is not complete."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    status: Literal["complete", "interrupted", "failed"]
+    reason: str | None = None
+    started_at: datetime
+    finished_at: datetime
+    model: ModelInfo
+    dataset: DatasetInfo
+    settings: Settings
+    images: tuple[ImageResult, ...]
+    complexity: ComplexityInfo | None
+    peak_memory_mib: float | None
+    peak_memory_method: str | None
+    environment: Environment
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every image was done."""
+        return self.status == "complete"
+
+    def mean(self, figure: Literal["psnr_db", "ssim", "runtime_ms"]) -> float | None:
+        """Return the mean over images, unrounded; None if the figure was not taken."""
+        values = [getattr(image, figure) for image in self.images]
+        if not values or None in values:
+            return None
+        return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
+
+
+def write_record(record: Record, folder: Path) -> Path:
+    """Write a record as JSON under a name of its own; the file appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    started = record.started_at.strftime("%Y%m%dT%H%M%S%f")
+    name = f"{record.model.label}_{record.dataset.name}_{record.settings.protocol}_{started}Z_{os.getpid()}.json"
+    path = folder / name
+    with atomic_path(path) as partial:
+        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read every record of a folder, oldest first; an absent folder holds none.
+
+    Raises:
+        RunError: a file is no record of this schema version; the message names it.
+    """
+    return sorted(map(read_record, sorted(folder.glob("*.json"))), key=lambda record: record.started_at)
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        RunError: the file is no record of this schema version.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise RunError(
+            f"{path}: not a record of schema version {SCHEMA_VERSION} ({where}: {first['msg']}); "
+            "move it out of the records folder, or measure again"
+        ) from error

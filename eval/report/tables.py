@@ -1,0 +1,129 @@
+"""Tables of records as files: the challenge's results.txt, CSV, and Markdown."""
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from eval.images import atomic_path
+from eval.record import Record, read_records
+from eval.report.columns import COLUMNS, legend, newest
+
+RECORDS_FOLDER = "records"
+# Widths and titles of the challenge template's results.txt.
+_TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
+_TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
+
+
+def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
+    """Write results.txt, results.csv and leaderboard.md from the records under ``save_dir``.
+
+    Args:
+        save_dir: the folder that holds ``records/``; the tables go beside it.
+        valid: the set that fills the validation columns of results.txt.
+        test: the set that fills its test columns; None leaves these columns out, as the template does.
+    """
+    records = newest(read_records(save_dir / RECORDS_FOLDER))
+    contents = {
+        "results.txt": template_table(records, valid, test),
+        "results.csv": csv_table(records),
+        "leaderboard.md": markdown_tables(records),
+    }
+    for name, content in contents.items():
+        with atomic_path(save_dir / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return [save_dir / name for name in contents]
+
+
+def template_table(records: Sequence[Record], valid: str, test: str | None) -> str:
+    """Return the table in the template's columns and formats, one row a model that ran on ``valid``."""
+    by_set = {
+        name: {record.model.label: record for record in records if record.dataset.name == name}
+        for name in (valid, test)
+    }
+    if test is None:
+        titles = ("Model", "Val PSNR", "Val Time [ms]", "Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
+        lines = [_TEMPLATE.format(*titles)]
+    else:
+        titles = ("Model", "Val PSNR", "Test PSNR", "Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
+        titles += ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
+        lines = [_TEMPLATE_WITH_TEST.format(*titles)]
+    for label, record in by_set[valid].items():
+        tested = by_set[test].get(label) if test else None
+        costs = _complexity_cells(record)
+        if test is None:
+            lines.append(_TEMPLATE.format(label, _number(record.mean("psnr_db")), _time(record), *costs))
+        else:
+            psnrs = (_number(record.mean("psnr_db")), _number(tested and tested.mean("psnr_db")))
+            times = (_time(record), _time(tested), _number(_average_time(record, tested)))
+            lines.append(_TEMPLATE_WITH_TEST.format(label, *psnrs, *times, *costs))
+    return "".join(lines)
+
+
+def _complexity_cells(record: Record) -> tuple[str, ...]:
+    complexity = record.complexity
+    if complexity is None:
+        return ("-", "-", "-", _number(record.peak_memory_mib), "-")
+    return (
+        f"{complexity.num_params / 1e6:2.3f}",
+        f"{complexity.flops / 1e9:2.2f}",
+        f"{complexity.activations / 1e6:2.2f}",
+        _number(record.peak_memory_mib),
+        f"{complexity.num_conv:4d}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:2.2f}"
+
+
+def _time(record: Record | None) -> str:
+    return _number(record and record.mean("runtime_ms"))
+
+
+def _average_time(valid: Record, test: Record | None) -> float | None:
+    times = [record and record.mean("runtime_ms") for record in (valid, test)]
+    return None if None in times else sum(times) / 2
+
+
+def csv_table(records: Sequence[Record]) -> str:
+    """Return one line a record, figures unrounded and in base units (``flops`` in multiply-adds)."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    fixed = ("model", "dataset", "num_images", "protocol", "device", "tile", "checkpoint", "weights_sha256")
+    writer.writerow([*fixed, *(column.key for column in COLUMNS)])
+    for record in records:
+        model, settings = record.model, record.settings
+        described = [model.label, _inert(record.dataset.name), record.dataset.num_images, settings.protocol.value]
+        described += [settings.device, settings.tile, model.checkpoint, model.weights_sha256]
+        writer.writerow([*described, *(column.value(record) for column in COLUMNS)])
+    return buffer.getvalue()
+
+
+def _inert(cell: str) -> str:
+    """Keep a spreadsheet from running a name as a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def markdown_tables(records: Sequence[Record]) -> str:
+    """Return a GitHub table for each set, protocol and device, with its legend."""
+    parts = ["# Results"]
+    for (dataset, protocol, device), group in groupby(sorted(records, key=_table_key), key=_table_key):
+        rows = list(group)
+        parts.append(f"## {_markdown(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
+        header = ["Model", *(column.heading for column in COLUMNS)]
+        cells = [[row.model.label, *(column.text(row) for column in COLUMNS)] for row in rows]
+        rules = ["---", *("---:" for _ in COLUMNS)]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in (header, rules, *cells)))
+        parts.append("\n".join(f"- {line}" for line in legend(rows)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table_key(record: Record) -> tuple[str, str, str]:
+    return record.dataset.name, record.settings.protocol.value, record.settings.device
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown or HTML would read as markup."""
+    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in text)

@@ -1,0 +1,78 @@
+"""What a person sees while models run, and the table at the end. Plain text when the output is no terminal."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from eval.record import ImageResult, Record
+from eval.report.columns import COLUMNS, legend
+
+if TYPE_CHECKING:
+    from eval.runner import Job
+
+_PIPED_WIDTH = 120
+
+
+class Terminal:
+    """Facts and tables go to standard output; progress and errors to standard error."""
+
+    def __init__(self) -> None:
+        out = Console(highlight=False)
+        self._out = out if out.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
+        self._err = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a line as it is, however long."""
+        self._out.print(Text(text), soft_wrap=True)
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        self._out.print(table)
+
+    def warn(self, text: str) -> None:
+        """Print a line to standard error."""
+        self._err.print(Text(text, style="yellow"), soft_wrap=True)
+
+    def announce(self, job: "Job") -> None:
+        """Say what is about to run, on what, with which weights."""
+        checkpoint = job.checkpoint
+        weights = "no weights: the exact bicubic"
+        if checkpoint:
+            known = checkpoint.name or "not in the manifest"
+            weights = f"{checkpoint.path} ({known}, SHA-256 {checkpoint.sha256[:16]}…)"
+        tiling = f"tiles of {job.tiling.tile}, overlap {job.tiling.shared}" if job.tiling else "whole images"
+        self.say(f"model    {job.spec.label}, {weights}")
+        self.say(f"data     {job.dataset.name}: {len(job.dataset.pairs)} images in {job.dataset.folder}")
+        self.say(f"         layout: {job.dataset.layout}")
+        self.say(f"running  protocol {job.protocol}, on {job.device}, {tiling}")
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[ImageResult], None]]:
+        """Show a bar with the image count and the time left; yields what to call after each image."""
+        columns = (TextColumn("{task.fields[label]}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        with Progress(*columns, *times, console=self._err, disable=not self._err.is_terminal) as bar:
+            task = bar.add_task("", total=total, label=label)
+            yield lambda _result: bar.advance(task)
+
+    def table(self, records: Sequence[Record]) -> None:
+        """Print one row a record, and the legend."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        several_sets = len({record.dataset.name for record in records}) > 1
+        for title in ("Model", "Set") if several_sets else ("Model",):
+            table.add_column(title, no_wrap=True)
+        for column in COLUMNS:
+            unit = f"\n[{column.unit}]" if column.unit else ""
+            table.add_column(Text(f"{column.title}{unit}"), justify="right")
+        for record in records:
+            names = [record.model.label, record.dataset.name][: 2 if several_sets else 1]
+            table.add_row(*map(Text, names), *(column.text(record) for column in COLUMNS))
+        self.show(table)
+        for line in legend(records):
+            self.say(line)

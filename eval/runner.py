@@ -1,0 +1,156 @@
+"""One model over one set, giving a record. Knows no team and prints nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from eval.checkpoints import Checkpoint
+from eval.complexity import Complexity, measure_complexity
+from eval.datasets import Dataset
+from eval.environment import describe_environment
+from eval.images import ImageError, write_png
+from eval.inference import Upscaler
+from eval.memory import PeakMemory, peak_memory
+from eval.metrics import psnr, ssim
+from eval.pairs import ImagePair
+from eval.record import ComplexityInfo, DatasetInfo, ImageResult, ModelInfo, Protocol, Record, Settings
+from eval.tiling import Tiling
+from eval.zoo import ModelSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on one set, and how to run it.
+
+    Attributes:
+        images_dir: where SR images are written as PNG, or None to write none.
+        with_ssim: also take SSIM where there is HR.
+    """
+
+    spec: ModelSpec
+    checkpoint: Checkpoint | None
+    network: nn.Module
+    dataset: Dataset
+    device: torch.device
+    protocol: Protocol
+    tiling: Tiling | None
+    with_ssim: bool
+    images_dir: Path | None
+
+
+def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
+    """Run a job and return its record, complete or not.
+
+    An interrupt (ctrl-C), an image or an output that cannot be used, a full disk or exhausted memory end the run;
+    what was finished by then is in the record, with the reason. ``on_image`` is called after each image.
+    """
+    started_at = datetime.now(UTC)
+    images: list[ImageResult] = []
+    complexity, memory, ending = None, None, ("complete", None)
+    with numeric_switches(job.protocol):
+        try:
+            job.network.to(job.device)
+            with peak_memory(job.device) as memory:
+                for result in _results(job):
+                    images.append(result)
+                    on_image(result)
+            # After the images, as in the template: before them it would warm the network up.
+            complexity = measure_complexity(job.network) if job.checkpoint else None
+        except KeyboardInterrupt:
+            ending = ("interrupted", f"interrupted after {len(images)} of {len(job.dataset.pairs)} images")
+        except (RuntimeError, ImageError, OSError, MemoryError) as error:
+            ending = ("failed", _reason(error, job.dataset.pairs[len(images) :]))
+        finally:
+            job.network.to("cpu")
+        environment = describe_environment(job.device)
+    return Record(
+        status=ending[0],
+        reason=ending[1],
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        model=_model_info(job.spec, job.checkpoint),
+        dataset=_dataset_info(job.dataset),
+        settings=_settings(job),
+        images=tuple(images),
+        environment=environment,
+        **_complexity_fields(complexity),
+        **_memory_fields(memory),
+    )
+
+
+@contextmanager
+def numeric_switches(protocol: Protocol) -> Iterator[None]:
+    """Set what the protocol says of cuDNN, and restore it.
+
+    The template turns cudnn.benchmark off and leaves TF32 as torch ships it; figures of accuracy are taken in full
+    float32.
+    """
+    tf32 = torch.backends.cudnn.allow_tf32 and protocol is Protocol.OFFICIAL
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=tf32):
+        yield
+
+
+def _results(job: Job) -> Iterator[ImageResult]:
+    upscaler = Upscaler(job.spec, job.network, job.device, job.tiling)
+    for pair in job.dataset.pairs:
+        lr, hr = pair.read()
+        sr, runtime_ms = upscaler(lr)
+        if job.images_dir is not None:
+            write_png(job.images_dir / f"{pair.name}.png", sr)
+        yield ImageResult(
+            name=pair.name,
+            lr_height=lr.shape[0],
+            lr_width=lr.shape[1],
+            psnr_db=None if hr is None else psnr(sr, hr),
+            ssim=_ssim(sr, hr) if job.with_ssim else None,
+            runtime_ms=None if job.protocol is Protocol.ACCURACY else runtime_ms,
+        )
+
+
+def _ssim(sr: np.ndarray, hr: np.ndarray | None) -> float | None:
+    return None if hr is None else ssim(sr, hr)
+
+
+def _reason(error: BaseException, remaining: tuple[ImagePair, ...]) -> str:
+    at = f"at image {remaining[0].name}: " if remaining else ""
+    # On the CPU torch reports exhausted memory as a plain RuntimeError.
+    exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    return f"{at}out of memory; use a smaller --tile" if exhausted else f"{at}{error}"
+
+
+def _model_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
+    return ModelInfo(
+        **{key: getattr(spec, key) for key in ("id", "name", "label", "team", "scale", "data_range")},
+        checkpoint=checkpoint and checkpoint.name,
+        weights_file=checkpoint and checkpoint.path.name,
+        weights_sha256=checkpoint and checkpoint.sha256,
+    )
+
+
+def _dataset_info(dataset: Dataset) -> DatasetInfo:
+    return DatasetInfo(
+        name=dataset.name, layout=dataset.layout, folder=str(dataset.folder), num_images=len(dataset.pairs)
+    )
+
+
+def _settings(job: Job) -> Settings:
+    return Settings(
+        protocol=job.protocol,
+        device=str(job.device),
+        tile=job.tiling and job.tiling.tile,
+        tile_overlap=job.tiling and job.tiling.shared,
+    )
+
+
+def _complexity_fields(complexity: Complexity | None) -> dict:
+    return {"complexity": complexity and ComplexityInfo(**asdict(complexity))}
+
+
+def _memory_fields(memory: PeakMemory | None) -> dict:
+    return {"peak_memory_mib": memory and memory.mib, "peak_memory_method": memory and memory.method}

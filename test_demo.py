@@ -1,0 +1,57 @@
+"""Run one model on images: the challenge template's front door. ``python test_demo.py --model_id 3``."""
+
+from typing import Annotated
+
+import typer
+
+from eval.datasets import open_dataset
+from eval.options import (
+    DEFAULT_SAVE_DIR,
+    DataDir,
+    Datasets,
+    Device,
+    NoImages,
+    ProtocolOption,
+    SaveDir,
+    Ssim,
+    Threads,
+    Tile,
+    TileOverlap,
+    Weights,
+    parse_tile,
+    split,
+)
+from eval.program import run_program
+from eval.record import Protocol
+from eval.session import AUTO, Options, Session, find_weights
+from eval.zoo import find_model
+
+
+def demo(
+    model_id: Annotated[str, typer.Option("--model_id", help="Id or name; `python -m eval models` lists them.")] = "3",
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    include_test: Annotated[bool, typer.Option("--include_test", help="Also run the challenge's test set.")] = False,
+    ssim: Ssim = False,
+    weights: Weights = None,
+    device: Device = AUTO,
+    tile: Tile = AUTO,
+    tile_overlap: TileOverlap = None,
+    protocol: ProtocolOption = Protocol.OFFICIAL,
+    threads: Threads = None,
+    no_images: NoImages = False,
+) -> None:
+    """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
+    spec = find_model(model_id)
+    names = [*(split(datasets) or [None]), *(["test"] if include_test else [])]
+    session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
+    checkpoint = find_weights(spec, weights)
+    opened = [open_dataset(data_dir, name) for name in names]
+    for dataset in opened:
+        session.run(spec, checkpoint, dataset)
+    session.finish(valid=opened[0].name, test=opened[-1].name if include_test else None)
+
+
+if __name__ == "__main__":
+    run_program(demo)
