@@ -1,0 +1,7 @@
+"""Entry point of ``python -m team_bsr``."""
+
+from eval.program import run_program
+from team_bsr.cli import app
+
+if __name__ == "__main__":
+    run_program(app)

@@ -1,0 +1,82 @@
+"""Training checkpoints: one file holds all that is needed to go on; it appears whole or not at all."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eval.errors import RunError
+from eval.images import atomic_path
+from team_bsr.network import TrainingPFDNLite
+
+FORMAT = 1
+NETWORK_KEYS = ("format", "pruned_blocks", "ema")
+_NAME = re.compile(r"step(\d)-(\d{7})\.ckpt")
+
+
+def checkpoint_path(run_dir: Path, step: int, iteration: int) -> Path:
+    """Return the file of a checkpoint after ``iteration`` iterations of a step."""
+    return run_dir / f"step{step}-{iteration:07d}.ckpt"
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` with the format's number to ``path``, atomically.
+
+    Raises:
+        ValueError: an averaged weight is not finite, so nothing is written.
+    """
+    for name, value in state["ema"].items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: not written, for {name} is not finite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        torch.save({"format": FORMAT, **state}, partial)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, weights and plain values only.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RunError: it is no checkpoint of this trainer, or of another format.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a training checkpoint, found no such file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler meets in a foreign file
+        raise RunError(f"{path}: not a training checkpoint ({error})") from error
+    missing = [key for key in NETWORK_KEYS if not isinstance(state, dict) or key not in state]
+    if missing or state["format"] != FORMAT:
+        what = f"no {missing[0]!r}" if missing else f"format {state['format']}"
+        raise RunError(f"{path}: expected a training checkpoint of format {FORMAT}, got one with {what}")
+    return state
+
+
+def load_network(path: Path) -> TrainingPFDNLite:
+    """Return the training network with a checkpoint's averaged weights, float32 on the CPU."""
+    state = load_checkpoint(path)
+    return build_network(state["pruned_blocks"], state["ema"])
+
+
+def build_network(pruned_blocks: list[int], weights: Mapping[str, Tensor]) -> TrainingPFDNLite:
+    """Return the training network with the given weights, strictly."""
+    network = TrainingPFDNLite(pruned_blocks=pruned_blocks)
+    network.load_state_dict(weights, strict=True)
+    return network
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Return the run's checkpoints, oldest first."""
+    found = [(path, match) for path in run_dir.glob("*.ckpt") if (match := _NAME.fullmatch(path.name))]
+    return [path for path, match in sorted(found, key=lambda item: (int(item[1][1]), int(item[1][2])))]
+
+
+def rotate(run_dir: Path, step: int, keep: int) -> None:
+    """Delete a step's checkpoints but for the newest ``keep``; the last one of every other step stays."""
+    of_step = [path for path in checkpoints(run_dir) if path.name.startswith(f"step{step}-")]
+    for path in of_step[:-keep]:
+        path.unlink()

@@ -1,0 +1,114 @@
+"""Command line of ``python -m team_bsr``: one thin function a command."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from accelerate import Accelerator
+
+from eval.datasets import SAMPLE, open_dataset
+from eval.errors import UsageError
+from eval.program import new_app
+from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
+from team_bsr.data import open_pairs
+from team_bsr.export import manifest_row, verify, write_weights
+from team_bsr.network import reparameterize
+from team_bsr.plan import Habits, Plan, Run
+from team_bsr.planning import describe
+from team_bsr.pruning import prune
+from team_bsr.recipe import RECIPES, Step, load_recipe
+from team_bsr.sources import Sources
+from team_bsr.training import train
+from team_bsr.validation import open_set
+
+app = new_app()
+Rule = Annotated[
+    Literal["first", "importance"], typer.Option(help="Which channels the new point-wise convolution keeps.")
+]
+Folders = list[Path]
+
+
+@app.command(name="train")
+def train_command(
+    run_dir: Annotated[Path, typer.Option("--run_dir", help="Checkpoints and TensorBoard; a run there goes on.")],
+    data: Annotated[Folders, typer.Option(help="Folder of HR images, with its subfolders; may be repeated.")],
+    lr_data: Annotated[Folders | None, typer.Option("--lr_data", help="Folder of their LR images; may repeat.")] = None,
+    validation: Annotated[Folders | None, typer.Option("--validate", help="Set to validate on; may repeat.")] = None,
+    recipe: Annotated[Path, typer.Option(help="Folder of step1.toml to step4.toml, and presets.")] = RECIPES,
+    preset: Annotated[str | None, typer.Option(help="Scale the recipe by a preset's factors: cpu.")] = None,
+    steps: Annotated[str, typer.Option(help="Steps to train, separated by commas.")] = "1,2,3,4",
+    start: Annotated[Path | None, typer.Option(help="Checkpoint whose weights the first step starts from.")] = None,
+    seed: Annotated[int, typer.Option(help="Of initial weights and patches.")] = 0,
+    precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
+    rule: Rule = "first",
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that read patches.")] = 0,
+    log_every: Annotated[int, typer.Option("--log_every", help="Iterations between lines.")] = 100,
+    validate_every: Annotated[int, typer.Option("--validate_every", help="Iterations between validations.")] = 1000,
+    checkpoint_every: Annotated[int, typer.Option("--checkpoint_every", help="Iterations between them.")] = 1000,
+    keep: Annotated[int, typer.Option(help="Checkpoints to keep of a step.")] = 3,
+    skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave out, and name, unreadable images.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
+) -> None:
+    """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
+    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision, rule)
+    sources = Sources(tuple(data), tuple(lr_data or ()), skip_bad)
+    sets = [open_set(folder) for folder in validation or ()]
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    if dry_run:
+        for line in describe(plan, sources, accelerator):
+            accelerator.print(line)
+        return
+    with accelerator.main_process_first():
+        pairs = open_pairs(sources, run_dir / "cache")
+    for fault in pairs.skipped:
+        accelerator.print(f"skipped: {fault}")
+    accelerator.print(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
+    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers)
+    accelerator.print(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start), accelerator)}")
+
+
+def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
+    """Return the recipe's steps that ``--steps`` names."""
+    names, known = {name.strip() for name in steps.split(",")}, [str(step.number) for step in recipe]
+    if unknown := names.difference(known):
+        raise UsageError(f"--steps: expected numbers of {', '.join(known)}, got {', '.join(sorted(unknown))}")
+    return tuple(step for step in recipe if str(step.number) in names)
+
+
+@app.command(name="prune")
+def prune_command(stage1: Path, stage2: Path, rule: Rule = "first") -> None:
+    """Prune the second and third block of STAGE1.ckpt; train STAGE2.ckpt with --steps 4 --start STAGE2.ckpt."""
+    pruned = prune(load_network(stage1), rule)
+    state = {"pruned_blocks": list(pruned.pruned_blocks), "ema": pruned.state_dict()}
+    save_checkpoint(stage2, {**state, "pruned_from": str(stage1), "rule": rule})
+    typer.echo(f"{stage2}: blocks {pruned.pruned_blocks} pruned by the rule {rule!r}")
+
+
+@app.command(name="fuse")
+def fuse_command(checkpoint: Path, weights: Path) -> None:
+    """Fuse CHECKPOINT.ckpt into the deploy network's WEIGHTS.safetensors."""
+    write_weights(reparameterize(load_network(checkpoint)), weights)
+    typer.echo(f"{weights}: {weights.stat().st_size} bytes")
+
+
+@app.command(name="export")
+def export_command(
+    checkpoint: Path,
+    weights: Annotated[Path, typer.Option(help="File to write.")] = Path("model_zoo/pfdnlite_selftrained.safetensors"),
+    images: Annotated[Path | None, typer.Option(help="Set to verify on; photographs of scikit-image if none.")] = None,
+    name: Annotated[str, typer.Option(help="Of the weights in the manifest.")] = "selftrained",
+) -> None:
+    """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
+    state, network = load_checkpoint(checkpoint), load_network(checkpoint)
+    if not network.pruned_blocks:
+        raise UsageError(f"{checkpoint}: expected a network of the second stage; prune it, or use fuse")
+    dataset = open_dataset(images, None if images else SAMPLE)
+    agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
+    for dtype, largest in agreement.largest.items():
+        typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
+    typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
+    write_weights(reparameterize(network), weights)
+    typer.echo(
+        f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
+    )

@@ -1,0 +1,99 @@
+"""Training images: decoded once into one flat file, from which crops are read through a memory map.
+
+Decoding a 2K image takes longer than training on a crop of it. So ``open_pairs`` writes the pixels of every HR image
+and of its LR image, uncompressed, into a cache; reading a crop is then a few page reads, which the system keeps in
+memory where there is room and which all worker processes share.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from eval.errors import RunError
+from eval.images import ImageError, atomic_path
+from team_bsr.sources import SCALE, Sources, decoded, lr_partners
+
+
+@dataclass(frozen=True)
+class CachedPair:
+    """Where one image stands in the cache: LR size in pixels (HR has 4 times it), offsets in bytes."""
+
+    name: str
+    height: int
+    width: int
+    hr_offset: int
+    lr_offset: int
+
+
+class Pairs(Sequence):
+    """The images of a cache; item i is ``(hr, lr)``, read-only uint8 arrays ``(4h, 4w, 3)`` and ``(h, w, 3)``."""
+
+    def __init__(self, pixels: Path, index: Sequence[CachedPair], skipped: Sequence[str] = ()) -> None:
+        self.index, self.skipped, self._pixels = tuple(index), tuple(skipped), pixels
+        self._map = np.memmap(pixels, dtype=np.uint8, mode="r")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
+        pair = self.index[item]
+        return self._view(pair.hr_offset, pair, SCALE), self._view(pair.lr_offset, pair, 1)
+
+    def _view(self, offset: int, pair: CachedPair, scale: int) -> np.ndarray:
+        shape = (pair.height * scale, pair.width * scale, 3)
+        return self._map[offset : offset + int(np.prod(shape))].reshape(shape)
+
+    def __getstate__(self) -> dict:
+        return {"pixels": self._pixels, "index": self.index, "skipped": self.skipped}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state)
+
+
+def open_pairs(sources: Sources, cache: Path) -> Pairs:
+    """Open the cache of ``sources`` under the folder ``cache``, and fill it first if it isn't there.
+
+    The cache is named by a hash of every file's path, size and time, so changed images are read again.
+
+    Raises:
+        FileNotFoundError: a folder holds no image, or an HR image has no LR partner in the LR folders.
+        RunError: an image cannot be read, or an LR image has the wrong size, and ``skip_bad`` is not set.
+    """
+    images = sources.images()
+    stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in images]
+    key = sha256(json.dumps([stamp, sorted(map(str, sources.lr)), sources.skip_bad]).encode()).hexdigest()[:16]
+    pixels, index = cache / f"{key}.pixels", cache / f"{key}.json"
+    if not index.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with atomic_path(pixels) as partial:
+            pairs, skipped = _fill(partial, images, sources)
+        # The index comes last: where it is, the pixels are whole.
+        with atomic_path(index) as partial:
+            partial.write_text(json.dumps({"pairs": [asdict(pair) for pair in pairs], "skipped": skipped}))
+    record = json.loads(index.read_text())
+    return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"])
+
+
+def _fill(target: Path, images: Sequence[Path], sources: Sources) -> tuple[list[CachedPair], list[str]]:
+    """Write the pixels of all images to ``target``; return where they stand and what was skipped."""
+    partners = lr_partners(images, sources.lr)
+    pairs: list[CachedPair] = []
+    skipped: list[str] = []
+    with target.open("wb") as file:
+        for path, pair in decoded(images, partners):
+            if isinstance(pair, ImageError):
+                if not sources.skip_bad:
+                    raise RunError(f"{pair}; repair or remove it, or leave such files out with --skip_bad")
+                skipped.append(str(pair))
+                continue
+            hr, lr = pair
+            start = file.tell()
+            pairs.append(CachedPair(str(path), *lr.shape[:2], hr_offset=start, lr_offset=start + hr.size))
+            file.write(hr.tobytes() + lr.tobytes())
+    if not pairs:
+        raise RunError(f"none of the {len(images)} images could be read; the first: {skipped[0]}")
+    return pairs, skipped

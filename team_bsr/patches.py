@@ -1,0 +1,82 @@
+"""Random training patches whose choice depends on seed, step and iteration alone.
+
+No generator's state has to be stored to resume, and neither the number of worker processes nor that of machines
+changes what is drawn: each process takes its share of the same global batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from eval.errors import RunError, UsageError
+from team_bsr.data import Pairs
+from team_bsr.sources import SCALE
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How patches are drawn.
+
+    Attributes:
+        batch: patches a global batch, over all processes.
+        hr_patch: side of an HR patch in pixels, a multiple of 4.
+        seed: first key of the generator.
+        step: second key, the recipe step's number.
+        rank: this process, from 0.
+        world: number of processes; must divide ``batch``.
+    """
+
+    batch: int
+    hr_patch: int
+    seed: int = 0
+    step: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.hr_patch % SCALE or self.hr_patch <= 0:
+            raise UsageError(f"hr_patch: expected a positive multiple of {SCALE}, got {self.hr_patch}")
+        if self.batch % self.world or self.batch <= 0:
+            raise UsageError(f"batch: expected a multiple of the {self.world} processes, got {self.batch}")
+
+
+class PatchBatches(Dataset):
+    """Item i is the batch of iteration i: ``(lr, hr)``, uint8, ``(b, 3, p, p)`` and ``(b, 3, 4p, 4p)``, RGB.
+
+    An image is chosen uniformly, then a place aligned to the LR grid, then one of the eight flips and rotations.
+    """
+
+    def __init__(self, pairs: Pairs, sampling: Sampling) -> None:
+        self.pairs, self.sampling = pairs, sampling
+        side = sampling.hr_patch // SCALE
+        small = [pair for pair in pairs.index if min(pair.height, pair.width) < side]
+        if small:
+            raise RunError(
+                f"{small[0].name}: expected at least {sampling.hr_patch} pixels a side for patches of that size, got "
+                f"{SCALE * small[0].width}x{SCALE * small[0].height}; {len(small)} images are too small"
+            )
+
+    def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
+        draw, side = self.sampling, self.sampling.hr_patch // SCALE
+        random = np.random.default_rng([draw.seed, draw.step, iteration])
+        chosen = random.integers(len(self.pairs), size=draw.batch)
+        places, turns = random.random((draw.batch, 2)), random.integers(8, size=draw.batch)
+        share = draw.batch // draw.world
+        lr, hr = [], []
+        for item in range(draw.rank * share, (draw.rank + 1) * share):
+            hr_image, lr_image = self.pairs[chosen[item]]
+            top, left = (
+                int(place * (length - side + 1)) for place, length in zip(places[item], lr_image.shape[:2], strict=True)
+            )
+            lr.append(_patch(lr_image, top, left, side, turns[item]))
+            hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turns[item]))
+        return torch.from_numpy(np.stack(lr)), torch.from_numpy(np.stack(hr))
+
+
+def _patch(image: np.ndarray, top: int, left: int, side: int, turn: int) -> np.ndarray:
+    """Cut ``(side, side, 3)`` out and return it as ``(3, side, side)``, rotated by ``turn % 4``, mirrored from 4 on."""
+    patch = np.rot90(image[top : top + side, left : left + side], turn % 4)
+    return (patch[:, ::-1] if turn >= 4 else patch).transpose(2, 0, 1)

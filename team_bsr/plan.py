@@ -1,0 +1,62 @@
+"""What a training run is given: the plan that decides its result, its habits, and where and on what it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.datasets import Dataset
+from team_bsr.data import Pairs
+from team_bsr.recipe import Step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the result: with the same images, these values give the same weights, bit for bit on a CPU.
+
+    Attributes:
+        steps: steps of the recipe, in order.
+        seed: of initial weights and patches.
+        precision: "no" (float32), "bf16" or "fp16", under autocast.
+        rule: how blocks are pruned, see ``pruning.prune``.
+    """
+
+    steps: tuple[Step, ...]
+    seed: int = 0
+    precision: str = "no"
+    rule: str = "first"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a run does on its way, which does not change its result. Intervals are in iterations.
+
+    Attributes:
+        log_every: between lines of progress and TensorBoard points.
+        validate_every: between validations; each step's end has one too.
+        checkpoint_every: between checkpoints; each step's end has one too.
+        keep: newest checkpoints to keep of the step that runs.
+        workers: processes that read patches; 0 reads them in the training process.
+    """
+
+    log_every: int = 100
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    keep: int = 3
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a plan is carried out, and on what.
+
+    Attributes:
+        folder: of checkpoints and TensorBoard files; a run that it holds is gone on with.
+        pairs: training images.
+        sets: validation images.
+        start: checkpoint whose weights the first step starts from, instead of random ones.
+    """
+
+    folder: Path
+    pairs: Pairs
+    sets: Sequence[Dataset] = ()
+    start: Path | None = None

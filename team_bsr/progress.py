@@ -1,0 +1,72 @@
+"""What a run tells while it trains: a line now and then, and TensorBoard."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from team_bsr.recipe import Step
+from team_bsr.sources import SCALE
+
+
+def lr_pixels(step: Step, iterations: int) -> int:
+    """Return the LR pixels that so many iterations of a step train on; the time that they take goes with them."""
+    return iterations * step.batch * (step.hr_patch // SCALE) ** 2
+
+
+class Progress:
+    """Prints lines with the time left, and writes TensorBoard events; silent in all processes but the first.
+
+    Args:
+        folder: of TensorBoard's files.
+        steps: the whole plan, for the time left.
+        active: whether this process speaks.
+    """
+
+    def __init__(self, folder: Path, steps: Sequence[Step], active: bool) -> None:
+        self.steps = tuple(steps)
+        self.writer = SummaryWriter(str(folder)) if active else None
+        self._mark = time.monotonic(), 0, 0
+
+    def report(self, step: Step, iteration: int, loss: float) -> None:
+        """Print and record where training stands after ``iteration`` iterations of ``step``."""
+        then, last_step, last_iteration = self._mark
+        now, done = time.monotonic(), iteration - (last_iteration if last_step == step.number else 0)
+        self._mark = now, step.number, iteration
+        if self.writer is None:
+            return
+        pixels_a_second = lr_pixels(step, done) / (now - then)
+        left = lr_pixels(step, step.iterations - iteration)
+        after = sum(lr_pixels(later, later.iterations) for later in self.steps if later.number > step.number)
+        print(
+            f"step {step.number}  {iteration}/{step.iterations}  {step.loss} {loss:.5f}  "
+            f"rate {step.rate_at(iteration - 1):.2e}  {done * step.batch / (now - then):.1f} patches/s  "
+            f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
+            flush=True,
+        )
+        self._add(
+            {"loss": loss, "rate": step.rate_at(iteration - 1), "lr_pixels_per_s": pixels_a_second}, step, iteration
+        )
+
+    def validated(self, step: Step, iteration: int, psnr_db: dict[str, float]) -> None:
+        """Print and record PSNR in dB by set's name."""
+        if self.writer is None:
+            return
+        shown = "  ".join(f"{name} {value:.3f} dB" for name, value in psnr_db.items())
+        print(f"step {step.number}  {iteration}/{step.iterations}  PSNR: {shown}", flush=True)
+        self._add({f"psnr_db/{name}": value for name, value in psnr_db.items()}, step, iteration)
+
+    def close(self) -> None:
+        """Flush what TensorBoard has not written yet."""
+        if self.writer is not None:
+            self.writer.close()
+
+    def _add(self, values: dict[str, float], step: Step, iteration: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(f"step{step.number}/{name}", value, iteration)
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

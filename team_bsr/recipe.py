@@ -1,0 +1,114 @@
+"""The four training steps as data: the factsheet's numbers, and presets that shrink them by stated factors."""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+
+from eval.errors import UsageError
+from team_bsr.losses import LOSSES
+from team_bsr.sources import SCALE
+
+RECIPES = Path(__file__).parent / "recipes"
+STEPS = (1, 2, 3, 4)
+SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the recipe.
+
+    The first group is the factsheet's; what it leaves open has the defaults of the second group.
+
+    Attributes:
+        number: 1 to 4.
+        stage: 1, four PFDBLite; 2, the second and third block pruned.
+        hr_patch: side of an HR patch, pixels.
+        batch: patches a global batch.
+        loss: name in ``losses.LOSSES``.
+        rate: initial learning rate of AdamW.
+        halve_every: iterations after which the rate halves, again and again.
+        iterations: of the whole step.
+        betas: AdamW's.
+        weight_decay: AdamW's. Small, for a network this size does not overfit.
+        ema: decay of the averaged weights, which are what is validated, handed to the next step and exported.
+    """
+
+    number: int
+    stage: int
+    hr_patch: int
+    batch: int
+    loss: str
+    rate: float
+    halve_every: int
+    iterations: int
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 1e-4
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        where = f"step {self.number}"
+        if self.stage not in (1, 2):
+            raise UsageError(f"{where}: stage: expected 1 or 2, got {self.stage}")
+        if self.loss not in LOSSES:
+            raise UsageError(f"{where}: loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.hr_patch <= 0 or self.hr_patch % SCALE:
+            raise UsageError(f"{where}: hr_patch: expected a positive multiple of {SCALE}, got {self.hr_patch}")
+        for name in ("batch", "rate", "halve_every", "iterations"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{where}: {name}: expected a number above 0, got {getattr(self, name)}")
+
+    def rate_at(self, iteration: int) -> float:
+        """Return the learning rate of an iteration, counted from 0."""
+        return self.rate * 0.5 ** (iteration // self.halve_every)
+
+    def scaled(self, factors: dict[str, str]) -> "Step":
+        """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.
+
+        Raises:
+            UsageError: a factor names no field that can be scaled, or does not read as a fraction above 0.
+        """
+        changed: dict[str, float] = {}
+        for name, text in factors.items():
+            if name not in SCALABLE:
+                raise UsageError(f"step {self.number}: expected a factor of {', '.join(SCALABLE)}, got {name!r}")
+            value = getattr(self, name) * Fraction(text)
+            unit = SCALE if name == "hr_patch" else 1
+            changed[name] = float(value) if name == "rate" else round(value / unit) * unit
+        return replace(self, **changed)
+
+
+def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step, ...]:
+    """Read ``step1.toml`` to ``step4.toml``, and apply ``presets/NAME.toml`` if a preset is named.
+
+    Raises:
+        UsageError: there is no such preset; the message lists those that there are.
+        UsageError: a file holds an unknown key, misses one, or holds a value out of range; the message names it.
+    """
+    steps = tuple(_read_step(folder / f"step{number}.toml", number) for number in STEPS)
+    if preset is None:
+        return steps
+    path = folder / "presets" / f"{preset}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.toml")))
+        raise UsageError(f"--preset: expected one of {known}, got {preset!r}")
+    factors = tomllib.loads(path.read_text())
+    unknown = set(factors) - {f"step{number}" for number in STEPS}
+    if unknown:
+        raise UsageError(f"{path}: expected tables step1 to step4, got {', '.join(sorted(unknown))}")
+    return tuple(step.scaled(factors.get(f"step{step.number}", {})) for step in steps)
+
+
+def _read_step(path: Path, number: int) -> Step:
+    values = tomllib.loads(path.read_text())
+    known = {field.name for field in fields(Step)} - {"number"}
+    if unknown := set(values) - known:
+        raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")
+    try:
+        return Step(number=number, **{key: _frozen(value) for key, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _frozen(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,219 @@
+"""The training loop: the recipe's steps one after another, each from the averaged weights of the step before.
+
+What a step computes depends on the plan and on the iteration's number alone, and a checkpoint holds every other
+state; so a run that was killed and resumed ends with the same weights as one that was not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from eval.errors import RunError
+from team_bsr.checkpoint import (
+    build_network,
+    checkpoint_path,
+    checkpoints,
+    load_checkpoint,
+    load_network,
+    rotate,
+    save_checkpoint,
+)
+from team_bsr.losses import LOSSES
+from team_bsr.network import TrainingPFDNLite
+from team_bsr.patches import PatchBatches, Sampling
+from team_bsr.plan import Habits, Plan, Run
+from team_bsr.progress import Progress
+from team_bsr.pruning import prune
+from team_bsr.recipe import Step
+from team_bsr.validation import validate
+
+
+class TrainingError(RunError):
+    """Training cannot go on; the message says at which iteration, and from which checkpoint it can be resumed."""
+
+
+def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Path:
+    """Carry out the plan's steps that ``run.folder`` does not hold yet; return the last checkpoint.
+
+    Raises:
+        TrainingError: a loss is not finite, or the folder holds a run of another plan.
+    """
+    progress = Progress(run.folder, plan.steps, accelerator.is_main_process)
+    try:
+        for step in plan.steps:
+            newest = _newest(run.folder, plan)
+            if newest is None or newest["step"] <= step.number:
+                _StepTrainer(step, plan, habits, run, accelerator).finish(newest, progress)
+    finally:
+        progress.close()
+    return checkpoints(run.folder)[-1]
+
+
+def _newest(folder: Path, plan: Plan) -> dict[str, Any] | None:
+    """Return the state of the folder's newest checkpoint, once it is known to be of this plan."""
+    found = checkpoints(folder)
+    if not found:
+        return None
+    state, now = load_checkpoint(found[-1]), asdict(plan)
+    for name, value in state["plan"].items():
+        if value != now[name]:
+            raise TrainingError(
+                f"{found[-1]} is of a run with another plan: {name} was {value}, now is {now[name]}; use a new "
+                f"--run_dir, or the options of that run"
+            )
+    return state
+
+
+def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """Return an update of exponentially averaged weights whose decay grows to ``decay``, so that it starts fast."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        updates = count.item()
+        weight = 1 - min(decay, (1 + updates) / (10 + updates))
+        with torch.no_grad():
+            for old, new in zip(averaged, current, strict=True):
+                old.lerp_(new, weight)
+
+    return update
+
+
+class _StepTrainer:
+    """One step of a plan: network, averaged weights, optimizer, and the iteration that it stands at."""
+
+    def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
+        self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
+        self.iteration, self.elapsed_s, self.psnr_db = 0, 0.0, {}
+
+    def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
+        """Run the step to its end, from the newest checkpoint's weights or, if it is of this step, its state."""
+        self._prepare(self._network(newest))
+        if newest is not None and newest["step"] == self.step.number:
+            self._load(newest)
+        elif newest is not None:
+            self.elapsed_s = newest["elapsed_s"]
+        started, elapsed_before = time.monotonic(), self.elapsed_s
+        criterion = LOSSES[self.step.loss]
+        for lr, hr in self._batches():
+            loss = self._iterate(lr, hr, criterion)
+            self.elapsed_s = elapsed_before + time.monotonic() - started
+            ended = self.iteration == self.step.iterations
+            if ended or self.iteration % self.habits.validate_every == 0:
+                self._validate(progress)
+            if ended or self.iteration % self.habits.checkpoint_every == 0:
+                self._save()
+            if ended or self.iteration % self.habits.log_every == 0:
+                progress.report(self.step, self.iteration, loss)
+        # The next step reads the checkpoint that the first process has just written.
+        self.accelerator.wait_for_everyone()
+
+    def _network(self, newest: dict[str, Any] | None) -> TrainingPFDNLite:
+        """Return the network that the step starts from, or that its checkpoint's state will be loaded into."""
+        if newest is not None:
+            network = build_network(newest["pruned_blocks"], newest["ema"])
+        elif self.run.start is not None:
+            network = load_network(self.run.start)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.plan.seed)
+                network = TrainingPFDNLite()
+        if self.step.stage == 2 and not network.pruned_blocks:
+            network = prune(network, self.plan.rule)
+        if self.step.stage == 1 and network.pruned_blocks:
+            raise TrainingError(f"step {self.step.number} trains the unpruned network; --start is pruned already")
+        return network
+
+    def _prepare(self, network: TrainingPFDNLite) -> None:
+        step, device = self.step, self.accelerator.device
+        self.network = network.to(device)
+        self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(step.ema))
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
+        )
+        self.parallel, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the step's remaining batches as float in [0, 1] on the device."""
+        accelerator, step = self.accelerator, self.step
+        world, rank = accelerator.num_processes, accelerator.process_index
+        sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world)
+        loader = DataLoader(
+            PatchBatches(self.run.pairs, sampling),
+            batch_size=None,
+            sampler=range(self.iteration, step.iterations),
+            num_workers=self.habits.workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+        for lr, hr in loader:
+            yield self._to_device(lr), self._to_device(hr)
+
+    def _to_device(self, patches: Tensor) -> Tensor:
+        on_device = patches.to(self.accelerator.device, non_blocking=True)
+        return on_device.float().div_(255).contiguous(memory_format=torch.channels_last)
+
+    def _iterate(self, lr: Tensor, hr: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """Take one optimisation step and return the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.step.rate_at(self.iteration)
+        loss = criterion(self.parallel(lr).float(), hr)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(f"{self._where()}: the loss is {value}; {self._last_good()}")
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update_parameters(self.network)
+        self.iteration += 1
+        return value
+
+    def _validate(self, progress: Progress) -> None:
+        if self.run.sets and self.accelerator.is_main_process:
+            self.psnr_db = validate(self.average.module, self.run.sets)
+            progress.validated(self.step, self.iteration, self.psnr_db)
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "step": self.step.number,
+            "iteration": self.iteration,
+            "plan": asdict(self.plan),
+            "pruned_blocks": list(self.network.pruned_blocks),
+            "network": self.network.state_dict(),
+            "ema": self.average.module.state_dict(),
+            "averaged": self.average.n_averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "elapsed_s": self.elapsed_s,
+            "psnr_db": self.psnr_db,
+        }
+        try:
+            save_checkpoint(checkpoint_path(self.run.folder, self.step.number, self.iteration), state)
+        except ValueError as error:
+            raise TrainingError(f"{self._where()}: {error}; {self._last_good()}") from error
+        rotate(self.run.folder, self.step.number, self.habits.keep)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.module.load_state_dict(state["ema"])
+        self.average.n_averaged.copy_(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.iteration, self.elapsed_s, self.psnr_db = state["iteration"], state["elapsed_s"], state["psnr_db"]
+
+    def _where(self) -> str:
+        return f"step {self.step.number}, iteration {self.iteration + 1}"
+
+    def _last_good(self) -> str:
+        found = checkpoints(self.run.folder)
+        return f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was written before"

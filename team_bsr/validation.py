@@ -1,0 +1,42 @@
+"""PSNR of a network in training, on named sets of images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from eval.datasets import Dataset, open_dataset
+from eval.errors import UsageError
+from eval.images import to_tensor, to_uint8
+from eval.metrics import psnr
+from team_bsr.network import TrainingPFDNLite, reparameterize
+
+
+def open_set(folder: Path) -> Dataset:
+    """Open a folder in any layout that the harness knows.
+
+    Raises:
+        UsageError: there is no such folder, or it has no HR images.
+        RunError: files are missing or damaged.
+    """
+    dataset = open_dataset(folder, None)
+    if not dataset.has_hr:
+        raise UsageError(f"--validate {folder}: expected HR images, found {dataset.layout}")
+    return dataset
+
+
+@torch.inference_mode()
+def validate(network: TrainingPFDNLite, sets: Sequence[Dataset]) -> dict[str, float]:
+    """Return each set's mean PSNR in dB by the challenge's protocol, of the fused network in float32."""
+    deploy = reparameterize(network).eval()
+    device = deploy.head.weight.device
+    result = {}
+    for dataset in sets:
+        values = []
+        for pair in dataset.pairs:
+            lr, hr = pair.read()
+            sr = deploy(to_tensor(lr, 1.0).to(device))[0]
+            values.append(psnr(to_uint8(sr, 1.0), hr))
+        result[dataset.name] = fmean(values)
+    return result
