@@ -1,5 +1,8 @@
 """Memory: the peak of a run, and what a network will need before it runs."""
 
+import ctypes
+import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +44,7 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         yield peak
         peak.mib = torch.cuda.max_memory_allocated(device) / MIB
         return
+    _return_free_memory()
     before = psutil.Process().memory_info().rss
     if _reset_high_water_mark():
         peak = PeakMemory("resident set above the level before the set, high-water mark")
@@ -51,6 +55,14 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     with _sampled() as samples:
         yield peak
     peak.mib = max(max(samples) - before, 0) / MIB
+
+
+def _return_free_memory() -> None:
+    """Give back what former runs freed (glibc keeps it), so that it does not hide what this one takes."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _reset_high_water_mark() -> bool:

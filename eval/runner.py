@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -101,20 +100,17 @@ def _results(job: Job) -> Iterator[ImageResult]:
     for pair in job.dataset.pairs:
         lr, hr = pair.read()
         sr, runtime_ms = upscaler(lr)
-        if job.images_dir is not None:
-            write_png(job.images_dir / f"{pair.name}.png", sr)
-        yield ImageResult(
+        result = ImageResult(
             name=pair.name,
             lr_height=lr.shape[0],
             lr_width=lr.shape[1],
             psnr_db=None if hr is None else psnr(sr, hr),
-            ssim=_ssim(sr, hr) if job.with_ssim else None,
+            ssim=ssim(sr, hr) if job.with_ssim and hr is not None else None,
             runtime_ms=None if job.protocol is Protocol.ACCURACY else runtime_ms,
         )
-
-
-def _ssim(sr: np.ndarray, hr: np.ndarray | None) -> float | None:
-    return None if hr is None else ssim(sr, hr)
+        if job.images_dir is not None:
+            write_png(job.images_dir / f"{pair.name}.png", sr)
+        yield result
 
 
 def _reason(error: BaseException, remaining: tuple[ImagePair, ...]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from rich import box
 from rich.table import Table
 from rich.text import Text
+from tabulate import tabulate
 
 TABLE1 = Path(__file__).with_suffix(".toml")
 
@@ -64,22 +65,25 @@ def terminal_table(cells: Sequence[Cell]) -> Table:
 
 
 def notes(cells: Sequence[Cell]) -> list[str]:
-    """Return a sentence for each reason why cells were not measured."""
-    reasons: dict[str, list[str]] = {}
+    """Return a sentence for each set and reason why cells were not measured."""
+    models_by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         if cell.missing:
-            reasons.setdefault(cell.missing, []).append(f"{cell.model} on {cell.set_name}")
-    return [f"not measured: {', '.join(which)}: {reason}" for reason, which in reasons.items()]
+            models_by_reason.setdefault((cell.set_name, cell.missing), []).append(cell.model)
+    return [
+        f"{set_name}, {', '.join(models)}: not measured: {reason}"
+        for (set_name, reason), models in models_by_reason.items()
+    ]
 
 
 def markdown_table(cells: Sequence[Cell]) -> str:
     """Return a GitHub table with one column a model, "measured (published, difference)"."""
-    models = _models(cells)
-    lines = [f"| PSNR [dB] | {' | '.join(models)} |", f"| --- |{' ---: |' * len(models)}"]
-    for name, row in _rows(cells).items():
-        lines.append(f"| {name} | {' | '.join(_together(cell) for cell in row)} |")
-    listing = [f"- {note}" for note in notes(cells)]
-    return "\n".join([*lines, "", "Measured (published, difference).", "", *listing]).rstrip() + "\n"
+    headers = ["PSNR [dB]", *_models(cells)]
+    rows = [[name, *map(_together, row)] for name, row in _rows(cells).items()]
+    aligned = ("left", *["right"] * (len(headers) - 1))
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+    listing = "\n".join(f"- {note}" for note in notes(cells))
+    return f"{table}\n\nMeasured (published, difference).\n\n{listing}".rstrip() + "\n"
 
 
 def _together(cell: Cell) -> str:
@@ -99,25 +103,10 @@ def csv_table(cells: Sequence[Cell]) -> str:
 
 def latex_table(cells: Sequence[Cell]) -> str:
     """Return a booktabs table: two columns a model, measured and published."""
-    models = _models(cells)
-    spans = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_latex(model)}}}" for model in models)
-    rules = " ".join(rf"\cmidrule(lr){{{2 * i + 2}-{2 * i + 3}}}" for i in range(len(models)))
-    lines = [
-        r"\begin{tabular}{l" + "rr" * len(models) + "}",
-        r"\toprule",
-        rf"PSNR [dB] & {spans} \\",
-        rules,
-        rf" & {' & '.join(['measured', 'published'] * len(models))} \\",
-        r"\midrule",
-    ]
-    for name, row in _rows(cells).items():
-        figures = (text.replace("-", "--") for cell in row for text in cell.texts[:2])
-        lines.append(rf"{_latex(name)} & {' & '.join(figures)} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _latex(text: str) -> str:
-    return "".join(f"\\{char}" if char in "#$%&_{}" else char for char in text)
+    headers = ["PSNR [dB]", *(f"{model}, {kind}" for model in _models(cells) for kind in ("measured", "published"))]
+    rows = [[name, *(text for cell in row for text in cell.texts[:2])] for name, row in _rows(cells).items()]
+    aligned = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(rows, headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=aligned) + "\n"
 
 
 def _models(cells: Sequence[Cell]) -> list[str]:

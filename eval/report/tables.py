@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from tabulate import tabulate
+
 from eval.images import atomic_path
 from eval.record import Record, read_records
 from eval.report.columns import COLUMNS, legend, newest
@@ -112,10 +114,10 @@ def markdown_tables(records: Sequence[Record]) -> str:
     for (dataset, protocol, device), group in groupby(sorted(records, key=_table_key), key=_table_key):
         rows = list(group)
         parts.append(f"## {_markdown(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
-        header = ["Model", *(column.heading for column in COLUMNS)]
+        headers = ["Model", *(column.heading for column in COLUMNS)]
         cells = [[row.model.label, *(column.text(row) for column in COLUMNS)] for row in rows]
-        rules = ["---", *("---:" for _ in COLUMNS)]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in (header, rules, *cells)))
+        aligned = ("left", *["right"] * len(COLUMNS))
+        parts.append(tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned))
         parts.append("\n".join(f"- {line}" for line in legend(rows)))
     return "\n\n".join(parts) + "\n"
 

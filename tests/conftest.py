@@ -1,0 +1,77 @@
+"""Shared fixtures. Published weights and image sets are used where ``ESR_WEIGHTS`` and ``ESR_DATA`` name them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eval.images import write_png
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads():
+    """Keep timings of the suite alike on any machine."""
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def _folder(variable: str, what: str) -> Path:
+    if not os.environ.get(variable):
+        pytest.skip(f"needs {what}: set {variable} to their folder")
+    return Path(os.environ[variable])
+
+
+@pytest.fixture(scope="session")
+def esr_weights() -> Path:
+    """The folder of published checkpoints."""
+    return _folder("ESR_WEIGHTS", "the published checkpoints")
+
+
+@pytest.fixture(scope="session")
+def esr_data() -> Path:
+    """The folder of published image sets."""
+    return _folder("ESR_DATA", "the published image sets")
+
+
+@pytest.fixture
+def random_image() -> Callable[..., np.ndarray]:
+    """Make reproducible uint8 noise of a given size."""
+
+    def make(height: int, width: int, seed: int = 0) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+    return make
+
+
+@pytest.fixture
+def hr_folder(tmp_path: Path, random_image: Callable[..., np.ndarray]) -> Path:
+    """A folder of two small HR images."""
+    for seed, (height, width) in enumerate(((48, 64), (40, 52))):
+        write_png(tmp_path / "photos" / f"image{seed}.png", random_image(height, width, seed))
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command of the project in an empty folder, without weights or data unless they are given."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("ESR_")}
+        inherited |= {"PYTHONPATH": str(PROJECT), "ESR_CACHE": str(tmp_path / "no-cache"), "COLUMNS": "120"}
+        program = PROJECT / "test_demo.py" if arguments[0] == "test_demo.py" else arguments[0]
+        return subprocess.run(
+            [sys.executable, *map(str, (program, *arguments[1:]))],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=inherited | environment,
+            timeout=300,
+        )
+
+    return run

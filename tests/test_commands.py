@@ -1,0 +1,215 @@
+"""The commands as a user types them: output, files, exit codes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eval.images import read_image, write_png
+from eval.resize import imresize
+from eval.zoo import find_model
+from tests.conftest import PROJECT
+
+
+def records_of(save_dir: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((save_dir / "records").glob("*.json"))]
+
+
+def test_the_demo_on_sample_photographs_without_anything_else(command, tmp_path: Path):
+    result = command("test_demo.py", "--model_id", "-1", "--ssim", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    assert "Bicubic" in result.stdout
+    assert "26.49" in result.stdout
+    assert "0.7761" in result.stdout
+    names = {"astronaut", "chelsea", "coffee", "motorcycle_left", "rocket"}
+    assert {path.stem for path in (tmp_path / "results" / "Bicubic" / "sample").iterdir()} == names
+    (record,) = records_of(tmp_path / "results")
+    assert record["status"] == "complete"
+    assert {image["name"] for image in record["images"]} == names
+    assert (tmp_path / "results" / "results.txt").read_text().startswith("Model  ")
+
+
+def test_pfdnlite_with_weights_given_by_path(command, tmp_path: Path, hr_folder: Path):
+    torch.manual_seed(0)
+    torch.save(find_model(3).build().state_dict(), tmp_path / "mine.pth")
+    arguments = ("--model_id", "3", "--weights", tmp_path / "mine.pth", "--data_dir", hr_folder, "--device", "cpu")
+    result = command("test_demo.py", *arguments, "--tile", "16", "--threads", "1", "--save_dir", "out dir")
+    assert result.returncode == 0, result.stderr
+    (record,) = records_of(tmp_path / "out dir")
+    assert (record["settings"]["tile"], record["settings"]["tile_overlap"]) == (16, 4)
+    assert record["environment"]["threads"] == 1
+    assert record["complexity"]["flops"] == 11_952_734_208
+    assert record["model"]["checkpoint"] is None
+    assert "not in the manifest" in result.stdout
+    assert read_image(tmp_path / "out dir" / "03_PFDNLite" / "photos" / "image0.png").shape == (48, 64, 3)
+
+
+def test_include_test_fills_both_columns(command, tmp_path: Path, random_image):
+    for name, seed in (("valid", 1), ("test", 2)):
+        hr = random_image(48, 48, seed)
+        write_png(tmp_path / "data" / f"DIV2K_LSDIR_{name}_HR" / "0801.png", hr)
+        write_png(tmp_path / "data" / f"DIV2K_LSDIR_{name}_LR" / "0801x4.png", imresize(hr, 0.25))
+    result = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "data", "--include_test")
+    assert result.returncode == 0, result.stderr
+    cells = [cell.strip() for cell in (tmp_path / "results" / "results.txt").read_text().splitlines()[1].split("\t")]
+    by_set = {record["dataset"]["name"]: record["images"][0]["psnr_db"] for record in records_of(tmp_path / "results")}
+    assert cells[0] == "Bicubic"
+    assert cells[1:3] == [f"{by_set[f'DIV2K_LSDIR_{name}']:.2f}" for name in ("valid", "test")]
+
+
+def test_several_models_and_sets_in_one_table(command, tmp_path: Path, hr_folder: Path, random_image):
+    write_png(tmp_path / "more" / "set_b" / "x.png", random_image(40, 40))
+    shutil.copytree(hr_folder, tmp_path / "more" / "set_a")
+    arguments = ("--models", "-1,bicubic", "--datasets", "set_a,set_b", "--protocol", "accuracy", "--no_images")
+    result = command("-m", "eval", "run", "--data_dir", tmp_path / "more", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert {record["dataset"]["name"] for record in records_of(tmp_path / "results")} == {"set_a", "set_b"}
+    assert len((tmp_path / "results" / "results.csv").read_text().splitlines()) == 3
+    assert not (tmp_path / "results" / "Bicubic").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model_id", "99"), "no model '99'"),
+        (("--model_id", "PFDNLit"), "Did you mean pfdnlite?"),
+        (("--model_id", "-1", "--data_dir", "absent"), "--data_dir absent: no such folder"),
+        (("--model_id", "-1", "--dataset", "Set5"), "--dataset Set5: give the folder that holds it by --data_dir"),
+        (("--model_id", "-1", "--device", "tpu"), "--device tpu: expected one of auto, cuda, cpu, mps"),
+        (("--model_id", "-1", "--tile", "large"), "--tile large: expected auto, none, or a number"),
+        (("--model_id", "-1", "--tile", "64", "--tile_overlap", "64"), "--tile_overlap 64: expected 0 to 63"),
+        (("--model_id", "3", "--weights", "absent.pth"), "--weights absent.pth: no such file"),
+        (("--model_id", "-1", "--protocol", "best"), "'best' is not one of"),
+        (("--model_id", "-1", "--threads", "0"), "--threads"),
+        (("--modelid", "3"), "No such option"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_says_what_to_do(command, tmp_path: Path, arguments, message: str):
+    result = command("test_demo.py", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_weights_are_an_error_that_says_how_to_get_them(command):
+    result = command("test_demo.py", "--model_id", "0")
+    assert result.returncode == 1
+    assert "python -m eval fetch weights --model_id 0" in result.stderr
+    assert "3c9be7b9d7a4bece9b68c83a56a1ffb38010f76413d5f215be6b4be842e18fb2" in result.stderr
+    assert "https://" in result.stderr
+
+
+def test_faulty_images_are_all_named_before_any_network_runs(command, tmp_path: Path, hr_folder: Path):
+    data = (hr_folder / "image0.png").read_bytes()
+    (hr_folder / "torn.png").write_bytes(data[: len(data) // 2])
+    (hr_folder / "text.png").write_text("no image")
+    result = command("test_demo.py", "--model_id", "-1", "--data_dir", hr_folder)
+    assert result.returncode == 1
+    assert "torn.png" in result.stderr
+    assert "text.png" in result.stderr
+    assert "2 fault(s)" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_ssim_of_images_that_are_too_small_is_refused_before_the_run(command, tmp_path: Path, random_image):
+    write_png(tmp_path / "small" / "tiny.png", random_image(16, 40))
+    result = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "small", "--ssim")
+    assert result.returncode == 1
+    assert "--ssim: HR images need 19 pixels a side; smaller are: tiny" in result.stderr
+    assert command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "small").returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_leaves_finished_images_and_a_partial_record(tmp_path: Path, random_image):
+    for i in range(40):
+        write_png(tmp_path / "photos" / f"{i:02}.png", random_image(1200, 1200, i))
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    arguments = [sys.executable, PROJECT / "test_demo.py", "--model_id", "-1", "--data_dir", "photos", "--tile", "none"]
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    images = tmp_path / "results" / "Bicubic" / "photos"
+    deadline = time.monotonic() + 120
+    while not (images.is_dir() and len(list(images.glob("*.png"))) >= 2) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted after" in errors
+    (record,) = records_of(tmp_path / "results")
+    assert record["status"] == "interrupted"
+    finished = [image["name"] for image in record["images"]]
+    assert 1 <= len(finished) < 40
+    assert finished == sorted(finished)
+    for name in finished:
+        assert read_image(images / f"{name}.png").shape == (1200, 1200, 3)
+    assert not list(images.glob(".*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_ends_the_run_with_a_reason(tmp_path: Path, command, hr_folder: Path):
+    blocked = tmp_path / "results" / "Bicubic"
+    blocked.parent.mkdir()
+    blocked.write_text("a file where the folder should be")
+    result = command("test_demo.py", "--model_id", "-1", "--data_dir", hr_folder)
+    assert result.returncode == 1
+    assert "failed: at image image0" in result.stderr
+    assert "Traceback" not in result.stderr
+    (record,) = records_of(tmp_path / "results")
+    assert record["status"] == "failed"
+
+
+def test_table1_says_what_is_missing_and_where_to_get_it(command, tmp_path: Path):
+    result = command("-m", "eval", "table1")
+    assert result.returncode == 1
+    assert "26.96" in result.stdout
+    assert "LD-valid, RLFN, DIPNet, PFDNLite: not measured: images not found" in result.stdout
+    assert "github.com/Amazingren/NTIRE2024_ESR" in result.stdout
+    written = {path.name for path in (tmp_path / "results").iterdir()}
+    assert written >= {"table1.md", "table1.csv", "table1.tex"}
+
+
+def test_table1_measures_what_is_here(command, tmp_path: Path, esr_weights: Path, esr_data: Path):
+    arguments = ("--datasets", "Set5,Set14", "--device", "cpu")
+    environment = {"ESR_WEIGHTS": str(esr_weights), "ESR_DATA": str(esr_data)}
+    result = command("-m", "eval", "table1", *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "results" / "table1.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| Set")]
+    assert rows == [
+        ["Set5", "30.21 (-, -)", "29.92 (-, -)", "30.12 (-, -)"],
+        ["Set14", "26.80 (-, -)", "26.64 (-, -)", "26.75 (-, -)"],
+    ]
+    assert command("-m", "eval", "table1", "--datasets", "Set5,LD-test", **environment).returncode == 1
+    assert command("-m", "eval", "table1", "--datasets", "Set6", **environment).returncode == 2
+
+
+def test_make_lr(command, tmp_path: Path, hr_folder: Path):
+    result = command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "lr").iterdir()) == ["image0x4.png", "image1x4.png"]
+    expected = imresize(read_image(hr_folder / "image1.png"), 0.25)
+    assert np.array_equal(read_image(tmp_path / "lr" / "image1x4.png"), expected)
+    assert command("-m", "eval", "make-lr", tmp_path / "absent", tmp_path / "lr").returncode == 2
+
+
+def test_models_lists_the_zoo(command, esr_weights: Path):
+    result = command("-m", "eval", "models", ESR_WEIGHTS=str(esr_weights))
+    assert result.returncode == 0, result.stderr
+    line = next(line for line in result.stdout.splitlines() if "PFDNLite" in line)
+    assert line.split()[:6] == ["3", "PFDNLite", "0.218", "11.95", "36.10", "24"]
+    assert "released" in line
+
+
+def test_fetch_needs_to_know_what(command):
+    assert command("-m", "eval", "fetch", "weights").returncode == 2
+    assert command("-m", "eval", "fetch", "weights", "--all", "--model_id", "3").returncode == 2

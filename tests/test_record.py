@@ -1,0 +1,157 @@
+"""Records: what they hold, that they survive, and that others are refused by name."""
+
+import json
+import math
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from eval.errors import RunError
+from eval.record import (
+    ComplexityInfo,
+    DatasetInfo,
+    Environment,
+    ImageResult,
+    ModelInfo,
+    Protocol,
+    Record,
+    Settings,
+    read_record,
+    read_records,
+    write_record,
+)
+
+
+def make_record(
+    psnrs: tuple[float | None, ...] = (30.0, 20.0),
+    label: str = "03_PFDNLite",
+    dataset: str = "Set2",
+    second: int = 0,
+    **changes,
+) -> Record:
+    """Make a complete record of as many images as there are PSNRs."""
+    fields = {
+        "status": "complete",
+        "started_at": datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC),
+        "finished_at": datetime(2026, 1, 2, 3, 5, second, tzinfo=UTC),
+        "model": ModelInfo(
+            id=int(label[:2]),
+            name=label[3:],
+            label=label,
+            team="BSR",
+            scale=4,
+            data_range=1,
+            checkpoint="released",
+            weights_file="weights.pth",
+            weights_sha256="0" * 64,
+        ),
+        "dataset": DatasetInfo(name=dataset, layout="SelfExSR", folder="/data", num_images=len(psnrs)),
+        "settings": Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None),
+        "images": tuple(
+            ImageResult(name=f"img{i}", lr_height=8, lr_width=9, psnr_db=db, ssim=0.5, runtime_ms=100.0 / (i + 1))
+            for i, db in enumerate(psnrs)
+        ),
+        "complexity": ComplexityInfo(
+            input_side=256,
+            num_params=218_288,
+            flops=11_952_734_208,
+            activations=36_103_168,
+            num_conv=24,
+            uncounted_ops={"aten::silu": 6},
+        ),
+        "peak_memory_mib": 105.456,
+        "peak_memory_method": "by hand",
+        "environment": Environment(
+            commit="abc",
+            platform="Linux",
+            python="3.11",
+            torch="2.13.0",
+            numpy="2",
+            opencv="5",
+            fvcore="0.1.5",
+            cpu="A processor",
+            gpu=None,
+            cuda=None,
+            cudnn=None,
+            threads=2,
+            cudnn_benchmark=False,
+            cudnn_tf32=True,
+            matmul_tf32=False,
+        ),
+    }
+    return Record(**(fields | changes))
+
+
+def test_round_trip_keeps_every_digit(tmp_path: Path):
+    record = make_record((math.pi * 10, 1e-17, math.inf))
+    path = write_record(record, tmp_path / "records")
+    assert read_record(path) == record
+    assert [image["psnr_db"] for image in json.loads(path.read_text())["images"]] == [math.pi * 10, 1e-17, "Infinity"]
+
+
+def test_means_are_unrounded_and_none_where_a_figure_was_not_taken():
+    record = make_record((30.123456789, 20.0, 20.0))
+    assert record.mean("psnr_db") == pytest.approx((30.123456789 + 40) / 3, abs=1e-12)
+    assert record.mean("runtime_ms") == pytest.approx((100 + 50 + 100 / 3) / 3)
+    assert make_record((30.0, None)).mean("psnr_db") is None
+    assert make_record(()).mean("psnr_db") is None
+    assert make_record((30.0, math.inf)).mean("psnr_db") == math.inf
+
+
+def test_two_records_never_share_a_file(tmp_path: Path):
+    first = write_record(make_record(), tmp_path)
+    second = write_record(make_record(second=1), tmp_path)
+    assert first != second
+    assert [record.started_at.second for record in read_records(tmp_path)] == [0, 1]
+
+
+def test_records_are_sorted_by_time_and_an_absent_folder_has_none(tmp_path: Path):
+    for second, label in ((2, "00_RLFN"), (1, "05_SPAN")):
+        write_record(make_record(label=label, second=second), tmp_path)
+    assert [record.model.label for record in read_records(tmp_path)] == ["05_SPAN", "00_RLFN"]
+    assert read_records(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "schema_version"),
+        ({"images": "none"}, "images"),
+        ({"surprise": 1}, "surprise"),
+        ({"status": "fine"}, "status"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path: Path, change: dict, message: str):
+    path = write_record(make_record(), tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunError, match=f"{path.name}: not a record of schema version 1 .*{message}"):
+        read_records(tmp_path)
+
+
+def test_a_torn_file_is_refused_by_name(tmp_path: Path):
+    path = write_record(make_record(), tmp_path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RunError, match=path.name):
+        read_record(path)
+
+
+def test_a_record_cannot_be_changed():
+    record = make_record()
+    with pytest.raises(ValidationError):
+        record.status = "failed"
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path: Path):
+    if os.geteuid() == 0:
+        blocker = tmp_path / "records"
+        blocker.write_text("a file where the folder should be")
+        with pytest.raises(FileExistsError):
+            write_record(make_record(), blocker)
+    else:
+        tmp_path.chmod(0o500)
+        with pytest.raises(PermissionError):
+            write_record(make_record(), tmp_path / "records")
+        tmp_path.chmod(0o700)

@@ -1,0 +1,101 @@
+"""The exact bicubic: hand arithmetic, and every published LR image."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval.resize import bicubic_kernel, contributions, imresize
+
+
+def test_kernel_at_points_computed_by_hand():
+    points = np.array([0, 0.5, 1, 1.5, 2, 2.5, -0.5])
+    assert bicubic_kernel(points).tolist() == [1, 0.5625, 0, -0.0625, 0, 0, 0.5625]
+
+
+def test_enlarging_by_two_takes_four_pixels_with_known_weights():
+    weights, indices = contributions(6, 12, Fraction(2))
+    # Output 5 lies at 2.25: distances 1.25, 0.25, 0.75, 1.75 to pixels 1 to 4.
+    taken = {int(i): float(w) for i, w in zip(indices[5], weights[5], strict=True) if w}
+    assert taken == {1: -0.0703125, 2: 0.8671875, 3: 0.2265625, 4: -0.0234375}
+
+
+def test_shrinking_by_four_has_exact_symmetric_weights_that_sum_to_one():
+    weights, indices = contributions(64, 16, Fraction(1, 4))
+    assert (weights.sum(axis=1) == 1).all()
+    middle = weights[8]
+    assert (middle == middle[::-1]).all()
+    assert (weights * 4096 == np.round(weights * 4096)).all()
+    assert indices[8][weights[8] != 0].tolist() == list(range(26, 42))
+
+
+def test_borders_repeat_the_edge_pixel():
+    _, indices = contributions(16, 4, Fraction(1, 4))
+    assert indices.min() == 0
+    assert indices.max() == 15
+    assert (indices[0][:6] == 0).all()
+
+
+def test_constant_images_stay_constant():
+    for value in (0, 1, 127, 255):
+        image = np.full((13, 10, 3), value, np.uint8)
+        for scale in (Fraction(1, 4), Fraction(1, 3), Fraction(4), Fraction(3, 2)):
+            assert (imresize(image, scale) == value).all()
+
+
+def test_a_ramp_is_enlarged_to_a_ramp():
+    ramp = np.tile(np.arange(0, 240, 8, dtype=np.uint8), (20, 1))
+    enlarged = imresize(ramp, 4).astype(int)
+    expected = np.floor(8 * ((np.arange(120) + 0.5) / 4 - 0.5) + 0.5).astype(int)
+    assert (enlarged[:, 8:-8] == expected[8:-8]).all()
+
+
+def test_rows_are_rounded_before_columns():
+    image = np.random.default_rng(3).integers(0, 256, (32, 32), dtype=np.uint8)
+    weights, indices = contributions(32, 8, Fraction(1, 4))
+    matrix = np.zeros((8, 32))
+    np.add.at(matrix, (np.arange(8)[:, None], indices), weights)
+    rows = np.clip(np.floor(matrix @ image + 0.5), 0, 255)
+    expected = np.clip(np.floor(rows @ matrix.T + 0.5), 0, 255).astype(np.uint8)
+    assert (imresize(image, Fraction(1, 4)) == expected).all()
+    at_once = np.clip(np.floor(matrix @ image @ matrix.T + 0.5), 0, 255)
+    assert (at_once != expected).any()
+
+
+def test_sizes_are_rounded_up():
+    assert imresize(np.zeros((9, 10, 3), np.uint8), Fraction(1, 4)).shape == (3, 3, 3)
+    assert imresize(np.zeros((5, 7), np.uint8), 4).shape == (20, 28)
+
+
+def test_channels_do_not_mix():
+    image = np.random.default_rng(4).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    together = imresize(image, Fraction(1, 4))
+    for channel in range(3):
+        assert (together[..., channel] == imresize(image[..., channel], Fraction(1, 4))).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "scale", "error", "message"),
+    [
+        (np.zeros((8, 8), np.float32), 0.25, TypeError, "expected uint8, got float32"),
+        (np.zeros(8, np.uint8), 0.25, ValueError, r"got \(8,\)"),
+        (np.zeros((0, 8), np.uint8), 0.25, ValueError, r"got \(0, 8\)"),
+        (np.zeros((8, 8), np.uint8), 0, ValueError, "above 0, got 0"),
+    ],
+)
+def test_refuses_what_it_cannot_resize(image: np.ndarray, scale: float, error: type, message: str):
+    with pytest.raises(error, match=message):
+        imresize(image, scale)
+
+
+@pytest.mark.parametrize(("name", "count"), [("Set5", 5), ("Set14", 14), ("Urban100", 100)])
+def test_reproduces_every_published_lr_image(esr_data, name: str, count: int):
+    paths = sorted((esr_data / name / "image_SRF_4").glob("*_HR.png"))
+    assert len(paths) == count
+    differing = 0
+    for path in paths:
+        hr = np.asarray(Image.open(path).convert("RGB"))
+        lr = np.asarray(Image.open(path.with_name(path.name.replace("_HR", "_LR"))).convert("RGB"))
+        differing += int((imresize(hr, Fraction(1, 4)) != lr).sum())
+    assert differing == 0
