@@ -64,13 +64,14 @@ def open_pairs(sources: Sources, cache: Path) -> Pairs:
         RunError: an image cannot be read, or an LR image has the wrong size, and ``skip_bad`` is not set.
     """
     images = sources.images()
-    stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in images]
-    key = sha256(json.dumps([stamp, sorted(map(str, sources.lr)), sources.skip_bad]).encode()).hexdigest()[:16]
+    partners = lr_partners(images, sources.lr)
+    stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*images, *partners.values())]
+    key = sha256(json.dumps([stamp, sources.skip_bad]).encode()).hexdigest()[:16]
     pixels, index = cache / f"{key}.pixels", cache / f"{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_path(pixels) as partial:
-            pairs, skipped = _fill(partial, images, sources)
+            pairs, skipped = _fill(partial, images, partners, sources.skip_bad)
         # The index comes last: where it is, the pixels are whole.
         with atomic_path(index) as partial:
             partial.write_text(json.dumps({"pairs": [asdict(pair) for pair in pairs], "skipped": skipped}))
@@ -78,15 +79,16 @@ def open_pairs(sources: Sources, cache: Path) -> Pairs:
     return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"])
 
 
-def _fill(target: Path, images: Sequence[Path], sources: Sources) -> tuple[list[CachedPair], list[str]]:
+def _fill(
+    target: Path, images: Sequence[Path], partners: dict[Path, Path], skip_bad: bool
+) -> tuple[list[CachedPair], list[str]]:
     """Write the pixels of all images to ``target``; return where they stand and what was skipped."""
-    partners = lr_partners(images, sources.lr)
     pairs: list[CachedPair] = []
     skipped: list[str] = []
     with target.open("wb") as file:
         for path, pair in decoded(images, partners):
             if isinstance(pair, ImageError):
-                if not sources.skip_bad:
+                if not skip_bad:
                     raise RunError(f"{pair}; repair or remove it, or leave such files out with --skip_bad")
                 skipped.append(str(pair))
                 continue

@@ -11,6 +11,9 @@ from team_bsr.sources import SCALE
 
 RECIPES = Path(__file__).parent / "recipes"
 STEPS = (1, 2, 3, 4)
+# Of smaller patches the attention's strided convolution sees one pixel, and there PyTorch 2.13 leaves part of its
+# bf16 weight gradient unset on CPUs: training then ends in NaN, or differs from run to run.
+MIN_HR_PATCH = 40
 SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
 
 
@@ -52,8 +55,10 @@ class Step:
             raise UsageError(f"{where}: stage: expected 1 or 2, got {self.stage}")
         if self.loss not in LOSSES:
             raise UsageError(f"{where}: loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
-        if self.hr_patch <= 0 or self.hr_patch % SCALE:
-            raise UsageError(f"{where}: hr_patch: expected a positive multiple of {SCALE}, got {self.hr_patch}")
+        if self.hr_patch < MIN_HR_PATCH or self.hr_patch % SCALE:
+            raise UsageError(
+                f"{where}: hr_patch: expected a multiple of {SCALE}, at least {MIN_HR_PATCH}; got {self.hr_patch}"
+            )
         for name in ("batch", "rate", "halve_every", "iterations"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{where}: {name}: expected a number above 0, got {getattr(self, name)}")

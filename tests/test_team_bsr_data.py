@@ -1,0 +1,141 @@
+"""The image cache, and the patches drawn from it."""
+
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from eval.errors import RunError, UsageError
+from eval.images import write_png
+from eval.resize import imresize
+from team_bsr.data import open_pairs
+from team_bsr.patches import PatchBatches, Sampling
+from team_bsr.sources import Sources
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three images: one with sides that are no multiples of 4, one in a subfolder."""
+    write_png(tmp_path / "hr" / "a.png", noise(50, 67, 1))
+    write_png(tmp_path / "hr" / "b.png", noise(64, 48, 2))
+    write_png(tmp_path / "hr" / "sub" / "c.png", noise(40, 40, 3))
+    return tmp_path / "hr"
+
+
+def test_pairs_are_the_pixels_cut_to_multiples_of_4_and_their_exact_bicubic(folder, tmp_path):
+    pairs = open_pairs(Sources((folder,)), tmp_path / "cache")
+    assert [name.name.rsplit("/", 1)[-1] for name in pairs.index] == ["a.png", "b.png", "c.png"]
+    for (hr, lr), expected in zip(pairs, (noise(50, 67, 1)[:48, :64], noise(64, 48, 2), noise(40, 40, 3)), strict=True):
+        assert np.array_equal(hr, expected)
+        assert np.array_equal(lr, imresize(expected, Fraction(1, 4)))
+        assert not hr.flags.writeable
+
+
+def test_images_are_decoded_once_and_again_when_they_change(folder, tmp_path, monkeypatch):
+    from team_bsr import sources
+
+    reads = []
+    monkeypatch.setattr(sources, "read_image", lambda path, read=sources.read_image: reads.append(path) or read(path))
+    open_pairs(Sources((folder,)), tmp_path / "cache")
+    open_pairs(Sources((folder,)), tmp_path / "cache")
+    assert len(reads) == 3
+    write_png(folder / "b.png", noise(72, 48, 4))
+    hr, _ = open_pairs(Sources((folder,)), tmp_path / "cache")[1]
+    assert np.array_equal(hr, noise(72, 48, 4))
+    assert len(reads) == 6
+
+
+def test_lr_comes_from_a_folder_where_one_is_given(folder, tmp_path):
+    for name, side in (("ax4", (12, 16)), ("b", (16, 12)), ("cx4", (10, 10))):
+        write_png(tmp_path / "lr" / f"{name}.png", noise(*side, seed=9))
+    pairs = open_pairs(Sources((folder,), (tmp_path / "lr",)), tmp_path / "cache")
+    assert np.array_equal(pairs[0][1], noise(12, 16, seed=9))
+    (tmp_path / "lr" / "b.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected bx4.* or b.* for .*b\.png; 1 HR images have no LR partner"):
+        open_pairs(Sources((folder,), (tmp_path / "lr",)), tmp_path / "cache")
+    write_png(tmp_path / "lr" / "b.png", noise(15, 12))
+    with pytest.raises(RunError, match=r"lr/b\.png: expected 12x16 for .*b\.png, got 12x15"):
+        open_pairs(Sources((folder,), (tmp_path / "lr",)), tmp_path / "cache")
+
+
+def test_a_bad_image_stops_and_is_skipped_only_if_asked(folder, tmp_path):
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:500])
+    with pytest.raises(RunError, match=r"b\.png: not a readable image .*--skip_bad"):
+        open_pairs(Sources((folder,)), tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*"))
+    pairs = open_pairs(Sources((folder,), skip_bad=True), tmp_path / "cache")
+    assert len(pairs) == 2
+    assert "b.png: not a readable image" in pairs.skipped[0]
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a folder with HR images"):
+        open_pairs(Sources((tmp_path / "none",)), tmp_path / "cache")
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Pairs whose HR image is the LR image with every pixel repeated 4x4, and whose pixels are all different."""
+    for name, (height, width) in (("a", (13, 21)), ("b", (16, 11))):
+        count = np.arange(height * width, dtype=np.uint32)
+        lr = np.stack((count // 256, count % 256, np.full_like(count, ord(name))), -1).astype(np.uint8)
+        lr = lr.reshape(height, width, 3)
+        write_png(tmp_path / "lr" / f"{name}x4.png", lr)
+        write_png(tmp_path / "hr" / f"{name}.png", lr.repeat(4, 0).repeat(4, 1))
+    return open_pairs(Sources((tmp_path / "hr",), (tmp_path / "lr",)), tmp_path / "cache")
+
+
+def test_lr_and_hr_patch_are_of_one_place_and_turned_alike(pairs):
+    batches = PatchBatches(pairs, Sampling(batch=64, hr_patch=32))
+    lr, hr = batches[0]
+    assert (lr.shape, hr.shape) == ((64, 3, 8, 8), (64, 3, 32, 32))
+    assert (lr.repeat_interleave(4, 2).repeat_interleave(4, 3) == hr).all()
+
+
+def test_every_turn_image_and_corner_is_drawn(pairs):
+    batches = PatchBatches(pairs, Sampling(batch=500, hr_patch=32))
+    lr = batches[0][0].numpy().astype(int)
+    places = lr[:, 0] * 256 + lr[:, 1]
+    width = np.where(lr[:, 2, 0, 0] == ord("a"), 21, 11)
+    steps = places[:, 0, 1] - places[:, 0, 0], places[:, 1, 0] - places[:, 0, 0]
+    turns = {(int(np.sign(a)), abs(int(a)) == 1, int(np.sign(b))) for a, b in zip(*steps, strict=True)}
+    assert len(turns) == 8
+    of_a = places.min((1, 2))[width == 21]
+    assert {0, 13, 5 * 21, 5 * 21 + 13} <= set(of_a.tolist())
+    assert 200 < len(of_a) < 300
+
+
+def test_patches_depend_on_seed_step_and_iteration_alone(pairs):
+    draw = lambda iteration, **keys: PatchBatches(pairs, Sampling(16, 32, **keys))[iteration][0].numpy().tobytes()  # noqa: E731
+    assert draw(7, seed=1, step=2) == draw(7, seed=1, step=2)
+    assert (
+        len({draw(7, seed=1, step=2), draw(8, seed=1, step=2), draw(7, seed=2, step=2), draw(7, seed=1, step=3)}) == 4
+    )
+
+
+def test_the_shares_of_two_processes_are_the_batch_of_one(pairs):
+    whole = PatchBatches(pairs, Sampling(8, 32))[3]
+    shares = [PatchBatches(pairs, Sampling(8, 32, rank=rank, world=2))[3] for rank in (0, 1)]
+    for part in (0, 1):
+        assert np.array_equal(np.concatenate([share[part] for share in shares]), whole[part])
+
+
+def test_worker_processes_get_the_same_pairs(pairs):
+    copy = pickle.loads(pickle.dumps(pairs))
+    assert np.array_equal(copy[1][0], pairs[1][0])
+
+
+def test_sampling_errors(pairs):
+    with pytest.raises(UsageError, match="batch: expected a multiple of the 3 processes, got 8"):
+        Sampling(8, 32, world=3)
+    with pytest.raises(UsageError, match="hr_patch: expected a positive multiple of 4, got 30"):
+        Sampling(8, 30)
+    with pytest.raises(
+        RunError, match=r"b\.png: expected at least 48 pixels a side .*got 44x64; 1 images are too small"
+    ):
+        PatchBatches(pairs, Sampling(8, 48))

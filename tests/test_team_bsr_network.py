@@ -1,0 +1,112 @@
+"""The training network: merged, branch by branch, and fused into the deploy class."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from models.team03_PFDNLite import PFDNLite
+from team_bsr.network import TrainingPFDNLite, reparameterize
+
+STAGES = {"stage1": (), "stage2": (2, 3)}
+LR_SIDE = 256
+
+
+def random_network(pruned_blocks=(), multi_branch=False) -> TrainingPFDNLite:
+    """A network with random weights and biases whose output is far from the anchor."""
+    torch.manual_seed(1)
+    network = TrainingPFDNLite(pruned_blocks=pruned_blocks, multi_branch=multi_branch)
+    for parameter in network.parameters():
+        fan_in = max(1, parameter[0].numel()) if parameter.ndim > 1 else 4
+        nn.init.normal_(parameter, std=fan_in**-0.5)
+    return network
+
+
+def num_params(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def flops(network: nn.Module) -> int:
+    from fvcore.nn import FlopCountAnalysis
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        analysis = FlopCountAnalysis(network.eval(), torch.rand(1, 3, LR_SIDE, LR_SIDE))
+        return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+
+
+@pytest.mark.parametrize(
+    ("stage", "training", "fused", "multiply_adds"),
+    [("stage1", 945_872, 249_488, 13_991_165_952), ("stage2", 899_504, 218_288, 11_952_734_208)],
+)
+def test_counts(stage, training, fused, multiply_adds):
+    network = TrainingPFDNLite(pruned_blocks=STAGES[stage])
+    deploy = reparameterize(network)
+    assert (num_params(network), num_params(deploy)) == (training, fused)
+    assert flops(deploy) == multiply_adds
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_merged_equals_branches_in_output_and_in_every_gradient(stage):
+    merged = random_network(STAGES[stage]).double().train()
+    branches = TrainingPFDNLite(pruned_blocks=STAGES[stage], multi_branch=True).double().train()
+    branches.load_state_dict(merged.state_dict())
+    x, target = torch.rand(2, 3, 19, 26, dtype=torch.float64), torch.rand(2, 3, 76, 104, dtype=torch.float64)
+    outputs = []
+    for network in (merged, branches):
+        outputs.append(network(x))
+        (outputs[-1] - target).square().mean().backward()
+    assert (outputs[0] - outputs[1]).abs().max() < 1e-10
+    for (name, a), b in zip(merged.named_parameters(), branches.parameters(), strict=True):
+        assert (a.grad - b.grad).abs().max() < 1e-10, name
+        assert a.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("size", [(7, 7), (9, 31), (40, 17)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_fused_equals_unfused_at_every_pixel(stage, size, dtype, tolerance):
+    network = random_network(STAGES[stage], multi_branch=True).to(dtype).eval()
+    x = torch.rand(1, 3, *size, dtype=dtype)
+    with torch.no_grad():
+        expected = network(x)
+        difference = (reparameterize(network).eval()(x) - expected).abs()
+    anchor = x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert (expected - anchor).std() > 0.1
+    assert difference.max() < tolerance
+
+
+def test_fusing_is_pure_and_gives_the_deploy_class_in_the_network_s_type():
+    network = random_network(STAGES["stage2"])
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    deploy = reparameterize(network)
+    assert type(deploy) is PFDNLite
+    assert deploy.head.weight.dtype == torch.float32
+    assert deploy.state_dict().keys() == PFDNLite().state_dict().keys()
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    deploy.head.weight.data.zero_()
+    assert torch.equal(network.head.weight, before["head.weight"])
+
+
+def test_a_new_network_starts_near_its_anchor_and_lets_every_parameter_learn():
+    torch.manual_seed(0)
+    network = TrainingPFDNLite()
+    x = torch.rand(2, 3, 24, 24)
+    anchor = x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    out = network(x)
+    assert (out - anchor).abs().mean() < 0.05
+    (out - torch.rand_like(out)).abs().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_channels_last_and_bf16_train_the_same_function():
+    network = random_network()
+    x = torch.rand(2, 3, 24, 24)
+    with torch.no_grad():
+        expected = network(x)
+        assert torch.allclose(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (network(x) - expected).abs().mean() < 0.02 * expected.std()

@@ -1,0 +1,81 @@
+"""The factsheet's numbers, presets, and losses by hand."""
+
+import math
+
+import pytest
+import torch
+
+from eval.errors import UsageError
+from team_bsr.losses import LOSSES
+from team_bsr.recipe import RECIPES, load_recipe
+
+# Stage, HR patch, batch, loss, initial rate: the factsheet's "Training details", steps 1 to 4.
+FACTSHEET = [
+    (1, 256, 96, "l1", 0.0005),
+    (1, 256, 96, "charbonnier", 0.0003),
+    (1, 480, 64, "mse", 0.0001),
+    (2, 480, 64, "mse", 0.0001),
+]
+PRESETS = sorted(path.stem for path in (RECIPES / "presets").glob("*.toml"))
+
+
+def test_the_recipe_is_the_factsheet_s():
+    recipe = load_recipe()
+    assert [(step.stage, step.hr_patch, step.batch, step.loss, step.rate) for step in recipe] == FACTSHEET
+    assert {(step.halve_every, step.iterations) for step in recipe} == {(100_000, 500_000)}
+    assert [step.number for step in recipe] == [1, 2, 3, 4]
+
+
+def test_the_rate_halves_every_100k_iterations():
+    step = load_recipe()[0]
+    rates = [step.rate_at(iteration) for iteration in (0, 99_999, 100_000, 250_000, 499_999)]
+    assert rates == [5e-4, 5e-4, 2.5e-4, 1.25e-4, 3.125e-5]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_keep_the_structure(preset):
+    for whole, small in zip(load_recipe(), load_recipe(preset=preset), strict=True):
+        assert (small.number, small.stage, small.loss, small.betas) == (
+            whole.number,
+            whole.stage,
+            whole.loss,
+            whole.betas,
+        )
+        assert small.iterations < whole.iterations
+        assert small.hr_patch % 4 == 0
+        halvings = (small.iterations - 1) // small.halve_every
+        assert halvings == (whole.iterations - 1) // whole.halve_every == 4
+
+
+def test_factors_by_hand():
+    step = load_recipe()[0].scaled({"hr_patch": "1/2", "batch": "1/6", "rate": "2", "iterations": "1/40"})
+    assert (step.hr_patch, step.batch, step.rate, step.iterations) == (128, 16, 1e-3, 12_500)
+    assert step.halve_every == 100_000
+
+
+def test_errors_name_what_is_known(tmp_path):
+    with pytest.raises(UsageError, match=r"--preset: expected one of .*cpu.*, got 'gpu9'"):
+        load_recipe(preset="gpu9")
+    with pytest.raises(UsageError, match=r"expected a factor of .*, got 'loss'"):
+        load_recipe()[0].scaled({"loss": "2"})
+    for number in (1, 2, 3, 4):
+        (tmp_path / f"step{number}.toml").write_text((RECIPES / f"step{number}.toml").read_text())
+    good = (RECIPES / "step2.toml").read_text()
+    for text, message in [
+        (good + "momentum = 0.9\n", r"step2.toml: expected keys of .*; got momentum"),
+        (good.replace('"charbonnier"', '"huber"'), r"step2.toml: step 2: loss: expected one of l1, .*, got 'huber'"),
+        (good.replace("256", "255"), r"hr_patch: expected a multiple of 4, at least 40; got 255"),
+        (good.replace("256", "36"), r"hr_patch: expected a multiple of 4, at least 40; got 36"),
+        (good.replace("batch = 96", ""), r"step2.toml: .*batch"),
+    ]:
+        (tmp_path / "step2.toml").write_text(text)
+        with pytest.raises(UsageError, match=message):
+            load_recipe(tmp_path)
+
+
+def test_losses_by_hand():
+    sr, hr = torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, 0.25, 0.5])
+    assert LOSSES["l1"](sr, hr).item() == 0.25
+    assert LOSSES["mse"](sr, hr).item() == pytest.approx((0.0625 + 0.25) / 3)
+    expected = (1e-3 + math.hypot(0.25, 1e-3) + math.hypot(0.5, 1e-3)) / 3
+    assert LOSSES["charbonnier"](sr, hr).item() == pytest.approx(expected, rel=1e-6)
