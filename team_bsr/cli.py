@@ -1,5 +1,6 @@
 """Command line of ``python -m team_bsr``: one thin function a command."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,9 @@ from accelerate import Accelerator
 
 from eval.datasets import SAMPLE, open_dataset
 from eval.errors import UsageError
+from eval.images import read_image, write_png
 from eval.program import new_app
+from eval.resize import imresize
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify, write_weights
@@ -112,3 +115,16 @@ def export_command(
     typer.echo(
         f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
     )
+
+
+@app.command(name="shrink")
+def shrink_command(
+    files: list[Path],
+    out: Annotated[Path, typer.Option(help="Folder to write PNG files of the same names to.")],
+    by: Annotated[int, typer.Option(min=2, help="Pixels that become one, a side.")] = 2,
+) -> None:
+    """Shrink photographs by the exact bicubic, which hides the traces of their compression, to train on them."""
+    for path in files:
+        shrunk = imresize(read_image(path), Fraction(1, by))
+        write_png(out / f"{path.stem}.png", shrunk)
+        typer.echo(f"{out / path.stem}.png: {shrunk.shape[1]}x{shrunk.shape[0]}")

@@ -59,18 +59,24 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
 
 
 def _newest(folder: Path, plan: Plan) -> dict[str, Any] | None:
-    """Return the state of the folder's newest checkpoint, once it is known to be of this plan."""
+    """Return the state of the folder's newest checkpoint, once it is known to be of this plan as far as it has come."""
     found = checkpoints(folder)
     if not found:
         return None
-    state, now = load_checkpoint(found[-1]), asdict(plan)
-    for name, value in state["plan"].items():
+    state = load_checkpoint(found[-1])
+    before, now = _until(state["plan"], state["step"]), _until(asdict(plan), state["step"])
+    for name, value in before.items():
         if value != now[name]:
             raise TrainingError(
                 f"{found[-1]} is of a run with another plan: {name} was {value}, now is {now[name]}; use a new "
                 f"--run_dir, or the options of that run"
             )
     return state
+
+
+def _until(plan: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a plan without the steps after step ``number``, which may still change."""
+    return {**plan, "steps": [step for step in plan["steps"] if step["number"] <= number]}
 
 
 def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:

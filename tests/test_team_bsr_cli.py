@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import tomllib
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from eval.errors import RunError, UsageError
-from eval.images import write_png
+from eval.images import read_image, write_png
+from eval.resize import imresize
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.cli import app
@@ -130,3 +132,10 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"not written, for tail\.0\.bias is not finite"):
         save_checkpoint(tmp_path / "x.ckpt", {"pruned_blocks": [], "ema": network.state_dict()})
     assert not list(tmp_path.iterdir())
+
+
+def test_shrink_is_the_exact_bicubic(tmp_path, images):
+    invoke("shrink", images / "1.png", "--by", 3, "--out", tmp_path / "small")
+    expected = imresize(read_image(images / "1.png"), Fraction(1, 3))
+    assert expected.shape == (18, 21, 3)
+    assert np.array_equal(read_image(tmp_path / "small" / "1.png"), expected)

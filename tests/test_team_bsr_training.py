@@ -164,11 +164,19 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(imag
     run = Run(tmp_path / "run", pairs)
     train(Plan((small_step(iterations=2),)), Habits(), run, Accelerator(cpu=True))
     steps = (small_step(iterations=2), small_step(2, rate=1e30, iterations=9))
-    with pytest.raises(TrainingError, match=r"another plan: steps was .*--run_dir"):
-        train(Plan(steps), Habits(), run, Accelerator(cpu=True))
-    other = Run(tmp_path / "other", pairs)
     with pytest.raises(TrainingError, match=r"step 2, iteration [23].*last good checkpoint is .*step1-0000002\.ckpt"):
-        train(Plan(steps), Habits(), other, Accelerator(cpu=True))
+        train(Plan(steps), Habits(), run, Accelerator(cpu=True))
+
+
+def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, tmp_path):
+    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    run, first = Run(tmp_path / "run", pairs), small_step(iterations=1)
+    train(Plan((first,)), Habits(), run, Accelerator(cpu=True))
+    for other in (Plan((first,), seed=1), Plan((small_step(iterations=2),))):
+        with pytest.raises(TrainingError, match=r"another plan: (seed|steps) was .* use a new --run_dir"):
+            train(other, Habits(), run, Accelerator(cpu=True))
+    last = train(Plan((first, small_step(2, iterations=1))), Habits(), run, Accelerator(cpu=True))
+    assert last.name == "step2-0000001.ckpt"
 
 
 def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_path):

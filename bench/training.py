@@ -1,0 +1,166 @@
+"""Training measured: its speed in three forms, the loader alone, the two rules of pruning, and a run's curve.
+
+``python -m bench.training speed``, ``loader --data DIR``, ``pruning CKPT --data DIR --validate DIR``, ``curve RUN``.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+from accelerate import Accelerator
+from tabulate import tabulate
+from torch import nn
+
+from eval.program import new_app, run_program
+from models.team03_PFDNLite import PFDNLite
+from team_bsr.checkpoint import load_network
+from team_bsr.data import open_pairs
+from team_bsr.network import TrainingPFDNLite
+from team_bsr.patches import PatchBatches, Sampling
+from team_bsr.plan import Habits, Plan, Run
+from team_bsr.pruning import PRUNED_BLOCKS, RULES, prune
+from team_bsr.recipe import load_recipe
+from team_bsr.sources import SCALE, Sources
+from team_bsr.training import train
+from team_bsr.validation import open_set, validate
+
+app = new_app()
+FORMS = {
+    "multi-branch": lambda pruned: TrainingPFDNLite(pruned_blocks=pruned, multi_branch=True),
+    "merged": lambda pruned: TrainingPFDNLite(pruned_blocks=pruned),
+    "deploy": lambda pruned: PFDNLite(pruned_blocks=pruned),
+}
+SETTINGS = [(dtype, layout) for dtype in ("float32", "bf16") for layout in ("channels-first", "channels-last")]
+
+
+@app.command()
+def speed(
+    batch: Annotated[int, typer.Option(help="Patches a step.")] = 16,
+    side: Annotated[int, typer.Option(help="LR pixels a side of a patch.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median counts.")] = 7,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Time one step (forward, L1, backward, AdamW) of each form: the rounds are interleaved."""
+    typer.echo(f"{batch} patches of {side}x{side} LR, {torch.get_num_threads()} thread(s), {device}\n")
+    rows = []
+    for stage, pruned in ((1, ()), (2, PRUNED_BLOCKS)):
+        for dtype, layout in SETTINGS:
+            steps = {form: _step(build(pruned).to(device), batch, side, dtype, layout) for form, build in FORMS.items()}
+            times: dict[str, list[float]] = {form: [] for form in FORMS}
+            for measured in range(rounds + 1):
+                for form, step in steps.items():
+                    started = time.perf_counter()
+                    step()
+                    # The first round warms up.
+                    times[form] += [time.perf_counter() - started] * (measured > 0)
+            seconds = {form: median(values) for form, values in times.items()}
+            rates = [batch / seconds[form] for form in FORMS]
+            ratios = seconds["multi-branch"] / seconds["merged"], seconds["merged"] / seconds["deploy"]
+            rows.append([stage, dtype, layout, *rates, *ratios])
+    headers = ["Stage", "Precision", "Layout", *(f"{form} [patches/s]" for form in FORMS)]
+    typer.echo(tabulate(rows, [*headers, "merged gains", "merged / deploy time"], tablefmt="pipe", floatfmt=".2f"))
+
+
+def _step(network: nn.Module, batch: int, side: int, dtype: str, layout: str) -> Callable[[], float]:
+    """Return a function that takes one optimisation step on a fixed batch of noise and waits for its end."""
+    device = next(network.parameters()).device
+    memory_format = torch.channels_last if layout == "channels-last" else torch.contiguous_format
+    lr = torch.rand(batch, 3, side, side, device=device).contiguous(memory_format=memory_format)
+    hr = torch.rand(batch, 3, SCALE * side, SCALE * side, device=device).contiguous(memory_format=memory_format)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+
+    def step() -> float:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+            sr = network(lr)
+        loss = (sr.float() - hr).abs().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+@app.command()
+def loader(
+    data: Annotated[list[Path], typer.Option(help="Folder of HR images; may be repeated.")],
+    preset: Annotated[str | None, typer.Option(help="Preset whose batches are drawn.")] = "cpu",
+    batches: Annotated[int, typer.Option(help="Batches to draw of each step.")] = 200,
+) -> None:
+    """Time drawing patches in one process, from a cache that is already in memory."""
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        started = time.perf_counter()
+        pairs = open_pairs(Sources(tuple(data)), Path(cache))
+        typer.echo(f"{len(pairs)} images decoded and cached in {time.perf_counter() - started:.1f} s\n")
+        for step in load_recipe(preset=preset):
+            drawn = PatchBatches(pairs, Sampling(step.batch, step.hr_patch, step=step.number))
+            started = time.perf_counter()
+            for iteration in range(batches):
+                drawn[iteration]
+            rate = batches * step.batch / (time.perf_counter() - started)
+            rows.append([step.number, step.batch, step.hr_patch, rate])
+    typer.echo(tabulate(rows, ["Step", "Batch", "HR patch", "patches/s"], tablefmt="pipe", floatfmt=".0f"))
+
+
+@app.command()
+def pruning(
+    checkpoint: Path,
+    data: Annotated[list[Path], typer.Option(help="Folder of HR images to fine-tune on.")],
+    validation: Annotated[list[Path], typer.Option("--validate", help="Set to measure on; may be repeated.")],
+    iterations: Annotated[int, typer.Option(help="Of fine-tuning, by step 4 of the preset cpu.")] = 500,
+) -> None:
+    """Compare both rules of pruning on a trained network of the first stage: PSNR at once, and after fine-tuning."""
+    sets, network = [open_set(folder) for folder in validation], load_network(checkpoint)
+    rows = [["not pruned", 0, *validate(network, sets).values()]]
+    last = load_recipe(preset="cpu")[-1]
+    step = replace(last, iterations=iterations, halve_every=max(1, iterations // 5))
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = open_pairs(Sources(tuple(data)), Path(folder) / "cache")
+        for rule in RULES:
+            rows.append([rule, 0, *validate(prune(network, rule), sets).values()])
+            plan, run = Plan((step,), precision="bf16", rule=rule), Run(Path(folder) / rule, pairs, start=checkpoint)
+            tuned = load_network(train(plan, Habits(), run, Accelerator(cpu=True, mixed_precision="bf16")))
+            rows.append([rule, iterations, *validate(tuned, sets).values()])
+    names = [f"{dataset.name} [dB]" for dataset in sets]
+    typer.echo(tabulate(rows, ["Rule", "Iterations", *names], tablefmt="pipe", floatfmt=".3f"))
+
+
+@app.command()
+def curve(
+    run_dir: Path,
+    out: Annotated[Path, typer.Option(help="SVG, PDF or PNG file.")],
+    dataset: Annotated[str, typer.Option(help="Validation set whose PSNR is drawn.")] = "Set14",
+    floor: Annotated[float, typer.Option(help="PSNR of bicubic [dB].")] = 24.46,
+    released: Annotated[float, typer.Option(help="PSNR of the released weights [dB].")] = 26.75,
+) -> None:
+    """Draw a run's validation PSNR over its iterations, step by step, from its TensorBoard files."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    mpl.rcParams |= {"svg.hashsalt": "training", "font.family": "sans-serif"}
+    events = EventAccumulator(str(run_dir)).Reload()
+    figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    begun = 0
+    for tag in sorted(tag for tag in events.Tags()["scalars"] if tag.endswith(f"psnr_db/{dataset}")):
+        points = events.Scalars(tag)
+        label = tag.partition("/")[0].replace("step", "step ")
+        axes.plot([begun + point.step for point in points], [point.value for point in points], marker=".", label=label)
+        begun += points[-1].step
+    axes.axhline(released, color="#888888", linestyle="--", label="released weights")
+    axes.axhline(floor, color="#888888", linestyle=":", label="bicubic")
+    axes.set(xlabel="Iteration", ylabel=f"PSNR on {dataset} [dB]")
+    axes.legend(frameon=False, loc="lower right")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+
+
+if __name__ == "__main__":
+    run_program(app)
