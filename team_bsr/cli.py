@@ -49,7 +49,7 @@ def train_command(
     log_every: Annotated[int, typer.Option("--log_every", help="Iterations between lines.")] = 100,
     validate_every: Annotated[int, typer.Option("--validate_every", help="Iterations between validations.")] = 1000,
     checkpoint_every: Annotated[int, typer.Option("--checkpoint_every", help="Iterations between them.")] = 1000,
-    keep: Annotated[int, typer.Option(help="Checkpoints to keep of a step.")] = 3,
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep of a step.")] = 3,
     skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave out, and name, unreadable images.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:

@@ -6,16 +6,20 @@ memory where there is room and which all worker processes share.
 """
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eval.errors import RunError
 from eval.images import ImageError, atomic_path
 from team_bsr.sources import SCALE, Sources, decoded, lr_partners
+
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,13 @@ class CachedPair:
 
 
 class Pairs(Sequence):
-    """The images of a cache; item i is ``(hr, lr)``, read-only uint8 arrays ``(4h, 4w, 3)`` and ``(h, w, 3)``."""
+    """The images of a cache; item i is ``(hr, lr)``, read-only uint8 arrays ``(4h, 4w, 3)`` and ``(h, w, 3)``.
 
-    def __init__(self, pixels: Path, index: Sequence[CachedPair], skipped: Sequence[str] = ()) -> None:
-        self.index, self.skipped, self._pixels = tuple(index), tuple(skipped), pixels
+    ``crc32`` is the checksum of all pixels, by which a run knows its images again.
+    """
+
+    def __init__(self, pixels: Path, index: Sequence[CachedPair], skipped: Sequence[str], crc32: int) -> None:
+        self.index, self.skipped, self.crc32, self._pixels = tuple(index), tuple(skipped), crc32, pixels
         self._map = np.memmap(pixels, dtype=np.uint8, mode="r")
 
     def __len__(self) -> int:
@@ -48,7 +55,7 @@ class Pairs(Sequence):
         return self._map[offset : offset + int(np.prod(shape))].reshape(shape)
 
     def __getstate__(self) -> dict:
-        return {"pixels": self._pixels, "index": self.index, "skipped": self.skipped}
+        return {"pixels": self._pixels, "index": self.index, "skipped": self.skipped, "crc32": self.crc32}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(**state)
@@ -66,25 +73,24 @@ def open_pairs(sources: Sources, cache: Path) -> Pairs:
     images = sources.images()
     partners = lr_partners(images, sources.lr)
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*images, *partners.values())]
-    key = sha256(json.dumps([stamp, sources.skip_bad]).encode()).hexdigest()[:16]
+    key = sha256(json.dumps([FORMAT, stamp, sources.skip_bad]).encode()).hexdigest()[:16]
     pixels, index = cache / f"{key}.pixels", cache / f"{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_path(pixels) as partial:
-            pairs, skipped = _fill(partial, images, partners, sources.skip_bad)
+            record = _fill(partial, images, partners, sources.skip_bad)
         # The index comes last: where it is, the pixels are whole.
         with atomic_path(index) as partial:
-            partial.write_text(json.dumps({"pairs": [asdict(pair) for pair in pairs], "skipped": skipped}))
+            partial.write_text(json.dumps(record))
     record = json.loads(index.read_text())
-    return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"])
+    return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"], record["crc32"])
 
 
-def _fill(
-    target: Path, images: Sequence[Path], partners: dict[Path, Path], skip_bad: bool
-) -> tuple[list[CachedPair], list[str]]:
-    """Write the pixels of all images to ``target``; return where they stand and what was skipped."""
+def _fill(target: Path, images: Sequence[Path], partners: dict[Path, Path], skip_bad: bool) -> dict[str, Any]:
+    """Write the pixels of all images to ``target``; return the index: where they stand, checksum, what was skipped."""
     pairs: list[CachedPair] = []
     skipped: list[str] = []
+    crc32 = 0
     with target.open("wb") as file:
         for path, pair in decoded(images, partners):
             if isinstance(pair, ImageError):
@@ -95,7 +101,9 @@ def _fill(
             hr, lr = pair
             start = file.tell()
             pairs.append(CachedPair(str(path), *lr.shape[:2], hr_offset=start, lr_offset=start + hr.size))
-            file.write(hr.tobytes() + lr.tobytes())
+            pixels = hr.tobytes() + lr.tobytes()
+            crc32 = zlib.crc32(pixels, crc32)
+            file.write(pixels)
     if not pairs:
         raise RunError(f"none of the {len(images)} images could be read; the first: {skipped[0]}")
-    return pairs, skipped
+    return {"pairs": [asdict(pair) for pair in pairs], "skipped": skipped, "crc32": crc32}

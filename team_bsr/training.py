@@ -50,7 +50,7 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
     progress = Progress(run.folder, plan.steps, accelerator.is_main_process)
     try:
         for step in plan.steps:
-            newest = _newest(run.folder, plan)
+            newest = _newest(run, plan)
             if newest is None or newest["step"] <= step.number:
                 _StepTrainer(step, plan, habits, run, accelerator).finish(newest, progress)
     finally:
@@ -58,12 +58,14 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
     return checkpoints(run.folder)[-1]
 
 
-def _newest(folder: Path, plan: Plan) -> dict[str, Any] | None:
+def _newest(run: Run, plan: Plan) -> dict[str, Any] | None:
     """Return the state of the folder's newest checkpoint, once it is known to be of this plan as far as it has come."""
-    found = checkpoints(folder)
+    found = checkpoints(run.folder)
     if not found:
         return None
     state = load_checkpoint(found[-1])
+    if state["images"] != run.pairs.crc32:
+        raise TrainingError(f"{found[-1]} is of a run on other images; use a new --run_dir, or that run's --data")
     before, now = _until(state["plan"], state["step"]), _until(asdict(plan), state["step"])
     for name, value in before.items():
         if value != now[name]:
@@ -193,6 +195,7 @@ class _StepTrainer:
             "step": self.step.number,
             "iteration": self.iteration,
             "plan": asdict(self.plan),
+            "images": self.run.pairs.crc32,
             "pruned_blocks": list(self.network.pruned_blocks),
             "network": self.network.state_dict(),
             "ema": self.average.module.state_dict(),

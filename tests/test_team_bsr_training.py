@@ -175,6 +175,14 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
     for other in (Plan((first,), seed=1), Plan((small_step(iterations=2),))):
         with pytest.raises(TrainingError, match=r"another plan: (seed|steps) was .* use a new --run_dir"):
             train(other, Habits(), run, Accelerator(cpu=True))
+    write_png(images / "4.png", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(TrainingError, match=r"step1-0000001\.ckpt is of a run on other images"):
+        train(
+            Plan((first,)),
+            Habits(),
+            Run(run.folder, open_pairs(Sources((images,)), tmp_path / "cache")),
+            Accelerator(cpu=True),
+        )
     last = train(Plan((first, small_step(2, iterations=1))), Habits(), run, Accelerator(cpu=True))
     assert last.name == "step2-0000001.ckpt"
 
