@@ -1,0 +1,385 @@
+"""Weights: where they are looked for, that only the right bytes are used, and that loading runs no code."""
+
+import builtins
+import collections
+import hashlib
+import io
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import eval.checkpoints
+from eval.checkpoints import (
+    WRAPPERS,
+    Checkpoint,
+    MissingWeightsError,
+    download_cache,
+    file_sha256,
+    find_checkpoint,
+    load_network,
+    weight_folders,
+)
+from eval.errors import RunError, UsageError
+from eval.zoo import CheckpointSpec, ModelSpec, all_models
+
+STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
+ADDRESS = "https://example.org/tiny.pth"
+
+
+def saved(content: object, **options) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, **options)
+    return file.getvalue()
+
+
+def legacy(content: object) -> bytes:
+    """Save as PyTorch did before 1.6: pickles one after the other, no archive."""
+    return saved(content, _use_new_zipfile_serialization=False)
+
+
+RELEASED, SELFTRAINED = saved(STATE), saved({key: -value for key, value in STATE.items()})
+
+
+def known(name: str, content: bytes, url: str | None = None) -> CheckpointSpec:
+    return CheckpointSpec(
+        name=name, file=f"tiny_{name}.pth", sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), url=url
+    )
+
+
+@pytest.fixture
+def spec() -> ModelSpec:
+    """A model of one linear layer with two published checkpoints."""
+    return ModelSpec(
+        id=42,
+        name="Tiny",
+        team="T",
+        edition="E",
+        note="N",
+        target="torch.nn:Linear",
+        arguments={"in_features": 2, "out_features": 3},
+        scale=4,
+        data_range=1.0,
+        min_size=1,
+        license="MIT",
+        paper="https://example.org",
+        checkpoints=(known("released", RELEASED, ADDRESS), known("selftrained", SELFTRAINED)),
+    )
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The three places where weights are looked for, in order."""
+
+    zoo: Path
+    env: Path
+    cache: Path
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    found = Folders(tmp_path / "zoo", tmp_path / "env", tmp_path / "cache")
+    for folder in (found.zoo, found.env, found.cache):
+        folder.mkdir()
+    monkeypatch.setattr(eval.checkpoints, "MODEL_ZOO", found.zoo)
+    monkeypatch.setenv("ESR_WEIGHTS", str(found.env))
+    monkeypatch.setenv("ESR_CACHE", str(found.cache))
+    return found
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path):
+    """Write bytes to a file and describe it as ``find_checkpoint`` would."""
+
+    def make(content: bytes, name: str = "weights.pth") -> Checkpoint:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return Checkpoint(path, hashlib.sha256(content).hexdigest(), None)
+
+    return make
+
+
+def refusal(spec: ModelSpec, checkpoint: Checkpoint) -> str:
+    with pytest.raises(RunError) as caught:
+        load_network(spec, checkpoint)
+    message = str(caught.value)
+    assert message.startswith(f"{checkpoint.path}: ")
+    return message.removeprefix(f"{checkpoint.path}: ")
+
+
+class TestFinding:
+    def test_the_folders_in_order(self, folders: Folders, monkeypatch):
+        assert weight_folders() == [folders.zoo, folders.env, folders.cache]
+        monkeypatch.setenv("ESR_WEIGHTS", "")
+        assert weight_folders() == [folders.zoo, folders.cache]
+        monkeypatch.delenv("ESR_WEIGHTS")
+        assert weight_folders() == [folders.zoo, folders.cache]
+
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_the_cache_is_the_systems_unless_named(self, monkeypatch, tmp_path: Path, value: str | None):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+        monkeypatch.setenv("ESR_CACHE", "") if value == "" else monkeypatch.delenv("ESR_CACHE", raising=False)
+        assert download_cache().name == "pfdnlite-esr"
+        assert download_cache().is_relative_to(tmp_path)
+
+    def test_one_folder_after_the_other(self, folders: Folders, spec: ModelSpec):
+        paths = [folder / "tiny_released.pth" for folder in (folders.zoo, folders.env, folders.cache)]
+        for path in paths:
+            path.write_bytes(RELEASED)
+        for path in paths:
+            assert find_checkpoint(spec) == Checkpoint(path, hashlib.sha256(RELEASED).hexdigest(), "released")
+            path.unlink()
+        with pytest.raises(MissingWeightsError):
+            find_checkpoint(spec)
+
+    def test_released_in_the_last_folder_before_selftrained_in_the_first(self, folders: Folders, spec: ModelSpec):
+        (folders.zoo / "tiny_selftrained.pth").write_bytes(SELFTRAINED)
+        assert find_checkpoint(spec).name == "selftrained"
+        (folders.cache / "tiny_released.pth").write_bytes(RELEASED)
+        assert find_checkpoint(spec).name == "released"
+        assert find_checkpoint(spec).path == folders.cache / "tiny_released.pth"
+
+    def test_by_the_name_of_a_checkpoint(self, folders: Folders, spec: ModelSpec):
+        (folders.zoo / "tiny_released.pth").write_bytes(RELEASED)
+        with pytest.raises(MissingWeightsError) as caught:
+            find_checkpoint(spec, "selftrained")
+        assert "tiny_selftrained.pth" in str(caught.value)
+        assert "tiny_released.pth" not in str(caught.value)
+        (folders.env / "tiny_selftrained.pth").write_bytes(SELFTRAINED)
+        found = find_checkpoint(spec, "selftrained")
+        assert (found.path, found.name) == (folders.env / "tiny_selftrained.pth", "selftrained")
+        assert find_checkpoint(spec, "released").name == "released"
+
+    def test_a_missing_one_says_where_it_was_looked_for_and_how_to_get_it(self, folders: Folders, spec: ModelSpec):
+        with pytest.raises(MissingWeightsError) as caught:
+            find_checkpoint(spec)
+        released, selftrained = spec.checkpoints
+        assert str(caught.value).splitlines() == [
+            f"42_Tiny: its weights are not on this machine. Looked in: {folders.zoo}, {folders.env}, {folders.cache}",
+            f"  tiny_released.pth ({len(RELEASED):,} bytes, SHA-256 {released.sha256})",
+            f"    from {ADDRESS}",
+            f"  tiny_selftrained.pth ({len(SELFTRAINED):,} bytes, SHA-256 {selftrained.sha256})",
+            "Run: python -m eval fetch weights --model_id 42",
+            f"or put the file into {folders.zoo}, or point ESR_WEIGHTS at the folder that holds it.",
+        ]
+
+    @pytest.mark.parametrize("content", [RELEASED[:-1], SELFTRAINED, b""], ids=["truncated", "another", "empty"])
+    def test_another_hash_is_an_error_and_not_passed_over(self, folders: Folders, spec: ModelSpec, content: bytes):
+        wrong = folders.zoo / "tiny_released.pth"
+        wrong.write_bytes(content)
+        (folders.env / "tiny_released.pth").write_bytes(RELEASED)
+        (folders.zoo / "tiny_selftrained.pth").write_bytes(SELFTRAINED)
+        for weights in (None, "released"):
+            with pytest.raises(RunError) as caught:
+                find_checkpoint(spec, weights)
+            assert type(caught.value) is RunError
+            assert str(caught.value) == (
+                f"{wrong}: expected SHA-256 {spec.checkpoints[0].sha256} ({len(RELEASED):,} bytes), "
+                f"got {hashlib.sha256(content).hexdigest()} ({len(content):,} bytes); "
+                "the file is damaged or another one: remove it, or name it by --weights"
+            )
+
+    def test_by_path_it_may_be_any_file(self, folders: Folders, spec: ModelSpec, tmp_path: Path):
+        path = tmp_path / "my own.pth"
+        path.write_bytes(saved({"a": torch.zeros(1)}))
+        (folders.zoo / "tiny_released.pth").write_bytes(RELEASED)
+        assert find_checkpoint(spec, str(path)) == Checkpoint(path, file_sha256(path), None)
+
+    def test_by_path_a_published_file_keeps_its_name(self, folders: Folders, spec: ModelSpec, tmp_path: Path):
+        path = tmp_path / "renamed.bin"
+        path.write_bytes(SELFTRAINED)
+        assert find_checkpoint(spec, str(path)).name == "selftrained"
+
+    @pytest.mark.parametrize("weights", ["absent.pth", "Released", ""])
+    def test_neither_a_name_nor_a_file(self, folders: Folders, spec: ModelSpec, weights: str):
+        with pytest.raises(UsageError) as caught:
+            find_checkpoint(spec, weights)
+        assert str(caught.value) == (
+            f"--weights {weights}: no such file, and no checkpoint of Tiny (it has: released, selftrained)"
+        )
+
+    def test_a_folder_is_no_file(self, folders: Folders, spec: ModelSpec):
+        with pytest.raises(UsageError, match="no such file"):
+            find_checkpoint(spec, str(folders.zoo))
+
+    def test_a_model_without_checkpoints_has_none(self, folders: Folders, spec: ModelSpec):
+        with pytest.raises(UsageError, match=r"\(it has: none\)"):
+            find_checkpoint(spec.model_copy(update={"checkpoints": ()}), "released")
+
+    def test_hash(self, tmp_path: Path):
+        (tmp_path / "abc").write_bytes(b"abc")
+        digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert file_sha256(tmp_path / "abc") == digest
+
+
+def assert_loaded(spec: ModelSpec, checkpoint: Checkpoint, state: dict[str, Tensor] = STATE) -> None:
+    network = load_network(spec, checkpoint)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    loaded = network.state_dict()
+    assert loaded.keys() == state.keys()
+    for key, value in state.items():
+        assert torch.equal(loaded[key], value)
+
+
+class TestLoading:
+    @pytest.mark.parametrize("save", [saved, legacy])
+    @pytest.mark.parametrize("wrapper", [None, *WRAPPERS])
+    def test_plain_and_wrapped(self, spec: ModelSpec, checkpoint, save, wrapper: str | None):
+        content = STATE if wrapper is None else {wrapper: STATE, "epoch": 7, "losses": [0.5, 0.25]}
+        assert_loaded(spec, checkpoint(save(content)))
+
+    def test_ordered_dictionaries_and_parameters(self, spec: ModelSpec, checkpoint):
+        content = collections.OrderedDict((key, torch.nn.Parameter(value)) for key, value in STATE.items())
+        assert_loaded(spec, checkpoint(saved({"state_dict": content})))
+
+    def test_a_wrappers_name_beside_that_is_no_dictionary(self, spec: ModelSpec, checkpoint):
+        assert_loaded(spec, checkpoint(saved({"params": STATE, "model": "Tiny", "state_dict": None})))
+
+    def test_safetensors(self, spec: ModelSpec, checkpoint):
+        assert_loaded(spec, checkpoint(safetensors.torch.save(STATE), "weights.safetensors"))
+
+    def test_no_checkpoint_for_a_model_without_weights(self, spec: ModelSpec):
+        network = load_network(spec, None)
+        assert not network.training
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+
+    @pytest.mark.parametrize(
+        ("content", "found"),
+        [
+            ({"params": STATE, "params_ema": STATE}, "['params', 'params_ema']"),
+            ({"model": STATE, "state_dict": STATE, "epoch": 1}, "['epoch', 'model', 'state_dict']"),
+            ({"net": STATE}, "['net']"),
+            ({"params": {"model": STATE}}, "['model']"),
+            (STATE | {"epoch": 1}, "['bias', 'epoch', 'weight']"),
+            ({"params": STATE | {"epoch": 1}}, "['bias', 'epoch', 'weight']"),
+            ({}, "[]"),
+            ({"params": {}}, "[]"),
+            ([STATE], "list"),
+            (STATE["bias"], "Tensor"),
+            (None, "NoneType"),
+        ],
+    )
+    def test_what_is_no_state_dict_is_refused(self, spec: ModelSpec, checkpoint, content: object, found: str):
+        assert refusal(spec, checkpoint(saved(content))) == (
+            f"expected a dictionary of tensors, or one under one of {', '.join(WRAPPERS)}; got {found}"
+        )
+
+    @pytest.mark.parametrize(
+        ("state", "told"),
+        [
+            ({"weight": STATE["weight"]}, "1 missing (first: bias)"),
+            (STATE | {"z": torch.zeros(1), "extra": torch.zeros(2)}, "2 unexpected (first: extra)"),
+            (STATE | {"weight": torch.zeros(3, 5)}, "1 of another shape (first: weight (3, 5) for (3, 2))"),
+            (STATE | {"bias": torch.zeros(3, 1)}, "1 of another shape (first: bias (3, 1) for (3,))"),
+            (
+                {f"module.{key}": value for key, value in STATE.items()},
+                "2 missing (first: bias); 2 unexpected (first: module.bias)",
+            ),
+            (
+                {"weight": torch.zeros(2, 3), "biased": STATE["bias"]},
+                "1 missing (first: bias); 1 unexpected (first: biased); "
+                "1 of another shape (first: weight (2, 3) for (3, 2))",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+    def test_misfits_are_named(self, spec: ModelSpec, checkpoint, state: dict, told: str, suffix: str):
+        content = saved(state) if suffix == "pth" else safetensors.torch.save(state)
+        message = refusal(spec, checkpoint(content, f"weights.{suffix}"))
+        assert message == f"the weights do not fit the network; keys {told}"
+
+    @pytest.mark.parametrize("length", [0, 1, 10, 200, len(RELEASED) // 2, len(RELEASED) - 1])
+    def test_a_truncated_file_is_refused(self, spec: ModelSpec, checkpoint, length: int):
+        assert refusal(spec, checkpoint(RELEASED[:length])).startswith("not a file of plain tensors (")
+
+    @pytest.mark.parametrize("length", [0, 5, 60, len(safetensors.torch.save(STATE)) - 1])
+    def test_truncated_safetensors_are_refused(self, spec: ModelSpec, checkpoint, length: int):
+        cut = checkpoint(safetensors.torch.save(STATE)[:length], "weights.safetensors")
+        assert refusal(spec, cut).startswith("not a file of plain tensors (")
+
+    @pytest.mark.parametrize("name", ["page.pth", "page.safetensors"])
+    def test_a_web_page_is_refused(self, spec: ModelSpec, checkpoint, name: str):
+        page = checkpoint(b"<!DOCTYPE html><html><body>404: Not Found</body></html>", name)
+        message = refusal(spec, page)
+        assert message.startswith("not a file of plain tensors (")
+        assert message.endswith("save a state_dict of tensors, or safetensors.")
+
+    def test_a_whole_module_is_refused(self, spec: ModelSpec, checkpoint):
+        assert refusal(spec, checkpoint(saved(torch.nn.Linear(2, 3)))).startswith("not a file of plain tensors (")
+
+    @pytest.mark.parametrize("changed", [SELFTRAINED, RELEASED[:-1], RELEASED + b"\0", b""])
+    def test_a_file_changed_since_it_was_found(self, folders: Folders, spec: ModelSpec, changed: bytes):
+        path = folders.zoo / "tiny_released.pth"
+        path.write_bytes(RELEASED)
+        found = find_checkpoint(spec)
+        path.write_bytes(changed)
+        assert refusal(spec, found) == "the file changed while it was being loaded"
+        path.write_bytes(RELEASED)
+        assert_loaded(spec, found)
+
+
+class RunsCommand:
+    """What an attacker would pickle: unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.path}'",)
+
+
+class Evaluates(RunsCommand):
+    def __reduce__(self):
+        return builtins.eval, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+class TestMaliciousFiles:
+    @pytest.mark.parametrize("attack", [RunsCommand, Evaluates])
+    def test_the_attack_works_where_pickles_are_trusted(self, tmp_path: Path, attack):
+        pickle.loads(pickle.dumps(attack(tmp_path / "pwned")))
+        assert (tmp_path / "pwned").exists()
+
+    @pytest.mark.parametrize("attack", [RunsCommand, Evaluates])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda evil: saved(evil),
+            lambda evil: saved(STATE | {"extra": evil}),
+            lambda evil: saved({"params": STATE, "hook": evil}),
+            lambda evil: legacy(STATE | {"extra": evil}),
+            lambda evil: pickle.dumps(evil, protocol=2),
+            lambda evil: pickle.dumps({"params": evil}, protocol=0),
+        ],
+        ids=["alone", "in the state", "beside the state", "legacy", "bare pickle", "bare pickle of text"],
+    )
+    @pytest.mark.parametrize("name", ["weights.pth", "weights.pt", "weights", "weights.safetensors"])
+    def test_nothing_is_executed(self, tmp_path: Path, spec: ModelSpec, checkpoint, attack, make, name: str):
+        evil = checkpoint(make(attack(tmp_path / "pwned")), name)
+        message = refusal(spec, evil)
+        assert message.startswith("not a file of plain tensors (")
+        assert "Weights are read without running code" in message
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+class TestPublished:
+    @pytest.mark.parametrize("model", [spec for spec in all_models() if spec.checkpoints], ids=lambda spec: spec.name)
+    def test_every_one_is_found_and_loads(self, model: ModelSpec, esr_weights: Path, folders: Folders, monkeypatch):
+        monkeypatch.setenv("ESR_WEIGHTS", str(esr_weights))
+        released = next((known for known in model.checkpoints if known.name == "released"), None)
+        if released is None:
+            pytest.skip(f"no published checkpoint of {model.name}")
+        found = find_checkpoint(model, "released")
+        assert found == Checkpoint(esr_weights / released.file, released.sha256, "released")
+        loaded, untrained = load_network(model, found).state_dict(), model.build().state_dict()
+        assert all(value.isfinite().all() for value in loaded.values())
+        trained = [key for key in loaded if not torch.equal(loaded[key], untrained[key])]
+        weights = [key for key in loaded if key.endswith("weight") and loaded[key].numel() > 1]
+        assert weights
+        assert set(weights) <= set(trained)

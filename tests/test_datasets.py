@@ -1,0 +1,452 @@
+"""Opening sets of images: every layout, and every fault, alone and all at once, before any network runs."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eval.datasets
+from eval.datasets import HR_FOLDER, LR_FOLDER, SAMPLE_FILES, Dataset, open_dataset
+from eval.errors import RunError, UsageError
+from eval.images import ImageSize, read_image, write_png
+from eval.pairs import ImagePair
+from eval.resize import imresize
+
+# layout, folder of HR, folder of LR, tail of an HR file's name, tail of an LR file's name
+LAYOUTS = [
+    ("challenge", "S_HR", "S_LR", "", "x4"),
+    ("DIV2K", "S_HR", "S_LR_bicubic/X4", "", "x4"),
+    ("SelfExSR", "S/image_SRF_4", "S/image_SRF_4", "_HR", "_LR"),
+    ("benchmark", "S/HR", "S/LR_bicubic/X4", "", "x4"),
+    ("HR and LR", "S/HR", "S/LR", "", ""),
+]
+IN_ONE_FOLDER = LAYOUTS[2:]
+ODD_NAMES = [
+    "two words",
+    "ünïcode 日本",
+    "[a]{b}*",
+    "-dash",
+    "new\nline",
+    "100%s",
+    "a.b.c",
+    "~home",
+    "'\"$(x)",
+    "{name}",
+]
+ODD_NAMES.sort()
+
+
+@pytest.fixture
+def put(tmp_path: Path, random_image) -> Callable[..., Path]:
+    """Write noise at a path under the temporary folder."""
+
+    def write(name: str, height: int = 16, width: int = 20) -> Path:
+        path = tmp_path / name
+        if path.suffix == ".png":
+            write_png(path, random_image(height, width))
+        else:
+            write_png(path.with_name("noise.png"), random_image(height, width))
+            path.with_name("noise.png").rename(path)
+        return path
+
+    return write
+
+
+def refused(kind: type[Exception], data_dir: Path | None, name: str | None) -> str:
+    with pytest.raises(kind) as caught:
+        open_dataset(data_dir, name)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def faults(data_dir: Path, name: str, called: str | None = None) -> list[str]:
+    """Return the faults that the one error lists, and compare the number that it states."""
+    first, *rest = refused(RunError, data_dir, name).splitlines()
+    assert all(line.startswith("  ") for line in rest)
+    assert first == f"--dataset {called or name}: cannot be used; {len(rest)} fault(s) found"
+    return [line.removeprefix("  ") for line in rest]
+
+
+def offenders(found: list[str]) -> list[str]:
+    return [fault.split(": ")[0] for fault in found]
+
+
+class TestLayouts:
+    @pytest.mark.parametrize(("layout", "hr", "lr", "hr_tail", "lr_tail"), LAYOUTS, ids=[row[0] for row in LAYOUTS])
+    @pytest.mark.parametrize("named", [True, False])
+    def test_each_one(self, tmp_path: Path, put, layout, hr, lr, hr_tail, lr_tail, named: bool):
+        hrs = [put(f"{hr}/{stem}{hr_tail}.png", 16, width) for stem, width in (("a", 20), ("b", 24))]
+        lrs = [put(f"{lr}/{stem}{lr_tail}.png", 4, width) for stem, width in (("a", 5), ("b", 6))]
+        assert open_dataset(tmp_path, "S" if named else None) == Dataset(
+            name="S",
+            layout=layout,
+            folder=tmp_path,
+            pairs=(ImagePair("a", lrs[0], hrs[0]), ImagePair("b", lrs[1], hrs[1])),
+            lr_sizes=(ImageSize(4, 5), ImageSize(4, 6)),
+        )
+
+    @pytest.mark.parametrize(
+        ("layout", "hr", "lr", "hr_tail", "lr_tail"), IN_ONE_FOLDER, ids=[row[0] for row in IN_ONE_FOLDER]
+    )
+    def test_the_folder_of_a_set_itself(self, tmp_path, put, monkeypatch, layout, hr, lr, hr_tail, lr_tail):
+        pair = ImagePair("a", put(f"{lr}/a{lr_tail}.png", 4, 5), put(f"{hr}/a{hr_tail}.png"))
+        put("other/b.png")
+        expected = ("S", layout, (pair,))
+        dataset = open_dataset(tmp_path / "S", None)
+        assert (dataset.name, dataset.layout, dataset.pairs) == expected
+        monkeypatch.chdir(tmp_path / "S")
+        dataset = open_dataset(Path("."), None)
+        assert (dataset.name, dataset.layout, dataset.pairs) == expected
+
+    @pytest.mark.parametrize("alias", ["valid", "test"])
+    @pytest.mark.parametrize("spelling", ["DIV2K_LSDIR", "LSDIR_DIV2K"])
+    @pytest.mark.parametrize("lr", ["_LR/1x4.png", "_LR_bicubic/X4/1x4.png", "_LR/1.png"])
+    def test_the_sets_of_the_challenge_by_alias(self, tmp_path: Path, put, alias: str, spelling: str, lr: str):
+        full = f"{spelling}_{alias}"
+        pair = ImagePair("1", put(full + lr, 4, 5), put(f"{full}_HR/1.png"))
+        for name in (alias, full, None):
+            dataset = open_dataset(tmp_path, name)
+            assert (dataset.name, dataset.pairs, dataset.has_hr) == (full, (pair,), True)
+
+    def test_without_a_name_valid_is_meant_though_test_is_there(self, tmp_path: Path, put):
+        for split in ("valid", "test"):
+            put(f"LSDIR_DIV2K_{split}_HR/{split}.png")
+            put(f"LSDIR_DIV2K_{split}_LR/{split}x4.png", 4, 5)
+        assert open_dataset(tmp_path, None).name == "LSDIR_DIV2K_valid"
+        assert open_dataset(tmp_path, "test").name == "LSDIR_DIV2K_test"
+
+    def test_hr_images_alone_get_their_lr_from_the_exact_bicubic(self, tmp_path: Path, put, random_image):
+        path = put("photos/a.png", 31, 22)
+        for data_dir, name in ((tmp_path, "photos"), (tmp_path, None), (tmp_path / "photos", None)):
+            dataset = open_dataset(data_dir, name)
+            assert (dataset.name, dataset.layout, dataset.has_hr) == ("photos", HR_FOLDER, True)
+            assert dataset.pairs == (ImagePair("a", lr=None, hr=path),)
+            assert dataset.lr_sizes == (ImageSize(7, 5),)
+        lr, hr = dataset.pairs[0].read()
+        np.testing.assert_array_equal(hr, random_image(31, 22)[:28, :20])
+        np.testing.assert_array_equal(lr, imresize(random_image(31, 22)[:28, :20], Fraction(1, 4)))
+
+    @pytest.mark.parametrize("folder", ["DIV2K_test_LR", "lr", "Mine_lr"])
+    def test_lr_images_alone(self, tmp_path: Path, put, folder: str):
+        paths = [put(f"{folder}/1.png", 3, 5), put(f"{folder}/2.png", 7, 4)]
+        for data_dir, name in ((tmp_path, folder), (tmp_path, None), (tmp_path / folder, None)):
+            dataset = open_dataset(data_dir, name)
+            assert (dataset.name, dataset.layout, dataset.has_hr) == (folder, LR_FOLDER, False)
+            assert dataset.pairs == (ImagePair("1", paths[0], None), ImagePair("2", paths[1], None))
+            assert dataset.lr_sizes == (ImageSize(3, 5), ImageSize(7, 4))
+
+    def test_pairs_by_name_in_one_folder(self, tmp_path: Path, put):
+        pair = ImagePair("a", put("mixed/a_LR.png", 4, 5), put("mixed/a_HR.png"))
+        for data_dir, name in ((tmp_path, "mixed"), (tmp_path, None), (tmp_path / "mixed", None)):
+            dataset = open_dataset(data_dir, name)
+            assert (dataset.name, dataset.layout, dataset.pairs) == ("mixed", "SelfExSR", (pair,))
+
+    def test_the_inner_folder_of_a_set(self, tmp_path: Path, put):
+        pair = ImagePair("a", put("Set5/image_SRF_4/a_LR.png", 4, 5), put("Set5/image_SRF_4/a_HR.png"))
+        assert open_dataset(tmp_path / "Set5" / "image_SRF_4", None).pairs == (pair,)
+
+    def test_hr_sides_that_are_no_multiples_of_4(self, tmp_path: Path, put):
+        put("S/HR/a.png", 19, 22)
+        put("S/LR/a.png", 4, 5)
+        dataset = open_dataset(tmp_path, "S")
+        lr, hr = dataset.pairs[0].read()
+        assert (dataset.lr_sizes, lr.shape, hr.shape) == ((ImageSize(4, 5),), (4, 5, 3), (16, 20, 3))
+
+    def test_a_set_in_a_deeper_folder_has_a_flat_name(self, tmp_path: Path, put):
+        put("BSDS500/test/1.png")
+        assert open_dataset(tmp_path, "BSDS500/test").name == "BSDS500_test"
+        assert open_dataset(tmp_path / "BSDS500", "test").name == "test"
+
+    def test_other_files_do_no_harm(self, tmp_path: Path, put):
+        put("S/HR/a.png")
+        put("S/LR/a.png", 4, 5)
+        for name in ("S/readme.md", "S/HR/Thumbs.db", "S/HR/.DS_Store", "S/LR/._a.png", "S/LR/list.txt", "licence.txt"):
+            (tmp_path / name).write_text("x")
+        assert [pair.name for pair in open_dataset(tmp_path, None).pairs] == ["a"]
+
+    @pytest.mark.parametrize("layout", ["pairs", "photos"])
+    def test_odd_names_of_images(self, tmp_path: Path, put, layout: str):
+        folder = "S/HR" if layout == "pairs" else "S"
+        hrs = {name: put(f"{folder}/{name}.png") for name in ODD_NAMES}
+        lrs = {name: put(f"S/LR/{name}x4.png", 4, 5) if layout == "pairs" else None for name in ODD_NAMES}
+        dataset = open_dataset(tmp_path, "S")
+        assert dataset.pairs == tuple(ImagePair(name, lrs[name], hrs[name]) for name in ODD_NAMES)
+        assert all(pair.read()[0].shape == (4, 5, 3) for pair in dataset.pairs)
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_odd_names_of_sets(self, tmp_path: Path, put, name: str):
+        put(f"{name}/HR/a.png")
+        put(f"{name}/LR/a.png", 4, 5)
+        put(f"{name}_HR/b.png")
+        put(f"{name}_LR/b.png", 4, 5)
+        message = refused(UsageError, tmp_path, name)
+        assert message.endswith(f"more than one layout: {name} (challenge), {name} (HR and LR); keep one")
+        (tmp_path / f"{name}_LR/b.png").rename(tmp_path / f"{name}_LR/c.txt")
+        (tmp_path / f"{name}_HR/b.png").unlink()
+        dataset = open_dataset(tmp_path, name)
+        assert (dataset.name, dataset.layout) == (name, "HR and LR")
+
+
+class TestSample:
+    @pytest.mark.parametrize("name", ["sample", None])
+    def test_five_photographs_of_the_wheel(self, name: str | None):
+        dataset = open_dataset(None, name)
+        assert (dataset.name, dataset.layout, dataset.has_hr) == ("sample", HR_FOLDER, True)
+        assert [pair.hr.name for pair in dataset.pairs] == list(SAMPLE_FILES)
+        assert len(SAMPLE_FILES) == 5
+        sizes = []
+        for pair, size in zip(dataset.pairs, dataset.lr_sizes, strict=True):
+            lr, hr = pair.read()
+            assert hr.shape == (4 * size.height, 4 * size.width, 3)
+            assert lr.shape == (size.height, size.width, 3)
+            assert hr.std() > 10
+            sizes.append(str(size))
+        assert sizes == ["128x128", "112x75", "150x100", "185x125", "160x106"]
+
+    def test_it_is_there_beside_any_folder(self, tmp_path: Path):
+        assert len(open_dataset(tmp_path, "sample").pairs) == 5
+        assert len(open_dataset(tmp_path / "absent", "sample").pairs) == 5
+
+    def test_without_scikit_image_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setattr(eval.datasets.importlib.util, "find_spec", lambda name: None)
+        message = refused(RunError, None, "sample")
+        assert message == (
+            "--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt"
+        )
+
+
+class TestWrongUsage:
+    def test_a_name_without_a_folder(self):
+        message = refused(UsageError, None, "Urban100")
+        assert message == "--dataset Urban100: give the folder that holds it by --data_dir, or set ESR_DATA"
+
+    def test_no_such_folder(self, tmp_path: Path, put):
+        for folder in (tmp_path / "absent", put("photo.png")):
+            assert refused(UsageError, folder, None) == f"--data_dir {folder}: no such folder"
+            assert refused(UsageError, folder, "S") == f"--data_dir {folder}: no such folder"
+
+    def test_an_unknown_name_lists_what_there_is(self, tmp_path: Path, put):
+        for name in ("B/1.png", "A/HR/1.png", "C_HR/1.png"):
+            put(name)
+        for folder in ("A/LR", "C_LR", "empty"):
+            (tmp_path / folder).mkdir()
+        assert refused(UsageError, tmp_path, "a?") == f"--dataset a?: not in {tmp_path}; there are: A, B, C, sample"
+
+    def test_aliases_that_are_not_there(self, tmp_path: Path, put):
+        put("LSDIR_DIV2K_valid_HR/1.png")
+        put("LSDIR_DIV2K_valid_LR/1x4.png", 4, 5)
+        message = refused(UsageError, tmp_path, "test")
+        assert message == f"--dataset test: not in {tmp_path}; there are: LSDIR_DIV2K_valid, sample"
+
+    def test_several_sets_are_listed(self, tmp_path: Path, put):
+        for name in ("B/1.png", "A/image_SRF_4/1_HR.png", "A/image_SRF_4/1_LR.png", "C_LR/1.png"):
+            put(name)
+        assert refused(UsageError, tmp_path, None) == (
+            f"--data_dir {tmp_path}: holds several sets; choose by --dataset: A, B, C_LR, sample"
+        )
+
+    def test_both_spellings_of_the_challenge_at_once(self, tmp_path: Path, put):
+        for spelling in ("DIV2K_LSDIR_valid", "LSDIR_DIV2K_valid"):
+            put(f"{spelling}_HR/1.png")
+            put(f"{spelling}_LR/1x4.png", 4, 5)
+        assert refused(UsageError, tmp_path, "valid") == (
+            f"--dataset valid: lies in {tmp_path} in more than one layout: "
+            "DIV2K_LSDIR_valid (challenge), LSDIR_DIV2K_valid (challenge); keep one"
+        )
+        assert refused(UsageError, tmp_path, None) == (
+            f"--data_dir {tmp_path}: holds several sets; choose by --dataset: "
+            "DIV2K_LSDIR_valid, LSDIR_DIV2K_valid, sample"
+        )
+
+    @pytest.mark.parametrize("name", ["S", None])
+    def test_a_set_in_several_layouts(self, tmp_path: Path, put, name: str | None):
+        for path in ("S/HR/1.png", "S/LR/1.png", "S/LR_bicubic/X4/1x4.png"):
+            put(path)
+        assert refused(UsageError, tmp_path, name) == (
+            f"--dataset S: lies in {tmp_path} in more than one layout: S (benchmark), S (HR and LR); keep one"
+        )
+
+    def test_a_folder_without_anything(self, tmp_path: Path):
+        (tmp_path / "notes.txt").touch()
+        message = refused(UsageError, tmp_path, None)
+        assert message == f"--data_dir {tmp_path}: holds no images and no set in a known layout"
+
+
+@pytest.fixture
+def pairs(put) -> Path:
+    """A sound set of two pairs, for one fault to be made in it."""
+    for stem in ("fine", "good"):
+        put(f"S/HR/{stem}.png")
+        put(f"S/LR/{stem}x4.png", 4, 5)
+    return put("S/HR/fine.png").parent.parent
+
+
+class TestFaultsAlone:
+    def test_the_set_is_sound_without_any(self, tmp_path: Path, pairs: Path):
+        assert [pair.name for pair in open_dataset(tmp_path, "S").pairs] == ["fine", "good"]
+
+    def test_missing_partner(self, tmp_path: Path, pairs: Path):
+        (pairs / "LR/finex4.png").unlink()
+        assert faults(tmp_path, "S") == [
+            f"{pairs}/HR/fine.png: expected one LR partner, finex4 or fine in {pairs}/LR; found none"
+        ]
+
+    def test_stray_lr(self, tmp_path: Path, pairs: Path, put):
+        stray = put("S/LR/strayx4.png", 4, 5)
+        assert faults(tmp_path, "S") == [f"{stray}: has no HR partner in {pairs}/HR"]
+
+    def test_as_many_files_under_other_names(self, tmp_path: Path, pairs: Path):
+        (pairs / "LR/finex4.png").rename(pairs / "LR/fien.png")
+        assert offenders(faults(tmp_path, "S")) == [f"{pairs}/HR/fine.png", f"{pairs}/LR/fien.png"]
+
+    def test_two_lr_partners(self, tmp_path: Path, pairs: Path, put):
+        put("S/LR/fine.png", 4, 5)
+        assert faults(tmp_path, "S") == [
+            f"{pairs}/HR/fine.png: expected one LR partner, finex4 or fine in {pairs}/LR; "
+            f"found {pairs}/LR/finex4.png, {pairs}/LR/fine.png"
+        ]
+
+    @pytest.mark.parametrize(("height", "width"), [(8, 10), (5, 4), (16, 20), (4, 6)])
+    def test_wrong_size(self, tmp_path: Path, pairs: Path, put, height: int, width: int):
+        put("S/LR/finex4.png", height, width)
+        assert faults(tmp_path, "S") == [
+            f"{pairs}/LR/finex4.png: {width}x{height} pixels; expected 5x4, a quarter of {pairs}/HR/fine.png (20x16)"
+        ]
+
+    def test_hr_too_small(self, tmp_path: Path, pairs: Path, put):
+        put("S/HR/fine.png", 11, 20)
+        put("S/LR/finex4.png", 2, 5)
+        assert faults(tmp_path, "S") == [
+            f"{pairs}/HR/fine.png: 20x11 pixels; both sides must be at least 12 to be measured"
+        ]
+
+    @pytest.mark.parametrize("file", ["HR/fine.png", "LR/finex4.png"])
+    @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped"])
+    def test_unreadable_file(self, tmp_path: Path, pairs: Path, file: str, damage: str):
+        content = bytearray((pairs / file).read_bytes())
+        content[60] ^= 16
+        whole = (pairs / file).read_bytes()
+        damaged = {"empty": b"", "text": b"<html>", "truncated": whole[:-20], "flipped": bytes(content)}[damage]
+        (pairs / file).write_bytes(damaged)
+        (fault,) = faults(tmp_path, "S")
+        assert fault.startswith(f"{pairs / file}: not a readable image (")
+
+    @pytest.mark.parametrize("file", ["HR/fine.png", "LR/finex4.png"])
+    def test_broken_link(self, tmp_path: Path, pairs: Path, file: str):
+        (pairs / file).unlink()
+        (pairs / file).symlink_to(tmp_path / "nowhere.png")
+        assert faults(tmp_path, "S") == [f"{pairs / file}: no such file"]
+
+    def test_refused_kind(self, tmp_path: Path, pairs: Path):
+        (pairs / "HR/fine.png").rename(pairs / "HR/fine.gif")
+        assert faults(tmp_path, "S") == [f"{pairs}/HR/fine.gif: .gif files are not read; convert it to PNG first"]
+
+    @pytest.mark.parametrize("folder", ["S/HR", "S"])
+    @pytest.mark.parametrize("other", ["FINE", "Fine"])
+    def test_names_that_differ_in_case_only(self, tmp_path: Path, put, folder: str, other: str):
+        paths = [put(f"{folder}/{stem}.png") for stem in (other, "fine")]
+        if folder == "S/HR":
+            for stem in (other, "fine"):
+                put(f"S/LR/{stem}x4.png", 4, 5)
+        assert faults(tmp_path, "S") == [f"{paths[0]} and {paths[1]}: have the same name"]
+
+    @pytest.mark.parametrize("folder", ["S", "S_LR"])
+    def test_names_that_differ_in_suffix_only(self, tmp_path: Path, put, folder: str):
+        paths = [put(f"{folder}/fine.{suffix}") for suffix in ("PNG", "bmp", "png")]
+        listed = " and ".join(map(str, paths))
+        assert faults(tmp_path, folder) == [f"{listed}: have the same name"]
+
+    @pytest.mark.parametrize("folder", ["S", "S_LR"])
+    def test_empty_folder(self, tmp_path: Path, folder: str):
+        (tmp_path / folder).mkdir()
+        layout = LR_FOLDER if folder == "S_LR" else HR_FOLDER
+        assert faults(tmp_path, folder) == [f"{tmp_path / folder}: no images ({layout})"]
+
+    def test_empty_lr_folder(self, tmp_path: Path, put):
+        paths = [put(f"S/HR/{stem}.png") for stem in "ab"]
+        (tmp_path / "S/LR").mkdir()
+        assert offenders(faults(tmp_path, "S")) == list(map(str, paths))
+
+    def test_missing_lr_folder(self, tmp_path: Path, put):
+        put("S_HR/a.png")
+        assert faults(tmp_path, "S") == [
+            f"{tmp_path}/S_LR: no such folder; the LR images of the layout 'challenge' belong there"
+        ]
+
+
+class TestFaultsTogether:
+    def test_of_pairs(self, tmp_path: Path, pairs: Path, put):
+        for stem in ("case", "CASE", "double", "flipped", "kind", "link", "lrlink", "sized", "tiny", "truncated"):
+            put(f"S/HR/{stem}.png")
+            put(f"S/LR/{stem}x4.png", 4, 5)
+        put("S/HR/alone.png")
+        put("S/LR/double.png", 4, 5)
+        put("S/LR/stray.png", 4, 5)
+        put("S/LR/sizedx4.png", 8, 10)
+        put("S/HR/tiny.png", 8, 20)
+        put("S/LR/tinyx4.png", 2, 5)
+        (pairs / "HR/kind.png").rename(pairs / "HR/kind.tga")
+        for link in (pairs / "HR/link.png", pairs / "LR/lrlinkx4.png"):
+            link.unlink()
+            link.symlink_to("nowhere")
+        whole = (pairs / "HR/truncated.png").read_bytes()
+        (pairs / "HR/truncated.png").write_bytes(whole[:200])
+        (pairs / "LR/truncatedx4.png").write_bytes(b"")
+        (pairs / "LR/flippedx4.png").write_bytes(whole[:60] + b"\0\0\0\0" + whole[64:])
+        assert offenders(faults(tmp_path, "S")) == [
+            f"{pairs}/HR/alone.png",
+            f"{pairs}/HR/double.png",
+            f"{pairs}/LR/stray.png",
+            f"{pairs}/HR/CASE.png and {pairs}/HR/case.png",
+            f"{pairs}/LR/flippedx4.png",
+            f"{pairs}/HR/kind.tga",
+            f"{pairs}/HR/link.png",
+            f"{pairs}/LR/lrlinkx4.png",
+            f"{pairs}/LR/sizedx4.png",
+            f"{pairs}/HR/tiny.png",
+            f"{pairs}/HR/truncated.png",
+            f"{pairs}/LR/truncatedx4.png",
+        ]
+
+    def test_of_a_folder_of_photographs(self, tmp_path: Path, put):
+        folder = put("photos/fine.png").parent
+        put("photos/tiny.png", 4, 4)
+        for name in ("same.png", "same.bmp", "Same.jpg"):
+            put(f"photos/{name}")
+        (folder / "broken.png").symlink_to("nowhere")
+        (folder / "cut.png").write_bytes((folder / "fine.png").read_bytes()[:99])
+        (folder / "text.jpg").write_text("hello")
+        (folder / "deep.exr").write_bytes(b"v/1\1")
+        assert offenders(faults(tmp_path, "photos")) == [
+            f"{folder}/Same.jpg and {folder}/same.bmp and {folder}/same.png",
+            f"{folder}/broken.png",
+            f"{folder}/cut.png",
+            f"{folder}/deep.exr",
+            f"{folder}/text.jpg",
+            f"{folder}/tiny.png",
+        ]
+
+    def test_a_hundred_are_all_listed(self, tmp_path: Path):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        paths = [folder / f"{number:03}.png" for number in range(100)]
+        for path in paths:
+            path.write_bytes(b"no image")
+        assert offenders(faults(tmp_path, "photos")) == list(map(str, paths))
+
+
+class TestPublished:
+    @pytest.mark.parametrize(("name", "count"), [("Set5", 5), ("Set14", 14)])
+    def test_sets_open_and_their_lr_is_the_exact_bicubic(self, esr_data: Path, name: str, count: int):
+        dataset = open_dataset(esr_data, name)
+        assert (dataset.name, dataset.layout, len(dataset.pairs)) == (name, "SelfExSR", count)
+        for pair in dataset.pairs[:3]:
+            lr, hr = pair.read()
+            assert hr.shape == (4 * lr.shape[0], 4 * lr.shape[1], 3)
+            np.testing.assert_array_equal(read_image(pair.lr), lr)
+
+    def test_lr_only(self, esr_data: Path):
+        dataset = open_dataset(esr_data, "DIV2K_test_LR")
+        assert (dataset.layout, dataset.has_hr, dataset.pairs[0].name) == (LR_FOLDER, False, "0901")

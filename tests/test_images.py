@@ -1,0 +1,510 @@
+"""Reading, checking and writing images: every row of the conversion table, damage, and atomic files."""
+
+import io
+import os
+import random
+import stat
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from eval.images import (
+    IMAGE_SUFFIXES,
+    REFUSED_SUFFIXES,
+    ImageError,
+    ImageSize,
+    atomic_path,
+    check_image,
+    is_image_file,
+    read_image,
+    to_tensor,
+    to_uint8,
+    write_png,
+)
+
+HEIGHT, WIDTH = 6, 9
+RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+GREY = np.ascontiguousarray(RGB[..., 0])
+OPAQUE = np.full((HEIGHT, WIDTH), 255, np.uint8)
+ALMOST_OPAQUE = OPAQUE.copy()
+ALMOST_OPAQUE[3, 4] = 254
+ORIENTATION_TAG = 0x0112
+PNG_GREY, PNG_RGB, PNG_GREY_ALPHA = 0, 2, 4
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(samples: np.ndarray, depth: int, colour: int, width: int = WIDTH, trns: bytes | None = None) -> bytes:
+    """Assemble a PNG by hand, for kinds that Pillow does not write. ``samples`` are the packed bytes, row by row."""
+    rows = b"".join(b"\0" + row.tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, len(samples), depth, colour, 0, 0, 0)
+    transparent = b"" if trns is None else png_chunk(b"tRNS", trns)
+    chunks = png_chunk(b"IHDR", header), transparent, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def tiff(array: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **options)
+    return file.getvalue()
+
+
+def palette_image(**options) -> bytes:
+    indexed = Image.frombytes("P", (4, 1), bytes([0, 1, 2, 1]))
+    indexed.putpalette([10, 20, 30, 40, 50, 60, 255, 0, 1])
+    return encoded(indexed, **options)
+
+
+def as_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(np.asarray(grey, np.uint8)[..., None], 3, axis=2)
+
+
+PALETTE = np.array([[[10, 20, 30], [40, 50, 60], [255, 0, 1], [40, 50, 60]]], np.uint8)
+BITS = GREY > 127
+SIXTEEN = GREY.astype(">u2") * 257
+SIXTEEN_RGB = RGB.astype(">u2") * 257
+CONVERTED: dict[str, tuple[str, bytes, np.ndarray]] = {
+    "RGB PNG": (".png", encoded(RGB), RGB),
+    "RGB PNG by hand": (".png", png(RGB, 8, PNG_RGB), RGB),
+    "RGB PNG, upper-case suffix": (".PNG", encoded(RGB), RGB),
+    "RGB BMP": (".bmp", encoded(RGB, "BMP"), RGB),
+    "RGB PPM": (".ppm", b"P6 9 6 255\n" + RGB.tobytes(), RGB),
+    "RGB lossless WebP": (".webp", encoded(RGB, "WEBP", lossless=True), RGB),
+    "RGB TIFF": (".tif", encoded(RGB, "TIFF"), RGB),
+    "RGB TIFF LZW": (".tiff", encoded(RGB, "TIFF", compression="tiff_lzw"), RGB),
+    "RGB TIFF planes": (".tif", tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate"), RGB),
+    "grey 8 bit": (".png", encoded(GREY), as_rgb(GREY)),
+    "grey 8 bit JPEG": (".jpg", encoded(np.full((8, 8), 77, np.uint8), "JPEG"), as_rgb(np.full((8, 8), 77))),
+    "grey TIFF": (".tif", encoded(GREY, "TIFF"), as_rgb(GREY)),
+    "grey TIFF, white is 0": (".tif", tiff(GREY, photometric="miniswhite"), as_rgb(255 - GREY)),
+    "grey 4 bit": (".png", png(np.array([[0x1F, 0x80]], np.uint8), 4, PNG_GREY, 4), as_rgb([[17, 255, 136, 0]])),
+    "grey 2 bit": (".png", png(np.array([[0b00011011]], np.uint8), 2, PNG_GREY, 4), as_rgb([[0, 85, 170, 255]])),
+    "grey 1 bit": (".png", encoded(Image.fromarray(BITS)), as_rgb(BITS * 255)),
+    "grey 1 bit, colour absent is transparent": (
+        ".png",
+        png(np.array([[0xFF]], np.uint8), 1, PNG_GREY, 8, struct.pack(">H", 0)),
+        as_rgb(np.full((1, 8), 255)),
+    ),
+    "palette": (".png", palette_image(), PALETTE),
+    "palette of 2 bits": (".png", palette_image(bits=2), PALETTE),
+    "palette, an unused colour is transparent": (".png", palette_image(transparency=3), PALETTE),
+    "opaque alpha": (".png", encoded(np.dstack([RGB, OPAQUE])), RGB),
+    "opaque alpha BMP": (".bmp", encoded(np.dstack([RGB, OPAQUE]), "BMP"), RGB),
+    "opaque alpha WebP": (".webp", encoded(np.dstack([RGB, OPAQUE]), "WEBP", lossless=True), RGB),
+    "opaque grey alpha": (".png", png(np.dstack([GREY, OPAQUE]), 8, PNG_GREY_ALPHA), as_rgb(GREY)),
+    "tRNS of an absent colour": (".png", png(RGB, 8, PNG_RGB, trns=struct.pack(">HHH", 1, 2, 3)), RGB),
+    "tRNS of an absent grey": (
+        ".png",
+        png(np.full_like(GREY, 7), 8, PNG_GREY, trns=struct.pack(">H", 8)),
+        as_rgb(np.full_like(GREY, 7)),
+    ),
+}
+REFUSED: dict[str, tuple[str, bytes, str]] = {
+    "one pixel not opaque": (".png", encoded(np.dstack([RGB, ALMOST_OPAQUE])), "transparent"),
+    "grey, one pixel not opaque": (".png", png(np.dstack([GREY, ALMOST_OPAQUE]), 8, PNG_GREY_ALPHA), "transparent"),
+    "WebP, one pixel not opaque": (
+        ".webp",
+        encoded(np.dstack([RGB, ALMOST_OPAQUE]), "WEBP", lossless=True),
+        "transparent",
+    ),
+    "tRNS of a colour that is there": (
+        ".png",
+        png(RGB, 8, PNG_RGB, trns=struct.pack(">HHH", *map(int, RGB[3, 4]))),
+        "transparent",
+    ),
+    "tRNS of a grey that is there": (
+        ".png",
+        png(GREY, 8, PNG_GREY, trns=struct.pack(">H", int(GREY[3, 4]))),
+        "transparent",
+    ),
+    "palette, a used colour is transparent": (".png", palette_image(transparency=2), "transparent"),
+    "grey 16 bit PNG": (".png", png(SIXTEEN, 16, PNG_GREY), "16 bits"),
+    "grey alpha 16 bit PNG": (".png", png(np.dstack([SIXTEEN, SIXTEEN]), 16, PNG_GREY_ALPHA), "16 bits"),
+    "RGB 16 bit PNG": (".png", png(SIXTEEN_RGB, 16, PNG_RGB), "16 bits"),
+    "grey 16 bit TIFF": (".tif", tiff(GREY.astype("u2")), "16 bits"),
+    "RGB 16 bit TIFF": (".tif", tiff(RGB.astype("u2"), photometric="rgb"), "16 bits"),
+    "grey float TIFF": (".tiff", tiff(GREY.astype("f4")), "16 bits"),
+    "grey 16 bit PGM content": (".ppm", b"P5 9 6 65535\n" + SIXTEEN.tobytes(), "16 bits"),
+    "CMYK JPEG": (".jpg", encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "colour mode CMYK"),
+    "CMYK TIFF": (".tif", encoded(Image.fromarray(RGB).convert("CMYK"), "TIFF"), "colour mode CMYK"),
+    "Lab TIFF": (".tif", encoded(Image.fromarray(RGB).convert("LAB"), "TIFF"), "colour mode LAB"),
+    "animated PNG": (
+        ".png",
+        encoded(RGB, save_all=True, append_images=[Image.fromarray(255 - RGB)]),
+        "holds 2 frames",
+    ),
+    "animated WebP": (
+        ".webp",
+        encoded(RGB, "WEBP", save_all=True, append_images=[Image.fromarray(255 - RGB)]),
+        "holds 2 frames",
+    ),
+    "TIFF of two pages": (".tif", tiff(np.stack([RGB, RGB]), photometric="rgb"), "holds 2 frames"),
+    "JPEG of two pictures": (
+        ".jpg",
+        encoded(RGB, "MPO", save_all=True, append_images=[Image.fromarray(255 - RGB)]),
+        "holds 2 frames",
+    ),
+}
+FLAT_JPEG = encoded(np.random.default_rng(1).integers(0, 256, (24, 40, 3), dtype=np.uint8), "JPEG")
+RGB_PNG = encoded(RGB)
+IDAT = RGB_PNG.index(b"IDAT")
+DAMAGED: dict[str, tuple[str, bytes]] = {
+    "empty PNG": (".png", b""),
+    "text named PNG": (".png", b"<html><body>404 Not Found</body></html>"),
+    "signature only": (".png", RGB_PNG[:8]),
+    "header only": (".png", RGB_PNG[:33]),
+    "PNG cut in its pixels": (".png", RGB_PNG[: IDAT + 40]),
+    "PNG whose first byte is wrong": (".png", b"\x88" + RGB_PNG[1:]),
+    "a bit of a PNG's width": (".png", RGB_PNG[:19] + bytes([RGB_PNG[19] ^ 1]) + RGB_PNG[20:]),
+    "a bit of a PNG's pixels": (".png", RGB_PNG[: IDAT + 40] + bytes([RGB_PNG[IDAT + 40] ^ 4]) + RGB_PNG[IDAT + 41 :]),
+    "empty JPEG": (".jpg", b""),
+    "text named JPEG": (".jpeg", b"not a picture"),
+    "JPEG cut in its header": (".jpg", FLAT_JPEG[:20]),
+    "JPEG cut in its pixels": (".jpg", FLAT_JPEG[: len(FLAT_JPEG) * 2 // 3]),
+    "JPEG without its last byte": (".jpg", FLAT_JPEG[:-1]),
+    "JPEG whose first byte is wrong": (".jpg", b"\xfe" + FLAT_JPEG[1:]),
+    "BMP cut": (".bmp", encoded(RGB, "BMP")[:-2]),
+    "PPM cut": (".ppm", b"P6 9 6 255\n" + RGB.tobytes()[:-1]),
+    "PPM with a word for a number": (".ppm", b"P6 9 six 255\n" + RGB.tobytes()),
+    "WebP cut": (".webp", encoded(RGB, "WEBP", lossless=True)[:-2]),
+    "TIFF cut": (".tif", encoded(RGB, "TIFF")[:-1]),
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    def make(suffix: str, content: bytes) -> Path:
+        path = tmp_path / f"photo{suffix}"
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(("suffix", "content", "expected"), CONVERTED.values(), ids=CONVERTED)
+def test_lossless_kinds_are_converted(file, suffix: str, content: bytes, expected: np.ndarray):
+    path = file(suffix, content)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, expected)
+    assert check_image(path) == ImageSize(*expected.shape[:2])
+
+
+@pytest.mark.parametrize(("suffix", "content", "reason"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("function", [check_image, read_image])
+def test_lossy_kinds_are_refused_by_name(file, function, suffix: str, content: bytes, reason: str):
+    path = file(suffix, content)
+    with pytest.raises(ImageError) as caught:
+        function(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [*sorted(REFUSED_SUFFIXES), ".GIF", ".Tga"])
+@pytest.mark.parametrize("function", [check_image, read_image])
+def test_other_suffixes_are_refused_whatever_they_hold(file, function, suffix: str):
+    path = file(suffix, RGB_PNG)
+    with pytest.raises(ImageError) as caught:
+        function(path)
+    assert str(caught.value) == f"{path}: {suffix} files are not read; convert it to PNG first"
+
+
+@pytest.mark.parametrize(("suffix", "content"), DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("function", [check_image, read_image])
+def test_damaged_files_are_refused(file, function, suffix: str, content: bytes):
+    path = file(suffix, content)
+    with pytest.raises(ImageError) as caught:
+        function(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: not a readable image (")
+    assert message.endswith("; it may be truncated or damaged")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RGB_PNG[:-12],
+        RGB_PNG[:-14],
+        RGB_PNG[: IDAT - 1] + bytes([RGB_PNG[IDAT - 1] ^ 2]) + RGB_PNG[IDAT:],
+        RGB_PNG[:-14] + bytes([RGB_PNG[-14] ^ 1]) + RGB_PNG[-13:],
+    ],
+    ids=["no IEND", "cut in a checksum", "a bit of a length", "a bit of a checksum"],
+)
+def test_the_check_sees_damage_behind_the_pixels(file, content: bytes):
+    path = file(".png", content)
+    with pytest.raises(ImageError) as caught:
+        check_image(path)
+    assert str(caught.value).startswith(f"{path}: not a readable image (")
+
+
+def test_bytes_behind_the_end_of_a_png_do_no_harm(file):
+    path = file(".png", RGB_PNG + b"signature of a camera")
+    assert check_image(path) == ImageSize(HEIGHT, WIDTH)
+    np.testing.assert_array_equal(read_image(path), RGB)
+
+
+@pytest.mark.parametrize("function", [check_image, read_image])
+def test_missing_files_and_broken_links_say_so(tmp_path: Path, function):
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "nowhere.png")
+    for path in (tmp_path / "absent.png", link):
+        with pytest.raises(ImageError) as caught:
+            function(path)
+        assert str(caught.value) == f"{path}: no such file"
+
+
+def test_a_folder_named_like_an_image_is_refused(tmp_path: Path):
+    folder = tmp_path / "folder.png"
+    folder.mkdir()
+    with pytest.raises(ImageError, match="not a readable image"):
+        check_image(folder)
+
+
+def test_every_truncation_of_a_png_is_refused(file):
+    for length in range(len(RGB_PNG) - 12):
+        path = file(".png", RGB_PNG[:length])
+        with pytest.raises(ImageError):
+            check_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (encoded(np.random.default_rng(2).integers(0, 256, (40, 30, 3), dtype=np.uint8)), None),
+        (palette_image(), PALETTE),
+        (encoded(np.dstack([RGB, OPAQUE])), RGB),
+    ],
+    ids=["RGB", "palette", "alpha"],
+)
+def test_flipped_bytes_never_change_an_image_in_silence(file, content: bytes, expected: np.ndarray | None):
+    chance = random.Random(7)
+    whole = read_image(file(".png", content)) if expected is None else expected
+    refused = 0
+    for _ in range(200):
+        position = chance.randrange(8, len(content))
+        flipped = content[position] ^ chance.randrange(1, 256)
+        path = file(".png", content[:position] + bytes([flipped]) + content[position + 1 :])
+        try:
+            size = check_image(path)
+            image = read_image(path)
+        except ImageError:
+            refused += 1
+        else:
+            assert size == ImageSize(*whole.shape[:2]), position
+            np.testing.assert_array_equal(image, whole, err_msg=f"byte {position}")
+    assert refused >= 150
+
+
+def test_flipped_pixels_of_a_jpeg_keep_check_and_reading_consistent(file):
+    start = FLAT_JPEG.index(b"\xff\xda")
+    chance = random.Random(8)
+    for _ in range(100):
+        position = chance.randrange(start + 14, len(FLAT_JPEG) - 2)
+        flipped = FLAT_JPEG[position] ^ chance.randrange(1, 256)
+        path = file(".jpg", FLAT_JPEG[:position] + bytes([flipped]) + FLAT_JPEG[position + 1 :])
+        try:
+            size = check_image(path)
+        except ImageError:
+            with pytest.raises(ImageError):
+                read_image(path)
+        else:
+            assert (size, read_image(path).shape) == (ImageSize(24, 40), (24, 40, 3))
+
+
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).swapaxes(0, 1),
+    8: lambda image: np.rot90(image),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(
+    ("suffix", "kind", "options"),
+    [(".png", "PNG", {}), (".jpg", "JPEG", {}), (".webp", "WEBP", {"lossless": True})],
+    ids=["PNG", "JPEG", "WebP"],
+)
+def test_exif_orientation_is_applied_by_check_and_reading(file, suffix, kind, options, orientation: int):
+    stored = read_image(file(suffix, encoded(RGB, kind, **options)))
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    path = file(suffix, encoded(RGB, kind, exif=exif, **options))
+    expected = UPRIGHT[orientation](stored)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert check_image(path) == ImageSize(*expected.shape[:2])
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_orientation_of_a_tiff_is_applied_once(file, orientation: int):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    path = file(".tif", encoded(RGB, "TIFF", exif=exif))
+    np.testing.assert_array_equal(read_image(path), UPRIGHT[orientation](RGB))
+
+
+def test_a_size_reads_as_width_by_height():
+    assert str(ImageSize(height=6, width=9)) == "9x6"
+
+
+def test_images_are_known_by_their_names(tmp_path: Path):
+    for suffix in IMAGE_SUFFIXES | REFUSED_SUFFIXES:
+        (tmp_path / f"a{suffix}").touch()
+        (tmp_path / f"b{suffix.upper()}").touch()
+    for name in ("notes.txt", "Thumbs.db", "png", ".hidden.png", "._resource.png", "a.png.part", "weights.pth"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "broken.png").symlink_to("nowhere")
+    (tmp_path / "linked.png").symlink_to("a.png")
+    expected = {f"a{suffix}" for suffix in IMAGE_SUFFIXES | REFUSED_SUFFIXES}
+    expected |= {f"b{suffix.upper()}" for suffix in IMAGE_SUFFIXES | REFUSED_SUFFIXES}
+    expected |= {"broken.png", "linked.png"}
+    assert {path.name for path in tmp_path.iterdir() if is_image_file(path)} == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.png", "two words.png", "-dash.png", "日本 ü.png", "[a]{b}.png", "new\nline.png"]
+)
+def test_png_round_trip_makes_folders(tmp_path: Path, random_image, name: str):
+    image = random_image(13, 21)
+    path = tmp_path / "model" / "set" / name
+    write_png(path, image)
+    np.testing.assert_array_equal(read_image(path), image)
+    assert check_image(path) == ImageSize(13, 21)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [child.name for child in path.parent.iterdir()] == [name]
+
+
+def test_png_is_written_of_views_too(tmp_path: Path, random_image):
+    image = random_image(8, 10)[::-1, ::2]
+    write_png(tmp_path / "view.png", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "view.png"), image)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, random_image, monkeypatch):
+    path = tmp_path / "image.png"
+    write_png(path, random_image(8, 8))
+    before = path.read_bytes()
+
+    def fill_the_disk(self: Image.Image, target: Path, **options) -> None:
+        Path(target).write_bytes(before[:20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_png(path, random_image(8, 8, seed=1))
+    with pytest.raises(OSError, match="No space left"):
+        write_png(tmp_path / "new.png", random_image(8, 8, seed=1))
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["image.png"]
+
+
+def test_an_array_that_is_no_image_leaves_nothing(tmp_path: Path):
+    with pytest.raises(TypeError):
+        write_png(tmp_path / "image.png", np.zeros((4, 4, 3)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_block_leaves_the_old_file(tmp_path: Path, interruption: type[BaseException]):
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(path) as partial:
+            partial.write_text("ne")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_half()
+    assert path.read_text() == "old"
+    assert [child.name for child in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_the_old_file_stands_until_the_block_ends(tmp_path: Path):
+    path = tmp_path / "image.png"
+    path.write_text("old")
+    with atomic_path(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+        assert partial.parent == tmp_path
+        assert not is_image_file(partial)
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(tmp_path: Path, random_image, umask: int, mode: int):
+    previous = os.umask(umask)
+    try:
+        write_png(tmp_path / "image.png", random_image(4, 4))
+    finally:
+        left = os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "image.png").stat().st_mode) == mode
+    assert left == umask
+
+
+def test_tensors_of_hand_values():
+    image = np.array([[[0, 128, 255], [1, 2, 3]]], np.uint8)
+    unit = to_tensor(image, 1.0)
+    assert (unit.dtype, tuple(unit.shape)) == (torch.float32, (1, 3, 1, 2))
+    expected = np.array([[[0, 1]], [[128, 2]], [[255, 3]]], np.float32) / np.float32(255)
+    np.testing.assert_array_equal(unit[0].numpy(), expected)
+    assert to_tensor(image, 255.0)[0].tolist() == [[[0.0, 1.0]], [[128.0, 2.0]], [[255.0, 3.0]]]
+
+
+def test_tensors_are_copies_that_take_any_view(random_image):
+    image = random_image(5, 7)
+    flipped = to_tensor(image[:, ::-1], 255.0)
+    np.testing.assert_array_equal(flipped[0].permute(1, 2, 0).numpy(), image[:, ::-1])
+    flipped.zero_()
+    assert image.any()
+
+
+def test_uint8_of_hand_values_in_255():
+    values = [-3.0, 0.49, 0.5, 0.51, 1.5, 2.5, 126.5, 127.5, 254.49, 254.5, 254.51, 255.0, 300.0]
+    output = to_uint8(torch.tensor(values).reshape(1, 1, -1).expand(3, 1, -1), 255.0)
+    assert (output.dtype, output.shape) == (np.uint8, (1, len(values), 3))
+    assert output[0, :, 1].tolist() == [0, 0, 0, 1, 2, 2, 126, 128, 254, 254, 255, 255, 255]
+
+
+def test_uint8_of_hand_values_in_1():
+    values = [-0.1, 0.0, 0.5, 100.4 / 255, 100.6 / 255, 1.0, 1.7]
+    output = to_uint8(torch.tensor(values).reshape(1, 1, -1).expand(3, 1, -1), 1.0)
+    assert output[0, :, 0].tolist() == [0, 0, 128, 100, 101, 255, 255]
+
+
+def test_uint8_keeps_rows_columns_and_channels():
+    output = to_uint8(torch.arange(24.0).reshape(3, 2, 4), 255.0)
+    assert output.shape == (2, 4, 3)
+    assert output[1, 2].tolist() == [6, 14, 22]
+    assert output.flags.c_contiguous
+
+
+@pytest.mark.parametrize("data_range", [1.0, 255.0])
+def test_all_values_survive_the_way_to_a_tensor_and_back(data_range: float):
+    image = as_rgb(np.arange(256).reshape(16, 16))
+    np.testing.assert_array_equal(to_uint8(to_tensor(image, data_range)[0], data_range), image)
+
+
+def test_half_precision_is_rounded_in_float32():
+    assert to_uint8(torch.full((3, 1, 1), 0.5, dtype=torch.float16), 1.0).tolist() == [[[128, 128, 128]]]

@@ -1,0 +1,278 @@
+"""The manifest and its rows: what is refused, what is found, and that every row builds."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from torch import nn
+
+from eval.errors import RunError, UsageError
+from eval.zoo import MANIFEST, CheckpointSpec, ModelSpec, all_models, find_model, read_manifest
+
+ROW = {
+    "id": "7",
+    "name": '"Net"',
+    "team": '"T"',
+    "edition": '"E"',
+    "note": '"N"',
+    "target": '"torch.nn:Conv2d"',
+    "arguments": "{in_channels = 3, out_channels = 8, kernel_size = 3}",
+    "scale": "4",
+    "data_range": "255.0",
+    "min_size": "1",
+    "license": '"MIT"',
+    "paper": '"https://example.org"',
+}
+CHECKPOINT = {"name": '"released"', "file": '"net.pth"', "sha256": f'"{"0a" * 32}"', "bytes": "12"}
+KNOWN_IDS = {
+    -1: "Bicubic",
+    0: "RLFN",
+    1: "DIPNet",
+    2: "PFDN",
+    3: "PFDNLite",
+    4: "EFDN",
+    5: "SPAN",
+    6: "IMDN",
+    7: "RFDN",
+}
+
+
+def table(header: str, row: dict[str, str | None]) -> str:
+    return "\n".join([header, *(f"{key} = {value}" for key, value in row.items() if value is not None)]) + "\n"
+
+
+def model(**changes: str | None) -> str:
+    return table("[[model]]", ROW | changes)
+
+
+def checkpoint(**changes: str | None) -> str:
+    return table("[[model.checkpoints]]", CHECKPOINT | changes)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "manifest.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(RunError) as caught:
+        read_manifest(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.fixture(params=all_models(), ids=lambda spec: spec.name)
+def spec(request: pytest.FixtureRequest) -> ModelSpec:
+    return request.param
+
+
+class TestProject:
+    def test_known_ids_have_their_names(self):
+        assert KNOWN_IDS.items() <= {spec.id: spec.name for spec in all_models()}.items()
+
+    def test_ids_names_and_files_are_unique(self):
+        specs = all_models()
+        files = [known.file for spec in specs for known in spec.checkpoints]
+        digests = [known.sha256 for spec in specs for known in spec.checkpoints]
+        for values in ([spec.id for spec in specs], [spec.name.lower() for spec in specs], files, digests):
+            assert len(values) == len(set(values))
+
+    def test_it_is_what_lies_in_the_file(self):
+        assert all_models() == read_manifest(MANIFEST)
+
+    def test_a_row_builds_in_eval_mode_on_the_cpu(self, spec: ModelSpec):
+        network = spec.build()
+        assert isinstance(network, nn.Module)
+        assert not any(module.training for module in network.modules())
+        assert {parameter.device.type for parameter in network.parameters()} <= {"cpu"}
+        assert bool(list(network.parameters())) == bool(spec.checkpoints)
+
+    def test_a_row_is_for_x4_and_names_its_sources(self, spec: ModelSpec):
+        assert spec.scale == 4
+        assert spec.data_range in (1.0, 255.0)
+        assert spec.paper.startswith("https://")
+        assert all(known.url is None or known.url.startswith("https://") for known in spec.checkpoints)
+
+    def test_published_files_have_the_stated_sizes(self, spec: ModelSpec, esr_weights: Path):
+        published = [known for known in spec.checkpoints if known.name == "released"]
+        assert [(esr_weights / known.file).stat().st_size for known in published] == [
+            known.bytes for known in published
+        ]
+
+    def test_rows_cannot_be_changed(self, spec: ModelSpec):
+        with pytest.raises(ValidationError, match="frozen"):
+            spec.scale = 2
+
+
+class TestReading:
+    def test_a_row_keeps_every_value(self, manifest):
+        address = "https://example.org/net.pth"
+        text = model(tile_step="6") + checkpoint(url=f'"{address}"') + checkpoint(name='"mine"', file='"mine.pth"')
+        (spec,) = read_manifest(manifest(text))
+        assert spec == ModelSpec(
+            id=7,
+            name="Net",
+            team="T",
+            edition="E",
+            note="N",
+            target="torch.nn:Conv2d",
+            arguments={"in_channels": 3, "out_channels": 8, "kernel_size": 3},
+            scale=4,
+            data_range=255.0,
+            min_size=1,
+            tile_step=6,
+            license="MIT",
+            paper="https://example.org",
+            checkpoints=(
+                CheckpointSpec(name="released", file="net.pth", sha256="0a" * 32, bytes=12, url=address),
+                CheckpointSpec(name="mine", file="mine.pth", sha256="0a" * 32, bytes=12),
+            ),
+        )
+        network = spec.build()
+        assert (network.in_channels, network.out_channels, network.training) == (3, 8, False)
+
+    def test_defaults(self, manifest):
+        (spec,) = read_manifest(manifest(model(arguments=None)))
+        assert (spec.arguments, spec.tile_step, spec.checkpoints) == ({}, 1, ())
+
+    def test_rows_keep_their_order(self, manifest):
+        text = model(id="9", name='"B"') + model(id="2", name='"A"')
+        assert [spec.name for spec in read_manifest(manifest(text))] == ["B", "A"]
+
+    @pytest.mark.parametrize("key", [key for key in ROW if key != "arguments"])
+    def test_a_missing_key_is_named(self, manifest, key: str):
+        message = refusal(manifest(model(**{key: None})))
+        assert f"\n{key}\n" in message
+        assert "Field required" in message
+
+    @pytest.mark.parametrize("key", CHECKPOINT)
+    def test_a_missing_key_of_a_checkpoint_is_named(self, manifest, key: str):
+        message = refusal(manifest(model() + checkpoint(**{key: None})))
+        assert f"\ncheckpoints.0.{key}\n" in message
+        assert "Field required" in message
+
+    def test_unknown_keys_are_named(self, manifest):
+        message = refusal(manifest(model(scales="4") + checkpoint(sha='"0"')))
+        assert "\nscales\n" in message
+        assert "\ncheckpoints.0.sha\n" in message
+        assert message.count("Extra inputs are not permitted") == 2
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("id", "-2"),
+            ("id", '"seven"'),
+            ("id", "1.5"),
+            ("name", '""'),
+            ("name", '"a/b"'),
+            ("name", '"../up"'),
+            ("name", '".hidden"'),
+            ("name", '"two words"'),
+            ("name", '"line\\n"'),
+            ("name", "7"),
+            ("target", '"os.path"'),
+            ("target", '"os:system:x"'),
+            ("target", '"os system:x"'),
+            ("arguments", "[1]"),
+            ("scale", "0"),
+            ("scale", "2.5"),
+            ("data_range", "0.0"),
+            ("data_range", "-1.0"),
+            ("data_range", "nan"),
+            ("min_size", "0"),
+            ("tile_step", "0"),
+        ],
+    )
+    def test_a_wrong_value_is_named(self, manifest, key: str, value: str):
+        assert f"\n{key}\n" in refusal(manifest(model(**{key: value})))
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("file", '"../net.pth"'),
+            ("file", '"/tmp/net.pth"'),
+            ("file", '"a\\\\b.pth"'),
+            ("name", '"a b"'),
+            ("sha256", '"0a"'),
+            ("sha256", f'"{"0A" * 32}"'),
+            ("sha256", f'"{"0g" * 32}"'),
+            ("bytes", "0"),
+            ("bytes", "-5"),
+            ("url", "5"),
+        ],
+    )
+    def test_a_wrong_value_of_a_checkpoint_is_named(self, manifest, key: str, value: str):
+        assert f"\ncheckpoints.0.{key}\n" in refusal(manifest(model() + checkpoint(**{key: value})))
+
+    def test_broken_toml_says_where(self, manifest):
+        assert "line 2" in refusal(manifest("[[model]]\nid = \n"))
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            (model() + model(name='"Other"'), "every id must be unique; repeated: 7"),
+            (model() + model(id="8", name='"NET"'), "every name must be unique; repeated: net"),
+            (
+                model() + checkpoint() + model(id="8", name='"B"') + checkpoint(),
+                "every checkpoint file must be unique; repeated: net.pth",
+            ),
+            (
+                model() + checkpoint() + checkpoint(name='"mine"'),
+                "every checkpoint file must be unique; repeated: net.pth",
+            ),
+            (
+                "".join(model(id=str(i), name=f'"N{k}"') for k, i in enumerate((1, 2, 1, 3, 2))),
+                "every id must be unique; repeated: 1, 2",
+            ),
+        ],
+        ids=["id", "name", "file of two models", "file of one model", "two ids"],
+    )
+    def test_what_occurs_twice_is_named(self, manifest, text: str, expected: str):
+        assert refusal(manifest(text)) == expected
+
+
+class TestFinding:
+    def test_by_id_name_and_label_in_any_case(self, spec: ModelSpec):
+        keys = [spec.id, str(spec.id), spec.name, spec.name.upper(), spec.name.lower(), f" {spec.name} "]
+        keys += [spec.label, spec.label.lower(), spec.label.upper()]
+        assert [find_model(key) for key in keys] == [spec] * len(keys)
+
+    def test_labels_are_the_challenges(self):
+        assert [find_model(key).label for key in (-1, 0, 3)] == ["Bicubic", "00_RLFN", "03_PFDNLite"]
+        assert find_model(3).model_copy(update={"id": 123}).label == "123_PFDNLite"
+
+    def test_leading_zeros_do_not_matter(self):
+        assert find_model("03").name == find_model("003").name == "PFDNLite"
+
+    @pytest.mark.parametrize(
+        ("key", "nearest"),
+        [
+            ("PFDNLit", "pfdnlite"),
+            ("pfdn-lite", "pfdnlite"),
+            ("Bicubik", "bicubic"),
+            ("dipnett", "dipnet"),
+            ("3 PFDNLite", "pfdnlite"),
+        ],
+    )
+    def test_a_misspelt_name_gets_the_nearest(self, key: str, nearest: str):
+        with pytest.raises(UsageError) as caught:
+            find_model(key)
+        known = ", ".join(f"{spec.id} {spec.name}" for spec in all_models())
+        assert str(caught.value) == f"no model '{key}'. Did you mean {nearest}? There are: {known}"
+
+    @pytest.mark.parametrize("key", [99, "-2", "", "zzzz", "3.0", "--"])
+    def test_what_is_near_to_nothing_lists_all(self, key: str | int):
+        with pytest.raises(UsageError) as caught:
+            find_model(key)
+        message = str(caught.value)
+        assert message.startswith(f"no model '{key}'. There are: -1 Bicubic, 0 RLFN, 1 DIPNet, 2 PFDN, 3 PFDNLite, ")
+        assert re.findall(r"(-?\d+) \w+", message.partition("There are: ")[2]) == [
+            str(spec.id) for spec in all_models()
+        ]
