@@ -125,7 +125,10 @@ def pruning(
         pairs = open_pairs(Sources(tuple(data)), Path(folder) / "cache")
         for rule in RULES:
             rows.append([rule, 0, *validate(prune(network, rule), sets).values()])
-            plan, run = Plan((step,), precision="bf16", rule=rule), Run(Path(folder) / rule, pairs, start=checkpoint)
+            plan, run = (
+                Plan((replace(step, rule=rule),), precision="bf16"),
+                Run(Path(folder) / rule, pairs, start=checkpoint),
+            )
             tuned = load_network(train(plan, Habits(), run, Accelerator(cpu=True, mixed_precision="bf16")))
             rows.append([rule, iterations, *validate(tuned, sets).values()])
     names = [f"{dataset.name} [dB]" for dataset in sets]

@@ -43,7 +43,6 @@ def train_command(
     start: Annotated[Path | None, typer.Option(help="Checkpoint whose weights the first step starts from.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and patches.")] = 0,
     precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
-    rule: Rule = "first",
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that read patches.")] = 0,
     log_every: Annotated[int, typer.Option("--log_every", help="Iterations between lines.")] = 100,
@@ -54,7 +53,7 @@ def train_command(
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
-    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision, rule)
+    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision)
     sources = Sources(tuple(data), tuple(lr_data or ()), skip_bad)
     sets = [open_set(folder) for folder in validation or ()]
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
@@ -80,7 +79,7 @@ def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
 
 
 @app.command(name="prune")
-def prune_command(stage1: Path, stage2: Path, rule: Rule = "first") -> None:
+def prune_command(stage1: Path, stage2: Path, rule: Rule = "importance") -> None:
     """Prune the second and third block of STAGE1.ckpt; train STAGE2.ckpt with --steps 4 --start STAGE2.ckpt."""
     pruned = prune(load_network(stage1), rule)
     state = {"pruned_blocks": list(pruned.pruned_blocks), "ema": pruned.state_dict()}

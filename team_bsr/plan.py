@@ -17,13 +17,11 @@ class Plan:
         steps: steps of the recipe, in order.
         seed: of initial weights and patches.
         precision: "no" (float32), "bf16" or "fp16", under autocast.
-        rule: how blocks are pruned, see ``pruning.prune``.
     """
 
     steps: tuple[Step, ...]
     seed: int = 0
     precision: str = "no"
-    rule: str = "first"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ RULES = ("first", "importance")
 
 
 def prune(
-    network: TrainingPFDNLite, rule: str = "first", pruned_blocks: Sequence[int] = PRUNED_BLOCKS
+    network: TrainingPFDNLite, rule: str = "importance", pruned_blocks: Sequence[int] = PRUNED_BLOCKS
 ) -> TrainingPFDNLite:
     """Return a network with ``pruned_blocks`` pruned and initialised from ``network``, which is left as it is.
 
@@ -25,8 +25,8 @@ def prune(
     Args:
         network: the first stage's network, none of whose blocks is pruned.
         rule: "first" keeps channels 0..23, those that the middle convolution worked on. "importance" keeps the 24
-            that conv3 reads with the largest L1 norm of weights, in their order, and lets conv3's point-wise
-            convolution read each where it now stands.
+            that conv3 weighs most, by L1 norm, in their order; conv3's point-wise convolution reads each where it now
+            stands, and starts by not reading the attention's half, which was not there before.
         pruned_blocks: blocks to prune, counted from 1.
 
     Raises:
@@ -42,11 +42,13 @@ def prune(
     state = {key: old.get(key, value) for key, value in pruned.state_dict().items()}
     half = network.channels // 2
     for number in pruned_blocks:
-        chosen = range(half) if rule == "first" else important_channels(network.block(number).conv3, half)
-        select, block = torch.eye(network.channels)[list(chosen)], f"block{number}"
+        block, chosen = f"block{number}", list(range(half))
+        if rule == "importance":
+            chosen = important_channels(network.block(number).conv3, half)
+            state[f"{block}.conv3.0.weight"] = _moved(old[f"{block}.conv3.0.weight"], chosen)
+        select = torch.eye(network.channels)[chosen]
         state[f"{block}.conv1.1.weight"] = select[..., None, None]
         state[f"{block}.conv1.1.bias"] = torch.zeros(half)
-        state[f"{block}.conv3.0.weight"] = _moved(old[f"{block}.conv3.0.weight"], list(chosen))
     pruned.load_state_dict(state, strict=True)
     return pruned
 
@@ -59,5 +61,5 @@ def important_channels(reader: RepChain, count: int) -> list[int]:
 
 
 def _moved(point_wise: Tensor, chosen: list[int]) -> Tensor:
-    """Return conv3's ``(C, C, 1, 1)`` point-wise weight, reading the ``chosen`` channels where they now stand."""
-    return torch.cat((point_wise[:, chosen], point_wise[:, len(chosen) :]), dim=1)
+    """Return conv3's ``(C, C, 1, 1)`` point-wise weight, reading only the ``chosen`` channels, at the front."""
+    return torch.cat((point_wise[:, chosen], torch.zeros_like(point_wise[:, len(chosen) :])), dim=1)

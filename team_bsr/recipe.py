@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eval.errors import UsageError
 from team_bsr.losses import LOSSES
+from team_bsr.pruning import RULES
 from team_bsr.sources import SCALE
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -35,6 +36,7 @@ class Step:
         betas: AdamW's.
         weight_decay: AdamW's. Small, for a network this size does not overfit.
         ema: decay of the averaged weights, which are what is validated, handed to the next step and exported.
+        rule: how blocks are pruned where the second stage begins, see ``pruning.prune``.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Step:
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 1e-4
     ema: float = 0.999
+    rule: str = "importance"
 
     def __post_init__(self) -> None:
         where = f"step {self.number}"
@@ -55,6 +58,8 @@ class Step:
             raise UsageError(f"{where}: stage: expected 1 or 2, got {self.stage}")
         if self.loss not in LOSSES:
             raise UsageError(f"{where}: loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.rule not in RULES:
+            raise UsageError(f"{where}: rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
         if self.hr_patch < MIN_HR_PATCH or self.hr_patch % SCALE:
             raise UsageError(
                 f"{where}: hr_patch: expected a multiple of {SCALE}, at least {MIN_HR_PATCH}; got {self.hr_patch}"

@@ -134,7 +134,7 @@ class _StepTrainer:
                 torch.manual_seed(self.plan.seed)
                 network = TrainingPFDNLite()
         if self.step.stage == 2 and not network.pruned_blocks:
-            network = prune(network, self.plan.rule)
+            network = prune(network, self.step.rule)
         if self.step.stage == 1 and network.pruned_blocks:
             raise TrainingError(f"step {self.step.number} trains the unpruned network; --start is pruned already")
         return network

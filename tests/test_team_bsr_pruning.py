@@ -29,6 +29,7 @@ def test_importance_keeps_the_rows_that_conv3_weighs_most():
         assert kept != list(range(24))
         assert (after.conv1.weight - before.conv1.weight[kept]).abs().max() < 1e-14
         assert (after.conv3.weight[:, :24] - before.conv3.weight[:, kept]).abs().max() < 1e-14
+        assert (after.conv3.weight[:, 24:]).abs().max() < 1e-14
 
 
 def test_important_channels_by_hand():

@@ -190,7 +190,7 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
 def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_path):
     pairs = open_pairs(Sources((images,)), tmp_path / "cache")
     first = train(Plan((small_step(iterations=1),)), Habits(), Run(tmp_path / "a", pairs), Accelerator(cpu=True))
-    plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),), rule="importance")
+    plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
     second = train(plan, Habits(), Run(tmp_path / "b", pairs, start=first), Accelerator(cpu=True))
     weights, source = load_checkpoint(second)["ema"], load_checkpoint(first)["ema"]
     assert torch.allclose(weights["block2.conv1.0.mix.weight"], source["block2.conv1.0.mix.weight"], atol=1e-9)
