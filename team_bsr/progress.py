@@ -1,9 +1,9 @@
 """What a run tells while it trains: a line now and then, and TensorBoard."""
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -28,13 +28,17 @@ class Progress:
     def __init__(self, folder: Path, steps: Sequence[Step], active: bool) -> None:
         self.steps = tuple(steps)
         self.writer = SummaryWriter(str(folder)) if active else None
-        self._mark = time.monotonic(), 0, 0
+        self._mark = monotonic(), 0
+
+    def begin(self, iteration: int) -> None:
+        """Start the clock at the iteration that a step begins or goes on from."""
+        self._mark = monotonic(), iteration
 
     def report(self, step: Step, iteration: int, loss: float) -> None:
         """Print and record where training stands after ``iteration`` iterations of ``step``."""
-        then, last_step, last_iteration = self._mark
-        now, done = time.monotonic(), iteration - (last_iteration if last_step == step.number else 0)
-        self._mark = now, step.number, iteration
+        then, before = self._mark
+        now, done = monotonic(), iteration - before
+        self._mark = now, iteration
         if self.writer is None:
             return
         pixels_a_second = lr_pixels(step, done) / (now - then)

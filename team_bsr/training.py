@@ -110,6 +110,7 @@ class _StepTrainer:
             self.elapsed_s = newest["elapsed_s"]
         started, elapsed_before = time.monotonic(), self.elapsed_s
         criterion = LOSSES[self.step.loss]
+        progress.begin(self.iteration)
         for lr, hr in self._batches():
             loss = self._iterate(lr, hr, criterion)
             self.elapsed_s = elapsed_before + time.monotonic() - started

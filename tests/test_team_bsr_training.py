@@ -19,6 +19,7 @@ from team_bsr.data import open_pairs
 from team_bsr.network import TrainingPFDNLite
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
+from team_bsr.progress import Progress
 from team_bsr.recipe import Step
 from team_bsr.sources import Sources
 from team_bsr.training import TrainingError, train
@@ -113,6 +114,19 @@ def test_training_learns_and_tells(images, tmp_path, capsys):
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step1-0000040.ckpt", "step1-0000060.ckpt"]
     assert load_checkpoint(checkpoints(tmp_path / "run")[-1])["psnr_db"]["hr"] == pytest.approx(psnr[1].value, abs=1e-4)
     assert "step 1  40/60  l1 0." in capsys.readouterr().out
+
+
+def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch):
+    steps = (small_step(iterations=100, halve_every=100), small_step(2, batch=8, iterations=50))
+    progress = Progress(tmp_path, steps, active=True)
+    clock = iter((10.0, 12.0))
+    monkeypatch.setattr("team_bsr.progress.monotonic", lambda: next(clock))
+    progress.begin(60)
+    progress.report(steps[0], 70, 0.5)
+    progress.close()
+    # 10 iterations of 4 patches in 2 s; 30 more take 6 s, and 50 of twice the batch take 20 s.
+    expected = "step 1  70/100  l1 0.50000  rate 1.00e-03  20.0 patches/s  step ends in 0:00:06, all in 0:00:26"
+    assert expected in capsys.readouterr().out
 
 
 def assert_same_weights(a: Path, b: Path) -> None:
