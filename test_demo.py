@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from eval.datasets import open_dataset
 from eval.options import (
     DEFAULT_SAVE_DIR,
     DataDir,
@@ -47,7 +46,7 @@ def demo(
     names = [*(split(datasets) or [None]), *(["test"] if include_test else [])]
     session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
     checkpoint = find_weights(spec, weights)
-    opened = [open_dataset(data_dir, name) for name in names]
+    opened = session.open(data_dir, names)
     for dataset in opened:
         session.run(spec, checkpoint, dataset)
     session.finish(valid=opened[0].name, test=opened[-1].name if include_test else None)

@@ -8,7 +8,6 @@ import typer
 
 from eval import table1 as table1_measurement
 from eval.checkpoints import download_cache
-from eval.datasets import open_dataset
 from eval.errors import RunError, UsageError
 from eval.fetch import fetch_checkpoint
 from eval.images import read_image, write_png
@@ -93,7 +92,7 @@ def run_models(
     session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
     chosen = _chosen(models)
     checkpoints = [find_weights(spec) for spec in chosen]
-    opened = [open_dataset(data_dir, name) for name in split(datasets) or [None]]
+    opened = session.open(data_dir, split(datasets) or [None])
     for dataset in opened:
         for spec, checkpoint in zip(chosen, checkpoints, strict=True):
             session.run(spec, checkpoint, dataset)

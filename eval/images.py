@@ -148,14 +148,20 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; it takes ``path``'s place if the block succeeds."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".part", dir=path.parent)
+    """Give a temporary path beside ``path`` to write to; it takes ``path``'s place if the block succeeds.
+
+    Raises:
+        OSError: it cannot be written; names ``path``, as a full disk's own error does not.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     os.close(descriptor)
     partial = Path(name)
     try:
         yield partial
         partial.chmod(0o666 & ~_umask())
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

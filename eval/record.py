@@ -2,10 +2,11 @@
 
 import math
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +14,7 @@ from eval.errors import RunError
 from eval.images import atomic_path
 
 SCHEMA_VERSION = 1
+Figure = Literal["psnr_db", "ssim", "runtime_ms"]
 
 
 class Protocol(StrEnum):
@@ -62,6 +64,13 @@ class ImageResult(_Frozen):
     psnr_db: float | None
     ssim: float | None
     runtime_ms: float | None
+
+
+class Mean(_Frozen):
+    """An unrounded mean, and over how many images it was taken."""
+
+    mean: float
+    count: int
 
 
 class ComplexityInfo(_Frozen):
@@ -117,6 +126,7 @@ class Record(_Frozen):
     dataset: DatasetInfo
     settings: Settings
     images: tuple[ImageResult, ...]
+    means: dict[Figure, Mean]
     complexity: ComplexityInfo | None
     peak_memory_mib: float | None
     peak_memory_method: str | None
@@ -127,12 +137,20 @@ class Record(_Frozen):
         """Tell whether every image was done."""
         return self.status == "complete"
 
-    def mean(self, figure: Literal["psnr_db", "ssim", "runtime_ms"]) -> float | None:
+    def mean(self, figure: Figure) -> float | None:
         """Return the mean over images, unrounded; None if the figure was not taken."""
-        values = [getattr(image, figure) for image in self.images]
-        if not values or None in values:
-            return None
-        return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
+        return self.means[figure].mean if figure in self.means else None
+
+
+def means_of(images: Sequence[ImageResult]) -> dict[Figure, Mean]:
+    """Return the mean of each figure that was taken of every image, with the number of images."""
+    means: dict[Figure, Mean] = {}
+    for figure in get_args(Figure):
+        values = [getattr(image, figure) for image in images]
+        if values and None not in values:
+            total = math.fsum(values) if all(map(math.isfinite, values)) else math.inf
+            means[figure] = Mean(mean=total / len(values), count=len(values))
+    return means
 
 
 def write_record(record: Record, folder: Path) -> Path:

@@ -18,7 +18,7 @@ from eval.inference import Upscaler
 from eval.memory import PeakMemory, peak_memory
 from eval.metrics import psnr, ssim
 from eval.pairs import ImagePair
-from eval.record import ComplexityInfo, DatasetInfo, ImageResult, ModelInfo, Protocol, Record, Settings
+from eval.record import ComplexityInfo, DatasetInfo, ImageResult, ModelInfo, Protocol, Record, Settings, means_of
 from eval.tiling import Tiling
 from eval.zoo import ModelSpec
 
@@ -77,6 +77,7 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
         dataset=_dataset_info(job.dataset),
         settings=_settings(job),
         images=tuple(images),
+        means=means_of(images),
         environment=environment,
         **_complexity_fields(complexity),
         **_memory_fields(memory),

@@ -1,5 +1,6 @@
 """Models times sets, carried out for a person: say what is used, show progress, keep records, print tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 import typer
 
 from eval.checkpoints import Checkpoint, find_checkpoint, load_network
-from eval.datasets import Dataset
+from eval.datasets import Dataset, open_dataset
 from eval.errors import RunError
 from eval.images import ImageSize
 from eval.inference import choose_tiling, pick_device
@@ -48,43 +49,63 @@ class Session:
         self.options = options
         self.terminal = Terminal()
         self.device = pick_device(options.device)
+        self.records_dir = options.save_dir / RECORDS_FOLDER
         self.records: list[Record] = []
         if options.threads is not None:
             torch.set_num_threads(options.threads)
+
+    def open(self, data_dir: Path | None, names: Sequence[str | None]) -> list[Dataset]:
+        """Find and check all sets before any model runs on one of them."""
+        datasets = [open_dataset(data_dir, name) for name in names]
+        if self.options.with_ssim:
+            for dataset in datasets:
+                _check_ssim_sizes(dataset)
+        return datasets
 
     def run(self, spec: ModelSpec, checkpoint: Checkpoint | None, dataset: Dataset) -> Record:
         """Run one model on one checked set, store its record and return it, complete or not."""
         job = self._job(spec, checkpoint, dataset)
         self.terminal.announce(job)
+        # A folder that cannot be written is found out now, not after the work.
+        self.records_dir.mkdir(parents=True, exist_ok=True)
         with self.terminal.progress(spec.label, len(dataset.pairs)) as on_image:
             record = run(job, on_image)
-        path = write_record(record, self.options.save_dir / RECORDS_FOLDER)
-        self.records.append(record)
-        if not record.complete:
-            self.terminal.warn(f"{spec.label} on {dataset.name} {record.status}: {record.reason}")
-            self.terminal.warn(f"what was finished is in {path}")
+        self._store(record)
         if record.status == "interrupted":
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
 
+    def _store(self, record: Record) -> None:
+        """Write a record and say what is not complete; if it cannot be written, its figures are printed instead."""
+        try:
+            path = write_record(record, self.records_dir)
+        except OSError as error:
+            self.terminal.table([record])
+            raise RunError(f"the record of these figures could not be written: {error}") from error
+        self.records.append(record)
+        if not record.complete:
+            self.terminal.warn(f"{record.model.label} on {record.dataset.name} {record.status}: {record.reason}")
+            self.terminal.warn(f"what was finished is in {path}")
+
     def finish(self, valid: str, test: str | None = None) -> None:
-        """Write the tables and print the one of the sets that ran; end with exit code 1 if a run failed.
+        """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
 
         Args:
             valid: the set for the validation columns of results.txt.
             test: the set for its test columns, if any.
         """
-        save_dir, ran = self.options.save_dir, {record.dataset.name for record in self.records}
-        paths = write_tables(save_dir, valid, test)
+        ran = {record.dataset.name for record in self.records}
         shown = [
             record
-            for record in newest(read_records(save_dir / RECORDS_FOLDER))
+            for record in newest(read_records(self.records_dir))
             if record.dataset.name in ran
             and record.settings.protocol == self.options.protocol
             and record.settings.device == str(self.device)
         ]
         if shown:
             self.terminal.table(shown)
+        save_dir = self.options.save_dir
+        paths = write_tables(save_dir, valid, test)
         images = ", SR images under <model>/<set>/" if self.options.save_images else ""
         self.terminal.say(f"written to {save_dir}: {', '.join(path.name for path in paths)}, {RECORDS_FOLDER}/{images}")
         if not all(record.complete for record in self.records):
@@ -92,8 +113,6 @@ class Session:
 
     def _job(self, spec: ModelSpec, checkpoint: Checkpoint | None, dataset: Dataset) -> Job:
         options = self.options
-        if options.with_ssim and dataset.has_hr:
-            _check_ssim_sizes(dataset)
         network = load_network(spec, checkpoint)
         if options.tile == AUTO:
             largest = max(dataset.lr_sizes, key=lambda size: size.height * size.width)
@@ -123,7 +142,7 @@ def _check_ssim_sizes(dataset: Dataset) -> None:
         return min(size.height, size.width) * SCALE < MIN_SSIM_SIDE
 
     small = [pair.name for pair, size in zip(dataset.pairs, dataset.lr_sizes, strict=True) if too_small(size)]
-    if small:
+    if dataset.has_hr and small:
         raise RunError(
             f"--ssim: HR images need {MIN_SSIM_SIDE} pixels a side; smaller are: {', '.join(small)}. "
             "Leave --ssim out, or these images"

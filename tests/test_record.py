@@ -19,6 +19,7 @@ from eval.record import (
     Protocol,
     Record,
     Settings,
+    means_of,
     read_record,
     read_records,
     write_record,
@@ -33,6 +34,10 @@ def make_record(
     **changes,
 ) -> Record:
     """Make a complete record of as many images as there are PSNRs."""
+    images = tuple(
+        ImageResult(name=f"img{i}", lr_height=8, lr_width=9, psnr_db=db, ssim=0.5, runtime_ms=100.0 / (i + 1))
+        for i, db in enumerate(psnrs)
+    )
     fields = {
         "status": "complete",
         "started_at": datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC),
@@ -50,10 +55,8 @@ def make_record(
         ),
         "dataset": DatasetInfo(name=dataset, layout="SelfExSR", folder="/data", num_images=len(psnrs)),
         "settings": Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None),
-        "images": tuple(
-            ImageResult(name=f"img{i}", lr_height=8, lr_width=9, psnr_db=db, ssim=0.5, runtime_ms=100.0 / (i + 1))
-            for i, db in enumerate(psnrs)
-        ),
+        "images": images,
+        "means": means_of(images),
         "complexity": ComplexityInfo(
             input_side=256,
             num_params=218_288,
@@ -95,6 +98,7 @@ def test_round_trip_keeps_every_digit(tmp_path: Path):
 def test_means_are_unrounded_and_none_where_a_figure_was_not_taken():
     record = make_record((30.123456789, 20.0, 20.0))
     assert record.mean("psnr_db") == pytest.approx((30.123456789 + 40) / 3, abs=1e-12)
+    assert record.means["psnr_db"].count == 3
     assert record.mean("runtime_ms") == pytest.approx((100 + 50 + 100 / 3) / 3)
     assert make_record((30.0, None)).mean("psnr_db") is None
     assert make_record(()).mean("psnr_db") is None
