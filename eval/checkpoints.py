@@ -3,12 +3,11 @@
 import hashlib
 import io
 import os
-import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -39,8 +38,14 @@ def download_cache() -> Path:
 
 
 def weight_folders() -> list[Path]:
-    """Return the folders that weights are looked for in, in order."""
+    """Return the folders that weights are looked for in, in order.
+
+    Raises:
+        UsageError: ``ESR_WEIGHTS`` names no folder.
+    """
     named = os.environ.get("ESR_WEIGHTS")
+    if named and not Path(named).is_dir():
+        raise UsageError(f"ESR_WEIGHTS={named}: no such folder")
     return [MODEL_ZOO, *([Path(named)] if named else []), download_cache()]
 
 
@@ -130,14 +135,17 @@ def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
         raise RunError(f"{checkpoint.path}: the file changed while it was being loaded")
     try:
-        if checkpoint.path.suffix == ".safetensors":
-            return safetensors.torch.load(data)
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if checkpoint.path.suffix.lower() == ".safetensors":
+                return safetensors.torch.load(data)
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    # A damaged or hostile file can make a reader raise anything. What torch says of it is not repeated: it
+    # advises to run the file's code.
+    except Exception as error:
         raise RunError(
-            f"{checkpoint.path}: not a file of plain tensors ({reason}). "
-            "Weights are read without running code; save a state_dict of tensors, or safetensors."
+            f"{checkpoint.path}: not a file of plain tensors, or a damaged one ({type(error).__name__}). "
+            "Weights are read without running code: save a state_dict of tensors, or safetensors"
         ) from error
     return _unwrapped(checkpoint.path, content)
 
@@ -148,24 +156,31 @@ def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
         wrapped = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
         if len(wrapped) == 1:
             content = content[wrapped[0]]
-        if content and all(isinstance(value, Tensor) for value in content.values()):
+        if content and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
             return content
     found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
     raise RunError(f"{path}: expected a dictionary of tensors, or one under one of {', '.join(WRAPPERS)}; got {found}")
 
 
 def _check_fit(path: Path, expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Compare keys and shapes, and name the first of each kind of misfit."""
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(value.shape)}"
+    """Compare keys, types and shapes, and name the first of each kind of misfit."""
+    others = [
+        f"{key} {_kind(state[key])} for {_kind(value)}"
         for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
+        if key in state and _kind(state[key]) != _kind(value)
     ]
     misfits = {
         "missing": sorted(expected.keys() - state.keys()),
         "unexpected": sorted(state.keys() - expected.keys()),
-        "of another shape": shapes,
+        "of another type or shape": others,
     }
     told = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in misfits.items() if keys]
     if told:
         raise RunError(f"{path}: the weights do not fit the network; keys {'; '.join(told)}")
+
+
+def _kind(tensor: Tensor) -> str:
+    dense = (
+        "" if tensor.layout is torch.strided and tensor.device.type == "cpu" else f"{tensor.layout} on {tensor.device} "
+    )
+    return f"{dense}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

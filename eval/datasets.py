@@ -1,12 +1,23 @@
 """Opening a set of images by folder and name. Everything is checked before any network runs."""
 
 import importlib.util
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import RunError, UsageError
 from eval.images import ImageSize
-from eval.layouts import ALIASES, Layout, has_images, image_files, list_datasets, matching_layouts, pair_files
+from eval.layouts import (
+    ALIASES,
+    Layout,
+    has_images,
+    image_files,
+    is_paired,
+    list_datasets,
+    matching_layouts,
+    pair_files,
+)
 from eval.pairs import ImagePair, check_pairs
 
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
@@ -54,9 +65,12 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
 
 def _open_only(data_dir: Path) -> Dataset:
     """Open the one set that a folder is, or holds."""
-    resolved = data_dir.resolve()
-    if matching_layouts(resolved.parent, resolved.name) or has_images(data_dir):
-        return _open_named(resolved.parent, resolved.name)
+    folder = Path(os.path.abspath(data_dir))
+    own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
+    if own:
+        return _open_layout(folder.parent, [(folder.name, layout) for layout in own])
+    if has_images(folder):
+        return _plain_folder(folder.name, folder)
     names = list_datasets(data_dir)
     if len(names) == 1:
         return _open_named(data_dir, names[0])
@@ -69,19 +83,28 @@ def _open_only(data_dir: Path) -> Dataset:
 
 
 def _open_named(data_dir: Path, name: str) -> Dataset:
+    if not _plain_name(name):
+        raise UsageError(f"--dataset '{name}': expected the name of a set in {data_dir}")
     aliases = [alias for alias in ALIASES.get(name, ()) if matching_layouts(data_dir, alias)]
     found = [(alias, layout) for alias in aliases or [name] for layout in matching_layouts(data_dir, alias)]
-    if len(found) > 1:
-        ways = ", ".join(f"{alias} ({layout.name})" for alias, layout in found)
-        raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
     if found:
-        alias, layout = found[0]
-        return _checked(_plain_name(alias), layout.name, data_dir, *pair_files(data_dir, alias, layout))
-    folder = data_dir / name
-    if not folder.is_dir():
-        known = ", ".join([*list_datasets(data_dir), SAMPLE])
-        raise UsageError(f"--dataset {name}: not in {data_dir}; there are: {known}")
-    return _plain_folder(_plain_name(name), folder)
+        return _open_layout(data_dir, found)
+    # The HR images of a challenge's test set are often not public.
+    inputs = [data_dir / f"{alias}_LR" for alias in ALIASES.get(name, ())]
+    for folder in (data_dir / name, *inputs):
+        if folder.is_dir():
+            return _plain_folder(_plain_name(name), folder)
+    known = ", ".join([*list_datasets(data_dir), SAMPLE])
+    raise UsageError(f"--dataset {name}: not in {data_dir}; there are: {known}")
+
+
+def _open_layout(data_dir: Path, found: list[tuple[str, Layout]]) -> Dataset:
+    """Open a set under the one name and in the one layout in which it was found."""
+    (name, layout), *others = found
+    if others:
+        ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
+        raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
+    return _checked(_plain_name(name), layout.name, data_dir, *pair_files(data_dir, name, layout))
 
 
 def _plain_name(name: str) -> str:
@@ -90,12 +113,19 @@ def _plain_name(name: str) -> str:
 
 
 def _plain_folder(name: str, folder: Path) -> Dataset:
-    """Open a folder of images: pairs by ``_HR``/``_LR`` names, LR inputs if its name ends in LR, else HR images."""
+    """Open a folder of images.
+
+    Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else inputs without HR, if the
+    folder's name ends in LR as a word; else HR images.
+    """
+    stem = folder.name.removesuffix("_HR")
+    if stem != folder.name and is_paired(folder.parent, stem):
+        return _open_named(folder.parent, stem)
     images = image_files(folder)
     if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
         located = pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
         return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
-    if folder.name.upper().endswith("LR"):
+    if re.search(r"(^|[^A-Z])LR$", folder.name.upper()):
         return _checked(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
     return _checked(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
 

@@ -7,13 +7,14 @@ What a file holds is converted by rule or refused by name:
 grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothing
 alpha channel or transparent colour          dropped if every pixel is opaque, else refused
 16 bits or float, CMYK, Lab, several frames  refused
-GIF, JPEG 2000, AVIF, HEIC, EXR, HDR, TGA    refused
+GIF, JPEG 2000, AVIF, HEIC, EXR, TGA, PPM    refused
 EXIF orientation                             applied
 ===========================================  ==============================================
 """
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
-REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".npy"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".ppm", ".npy"})
+# What a file holds, whatever its name says; Pillow would start other programs for some formats.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
-_EXIF_ORIENTATION = 0x0112
-_SIDEWAYS = range(5, 9)
+_TIFF_BITS_PER_SAMPLE = 258
 _PNG_BIT_DEPTH_OFFSET = 24
 
 
@@ -59,6 +61,10 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         ImageError: the file is missing, truncated, damaged, or of a kind that the table above refuses.
     """
+    if path.suffix.lower() == ".png":
+        # Decoding alone stops at the last row, and would not see what is wrong behind it or with a checksum.
+        with _opened(path) as image:
+            image.verify()
     with _opened(path) as image:
         _refuse_other_kinds(path, image)
         upright = ImageOps.exif_transpose(image)
@@ -70,24 +76,12 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Check a file without keeping its pixels, and return its size.
-
-    A PNG's chunks are walked and their checksums compared; any other format is decoded.
+    """Check a file, pixels included, and return its size.
 
     Raises:
         ImageError: as ``read_image``.
     """
-    with _opened(path) as image:
-        _refuse_other_kinds(path, image)
-        width, height = image.size
-        if _lies_sideways(image):
-            width, height = height, width
-        plain_png = image.format == "PNG" and not image.has_transparency_data
-    if not plain_png:
-        read_image(path)
-        return ImageSize(height, width)
-    with _opened(path) as image:
-        image.verify()
+    height, width, _ = read_image(path).shape
     return ImageSize(height, width)
 
 
@@ -97,17 +91,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if path.suffix.lower() in REFUSED_SUFFIXES:
         raise ImageError(f"{path}: {path.suffix} files are not read; convert it to PNG first")
     try:
-        with Image.open(path) as image:
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                yield image
     except ImageError:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {error}") from error
-    # Pillow's readers report damage by any of these.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{path}: not a readable image ({error}); it may be truncated or damaged") from error
+    # Pillow's readers meet damage with whatever exception their code runs into.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{path}: not a readable image ({reason}); it may be truncated or damaged") from error
 
 
 def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
@@ -120,15 +115,8 @@ def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
     # Pillow halves the depth of 16-bit colour files without a word; their headers still tell.
     if image.format == "PNG" and _png_bit_depth(path) == 16:
         raise ImageError(f"{path}: has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
-    if image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) > 8:
+    if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
         raise ImageError(f"{path}: has 16 bits or more; the protocol is defined on 8-bit RGB, so convert it first")
-
-
-def _lies_sideways(image: Image.Image) -> bool:
-    """Tell whether EXIF swaps height and width. Pillow would decode a whole PNG to look for EXIF behind its pixels."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return False
-    return image.getexif().get(_EXIF_ORIENTATION, 1) in _SIDEWAYS
 
 
 def _png_bit_depth(path: Path) -> int:
@@ -161,6 +149,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.chmod(0o666 & ~_umask())
         partial.replace(path)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

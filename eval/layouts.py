@@ -21,6 +21,11 @@ class Layout:
     hr_tail: str = ""
     lr_tails: tuple[str, ...] = ("x4", "")
 
+    @property
+    def in_own_folder(self) -> bool:
+        """Tell whether all of a set lies under a folder of its name."""
+        return self.hr.startswith("{name}/")
+
 
 LAYOUTS = (
     Layout("challenge", hr="{name}_HR", lr="{name}_LR"),
@@ -37,10 +42,15 @@ ALIASES = {
 
 
 def matching_layouts(data_dir: Path, name: str) -> list[Layout]:
-    """Return the layouts of which a set has the HR folder with images, and the LR folder where another fits too."""
-    with_hr = [layout for layout in LAYOUTS if has_images(data_dir / layout.hr.format(name=name))]
+    """Return the layouts in which a set has its HR and LR folders; if there is none, one in which it has the HR."""
+    with_hr = [layout for layout in LAYOUTS if (data_dir / layout.hr.format(name=name)).is_dir()]
     with_both = [layout for layout in with_hr if (data_dir / layout.lr.format(name=name)).is_dir()]
     return with_both or with_hr[:1]
+
+
+def is_paired(data_dir: Path, name: str) -> bool:
+    """Tell whether a set has both its HR and its LR folder in some layout."""
+    return any((data_dir / layout.lr.format(name=name)).is_dir() for layout in matching_layouts(data_dir, name))
 
 
 def has_images(folder: Path) -> bool:
@@ -60,9 +70,10 @@ def list_datasets(data_dir: Path) -> list[str]:
         if not child.is_dir() or child.name.startswith("."):
             continue
         stem = child.name.removesuffix("_HR")
-        if matching_layouts(data_dir, stem):
+        own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
+        if is_paired(data_dir, stem):
             names.add(stem)
-        elif not _is_partner(child) and has_images(child):
+        elif own or (has_images(child) and not _is_partner(child)):
             names.add(child.name)
     return sorted(names)
 
@@ -74,27 +85,35 @@ def _is_partner(folder: Path) -> bool:
 
 
 def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePair], list[str]]:
-    """Pair the files of a set by name, and say what has no partner."""
+    """Pair the files of a set by name, and say what has no partner, or more than one."""
     hr_folder, lr_folder = (data_dir / folder.format(name=name) for folder in (layout.hr, layout.lr))
     if not lr_folder.is_dir():
-        return [], [f"{lr_folder}: no such folder; the LR images of the layout '{layout.name}' belong there"]
-    lr_by_stem = defaultdict(list)
-    for path in image_files(lr_folder):
-        lr_by_stem[path.stem].append(path)
-    pairs, faults = [], []
-    for hr in image_files(hr_folder):
-        if not hr.stem.endswith(layout.hr_tail):
-            continue
-        image_name = hr.stem.removesuffix(layout.hr_tail)
-        stems = [image_name + tail for tail in layout.lr_tails]
-        partners = [path for stem in dict.fromkeys(stems) for path in lr_by_stem.pop(stem, [])]
-        if len(partners) == 1:
+        hint = f"to have LR made by the exact bicubic, name the HR folder itself: {hr_folder}"
+        return [], [f"{lr_folder}: no such folder; the LR images of the layout '{layout.name}' belong there; {hint}"]
+    hr_by_name = _by_stem(hr_folder, layout.hr_tail)
+    lr_by_stem = _by_stem(lr_folder)
+    if hr_folder == lr_folder:
+        # Results of other methods may lie beside the pairs.
+        lr_by_stem = {stem: paths for stem, paths in lr_by_stem.items() if stem.endswith(layout.lr_tails)}
+    pairs, faults = [], [] if hr_by_name else [f"{hr_folder}: no HR images (layout '{layout.name}')"]
+    for image_name, (hr, *others) in hr_by_name.items():
+        stems = list(dict.fromkeys(image_name + tail for tail in layout.lr_tails))
+        partners = [path for stem in stems for path in lr_by_stem.pop(stem, [])]
+        if others:
+            faults.append(f"{' and '.join(map(str, (hr, *others)))}: have the same name")
+        elif len(partners) == 1:
             pairs.append(ImagePair(image_name, partners[0], hr))
         else:
             found = ", ".join(map(str, partners)) or "none"
             faults.append(f"{hr}: expected one LR partner, {' or '.join(stems)} in {lr_folder}; found {found}")
-    strays = [path for paths in lr_by_stem.values() for path in paths]
-    if lr_folder == hr_folder:
-        strays = [path for path in strays if not path.stem.endswith(layout.hr_tail)]
-    faults += [f"{path}: has no HR partner in {hr_folder}" for path in strays]
+    faults += [f"{path}: has no HR partner in {hr_folder}" for paths in lr_by_stem.values() for path in paths]
     return pairs, faults
+
+
+def _by_stem(folder: Path, tail: str = "") -> dict[str, list[Path]]:
+    """Return the images of a folder whose stems end in a tail, under their stems without it."""
+    by_stem = defaultdict(list)
+    for path in image_files(folder):
+        if path.stem.endswith(tail):
+            by_stem[path.stem.removesuffix(tail)].append(path)
+    return by_stem

@@ -1,5 +1,6 @@
 """Pairs of LR and HR images: reading them, and checking that their files fit together."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,7 @@ def _repeated_names(pairs: Iterable[ImagePair]) -> Iterator[str]:
     """Name the images whose results would overwrite each other, on any file system."""
     by_name = defaultdict(list)
     for pair in pairs:
-        by_name[pair.name.casefold()].append(str(pair.hr or pair.lr))
+        by_name[unicodedata.normalize("NFC", pair.name).casefold()].append(str(pair.hr or pair.lr))
     for paths in by_name.values():
         if len(paths) > 1:
             yield f"{' and '.join(paths)}: have the same name"

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eval.errors import RunError
+from eval.errors import RunError, explain
 from eval.images import atomic_path
 
 SCHEMA_VERSION = 1
@@ -186,9 +186,7 @@ def read_record(path: Path) -> Record:
     try:
         return Record.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise RunError(
-            f"{path}: not a record of schema version {SCHEMA_VERSION} ({where}: {first['msg']}); "
+            f"{path}: not a record of schema version {SCHEMA_VERSION} ({explain(error)}); "
             "move it out of the records folder, or measure again"
         ) from error

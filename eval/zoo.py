@@ -9,15 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
-from eval.errors import RunError, UsageError
+from eval.errors import RunError, UsageError, explain
 
 MODEL_ZOO = Path(__file__).resolve().parent.parent / "model_zoo"
 MANIFEST = MODEL_ZOO / "manifest.toml"
 # Names and files become paths under the user's folders.
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+StrictCount = Annotated[int, Field(gt=0, strict=True)]
 
 
 class CheckpointSpec(BaseModel):
@@ -28,7 +30,7 @@ class CheckpointSpec(BaseModel):
     name: PlainName
     file: PlainName
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: PositiveInt
+    bytes: StrictCount
     url: str | None = None
 
 
@@ -37,17 +39,17 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: int = Field(ge=-1)
+    id: int = Field(ge=-1, strict=True)
     name: PlainName
     team: str
     edition: str
     note: str
     target: str = Field(pattern=r"^[\w.]+:\w+$")
     arguments: dict[str, Any] = {}
-    scale: PositiveInt
-    data_range: float = Field(gt=0)
-    min_size: PositiveInt
-    tile_step: PositiveInt = 1
+    scale: StrictCount
+    data_range: float = Field(gt=0, allow_inf_nan=False)
+    min_size: StrictCount
+    tile_step: StrictCount = 1
     license: str
     paper: str
     checkpoints: tuple[CheckpointSpec, ...] = ()
@@ -63,6 +65,12 @@ class ModelSpec(BaseModel):
         return getattr(importlib.import_module(module), class_name)(**self.arguments).eval()
 
 
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: tuple[ModelSpec, ...]
+
+
 def read_manifest(path: Path) -> tuple[ModelSpec, ...]:
     """Read and check a manifest.
 
@@ -70,15 +78,17 @@ def read_manifest(path: Path) -> tuple[ModelSpec, ...]:
         RunError: a row lacks a key, has an unknown one or a wrong value, or an id, name or file occurs twice.
     """
     try:
-        rows = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
-        specs = tuple(ModelSpec.model_validate(row) for row in rows)
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        specs = _Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).model
+    except ValidationError as error:
+        raise RunError(f"{path}: {explain(error)} (model.N counts the rows from 0)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}") from error
-    files = [checkpoint.file for spec in specs for checkpoint in spec.checkpoints]
+    checkpoints = [(spec, checkpoint) for spec in specs for checkpoint in spec.checkpoints]
     for what, values in (
         ("id", [spec.id for spec in specs]),
         ("name", [spec.name.lower() for spec in specs]),
-        ("checkpoint file", files),
+        ("checkpoint file", [checkpoint.file for _, checkpoint in checkpoints]),
+        ("checkpoint of a model", [f"{spec.name} {checkpoint.name}" for spec, checkpoint in checkpoints]),
     ):
         repeated = [str(value) for value, count in Counter(values).items() if count > 1]
         if repeated:
@@ -101,7 +111,7 @@ def find_model(key: str | int) -> ModelSpec:
     wanted = str(key).strip().lower()
     for spec in all_models():
         names = {spec.name.lower(), spec.label.lower()}
-        if wanted in names or (re.fullmatch(r"-?\d+", wanted) and int(wanted) == spec.id):
+        if wanted in names or (re.fullmatch(r"-?0*\d{1,9}", wanted) and int(wanted) == spec.id):
             return spec
     known = ", ".join(f"{spec.id} {spec.name}" for spec in all_models())
     near = difflib.get_close_matches(wanted, [spec.name.lower() for spec in all_models()], n=1)
