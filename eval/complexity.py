@@ -1,34 +1,14 @@
 """Complexity as the challenge counts it: parameters, FLOPs, activations and convolutions at a 256x256 input."""
 
-from dataclasses import dataclass
-
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
+from eval.record import Complexity
+
 INPUT_SIDE = 256
 # The challenge's activation counter hooks these module types and no other.
 _COUNTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
-
-
-@dataclass(frozen=True)
-class Complexity:
-    """Integers, for one image of ``input_side`` by ``input_side``.
-
-    Attributes:
-        num_params: all parameters, trainable or not.
-        flops: multiply-adds, by fvcore's convention (one multiply-add is one).
-        activations: output elements of all convolution modules.
-        num_conv: calls of convolution modules.
-        uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
-    """
-
-    input_side: int
-    num_params: int
-    flops: int
-    activations: int
-    num_conv: int
-    uncounted_ops: dict[str, int]
 
 
 @torch.no_grad()

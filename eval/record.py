@@ -73,8 +73,16 @@ class Mean(_Frozen):
     count: int
 
 
-class ComplexityInfo(_Frozen):
-    """``eval.complexity.Complexity``, stored."""
+class Complexity(_Frozen):
+    """Integers, for one image of ``input_side`` by ``input_side``.
+
+    Attributes:
+        num_params: all parameters, trainable or not.
+        flops: multiply-adds, by fvcore's convention (one multiply-add is one).
+        activations: output elements of all convolution modules.
+        num_conv: calls of convolution modules.
+        uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
+    """
 
     input_side: int
     num_params: int
@@ -127,7 +135,7 @@ class Record(_Frozen):
     settings: Settings
     images: tuple[ImageResult, ...]
     means: dict[Figure, Mean]
-    complexity: ComplexityInfo | None
+    complexity: Complexity | None
     peak_memory_mib: float | None
     peak_memory_method: str | None
     environment: Environment

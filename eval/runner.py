@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from eval.checkpoints import Checkpoint
-from eval.complexity import Complexity, measure_complexity
+from eval.complexity import measure_complexity
 from eval.datasets import Dataset
 from eval.environment import describe_environment
 from eval.images import ImageError, write_png
 from eval.inference import Upscaler
-from eval.memory import PeakMemory, peak_memory
+from eval.memory import peak_memory
 from eval.metrics import psnr, ssim
 from eval.pairs import ImagePair
-from eval.record import ComplexityInfo, DatasetInfo, ImageResult, ModelInfo, Protocol, Record, Settings, means_of
+from eval.record import DatasetInfo, ImageResult, ModelInfo, Protocol, Record, Settings, means_of
 from eval.tiling import Tiling
 from eval.zoo import ModelSpec
 
@@ -78,9 +78,10 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
         settings=_settings(job),
         images=tuple(images),
         means=means_of(images),
+        complexity=complexity,
+        peak_memory_mib=memory and memory.mib,
+        peak_memory_method=memory and memory.method,
         environment=environment,
-        **_complexity_fields(complexity),
-        **_memory_fields(memory),
     )
 
 
@@ -143,11 +144,3 @@ def _settings(job: Job) -> Settings:
         tile=job.tiling and job.tiling.tile,
         tile_overlap=job.tiling and job.tiling.shared,
     )
-
-
-def _complexity_fields(complexity: Complexity | None) -> dict:
-    return {"complexity": complexity and ComplexityInfo(**asdict(complexity))}
-
-
-def _memory_fields(memory: PeakMemory | None) -> dict:
-    return {"peak_memory_mib": memory and memory.mib, "peak_memory_method": memory and memory.method}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from eval.errors import RunError
 from eval.record import (
-    ComplexityInfo,
+    Complexity,
     DatasetInfo,
     Environment,
     ImageResult,
@@ -57,7 +57,7 @@ def make_record(
         "settings": Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None),
         "images": images,
         "means": means_of(images),
-        "complexity": ComplexityInfo(
+        "complexity": Complexity(
             input_side=256,
             num_params=218_288,
             flops=11_952_734_208,
