@@ -28,8 +28,8 @@ class Terminal:
         self._err = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
-        """Print a line as it is, however long."""
-        self._out.print(Text(text), soft_wrap=True)
+        """Print a line: wrapped between words on a terminal, as it is in a pipe or file."""
+        self._out.print(Text(text), soft_wrap=not self._out.is_terminal)
 
     def show(self, table: Table) -> None:
         """Print a table."""
@@ -42,12 +42,11 @@ class Terminal:
     def announce(self, job: "Job") -> None:
         """Say what is about to run, on what, with which weights."""
         checkpoint = job.checkpoint
-        weights = "no weights: the exact bicubic"
+        tiling = f"tiles of {job.tiling.tile}, overlap {job.tiling.shared}" if job.tiling else "whole images"
+        self.say(f"model    {job.spec.label}: {job.spec.note}")
         if checkpoint:
             known = checkpoint.name or "not in the manifest"
-            weights = f"{checkpoint.path} ({known}, SHA-256 {checkpoint.sha256[:16]}…)"
-        tiling = f"tiles of {job.tiling.tile}, overlap {job.tiling.shared}" if job.tiling else "whole images"
-        self.say(f"model    {job.spec.label}, {weights}")
+            self.say(f"weights  {known}, SHA-256 {checkpoint.sha256[:16]}…, {checkpoint.path}")
         self.say(f"data     {job.dataset.name}: {len(job.dataset.pairs)} images in {job.dataset.folder}")
         self.say(f"         layout: {job.dataset.layout}")
         self.say(f"running  protocol {job.protocol}, on {job.device}, {tiling}")
