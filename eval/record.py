@@ -21,11 +21,13 @@ class Protocol(StrEnum):
     """How a run is carried out.
 
     ``official`` repeats the challenge's template: every image is timed once, the first one with its cold start.
-    ``accuracy`` takes no time.
+    ``accuracy`` takes no time. ``steady`` measures runtime in a pass of its own: all models warmed alike, timed in
+    interleaved rounds until the comparison is settled.
     """
 
     OFFICIAL = "official"
     ACCURACY = "accuracy"
+    STEADY = "steady"
 
 
 class _Frozen(BaseModel):
@@ -92,6 +94,39 @@ class Complexity(_Frozen):
     uncounted_ops: dict[str, int]
 
 
+class Timing(_Frozen):
+    """The speed pass of the steady protocol.
+
+    Attributes:
+        group: shared by the models that were timed together, image by image and round by round; only these are paired.
+        preset: which limits on rounds, images and time were used.
+        seed: of the order in which models ran.
+        image_names: the images that were timed.
+        inputs_sha256: of their names, sizes and pixels.
+        samples_ms: one row an image, one column a round; None where a sample was dropped.
+        dropped: how many were, by reason.
+        cold_start_ms: the first forward pass of all, which no other figure holds.
+        warmup_ms: time spent warming up, with ``warmup_runs`` forward passes.
+        stopped_by: "interval" (tight enough), "rounds" or "budget".
+        energy_mj: per image, indicative; None where it cannot be read.
+    """
+
+    group: str
+    preset: str
+    seed: int
+    image_names: tuple[str, ...]
+    inputs_sha256: str
+    samples_ms: tuple[tuple[float | None, ...], ...]
+    dropped: dict[str, int]
+    cold_start_ms: float
+    warmup_ms: float
+    warmup_runs: int
+    p50_ms: float
+    p90_ms: float
+    stopped_by: Literal["interval", "rounds", "budget"]
+    energy_mj: float | None = None
+
+
 class Settings(_Frozen):
     """What the user chose; ``tile=None`` is the whole image."""
 
@@ -135,6 +170,7 @@ class Record(_Frozen):
     settings: Settings
     images: tuple[ImageResult, ...]
     means: dict[Figure, Mean]
+    timing: Timing | None = None
     complexity: Complexity | None
     peak_memory_mib: float | None
     peak_memory_method: str | None

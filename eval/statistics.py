@@ -1,0 +1,92 @@
+"""Intervals for paired samples: two models on the same images in the same rounds.
+
+Images differ far more from each other than models do, and a machine drifts from round to round. Both cancel when
+models are compared image by image and round by round, and both are resampled together.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def covers(self, value: float) -> bool:
+        """Tell whether a value lies in the interval, ends included."""
+        return self.low <= value <= self.high
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+
+def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Return how many times a model's runtime is the baseline's, with its 95% interval.
+
+    The runtime of a model is the mean over images of its median over rounds, so that single disturbed samples do
+    not count. Images and rounds are resampled with replacement, the same ones for both models.
+
+    Args:
+        model: runtimes ``(images, rounds)``, any unit; NaN where a sample was dropped.
+        baseline: the baseline's, of the same images and rounds.
+        seed: of the resampling.
+        resamples: number of bootstrap resamples.
+
+    Raises:
+        ValueError: shapes differ, or no image has a sample of both models in any round.
+    """
+    return _paired(model, baseline, lambda a, b: a / b, seed, resamples)
+
+
+def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Return a model's mean less the baseline's, with its 95% interval; arguments as ``paired_ratio``."""
+    return _paired(model, baseline, lambda a, b: a - b, seed, resamples)
+
+
+def _paired(
+    model: np.ndarray,
+    baseline: np.ndarray,
+    compare: Callable[[float, float], float],
+    seed: int,
+    resamples: int,
+) -> Interval:
+    shapes = np.shape(model), np.shape(baseline)
+    if shapes[0] != shapes[1] or len(shapes[0]) != 2:
+        raise ValueError(f"expected two arrays (images, rounds) of one shape, got {shapes[0]} and {shapes[1]}")
+    pair = np.stack((model, baseline)).astype(float)
+    pair[:, np.isnan(pair).any(axis=0)] = np.nan
+    pair = pair[:, ~np.isnan(pair[0]).all(axis=1)]
+    if pair.shape[1] == 0:
+        raise ValueError("no image has a sample of both models in the same round")
+    random = np.random.default_rng(seed)
+    _, images, rounds = pair.shape
+    estimates = np.empty(resamples)
+    for index in range(resamples):
+        chosen_images = random.integers(images, size=images)
+        chosen_rounds = random.integers(rounds, size=rounds)
+        estimates[index] = compare(*_centres(pair[:, chosen_images][:, :, chosen_rounds]))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(estimates, (tail, 1 - tail))
+    return Interval(float(compare(*_centres(pair))), float(low), float(high))
+
+
+def _centres(pair: np.ndarray) -> np.ndarray:
+    """Return the mean over images of the median over rounds, for ``(2, images, rounds)``."""
+    if pair.shape[2] == 1:
+        return np.nanmean(pair[:, :, 0], axis=1)
+    with warnings.catch_warnings():
+        # An image can have lost all of the rounds that a resample chose; it does not count there.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.nanmean(np.nanmedian(pair, axis=2), axis=1)
