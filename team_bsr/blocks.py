@@ -66,7 +66,8 @@ class RepMBConv(nn.Module):
         inputs = torch.cat((expand, self.expand.bias[:, None]), dim=1)
         channels, middle = reduce.shape
         rows = ((reduce * gate) @ self.mix.weight.flatten(1)).view(channels, middle, 9)
-        merged = rows.transpose(1, 2) @ inputs
+        # One product of matrices: a batched one would sum the gradient of inputs over the batch.
+        merged = (rows.transpose(1, 2).flatten(0, 1) @ inputs).view(channels, 9, -1)
         centre = reduce @ inputs
         identity = torch.eye(channels, dtype=centre.dtype, device=centre.device)
         weight = merged[..., :-1] + F.pad((centre[:, :-1] + identity)[:, None], (0, 0, 4, 4))
