@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import pickle
+import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,10 @@ from eval.zoo import CheckpointSpec, ModelSpec, all_models
 
 STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
 ADDRESS = "https://example.org/tiny.pth"
+UNREADABLE = re.compile(
+    r"not a file of plain tensors, or a damaged one \(\w+\)\. "
+    r"Weights are read without running code: save a state_dict of tensors, or safetensors"
+)
 
 
 def saved(content: object, **options) -> bytes:
@@ -44,6 +50,23 @@ def legacy(content: object) -> bytes:
 
 
 RELEASED, SELFTRAINED = saved(STATE), saved({key: -value for key, value in STATE.items()})
+
+
+GARBAGE: dict[str, bytes] = {
+    "hello world": b"hello world",
+    "nothing": b"",
+    "zeros": bytes(100),
+    "ones": b"\xff" * 64,
+    "an end of pickle": b".",
+    "a pickle cut": b"\x80\x02N",
+    "a pickle of None": b"\x80\x02N.",
+    "JSON": b'{"weight": [1, 2]}',
+    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n",
+    "a GIF": b"GIF89a" + bytes(50),
+    "the start of an archive": b"PK\3\4" + bytes(40),
+    "a huge string": b"\x80\x02\x8d" + b"\xff" * 7 + b"\x7f",
+    "a huge header": b"\xff" * 7 + b"\x7f{}",
+}
 
 
 def known(name: str, content: bytes, url: str | None = None) -> CheckpointSpec:
@@ -112,6 +135,11 @@ def refusal(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     return message.removeprefix(f"{checkpoint.path}: ")
 
 
+def assert_unreadable(spec: ModelSpec, checkpoint: Checkpoint) -> None:
+    """Compare the whole refusal, which repeats nothing of what a file or PyTorch says."""
+    assert UNREADABLE.fullmatch(refusal(spec, checkpoint))
+
+
 class TestFinding:
     def test_the_folders_in_order(self, folders: Folders, monkeypatch):
         assert weight_folders() == [folders.zoo, folders.env, folders.cache]
@@ -119,6 +147,19 @@ class TestFinding:
         assert weight_folders() == [folders.zoo, folders.cache]
         monkeypatch.delenv("ESR_WEIGHTS")
         assert weight_folders() == [folders.zoo, folders.cache]
+
+    @pytest.mark.parametrize("kind", ["absent", "a file"])
+    def test_a_named_folder_that_is_none_is_an_error(self, folders: Folders, spec: ModelSpec, monkeypatch, kind: str):
+        named = folders.env / "weights"
+        if kind == "a file":
+            named.touch()
+        (folders.cache / "tiny_released.pth").write_bytes(RELEASED)
+        monkeypatch.setenv("ESR_WEIGHTS", str(named))
+        for function in (weight_folders, lambda: find_checkpoint(spec), lambda: find_checkpoint(spec, "released")):
+            with pytest.raises(UsageError) as caught:
+                function()
+            assert str(caught.value) == f"ESR_WEIGHTS={named}: no such folder"
+        assert find_checkpoint(spec, str(folders.cache / "tiny_released.pth")).name == "released"
 
     @pytest.mark.parametrize("value", [None, ""])
     def test_the_cache_is_the_systems_unless_named(self, monkeypatch, tmp_path: Path, value: str | None):
@@ -276,8 +317,14 @@ class TestLoading:
         [
             ({"weight": STATE["weight"]}, "1 missing (first: bias)"),
             (STATE | {"z": torch.zeros(1), "extra": torch.zeros(2)}, "2 unexpected (first: extra)"),
-            (STATE | {"weight": torch.zeros(3, 5)}, "1 of another shape (first: weight (3, 5) for (3, 2))"),
-            (STATE | {"bias": torch.zeros(3, 1)}, "1 of another shape (first: bias (3, 1) for (3,))"),
+            (
+                STATE | {"weight": torch.zeros(3, 5)},
+                "1 of another type or shape (first: weight float32 (3, 5) for float32 (3, 2))",
+            ),
+            (
+                STATE | {"bias": torch.zeros(3, 1)},
+                "1 of another type or shape (first: bias float32 (3, 1) for float32 (3,))",
+            ),
             (
                 {f"module.{key}": value for key, value in STATE.items()},
                 "2 missing (first: bias); 2 unexpected (first: module.bias)",
@@ -285,7 +332,7 @@ class TestLoading:
             (
                 {"weight": torch.zeros(2, 3), "biased": STATE["bias"]},
                 "1 missing (first: bias); 1 unexpected (first: biased); "
-                "1 of another shape (first: weight (2, 3) for (3, 2))",
+                "1 of another type or shape (first: weight float32 (2, 3) for float32 (3, 2))",
             ),
         ],
     )
@@ -297,22 +344,86 @@ class TestLoading:
 
     @pytest.mark.parametrize("length", [0, 1, 10, 200, len(RELEASED) // 2, len(RELEASED) - 1])
     def test_a_truncated_file_is_refused(self, spec: ModelSpec, checkpoint, length: int):
-        assert refusal(spec, checkpoint(RELEASED[:length])).startswith("not a file of plain tensors (")
+        assert_unreadable(spec, checkpoint(RELEASED[:length]))
 
     @pytest.mark.parametrize("length", [0, 5, 60, len(safetensors.torch.save(STATE)) - 1])
     def test_truncated_safetensors_are_refused(self, spec: ModelSpec, checkpoint, length: int):
-        cut = checkpoint(safetensors.torch.save(STATE)[:length], "weights.safetensors")
-        assert refusal(spec, cut).startswith("not a file of plain tensors (")
+        assert_unreadable(spec, checkpoint(safetensors.torch.save(STATE)[:length], "weights.safetensors"))
 
     @pytest.mark.parametrize("name", ["page.pth", "page.safetensors"])
     def test_a_web_page_is_refused(self, spec: ModelSpec, checkpoint, name: str):
-        page = checkpoint(b"<!DOCTYPE html><html><body>404: Not Found</body></html>", name)
-        message = refusal(spec, page)
-        assert message.startswith("not a file of plain tensors (")
-        assert message.endswith("save a state_dict of tensors, or safetensors.")
+        assert_unreadable(spec, checkpoint(b"<!DOCTYPE html><html><body>404: Not Found</body></html>", name))
+
+    @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
+    @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+    def test_garbage_is_refused(self, spec: ModelSpec, checkpoint, content: bytes, name: str):
+        assert_unreadable(spec, checkpoint(content, name))
+
+    def test_a_damaged_byte_is_loaded_or_refused(self, spec: ModelSpec, checkpoint):
+        chance = random.Random(3)
+        refusals = []
+        for _ in range(150):
+            position = chance.randrange(len(RELEASED))
+            flipped = RELEASED[position] ^ chance.randrange(1, 256)
+            damaged = checkpoint(RELEASED[:position] + bytes([flipped]) + RELEASED[position + 1 :])
+            try:
+                load_network(spec, damaged)
+            except RunError as error:
+                refusals.append(str(error))
+        assert len(refusals) >= 40
+        assert all(message.startswith(f"{damaged.path}: ") for message in refusals)
 
     def test_a_whole_module_is_refused(self, spec: ModelSpec, checkpoint):
-        assert refusal(spec, checkpoint(saved(torch.nn.Linear(2, 3)))).startswith("not a file of plain tensors (")
+        assert_unreadable(spec, checkpoint(saved(torch.nn.Linear(2, 3))))
+
+    @pytest.mark.parametrize(
+        ("content", "found"),
+        [
+            ({0: STATE["weight"], "bias": STATE["bias"]}, "['0', 'bias']"),
+            ({"params": {0: STATE["weight"], 1: STATE["bias"]}}, "['0', '1']"),
+            (STATE | {("weight", 2): STATE["weight"]}, "[\"('weight', 2)\", 'bias', 'weight']"),
+            (STATE | {None: STATE["weight"]}, "['None', 'bias', 'weight']"),
+            (STATE | {b"weight": STATE["weight"]}, "[\"b'weight'\", 'bias', 'weight']"),
+        ],
+    )
+    def test_keys_that_are_no_strings_are_refused(self, spec: ModelSpec, checkpoint, content: dict, found: str):
+        assert refusal(spec, checkpoint(saved(content))) == (
+            f"expected a dictionary of tensors, or one under one of {', '.join(WRAPPERS)}; got {found}"
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "kind"),
+        [
+            (Tensor.half, "float16"),
+            (Tensor.bfloat16, "bfloat16"),
+            (Tensor.double, "float64"),
+            (Tensor.long, "int64"),
+            (Tensor.bool, "bool"),
+            (lambda weight: weight.to(torch.complex64), "complex64"),
+            (Tensor.to_sparse, "torch.sparse_coo on cpu float32"),
+            (lambda weight: weight.to("meta"), "torch.strided on meta float32"),
+        ],
+    )
+    def test_tensors_of_another_type_are_refused(self, spec: ModelSpec, checkpoint, change, kind: str):
+        content = saved({"params": STATE | {"weight": change(STATE["weight"])}})
+        assert refusal(spec, checkpoint(content)) == (
+            "the weights do not fit the network; "
+            f"keys 1 of another type or shape (first: weight {kind} (3, 2) for float32 (3, 2))"
+        )
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
+    def test_safetensors_of_another_type_are_refused(self, spec: ModelSpec, checkpoint, dtype: torch.dtype):
+        content = safetensors.torch.save({key: value.to(dtype) for key, value in STATE.items()})
+        kind = str(dtype).removeprefix("torch.")
+        assert refusal(spec, checkpoint(content, "weights.safetensors")) == (
+            "the weights do not fit the network; "
+            f"keys 2 of another type or shape (first: weight {kind} (3, 2) for float32 (3, 2))"
+        )
+
+    @pytest.mark.parametrize("name", ["weights.SAFETENSORS", "weights.SafeTensors"])
+    def test_the_suffix_of_safetensors_in_capitals(self, spec: ModelSpec, checkpoint, name: str):
+        assert_loaded(spec, checkpoint(safetensors.torch.save(STATE), name))
+        assert_unreadable(spec, checkpoint(RELEASED, name))
 
     @pytest.mark.parametrize("changed", [SELFTRAINED, RELEASED[:-1], RELEASED + b"\0", b""])
     def test_a_file_changed_since_it_was_found(self, folders: Folders, spec: ModelSpec, changed: bytes):
@@ -362,10 +473,24 @@ class TestMaliciousFiles:
     @pytest.mark.parametrize("name", ["weights.pth", "weights.pt", "weights", "weights.safetensors"])
     def test_nothing_is_executed(self, tmp_path: Path, spec: ModelSpec, checkpoint, attack, make, name: str):
         evil = checkpoint(make(attack(tmp_path / "pwned")), name)
-        message = refusal(spec, evil)
-        assert message.startswith("not a file of plain tensors (")
-        assert "Weights are read without running code" in message
+        assert_unreadable(spec, evil)
         assert [path.name for path in tmp_path.iterdir()] == [name]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            saved(collections.Counter(a=1) | {"hook": os.path.join}),
+            b"cposix\n\x1b[31msystem\n(S'touch pwned'\ntR.",
+            b"c\x1b]0;owned\x07\nsystem\n(S'touch pwned'\ntR.",
+        ],
+        ids=["a function", "a colour in a name", "a title in a module"],
+    )
+    def test_the_refusal_repeats_neither_the_file_nor_advice_to_run_it(self, spec, checkpoint, content: bytes):
+        message = refusal(spec, checkpoint(content))
+        assert UNREADABLE.fullmatch(message)
+        assert message.isprintable()
+        for word in ("weights_only", "add_safe_globals", "safe_globals", "arbitrary code", "trust", "system"):
+            assert word not in message
 
 
 class TestPublished:

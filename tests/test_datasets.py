@@ -1,5 +1,6 @@
 """Opening sets of images: every layout, and every fault, alone and all at once, before any network runs."""
 
+import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -128,7 +129,9 @@ class TestLayouts:
         np.testing.assert_array_equal(hr, random_image(31, 22)[:28, :20])
         np.testing.assert_array_equal(lr, imresize(random_image(31, 22)[:28, :20], Fraction(1, 4)))
 
-    @pytest.mark.parametrize("folder", ["DIV2K_test_LR", "lr", "Mine_lr"])
+    @pytest.mark.parametrize(
+        "folder", ["DIV2K_test_LR", "lr", "Mine_lr", "LR", "x_LR", "set-LR", "my LR", "v2.LR", "4LR"]
+    )
     def test_lr_images_alone(self, tmp_path: Path, put, folder: str):
         paths = [put(f"{folder}/1.png", 3, 5), put(f"{folder}/2.png", 7, 4)]
         for data_dir, name in ((tmp_path, folder), (tmp_path, None), (tmp_path / folder, None)):
@@ -136,6 +139,92 @@ class TestLayouts:
             assert (dataset.name, dataset.layout, dataset.has_hr) == (folder, LR_FOLDER, False)
             assert dataset.pairs == (ImagePair("1", paths[0], None), ImagePair("2", paths[1], None))
             assert dataset.lr_sizes == (ImageSize(3, 5), ImageSize(7, 4))
+
+    @pytest.mark.parametrize("folder", ["DSLR", "dslr", "my_DSLR", "x_LRs", "LR_old", "flr"])
+    def test_a_word_that_merely_ends_like_lr_means_hr(self, tmp_path: Path, put, folder: str):
+        path = put(f"{folder}/1.png")
+        for data_dir, name in ((tmp_path, folder), (tmp_path, None), (tmp_path / folder, None)):
+            dataset = open_dataset(data_dir, name)
+            assert (dataset.name, dataset.layout, dataset.pairs) == (folder, HR_FOLDER, (ImagePair("1", None, path),))
+
+    @pytest.mark.parametrize("alias", ["valid", "test"])
+    @pytest.mark.parametrize("spelling", ["DIV2K_LSDIR", "LSDIR_DIV2K"])
+    def test_the_challenge_without_public_hr(self, tmp_path: Path, put, alias: str, spelling: str):
+        path = put(f"{spelling}_{alias}_LR/1x4.png", 4, 5)
+        put(f"{spelling}_other_LR/2x4.png", 4, 5)
+        dataset = open_dataset(tmp_path, alias)
+        assert (dataset.layout, dataset.folder, dataset.has_hr) == (LR_FOLDER, path.parent, False)
+        assert dataset.pairs == (ImagePair("1x4", path, None),)
+
+    def test_a_whole_set_of_the_challenge_is_preferred_to_one_without_hr(self, tmp_path: Path, put):
+        put("DIV2K_LSDIR_test_LR/1x4.png", 4, 5)
+        put("LSDIR_DIV2K_test_LR/2x4.png", 4, 5)
+        put("LSDIR_DIV2K_test_HR/2.png")
+        assert open_dataset(tmp_path, "test").name == "LSDIR_DIV2K_test"
+
+    def test_a_folder_of_the_alias_is_preferred_to_one_without_hr(self, tmp_path: Path, put):
+        path = put("test/1.png")
+        put("DIV2K_LSDIR_test_LR/1x4.png", 4, 5)
+        assert open_dataset(tmp_path, "test").pairs == (ImagePair("1", None, path),)
+
+    @pytest.mark.parametrize("lr", ["Foo_LR/2x4.png", "Foo_LR_bicubic/X4/2x4.png"])
+    def test_the_folder_that_is_given_and_not_a_set_beside_it(self, tmp_path: Path, put, monkeypatch, lr: str):
+        path = put("Foo/1.png")
+        put("Foo_HR/2.png")
+        put(lr, 4, 5)
+        monkeypatch.chdir(tmp_path / "Foo")
+        for data_dir in (tmp_path / "Foo", Path("."), tmp_path / "Foo_HR" / ".." / "Foo"):
+            dataset = open_dataset(data_dir, None)
+            assert (dataset.name, dataset.layout, dataset.folder) == ("Foo", HR_FOLDER, tmp_path / "Foo")
+            assert dataset.pairs == (ImagePair("1", None, path),)
+
+    def test_the_set_that_is_given_and_not_one_beside_it(self, tmp_path: Path, put):
+        pair = ImagePair("1", put("Foo/LR/1.png", 4, 5), put("Foo/HR/1.png"))
+        put("Foo_HR/2.png")
+        put("Foo_LR/2x4.png", 4, 5)
+        dataset = open_dataset(tmp_path / "Foo", None)
+        assert (dataset.name, dataset.layout, dataset.pairs) == ("Foo", "HR and LR", (pair,))
+
+    @pytest.mark.parametrize(
+        ("lr", "layout"), [("Foo_LR/1x4.png", "challenge"), ("Foo_LR_bicubic/X4/1x4.png", "DIV2K")]
+    )
+    def test_an_hr_folder_by_its_own_name_has_the_lr_beside_it(self, tmp_path: Path, put, monkeypatch, lr, layout):
+        pair = ImagePair("1", put(lr, 4, 5), put("Foo_HR/1.png"))
+        for data_dir, name in ((tmp_path, "Foo_HR"), (tmp_path / "Foo_HR", None), (tmp_path, "Foo")):
+            dataset = open_dataset(data_dir, name)
+            assert (dataset.name, dataset.layout, dataset.pairs) == ("Foo", layout, (pair,))
+        monkeypatch.chdir(tmp_path / "Foo_HR")
+        assert open_dataset(Path("."), None).pairs == (pair,)
+
+    def test_an_hr_folder_alone_is_opened_as_it_is_listed(self, tmp_path: Path, put):
+        path = put("photos_HR/1.png")
+        for data_dir, name in ((tmp_path, "photos_HR"), (tmp_path, None), (tmp_path / "photos_HR", None)):
+            dataset = open_dataset(data_dir, name)
+            assert (dataset.name, dataset.layout) == ("photos_HR", HR_FOLDER)
+            assert dataset.pairs == (ImagePair("1", None, path),)
+        message = refused(UsageError, tmp_path, "absent")
+        assert message == f"--dataset absent: not in {tmp_path}; there are: photos_HR, sample"
+
+    def test_a_linked_set_keeps_its_own_name(self, tmp_path: Path, put):
+        put("disk/a/HR/1.png")
+        put("disk/a/LR/1.png", 4, 5)
+        put("disk/b/2.png")
+        sets = tmp_path / "sets"
+        sets.mkdir()
+        for link, target, layout in (("Mine", "a", "HR and LR"), ("photos", "b", HR_FOLDER)):
+            (sets / link).symlink_to(tmp_path / "disk" / target)
+            for data_dir, name in ((sets, link), (sets / link, None)):
+                dataset = open_dataset(data_dir, name)
+                assert (dataset.name, dataset.layout) == (link, layout)
+                assert all(pair.hr.is_relative_to(sets / link) for pair in dataset.pairs)
+
+    def test_results_of_other_methods_beside_pairs_do_no_harm(self, tmp_path: Path, put):
+        for folder in ("Set5/image_SRF_4", "mixed"):
+            pair = ImagePair("a", put(f"{folder}/a_LR.png", 4, 5), put(f"{folder}/a_HR.png"))
+            for other in ("a_SRCNN", "a_bicubic", "a", "overview"):
+                put(f"{folder}/{other}.png")
+            for data_dir, name in ((tmp_path, folder.split("/")[0]), (tmp_path / folder, None)):
+                assert open_dataset(data_dir, name).pairs == (pair,)
 
     def test_pairs_by_name_in_one_folder(self, tmp_path: Path, put):
         pair = ImagePair("a", put("mixed/a_LR.png", 4, 5), put("mixed/a_HR.png"))
@@ -182,9 +271,13 @@ class TestLayouts:
         put(f"{name}_HR/b.png")
         put(f"{name}_LR/b.png", 4, 5)
         message = refused(UsageError, tmp_path, name)
-        assert message.endswith(f"more than one layout: {name} (challenge), {name} (HR and LR); keep one")
-        (tmp_path / f"{name}_LR/b.png").rename(tmp_path / f"{name}_LR/c.txt")
-        (tmp_path / f"{name}_HR/b.png").unlink()
+        assert message == (
+            f"--dataset {name}: lies in {tmp_path} in more than one layout: "
+            f"{name} (challenge), {name} (HR and LR); keep one"
+        )
+        for half in ("HR", "LR"):
+            (tmp_path / f"{name}_{half}/b.png").unlink()
+            (tmp_path / f"{name}_{half}").rmdir()
         dataset = open_dataset(tmp_path, name)
         assert (dataset.name, dataset.layout) == (name, "HR and LR")
 
@@ -234,6 +327,13 @@ class TestWrongUsage:
             (tmp_path / folder).mkdir()
         assert refused(UsageError, tmp_path, "a?") == f"--dataset a?: not in {tmp_path}; there are: A, B, C, sample"
 
+    @pytest.mark.parametrize("name", ["", ".", "..", "./", "../..", "/"])
+    def test_what_names_no_set(self, tmp_path: Path, put, name: str):
+        folder = put("S/1.png").parent
+        for data_dir in (folder, tmp_path):
+            message = refused(UsageError, data_dir, name)
+            assert message == f"--dataset '{name}': expected the name of a set in {data_dir}"
+
     def test_aliases_that_are_not_there(self, tmp_path: Path, put):
         put("LSDIR_DIV2K_valid_HR/1.png")
         put("LSDIR_DIV2K_valid_LR/1x4.png", 4, 5)
@@ -252,7 +352,7 @@ class TestWrongUsage:
             put(f"{spelling}_HR/1.png")
             put(f"{spelling}_LR/1x4.png", 4, 5)
         assert refused(UsageError, tmp_path, "valid") == (
-            f"--dataset valid: lies in {tmp_path} in more than one layout: "
+            f"--dataset DIV2K_LSDIR_valid: lies in {tmp_path} in more than one layout: "
             "DIV2K_LSDIR_valid (challenge), LSDIR_DIV2K_valid (challenge); keep one"
         )
         assert refused(UsageError, tmp_path, None) == (
@@ -372,7 +472,35 @@ class TestFaultsAlone:
     def test_missing_lr_folder(self, tmp_path: Path, put):
         put("S_HR/a.png")
         assert faults(tmp_path, "S") == [
-            f"{tmp_path}/S_LR: no such folder; the LR images of the layout 'challenge' belong there"
+            f"{tmp_path}/S_LR: no such folder; the LR images of the layout 'challenge' belong there; "
+            f"to have LR made by the exact bicubic, name the HR folder itself: {tmp_path}/S_HR"
+        ]
+
+    @pytest.mark.parametrize(("hr", "lr", "layout"), [("S_HR", "S_LR", "challenge"), ("S/HR", "S/LR", "HR and LR")])
+    @pytest.mark.parametrize("name", ["S", None])
+    def test_empty_hr_folder(self, tmp_path: Path, put, hr: str, lr: str, layout: str, name: str | None):
+        (tmp_path / hr).mkdir(parents=True)
+        stray = put(f"{lr}/1x4.png", 4, 5)
+        assert faults(tmp_path, name, called="S") == [
+            f"{tmp_path / hr}: no HR images (layout '{layout}')",
+            f"{stray}: has no HR partner in {tmp_path / hr}",
+        ]
+
+    def test_hr_images_that_differ_in_suffix_only(self, tmp_path: Path, pairs: Path, put):
+        other = put("S/HR/fine.bmp")
+        assert faults(tmp_path, "S") == [f"{other} and {pairs}/HR/fine.png: have the same name"]
+
+    @pytest.mark.parametrize("folder", ["S", "S_LR"])
+    def test_names_that_differ_in_normal_form_only(self, tmp_path: Path, put, folder: str):
+        paths = sorted(put(f"{folder}/{unicodedata.normalize(form, 'für')}.png") for form in ("NFC", "NFD"))
+        assert len(set(paths)) == 2
+        assert faults(tmp_path, folder) == [f"{paths[0]} and {paths[1]}: have the same name"]
+
+    def test_an_empty_lr_folder_beside_a_named_hr_folder(self, tmp_path: Path, put):
+        hr = put("S_HR/a.png")
+        (tmp_path / "S_LR").mkdir()
+        assert faults(tmp_path, "S_HR", called="S") == [
+            f"{hr}: expected one LR partner, ax4 or a in {tmp_path}/S_LR; found none"
         ]
 
 

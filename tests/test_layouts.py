@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from eval.layouts import ALIASES, LAYOUTS, Layout, has_images, image_files, list_datasets, matching_layouts, pair_files
+from eval.layouts import (
+    ALIASES,
+    LAYOUTS,
+    Layout,
+    has_images,
+    image_files,
+    is_paired,
+    list_datasets,
+    matching_layouts,
+    pair_files,
+)
 from eval.pairs import ImagePair
 
 CHALLENGE, DIV2K, SELFEXSR, BENCHMARK, HR_AND_LR = LAYOUTS
@@ -50,6 +60,8 @@ def test_each_layout_is_known_by_its_folders(tmp_path: Path, touch, hr: str, lr:
     assert layout.name == expected
     assert pair_files(tmp_path, "S", layout) == ([ImagePair("1", tmp_path / lr, tmp_path / hr)], [])
     assert list_datasets(tmp_path) == ["S"]
+    assert is_paired(tmp_path, "S")
+    assert layout.in_own_folder == (not hr.startswith("S_"))
 
 
 def test_other_scales_do_not_count(tmp_path: Path, touch):
@@ -75,14 +87,36 @@ def test_without_lr_the_first_layout_says_where_it_belongs(tmp_path: Path, touch
     folder = tmp_path / "S/LR_bicubic/X4"
     assert pair_files(tmp_path, "S", layout) == (
         [],
-        [f"{folder}: no such folder; the LR images of the layout 'benchmark' belong there"],
+        [
+            f"{folder}: no such folder; the LR images of the layout 'benchmark' belong there; "
+            f"to have LR made by the exact bicubic, name the HR folder itself: {tmp_path / 'S/HR'}"
+        ],
+    )
+    assert not is_paired(tmp_path, "S")
+    assert list_datasets(tmp_path) == ["S"]
+
+
+def test_an_hr_folder_without_images_is_named(tmp_path: Path, touch):
+    touch("S/HR/readme.txt", "S/LR/1.png")
+    (layout,) = matching_layouts(tmp_path, "S")
+    assert pair_files(tmp_path, "S", layout) == (
+        [],
+        [
+            f"{tmp_path / 'S/HR'}: no HR images (layout 'HR and LR')",
+            f"{tmp_path / 'S/LR/1.png'}: has no HR partner in {tmp_path / 'S/HR'}",
+        ],
     )
 
 
-def test_folders_without_images_fit_no_layout(tmp_path: Path, touch):
+def test_files_and_absent_folders_fit_no_layout(tmp_path: Path, touch):
+    touch("S/LR/1.png", "T/HR", "U_HR.png", "V_LR/1.png")
+    for name in ("S", "T", "U", "V", "absent"):
+        assert matching_layouts(tmp_path, name) == []
+        assert not is_paired(tmp_path, name)
+
+
+def test_folders_with_and_without_images(tmp_path: Path, touch):
     touch("S/HR/readme.txt", "S/LR/1.png")
-    assert matching_layouts(tmp_path, "S") == []
-    assert matching_layouts(tmp_path, "absent") == []
     assert not has_images(tmp_path / "S/HR")
     assert not has_images(tmp_path / "absent")
     assert not has_images(tmp_path / "S/LR/1.png")
@@ -112,6 +146,11 @@ def test_sets_of_a_folder(tmp_path: Path, touch):
         "[odd] name",
         "photos",
     ]
+
+
+def test_an_hr_folder_alone_is_listed_by_its_own_name(tmp_path: Path, touch):
+    touch("photos_HR/1.png", "Foo_HR/1.png", "Foo_LR/1x4.png", "Bar/1.png", "Bar_HR/2.png", "Bar_LR/2x4.png")
+    assert list_datasets(tmp_path) == ["Bar", "Foo", "photos_HR"]
 
 
 def test_pairs_are_sorted_by_hr_name_and_keep_their_suffixes(tmp_path: Path, touch):
@@ -151,6 +190,15 @@ def test_missing_stray_and_double_partners_are_all_named(tmp_path: Path, touch):
     ]
 
 
+def test_hr_images_that_differ_in_suffix_only_share_no_partner(tmp_path: Path, touch):
+    touch("S_HR/a.png", "S_HR/a.bmp", "S_HR/b.png", "S_LR/ax4.png", "S_LR/bx4.png")
+    hr, lr = tmp_path / "S_HR", tmp_path / "S_LR"
+    assert pair_files(tmp_path, "S", CHALLENGE) == (
+        [ImagePair("b", lr / "bx4.png", hr / "b.png")],
+        [f"{hr / 'a.bmp'} and {hr / 'a.png'}: have the same name"],
+    )
+
+
 def test_partners_by_suffix_alone_are_double_too(tmp_path: Path, touch):
     touch("S/HR/a.png", "S/LR/a.png", "S/LR/a.bmp")
     hr, lr = tmp_path / "S/HR", tmp_path / "S/LR"
@@ -170,3 +218,11 @@ def test_faults_where_both_halves_share_a_folder(tmp_path: Path, touch):
             f"{folder / 'c_LR.png'}: has no HR partner in {folder}",
         ],
     )
+
+
+def test_other_images_where_both_halves_share_a_folder_are_ignored(tmp_path: Path, touch):
+    folder = tmp_path / "S/image_SRF_4"
+    for tail in ("HR", "LR", "SRCNN", "bicubic", "nearest_x4"):
+        touch(f"S/image_SRF_4/a_{tail}.png")
+    touch("S/image_SRF_4/overview.png", "S/image_SRF_4/a.png")
+    assert pair_files(tmp_path, "S", SELFEXSR) == ([ImagePair("a", folder / "a_LR.png", folder / "a_HR.png")], [])

@@ -1,10 +1,12 @@
 """Pairs of LR and HR: what is read, and what is wrong with their files."""
 
+import unicodedata
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eval.images import ImageSize, write_png
 from eval.pairs import MIN_HR_SIDE, ImagePair, check_pairs
@@ -73,6 +75,13 @@ def test_same_names_are_told_once_with_all_files(image):
     assert check_pairs(pairs)[1] == [f"{paths[0]} and {paths[1]}: have the same name"]
 
 
+def test_the_two_normal_forms_of_a_name_are_the_same(image):
+    paths = [image(f"{folder}/a.png", 12, 12) for folder in ("1", "2", "3")]
+    names = [unicodedata.normalize("NFC", "Žofín"), unicodedata.normalize("NFD", "žofín"), "Zofin"]
+    pairs = [ImagePair(name, None, path) for name, path in zip(names, paths, strict=True)]
+    assert check_pairs(pairs)[1] == [f"{paths[0]} and {paths[1]}: have the same name"]
+
+
 def test_same_names_of_lr_images(image):
     one, two = image("1/a.png", 3, 3), image("2/a.png", 3, 3)
     pairs = [ImagePair("a", one, None), ImagePair("a", two, None)]
@@ -83,6 +92,17 @@ def test_both_files_of_a_pair_are_checked(tmp_path: Path):
     hr, lr = tmp_path / "hr.png", tmp_path / "lr.png"
     sizes, faults = check_pairs([ImagePair("a", lr, hr)])
     assert (sizes, faults) == ([], [f"{hr}: no such file", f"{lr}: no such file"])
+
+
+def test_sizes_are_of_upright_images(tmp_path: Path, random_image):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(random_image(16, 24)).save(tmp_path / "hr.tif", exif=exif)
+    Image.fromarray(random_image(4, 6)).save(tmp_path / "lr.tif", exif=exif)
+    pair = ImagePair("a", tmp_path / "lr.tif", tmp_path / "hr.tif")
+    assert check_pairs([pair]) == ([ImageSize(6, 4)], [])
+    lr, hr = pair.read()
+    assert (lr.shape, hr.shape) == ((6, 4, 3), (24, 16, 3))
 
 
 def test_no_pairs_no_faults():
