@@ -1,5 +1,6 @@
 """What a run depended on: versions, machine, numeric switches."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import torch
 
-from eval.record import Environment
+from eval.nvml import driver_version, open_gpu
+from eval.record import Environment, MachineState
 
 _PROJECT = Path(__file__).resolve().parent.parent
 
@@ -29,11 +32,29 @@ def describe_environment(device: torch.device) -> Environment:
         gpu=torch.cuda.get_device_name(device) if on_cuda else None,
         cuda=torch.version.cuda if on_cuda else None,
         cudnn=torch.backends.cudnn.version() if on_cuda else None,
+        driver=driver_version() if on_cuda else None,
         threads=torch.get_num_threads(),
         cudnn_benchmark=torch.backends.cudnn.benchmark,
         cudnn_tf32=torch.backends.cudnn.allow_tf32,
         matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
     )
+
+
+def machine_state(device: torch.device) -> MachineState:
+    """Read load, clocks and temperature as they are now."""
+    gpu = open_gpu(device)
+    return MachineState(
+        load_1min=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        cpu_mhz=_cpu_mhz(),
+        gpu_mhz=gpu and gpu.clock_mhz(),
+        gpu_temperature_c=gpu and gpu.temperature_c(),
+    )
+
+
+def _cpu_mhz() -> float | None:
+    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    return frequency.current if frequency else None
 
 
 def _commit() -> str | None:

@@ -46,6 +46,7 @@ class ModelInfo(_Frozen):
     checkpoint: str | None
     weights_file: str | None
     weights_sha256: str | None
+    source_sha256: str
 
 
 class DatasetInfo(_Frozen):
@@ -81,17 +82,31 @@ class Complexity(_Frozen):
     Attributes:
         num_params: all parameters, trainable or not.
         flops: multiply-adds, by fvcore's convention (one multiply-add is one).
+        flops_by_dispatcher: the same by torch's own counter, halved; it follows every operator that runs, and leaves
+            interpolation out.
+        flops_bound: num_params times pixels: what a network does whose every weight meets every pixel once.
         activations: output elements of all convolution modules.
         num_conv: calls of convolution modules.
         uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
+        suspect_ops: those of them that can hide multiplications by weights.
     """
 
     input_side: int
     num_params: int
     flops: int
+    flops_by_dispatcher: int
+    flops_bound: int
     activations: int
     num_conv: int
     uncounted_ops: dict[str, int]
+    suspect_ops: tuple[str, ...]
+
+
+class Flag(_Frozen):
+    """Something about a model that its figures do not show. A flag warns; it never changes a figure."""
+
+    code: Literal["counters", "bound", "operators", "precision", "parameters", "state"]
+    text: str
 
 
 class Timing(_Frozen):
@@ -134,7 +149,18 @@ class Settings(_Frozen):
     device: str
     tile: int | None
     tile_overlap: int | None
+    runs: int = 1
     precision: Literal["fp32"] = "fp32"
+    memory_format: Literal["contiguous"] = "contiguous"
+
+
+class MachineState(_Frozen):
+    """The machine at a moment; None where it cannot be read."""
+
+    load_1min: float | None
+    cpu_mhz: float | None
+    gpu_mhz: float | None
+    gpu_temperature_c: float | None
 
 
 class Environment(_Frozen):
@@ -151,10 +177,12 @@ class Environment(_Frozen):
     gpu: str | None
     cuda: str | None
     cudnn: int | None
+    driver: str | None
     threads: int
     cudnn_benchmark: bool
     cudnn_tf32: bool
     matmul_tf32: bool
+    deterministic: bool
 
 
 class Record(_Frozen):
@@ -174,7 +202,10 @@ class Record(_Frozen):
     complexity: Complexity | None
     peak_memory_mib: float | None
     peak_memory_method: str | None
+    flags: tuple[Flag, ...] = ()
     environment: Environment
+    before: MachineState
+    after: MachineState
 
     @property
     def complete(self) -> bool:

@@ -10,15 +10,16 @@ import torch
 from torch import nn
 
 from eval.checkpoints import Checkpoint
-from eval.complexity import measure_complexity
+from eval.complexity import complexity_flags, measure_complexity
 from eval.datasets import Dataset
-from eval.environment import describe_environment
+from eval.environment import describe_environment, machine_state
 from eval.images import ImageError, write_png
 from eval.inference import Upscaler
+from eval.inspection import inspect
 from eval.memory import peak_memory
 from eval.metrics import psnr, ssim
 from eval.pairs import ImagePair
-from eval.record import DatasetInfo, ImageResult, ModelInfo, Protocol, Record, Settings, means_of
+from eval.record import DatasetInfo, Flag, ImageResult, ModelInfo, Protocol, Record, Settings, means_of
 from eval.tiling import Tiling
 from eval.zoo import ModelSpec
 
@@ -49,9 +50,10 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
     An interrupt (ctrl-C), an image or an output that cannot be used, a full disk or exhausted memory end the run;
     what was finished by then is in the record, with the reason. ``on_image`` is called after each image.
     """
-    started_at = datetime.now(UTC)
+    started_at, before = datetime.now(UTC), machine_state(job.device)
     images: list[ImageResult] = []
     complexity, memory, ending = None, None, ("complete", None)
+    flags: list[Flag] = []
     with numeric_switches(job.protocol):
         try:
             job.network.to(job.device)
@@ -60,7 +62,9 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
                     images.append(result)
                     on_image(result)
             # After the images, as in the template: before them it would warm the network up.
-            complexity = measure_complexity(job.network) if job.checkpoint else None
+            if job.checkpoint:
+                complexity = measure_complexity(job.network)
+                flags = [*complexity_flags(complexity), *inspect(job.network, job.spec.data_range)]
         except KeyboardInterrupt:
             ending = ("interrupted", f"interrupted after {len(images)} of {len(job.dataset.pairs)} images")
         except (RuntimeError, ImageError, OSError, MemoryError) as error:
@@ -81,7 +85,10 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
         complexity=complexity,
         peak_memory_mib=memory and memory.mib,
         peak_memory_method=memory and memory.method,
+        flags=tuple(flags),
         environment=environment,
+        before=before,
+        after=machine_state(job.device),
     )
 
 
@@ -108,7 +115,7 @@ def _results(job: Job) -> Iterator[ImageResult]:
             lr_width=lr.shape[1],
             psnr_db=None if hr is None else psnr(sr, hr),
             ssim=ssim(sr, hr) if job.with_ssim and hr is not None else None,
-            runtime_ms=None if job.protocol is Protocol.ACCURACY else runtime_ms,
+            runtime_ms=runtime_ms if job.protocol is Protocol.OFFICIAL else None,
         )
         if job.images_dir is not None:
             write_png(job.images_dir / f"{pair.name}.png", sr)
@@ -128,6 +135,7 @@ def _model_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
         checkpoint=checkpoint and checkpoint.name,
         weights_file=checkpoint and checkpoint.path.name,
         weights_sha256=checkpoint and checkpoint.sha256,
+        source_sha256=spec.source_sha256,
     )
 
 

@@ -1,7 +1,9 @@
 """The model zoo: ``model_zoo/manifest.toml`` as frozen, checked rows, and networks built from them."""
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import re
 import tomllib
 from collections import Counter
@@ -58,6 +60,12 @@ class ModelSpec(BaseModel):
     def label(self) -> str:
         """The name in tables and folders: two digits of id and the name, as in the challenge."""
         return self.name if self.id < 0 else f"{self.id:02}_{self.name}"
+
+    @property
+    def source_sha256(self) -> str:
+        """The hash of the file that defines the network's class."""
+        source = importlib.util.find_spec(self.target.partition(":")[0])
+        return hashlib.sha256(Path(source.origin).read_bytes()).hexdigest()
 
     def build(self) -> nn.Module:
         """Construct the network on the CPU, in eval mode, with untrained weights."""

@@ -15,6 +15,7 @@ from eval.record import (
     DatasetInfo,
     Environment,
     ImageResult,
+    MachineState,
     ModelInfo,
     Protocol,
     Record,
@@ -24,6 +25,8 @@ from eval.record import (
     read_records,
     write_record,
 )
+
+STATE = MachineState(load_1min=0.1, cpu_mhz=2600, gpu_mhz=None, gpu_temperature_c=None)
 
 
 def make_record(
@@ -52,6 +55,7 @@ def make_record(
             checkpoint="released",
             weights_file="weights.pth",
             weights_sha256="0" * 64,
+            source_sha256="1" * 64,
         ),
         "dataset": DatasetInfo(name=dataset, layout="SelfExSR", folder="/data", num_images=len(psnrs)),
         "settings": Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None),
@@ -61,9 +65,12 @@ def make_record(
             input_side=256,
             num_params=218_288,
             flops=11_952_734_208,
+            flops_by_dispatcher=11_902_402_560,
+            flops_bound=218_288 * 256**2,
             activations=36_103_168,
             num_conv=24,
             uncounted_ops={"aten::silu": 6},
+            suspect_ops=(),
         ),
         "peak_memory_mib": 105.456,
         "peak_memory_method": "by hand",
@@ -79,11 +86,15 @@ def make_record(
             gpu=None,
             cuda=None,
             cudnn=None,
+            driver=None,
             threads=2,
             cudnn_benchmark=False,
             cudnn_tf32=True,
             matmul_tf32=False,
+            deterministic=False,
         ),
+        "before": STATE,
+        "after": STATE,
     }
     return Record(**(fields | changes))
 

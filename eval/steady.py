@@ -1,0 +1,206 @@
+"""The steady protocol: runtimes of several models, measured so that the comparison can be trusted.
+
+Every model is warmed up on every input size until its times settle. Then, round by round, each image is run through
+all models one after another, in an order drawn anew each time, so that drift of the machine hits all alike. What was
+disturbed is dropped for all models. Rounds go on until the intervals of all ratios to the first model are tight enough.
+"""
+
+import hashlib
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eval.datasets import Dataset
+from eval.disturbance import Watch
+from eval.inference import Upscaler
+from eval.record import Timing
+from eval.statistics import paired_ratio
+
+SETTLED_RUNS = 3
+SETTLED_SPREAD = 0.1
+MAX_WARMUP_RUNS = 10
+CHECK_EVERY = 2
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Limits of a measurement.
+
+    Attributes:
+        images: at most so many of a set's images are timed, evenly spread.
+        rounds: least and largest number of rounds.
+        budget_s: time for the rounds, per model.
+        half_width: of the interval of a ratio, below which it is tight enough.
+    """
+
+    name: str
+    images: int
+    rounds: tuple[int, int]
+    budget_s: float
+    half_width: float
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("rapid", images=12, rounds=(8, 16), budget_s=30, half_width=0.02),
+        Preset("quick", images=30, rounds=(8, 40), budget_s=120, half_width=0.01),
+        Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
+    )
+}
+
+
+@dataclass
+class _Warmth:
+    """What a model spent before its first sample."""
+
+    cold_start_ms: float
+    runs: int = 1
+    total_ms: float = 0.0
+
+
+@dataclass
+class _Rounds:
+    """Samples so far, ``[model][round]`` a list over images; NaN where dropped."""
+
+    samples_ms: list[list[list[float]]]
+    dropped: Counter = field(default_factory=Counter)
+    stopped_by: str = "rounds"
+
+
+def measure_together(
+    upscalers: Sequence[Upscaler],
+    dataset: Dataset,
+    preset: Preset,
+    seed: int = 0,
+    on_round: Callable[[int], None] = lambda _count: None,
+) -> list[Timing]:
+    """Time several models on the images of a set; the first one is the baseline of the stopping rule.
+
+    Args:
+        upscalers: the models, on their device.
+        dataset: a checked set.
+        preset: limits.
+        seed: of the order in which models run.
+        on_round: called after each round with the number of rounds done.
+
+    Returns:
+        One timing a model, all of one group.
+    """
+    pairs = [dataset.pairs[index] for index in spread(len(dataset.pairs), preset.images)]
+    inputs = [pair.read()[0] for pair in pairs]
+    warmths = [_warm_up(upscaler, inputs) for upscaler in upscalers]
+    rounds = _run_rounds(upscalers, inputs, preset, np.random.default_rng(seed), on_round)
+    common = {
+        "group": uuid.uuid4().hex,
+        "preset": preset.name,
+        "seed": seed,
+        "image_names": tuple(pair.name for pair in pairs),
+        "inputs_sha256": _digest([pair.name for pair in pairs], inputs),
+        "dropped": dict(rounds.dropped),
+        "stopped_by": rounds.stopped_by,
+    }
+    return [
+        _timing(np.array(samples).T, warmth, common) for samples, warmth in zip(rounds.samples_ms, warmths, strict=True)
+    ]
+
+
+def spread(available: int, wanted: int) -> list[int]:
+    """Return at most ``wanted`` indices below ``available``, evenly spread, ends included."""
+    count = min(available, wanted)
+    return [round(i * (available - 1) / max(count - 1, 1)) for i in range(count)]
+
+
+def _warm_up(upscaler: Upscaler, inputs: Sequence[np.ndarray]) -> _Warmth:
+    """Run a model on each input size until three times in a row lie within 10%, at most ten times a size."""
+    warmth = _Warmth(cold_start_ms=upscaler(inputs[0])[1])
+    warmth.total_ms = warmth.cold_start_ms
+    for lr in {lr.shape: lr for lr in inputs}.values():
+        times: list[float] = []
+        while len(times) < MAX_WARMUP_RUNS and not _settled(times):
+            times.append(upscaler(lr)[1])
+        warmth.runs += len(times)
+        warmth.total_ms += sum(times)
+    return warmth
+
+
+def _settled(times: Sequence[float]) -> bool:
+    last = times[-SETTLED_RUNS:]
+    return len(last) == SETTLED_RUNS and max(last) <= min(last) * (1 + SETTLED_SPREAD)
+
+
+def _run_rounds(
+    upscalers: Sequence[Upscaler],
+    inputs: Sequence[np.ndarray],
+    preset: Preset,
+    random: np.random.Generator,
+    on_round: Callable[[int], None],
+) -> _Rounds:
+    rounds = _Rounds([[] for _ in upscalers])
+    least, most = preset.rounds
+    deadline = time.monotonic() + preset.budget_s * len(upscalers)
+    with Watch(upscalers[0].device) as watch:
+        for count in range(1, most + 1):
+            block = np.full((len(upscalers), len(inputs)), np.nan)
+            for image in random.permutation(len(inputs)):
+                block[:, image] = _run_image(upscalers, inputs[image], random, watch, rounds.dropped)
+            for samples, row in zip(rounds.samples_ms, block, strict=True):
+                samples.append(row.tolist())
+            on_round(count)
+            if count >= least and time.monotonic() > deadline:
+                rounds.stopped_by = "budget"
+                break
+            if count >= least and count % CHECK_EVERY == 0 and _tight(rounds.samples_ms, preset.half_width):
+                rounds.stopped_by = "interval"
+                break
+    return rounds
+
+
+def _run_image(
+    upscalers: Sequence[Upscaler], lr: np.ndarray, random: np.random.Generator, watch: Watch, dropped: Counter
+) -> np.ndarray:
+    """Run one image through all models in random order; all NaN if something disturbed it."""
+    times = np.empty(len(upscalers))
+    watch.begin()
+    for index in random.permutation(len(upscalers)):
+        times[index] = upscalers[index](lr)[1]
+    reason = watch.disturbance()
+    if reason is None:
+        return times
+    dropped[reason] += 1
+    return np.full(len(upscalers), np.nan)
+
+
+def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float) -> bool:
+    """Tell whether every ratio to the first model is known well enough; with one model there is none to know."""
+    baseline, *others = (np.array(samples).T for samples in samples_ms)
+    if not others or np.isnan(baseline).all():
+        return False
+    return all(paired_ratio(model, baseline, resamples=200).half_width <= half_width for model in others)
+
+
+def _timing(samples_ms: np.ndarray, warmth: _Warmth, common: dict) -> Timing:
+    """Return a model's timing from its ``(images, rounds)`` samples."""
+    kept = samples_ms[~np.isnan(samples_ms)]
+    p50, p90 = np.quantile(kept, (0.5, 0.9)) if kept.size else (np.nan, np.nan)
+    return Timing(
+        samples_ms=tuple(tuple(None if np.isnan(ms) else float(ms) for ms in row) for row in samples_ms),
+        cold_start_ms=warmth.cold_start_ms,
+        warmup_ms=warmth.total_ms,
+        warmup_runs=warmth.runs,
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        **common,
+    )
+
+
+def _digest(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, lr in zip(names, inputs, strict=True):
+        digest.update(f"{name} {lr.shape}".encode())
+        digest.update(np.ascontiguousarray(lr).tobytes())
+    return digest.hexdigest()
