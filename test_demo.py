@@ -10,8 +10,11 @@ from eval.options import (
     Datasets,
     Device,
     NoImages,
+    PresetOption,
     ProtocolOption,
+    Runs,
     SaveDir,
+    Seed,
     Ssim,
     Threads,
     Tile,
@@ -38,6 +41,9 @@ def demo(
     tile: Tile = AUTO,
     tile_overlap: TileOverlap = None,
     protocol: ProtocolOption = Protocol.OFFICIAL,
+    runs: Runs = 1,
+    preset: PresetOption = "rapid",
+    seed: Seed = 0,
     threads: Threads = None,
     no_images: NoImages = False,
 ) -> None:
@@ -47,8 +53,7 @@ def demo(
     session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
     checkpoint = find_weights(spec, weights)
     opened = session.open(data_dir, names)
-    for dataset in opened:
-        session.run(spec, checkpoint, dataset)
+    session.run_all([(spec, checkpoint)], opened)
     session.finish(valid=opened[0].name, test=opened[-1].name if include_test else None)
 
 

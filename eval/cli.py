@@ -18,8 +18,11 @@ from eval.options import (
     Datasets,
     Device,
     NoImages,
+    PresetOption,
     ProtocolOption,
+    Runs,
     SaveDir,
+    Seed,
     Ssim,
     Threads,
     Tile,
@@ -85,6 +88,9 @@ def run_models(
     tile: Tile = AUTO,
     tile_overlap: TileOverlap = None,
     protocol: ProtocolOption = Protocol.OFFICIAL,
+    runs: Runs = 1,
+    preset: PresetOption = "rapid",
+    seed: Seed = 0,
     threads: Threads = None,
     no_images: NoImages = False,
 ) -> None:
@@ -93,9 +99,7 @@ def run_models(
     chosen = _chosen(models)
     checkpoints = [find_weights(spec) for spec in chosen]
     opened = session.open(data_dir, split(datasets) or [None])
-    for dataset in opened:
-        for spec, checkpoint in zip(chosen, checkpoints, strict=True):
-            session.run(spec, checkpoint, dataset)
+    session.run_all(list(zip(chosen, checkpoints, strict=True)), opened)
     session.finish(valid=opened[0].name)
 
 

@@ -1,7 +1,7 @@
 """The flags that several commands share, each defined and explained once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,6 +45,11 @@ ProtocolOption = Annotated[
 Ssim = Annotated[bool, typer.Option("--ssim", help="Also calculate SSIM.")]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for the network.")]
+Runs = Annotated[int, typer.Option("--runs", min=1, help="Runs to average, official protocol only; the challenge: 5.")]
+PresetOption = Annotated[
+    Literal["rapid", "quick", "normal"], typer.Option("--preset", help="Limits of the steady protocol.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of the order in which the steady protocol runs models.")]
 
 DEFAULT_SAVE_DIR = Path("results")
 

@@ -109,6 +109,15 @@ class Flag(_Frozen):
     text: str
 
 
+class Ratio(_Frozen):
+    """How many times a model's runtime is the baseline's, with its 95% interval."""
+
+    baseline: str
+    estimate: float
+    low: float
+    high: float
+
+
 class Timing(_Frozen):
     """The speed pass of the steady protocol.
 
@@ -122,6 +131,8 @@ class Timing(_Frozen):
         dropped: how many were, by reason.
         cold_start_ms: the first forward pass of all, which no other figure holds.
         warmup_ms: time spent warming up, with ``warmup_runs`` forward passes.
+        p50_ms, p90_ms: over all kept samples; None if every one was dropped.
+        ratio: to the first model of the group; None if no sample was kept.
         stopped_by: "interval" (tight enough), "rounds" or "budget".
         energy_mj: per image, indicative; None where it cannot be read.
     """
@@ -136,8 +147,9 @@ class Timing(_Frozen):
     cold_start_ms: float
     warmup_ms: float
     warmup_runs: int
-    p50_ms: float
-    p90_ms: float
+    p50_ms: float | None
+    p90_ms: float | None
+    ratio: Ratio | None
     stopped_by: Literal["interval", "rounds", "budget"]
     energy_mj: float | None = None
 

@@ -1,10 +1,13 @@
 """One model over one set, giving a record. Knows no team and prints nothing."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean, median
 
 import torch
 from torch import nn
@@ -19,7 +22,18 @@ from eval.inspection import inspect
 from eval.memory import peak_memory
 from eval.metrics import psnr, ssim
 from eval.pairs import ImagePair
-from eval.record import DatasetInfo, Flag, ImageResult, ModelInfo, Protocol, Record, Settings, means_of
+from eval.record import (
+    DatasetInfo,
+    Flag,
+    ImageResult,
+    Mean,
+    ModelInfo,
+    Protocol,
+    Record,
+    Settings,
+    Timing,
+    means_of,
+)
 from eval.tiling import Tiling
 from eval.zoo import ModelSpec
 
@@ -90,6 +104,50 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
         before=before,
         after=machine_state(job.device),
     )
+
+
+def run_several(job: Job, runs: int, on_image: Callable[[ImageResult], None]) -> Record:
+    """Run a job several times, each in a process of its own with a cold start of its own, and average the times.
+
+    Returns:
+        The first run's record with each image's mean time; or the first one that is not complete.
+    """
+    records = []
+    for _ in range(runs):
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+            record = pool.submit(_run_quietly, job, torch.get_num_threads()).result()
+        if not record.complete:
+            return record
+        records.append(record)
+        for image in record.images:
+            on_image(image)
+    images = tuple(
+        first.model_copy(update={"runtime_ms": fmean(image.runtime_ms for image in (first, *others))})
+        for first, *others in zip(*(record.images for record in records), strict=True)
+    )
+    settings = records[0].settings.model_copy(update={"runs": runs})
+    changed = {"images": images, "means": means_of(images), "settings": settings}
+    return records[0].model_copy(update={**changed, "finished_at": records[-1].finished_at})
+
+
+def _run_quietly(job: Job, threads: int) -> Record:
+    torch.set_num_threads(threads)
+    return run(job, lambda _result: None)
+
+
+def with_timing(record: Record, timing: Timing) -> Record:
+    """Return a record with the speed pass in it; its mean runtime is that over images of the median over rounds.
+
+    A record of which every sample was disturbed is failed.
+    """
+    medians = [median(kept) for row in timing.samples_ms if (kept := [ms for ms in row if ms is not None])]
+    changed = {"timing": timing, "finished_at": datetime.now(UTC)}
+    if medians:
+        changed["means"] = {**record.means, "runtime_ms": Mean(mean=fmean(medians), count=len(medians))}
+    else:
+        reasons = ", ".join(f"{count} by {reason}" for reason, count in timing.dropped.items())
+        changed |= {"status": "failed", "reason": f"every runtime sample was disturbed ({reasons}); end other work"}
+    return record.model_copy(update=changed)
 
 
 @contextmanager

@@ -9,17 +9,18 @@ import typer
 
 from eval.checkpoints import Checkpoint, find_checkpoint, load_network
 from eval.datasets import Dataset, open_dataset
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from eval.images import ImageSize
-from eval.inference import choose_tiling, pick_device
+from eval.inference import Upscaler, choose_tiling, pick_device
 from eval.metrics import CROP_BORDER, SSIM_WINDOW
 from eval.pairs import SCALE
 from eval.program import FAILURE_EXIT
-from eval.record import Protocol, Record, read_records, write_record
+from eval.record import Protocol, Record, Timing, read_records, write_record
 from eval.report.columns import newest
 from eval.report.tables import RECORDS_FOLDER, write_tables
 from eval.report.terminal import Terminal
-from eval.runner import Job, run
+from eval.runner import Job, run, run_several, with_timing
+from eval.steady import PRESETS, Preset, measure_together
 from eval.tiling import Tiling
 from eval.zoo import ModelSpec
 
@@ -40,6 +41,14 @@ class Options:
     with_ssim: bool = False
     save_images: bool = True
     threads: int | None = None
+    runs: int = 1
+    preset: str = "rapid"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.runs > 1 and self.protocol is not Protocol.OFFICIAL:
+            raise UsageError(f"--runs {self.runs}: only the official protocol averages runs, not {self.protocol}")
 
 
 class Session:
@@ -62,16 +71,55 @@ class Session:
                 _check_ssim_sizes(dataset)
         return datasets
 
+    def run_all(self, models: Sequence[tuple[ModelSpec, Checkpoint | None]], datasets: Sequence[Dataset]) -> None:
+        """Run every model on every set, by the session's protocol."""
+        for dataset in datasets:
+            if self.options.protocol is Protocol.STEADY:
+                self.run_together(models, dataset)
+                continue
+            for spec, checkpoint in models:
+                self.run(spec, checkpoint, dataset)
+
     def run(self, spec: ModelSpec, checkpoint: Checkpoint | None, dataset: Dataset) -> Record:
         """Run one model on one checked set, store its record and return it, complete or not."""
-        job = self._job(spec, checkpoint, dataset)
+        record = self._run(self._job(spec, checkpoint, dataset))
+        self._store(record)
+        return record
+
+    def run_together(self, models: Sequence[tuple[ModelSpec, Checkpoint | None]], dataset: Dataset) -> None:
+        """Run models by the steady protocol: each one's accuracy first, then all of their runtimes together."""
+        jobs = [self._job(spec, checkpoint, dataset) for spec, checkpoint in models]
+        records = [self._run(job) for job in jobs]
+        upscalers = [Upscaler(job.spec, job.network.to(job.device), job.device, job.tiling) for job in jobs]
+        preset = PRESETS[self.options.preset]
+        timings = []
+        if all(record.complete for record in records):
+            timings = self._time(upscalers, dataset, preset)
+        for record, timing in zip(records, timings or [None] * len(records), strict=True):
+            self._store(record if timing is None else with_timing(record, timing))
+        if not timings and all(record.complete for record in records):
+            raise typer.Exit(INTERRUPTED_EXIT)
+
+    def _time(self, upscalers: Sequence[Upscaler], dataset: Dataset, preset: Preset) -> list[Timing]:
+        """Carry out the speed pass; empty if ctrl-C ends it."""
+        names = ", ".join(upscaler.spec.label for upscaler in upscalers)
+        self.terminal.say(f"timing   {names} together, preset {preset.name}")
+        try:
+            with self.terminal.progress("rounds", preset.rounds[1], "rounds") as on_round:
+                return measure_together(upscalers, dataset, preset, self.options.seed, on_round)
+        except KeyboardInterrupt:
+            self.terminal.warn("interrupted while timing; the records hold the accuracy only")
+            return []
+
+    def _run(self, job: Job) -> Record:
         self.terminal.announce(job)
         # A folder that cannot be written is found out now, not after the work.
         self.records_dir.mkdir(parents=True, exist_ok=True)
-        with self.terminal.progress(spec.label, len(dataset.pairs)) as on_image:
-            record = run(job, on_image)
-        self._store(record)
+        with self.terminal.progress(job.spec.label, len(job.dataset.pairs) * self.options.runs) as on_image:
+            runs = self.options.runs
+            record = run(job, on_image) if runs == 1 else run_several(job, runs, on_image)
         if record.status == "interrupted":
+            self._store(record)
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
 

@@ -17,13 +17,15 @@ import numpy as np
 from eval.datasets import Dataset
 from eval.disturbance import Watch
 from eval.inference import Upscaler
-from eval.record import Timing
+from eval.nvml import Gpu, open_gpu
+from eval.record import Ratio, Timing
 from eval.statistics import paired_ratio
 
 SETTLED_RUNS = 3
 SETTLED_SPREAD = 0.1
 MAX_WARMUP_RUNS = 10
 CHECK_EVERY = 2
+ENERGY_WINDOW_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,19 @@ def measure_together(
         "dropped": dict(rounds.dropped),
         "stopped_by": rounds.stopped_by,
     }
+    samples = [np.array(of_model).T for of_model in rounds.samples_ms]
+    gpu = open_gpu(upscalers[0].device)
     return [
-        _timing(np.array(samples).T, warmth, common) for samples, warmth in zip(rounds.samples_ms, warmths, strict=True)
+        Timing(
+            samples_ms=_stored(samples[index]),
+            **_summary(samples[index], samples[0], upscalers[0].spec.label),
+            cold_start_ms=warmth.cold_start_ms,
+            warmup_ms=warmth.total_ms,
+            warmup_runs=warmth.runs,
+            energy_mj=gpu and _energy_mj(upscalers[index], inputs, gpu),
+            **common,
+        )
+        for index, warmth in enumerate(warmths)
     ]
 
 
@@ -183,19 +196,31 @@ def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float) -
     return all(paired_ratio(model, baseline, resamples=200).half_width <= half_width for model in others)
 
 
-def _timing(samples_ms: np.ndarray, warmth: _Warmth, common: dict) -> Timing:
-    """Return a model's timing from its ``(images, rounds)`` samples."""
+def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> dict:
+    """Return quantiles of a model's ``(images, rounds)`` samples, and its ratio to the baseline."""
     kept = samples_ms[~np.isnan(samples_ms)]
-    p50, p90 = np.quantile(kept, (0.5, 0.9)) if kept.size else (np.nan, np.nan)
-    return Timing(
-        samples_ms=tuple(tuple(None if np.isnan(ms) else float(ms) for ms in row) for row in samples_ms),
-        cold_start_ms=warmth.cold_start_ms,
-        warmup_ms=warmth.total_ms,
-        warmup_runs=warmth.runs,
-        p50_ms=float(p50),
-        p90_ms=float(p90),
-        **common,
-    )
+    if not kept.size:
+        return {"p50_ms": None, "p90_ms": None, "ratio": None}
+    p50_ms, p90_ms = np.quantile(kept, (0.5, 0.9)).tolist()
+    interval = paired_ratio(samples_ms, baseline_ms)
+    ratio = Ratio(baseline=baseline, estimate=interval.estimate, low=interval.low, high=interval.high)
+    return {"p50_ms": p50_ms, "p90_ms": p90_ms, "ratio": ratio}
+
+
+def _stored(samples_ms: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
+    return tuple(tuple(None if np.isnan(ms) else ms for ms in row) for row in samples_ms.tolist())
+
+
+def _energy_mj(upscaler: Upscaler, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
+    """Return the energy an image takes, over a stretch long enough for a counter that moves every 0.1 s."""
+    start_mj, start_s, images = gpu.energy_mj(), time.monotonic(), 0
+    if start_mj is None:
+        return None
+    while time.monotonic() - start_s < ENERGY_WINDOW_S:
+        for lr in inputs:
+            upscaler(lr)
+        images += len(inputs)
+    return (gpu.energy_mj() - start_mj) / images
 
 
 def _digest(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:

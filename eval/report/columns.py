@@ -1,6 +1,6 @@
 """The columns of every table: where a figure comes from, its unit, and to how many digits it is printed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.record import Protocol, Record
@@ -27,6 +27,10 @@ class Column:
         value = self.value(record)
         return "-" if value is None else f"{value / self.scale:.{self.decimals}f}"
 
+    def figures(self, record: Record) -> dict[str, float | int | None]:
+        """Return the unrounded figures, in base units, under their names in CSV."""
+        return {self.key: self.value(record)}
+
 
 def _complexity(key: str) -> Callable[[Record], int | None]:
     return lambda record: getattr(record.complexity, key) if record.complexity else None
@@ -44,6 +48,39 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class RatioColumn(Column):
+    """The ratio of the steady protocol: one text with its interval, three figures in CSV."""
+
+    def text(self, record: Record) -> str:
+        """Return the ratio and its interval, rounded."""
+        ratio = record.timing and record.timing.ratio
+        if not ratio:
+            return "-"
+        low, high = f"{ratio.low:.{self.decimals}f}", f"{ratio.high:.{self.decimals}f}"
+        return f"{ratio.estimate:.{self.decimals}f} [{low}, {high}]"
+
+    def figures(self, record: Record) -> dict[str, float | int | None]:
+        """Return the ratio and both ends of its interval, unrounded."""
+        ratio = record.timing and record.timing.ratio
+        parts = {"": "estimate", "_low": "low", "_high": "high"}
+        return {f"{self.key}{tail}": ratio and getattr(ratio, part) for tail, part in parts.items()}
+
+
+STEADY_COLUMNS = (
+    Column("p90_ms", "p90", "ms", 2, lambda record: record.timing and record.timing.p90_ms),
+    RatioColumn("ratio", "Ratio", "x", 3, lambda record: record.timing and record.timing.ratio),
+)
+
+
+def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
+    """Return the columns that records fill: those of the steady protocol stand behind the time."""
+    if not any(record.timing for record in records):
+        return COLUMNS
+    place = next(index for index, column in enumerate(COLUMNS) if column.key == "runtime_ms") + 1
+    return (*COLUMNS[:place], *STEADY_COLUMNS, *COLUMNS[place:])
+
+
 def legend(records: Iterable[Record]) -> list[str]:
     """Return the sentences that a table of these records needs to be understood."""
     records = list(records)
@@ -52,11 +89,33 @@ def legend(records: Iterable[Record]) -> list[str]:
     if Protocol.OFFICIAL in protocols:
         devices = sorted({_device(record) for record in records})
         lines.append(f"Time: the network alone, mean over images, cold first image included; on {'; '.join(devices)}.")
+    if Protocol.STEADY in protocols:
+        devices = sorted({_device(record) for record in records})
+        lines.append(
+            f"Time: the network alone, warm, mean over images of the median over rounds; on {'; '.join(devices)}."
+        )
+        lines += _timing_notes(records)
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     methods = sorted({record.peak_memory_method for record in records if record.peak_memory_method})
     lines += [f"Mem: {method}." for method in methods]
     return lines
+
+
+def _timing_notes(records: Sequence[Record]) -> list[str]:
+    """Say what the ratios are to, and what was dropped."""
+    timings = [record.timing for record in records if record.timing]
+    baselines = sorted({timing.ratio.baseline for timing in timings if timing.ratio})
+    notes = [f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round."]
+    dropped = sum({timing.group: sum(timing.dropped.values()) for timing in timings}.values())
+    if dropped:
+        notes.append(f"{dropped} disturbed stretch(es), an image through all models each, were dropped.")
+    return notes
+
+
+def flag_notes(records: Iterable[Record]) -> list[str]:
+    """Return a sentence for each flag of each model."""
+    return list(dict.fromkeys(f"{record.model.label}: {flag.text}" for record in records for flag in record.flags))
 
 
 def _device(record: Record) -> str:

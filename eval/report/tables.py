@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from eval.images import atomic_path
 from eval.record import Record, read_records
-from eval.report.columns import COLUMNS, legend, newest
+from eval.report.columns import columns_of, flag_notes, legend, newest
 
 RECORDS_FOLDER = "records"
 # Widths and titles of the challenge template's results.txt.
@@ -94,12 +94,14 @@ def csv_table(records: Sequence[Record]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     fixed = ("model", "dataset", "num_images", "protocol", "device", "tile", "checkpoint", "weights_sha256")
-    writer.writerow([*fixed, *(column.key for column in COLUMNS)])
-    for record in records:
+    columns = columns_of(records)
+    figures = [{key: figure for column in columns for key, figure in column.figures(row).items()} for row in records]
+    writer.writerow([*fixed, *(figures[0] if figures else (column.key for column in columns))])
+    for record, row in zip(records, figures, strict=True):
         model, settings = record.model, record.settings
         described = [model.label, _inert(record.dataset.name), record.dataset.num_images, settings.protocol.value]
         described += [settings.device, settings.tile, model.checkpoint, model.weights_sha256]
-        writer.writerow([*described, *(column.value(record) for column in COLUMNS)])
+        writer.writerow([*described, *row.values()])
     return buffer.getvalue()
 
 
@@ -114,11 +116,12 @@ def markdown_tables(records: Sequence[Record]) -> str:
     for (dataset, protocol, device), group in groupby(sorted(records, key=_table_key), key=_table_key):
         rows = list(group)
         parts.append(f"## {_markdown(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
-        headers = ["Model", *(column.heading for column in COLUMNS)]
-        cells = [[row.model.label, *(column.text(row) for column in COLUMNS)] for row in rows]
-        aligned = ("left", *["right"] * len(COLUMNS))
+        columns = columns_of(rows)
+        headers = ["Model", *(column.heading for column in columns)]
+        cells = [[row.model.label, *(column.text(row) for column in columns)] for row in rows]
+        aligned = ("left", *["right"] * len(columns))
         parts.append(tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned))
-        parts.append("\n".join(f"- {line}" for line in legend(rows)))
+        parts.append("\n".join(f"- {_markdown(line)}" for line in (*legend(rows), *flag_notes(rows))))
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from eval.record import ImageResult, Record
-from eval.report.columns import COLUMNS, legend
+from eval.record import Record
+from eval.report.columns import columns_of, flag_notes, legend
 
 if TYPE_CHECKING:
     from eval.runner import Job
@@ -52,13 +52,13 @@ class Terminal:
         self.say(f"running  protocol {job.protocol}, on {job.device}, {tiling}")
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Callable[[ImageResult], None]]:
-        """Show a bar with the image count and the time left; yields what to call after each image."""
-        columns = (TextColumn("{task.fields[label]}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+    def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:
+        """Show a bar with the count and the time left; yields what to call after each unit."""
+        columns = (TextColumn("{task.fields[label]}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *times, console=self._err, disable=not self._err.is_terminal) as bar:
             task = bar.add_task("", total=total, label=label)
-            yield lambda _result: bar.advance(task)
+            yield lambda _done: bar.advance(task)
 
     def table(self, records: Sequence[Record]) -> None:
         """Print one row a record, and the legend."""
@@ -66,12 +66,15 @@ class Terminal:
         several_sets = len({record.dataset.name for record in records}) > 1
         for title in ("Model", "Set") if several_sets else ("Model",):
             table.add_column(title, no_wrap=True)
-        for column in COLUMNS:
+        columns = columns_of(records)
+        for column in columns:
             unit = f"\n[{column.unit}]" if column.unit else ""
             table.add_column(Text(f"{column.title}{unit}"), justify="right")
         for record in records:
             names = [record.model.label, record.dataset.name][: 2 if several_sets else 1]
-            table.add_row(*map(Text, names), *(column.text(record) for column in COLUMNS))
+            table.add_row(*map(Text, names), *(column.text(record) for column in columns))
         self.show(table)
         for line in legend(records):
             self.say(line)
+        for line in flag_notes(records):
+            self.say(f"note: {line}")
