@@ -9,9 +9,8 @@ from matplotlib import pyplot as plt
 
 from eval.errors import RunError
 from eval.program import run_program
-from eval.record import read_records
+from eval.record import RECORDS_FOLDER, read_records
 from eval.report.columns import newest
-from eval.report.tables import RECORDS_FOLDER
 
 INK, ACCENT, OTHERS = "#333333", "#c2410c", "#3b6ea5"
 

@@ -174,7 +174,7 @@ def _check_fit(path: Path, expected: dict[str, Tensor], state: dict[str, Tensor]
         "unexpected": sorted(state.keys() - expected.keys()),
         "of another type or shape": others,
     }
-    told = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in misfits.items() if keys]
+    told = [f"{len(keys)} {kind} (first: {_printable(keys[0])})" for kind, keys in misfits.items() if keys]
     if told:
         raise RunError(f"{path}: the weights do not fit the network; keys {'; '.join(told)}")
 
@@ -184,3 +184,8 @@ def _kind(tensor: Tensor) -> str:
         "" if tensor.layout is torch.strided and tensor.device.type == "cpu" else f"{tensor.layout} on {tensor.device} "
     )
     return f"{dense}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _printable(text: str) -> str:
+    """Keep a stranger's key from steering the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,5 +1,6 @@
 """``python -m eval``: one thin function a command."""
 
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,10 @@ from typing import Annotated
 import typer
 
 from eval import table1 as table1_measurement
+from eval.aa import Subject, run_trial
 from eval.checkpoints import download_cache
+from eval.datasets import SAMPLE, open_dataset
+from eval.environment import describe_environment
 from eval.errors import RunError, UsageError
 from eval.fetch import fetch_checkpoint
 from eval.images import read_image, write_png
@@ -31,12 +35,16 @@ from eval.options import (
     split,
 )
 from eval.program import FAILURE_EXIT, new_app
-from eval.record import Protocol
+from eval.record import Protocol, find_records
+from eval.report.aa import markdown, summary
+from eval.report.columns import newest
 from eval.report.table1 import notes, read_table1, terminal_table
+from eval.report.tables import tables_of, write_files, write_report
 from eval.report.terminal import Terminal
 from eval.report.zoo import zoo_table
 from eval.resize import imresize
 from eval.session import AUTO, Options, Session, find_weights
+from eval.steady import PRESETS
 from eval.zoo import ModelSpec, all_models, find_model
 
 app = new_app()
@@ -134,6 +142,53 @@ def table1(
     session.terminal.say(f"written: {', '.join(map(str, paths))}")
     measured = [cell.measured_db is not None for cell in cells]
     if not (all(measured) if asked else any(measured)):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+@app.command("report")
+def report(
+    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for leaderboard.md, .csv and .tex.")] = DEFAULT_SAVE_DIR,
+) -> None:
+    """Make the leaderboard of records: the newest complete one of each model, set, protocol and device."""
+    chosen = newest(find_records(records))
+    if not chosen:
+        raise RunError(f"no complete record in {', '.join(map(str, records))}")
+    terminal = Terminal()
+    for (dataset, protocol, device), rows in tables_of(chosen):
+        terminal.say(f"{dataset}, {rows[0].dataset.num_images} images, protocol {protocol}, {device}")
+        terminal.table(rows)
+    terminal.say(f"written: {', '.join(map(str, write_report(chosen, out)))}")
+
+
+@app.command("aa")
+def aa(
+    model_id: Annotated[str, typer.Option("--model_id", help="Id or name.")] = "3",
+    data_dir: DataDir = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Set by name.")] = SAMPLE,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often.")] = 40,
+    preset: PresetOption = "rapid",
+    device: Device = AUTO,
+    threads: Threads = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+) -> None:
+    """Time a model against itself by the steady protocol: its intervals must cover a ratio of 1."""
+    session = Session(Options(save_dir, device, Protocol.STEADY, threads=threads))
+    spec = find_model(model_id)
+    subject = Subject(spec, find_weights(spec), open_dataset(data_dir, dataset), session.device)
+    with session.terminal.progress(spec.label, repeats, "repeats") as on_repeat:
+        trial = run_trial(subject, PRESETS[preset], repeats, on_repeat)
+    for line in summary(trial):
+        session.terminal.say(line)
+    environment = describe_environment(session.device)
+    facts = [
+        f"{spec.label} against itself, {len(subject.dataset.pairs)} images of {subject.dataset.name}, preset {preset}",
+        f"{environment.gpu or environment.cpu}, {environment.threads} thread(s), torch {environment.torch}",
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
+    ]
+    paths = write_files(save_dir, {"aa.md": markdown("A model against itself", facts, trial)})
+    session.terminal.say(f"written: {paths[0]}")
+    if not trial.passed:
         raise typer.Exit(FAILURE_EXIT)
 
 

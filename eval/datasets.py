@@ -68,7 +68,7 @@ def _open_only(data_dir: Path) -> Dataset:
     folder = Path(os.path.abspath(data_dir))
     own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
     if own:
-        return _open_layout(folder.parent, [(folder.name, layout) for layout in own])
+        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], folder.name)
     if has_images(folder):
         return _plain_folder(folder.name, folder)
     names = list_datasets(data_dir)
@@ -88,7 +88,7 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
     aliases = [alias for alias in ALIASES.get(name, ()) if matching_layouts(data_dir, alias)]
     found = [(alias, layout) for alias in aliases or [name] for layout in matching_layouts(data_dir, alias)]
     if found:
-        return _open_layout(data_dir, found)
+        return _open_layout(data_dir, found, name if not aliases else found[0][0])
     # The HR images of a challenge's test set are often not public.
     inputs = [data_dir / f"{alias}_LR" for alias in ALIASES.get(name, ())]
     for folder in (data_dir / name, *inputs):
@@ -98,13 +98,13 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
     raise UsageError(f"--dataset {name}: not in {data_dir}; there are: {known}")
 
 
-def _open_layout(data_dir: Path, found: list[tuple[str, Layout]]) -> Dataset:
-    """Open a set under the one name and in the one layout in which it was found."""
-    (name, layout), *others = found
+def _open_layout(data_dir: Path, found: list[tuple[str, Layout]], name: str) -> Dataset:
+    """Open a set, called ``name`` from now on, under the one name and in the one layout in which it was found."""
+    (found_name, layout), *others = found
     if others:
         ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
         raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
-    return _checked(_plain_name(name), layout.name, data_dir, *pair_files(data_dir, name, layout))
+    return _checked(_plain_name(name), layout.name, data_dir, *pair_files(data_dir, found_name, layout))
 
 
 def _plain_name(name: str) -> str:
@@ -116,16 +116,17 @@ def _plain_folder(name: str, folder: Path) -> Dataset:
     """Open a folder of images.
 
     Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else inputs without HR, if the
-    folder's name ends in LR as a word; else HR images.
+    folder's name ends in LR as a word, LR_bicubic or LRX4; else HR images.
     """
     stem = folder.name.removesuffix("_HR")
     if stem != folder.name and is_paired(folder.parent, stem):
-        return _open_named(folder.parent, stem)
+        found = [(stem, layout) for layout in matching_layouts(folder.parent, stem)]
+        return _open_layout(folder.parent, found, name.removesuffix("_HR"))
     images = image_files(folder)
     if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
         located = pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
         return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
-    if re.search(r"(^|[^A-Z])LR$", folder.name.upper()):
+    if re.search(r"(^|[^A-Z])LR(_BICUBIC)?(_?X4)?$", folder.name.upper()):
         return _checked(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
     return _checked(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
 

@@ -14,7 +14,6 @@ EXIF orientation                             applied
 
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from eval.png import png_fault
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".ppm", ".npy"})
 # What a file holds, whatever its name says; Pillow would start other programs for some formats.
@@ -31,7 +32,6 @@ _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _TIFF_BITS_PER_SAMPLE = 258
-_PNG_BIT_DEPTH_OFFSET = 24
 
 
 class ImageError(ValueError):
@@ -61,10 +61,12 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         ImageError: the file is missing, truncated, damaged, or of a kind that the table above refuses.
     """
-    if path.suffix.lower() == ".png":
+    with _opened(path) as image:
         # Decoding alone stops at the last row, and would not see what is wrong behind it or with a checksum.
-        with _opened(path) as image:
+        if image.format == "PNG":
             image.verify()
+            if fault := png_fault(path):
+                raise ImageError(f"{path}: {fault}")
     with _opened(path) as image:
         _refuse_other_kinds(path, image)
         upright = ImageOps.exif_transpose(image)
@@ -91,10 +93,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if path.suffix.lower() in REFUSED_SUFFIXES:
         raise ImageError(f"{path}: {path.suffix} files are not read; convert it to PNG first")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                yield image
+        with Image.open(path, formats=_FORMATS) as image:
+            yield image
     except ImageError:
         raise
     except FileNotFoundError as error:
@@ -112,16 +112,8 @@ def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
     if image.mode not in _PLAIN_MODES | _ALPHA_MODES:
         kind = "16 bits or more" if image.mode.startswith(("I", "F")) else f"the colour mode {image.mode}"
         raise ImageError(f"{path}: has {kind}; the protocol is defined on 8-bit RGB, so convert it first")
-    # Pillow halves the depth of 16-bit colour files without a word; their headers still tell.
-    if image.format == "PNG" and _png_bit_depth(path) == 16:
-        raise ImageError(f"{path}: has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
     if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
         raise ImageError(f"{path}: has 16 bits or more; the protocol is defined on 8-bit RGB, so convert it first")
-
-
-def _png_bit_depth(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.read(_PNG_BIT_DEPTH_OFFSET + 1)[-1]
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

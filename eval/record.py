@@ -10,10 +10,11 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eval.errors import RunError, explain
+from eval.errors import RunError, UsageError, explain
 from eval.images import atomic_path
 
 SCHEMA_VERSION = 1
+RECORDS_FOLDER = "records"
 Figure = Literal["psnr_db", "ssim", "runtime_ms"]
 
 
@@ -262,6 +263,23 @@ def read_records(folder: Path) -> list[Record]:
         RunError: a file is no record of this schema version; the message names it.
     """
     return sorted(map(read_record, sorted(folder.glob("*.json"))), key=lambda record: record.started_at)
+
+
+def find_records(places: Sequence[Path]) -> list[Record]:
+    """Read the records of files, of folders of records, and of folders that hold ``records/``; oldest first.
+
+    Raises:
+        UsageError: a place does not exist or holds no record.
+        RunError: a file is no record of this schema version.
+    """
+    records: list[Record] = []
+    for place in places:
+        inside = place / RECORDS_FOLDER
+        found = [read_record(place)] if place.is_file() else read_records(inside) or read_records(place)
+        if not found:
+            raise UsageError(f"{place}: no such file or folder, or no records in it")
+        records += found
+    return sorted(records, key=lambda record: record.started_at)
 
 
 def read_record(path: Path) -> Record:

@@ -15,9 +15,9 @@ from eval.inference import Upscaler, choose_tiling, pick_device
 from eval.metrics import CROP_BORDER, SSIM_WINDOW
 from eval.pairs import SCALE
 from eval.program import FAILURE_EXIT
-from eval.record import Protocol, Record, Timing, read_records, write_record
+from eval.record import RECORDS_FOLDER, Protocol, Record, Timing, read_records, write_record
 from eval.report.columns import newest
-from eval.report.tables import RECORDS_FOLDER, write_tables
+from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
 from eval.runner import Job, run, run_several, with_timing
 from eval.steady import PRESETS, Preset, measure_together

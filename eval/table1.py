@@ -7,8 +7,8 @@ from pathlib import Path
 from eval.checkpoints import MissingWeightsError
 from eval.datasets import Dataset, open_dataset
 from eval.errors import RunError, UsageError
-from eval.images import atomic_path
 from eval.report.table1 import Cell, PublishedSet, csv_table, latex_table, markdown_table
+from eval.report.tables import write_files
 from eval.session import Session, find_weights
 from eval.zoo import find_model
 
@@ -46,9 +46,5 @@ def _measure_cell(session: Session, cell: Cell, dataset: Dataset) -> Cell:
 
 def write(cells: Sequence[Cell], folder: Path) -> list[Path]:
     """Write the table as table1.md, table1.csv and table1.tex."""
-    folder.mkdir(parents=True, exist_ok=True)
     contents = {"table1.md": markdown_table(cells), "table1.csv": csv_table(cells), "table1.tex": latex_table(cells)}
-    for name, content in contents.items():
-        with atomic_path(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    return [folder / name for name in contents]
+    return write_files(folder, contents)

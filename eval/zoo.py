@@ -49,7 +49,7 @@ class ModelSpec(BaseModel):
     target: str = Field(pattern=r"^[\w.]+:\w+$")
     arguments: dict[str, Any] = {}
     scale: StrictCount
-    data_range: float = Field(gt=0, allow_inf_nan=False)
+    data_range: float = Field(gt=0, allow_inf_nan=False, strict=True)
     min_size: StrictCount
     tile_step: StrictCount = 1
     license: str

@@ -8,7 +8,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # Each room may import those before it in this list, and itself.
 ROOMS = [
-    ["eval.errors"],
+    ["eval.errors", "eval.png"],
     ["eval.images", "eval.resize"],
     ["eval.zoo", "eval.bicubic", "eval.metrics"],
     ["eval.checkpoints", "eval.pairs"],
@@ -16,7 +16,7 @@ ROOMS = [
     ["eval.datasets", "eval.timing", "eval.memory", "eval.tiling", "eval.record", "eval.nvml", "eval.statistics"],
     ["eval.inference", "eval.complexity", "eval.environment", "eval.inspection", "eval.disturbance"],
     ["eval.steady"],
-    ["eval.runner"],
+    ["eval.runner", "eval.aa"],
     ["eval.report"],
     ["eval.program"],
     ["eval.session"],

@@ -8,7 +8,11 @@ from eval.record import Protocol, Record
 
 @dataclass(frozen=True)
 class Column:
-    """One column. ``decimals`` are those of the challenge's own table; ``scale`` divides before printing."""
+    """One column.
+
+    ``decimals`` are those of the challenge's own table; ``scale`` divides before printing; ``higher_is_better`` is
+    None where a figure only describes.
+    """
 
     key: str
     title: str
@@ -16,6 +20,7 @@ class Column:
     decimals: int
     value: Callable[[Record], float | int | None]
     scale: float = 1
+    higher_is_better: bool | None = False
 
     @property
     def heading(self) -> str:
@@ -37,13 +42,13 @@ def _complexity(key: str) -> Callable[[Record], int | None]:
 
 
 COLUMNS = (
-    Column("psnr_db", "PSNR", "dB", 2, lambda record: record.mean("psnr_db")),
-    Column("ssim", "SSIM", "", 4, lambda record: record.mean("ssim")),
+    Column("psnr_db", "PSNR", "dB", 2, lambda record: record.mean("psnr_db"), higher_is_better=True),
+    Column("ssim", "SSIM", "", 4, lambda record: record.mean("ssim"), higher_is_better=True),
     Column("runtime_ms", "Time", "ms", 2, lambda record: record.mean("runtime_ms")),
     Column("num_params", "Params", "M", 3, _complexity("num_params"), 1e6),
     Column("flops", "FLOPs", "G", 2, _complexity("flops"), 1e9),
     Column("activations", "Acts", "M", 2, _complexity("activations"), 1e6),
-    Column("num_conv", "Conv", "", 0, _complexity("num_conv")),
+    Column("num_conv", "Conv", "", 0, _complexity("num_conv"), higher_is_better=None),
     Column("peak_memory_mib", "Mem", "MiB", 1, lambda record: record.peak_memory_mib),
 )
 

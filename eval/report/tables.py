@@ -9,10 +9,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from eval.images import atomic_path
-from eval.record import Record, read_records
+from eval.record import RECORDS_FOLDER, Record, read_records
 from eval.report.columns import columns_of, flag_notes, legend, newest
+from eval.report.latex import latex, leaderboard
 
-RECORDS_FOLDER = "records"
 # Widths and titles of the challenge template's results.txt.
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
 _TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
@@ -32,10 +32,30 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
         "results.csv": csv_table(records),
         "leaderboard.md": markdown_tables(records),
     }
+    return write_files(save_dir, contents)
+
+
+def write_report(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of records, one table a set, protocol and device."""
+    parts = [
+        f"% {latex(dataset)}, {rows[0].dataset.num_images} images, {protocol}, {device}\n{leaderboard(rows)}"
+        for (dataset, protocol, device), rows in tables_of(records)
+    ]
+    contents = {
+        "leaderboard.md": markdown_tables(records),
+        "leaderboard.csv": csv_table(records),
+        "leaderboard.tex": "\n".join(parts),
+    }
+    return write_files(folder, contents)
+
+
+def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
+    """Write texts under their names into a folder, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        with atomic_path(save_dir / name) as partial:
+        with atomic_path(folder / name) as partial:
             partial.write_text(content, encoding="utf-8")
-    return [save_dir / name for name in contents]
+    return [folder / name for name in contents]
 
 
 def template_table(records: Sequence[Record], valid: str, test: str | None) -> str:
@@ -113,8 +133,7 @@ def _inert(cell: str) -> str:
 def markdown_tables(records: Sequence[Record]) -> str:
     """Return a GitHub table for each set, protocol and device, with its legend."""
     parts = ["# Results"]
-    for (dataset, protocol, device), group in groupby(sorted(records, key=_table_key), key=_table_key):
-        rows = list(group)
+    for (dataset, protocol, device), rows in tables_of(records):
         parts.append(f"## {_markdown(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
         columns = columns_of(rows)
         headers = ["Model", *(column.heading for column in columns)]
@@ -125,8 +144,13 @@ def markdown_tables(records: Sequence[Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table_key(record: Record) -> tuple[str, str, str]:
-    return record.dataset.name, record.settings.protocol.value, record.settings.device
+def tables_of(records: Sequence[Record]) -> list[tuple[tuple[str, str, str], list[Record]]]:
+    """Return the records by set, protocol and device: figures of different ones are never in one table."""
+
+    def key(record: Record) -> tuple[str, str, str]:
+        return record.dataset.name, record.settings.protocol.value, record.settings.device
+
+    return [(place, list(group)) for place, group in groupby(sorted(records, key=key), key=key)]
 
 
 def _markdown(text: str) -> str:

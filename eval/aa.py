@@ -1,0 +1,83 @@
+"""A model timed against itself: what the steady protocol calls a difference where there is none."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from eval.checkpoints import Checkpoint, load_network
+from eval.datasets import Dataset
+from eval.inference import Upscaler
+from eval.record import Ratio
+from eval.steady import Preset, measure_together
+from eval.zoo import ModelSpec
+
+# Of 40 repeats 36 must cover 1: with 95% intervals fewer happen by chance in less than 1 of 20 trials.
+LEAST_COVERED = 0.9
+P50_WITHIN = 0.01
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One repeat. ``ratio`` is the second copy's runtime over the first's; None if every sample was disturbed."""
+
+    ratio: Ratio | None
+    p50_ratio: float | None
+    dropped: int
+
+    @property
+    def covers_one(self) -> bool:
+        """Tell whether the interval says that the copies may be equal."""
+        return self.ratio is not None and self.ratio.low <= 1 <= self.ratio.high
+
+    @property
+    def p50_agrees(self) -> bool:
+        """Tell whether the medians lie within 1% of each other."""
+        return self.p50_ratio is not None and abs(self.p50_ratio - 1) <= P50_WITHIN
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All repeats."""
+
+    repeats: tuple[Repeat, ...]
+
+    @property
+    def covered(self) -> int:
+        """The number of repeats whose interval covers 1."""
+        return sum(repeat.covers_one for repeat in self.repeats)
+
+    @property
+    def agreed(self) -> int:
+        """The number of repeats whose medians agree."""
+        return sum(repeat.p50_agrees for repeat in self.repeats)
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether enough intervals cover 1, and all medians agree."""
+        return self.covered >= LEAST_COVERED * len(self.repeats) and self.agreed == len(self.repeats)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed against itself, and on what."""
+
+    spec: ModelSpec
+    checkpoint: Checkpoint | None
+    dataset: Dataset
+    device: torch.device
+
+
+def run_trial(subject: Subject, preset: Preset, repeats: int, on_repeat: Callable[[Repeat], None]) -> Trial:
+    """Time two separately loaded copies of a model together, again and again, each time in another order."""
+    copies = [
+        Upscaler(subject.spec, load_network(subject.spec, subject.checkpoint).to(subject.device), subject.device)
+        for _ in range(2)
+    ]
+    done = []
+    for seed in range(repeats):
+        first, second = measure_together(copies, subject.dataset, preset, seed)
+        p50_ratio = second.p50_ms / first.p50_ms if first.p50_ms and second.p50_ms else None
+        done.append(Repeat(second.ratio, p50_ratio, sum(first.dropped.values())))
+        on_repeat(done[-1])
+    return Trial(tuple(done))

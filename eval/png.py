@@ -1,0 +1,55 @@
+"""What a PNG's own headers say, where the decoder looks away: bit depth, and whether all pixels are there."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_SIGNATURE_BYTES = 8
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# First column and row, and the steps, of the seven passes of an interlaced image (PNG specification, 8.2).
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def png_fault(path: Path) -> str | None:
+    """Return what a PNG lacks for the protocol, or None. Its chunks have been verified before.
+
+    Pillow halves the depth of 16-bit colour, and fills rows that are missing with black, both without a word.
+    """
+    content = path.read_bytes()
+    chunks = dict.fromkeys((b"IHDR", b"PLTE"), b"")
+    stream, present = zlib.decompressobj(), 0
+    for kind, data in _chunks(content):
+        if kind == b"IDAT":
+            present += len(stream.decompress(data))
+        elif kind in chunks:
+            chunks[kind] = data
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    if depth == 16:
+        return "has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first"
+    if colour == 3 and not chunks[b"PLTE"]:
+        return "not a readable image (its palette is missing); it may be truncated or damaged"
+    expected = _pixel_bytes(width, height, depth * _SAMPLES[colour], bool(interlaced))
+    if present < expected:
+        return (
+            f"not a readable image ({expected - present} bytes of pixels are missing); it may be truncated or damaged"
+        )
+    return None
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = _SIGNATURE_BYTES
+    while position + 8 <= len(content):
+        length, kind = struct.unpack(">I4s", content[position : position + 8])
+        yield kind, content[position + 8 : position + 8 + length]
+        position += length + 12
+
+
+def _pixel_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
+    """Return how long the inflated pixel data is: in each row one byte of filter, then whole bytes of pixels."""
+    total = 0
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
