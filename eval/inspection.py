@@ -1,5 +1,6 @@
 """What a network does that its figures do not show: half precision inside, re-fusing, memory of former images."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,23 +24,23 @@ def inspect(network: nn.Module, data_range: float) -> list[Flag]:
         data_range: of its input.
     """
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    first, second = (_smooth_image(phase).to(device) * data_range for phase in (0.0, 1.7))
-    before = _fingerprints(network)
-    with _Types() as types:
-        network(first)
-    repeated = [network(first).float()]
-    network(second)
-    repeated.append(network(first).float())
+    first, second = (image.to(device) * data_range for image in (_smooth_image(0.0), 0.6 * _smooth_image(1.7)))
+    prints, outputs, types = [_fingerprints(network)], [], _Types()
+    for x in (first, second, first, first):
+        with types:
+            outputs.append(network(x).float())
+        # After each pass: memory that one pass frees can be what the next one gets.
+        prints.append(_fingerprints(network))
     flags = []
     half = types.seen.intersection(_HALF)
     if half and first.dtype not in half:
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
         flags.append(Flag(code="precision", text=f"computes in {names} inside"))
-    changed = [name for name, print_ in _fingerprints(network).items() if before.get(name) != print_]
+    changed = sorted({name for old, new in pairwise(prints) for name in new if old.get(name) != new[name]})
     if changed:
         text = f"writes its own parameters or buffers while it runs: {len(changed)} of them (first: {changed[0]})"
         flags.append(Flag(code="parameters", text=text))
-    difference = (repeated[0] - repeated[1]).abs().max().item() / data_range
+    difference = (outputs[2] - outputs[3]).abs().max().item() / data_range
     if not difference <= _SAME_OUTPUT:
         text = f"the same image gives another output after a different one, by up to {difference:.1e} of the range"
         flags.append(Flag(code="state", text=f"{text}: it keeps state, or draws at random"))

@@ -88,5 +88,5 @@ def _centres(pair: np.ndarray) -> np.ndarray:
         return np.nanmean(pair[:, :, 0], axis=1)
     with warnings.catch_warnings():
         # An image can have lost all of the rounds that a resample chose; it does not count there.
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        warnings.filterwarnings("ignore", "All-NaN slice|Mean of empty slice", RuntimeWarning)
         return np.nanmean(np.nanmedian(pair, axis=2), axis=1)

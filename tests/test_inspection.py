@@ -1,0 +1,116 @@
+"""Planted faults are flagged, and each only by its own flag; the zoo's networks have none."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eval.complexity import complexity_flags, measure_complexity
+from eval.inspection import inspect
+from eval.zoo import ModelSpec, all_models
+
+
+class Plain(nn.Module):
+    """A convolution and a nearest-neighbour enlargement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 48, 3, padding=1)
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), 4)
+
+
+class Half(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x).float()
+
+
+class Refusing(Plain):
+    """Writes its weight on every call, as a re-parameterised network that fuses itself does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv.weight.data = self.conv.weight.data.clone()
+        return super().forward(x)
+
+
+class InPlace(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv.bias.add_(0)
+        return super().forward(x)
+
+
+class Counting(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+class Remembering(Plain):
+    """Adds a trace of the image before."""
+
+    last = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        trace = 0 if self.last is None else 0.1 * self.last.mean()
+        self.last = x
+        return super().forward(x) + trace
+
+
+class Random(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.01 * torch.randn(())
+
+
+class NotANumber(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("network", "code", "text"),
+    [
+        (Half, "precision", "computes in bfloat16 inside"),
+        (Refusing, "parameters", "1 of them (first: conv.weight)"),
+        (InPlace, "parameters", "1 of them (first: conv.bias)"),
+        (Counting, "parameters", "1 of them (first: calls)"),
+        (Remembering, "state", "it keeps state, or draws at random"),
+        (Random, "state", "it keeps state, or draws at random"),
+        (NotANumber, "state", "by up to nan"),
+    ],
+)
+def test_a_planted_fault_is_flagged_alone(network: type[nn.Module], code: str, text: str):
+    flags = inspect(network().eval(), 1.0)
+    assert [flag.code for flag in flags] == [code]
+    assert text in flags[0].text
+
+
+@pytest.mark.parametrize("spec", [spec for spec in all_models() if spec.checkpoints], ids=lambda spec: spec.name)
+def test_the_zoo_is_free_of_flags(spec: ModelSpec):
+    network = spec.build()
+    assert inspect(network, spec.data_range) == []
+    assert complexity_flags(measure_complexity(network)) == []
+
+
+class SameConv(nn.Module):
+    """fvcore skips a convolution with padding by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding="same")
+        self.tail = nn.Conv2d(8, 48, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.tail(self.conv(x)), 4)
+
+
+def test_a_convolution_that_fvcore_skips_shows_in_three_ways():
+    complexity = measure_complexity(SameConv(), input_side=32)
+    pixels = 32 * 32
+    assert complexity.flops == pixels * 8 * 48
+    assert complexity.flops_by_dispatcher == pixels * (3 * 8 * 9 + 8 * 48)
+    assert complexity.flops_bound == pixels * (3 * 8 * 9 + 8 + 8 * 48 + 48)
+    assert complexity.suspect_ops == ("aten::_convolution_mode",)
+    assert [flag.code for flag in complexity_flags(complexity)] == ["counters", "bound", "operators"]
