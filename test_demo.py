@@ -50,7 +50,20 @@ def demo(
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
     spec = find_model(model_id)
     names = [*(split(datasets) or [None]), *(["test"] if include_test else [])]
-    session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
+    options = Options(
+        save_dir=save_dir,
+        device=device,
+        protocol=protocol,
+        tile=parse_tile(tile),
+        tile_overlap=tile_overlap,
+        with_ssim=ssim,
+        save_images=not no_images,
+        threads=threads,
+        runs=runs,
+        preset=preset,
+        seed=seed,
+    )
+    session = Session(options)
     checkpoint = find_weights(spec, weights)
     opened = session.open(data_dir, names)
     session.run_all([(spec, checkpoint)], opened)

@@ -103,7 +103,20 @@ def run_models(
     no_images: NoImages = False,
 ) -> None:
     """Run several models on several sets; the table shows them all."""
-    session = Session(Options(save_dir, device, protocol, parse_tile(tile), tile_overlap, ssim, not no_images, threads))
+    options = Options(
+        save_dir=save_dir,
+        device=device,
+        protocol=protocol,
+        tile=parse_tile(tile),
+        tile_overlap=tile_overlap,
+        with_ssim=ssim,
+        save_images=not no_images,
+        threads=threads,
+        runs=runs,
+        preset=preset,
+        seed=seed,
+    )
+    session = Session(options)
     chosen = _chosen(models)
     checkpoints = [find_weights(spec) for spec in chosen]
     opened = session.open(data_dir, split(datasets) or [None])

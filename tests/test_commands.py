@@ -213,3 +213,46 @@ def test_models_lists_the_zoo(command, esr_weights: Path):
 def test_fetch_needs_to_know_what(command):
     assert command("-m", "eval", "fetch", "weights").returncode == 2
     assert command("-m", "eval", "fetch", "weights", "--all", "--model_id", "3").returncode == 2
+
+
+def test_steady_runs_of_two_models_share_a_group_and_make_a_report(command, tmp_path: Path, hr_folder: Path):
+    torch.save(find_model("SPAN").build().state_dict(), tmp_path / "span_ntire2024_team38.pth")
+    manifest_hash = find_model("SPAN").checkpoints[0].sha256
+    arguments = ("--data_dir", hr_folder, "--protocol", "steady", "--no_images", "--device", "cpu", "--threads", "1")
+    refused = command("-m", "eval", "run", "--models", "5,-1", *arguments, ESR_WEIGHTS=str(tmp_path))
+    assert refused.returncode == 1
+    assert manifest_hash in refused.stderr
+    result = command("-m", "eval", "run", "--models", "-1,bicubic", *arguments)
+    records = records_of(tmp_path / "results")
+    assert len({record["timing"]["group"] for record in records}) == 1
+    assert len(records) == 2
+    if result.returncode == 0:
+        assert "Ratio: of runtimes to Bicubic" in result.stdout
+        report = command("-m", "eval", "report", "results", "--out", "page")
+        assert report.returncode == 0, report.stderr
+        assert r"\begin{tabular}" in (tmp_path / "page" / "leaderboard.tex").read_text()
+    else:
+        assert "every runtime sample was disturbed" in result.stderr
+
+
+def test_a_report_of_nothing_says_so(command, tmp_path: Path):
+    result = command("-m", "eval", "report", "absent")
+    assert result.returncode == 2
+    assert "absent: no such file or folder, or no records in it" in result.stderr
+
+
+def test_aa_writes_its_page_and_tells_by_its_exit_code(command, tmp_path: Path, hr_folder: Path):
+    arguments = ("--model_id", "-1", "--data_dir", hr_folder, "--dataset", "photos", "--repeats", "2", "--threads", "1")
+    result = command("-m", "eval", "aa", *arguments[:2], "--data_dir", hr_folder.parent, *arguments[4:])
+    page = (tmp_path / "results" / "aa.md").read_text()
+    assert "intervals cover a ratio of 1" in result.stdout
+    assert len([line for line in page.splitlines() if line.startswith("|")]) == 4
+    covered = int(page.split(" of 2 intervals")[0].split("- ")[-1])
+    agreed = int(page.split(" of 2 ratios")[0].split("- ")[-1])
+    assert result.returncode == (0 if covered == agreed == 2 else 1)
+
+
+def test_runs_belong_to_the_official_protocol(command):
+    result = command("test_demo.py", "--model_id", "-1", "--protocol", "accuracy", "--runs", "5")
+    assert result.returncode == 2
+    assert "--runs 5: only the official protocol averages runs" in result.stderr

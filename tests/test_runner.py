@@ -15,9 +15,9 @@ from eval.checkpoints import find_checkpoint, load_network
 from eval.datasets import open_dataset
 from eval.images import read_image
 from eval.metrics import psnr, ssim
-from eval.record import Protocol, Record
+from eval.record import Protocol, Record, Timing
 from eval.resize import imresize
-from eval.runner import Job, numeric_switches, run
+from eval.runner import Job, numeric_switches, run, run_several, with_timing
 from eval.zoo import ModelSpec, all_models, find_model
 
 BICUBIC = find_model("Bicubic")
@@ -181,3 +181,72 @@ def test_urban100_is_the_factsheets(name: str, published: str, esr_weights, esr_
     assert len(record.images) == 100
     assert math.isfinite(record.mean("psnr_db"))
     assert f"{record.mean('psnr_db'):.2f}" == published
+
+
+def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: Path):
+    seen = []
+    record = run_several(job_of(hr_folder), 2, lambda result: seen.append(result.runtime_ms))
+    assert record.complete
+    assert record.settings.runs == 2
+    assert len(seen) == 4
+    assert [image.runtime_ms for image in record.images] == pytest.approx(
+        [(seen[0] + seen[2]) / 2, (seen[1] + seen[3]) / 2]
+    )
+    assert record.mean("runtime_ms") == pytest.approx(sum(seen) / 4)
+
+
+def test_the_first_run_that_fails_ends_several(hr_folder: Path):
+    record = run_several(job_of(hr_folder, network=Failing(RuntimeError("no"))), 3, quiet)
+    assert record.status == "failed"
+    assert record.reason == "at image image1: no"
+
+
+def timing_of(samples_ms: tuple, **changes) -> Timing:
+    fields = {
+        "group": "g",
+        "preset": "rapid",
+        "seed": 0,
+        "image_names": ("a", "b"),
+        "inputs_sha256": "0" * 64,
+        "samples_ms": samples_ms,
+        "dropped": {"thermal slowdown": 2},
+        "cold_start_ms": 900.0,
+        "warmup_ms": 1000.0,
+        "warmup_runs": 4,
+        "p50_ms": 11.0,
+        "p90_ms": 20.0,
+        "ratio": None,
+        "stopped_by": "rounds",
+    }
+    return Timing(**(fields | changes))
+
+
+def test_the_steady_mean_is_over_images_of_the_median_over_rounds(hr_folder: Path):
+    record = run(job_of(hr_folder, protocol=Protocol.STEADY), quiet)
+    assert record.mean("runtime_ms") is None
+    timed = with_timing(record, timing_of(((10.0, 12.0, 99.0), (20.0, None, 22.0))))
+    assert timed.mean("runtime_ms") == pytest.approx((12 + 21) / 2)
+    assert timed.means["runtime_ms"].count == 2
+    assert timed.mean("psnr_db") == record.mean("psnr_db")
+
+
+def test_a_speed_pass_without_a_sample_is_a_failed_run(hr_folder: Path):
+    record = run(job_of(hr_folder, protocol=Protocol.STEADY), quiet)
+    timed = with_timing(record, timing_of(((None,), (None,)), p50_ms=None, p90_ms=None))
+    assert timed.status == "failed"
+    assert timed.reason == "every runtime sample was disturbed (2 by thermal slowdown); end other work"
+    assert timed.mean("psnr_db") == record.mean("psnr_db")
+
+
+def _touch_bias(module: nn.Module, _inputs: tuple) -> None:
+    module.eval_conv.bias.add_(0.0)
+
+
+def test_flags_of_a_planted_fault_stand_in_the_record(hr_folder: Path, tmp_path: Path):
+    spec = find_model("SPAN")
+    torch.save(spec.build().state_dict(), tmp_path / "weights.pth")
+    checkpoint = find_checkpoint(spec, str(tmp_path / "weights.pth"))
+    network = load_network(spec, checkpoint)
+    network.conv_1.register_forward_pre_hook(_touch_bias)
+    record = run(job_of(hr_folder, spec=spec, checkpoint=checkpoint, network=network), quiet)
+    assert [flag.code for flag in record.flags] == ["parameters"]

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.record import Protocol, Settings, write_record
+from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings, write_record
 from eval.report.columns import COLUMNS, legend, newest
-from eval.report.tables import csv_table, markdown_tables, template_table, write_tables
+from eval.report.latex import latex, leaderboard
+from eval.report.tables import csv_table, markdown_tables, template_table, write_report, write_tables
 from tests.test_record import make_record
+from tests.test_runner import timing_of
 
 
 def test_the_template_table_character_by_character():
@@ -95,3 +97,70 @@ def test_tables_are_made_from_the_records_alone(tmp_path: Path):
         "results.csv",
         "results.txt",
     ]
+
+
+def steady(label: str, ms: float, ratio: Ratio | None, **changes) -> Record:
+    settings = Settings(protocol=Protocol.STEADY, device="cpu", tile=None, tile_overlap=None)
+    timing = timing_of(((ms, ms), (ms, ms)), ratio=ratio, p90_ms=ms)
+    record = make_record((27.0, 27.0), label=label, settings=settings, timing=timing, **changes)
+    return record.model_copy(update={"means": {**record.means, "runtime_ms": Mean(mean=ms, count=2)}})
+
+
+STEADY = [
+    steady("00_RLFN", 20.0, Ratio(baseline="00_RLFN", estimate=1.0, low=1.0, high=1.0)),
+    steady("03_PFDNLite", 15.0, Ratio(baseline="00_RLFN", estimate=0.75, low=0.7391, high=0.7612)),
+]
+
+
+def test_steady_records_show_their_ratio_with_its_interval():
+    rows = [line for line in markdown_tables(STEADY).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells[0][3:6] == ["Time [ms]", "p90 [ms]", "Ratio [x]"]
+    assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
+    notes = legend(STEADY)
+    assert "Ratio: of runtimes to 00_RLFN, with its 95% interval; paired by image and round." in notes
+    assert "2 disturbed stretch(es), an image through all models each, were dropped." in notes
+
+
+def test_csv_holds_the_ends_of_the_interval(tmp_path: Path):
+    (tmp_path / "results.csv").write_text(csv_table(STEADY))
+    frame = pd.read_csv(tmp_path / "results.csv").set_index("model")
+    assert frame.loc["03_PFDNLite", ["ratio", "ratio_low", "ratio_high"]].tolist() == [0.75, 0.7391, 0.7612]
+
+
+def test_flags_are_told_below_the_table():
+    flagged = make_record((20.0,), flags=(Flag(code="bound", text="FLOPs 1 are under *0.8*"),))
+    assert r"- 03\_PFDNLite: FLOPs 1 are under \*0.8\*" in markdown_tables([flagged]).splitlines()
+
+
+def test_latex_marks_the_best_and_the_second():
+    text = leaderboard([*STEADY, steady("05_SPAN", 10.0, None, dataset="Set2")])
+    rows = {line.split("&")[0].strip(): line for line in text.splitlines() if "&" in line}
+    assert text.splitlines()[1] == r"\toprule"
+    assert text.count(r"\midrule") == 1
+    assert text.count(r"\bottomrule") == 1
+    assert r"\textbf{10.00}" in rows[r"05\_SPAN"]
+    assert r"\underline{15.00}" in rows[r"03\_PFDNLite"]
+    assert r"\textbf{0.750 [0.739, 0.761]}" in rows[r"03\_PFDNLite"]
+    assert r"\textbf{20.00}" not in rows[r"00\_RLFN"]
+    # All PSNRs are equal: there is no best.
+    assert r"\textbf{27.00}" not in text
+
+
+def test_latex_escapes_everything():
+    assert latex("a_b & 100% of {x} ~ \\ ^ # $") == (
+        r"a\_b \& 100\% of \{x\} \textasciitilde{} \textbackslash{} \textasciicircum{} \# \$"
+    )
+
+
+def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
+    other_set = make_record((20.0,), dataset="Set9")
+    paths = write_report([*STEADY, make_record((26.0,)), other_set], tmp_path / "out")
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
+    headings = [line for line in paths[0].read_text().splitlines() if line.startswith("## ")]
+    assert headings == [
+        "## Set2 (1 images, official, cpu)",
+        "## Set2 (2 images, steady, cpu)",
+        "## Set9 (1 images, official, cpu)",
+    ]
+    assert paths[2].read_text().count(r"\begin{tabular}") == 3
