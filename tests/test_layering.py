@@ -17,6 +17,7 @@ ROOMS = [
     ["eval.inference", "eval.complexity", "eval.environment", "eval.inspection", "eval.disturbance"],
     ["eval.steady"],
     ["eval.runner", "eval.aa"],
+    ["eval.editions", "eval.entries", "eval.published", "eval.scoring", "eval.audit"],
     ["eval.report"],
     ["eval.program"],
     ["eval.session"],

@@ -1,0 +1,192 @@
+"""The challenge's editions: ``editions.toml`` as frozen, checked rules. Adding an edition is one table there."""
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eval.errors import RunError, UsageError, explain
+
+EDITIONS = Path(__file__).with_name("editions.toml")
+Metric = Literal["runtime_ms", "flops", "num_params", "activations", "peak_memory_mib"]
+Role = Literal["valid", "test"]
+GateRule = Literal["rounded", "strict"]
+# The challenge prints PSNR to so many decimals and compares what it prints.
+PRINTED_DECIMALS = 2
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate: whether a PSNR passes as printed, and unrounded."""
+
+    role: Role
+    psnr_db: float
+    least_db: float
+    rounded: bool
+    strict: bool
+
+
+class Gate(_Frozen):
+    """The least PSNR on one part of the challenge's images; None where a part is defined without one.
+
+    Attributes:
+        sets: the names under which that part is known.
+        images: how many it has; a part of it is not the challenge's set.
+    """
+
+    role: Role
+    sets: tuple[str, ...]
+    images: PositiveInt
+    psnr_db: PositiveFloat | None = None
+
+    def judge(self, psnr_db: float | None) -> Verdict | None:
+        """Hold a PSNR against the gate; None if there is nothing to compare."""
+        if self.psnr_db is None or psnr_db is None:
+            return None
+        printed = float(f"{psnr_db:.{PRINTED_DECIMALS}f}")
+        return Verdict(self.role, psnr_db, self.psnr_db, printed >= self.psnr_db, psnr_db >= self.psnr_db)
+
+
+class Published(_Frozen):
+    """The baseline's figures as its organisers print them; ``runtime_ms`` is the mean of valid and test."""
+
+    model: str
+    runtime_ms: PositiveFloat
+    runtime_valid_ms: PositiveFloat | None = None
+    runtime_test_ms: PositiveFloat | None = None
+    flops: PositiveInt
+    num_params: PositiveInt
+    activations: PositiveInt | None = None
+    peak_memory_mib: PositiveFloat | None = None
+    psnr_valid_db: PositiveFloat | None = None
+    psnr_test_db: PositiveFloat | None = None
+
+    def is_called(self, label: str) -> bool:
+        """Tell whether a label is the baseline's: "RLFN", "00_RLFN" or "00_RLFN_baseline"."""
+        return re.sub(r"^-?\d+_", "", label.strip()).removesuffix("_baseline") == self.model
+
+
+class Track(_Frozen):
+    """One ranking: by a weighted sum of scores, or by a sum of ranks. ``not_worse`` are the figures to keep up."""
+
+    name: str
+    weights: dict[Metric, PositiveFloat] = {}
+    ranks: tuple[Metric, ...] = ()
+    not_worse: tuple[Metric, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the ranking is made of."""
+        return self.ranks or tuple(self.weights)
+
+    @model_validator(mode="after")
+    def _has_one_rule(self) -> "Track":
+        if bool(self.weights) == bool(self.ranks):
+            raise ValueError(f"track {self.name}: give either weights or ranks")
+        if self.weights and not math.isclose(sum(self.weights.values()), 1):
+            raise ValueError(f"track {self.name}: weights must add up to 1")
+        return self
+
+
+class Edition(_Frozen):
+    """One year's rules; ``editions.toml`` explains each key."""
+
+    year: PositiveInt
+    source: str
+    gpu: str
+    ties: Literal["shared"]
+    unknown: str | None = None
+    baseline: Published
+    gates: tuple[Gate, ...] = ()
+    tracks: tuple[Track, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_known_or_says_why(self) -> "Edition":
+        if bool(self.tracks) == bool(self.unknown):
+            raise ValueError(f"edition {self.year}: give either tracks or unknown")
+        return self
+
+    @property
+    def main(self) -> Track:
+        """The main ranking."""
+        return self.tracks[0]
+
+    @property
+    def has_scores(self) -> bool:
+        """Tell whether rankings are by scores, exp(2x), and not by ranks."""
+        return bool(self.main.weights)
+
+    def role_of(self, dataset: str, num_images: int) -> Role | None:
+        """Return which part of the challenge's images a set is, all of them; None if it is none."""
+        return next((gate.role for gate in self.gates if dataset in gate.sets and num_images == gate.images), None)
+
+    def judge(self, psnr_db: Mapping[str, float]) -> tuple[Verdict, ...]:
+        """Hold PSNRs by role against every gate of which there is one."""
+        return tuple(filter(None, (gate.judge(psnr_db.get(gate.role)) for gate in self.gates)))
+
+    def runs_on(self, device: str) -> bool:
+        """Tell whether a device is the one on which the organisers time."""
+        return _model_of(device) == _model_of(self.gpu)
+
+
+class _Editions(_Frozen):
+    edition: tuple[Edition, ...]
+
+
+def _model_of(device: str) -> list[str]:
+    return [word for word in device.lower().split() if word not in ("nvidia", "geforce")]
+
+
+def read_editions(path: Path) -> dict[int, Edition]:
+    """Read and check a file of editions.
+
+    Raises:
+        RunError: a table lacks a key, has an unknown one or a wrong value, or a year occurs twice.
+    """
+    try:
+        editions = _Editions.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).edition
+    except ValidationError as error:
+        raise RunError(f"{path}: {explain(error)} (edition.N counts the tables from 0)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: {error}") from error
+    by_year = {edition.year: edition for edition in editions}
+    if len(by_year) < len(editions):
+        raise RunError(f"{path}: every year must be unique; there are {[edition.year for edition in editions]}")
+    return by_year
+
+
+@cache
+def all_editions() -> dict[int, Edition]:
+    """Return the project's editions by year."""
+    return read_editions(EDITIONS)
+
+
+def find_edition(year: int, for_ranking: bool = True) -> Edition:
+    """Return the rules of a year.
+
+    Args:
+        year: of the challenge.
+        for_ranking: whether to insist on a known ranking rule.
+
+    Raises:
+        UsageError: there is no such edition, or its ranking rule is unknown; the message says which can be had.
+    """
+    ranked = ", ".join(str(edition.year) for edition in all_editions().values() if edition.tracks)
+    edition = all_editions().get(year)
+    if edition is None:
+        raise UsageError(f"--edition {year}: no rules are known of that year; there are: {ranked}")
+    if for_ranking and edition.unknown:
+        raise UsageError(f"--edition {year}: cannot be ranked: {edition.unknown}. Take one of: {ranked}")
+    return edition

@@ -1,0 +1,226 @@
+"""What is ranked: one model's figures, taken from its records or from what the organisers publish.
+
+Knows no torch: records are read elsewhere. Records that do not belong together are refused with the reason.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.editions import Edition
+from eval.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from eval.record import Record
+
+UNTIMED = "accuracy"
+# A bootstrap over fewer samples would take its ignorance for certainty.
+LEAST_KEPT = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model's unrounded figures; None where one was not taken.
+
+    Attributes:
+        runtime_ms: mean over images; with valid and test, the mean of the two.
+        flops: multiply-adds of one 256x256 input.
+        psnr_db: by "valid" and "test", or by a set's name where the set is not the challenge's.
+        device: on which the runtime was taken.
+        samples_ms: one ``(images, rounds)`` array a set, paired with all other entries'; None if there are none.
+    """
+
+    label: str
+    runtime_ms: float | None
+    flops: float | None
+    num_params: float | None
+    activations: float | None = None
+    peak_memory_mib: float | None = None
+    psnr_db: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
+    samples_ms: tuple[np.ndarray, ...] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Entries that were measured alike.
+
+    Attributes:
+        sets: names of the sets, valid before test.
+        roles: which parts of the challenge's images these are; empty if they are not.
+    """
+
+    entries: tuple[Entry, ...]
+    sets: tuple[str, ...]
+    roles: tuple[str, ...]
+    protocol: str
+    device: str
+    notes: tuple[str, ...] = ()
+
+
+def published_baseline(edition: Edition, roles: Sequence[str] = ()) -> Entry:
+    """Return the baseline's published figures; its runtime on one role alone where that is what was measured."""
+    figures = edition.baseline
+    runtimes = {"valid": figures.runtime_valid_ms, "test": figures.runtime_test_ms}
+    alone = runtimes.get(roles[0]) if len(roles) == 1 else None
+    costs = {key: getattr(figures, key) for key in ("flops", "num_params", "activations", "peak_memory_mib")}
+    return Entry(f"{figures.model} (published)", alone or figures.runtime_ms, **costs, device=edition.gpu)
+
+
+def measured_baseline(measured: Measured, edition: Edition) -> Entry:
+    """Return the entry of the edition's baseline.
+
+    Raises:
+        RunError: it was not measured; the message says what to run.
+    """
+    model = edition.baseline.model
+    found = [entry for entry in measured.entries if edition.baseline.is_called(entry.label)]
+    if found:
+        return found[0]
+    names = ",".join([model, *(entry.label.lstrip("0123456789").lstrip("_") for entry in measured.entries)])
+    command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
+    raise RunError(
+        f"--baseline measured: expected a record of {model}, the baseline of {edition.year}, beside those of "
+        f"{', '.join(entry.label for entry in measured.entries)}; measure them together: "
+        f"{shlex.join([*command, '--protocol', measured.protocol])}; or take --baseline published"
+    )
+
+
+def select(
+    records: Sequence["Record"], datasets: Sequence[str] = (), protocol: str | None = None, device: str | None = None
+) -> list["Record"]:
+    """Return the records of the given sets ("valid" is "DIV2K_LSDIR_valid" too), protocol and device; all by default.
+
+    Raises:
+        UsageError: there is none; the message says what there is.
+    """
+    chosen = [
+        record
+        for record in records
+        if (not datasets or any(_is_named(record.dataset.name, name) for name in datasets))
+        and protocol in (None, record.settings.protocol.value)
+        and device in (None, record.settings.device)
+    ]
+    if records and not chosen:
+        kinds = {(r.dataset.name, r.settings.protocol.value, r.settings.device) for r in records}
+        listing = "; ".join(", ".join(kind) for kind in sorted(kinds))
+        raise UsageError(f"no record fits --datasets, --protocol and --device; there are, by these: {listing}")
+    return chosen
+
+
+def _is_named(dataset: str, name: str) -> bool:
+    return dataset == name or (name in ("valid", "test") and dataset.endswith(f"_{name}") and "LSDIR" in dataset)
+
+
+def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
+    """Make one entry a model from complete records of one protocol on one device, over one set or valid and test.
+
+    Raises:
+        RunError: records differ in protocol, device, settings or images, a model lacks a set, or no time was taken.
+    """
+    if not records:
+        raise RunError("expected records of finished runs to rank, found none; run: python -m eval run --help")
+    protocol, device = _refuse_mixtures(records)
+    roles = {record.dataset.name: edition.role_of(record.dataset.name, record.dataset.num_images) for record in records}
+    sets = sorted(roles, key=lambda name: (roles[name] != "valid", name))
+    if len(sets) > 1 and [roles[name] for name in sets] != ["valid", "test"]:
+        raise RunError(
+            f"expected records of one set, or of the challenge's valid and test sets, got {', '.join(sets)}; "
+            "choose one by --datasets"
+        )
+    by_label: dict[str, dict[str, Record]] = {}
+    for record in sorted(records, key=lambda record: record.model.id):
+        by_label.setdefault(record.model.label, {})[record.dataset.name] = record
+    lacking = [f"{label} on {name}" for label, its in by_label.items() for name in sets if name not in its]
+    if lacking:
+        raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
+    ordered = {label: [its[name] for name in sets] for label, its in by_label.items()}
+    together, notes = _timed_together(list(ordered.values()), protocol)
+    entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
+    return Measured(entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, tuple(notes))
+
+
+def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
+    """Return the protocol and the device that all records share."""
+    for what, advice, value in (
+        ("protocol", "choose one by --protocol", lambda record: record.settings.protocol.value),
+        ("device", "choose one by --device, or measure all on one", _device),
+        ("precision and tiles", "measure all alike, for example with --tile none", _settings),
+    ):
+        found = sorted({value(record) for record in records})
+        if len(found) > 1:
+            labels = {item: [record.model.label for record in records if value(record) == item] for item in found}
+            listing = "; ".join(f"{item} ({', '.join(sorted(set(labels[item])))})" for item in found)
+            raise RunError(f"records of different {what} cannot be ranked together: {listing}; {advice}")
+    images: dict[str, tuple] = {}
+    for record in records:
+        names = tuple(image.name for image in record.images)
+        if images.setdefault(record.dataset.name, names) != names:
+            raise RunError(
+                f"{record.dataset.name}: the record of {record.model.label} is of other images than the first one's "
+                f"({len(names)} and {len(images[record.dataset.name])}); measure all on the same"
+            )
+    if records[0].settings.protocol.value == UNTIMED:
+        raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
+    return records[0].settings.protocol.value, _device(records[0])
+
+
+def _device(record: "Record") -> str:
+    environment = record.environment
+    return environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
+
+
+def _settings(record: "Record") -> str:
+    settings = record.settings
+    tiles = f"tiles of {settings.tile}, overlap {settings.tile_overlap}" if settings.tile else "whole images"
+    return f"{settings.precision}, {tiles}"
+
+
+def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[bool, list[str]]:
+    """Tell whether all models were timed in one group a set, and if not, what follows from it."""
+    if any(record.timing is None for its in rows for record in its):
+        return False, [
+            f"protocol {protocol}: one run, nothing paired, so no ranks have intervals; try --protocol steady"
+        ]
+    groups = [{record.timing.group for record in column} for column in zip(*rows, strict=True)]
+    if not all(len(group) == 1 for group in groups):
+        return False, ["models were timed in separate runs, so ranks have no intervals; time them in one command"]
+    kept = min(int((~np.isnan(_samples(record))).sum()) for its in rows for record in its)
+    if kept < LEAST_KEPT:
+        return False, [f"only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"]
+    return True, []
+
+
+def _entry(
+    label: str, records: Sequence["Record"], roles: Mapping[str, str | None], device: str, together: bool
+) -> Entry:
+    samples = tuple(_samples(record) for record in records) if together else None
+    runtimes = [runtime_of(record) for record in records]
+    psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
+    complexity = records[0].complexity
+    costs = {key: getattr(complexity, key, None) for key in ("flops", "num_params", "activations")}
+    return Entry(
+        label,
+        None if None in runtimes else sum(runtimes) / len(runtimes),
+        **costs,
+        peak_memory_mib=records[0].peak_memory_mib,
+        psnr_db={name: db for name, db in psnrs.items() if db is not None},
+        device=device,
+        samples_ms=samples,
+    )
+
+
+def runtime_of(record: "Record") -> float | None:
+    """Return a record's runtime in ms: the mean over images, with rounds of the median over rounds."""
+    if record.timing is None:
+        return record.mean("runtime_ms")
+    images = [row[~np.isnan(row)] for row in _samples(record)]
+    medians = [float(np.median(row)) for row in images if row.size]
+    return sum(medians) / len(medians) if medians else None
+
+
+def _samples(record: "Record") -> np.ndarray:
+    return np.array(record.timing.samples_ms, dtype=float)

@@ -1,0 +1,151 @@
+"""A published results.json, as the challenge's ``test_demo.py`` writes it: read strictly, or refused with a reason."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eval.errors import RunError, UsageError, explain
+
+SHOWN_FAULTS = 10
+_Figure = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+_Time = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+
+
+class ModelResult(BaseModel):
+    """One model of a results.json: times in ms, PSNR in dB, memory in MiB, complexity in M, G, M."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    valid_runtime: tuple[_Time, ...] = Field(min_length=1)
+    valid_psnr: tuple[_Figure, ...] = Field(min_length=1)
+    valid_memory: _Figure
+    valid_ave_runtime: _Time
+    valid_ave_psnr: _Figure
+    test_runtime: tuple[_Time, ...] = ()
+    test_psnr: tuple[_Figure, ...] = ()
+    test_memory: _Figure | None = None
+    test_ave_runtime: _Time | None = None
+    test_ave_psnr: _Figure | None = None
+    num_parameters: _Figure
+    flops: _Figure
+    activations: _Figure
+    num_conv: Annotated[int, Field(ge=0, strict=True)]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ModelResult":
+        for role in ("valid", "test"):
+            times, psnrs = len(self.runtimes(role)), len(self.psnrs(role))
+            if times != psnrs:
+                raise ValueError(
+                    f"{role}_runtime has {times} values and {role}_psnr {psnrs}; expected one each an image"
+                )
+        stated = (self.test_ave_runtime, self.test_ave_psnr)
+        if self.has_test != all(value is not None for value in stated) or (not self.has_test and any(stated)):
+            raise ValueError("of test_runtime, test_psnr, test_ave_runtime and test_ave_psnr, give all or none")
+        return self
+
+    @property
+    def has_test(self) -> bool:
+        """Tell whether the test set was run."""
+        return bool(self.test_runtime)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Which sets were run."""
+        return ("valid", "test") if self.has_test else ("valid",)
+
+    def runtimes(self, role: str) -> tuple[float, ...]:
+        """Return the time of each image, in ms."""
+        return getattr(self, f"{role}_runtime")
+
+    def psnrs(self, role: str) -> tuple[float, ...]:
+        """Return the PSNR of each image, in dB."""
+        return getattr(self, f"{role}_psnr")
+
+    def mean_ms(self, role: str, dropped: int = 0) -> float | None:
+        """Return the mean time without the first images, in ms; None if nothing is left."""
+        kept = self.runtimes(role)[dropped:]
+        return math.fsum(kept) / len(kept) if kept else None
+
+    def mean_db(self, role: str) -> float:
+        """Return the mean of the images' PSNR, in dB."""
+        return math.fsum(self.psnrs(role)) / len(self.psnrs(role))
+
+    def average_ms(self, roles: Sequence[str], dropped: int = 0) -> float | None:
+        """Return the mean over sets of their mean times without the first images of each, in ms."""
+        means = [self.mean_ms(role, dropped) for role in roles]
+        return None if None in means else sum(means) / len(means)
+
+
+Results = Mapping[str, ModelResult]
+
+
+def common_roles(results: Results) -> tuple[str, ...]:
+    """Return the sets that every model ran on: valid, and test if none lacks it."""
+    return ("valid", "test") if all(result.has_test for result in results.values()) else ("valid",)
+
+
+def read_results(path: Path) -> dict[str, ModelResult]:
+    """Read a results.json, models by name in its order.
+
+    Raises:
+        UsageError: there is no such file.
+        RunError: it is no JSON, names a model or key twice, lacks a key, or has a value that cannot be; all are listed.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; expected the results.json that the challenge's test_demo.py writes")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise RunError(f"{path}: expected an object of at least one model, got {_kind(content)}")
+    results: dict[str, ModelResult] = {}
+    faults = []
+    for name, fields in content.items():
+        try:
+            results[name] = ModelResult.model_validate(fields)
+        except ValidationError as error:
+            faults.append(f"{name!r}: {_shortened(explain(error))}")
+    faults = faults or _differing_lengths(results)
+    if faults:
+        more = [f"and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
+        listing = "\n".join(f"  {fault}" for fault in [*faults[:SHOWN_FAULTS], *more])
+        raise RunError(f"{path}: cannot be audited; mend or remove these models:\n{listing}")
+    return results
+
+
+def _shortened(text: str, most: int = 400) -> str:
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"every name must be unique, repeated: {', '.join(map(repr, repeated[:SHOWN_FAULTS]))}")
+    return dict(pairs)
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"it holds {constant}, which is no figure")
+
+
+def _kind(content: object) -> str:
+    return "an empty object" if content == {} else f"a {type(content).__name__}"
+
+
+def _differing_lengths(results: Results) -> list[str]:
+    """Return a fault for each model with another number of images than the first one: they could not be paired."""
+    first = next(iter(results))
+    faults = []
+    for name, result in results.items():
+        for role in result.roles:
+            expected, found = len(results[first].runtimes(role)), len(result.runtimes(role))
+            if expected and expected != found:
+                faults.append(f"{name!r}: {role}_runtime has {found} values, that of {first!r} has {expected}")
+    return faults

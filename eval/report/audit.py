@@ -1,0 +1,217 @@
+"""An audit for the terminal, as Markdown and as JSON."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from eval.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
+from eval.published import ModelResult
+from eval.record import Complexity
+from eval.report.audit_findings import cold_share, findings, name
+from eval.report.audit_json import as_json
+from eval.report.score import rank_text
+from eval.report.score_notes import total_text, visible
+from eval.report.tables import _markdown, template_table, write_files
+from eval.scoring import Row
+
+NONE = "-"
+MOST_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table; the first ``left`` columns hold names."""
+
+    title: str
+    about: str
+    headings: tuple[str, ...]
+    rows: list[list[str]]
+    left: int = 1
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What the template's table reads of a record, from a published result."""
+
+    model: _Named
+    dataset: _Named
+    result: ModelResult
+    complexity: Complexity
+
+    @property
+    def peak_memory_mib(self) -> float:
+        """Memory as the file states it, in MiB."""
+        return self.result.valid_memory
+
+    def mean(self, figure: str) -> float:
+        """Return the mean of the values, unrounded."""
+        role = self.dataset.name
+        return self.result.mean_db(role) if figure == "psnr_db" else self.result.mean_ms(role)
+
+
+def recomputed_table(audit: Audit) -> str:
+    """Return the template's results.txt, computed from the values of each image."""
+    lines = []
+    for label, result in audit.results.items():
+        complexity = Complexity.model_construct(
+            num_params=result.num_parameters * 1e6,
+            flops=result.flops * 1e9,
+            activations=result.activations * 1e6,
+            num_conv=result.num_conv,
+        )
+        lines += [_Line(_Named(label=visible(label)), _Named(role), result, complexity) for role in result.roles]
+    with_test = any(result.has_test for result in audit.results.values())
+    return template_table(lines, "valid", "test" if with_test else None)
+
+
+def _ms(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
+def sections(audit: Audit) -> list[Section]:
+    """Return the audit's tables."""
+    found = [_cold_section(audit), _rank_section(audit), _bound_section(audit)]
+    if any(audit.verdicts.values()):
+        found.insert(2, _gate_section(audit))
+    if audit.ranking:
+        found.append(_score_section(audit))
+    for figure, title, about in (
+        ("runtime_ms", "Neighbours in time [ms]", "In the published order, differences without the first image."),
+        ("psnr_db", "Neighbours in PSNR [dB]", "In the order of each set."),
+    ):
+        pairs = [pair for pair in audit.neighbours if pair.figure == figure]
+        if pairs:
+            found.append(_neighbour_section(title, about, pairs))
+    return found
+
+
+def _cold_section(audit: Audit) -> Section:
+    rows = []
+    for label, result in audit.results.items():
+        for role in result.roles:
+            mean, warm = result.mean_ms(role), result.mean_ms(role, 1)
+            share = f"{cold_share(mean, warm):.1%}" if warm else NONE
+            times = (result.runtimes(role)[0], *(result.mean_ms(role, dropped) for dropped in DROPPED))
+            rows.append([name(label), role, *map(_ms, times), share])
+    headings = ("Model", "Set", "First [ms]", "Mean [ms]", "without 1", "without 10", "Share of first")
+    return Section("Cold start", "What the first image adds to the mean of the others.", headings, rows, 2)
+
+
+def _rank_section(audit: Audit) -> Section:
+    rows = []
+    for label in sorted(audit.speeds, key=lambda label: audit.speeds[label].rank[0]):
+        speed = audit.speeds[label]
+        cells = [(_ms(speed.mean_ms[dropped]), str(speed.rank[dropped] or NONE)) for dropped in DROPPED]
+        rows.append([name(label), *(cell for pair in cells for cell in pair)])
+    headings = ("Model", "Time [ms]", "Rank", "without 1", "Rank", "without 10", "Rank")
+    about = f"Mean of {' and '.join(audit.roles)}, all models, gated ones too."
+    return Section("Time and rank without first images", about, headings, rows)
+
+
+def _gate_section(audit: Audit) -> Section:
+    rows = [
+        [name(label), verdict.role, f"{verdict.psnr_db:.5f}", f"{verdict.least_db:.2f}"]
+        + ["pass" if passes else "below" for passes in (verdict.rounded, verdict.strict)]
+        for label, verdicts in audit.verdicts.items()
+        for verdict in verdicts
+    ]
+    headings = ("Model", "Set", "PSNR [dB]", "Least", "As printed", "Unrounded")
+    return Section(f"Gate of {audit.edition.year}", "The challenge compares two decimals.", headings, rows, 2)
+
+
+def _bound_section(audit: Audit) -> Section:
+    rows = []
+    for label, result in audit.results.items():
+        bound = result.num_parameters * INPUT_SIDE**2 / 1e3
+        share = f"{result.flops / bound:.2f}" if bound else NONE
+        flag = "low" if label in audit.undercounts else ""
+        rows.append([name(label), f"{result.flops:.2f}", f"{bound:.2f}", share, flag])
+    about = "The bound is each parameter used once at each of 256 x 256 positions."
+    return Section("FLOPs against the bound", about, ("Model", "FLOPs [G]", "Bound [G]", "Ratio", "Flag"), rows)
+
+
+def _score_section(audit: Audit) -> Section:
+    edition = audit.ranking.edition
+    at_bound = {row.entry.label: row for row in audit.at_bound.rows} if audit.at_bound else {}
+    tracks = [track.name for track in edition.tracks]
+    rows = []
+    for row in audit.ranking.rows:
+        ranks = [rank_text(row.places.get(track)) for track in tracks]
+        cells = [name(row.entry.label), _total(row, tracks[0]), *ranks]
+        if at_bound:
+            other = at_bound[row.entry.label]
+            cells += [_total(other, tracks[0]), *(rank_text(other.places.get(track)) for track in tracks)]
+        rows.append(cells)
+    headings = ["Model", f"Total, {tracks[0]}", *(f"Rank, {track}" for track in tracks)]
+    if at_bound:
+        headings += ["Total at bound", *(f"at bound, {track}" for track in tracks)]
+    about = (
+        "By the published baseline's figures; a dash: below the gate as printed. Not the organisers' five-run means."
+    )
+    return Section(f"By the rules of {edition.year}", about, tuple(headings), rows)
+
+
+def _total(row: Row, track: str) -> str:
+    return total_text(row.places[track].total) if row.has_place else NONE
+
+
+def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> Section:
+    rows = []
+    for pair in pairs:
+        difference = pair.difference
+        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]"
+        cells = [name(pair.first), name(pair.second), pair.role, f"{pair.gap:+.3f}"]
+        rows.append([*cells, f"{difference.estimate:+.3f}", interval, pair.verdict])
+    headings = ("First", "Second", "Set", "Gap of means", "Difference", "95% interval", "Order")
+    return Section(title, f"Second less first, image by image. {about}", headings, rows, 3)
+
+
+def terminal_tables(audit: Audit) -> list[tuple[str, Table]]:
+    """Return each section's title and table; long ones are cut, the files hold all."""
+    return [(f"{section.title}. {section.about}", _terminal(section)) for section in sections(audit)]
+
+
+def _terminal(section: Section) -> Table:
+    more = len(section.rows) - MOST_SHOWN
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption=f"{more} more rows" if more > 0 else None
+    )
+    for index, heading in enumerate(section.headings):
+        is_name = index < section.left
+        table.add_column(Text(heading.replace(" [", "\n[")), justify="left" if is_name else "right", no_wrap=is_name)
+    for row in section.rows[:MOST_SHOWN]:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def markdown(audit: Audit) -> str:
+    """Return the findings, the recomputed table, and all sections."""
+    parts = [f"# Audit of {_markdown(visible(audit.source))}"]
+    parts.append("\n".join(f"- {_markdown(finding)}" for finding in findings(audit)))
+    table = recomputed_table(audit)
+    fence = "`" * (1 + max([2, *map(len, re.findall("`+", table))]))
+    parts += ["## The table, recomputed from the values of each image", f"{fence}text\n{table}{fence}"]
+    for section in sections(audit):
+        aligned = ["left" if index < section.left else "right" for index in range(len(section.headings))]
+        headings = [_markdown(heading) for heading in section.headings]
+        rows = [[_markdown(cell) for cell in row] for row in section.rows]
+        cells = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+        parts += [f"## {_markdown(section.title)}", _markdown(section.about), cells]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(audit: Audit, folder: Path) -> list[Path]:
+    """Write audit.md and audit.json."""
+    return write_files(folder, {"audit.md": markdown(audit), "audit.json": as_json(audit)})

@@ -1,0 +1,150 @@
+"""The findings of an audit as sentences, the gravest first."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from eval.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
+from eval.editions import Track
+from eval.report.score_notes import total_text, visible
+from eval.scoring import Ranking
+
+COLD_SHARE = 0.05
+_LISTED = 8
+
+
+def findings(audit: Audit) -> list[str]:
+    """Return what a reader should know, with figures; the tables hold the rest."""
+    return [*_cold_starts(audit), *_moves(audit), *_gates(audit), *_undercounts(audit), *_orders(audit), *_file(audit)]
+
+
+def name(label: str) -> str:
+    """Return a model's name as sentences and tables show it."""
+    return visible(label.strip()) or "(no name)"
+
+
+def cold_share(mean_ms: float, without_first_ms: float) -> float:
+    """Return which part of a mean time its first image adds to the mean of the others."""
+    return 1 - without_first_ms / mean_ms
+
+
+def _listing(items: Sequence[str]) -> str:
+    more = f", and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return "; ".join(items[:_LISTED]) + more
+
+
+def _cold_starts(audit: Audit) -> Iterator[str]:
+    cold = []
+    for label, result in audit.results.items():
+        for role in result.roles:
+            mean, warm = result.mean_ms(role), result.mean_ms(role, 1)
+            if warm and cold_share(mean, warm) > COLD_SHARE:
+                extra, first = f"+{mean / warm - 1:.0%}", f"first image {result.runtimes(role)[0]:.1f}"
+                text = f"{name(label)} {mean:.2f} -> {warm:.2f} ms on {role} ({extra}; {first})"
+                cold.append((cold_share(mean, warm), text))
+    cold.sort(reverse=True)
+    if cold:
+        yield (
+            f"A cold first image is more than {COLD_SHARE:.0%} of the published mean time in {len(cold)} case(s). "
+            f"Without it: {_listing([text for _, text in cold])}."
+        )
+    else:
+        yield f"No model's first image is more than {COLD_SHARE:.0%} of its mean time."
+
+
+def _moves(audit: Audit) -> Iterator[str]:
+    """Say who changes places with a neighbour when first images are left out."""
+    published = sorted(audit.speeds, key=lambda label: audit.speeds[label].mean_ms[0])
+    for dropped, words in ((1, "the first image"), (10, "the first ten images")):
+        swapped = []
+        for before, after in pairwise(published):
+            first, second = audit.speeds[before].mean_ms, audit.speeds[after].mean_ms
+            if None not in (first[dropped], second[dropped]) and first[dropped] > second[dropped]:
+                swapped.append(
+                    f"{name(before)} {first[0]:.2f} < {second[0]:.2f} {name(after)} becomes "
+                    f"{first[dropped]:.2f} > {second[dropped]:.2f} ms"
+                )
+        if swapped:
+            yield f"Without {words} of each set neighbours in time change places: {_listing(swapped)}."
+
+
+def _gates(audit: Audit) -> Iterator[str]:
+    if audit.edition is None:
+        yield "No gate could be applied: no row is a known edition's baseline; give --edition."
+        return
+    judged = [(label, verdict) for label, verdicts in audit.verdicts.items() for verdict in verdicts]
+    below = [f"{name(label)} {v.psnr_db:.5f} on {v.role}" for label, v in judged if not v.rounded]
+    near = [f"{name(label)} {v.psnr_db:.5f} on {v.role}" for label, v in judged if v.rounded and not v.strict]
+    least = ", ".join(f"{gate.psnr_db:.2f} dB on {gate.role}" for gate in audit.edition.gates if gate.psnr_db)
+    if near:
+        yield f"The gate of {audit.edition.year} ({least}) is reached only by rounding by: {_listing(near)}."
+    if below:
+        yield f"Below the gate even as printed: {_listing(below)}."
+    if judged and not near and not below:
+        yield f"Every model reaches the gate of {audit.edition.year} ({least}) without rounding."
+
+
+def _undercounts(audit: Audit) -> Iterator[str]:
+    """Say whose FLOPs are too few for its parameters, and what counting all would change."""
+    texts = [
+        f"{name(label)} {count.flops / 1e9:.2f} G against {count.bound / 1e9:.2f} G"
+        for label, count in audit.undercounts.items()
+    ]
+    if not texts:
+        yield f"No model has FLOPs under {LEAST_SHARE_OF_BOUND} x parameters x 256 x 256."
+        return
+    yield (
+        f"FLOPs under {LEAST_SHARE_OF_BOUND} x parameters x 256 x 256, so the counter may not have seen all work "
+        f"(strided or pooled branches and scans also come out low): {_listing(texts)}."
+    )
+    if audit.ranking and audit.at_bound:
+        by_flops = next((track for track in audit.ranking.edition.tracks if track.metrics == ("flops",)), None)
+        changes = [_change(audit, label, by_flops) for label in audit.undercounts if label in _places(audit.ranking)]
+        if changes:
+            yield f"With FLOPs at that bound: {_listing(changes)}. No figure in this audit was changed."
+
+
+def _change(audit: Audit, label: str, by_flops: Track | None) -> str:
+    main = audit.ranking.edition.main.name
+    before, after = _places(audit.ranking)[label], _places(audit.at_bound)[label]
+    text = f"{name(label)} main rank {before[main].rank} -> {after[main].rank}"
+    if audit.ranking.edition.has_scores:
+        text += f", Score_Final {total_text(before[main].total)} -> {total_text(after[main].total)}"
+    if by_flops:
+        text += f", rank in FLOPs {before[by_flops.name].rank} -> {after[by_flops.name].rank}"
+    return text
+
+
+def _places(ranking: Ranking) -> dict:
+    return {row.entry.label: row.places for row in ranking.rows if row.has_place}
+
+
+def _orders(audit: Audit) -> Iterator[str]:
+    for figure, words in (("runtime_ms", "time, its first image left out,"), ("psnr_db", "PSNR")):
+        pairs = [pair for pair in audit.neighbours if pair.figure == figure]
+        if not pairs:
+            continue
+        open_pairs = [pair for pair in pairs if pair.verdict == "not separable"]
+        texts = [f"{name(pair.first)} and {name(pair.second)} on {pair.role}" for pair in open_pairs]
+        listed = f": {_listing(texts)}" if texts else ""
+        yield f"{len(texts)} of {len(pairs)} pairs of neighbours in {words} cannot be told apart at 95%{listed}."
+        against = [pair for pair in pairs if pair.verdict == "reversed"]
+        texts = [f"{name(pair.first)} and {name(pair.second)} on {pair.role}" for pair in against]
+        if texts:
+            yield f"The published order of neighbours in {words} is the wrong way round at 95%: {_listing(texts)}."
+    if len(audit.results) > MOST_COMPARED + 1:
+        yield f"Only the first {MOST_COMPARED} places of each order were compared with the next one."
+
+
+def _file(audit: Audit) -> Iterator[str]:
+    """Say what in the file itself does not fit."""
+    texts = [
+        f"{name(label)} {key} {stated:.6g}, of its values {mean:.6g}"
+        for (label, key), (stated, mean) in audit.misstated.items()
+    ]
+    if texts:
+        yield f"Stated means that are not the mean of their values: {_listing(texts)}. The values were used."
+    unknown = sorted({key for result in audit.results.values() for key in result.model_extra or {}})
+    if unknown:
+        yield f"Keys that were not looked at: {_listing([visible(key) for key in unknown])}."
+    if audit.roles == ("valid",) and any(result.has_test for result in audit.results.values()):
+        yield "Not every model has test figures: averages, ranks and orders are of valid alone."

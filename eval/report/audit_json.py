@@ -1,0 +1,70 @@
+"""An audit as JSON: unrounded figures in base units, for other programs."""
+
+import json
+from dataclasses import asdict
+
+from eval.audit import DROPPED, Audit
+from eval.published import ModelResult
+from eval.report.audit_findings import cold_share, findings
+from eval.scoring import Ranking
+
+
+def as_json(audit: Audit) -> str:
+    """Return the audit; names as they stand in the file."""
+    content = {
+        "source": audit.source,
+        "edition": audit.edition and audit.edition.year,
+        "findings": findings(audit),
+        "models": [_model(audit, label, result) for label, result in audit.results.items()],
+        "neighbours": [{**asdict(pair), "verdict": pair.verdict} for pair in audit.neighbours],
+        "misstated": [
+            {"model": label, "key": key, "stated": stated, "mean": mean}
+            for (label, key), (stated, mean) in audit.misstated.items()
+        ],
+        "ranking": _ranking(audit.ranking),
+        "ranking_with_flops_at_bound": _ranking(audit.at_bound),
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _model(audit: Audit, label: str, result: ModelResult) -> dict:
+    speed, undercount = audit.speeds[label], audit.undercounts.get(label)
+    return {
+        "name": label,
+        "sets": {role: _set(result, role) for role in result.roles},
+        "average_ms": {f"without_{dropped}": speed.mean_ms[dropped] for dropped in DROPPED},
+        "rank": {f"without_{dropped}": speed.rank[dropped] for dropped in DROPPED},
+        "gates": [asdict(verdict) for verdict in audit.verdicts[label]],
+        "undercount": undercount and asdict(undercount),
+    }
+
+
+def _set(result: ModelResult, role: str) -> dict:
+    mean, warm = result.mean_ms(role), result.mean_ms(role, 1)
+    return {
+        "psnr_db": result.mean_db(role),
+        "first_ms": result.runtimes(role)[0],
+        **{f"mean_ms_without_{dropped}": result.mean_ms(role, dropped) for dropped in DROPPED},
+        "cold_start_share": cold_share(mean, warm) if warm else None,
+    }
+
+
+def _ranking(ranking: Ranking | None) -> list[dict] | None:
+    if ranking is None:
+        return None
+    return [
+        {
+            "name": row.entry.label,
+            "scores": {metric: _finite(score) for metric, score in row.scores.items()},
+            "tracks": {
+                track: {"rank": place.rank, "total": _finite(place.total), "worse": place.worse}
+                for track, place in row.places.items()
+            },
+        }
+        for row in ranking.rows
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    """Return None for a score beyond what JSON can hold."""
+    return value if value is not None and value < float("inf") else None

@@ -1,0 +1,138 @@
+"""What must be known to read a ranking: its rules, how it was measured, who is not in it and why."""
+
+from dataclasses import dataclass
+
+from eval.editions import Metric
+from eval.entries import Measured
+from eval.scoring import Ranking, Row
+
+# Title, unit, decimals and scale of each figure.
+UNITS: dict[Metric, tuple[str, str, int, float]] = {
+    "runtime_ms": ("Time", "ms", 2, 1),
+    "flops": ("FLOPs", "G", 2, 1e9),
+    "num_params": ("Params", "M", 3, 1e6),
+    "activations": ("Acts", "M", 2, 1e6),
+    "peak_memory_mib": ("Mem", "MiB", 1, 1),
+}
+SCORES: dict[Metric, str] = {"runtime_ms": "Score_Runtime", "flops": "Score_FLOPs", "num_params": "Score_Params"}
+_HUGE = 1e6
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A ranking, and how its figures were measured."""
+
+    ranking: Ranking
+    measured: Measured
+
+
+def visible(text: str) -> str:
+    """Return a name with everything written out that would not print: control characters, marks of direction."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))
+
+
+def total_text(total: float | None, decimals: int = 2) -> str:
+    """Return a score, a huge one in powers of ten; a dash for none."""
+    return "-" if total is None else f"{total:.3e}" if total >= _HUGE else f"{total:.{decimals}f}"
+
+
+def name_of(row: Row) -> str:
+    """Return a row's name as tables show it."""
+    return visible(row.entry.label.strip())
+
+
+def notes(scored: Scored) -> list[str]:
+    """Return the sentences without which the tables cannot be read."""
+    ranking, measured = scored.ranking, scored.measured
+    edition, reference = ranking.edition, ranking.reference
+    figures = ", ".join(
+        _with_unit(metric, getattr(reference, metric)) for metric in UNITS if getattr(reference, metric)
+    )
+    lines = [f"Rules of {edition.year} ({edition.source}). Baseline {visible(reference.label)}: {figures}."]
+    if edition.has_scores:
+        weights = " + ".join(f"{weight:g} {SCORES[metric]}" for metric, weight in edition.main.weights.items())
+        lines.append(f"Scores are exp(2 x figure / baseline's); Score_Final = {weights}. The least wins.")
+    lines.append(_time_note(measured))
+    if not edition.runs_on(measured.device):
+        lines.append(_device_note(scored))
+    lines += _gate_notes(scored)
+    lines += [_exclusion(row) for row in ranking.rows if not row.has_place]
+    lines += _condition_notes(ranking)
+    if any(place.interval for row in ranking.rows for place in row.places.values()):
+        lines.append(
+            "A range of ranks: the order is not settled. One model is before another only where the 95% interval of "
+            "the ratio of their paired runtimes says so."
+        )
+    return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in measured.notes)]
+
+
+def _with_unit(metric: Metric, figure: float) -> str:
+    title, unit, decimals, scale = UNITS[metric]
+    return f"{title} {figure / scale:.{decimals}f} {unit}"
+
+
+def _time_note(measured: Measured) -> str:
+    how = {
+        "steady": "mean over images of the median over rounds, after warming up",
+        "official": "mean over images, cold first image included",
+    }
+    sets = " and ".join(map(visible, measured.sets))
+    return f"Time: {how.get(measured.protocol, measured.protocol)}, on {sets}, protocol {measured.protocol}."
+
+
+def _device_note(scored: Scored) -> str:
+    edition = scored.ranking.edition
+    text = f"Time was taken on {visible(scored.measured.device)}, not on the challenge's {edition.gpu}"
+    if any(entry is scored.ranking.reference for entry in scored.measured.entries):
+        return f"{text}: scores and ranks of runtime hold for this device."
+    return f"{text}, where the published baseline was: Score_Runtime compares two machines and says little."
+
+
+def _gate_notes(scored: Scored) -> list[str]:
+    edition, measured = scored.ranking.edition, scored.measured
+    gates = {gate.role: gate for gate in edition.gates if gate.psnr_db is not None}
+    if not gates:
+        return [f"No gate is known of {edition.year}."]
+    verdicts = {verdict.role for row in scored.ranking.rows for verdict in row.verdicts}
+    lines = []
+    if not verdicts:
+        parts = " and ".join(f"{gate.sets[0]} ({gate.images} images)" for gate in gates.values())
+        lines.append(
+            f"No gate was applied: it is defined on {parts}, measured was {', '.join(map(visible, measured.sets))}."
+        )
+    else:
+        lines.append(f"Gate applied: {scored.ranking.gate}.")
+        lines += [f"The gate on {role} was not applied: no PSNR of it." for role in gates if role not in verdicts]
+    for row in scored.ranking.rows:
+        near = [verdict for verdict in row.verdicts if verdict.rounded and not verdict.strict]
+        lines += [
+            f"{name_of(row)} reaches {verdict.least_db:.2f} dB on {verdict.role} only as printed: "
+            f"{verdict.psnr_db:.5f}."
+            for verdict in near
+        ]
+    return lines
+
+
+def _exclusion(row: Row) -> str:
+    name = name_of(row)
+    if row.lacking:
+        return f"{name} is not ranked: not measured: {', '.join(UNITS[metric][0] for metric in row.lacking)}."
+    below = ", ".join(
+        f"{verdict.psnr_db:.5f} dB on {verdict.role} (least {verdict.least_db:.2f})" for verdict in row.failed
+    )
+    return f"{name} is not ranked: PSNR below the gate: {below}."
+
+
+def _condition_notes(ranking: Ranking) -> list[str]:
+    lines = []
+    for track in ranking.edition.tracks:
+        broken = [
+            f"{name_of(row)} ({', '.join(UNITS[metric][0] for metric in row.places[track.name].worse)})"
+            for row in ranking.rows
+            if row.has_place and row.places[track.name].worse
+        ]
+        if broken:
+            lines.append(
+                f"* {track.name} asks not to be worse than the baseline elsewhere; worse are: {', '.join(broken)}."
+            )
+    return lines
