@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from bench.training import app
@@ -43,6 +44,15 @@ def test_loader_draws_the_preset_s_batches(images):
     assert [(int(row[1]), int(row[2])) for row in rows] == [(s.batch, s.hr_patch) for s in load_recipe(preset="cpu")]
 
 
+@pytest.fixture
+def fresh_accelerate():
+    """Forget the precision that another test of this process has set; accelerate allows one a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
 def test_pruning_compares_the_rules(images, tmp_path):
     network = random_network()
     save_checkpoint(tmp_path / "a.ckpt", {"pruned_blocks": [], "ema": network.state_dict()})
