@@ -101,11 +101,11 @@ def select(
         record
         for record in records
         if (not datasets or any(_is_named(record.dataset.name, name) for name in datasets))
-        and protocol in (None, record.settings.protocol.value)
+        and protocol in (None, record.settings.protocol)
         and device in (None, record.settings.device)
     ]
     if records and not chosen:
-        kinds = {(r.dataset.name, r.settings.protocol.value, r.settings.device) for r in records}
+        kinds = {(r.dataset.name, str(r.settings.protocol), r.settings.device) for r in records}
         listing = "; ".join(", ".join(kind) for kind in sorted(kinds))
         raise UsageError(f"no record fits --datasets, --protocol and --device; there are, by these: {listing}")
     return chosen
@@ -146,7 +146,7 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
 def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
     """Return the protocol and the device that all records share."""
     for what, advice, value in (
-        ("protocol", "choose one by --protocol", lambda record: record.settings.protocol.value),
+        ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
         ("device", "choose one by --device, or measure all on one", _device),
         ("precision and tiles", "measure all alike, for example with --tile none", _settings),
     ):
@@ -163,9 +163,9 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
                 f"{record.dataset.name}: the record of {record.model.label} is of other images than the first one's "
                 f"({len(names)} and {len(images[record.dataset.name])}); measure all on the same"
             )
-    if records[0].settings.protocol.value == UNTIMED:
+    if records[0].settings.protocol == UNTIMED:
         raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
-    return records[0].settings.protocol.value, _device(records[0])
+    return str(records[0].settings.protocol), _device(records[0])
 
 
 def _device(record: "Record") -> str:

@@ -175,7 +175,17 @@ def csv_table(scored: Scored) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = [f"{what}: {track.name}" for track in tracks for what in ("rank", "first", "last", "total", "worse")]
-    writer.writerow(["model", "edition", "device", "gate_rounded", "gate_strict", *(c.key for c in columns), *names])
+    writer.writerow(
+        [
+            "model",
+            "edition",
+            "device",
+            "gate_rounded",
+            "gate_strict",
+            *(_inert(visible(column.key)) for column in columns),
+            *names,
+        ]
+    )
     for row in ranking.rows:
         start = [_inert(visible(row.entry.label)), ranking.edition.year, _inert(visible(row.entry.device))]
         gates = [_gate_text(row, rule) for rule in ("rounded", "strict")]

@@ -1,0 +1,473 @@
+"""Scores and ranks by hand and from the challenge's own tables; rank intervals; records that do not belong together."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.editions import all_editions, find_edition, read_editions
+from eval.entries import Entry, entries_from, measured_baseline, published_baseline, select
+from eval.errors import RunError, UsageError
+from eval.record import DatasetInfo, Record, Settings, Timing, write_record
+from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text
+from eval.report.score_notes import notes
+from eval.scoring import Ranking, competition_ranks, rank, relative_score
+from tests.conftest import PROJECT
+from tests.test_record import make_record
+
+E2 = math.exp(2)
+GATED = {"valid": 26.95, "test": 27.05}
+SAFE_MODULES = ("eval.scoring", "eval.audit", "eval.editions", "eval.entries", "eval.published")
+
+
+def entry(label: str, runtime_ms: float, flops: float = 2e9, num_params: float = 1e6, **more) -> Entry:
+    return Entry(label, runtime_ms, flops, num_params, **{"psnr_db": GATED} | more)
+
+
+BASE = entry("00_RLFN", 10.0)
+
+
+def places(ranking: Ranking, track: int = 0) -> dict[str, str]:
+    name = ranking.edition.tracks[track].name
+    return {row.entry.label: rank_text(row.places.get(name)) for row in ranking.rows}
+
+
+@pytest.mark.parametrize("module", SAFE_MODULES)
+def test_no_torch_is_needed(module: str):
+    # With None in its place, importing torch is an ImportError.
+    code = f"import sys; sys.modules['torch'] = None; import {module}; print([m for m in sys.modules if 'torch' in m])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['torch']"
+
+
+def test_the_editions_figures_are_those_of_the_readmes():
+    found = {
+        year: (rules.baseline.model, rules.baseline.runtime_ms, rules.baseline.flops / 1e9, rules.baseline.num_params)
+        for year, rules in all_editions().items()
+    }
+    assert found == {
+        2022: ("IMDN", 50.86, 58.53, 894_000),
+        2023: ("RFDN", 35.54, 27.10, 433_000),
+        2024: ("RLFN", 13.54, 19.67, 317_000),
+        2025: ("EFDN", 16.69, 16.70, 276_000),
+        2026: ("SPAN", 7.74, 9.83, 151_000),
+    }
+    for year in (2024, 2025, 2026):
+        assert [(gate.role, gate.psnr_db) for gate in find_edition(year).gates] == [("valid", 26.90), ("test", 26.99)]
+    assert list(find_edition(2025).main.weights.values()) == [0.7, 0.15, 0.15]
+    assert list(find_edition(2026).main.weights.values()) == [0.8, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("year", [2024, 2025, 2026])
+def test_the_published_baseline_scores_e_squared(year: int):
+    rules = find_edition(year)
+    base = published_baseline(rules, ("valid", "test"))
+    (row,) = rank([replace(base, label=rules.baseline.model)], rules, base).rows
+    assert f"{E2:.4f}" == "7.3891"
+    assert all(score == pytest.approx(E2, abs=1e-12) for score in row.scores.values())
+    assert len(row.scores) == 3
+    assert all(place.total == pytest.approx(E2, abs=1e-12) for place in row.places.values())
+    assert row.is_baseline
+    assert rank_text(row.places["Main"]) == "base"
+
+
+def test_scores_by_hand():
+    # Half the runtime: exp(1). Twice the FLOPs: exp(4). As many parameters: exp(2).
+    ranking = rank([BASE, entry("01_A", 5.0, 4e9)], find_edition(2024), BASE)
+    row = ranking.rows[0]
+    assert row.entry.label == "00_RLFN"
+    row = ranking.rows[1]
+    assert row.scores == pytest.approx({"runtime_ms": math.e, "flops": math.exp(4), "num_params": E2})
+    assert row.places["Main"].total == pytest.approx(0.7 * math.e + 0.15 * math.exp(4) + 0.15 * E2)
+    in_2026 = rank([entry("05_SPAN", 10.0), entry("01_A", 5.0, 4e9)], find_edition(2026), BASE).rows[-1]
+    assert in_2026.places["Main"].total == pytest.approx(0.8 * math.e + 0.1 * math.exp(4) + 0.1 * E2)
+
+
+def test_a_score_beyond_floats_is_infinite_and_last():
+    assert relative_score(10_000.0, 1.0) == math.inf
+    ranking = rank([entry("01_Slow", 1e6), entry("02_Fast", 1.0), BASE], find_edition(2024), BASE)
+    assert places(ranking) == {"02_Fast": "1", "00_RLFN": "base", "01_Slow": "2"}
+
+
+def test_ties_share_a_rank_and_the_next_is_skipped():
+    assert competition_ranks([3, 1, 1, 2]) == [4, 1, 1, 3]
+    ranking = rank([entry("01_A", 5.0), entry("02_B", 5.0), entry("03_C", 6.0), BASE], find_edition(2024), BASE)
+    assert places(ranking) == {"01_A": "1", "02_B": "1", "03_C": "3", "00_RLFN": "base"}
+
+
+def test_the_gate_as_printed_and_unrounded():
+    near = entry("01_Near", 5.0, psnr_db={"valid": 26.89943, "test": 27.0})
+    below = entry("02_Below", 1.0, psnr_db={"valid": 26.8949, "test": 27.0})
+    rules = find_edition(2024)
+    ranking = rank([BASE, near, below], rules, BASE)
+    assert places(ranking) == {"01_Near": "1", "00_RLFN": "base", "02_Below": "-"}
+    (verdict, _) = ranking.rows[0].verdicts
+    assert (verdict.rounded, verdict.strict) == (True, False)
+    assert ranking.rows[-1].scores == {}
+    strict = rank([BASE, near, below], rules, BASE, "strict")
+    assert places(strict) == {"00_RLFN": "base", "01_Near": "-", "02_Below": "-"}
+
+
+def test_other_sets_have_no_gate():
+    ranking = rank([BASE, replace(BASE, label="01_A", psnr_db={"Urban100": 20.0})], find_edition(2024), BASE)
+    assert places(ranking)["01_A"] == "1"
+    assert ranking.rows[-1].verdicts == ()
+
+
+def test_a_sub_track_says_what_is_worse_than_the_baseline():
+    ranking = rank([BASE, entry("01_A", 5.0, 4e9, 2e6)], find_edition(2024), BASE)
+    worse = {name: place.worse for name, place in ranking.rows[-1].places.items()}
+    assert worse == {
+        "Main": (),
+        "Sub-track 1: runtime": ("flops", "num_params"),
+        "Sub-track 2: FLOPs": ("num_params",),
+        "Sub-track 3: parameters": ("flops",),
+    }
+
+
+# Ten teams of NTIRE 2022's table: ms, M parameters, G FLOPs, M activations, MiB. Ranks below were written out by hand.
+TEAMS_2022 = {
+    "ByteESR": (27.11, 0.317, 19.70, 80.05, 377.91),
+    "NJU_Jet": (28.07, 0.341, 22.28, 72.09, 204.60),
+    "NEESR": (29.97, 0.272, 16.86, 79.59, 575.99),
+    "Super": (32.09, 0.326, 20.06, 93.82, 663.07),
+    "MegSR": (32.59, 0.290, 17.70, 91.72, 640.63),
+    "XPixel": (140.47, 0.156, 9.50, 65.76, 729.94),
+    "NJUST_ESR": (164.80, 0.176, 8.73, 160.43, 1346.74),
+}
+
+
+def test_the_rules_of_2022_by_hand():
+    entries = [
+        Entry(team, ms, flops * 1e9, params * 1e6, acts * 1e6, mib, {"valid": 29.0})
+        for team, (ms, params, flops, acts, mib) in TEAMS_2022.items()
+    ]
+    rules = find_edition(2022)
+    ranking = rank(entries, rules, published_baseline(rules))
+    assert places(ranking, 0) == {team: str(place) for place, team in enumerate(TEAMS_2022, 1)}
+    # Parameters + FLOPs: 5+5, 7+7, 3+3, 6+6, 4+4, 1+2, 2+1: the first two share the first rank, as in the table.
+    expected = {
+        "XPixel": "1",
+        "NJUST_ESR": "1",
+        "NEESR": "3",
+        "MegSR": "4",
+        "ByteESR": "5",
+        "Super": "6",
+        "NJU_Jet": "7",
+    }
+    assert places(ranking, 1) == expected
+    # Runtime + parameters + FLOPs + activations + memory, of the first team: 1 + 5 + 5 + 4 + 2.
+    totals = {row.entry.label: row.places["Sub-track 2: overall"].total for row in ranking.rows}
+    assert totals["ByteESR"] == 17
+    assert totals["NEESR"] == 3 + 3 + 3 + 3 + 3
+    assert ranking.rows[0].scores == {}
+    assert ranking.rows[5].places["Sub-track 1: complexity"].worse == ("runtime_ms",)
+
+
+def test_2022_without_memory_has_no_place_in_that_track_only():
+    rules = find_edition(2022)
+    ranking = rank([Entry("A", 10.0, 1e9, 1e5)], rules, published_baseline(rules))
+    assert [places(ranking, track)["A"] for track in range(3)] == ["1", "1", "-"]
+
+
+def test_2023_cannot_be_ranked_and_says_why():
+    with pytest.raises(UsageError, match=r"--edition 2023: cannot be ranked: .* no source .* formula.* 2022, 2024"):
+        find_edition(2023)
+    assert find_edition(2023, for_ranking=False).baseline.model == "RFDN"
+    with pytest.raises(UsageError, match="--edition 2030: no rules are known"):
+        find_edition(2030)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("year = 2024", "year = 2025"), "every year must be unique"),
+        (("weights = { runtime_ms = 1 }", "weights = { runtime_ms = 2 }"), "weights must add up to 1"),
+        (("weights = { runtime_ms = 1 }", ""), "give either weights or ranks"),
+        (("ties = ", "tie = "), "tie"),
+        (("unknown = ", "# unknown = "), "give either tracks or unknown"),
+        (("runtime_ms = 13.54", "runtime_ms = nan"), "runtime_ms"),
+    ],
+)
+def test_a_wrong_table_of_an_edition_is_named(tmp_path: Path, change: tuple[str, str], message: str):
+    path = tmp_path / "editions.toml"
+    text = (PROJECT / "eval" / "editions.toml").read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    with pytest.raises(RunError, match=message):
+        read_editions(path)
+
+
+def test_adding_an_edition_is_adding_a_table(tmp_path: Path):
+    text = (PROJECT / "eval" / "editions.toml").read_text()
+    added = (
+        text[text.index("[[edition]]\nyear = 2026") :]
+        .replace("2026", "2027")
+        .replace("runtime_ms = 7.74", "runtime_ms = 5")
+    )
+    (tmp_path / "editions.toml").write_text(text + added)
+    rules = read_editions(tmp_path / "editions.toml")[2027]
+    assert published_baseline(rules).runtime_ms == 5
+    assert len(rules.tracks) == 4
+
+
+def test_a_model_given_twice_and_a_baseline_without_flops_are_refused():
+    with pytest.raises(RunError, match="given more than once: 01_A"):
+        rank([entry("01_A", 1.0), entry("01_A", 2.0)], find_edition(2024), BASE)
+    with pytest.raises(RunError, match="cannot be the baseline without flops"):
+        rank([BASE], find_edition(2024), replace(BASE, flops=None))
+
+
+# Rank intervals.
+
+
+def noisy(scale: float, seed: int, sets: int = 1) -> dict:
+    """Samples of 20 images and 12 rounds around ``scale``, images spread widely but alike in all models."""
+    arrays = []
+    for number in range(sets):
+        images = np.random.default_rng(number).uniform(0.5, 1.5, (20, 1))
+        noise = np.random.default_rng(100 * number + seed).normal(1, 0.05, (20, 12))
+        arrays.append(scale * images / images.mean() * noise)
+    return {"runtime_ms": float(np.mean([np.median(a, axis=1).mean() for a in arrays])), "samples_ms": tuple(arrays)}
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_a_tie_shares_a_range_of_ranks_and_a_clear_order_does_not(sets: int):
+    base = replace(BASE, **noisy(10, 1, sets))
+    entries = [base, replace(entry("01_A", 0), **noisy(5, 2, sets)), replace(entry("02_B", 0), **noisy(5.001, 3, sets))]
+    entries.append(replace(entry("03_C", 0), **noisy(8, 4, sets)))
+    ranking = rank(entries, find_edition(2024), base)
+    assert places(ranking) == places(ranking, 1) == {"01_A": "1-2", "02_B": "1-2", "03_C": "3", "00_RLFN": "base"}
+    # FLOPs do not depend on time: equal ones share a rank, without a range.
+    assert set(places(ranking, 2).values()) == {"1", "base"}
+
+
+def test_fewer_flops_settle_what_equal_times_leave_open():
+    base = replace(BASE, **noisy(10, 1))
+    same = [replace(entry("01_A", 0, 1e9), **noisy(5, 2)), replace(entry("02_B", 0, 4e9), **noisy(5, 3))]
+    ranking = rank([base, *same], find_edition(2024), base)
+    assert places(ranking) == {"01_A": "1", "02_B": "2", "00_RLFN": "base"}
+    assert places(ranking, 1)["01_A"] == places(ranking, 1)["02_B"] == "1-2"
+
+
+def test_one_model_without_samples_leaves_all_ranks_without_intervals():
+    base = replace(BASE, **noisy(10, 1))
+    ranking = rank([base, entry("01_A", 5.0)], find_edition(2024), base)
+    assert ranking.rows[0].places["Main"].interval is None
+
+
+def test_intervals_against_a_published_baseline():
+    entries = [replace(entry("01_A", 0), **noisy(5, 2)), replace(entry("02_B", 0), **noisy(5.001, 3))]
+    rules = find_edition(2024)
+    assert set(places(rank(entries, rules, published_baseline(rules))).values()) == {"1-2"}
+
+
+# From records.
+
+
+def timing(scale: float, seed: int, group: str = "one", **changes) -> Timing:
+    """Return a steady timing of 5 images and 6 rounds."""
+    images = np.arange(1, 6)[:, None] * scale
+    samples = images * np.random.default_rng(seed).normal(1, 0.01, (5, 6))
+    fields = {
+        "group": group, "preset": "rapid", "seed": 0, "image_names": ("a", "b", "c", "d", "e"), "inputs_sha256": "0",
+        "samples_ms": tuple(map(tuple, samples.tolist())), "dropped": {}, "cold_start_ms": 9.0, "warmup_ms": 1.0,
+        "warmup_runs": 3, "p50_ms": 1.0, "p90_ms": 2.0, "ratio": None, "stopped_by": "rounds",
+    }  # fmt: skip
+    return Timing(**fields | changes)
+
+
+def steady(label: str, scale: float, seed: int, **changes) -> Record:
+    settings = Settings(protocol="steady", device="cpu", tile=None, tile_overlap=None)
+    its = changes.pop("timing", None) or timing(scale, seed)
+    return make_record((26.95,) * 5, label=label, **{"settings": settings, "timing": its} | changes)
+
+
+def test_entries_of_steady_records_by_hand():
+    samples = ((1.0, 3.0, None), (10.0, 20.0, 60.0), (None, None, None))
+    record = steady("03_PFDNLite", 1, 1, timing=timing(1, 1, samples_ms=samples))
+    (found,) = entries_from([record], find_edition(2024)).entries
+    # Median of 1 and 3 is 2, of 10, 20 and 60 is 20; the third image lost all samples.
+    assert found.runtime_ms == 11
+    assert (found.flops, found.num_params, found.psnr_db) == (11_952_734_208, 218_288, {"Set2": pytest.approx(26.95)})
+    assert found.device == "A processor, 2 thread(s)"
+
+
+def test_valid_and_test_are_averaged_and_gated_only_if_whole():
+    def on(name: str, count: int, second: int, db: float) -> Record:
+        its = DatasetInfo(name=name, layout="challenge", folder="/d", num_images=count)
+        record = make_record((db, db), dataset=name, second=second)
+        return record.model_copy(update={"dataset": its})
+
+    whole = entries_from(
+        [on("DIV2K_LSDIR_valid", 200, 0, 26.8), on("DIV2K_LSDIR_test", 200, 1, 27.0)], find_edition(2024)
+    )
+    assert whole.roles == ("valid", "test")
+    assert whole.entries[0].psnr_db == {"valid": pytest.approx(26.8), "test": pytest.approx(27.0)}
+    assert whole.entries[0].runtime_ms == 75.0
+    part = entries_from([on("DIV2K_LSDIR_valid", 2, 0, 26.8)], find_edition(2024))
+    assert part.roles == ()
+    assert part.entries[0].psnr_db == {"DIV2K_LSDIR_valid": pytest.approx(26.8)}
+
+
+def test_records_that_do_not_belong_together_are_refused():
+    rules = find_edition(2024)
+    one, other = make_record(), make_record(label="00_RLFN")
+    on_cuda = other.settings.model_copy(update={"device": "cuda"})
+    gpu = other.environment.model_copy(update={"gpu": "NVIDIA H100"})
+    for change, message in (
+        (
+            {"settings": other.settings.model_copy(update={"protocol": "steady"})},
+            "different protocol .*official.*steady",
+        ),
+        ({"environment": gpu, "settings": on_cuda}, "different device .*A processor.*NVIDIA H100"),
+        ({"environment": other.environment.model_copy(update={"threads": 8})}, "different device .*8 thread"),
+        ({"settings": other.settings.model_copy(update={"tile": 64, "tile_overlap": 16})}, "precision and tiles"),
+        ({"images": other.images[:1]}, "00_RLFN is of other images"),
+        ({"dataset": other.dataset.model_copy(update={"name": "Set14"})}, "expected records of one set.*Set14, Set2"),
+    ):
+        with pytest.raises(RunError, match=message):
+            entries_from([one, other.model_copy(update=change)], rules)
+    with pytest.raises(RunError, match="found none"):
+        entries_from([], rules)
+    untimed = Settings(protocol="accuracy", device="cpu", tile=None, tile_overlap=None)
+    with pytest.raises(RunError, match="hold no times"):
+        entries_from([make_record(settings=untimed)], rules)
+
+
+def test_a_model_without_one_of_the_sets_is_named():
+    def on(label: str, name: str, second: int) -> Record:
+        record = make_record((27.0,), label=label, dataset=name, second=second)
+        return record.model_copy(update={"dataset": record.dataset.model_copy(update={"num_images": 200})})
+
+    records = [on("00_RLFN", "DIV2K_LSDIR_valid", 0), on("00_RLFN", "DIV2K_LSDIR_test", 1)]
+    with pytest.raises(RunError, match="missing: 03_PFDNLite on DIV2K_LSDIR_test"):
+        entries_from([*records, on("03_PFDNLite", "DIV2K_LSDIR_valid", 2)], find_edition(2024))
+
+
+def test_a_missing_baseline_says_what_to_run():
+    rules = find_edition(2024)
+    measured = entries_from([steady("03_PFDNLite", 1, 1), steady("05_SPAN", 1, 2)], rules)
+    command = "python -m eval run --models RLFN,PFDNLite,SPAN --datasets Set2 --protocol steady"
+    with pytest.raises(RunError, match=f"expected a record of RLFN.*{command}.*--baseline published"):
+        measured_baseline(measured, rules)
+
+
+@pytest.mark.parametrize(
+    ("timings", "message"),
+    [
+        ((timing(1, 1, "one"), timing(1, 2, "two")), "timed in separate runs"),
+        ((timing(1, 1, samples_ms=((1.0,),)), timing(1, 2, samples_ms=((2.0,),))), "only 1 undisturbed sample(s)"),
+    ],
+)
+def test_what_was_not_paired_has_no_intervals(timings: tuple[Timing, Timing], message: str):
+    records = [steady(label, 1, 1, timing=its) for label, its in zip(("00_RLFN", "03_A"), timings, strict=True)]
+    measured = entries_from(records, find_edition(2024))
+    assert message in measured.notes[0]
+    assert all(found.samples_ms is None for found in measured.entries)
+
+
+def test_records_are_chosen_by_set_protocol_and_device():
+    records = [make_record(dataset="Set5"), make_record(dataset="DIV2K_LSDIR_valid"), steady("00_RLFN", 1, 1)]
+    assert [r.dataset.name for r in select(records, ["Set5", "valid"])] == ["Set5", "DIV2K_LSDIR_valid"]
+    assert select(records, protocol="steady") == records[2:]
+    assert select(records, device="cpu") == records
+    with pytest.raises(UsageError, match=r"no record fits.*Set2, steady, cpu"):
+        select(records, ["Set14"])
+
+
+# Reports.
+
+
+@pytest.fixture
+def scored() -> Scored:
+    rules = find_edition(2024)
+    names = ("00_RLFN", "03_PFDNLite", "05_SPAN")
+    records = [steady(name, scale, seed) for seed, (name, scale) in enumerate(zip(names, (2, 1, 1.5), strict=True))]
+    measured = entries_from(records, rules)
+    return Scored(rank(measured.entries, rules, measured_baseline(measured, rules)), measured)
+
+
+def test_the_notes_say_what_must_be_known(scored: Scored):
+    text = "\n".join(notes(scored))
+    assert "not on the challenge's NVIDIA GeForce RTX 3090" in text
+    assert "No gate was applied: it is defined on DIV2K_LSDIR_valid (200 images)" in text
+    assert "Score_Final = 0.7 Score_Runtime + 0.15 Score_FLOPs + 0.15 Score_Params" in text
+    on_3090 = replace(scored, measured=replace(scored.measured, device="NVIDIA GeForce RTX 3090"))
+    assert "not on the challenge's" not in "\n".join(notes(on_3090))
+    assert find_edition(2024).runs_on("nvidia rtx 3090")
+    assert not find_edition(2024).runs_on("NVIDIA GeForce RTX 3090 Ti")
+
+
+def test_a_model_below_the_gate_gets_a_reason():
+    rules = find_edition(2024)
+    below = entry("02_Below", 1.0, psnr_db={"valid": 26.80236, "test": 27.0})
+    near = entry("01_Near", 5.0, psnr_db={"valid": 26.89943, "test": 27.0})
+    measured = entries_from([make_record()], rules)
+    text = "\n".join(notes(Scored(rank([BASE, below, near], rules, BASE), measured)))
+    assert "02_Below is not ranked: PSNR below the gate: 26.80236 dB on valid (least 26.90)." in text
+    assert "01_Near reaches 26.90 dB on valid only as printed: 26.89943." in text
+
+
+def test_markdown_marks_best_and_second(scored: Scored):
+    lines = markdown(scored).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    assert rows[1][:2] == ["1", r"03\_PFDNLite"]
+    assert rows[2][:2] == ["2", r"05\_SPAN"]
+    assert rows[3][:2] == ["base", r"00\_RLFN"]
+    assert rows[1][5].startswith("**")
+    assert rows[2][5].startswith("*")
+    assert rows[3][-1] == "7.3891"
+
+
+def test_latex_is_booktabs_with_marks(scored: Scored):
+    text = latex_table(scored)
+    assert text.startswith("\\begin{tabular}{rlrr")
+    assert r"\toprule" in text
+    assert r"& 03\_PFDNLite" in text
+    first = next(line for line in text.splitlines() if "PFDNLite" in line)
+    second = next(line for line in text.splitlines() if "SPAN" in line)
+    assert r"\textbf{3.0" in first
+    assert r"\underline{4.4" in second
+    assert r"\textbf" not in next(line for line in text.splitlines() if "RLFN" in line)
+
+
+HOSTILE = '=HYPERLINK("x")|<b>\x1b[31m$\\input{x}_%\n\u202e'
+
+
+def test_hostile_names_stay_text():
+    rules = find_edition(2024)
+    ranking = rank([BASE, entry(HOSTILE, 5.0, psnr_db={HOSTILE: 20.0})], rules, BASE)
+    measured = entries_from([make_record()], rules)
+    scored = Scored(ranking, replace(measured, sets=(HOSTILE,), device=HOSTILE))
+    for text in (markdown(scored), csv_table(scored), latex_table(scored), "\n".join(notes(scored))):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    line = next(line for line in markdown(scored).splitlines() if "HYPERLINK" in line and line.startswith("| "))
+    assert r"\|\<b\>" in line
+    assert csv_table(scored).splitlines()[1].startswith("\"'=HYPERLINK")
+    assert r"\$\textbackslash{}\textbackslash{}input\{x\}\_\%" in latex_table(scored)
+
+
+# The command.
+
+
+def test_score_as_typed(tmp_path: Path, command):
+    names = ("00_RLFN", "03_PFDNLite", "05_SPAN")
+    for seed, (name, scale) in enumerate(zip(names, (2, 1, 1.001), strict=True)):
+        write_record(steady(name, scale, seed, second=seed), tmp_path / "run" / "records")
+    write_record(make_record(label="03_PFDNLite", second=9), tmp_path / "run" / "records")
+    done = command("-m", "eval", "score", "run", "--edition", "2024", "--protocol", "steady", "--save_dir", "out")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[1]: line.split() for line in done.stdout.splitlines() if len(line.split()) > 9}
+    assert rows["00_RLFN"][-1] == "7.3891"
+    assert rows["03_PFDNLite"][0] == rows["05_SPAN"][0] == "1-2"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["score.csv", "score.md", "score.tex"]
+    missing = command("-m", "eval", "score", "run", "--edition", "2026", "--protocol", "official")
+    assert missing.returncode == 1
+    assert "python -m eval run --models SPAN,PFDNLite" in missing.stderr
