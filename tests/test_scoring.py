@@ -36,10 +36,10 @@ def places(ranking: Ranking, track: int = 0) -> dict[str, str]:
     return {row.entry.label: rank_text(row.places.get(name)) for row in ranking.rows}
 
 
-@pytest.mark.parametrize("module", SAFE_MODULES)
-def test_no_torch_is_needed(module: str):
+def test_no_torch_is_needed():
     # With None in its place, importing torch is an ImportError.
-    code = f"import sys; sys.modules['torch'] = None; import {module}; print([m for m in sys.modules if 'torch' in m])"
+    imports = ", ".join(SAFE_MODULES)
+    code = f"import sys; sys.modules['torch'] = None; import {imports}; print([m for m in sys.modules if 'torch' in m])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['torch']"

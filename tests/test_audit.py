@@ -1,0 +1,373 @@
+"""The audit of published results: figures by hand, the challenge's own files, and files that cannot be."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.audit import MOST_COMPARED, Audit, audit, recognise
+from eval.editions import find_edition
+from eval.errors import RunError, UsageError
+from eval.published import read_results
+from eval.report.audit import markdown, recomputed_table, sections, terminal_tables, write
+from eval.report.audit_findings import findings
+from eval.report.audit_json import as_json
+from eval.report.score_notes import visible
+
+
+def result(times: list[float], psnrs: list[float] | None = None, **changes) -> dict:
+    """Make one model of a results.json whose means fit its values."""
+    psnrs = psnrs or [27.0] * len(times)
+    fields = {
+        "valid_runtime": times,
+        "valid_psnr": psnrs,
+        "valid_memory": 100.0,
+        "valid_ave_runtime": sum(times) / len(times),
+        "valid_ave_psnr": sum(psnrs) / len(psnrs),
+        "activations": 80.0,
+        "num_conv": 39,
+        "flops": 20.0,
+        "num_parameters": 0.3,
+    }
+    return fields | changes
+
+
+def with_test(fields: dict) -> dict:
+    """Give a model the same values on the test set."""
+    return fields | {key.replace("valid", "test"): value for key, value in fields.items() if key.startswith("valid")}
+
+
+@pytest.fixture
+def audited(tmp_path: Path):
+    """Audit what is given as the content of a file."""
+
+    def run(content: dict, year: int | None = None) -> Audit:
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps(content))
+        return audit(path.name, read_results(path), find_edition(year) if year else None)
+
+    return run
+
+
+def test_a_planted_cold_start_by_hand(audited):
+    # 110 + 19 x 10 is 300, so the mean is 15 ms; without the first image it is 10.
+    found = audited({"Cold": result([110.0] + [10.0] * 19), "Warm": result([12.0] * 20)})
+    assert found.speeds["Cold"].mean_ms == {0: 15.0, 1: 10.0, 10: 10.0}
+    assert found.speeds["Cold"].rank == {0: 2, 1: 1, 10: 1}
+    assert found.speeds["Warm"].rank == {0: 1, 1: 2, 10: 2}
+    text = "\n".join(findings(found))
+    assert "Cold 15.00 -> 10.00 ms on valid (+50%; first image 110.0)" in text
+    assert "Warm 12.00 < 15.00 Cold becomes 12.00 > 10.00 ms" in text
+    (cold,) = (row for row in sections(found)[0].rows if row[0] == "Cold")
+    assert cold == ["Cold", "valid", "110.00", "15.00", "10.00", "10.00", "33.3%"]
+    (pair,) = (pair for pair in found.neighbours if pair.figure == "runtime_ms")
+    assert (pair.first, pair.second, pair.gap, pair.difference.estimate) == ("Warm", "Cold", 3.0, -2.0)
+    assert pair.verdict == "reversed"
+
+
+def test_averages_are_of_both_sets_without_the_first_images_of_each(audited):
+    fields = with_test(result([30.0, 10.0])) | {"test_runtime": [20.0, 6.0], "test_ave_runtime": 13.0}
+    speed = audited({"A": fields}).speeds["A"]
+    assert speed.mean_ms == {0: (20 + 13) / 2, 1: (10 + 6) / 2, 10: None}
+    assert speed.rank == {0: 1, 1: 1, 10: None}
+
+
+def test_a_tie_is_not_separable_and_a_clear_order_is_settled(audited):
+    noise = np.random.default_rng(0).normal(0, 0.2, (3, 60))
+    images = np.random.default_rng(1).uniform(5, 20, 60)
+    times = {
+        name: (images + offset + row).tolist() for name, offset, row in zip("ABC", (0, 0.001, 5), noise, strict=True)
+    }
+    found = audited({name: result(values) for name, values in times.items()})
+    verdicts = {frozenset((p.first, p.second)): p.verdict for p in found.neighbours if p.figure == "runtime_ms"}
+    assert verdicts[frozenset("AB")] == "not separable"
+    assert sorted(verdicts.values()) == ["not separable", "settled"]
+
+
+def test_flops_under_the_bound_by_hand(audited):
+    # 0.1 M parameters at 65,536 positions: 6.5536 G; 0.8 of it is 5.24288 G.
+    models = {"Low": result([1.0, 1.0], flops=5.2428, num_parameters=0.1)}
+    models["Enough"] = result([1.0, 1.0], flops=5.2429, num_parameters=0.1)
+    found = audited(models)
+    assert list(found.undercounts) == ["Low"]
+    assert found.undercounts["Low"].bound == pytest.approx(6.5536e9)
+    assert "Low 5.24 G against 6.55 G" in "\n".join(findings(found))
+
+
+def test_the_gate_names_who_passes_by_rounding_only(audited):
+    models = {"Near": result([1.0, 1.0], [26.895, 26.897]), "Below": result([1.0, 1.0], [26.0, 26.0])}
+    models["Over"] = result([1.0, 1.0])
+    text = "\n".join(findings(audited(models, 2024)))
+    assert "reached only by rounding by: Near 26.89600 on valid." in text
+    assert "Below the gate even as printed: Below 26.00000 on valid." in text
+    assert "give --edition" in "\n".join(findings(audited(models)))
+
+
+def test_the_edition_is_told_by_its_baseline(audited):
+    span = result([7.0, 7.0], flops=9.833807872, num_parameters=0.150688)
+    assert audited({"00_SPAN": span}).edition.year == 2026
+    assert audited({"00_SPAN": span | {"flops": 9.9}}).edition is None
+    assert audited({"00_Other": span}).edition is None
+    rlfn = result([7.0, 7.0], flops=19.67485952, num_parameters=0.317218)
+    assert audited({"00_RLFN_baseline": rlfn}).edition.year == 2024
+
+
+def test_a_stated_mean_that_is_not_the_values_mean(audited):
+    found = audited({"A": result([1.0, 3.0], valid_ave_runtime=1.5)})
+    assert found.misstated == {("A", "valid_ave_runtime"): (1.5, 2.0)}
+    assert "A valid_ave_runtime 1.5, of its values 2." in "\n".join(findings(found))
+    assert recomputed_table(found).splitlines()[1].split("\t")[2].strip() == "2.00"
+
+
+def test_the_table_character_by_character(audited):
+    assert recomputed_table(audited({"00_A": result([1.0, 2.005])})) == (
+        "Model               \tVal PSNR  \tVal Time [ms] \tParams [M]\tFLOPs [G] \tActs [M]\tMem [M] \tConv    \n"
+        "00_A                \t27.00     \t1.50          \t0.300     \t20.00     \t80.00   \t100.00  \t  39    \n"
+    )
+    mixed = recomputed_table(audited({"00_A": with_test(result([1.0, 2.0])), "01_B": result([1.0, 2.0])}))
+    assert [cell.strip() for cell in mixed.splitlines()[2].split("\t")][:6] == ["01_B", "27.00", "-", "1.50", "-", "-"]
+
+
+# Files that cannot be.
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expecting value"),
+        ("Model\t26.9", "Expecting value"),
+        ("[]", "got a list"),
+        ("3", "got a int"),
+        ("{}", "got an empty object"),
+        ('{"A": {}, "A": {}}', "every name must be unique, repeated: 'A'"),
+        ('{"A": {"flops": 1, "flops": 2}}', "repeated: 'flops'"),
+        ('{"A": {"flops": NaN}}', "it holds NaN"),
+        ('{"A": {"flops": -Infinity}}', "it holds -Infinity"),
+        ('{"A": 3}', "'A': the whole"),
+        ("[" * 100_000, "test_demo.py writes"),
+        ('{"A": ' + "9" * 5000 + "}", "test_demo.py writes"),
+        ("\ufeff{}", "test_demo.py writes"),
+    ],
+)
+def test_what_is_no_results_file_is_refused(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "results.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=message) as caught:
+        read_results(path)
+    assert str(path) in str(caught.value)
+
+
+def test_no_file_and_no_text(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"absent\.json: no such file"):
+        read_results(tmp_path / "absent.json")
+    (tmp_path / "binary.json").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(RunError, match=r"binary\.json: expected the JSON"):
+        read_results(tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flops": None}, "flops: Input should be a valid number"),
+        ({"flops": "9.8"}, "flops: Input should be a valid number"),
+        ({"flops": True}, "flops: Input should be a valid number"),
+        ({"flops": -1.0}, "flops: Input should be greater than or equal to 0"),
+        ({"flops": 10**400}, "flops"),
+        ({"valid_runtime": [1.0, "2"]}, "valid_runtime.1: Input should be a valid number"),
+        ({"valid_runtime": [1.0, -2.0]}, "valid_runtime.1: Input should be greater than 0"),
+        ({"valid_runtime": [1.0, 0.0]}, "valid_runtime.1: Input should be greater than 0"),
+        ({"valid_runtime": 3.0}, "valid_runtime: Input should be a valid tuple"),
+        ({"valid_runtime": [], "valid_psnr": []}, "valid_runtime: Tuple should have at least 1"),
+        ({"valid_psnr": [27.0, 27.0, 27.0]}, "valid_runtime has 2 values and valid_psnr 3"),
+        ({"test_runtime": [1.0, 1.0]}, "test_runtime has 2 values and test_psnr 0"),
+        ({"test_ave_runtime": 1.0}, "give all or none"),
+        ({"test_runtime": [1.0], "test_psnr": [27.0]}, "give all or none"),
+        ({"num_conv": 3.5}, "num_conv: Input should be a valid integer"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(tmp_path: Path, change: dict, message: str):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"Good": result([1.0, 2.0]), "Bad": result([1.0, 2.0]) | change}))
+    with pytest.raises(RunError, match=message) as caught:
+        read_results(path)
+    assert "'Bad': " in str(caught.value)
+    assert "'Good'" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", list(result([1.0])))
+def test_a_missing_key_is_named(tmp_path: Path, key: str):
+    fields = result([1.0, 2.0])
+    del fields[key]
+    (tmp_path / "results.json").write_text(json.dumps({"Bad": fields}))
+    with pytest.raises(RunError, match=f"'Bad': .*{key}"):
+        read_results(tmp_path / "results.json")
+
+
+def test_overflowing_numbers_and_models_of_other_lengths_are_refused(tmp_path: Path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"A": result([1.0, 2.0])}).replace("20.0", "1e999"))
+    with pytest.raises(RunError, match="flops: Input should be a finite number"):
+        read_results(path)
+    path.write_text(json.dumps({"A": result([1.0, 2.0]), "B": result([1.0])}))
+    with pytest.raises(RunError, match="'B': valid_runtime has 1 values, that of 'A' has 2"):
+        read_results(path)
+
+
+def test_many_faults_are_cut_short(tmp_path: Path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({f"m{i}": result([1.0]) | {"valid_psnr": ["x"] * 500} for i in range(30)}))
+    with pytest.raises(RunError, match="and 20 more") as caught:
+        read_results(path)
+    assert len(str(caught.value)) < 6000
+
+
+def test_one_image_is_enough(audited):
+    found = audited({"A": result([1.0]), "B": result([2.0])})
+    assert found.speeds["A"].mean_ms == {0: 1.0, 1: None, 10: None}
+    assert "No model's first image" in "\n".join(findings(found))
+    assert markdown(found)
+
+
+def test_a_thousand_models_take_seconds(tmp_path: Path):
+    random = np.random.default_rng(0)
+    models = {
+        f"{i:04}_Model": result(random.uniform(5, 50, 200).tolist(), random.uniform(20, 35, 200).tolist())
+        for i in range(1000)
+    }
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(models))
+    started = time.monotonic()
+    found = audit(path.name, read_results(path), find_edition(2026))
+    write(found, tmp_path / "out")
+    assert len(terminal_tables(found)) == 7
+    assert time.monotonic() - started < 60
+    assert len(found.neighbours) == 2 * MOST_COMPARED
+    assert f"Only the first {MOST_COMPARED} places" in "\n".join(findings(found))
+    assert (tmp_path / "out" / "audit.md").read_text().count("0999\\_Model") > 3
+
+
+# Names.
+
+HOSTILE = [
+    "| a | b |\n\n# heading <script>alert(1)</script> [x](javascript:1)",
+    "\x1b[2J\x1b]0;title\x07",
+    "```\n\n**bold**",
+    "\u202eevil",
+    "\\input{x}_$%",
+    '=cmd|"/c calc"!A1',
+    "\ud800",
+    "",
+    "  11_Padded ",
+]
+
+
+def test_hostile_names_stay_text(tmp_path: Path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({name: result([2.0, 1.0]) for name in HOSTILE}))
+    found = audit(path.name, read_results(path), find_edition(2024))
+    paths = write(found, tmp_path / "out")
+    for text in (*(path.read_text(encoding="utf-8") for path in paths), recomputed_table(found), *findings(found)):
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    lines = markdown(found).splitlines()
+    assert not [line for line in lines if line.startswith(("# heading", "**bold"))]
+    fences = [line for line in lines if line.startswith("````")]
+    assert fences == ["````text", "````"]
+    assert len([line for line in lines if line.startswith("| ") and "script" in line]) >= 4
+    outside = [*lines[: lines.index(fences[0])], *lines[lines.index(fences[1]) :]]
+    assert "<script>" not in "\n".join(outside)
+    assert len(recomputed_table(found).splitlines()) == 1 + len(HOSTILE)
+    assert recomputed_table(found).splitlines()[-1].startswith("  11_Padded         \t")
+    names = [model["name"] for model in json.loads(as_json(found))["models"]]
+    assert names == HOSTILE
+
+
+def test_what_does_not_print_is_written_out_and_stays_apart():
+    assert visible("a\x1bb") == r"a\x1bb"
+    assert visible(r"a\x1bb") == r"a\\x1bb"
+    assert visible("é漢 _") == "é漢 _"
+
+
+# The challenge's own files.
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The folder of published results."""
+    if not os.environ.get("ESR_PUBLISHED"):
+        pytest.skip("needs the challenge's published results: set ESR_PUBLISHED to their folder")
+    return Path(os.environ["ESR_PUBLISHED"])
+
+
+@pytest.fixture(scope="session")
+def audit_2026(published: Path) -> Audit:
+    path = published / "ntire2026_results.json"
+    return audit(path.name, read_results(path))
+
+
+def test_the_table_of_2026_is_its_results_txt(audit_2026: Audit, published: Path):
+    assert recomputed_table(audit_2026) == (published / "ntire2026_results.txt").read_text()
+
+
+def test_what_the_file_of_2026_hides(audit_2026: Audit):
+    text = "\n".join(findings(audit_2026))
+    assert audit_2026.edition.year == 2026
+    assert "22_SPANV2_ESR_C2 1.59 G against 9.12 G" in text
+    assert "05_SPANMamba_single_1_4T05 33.40 G against 72.48 G; 12_DWMamba 19.34 G against 44.15 G" in text
+    assert "Score_Final 3.87 -> 4.37, rank in FLOPs 1 -> 6" in text
+    assert "00_SPAN 7.74 < 7.88 15_DSCF_Fused becomes 7.72 > 7.56 ms" in text
+    assert "01_PDS and 16_PKDSR_FINAL_CKPT on valid" in text
+    near = {name for name, verdicts in audit_2026.verdicts.items() for v in verdicts if v.rounded and not v.strict}
+    assert near == {"01_PDS", "04_ZenoSR", "         11_VSCINet", "17_AMCANet", "15_DSCF_Fused"}
+    below = {name for name, verdicts in audit_2026.verdicts.items() for v in verdicts if not v.rounded}
+    assert below == {"21_SAFMN", "009_RFDN_SPAN"}
+    assert audit_2026.misstated == {}
+
+
+def test_two_teams_of_2026_cannot_be_told_apart(audit_2026: Audit):
+    (pair,) = (
+        pair
+        for pair in audit_2026.neighbours
+        if (pair.first, pair.role, pair.figure) == ("01_PDS", "valid", "runtime_ms")
+    )
+    assert pair.second == "16_PKDSR_FINAL_CKPT"
+    assert pair.difference.estimate == pytest.approx(0.0557, abs=5e-5)
+    assert pair.difference.covers(0)
+
+
+def test_what_the_files_of_2024_hide(published: Path):
+    path = published / "ntire2024_baseline_results.json"
+    baseline = audit(path.name, read_results(path))
+    assert "00_RLFN_baseline 14.94 -> 9.82 ms on valid (+52%; first image 1033.8)" in "\n".join(findings(baseline))
+    path = published / "ntire2024_bsr_results.json"
+    ours = audit(path.name, read_results(path))
+    text = "\n".join(findings(ours))
+    assert "00_RLFN_baseline 12.52 -> 9.24 ms on valid" in text
+    assert "01_PFDN_Lite 8.82 -> 6.92 ms on valid" in text
+    assert "reached only by rounding by: 01_PFDN_Lite 26.89943 on valid" in text
+    (pair,) = (pair for pair in ours.neighbours if pair.figure == "psnr_db")
+    assert pair.difference.estimate == pytest.approx(-0.0557, abs=5e-5)
+    assert pair.verdict == "settled"
+    assert ours.roles == ("valid",)
+
+
+def test_audit_as_typed(tmp_path: Path, command):
+    span = result([70.0, 7.0], flops=9.833807872, num_parameters=0.150688)
+    (tmp_path / "results.json").write_text(json.dumps({"00_SPAN": span, "01_\x1b[31m": result([8.0, 7.5])}))
+    done = command("-m", "eval", "audit", "results.json", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Model               \tVal PSNR")
+    assert "\x1b" not in done.stdout
+    assert "00_SPAN 38.50 -> 7.00 ms on valid" in done.stdout
+    assert json.loads((tmp_path / "out" / "audit.json").read_text())["edition"] == 2026
+    (tmp_path / "results.json").write_text("{}")
+    refused = command("-m", "eval", "audit", "results.json")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "results.json: expected an object of at least one model" in refused.stderr
+
+
+def test_recognise_needs_a_baseline(tmp_path: Path):
+    (tmp_path / "r.json").write_text(json.dumps({"A": result([1.0])}))
+    assert recognise(read_results(tmp_path / "r.json")) is None
