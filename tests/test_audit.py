@@ -16,6 +16,7 @@ from eval.report.audit import markdown, recomputed_table, sections, terminal_tab
 from eval.report.audit_findings import findings
 from eval.report.audit_json import as_json
 from eval.report.score_notes import visible
+from tests.conftest import PROJECT
 
 
 def result(times: list[float], psnrs: list[float] | None = None, **changes) -> dict:
@@ -371,3 +372,17 @@ def test_audit_as_typed(tmp_path: Path, command):
 def test_recognise_needs_a_baseline(tmp_path: Path):
     (tmp_path / "r.json").write_text(json.dumps({"A": result([1.0])}))
     assert recognise(read_results(tmp_path / "r.json")) is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "files"),
+    [
+        ("audit-2024.json", ["ntire2024_baseline_results.json", "ntire2024_bsr_results.json"]),
+        ("audit-2026.json", ["ntire2026_results.json"]),
+    ],
+)
+def test_the_kept_audits_say_what_the_files_say(published: Path, kept: str, files: list[str]):
+    content = json.loads((PROJECT / "docs" / "results" / kept).read_text())
+    kept_audits = content if isinstance(content, list) else [content]
+    for kept_audit, name in zip(kept_audits, files, strict=True):
+        assert kept_audit["findings"] == findings(audit(name, read_results(published / name)))

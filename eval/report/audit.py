@@ -102,7 +102,7 @@ def _cold_section(audit: Audit) -> Section:
     for label, result in audit.results.items():
         for role in result.roles:
             mean, warm = result.mean_ms(role), result.mean_ms(role, 1)
-            share = f"{cold_share(mean, warm):.1%}" if warm else NONE
+            share = f"{cold_share(mean, warm):.1%}".replace("-0.0%", "0.0%") if warm else NONE
             times = (result.runtimes(role)[0], *(result.mean_ms(role, dropped) for dropped in DROPPED))
             rows.append([name(label), role, *map(_ms, times), share])
     headings = ("Model", "Set", "First [ms]", "Mean [ms]", "without 1", "without 10", "Share of first")
