@@ -196,7 +196,9 @@ def score(
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
     rules = find_edition(edition)
-    measured = entries_from(newest(select(find_records(records), split(datasets), protocol, device)), rules)
+    chosen = select(find_records(records), split(datasets), protocol, device)
+    unfinished = [record for record in chosen if not record.complete]
+    measured = entries_from([*newest(chosen), *unfinished], rules)
     published = baseline == "published"
     reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)
     scored = score_report.Scored(rank(measured.entries, rules, reference, gate), measured)

@@ -116,13 +116,21 @@ def _is_named(dataset: str, name: str) -> bool:
 
 
 def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
-    """Make one entry a model from complete records of one protocol on one device, over one set or valid and test.
+    """Make one entry a model from records of one protocol on one device, over one set or valid and test.
+
+    A model that has no complete record is left out, and a note says why.
 
     Raises:
         RunError: records differ in protocol, device, settings or images, a model lacks a set, or no time was taken.
     """
-    if not records:
-        raise RunError("expected records of finished runs to rank, found none; run: python -m eval run --help")
+    finished = [record for record in records if record.complete]
+    labels = {record.model.label for record in finished}
+    unfinished = {r.model.label: f"{r.status}: {r.reason}" for r in records if r.model.label not in labels}
+    left_out = [f"{label} is not ranked: its run {what}" for label, what in unfinished.items()]
+    if not finished:
+        reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
+        raise RunError(f"expected records of finished runs to rank, found:{reasons}")
+    records = finished
     protocol, device = _refuse_mixtures(records)
     roles = {record.dataset.name: edition.role_of(record.dataset.name, record.dataset.num_images) for record in records}
     sets = sorted(roles, key=lambda name: (roles[name] != "valid", name))
@@ -140,7 +148,9 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
     ordered = {label: [its[name] for name in sets] for label, its in by_label.items()}
     together, notes = _timed_together(list(ordered.values()), protocol)
     entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
-    return Measured(entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, tuple(notes))
+    return Measured(
+        entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, (*left_out, *notes)
+    )
 
 
 def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:

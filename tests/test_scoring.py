@@ -333,7 +333,7 @@ def test_records_that_do_not_belong_together_are_refused():
     ):
         with pytest.raises(RunError, match=message):
             entries_from([one, other.model_copy(update=change)], rules)
-    with pytest.raises(RunError, match="found none"):
+    with pytest.raises(RunError, match="found: none at all"):
         entries_from([], rules)
     untimed = Settings(protocol="accuracy", device="cpu", tile=None, tile_overlap=None)
     with pytest.raises(RunError, match="hold no times"):
@@ -348,6 +348,15 @@ def test_a_model_without_one_of_the_sets_is_named():
     records = [on("00_RLFN", "DIV2K_LSDIR_valid", 0), on("00_RLFN", "DIV2K_LSDIR_test", 1)]
     with pytest.raises(RunError, match="missing: 03_PFDNLite on DIV2K_LSDIR_test"):
         entries_from([*records, on("03_PFDNLite", "DIV2K_LSDIR_valid", 2)], find_edition(2024))
+
+
+def test_a_failed_run_is_left_out_with_its_reason():
+    failed = make_record((), label="05_SPAN", status="failed", reason="at image a: out of memory")
+    measured = entries_from([make_record(), failed], find_edition(2024))
+    assert [found.label for found in measured.entries] == ["03_PFDNLite"]
+    assert measured.notes[0] == "05_SPAN is not ranked: its run failed: at image a: out of memory"
+    with pytest.raises(RunError, match="05_SPAN is not ranked: its run failed: at image a"):
+        entries_from([failed], find_edition(2024))
 
 
 def test_a_missing_baseline_says_what_to_run():
