@@ -3,6 +3,7 @@
 Knows no torch: records are read elsewhere. Records that do not belong together are refused with the reason.
 """
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,6 +210,9 @@ def _entry(
 ) -> Entry:
     samples = tuple(_samples(record) for record in records) if together else None
     runtimes = [runtime_of(record) for record in records]
+    wrong = [ms for ms in runtimes if ms is not None and not 0 < ms < math.inf]
+    if wrong:
+        raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
     psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
     complexity = records[0].complexity
     costs = {key: getattr(complexity, key, None) for key in ("flops", "num_params", "activations")}

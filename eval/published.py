@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from eval.errors import RunError, UsageError, explain
 
 SHOWN_FAULTS = 10
-_Figure = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-_Time = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+# No figure of the challenge comes near it; sums and products of such figures stay finite.
+_MOST = 1e12
+_Figure = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False, strict=True)]
+_Time = Annotated[float, Field(gt=0, le=_MOST, allow_inf_nan=False, strict=True)]
 
 
 class ModelResult(BaseModel):

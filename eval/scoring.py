@@ -85,12 +85,12 @@ def rank(entries: Sequence[Entry], edition: Edition, reference: Entry, gate: Gat
         gate: whether PSNRs are held against the gate as printed, or unrounded.
 
     Raises:
-        RunError: two entries have one label, or the reference lacks a figure that the main track is made of.
+        RunError: two entries have one label, or the reference lacks a figure of the main track, or it is 0.
     """
     repeated = [label for label, count in Counter(entry.label for entry in entries).items() if count > 1]
     if repeated:
         raise RunError(f"every model can be ranked once; given more than once: {', '.join(repeated)}")
-    lacking = _lacking(reference, edition.main)
+    lacking = [metric for metric in edition.main.metrics if not getattr(reference, metric)]
     if lacking and edition.has_scores:
         raise RunError(f"{reference.label}: cannot be the baseline without {', '.join(lacking)}")
     judged = [_judge(entry, edition, gate) for entry in entries]

@@ -177,6 +177,7 @@ def test_no_file_and_no_text(tmp_path: Path):
         ({"flops": True}, "flops: Input should be a valid number"),
         ({"flops": -1.0}, "flops: Input should be greater than or equal to 0"),
         ({"flops": 10**400}, "flops"),
+        ({"flops": 1e300}, "flops: Input should be less than or equal to 1000000000000"),
         ({"valid_runtime": [1.0, "2"]}, "valid_runtime.1: Input should be a valid number"),
         ({"valid_runtime": [1.0, -2.0]}, "valid_runtime.1: Input should be greater than 0"),
         ({"valid_runtime": [1.0, 0.0]}, "valid_runtime.1: Input should be greater than 0"),

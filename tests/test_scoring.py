@@ -12,7 +12,7 @@ import pytest
 from eval.editions import all_editions, find_edition, read_editions
 from eval.entries import Entry, entries_from, measured_baseline, published_baseline, select
 from eval.errors import RunError, UsageError
-from eval.record import DatasetInfo, Record, Settings, Timing, write_record
+from eval.record import DatasetInfo, Mean, Record, Settings, Timing, write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text
 from eval.report.score_notes import notes
 from eval.scoring import Ranking, competition_ranks, rank, relative_score
@@ -221,6 +221,15 @@ def test_a_model_given_twice_and_a_baseline_without_flops_are_refused():
         rank([entry("01_A", 1.0), entry("01_A", 2.0)], find_edition(2024), BASE)
     with pytest.raises(RunError, match="cannot be the baseline without flops"):
         rank([BASE], find_edition(2024), replace(BASE, flops=None))
+    with pytest.raises(RunError, match="cannot be the baseline without num_params"):
+        rank([BASE], find_edition(2024), replace(BASE, num_params=0))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -1.0, 0.0])
+def test_a_runtime_that_cannot_be_is_refused(wrong: float):
+    record = make_record().model_copy(update={"means": {"runtime_ms": Mean(mean=wrong, count=2)}})
+    with pytest.raises(RunError, match="03_PFDNLite: expected a runtime above 0 ms"):
+        entries_from([record], find_edition(2024))
 
 
 # Rank intervals.
