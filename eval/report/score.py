@@ -91,7 +91,7 @@ def _gate_text(row: Row, rule: str) -> str:
 def _cells(ranking: Ranking, marks: bool) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the main ranking; best and second figures of ranked rows marked if asked for."""
     columns = _columns(ranking)
-    headings = ["Rank", "Model", "Gate as printed", "Gate unrounded"]
+    headings = ["Rank", "Model", "Gate rounded", "Gate strict"]
     headings += [f"{column.title} [{column.unit}]" if column.unit else column.title for column in columns]
     figures = zip(*(_texts(column, ranking, marks) for column in columns), strict=True)
     rows = []
@@ -128,12 +128,18 @@ def _track_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
 
 
 def terminal_tables(scored: Scored) -> list[Table]:
-    """Return the main ranking and the other tracks."""
-    return [_terminal(*_cells(scored.ranking, marks=False)), _terminal(*_track_cells(scored.ranking))]
+    """Return the main ranking in two tables that fit a narrow terminal, and the other tracks."""
+    headings, rows = _cells(scored.ranking, marks=False)
+    scores = [index for index, heading in enumerate(headings) if heading.startswith("Score_")]
+    first = scores or [index for index, heading in enumerate(headings) if heading.startswith(("Gate", "PSNR"))]
+    others = [index for index in range(2, len(headings)) if index not in first]
+    parts = [[0, 1, *first], [1, *others]]
+    tables = [([headings[i] for i in part], [[row[i] for i in part] for row in rows]) for part in parts]
+    return [_terminal(*table) for table in (*tables, _track_cells(scored.ranking))]
 
 
 def _terminal(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     for heading in headings:
         broken = heading.replace(" [", "\n[").replace("_", "_\n").replace("Gate ", "Gate\n")
         is_name = heading == "Model"
