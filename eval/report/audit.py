@@ -18,10 +18,11 @@ from eval.report.audit_json import as_json
 from eval.report.score import rank_text
 from eval.report.score_notes import total_text, visible
 from eval.report.tables import _markdown, template_table, write_files
-from eval.scoring import Row
+from eval.scoring import Ranking, Row
 
 NONE = "-"
 MOST_SHOWN = 60
+_NOT_RANKED = "A dash: below the gate as printed."
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ def sections(audit: Audit) -> list[Section]:
     if any(audit.verdicts.values()):
         found.insert(2, _gate_section(audit))
     if audit.ranking:
-        found.append(_score_section(audit))
+        about = f"Total of the main track, and ranks, from the published baseline's figures. {_NOT_RANKED}"
+        found.append(_score_section(f"By the rules of {audit.edition.year}", about, audit.ranking))
+    if audit.at_bound:
+        about = f"The same, had the flagged models the bound's FLOPs. {_NOT_RANKED}"
+        found.append(_score_section("With FLOPs at the bound", about, audit.at_bound))
     for figure, title, about in (
         ("runtime_ms", "Neighbours in time [ms]", "In the published order, differences without the first image."),
         ("psnr_db", "Neighbours in PSNR [dB]", "In the order of each set."),
@@ -142,25 +147,13 @@ def _bound_section(audit: Audit) -> Section:
     return Section("FLOPs against the bound", about, ("Model", "FLOPs [G]", "Bound [G]", "Ratio", "Flag"), rows)
 
 
-def _score_section(audit: Audit) -> Section:
-    edition = audit.ranking.edition
-    at_bound = {row.entry.label: row for row in audit.at_bound.rows} if audit.at_bound else {}
-    tracks = [track.name for track in edition.tracks]
-    rows = []
-    for row in audit.ranking.rows:
-        ranks = [rank_text(row.places.get(track)) for track in tracks]
-        cells = [name(row.entry.label), _total(row, tracks[0]), *ranks]
-        if at_bound:
-            other = at_bound[row.entry.label]
-            cells += [_total(other, tracks[0]), *(rank_text(other.places.get(track)) for track in tracks)]
-        rows.append(cells)
-    headings = ["Model", f"Total, {tracks[0]}", *(f"Rank, {track}" for track in tracks)]
-    if at_bound:
-        headings += ["Total at bound", *(f"at bound, {track}" for track in tracks)]
-    about = (
-        "By the published baseline's figures; a dash: below the gate as printed. Not the organisers' five-run means."
-    )
-    return Section(f"By the rules of {edition.year}", about, tuple(headings), rows)
+def _score_section(title: str, about: str, ranking: Ranking) -> Section:
+    tracks = [track.name for track in ranking.edition.tracks]
+    rows = [
+        [name(row.entry.label), _total(row, tracks[0]), *(rank_text(row.places.get(track)) for track in tracks)]
+        for row in ranking.rows
+    ]
+    return Section(title, about, ("Model", "Total", *(track.partition(": ")[2] or track for track in tracks)), rows)
 
 
 def _total(row: Row, track: str) -> str:
@@ -185,12 +178,13 @@ def terminal_tables(audit: Audit) -> list[tuple[str, Table]]:
 
 def _terminal(section: Section) -> Table:
     more = len(section.rows) - MOST_SHOWN
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption=f"{more} more rows" if more > 0 else None
-    )
+    caption = f"{more} more rows" if more > 0 else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, caption=caption)
     for index, heading in enumerate(section.headings):
-        is_name = index < section.left
-        table.add_column(Text(heading.replace(" [", "\n[")), justify="left" if is_name else "right", no_wrap=is_name)
+        # On a narrow terminal names are broken, figures never.
+        justify, no_wrap = ("left", False) if index < section.left else ("right", True)
+        text = Text(heading.replace(" [", "\n[").replace(" of ", "\nof "))
+        table.add_column(text, justify=justify, no_wrap=no_wrap, overflow="fold")
     for row in section.rows[:MOST_SHOWN]:
         table.add_row(*map(Text, row))
     return table
