@@ -159,7 +159,7 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
     for what, advice, value in (
         ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
         ("device", "choose one by --device, or measure all on one", _device),
-        ("precision and tiles", "measure all alike, for example with --tile none", _settings),
+        ("settings", "measure all alike, for example with --tile none", _settings),
     ):
         found = sorted({value(record) for record in records})
         if len(found) > 1:
@@ -187,15 +187,13 @@ def _device(record: "Record") -> str:
 def _settings(record: "Record") -> str:
     settings = record.settings
     tiles = f"tiles of {settings.tile}, overlap {settings.tile_overlap}" if settings.tile else "whole images"
-    return f"{settings.precision}, {tiles}"
+    return f"{settings.precision}, {settings.memory_format}, {tiles}, runs averaged: {settings.runs}"
 
 
 def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[bool, list[str]]:
     """Tell whether all models were timed in one group a set, and if not, what follows from it."""
     if any(record.timing is None for its in rows for record in its):
-        return False, [
-            f"protocol {protocol}: one run, nothing paired, so no ranks have intervals; try --protocol steady"
-        ]
+        return False, [f"protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"]
     groups = [{record.timing.group for record in column} for column in zip(*rows, strict=True)]
     if not all(len(group) == 1 for group in groups):
         return False, ["models were timed in separate runs, so ranks have no intervals; time them in one command"]

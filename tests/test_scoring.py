@@ -338,7 +338,11 @@ def test_records_that_do_not_belong_together_are_refused():
         ),
         ({"environment": gpu, "settings": on_cuda}, "different device .*A processor.*NVIDIA H100"),
         ({"environment": other.environment.model_copy(update={"threads": 8})}, "different device .*8 thread"),
-        ({"settings": other.settings.model_copy(update={"tile": 64, "tile_overlap": 16})}, "precision and tiles"),
+        (
+            {"settings": other.settings.model_copy(update={"tile": 64, "tile_overlap": 16})},
+            "different settings .*tiles of 64.*whole images",
+        ),
+        ({"settings": other.settings.model_copy(update={"runs": 5})}, "different settings .*averaged: 1.*averaged: 5"),
         ({"images": other.images[:1]}, "00_RLFN is of other images"),
         ({"dataset": other.dataset.model_copy(update={"name": "Set14"})}, "expected records of one set.*Set14, Set2"),
     ):
