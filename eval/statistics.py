@@ -4,6 +4,7 @@ Images differ far more from each other than models do, and a machine drifts from
 models are compared image by image and round by round, and both are resampled together.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Interval:
 
 
 def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Return how many times a model's runtime is the baseline's, with its 95% interval.
+    """Return how many times a model's runtime is the baseline's, with its 95% interval (unbounded for one sample).
 
     The runtime of a model is the mean over images of its median over rounds, so that single disturbed samples do
     not count. Images and rounds are resampled with replacement, the same ones for both models.
@@ -58,7 +59,7 @@ def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, re
 def _paired(
     model: np.ndarray,
     baseline: np.ndarray,
-    compare: Callable[[float, float], float],
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
     seed: int,
     resamples: int,
 ) -> Interval:
@@ -70,22 +71,38 @@ def _paired(
     pair = pair[:, ~np.isnan(pair[0]).all(axis=1)]
     if pair.shape[1] == 0:
         raise ValueError("no image has a sample of both models in the same round")
+    estimate = float(compare(*_centres(pair)))
+    if (~np.isnan(pair[0])).sum() == 1:
+        # One sample has no spread: resampling it would give a point.
+        return Interval(estimate, -math.inf, math.inf)
     random = np.random.default_rng(seed)
+    draw = _draw_means if pair.shape[2] == 1 else _draw_medians
+    estimates = compare(*draw(pair, random, resamples))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(estimates, (tail, 1 - tail))
+    return Interval(estimate, float(low), float(high))
+
+
+def _draw_means(pair: np.ndarray, random: np.random.Generator, resamples: int) -> np.ndarray:
+    """Return the resampled means of ``(2, images, 1)``: with one round there are only images to draw."""
+    images = pair.shape[1]
+    counts = random.multinomial(images, np.full(images, 1 / images), size=resamples)
+    return pair[:, :, 0] @ counts.T / images
+
+
+def _draw_medians(pair: np.ndarray, random: np.random.Generator, resamples: int) -> np.ndarray:
+    """Return the resampled centres of ``(2, images, rounds)``, ``(2, resamples)``."""
     _, images, rounds = pair.shape
-    estimates = np.empty(resamples)
+    drawn = np.empty((2, resamples))
     for index in range(resamples):
         chosen_images = random.integers(images, size=images)
         chosen_rounds = random.integers(rounds, size=rounds)
-        estimates[index] = compare(*_centres(pair[:, chosen_images][:, :, chosen_rounds]))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(estimates, (tail, 1 - tail))
-    return Interval(float(compare(*_centres(pair))), float(low), float(high))
+        drawn[:, index] = _centres(pair[:, chosen_images][:, :, chosen_rounds])
+    return drawn
 
 
 def _centres(pair: np.ndarray) -> np.ndarray:
     """Return the mean over images of the median over rounds, for ``(2, images, rounds)``."""
-    if pair.shape[2] == 1:
-        return np.nanmean(pair[:, :, 0], axis=1)
     with warnings.catch_warnings():
         # An image can have lost all of the rounds that a resample chose; it does not count there.
         warnings.filterwarnings("ignore", "All-NaN slice|Mean of empty slice", RuntimeWarning)

@@ -21,10 +21,24 @@ def test_the_estimate_by_hand():
     assert paired_difference(model, baseline).estimate == pytest.approx(6.0)
 
 
+def test_one_round_of_many_images_has_the_interval_of_a_paired_mean():
+    random = np.random.default_rng(5)
+    baseline = random.uniform(20, 30, (400, 1))
+    interval = paired_difference(baseline + random.normal(0.1, 0.2, (400, 1)), baseline)
+    # The standard error is 0.2 / 20; 1.96 of them on either side.
+    assert interval.half_width == pytest.approx(0.0196, rel=0.15)
+    assert interval.covers(0.1)
+
+
 def test_samples_missing_on_one_side_count_on_neither():
     model = np.array([[10.0, np.nan, 10.0], [np.nan, np.nan, np.nan]])
     baseline = np.array([[5.0, 1000.0, 5.0], [1.0, 1.0, 1.0]])
     assert paired_ratio(model, baseline).estimate == 2.0
+
+
+def test_one_sample_tells_nothing_of_the_spread():
+    ratio = paired_ratio(np.array([[3.0, np.nan]]), np.array([[2.0, 5.0]]))
+    assert (ratio.estimate, ratio.low, ratio.high) == (1.5, -np.inf, np.inf)
 
 
 def test_the_inputs_stay_as_they_are():

@@ -17,7 +17,7 @@ from eval.report.audit_findings import cold_share, findings, name
 from eval.report.audit_json import as_json
 from eval.report.score import rank_text
 from eval.report.score_notes import total_text, visible
-from eval.report.tables import _markdown, template_table, write_files
+from eval.report.tables import markdown_text, template_table, write_files
 from eval.scoring import Ranking, Row
 
 NONE = "-"
@@ -192,17 +192,17 @@ def _terminal(section: Section) -> Table:
 
 def markdown(audit: Audit) -> str:
     """Return the findings, the recomputed table, and all sections."""
-    parts = [f"# Audit of {_markdown(visible(audit.source))}"]
-    parts.append("\n".join(f"- {_markdown(finding)}" for finding in findings(audit)))
+    parts = [f"# Audit of {markdown_text(visible(audit.source))}"]
+    parts.append("\n".join(f"- {markdown_text(finding)}" for finding in findings(audit)))
     table = recomputed_table(audit)
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", table))]))
     parts += ["## The table, recomputed from the values of each image", f"{fence}text\n{table}{fence}"]
     for section in sections(audit):
         aligned = ["left" if index < section.left else "right" for index in range(len(section.headings))]
-        headings = [_markdown(heading) for heading in section.headings]
-        rows = [[_markdown(cell) for cell in row] for row in section.rows]
+        headings = [markdown_text(heading) for heading in section.headings]
+        rows = [[markdown_text(cell) for cell in row] for row in section.rows]
         cells = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=aligned)
-        parts += [f"## {_markdown(section.title)}", _markdown(section.about), cells]
+        parts += [f"## {markdown_text(section.title)}", markdown_text(section.about), cells]
     return "\n\n".join(parts) + "\n"
 
 

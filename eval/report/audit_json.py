@@ -1,9 +1,10 @@
 """An audit as JSON: unrounded figures in base units, for other programs."""
 
 import json
+import math
 from dataclasses import asdict
 
-from eval.audit import DROPPED, Audit
+from eval.audit import DROPPED, Audit, Neighbours
 from eval.published import ModelResult
 from eval.report.audit_findings import cold_share, findings
 from eval.scoring import Ranking
@@ -16,7 +17,7 @@ def as_json(audit: Audit) -> str:
         "edition": audit.edition and audit.edition.year,
         "findings": findings(audit),
         "models": [_model(audit, label, result) for label, result in audit.results.items()],
-        "neighbours": [{**asdict(pair), "verdict": pair.verdict} for pair in audit.neighbours],
+        "neighbours": [_neighbours(pair) for pair in audit.neighbours],
         "misstated": [
             {"model": label, "key": key, "stated": stated, "mean": mean}
             for (label, key), (stated, mean) in audit.misstated.items()
@@ -49,6 +50,11 @@ def _set(result: ModelResult, role: str) -> dict:
     }
 
 
+def _neighbours(pair: Neighbours) -> dict:
+    difference = {part: _finite(value) for part, value in asdict(pair.difference).items()}
+    return {**asdict(pair), "difference": difference, "verdict": pair.verdict}
+
+
 def _ranking(ranking: Ranking | None) -> list[dict] | None:
     if ranking is None:
         return None
@@ -66,5 +72,5 @@ def _ranking(ranking: Ranking | None) -> list[dict] | None:
 
 
 def _finite(value: float | None) -> float | None:
-    """Return None for a score beyond what JSON can hold."""
-    return value if value is not None and value < float("inf") else None
+    """Return None for a score, or an interval's end, beyond what JSON can hold."""
+    return value if value is not None and math.isfinite(value) else None

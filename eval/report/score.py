@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from eval.editions import Metric
 from eval.report.score_notes import SCORES, UNITS, Scored, name_of, notes, total_text, visible
-from eval.report.tables import _inert, _markdown, write_files
+from eval.report.tables import inert, markdown_text, write_files
 from eval.scoring import Place, Ranking, Row
 
 NONE = "-"
@@ -154,14 +154,14 @@ def markdown(scored: Scored) -> str:
     edition = scored.ranking.edition
     main, others = _cells(scored.ranking, marks=True), _track_cells(scored.ranking)
     parts = [f"# Ranking by the rules of {edition.year}", f"## {edition.main.name}", _pipe(*main)]
-    parts += ["## Sub-tracks", _pipe(*others), "\n".join(f"- {_markdown(note)}" for note in notes(scored))]
+    parts += ["## Sub-tracks", _pipe(*others), "\n".join(f"- {markdown_text(note)}" for note in notes(scored))]
     return "\n\n".join(parts) + "\n"
 
 
 def _pipe(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    escaped = [[_markdown(cell) for cell in row] for row in rows]
+    escaped = [[markdown_text(cell) for cell in row] for row in rows]
     aligned = ["left" if heading == "Model" else "right" for heading in headings]
-    headers = [_markdown(heading) for heading in headings]
+    headers = [markdown_text(heading) for heading in headings]
     table = tabulate(escaped, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned)
     return table.translate(_MARKDOWN_MARKS)
 
@@ -188,12 +188,12 @@ def csv_table(scored: Scored) -> str:
             "device",
             "gate_rounded",
             "gate_strict",
-            *(_inert(visible(column.key)) for column in columns),
+            *(inert(visible(column.key)) for column in columns),
             *names,
         ]
     )
     for row in ranking.rows:
-        start = [_inert(visible(row.entry.label)), ranking.edition.year, _inert(visible(row.entry.device))]
+        start = [inert(visible(row.entry.label)), ranking.edition.year, inert(visible(row.entry.device))]
         gates = [_gate_text(row, rule) for rule in ("rounded", "strict")]
         places = [cell for track in tracks for cell in _place_cells(row.places.get(track.name))]
         writer.writerow([*start, *gates, *(column.value(row) for column in columns), *places])

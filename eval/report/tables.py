@@ -119,13 +119,13 @@ def csv_table(records: Sequence[Record]) -> str:
     writer.writerow([*fixed, *(figures[0] if figures else (column.key for column in columns))])
     for record, row in zip(records, figures, strict=True):
         model, settings = record.model, record.settings
-        described = [model.label, _inert(record.dataset.name), record.dataset.num_images, settings.protocol.value]
+        described = [model.label, inert(record.dataset.name), record.dataset.num_images, settings.protocol.value]
         described += [settings.device, settings.tile, model.checkpoint, model.weights_sha256]
         writer.writerow([*described, *row.values()])
     return buffer.getvalue()
 
 
-def _inert(cell: str) -> str:
+def inert(cell: str) -> str:
     """Keep a spreadsheet from running a name as a formula."""
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
@@ -134,13 +134,13 @@ def markdown_tables(records: Sequence[Record]) -> str:
     """Return a GitHub table for each set, protocol and device, with its legend."""
     parts = ["# Results"]
     for (dataset, protocol, device), rows in tables_of(records):
-        parts.append(f"## {_markdown(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
+        parts.append(f"## {markdown_text(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
         columns = columns_of(rows)
         headers = ["Model", *(column.heading for column in columns)]
         cells = [[row.model.label, *(column.text(row) for column in columns)] for row in rows]
         aligned = ("left", *["right"] * len(columns))
         parts.append(tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned))
-        parts.append("\n".join(f"- {_markdown(line)}" for line in (*legend(rows), *flag_notes(rows))))
+        parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
     return "\n\n".join(parts) + "\n"
 
 
@@ -153,6 +153,6 @@ def tables_of(records: Sequence[Record]) -> list[tuple[tuple[str, str, str], lis
     return [(place, list(group)) for place, group in groupby(sorted(records, key=key), key=key)]
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escape what Markdown or HTML would read as markup."""
     return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in text)
