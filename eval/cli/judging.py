@@ -1,0 +1,86 @@
+"""Commands that read records and published results; they run no model."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from eval.audit import audit as audit_results
+from eval.editions import GateRule, find_edition
+from eval.entries import entries_from, measured_baseline, published_baseline, select
+from eval.errors import RunError
+from eval.options import (
+    DEFAULT_SAVE_DIR,
+    split,
+)
+from eval.published import read_results
+from eval.record import Protocol, find_records
+from eval.report import audit as audit_report
+from eval.report import score as score_report
+from eval.report.columns import newest
+from eval.report.tables import tables_of, write_report
+from eval.report.terminal import Terminal
+from eval.scoring import rank
+
+
+def report(
+    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for leaderboard.md, .csv and .tex.")] = DEFAULT_SAVE_DIR,
+) -> None:
+    """Make the leaderboard of records: the newest complete one of each model, set, protocol and device."""
+    chosen = newest(find_records(records))
+    if not chosen:
+        raise RunError(f"no complete record in {', '.join(map(str, records))}")
+    terminal = Terminal()
+    for (dataset, protocol, device), rows in tables_of(chosen):
+        terminal.say(f"{dataset}, {rows[0].dataset.num_images} images, protocol {protocol}, {device}")
+        terminal.table(rows)
+    terminal.say(f"written: {', '.join(map(str, write_report(chosen, out)))}")
+
+
+def score(
+    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
+    edition: Annotated[int, typer.Option("--edition", help="Year whose rules count.")],
+    gate: Annotated[GateRule, typer.Option("--gate", help="PSNR as printed, or unrounded.")] = "rounded",
+    baseline: Annotated[
+        Literal["measured", "published"], typer.Option("--baseline", help="Whose figures the baseline's are.")
+    ] = "measured",
+    datasets: Annotated[str | None, typer.Option("--datasets", help="Only records of these sets.")] = None,
+    protocol: Annotated[Protocol | None, typer.Option("--protocol", help="Only records of this protocol.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Only records of this device: cpu, cuda.")] = None,
+    save_dir: Annotated[Path, typer.Option("--save_dir", help="Folder for score.md, .csv, .tex.")] = DEFAULT_SAVE_DIR,
+) -> None:
+    """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
+    rules = find_edition(edition)
+    chosen = select(find_records(records), split(datasets), protocol, device)
+    unfinished = [record for record in chosen if not record.complete]
+    measured = entries_from([*newest(chosen), *unfinished], rules)
+    published = baseline == "published"
+    reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)
+    scored = score_report.Scored(rank(measured.entries, rules, reference, gate), measured)
+    terminal = Terminal()
+    for table in score_report.terminal_tables(scored):
+        terminal.show(table)
+    for note in score_report.notes(scored):
+        terminal.say(note)
+    terminal.say(f"written: {', '.join(map(str, score_report.write(scored, save_dir)))}")
+
+
+def audit(
+    file: Annotated[Path, typer.Argument(help="A results.json of the challenge's test_demo.py.")],
+    edition: Annotated[
+        int | None, typer.Option("--edition", help="Year whose gates and scores count; told by the baseline if absent.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for audit.md and audit.json.")] = DEFAULT_SAVE_DIR,
+) -> None:
+    """Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders."""
+    rules = None if edition is None else find_edition(edition, for_ranking=False)
+    found = audit_results(file.name, read_results(file), rules)
+    terminal = Terminal()
+    typer.echo(audit_report.recomputed_table(found))
+    for title, table in audit_report.terminal_tables(found):
+        terminal.say(title)
+        terminal.show(table)
+    for finding in audit_report.findings(found):
+        terminal.say(f"- {finding}")
+    terminal.say(f"written: {', '.join(map(str, audit_report.write(found, out)))}")

@@ -1,0 +1,141 @@
+"""Commands that run models."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from eval import table1 as table1_measurement
+from eval.aa import Subject, run_trial
+from eval.datasets import SAMPLE, open_dataset
+from eval.environment import describe_environment
+from eval.errors import UsageError
+from eval.options import (
+    DEFAULT_SAVE_DIR,
+    DataDir,
+    Datasets,
+    Device,
+    NoImages,
+    PresetOption,
+    ProtocolOption,
+    Runs,
+    SaveDir,
+    Seed,
+    Ssim,
+    Threads,
+    Tile,
+    TileOverlap,
+    parse_tile,
+    split,
+)
+from eval.program import FAILURE_EXIT
+from eval.record import Protocol
+from eval.report.aa import markdown, summary
+from eval.report.table1 import notes, read_table1, terminal_table
+from eval.report.tables import write_files
+from eval.session import AUTO, Options, Session, find_weights
+from eval.steady import PRESETS
+from eval.zoo import ModelSpec, all_models, find_model
+
+Models = Annotated[str, typer.Option("--models", help="Ids or names, separated by commas, or 'all'.")]
+
+
+def run_models(
+    models: Models = "3",
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    ssim: Ssim = False,
+    device: Device = AUTO,
+    tile: Tile = AUTO,
+    tile_overlap: TileOverlap = None,
+    protocol: ProtocolOption = Protocol.OFFICIAL,
+    runs: Runs = 1,
+    preset: PresetOption = "rapid",
+    seed: Seed = 0,
+    threads: Threads = None,
+    no_images: NoImages = False,
+) -> None:
+    """Run several models on several sets; the table shows them all."""
+    options = Options(
+        save_dir=save_dir,
+        device=device,
+        protocol=protocol,
+        tile=parse_tile(tile),
+        tile_overlap=tile_overlap,
+        with_ssim=ssim,
+        save_images=not no_images,
+        threads=threads,
+        runs=runs,
+        preset=preset,
+        seed=seed,
+    )
+    session = Session(options)
+    chosen = _chosen(models)
+    checkpoints = [find_weights(spec) for spec in chosen]
+    opened = session.open(data_dir, split(datasets) or [None])
+    session.run_all(list(zip(chosen, checkpoints, strict=True)), opened)
+    session.finish(valid=opened[0].name)
+
+
+def _chosen(models: str) -> list[ModelSpec]:
+    return list(all_models()) if models == "all" else [find_model(key) for key in split(models)]
+
+
+def table1(
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    device: Device = AUTO,
+    tile: Tile = AUTO,
+    threads: Threads = None,
+) -> None:
+    """Measure the factsheet's Table 1 and print it beside the published figures; by default all sets that are here."""
+    models, sets = read_table1()
+    asked = split(datasets)
+    unknown = [name for name in asked if name not in {row.name for row in sets}]
+    if unknown:
+        raise UsageError(f"--datasets {','.join(unknown)}: Table 1 has {', '.join(row.name for row in sets)}")
+    chosen = [row for row in sets if not asked or row.name in asked]
+    session = Session(
+        Options(save_dir, device, Protocol.ACCURACY, parse_tile(tile), save_images=False, threads=threads)
+    )
+    cells = table1_measurement.measure(session, models, chosen, data_dir)
+    session.terminal.show(terminal_table(cells))
+    for note in notes(cells):
+        session.terminal.say(note)
+    paths = table1_measurement.write(cells, save_dir)
+    session.terminal.say(f"written: {', '.join(map(str, paths))}")
+    measured = [cell.measured_db is not None for cell in cells]
+    if not (all(measured) if asked else any(measured)):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def aa(
+    model_id: Annotated[str, typer.Option("--model_id", help="Id or name.")] = "3",
+    data_dir: DataDir = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Set by name.")] = SAMPLE,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often.")] = 40,
+    preset: PresetOption = "rapid",
+    device: Device = AUTO,
+    threads: Threads = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+) -> None:
+    """Time a model against itself by the steady protocol: its intervals must cover a ratio of 1."""
+    session = Session(Options(save_dir, device, Protocol.STEADY, threads=threads))
+    spec = find_model(model_id)
+    subject = Subject(spec, find_weights(spec), open_dataset(data_dir, dataset), session.device)
+    with session.terminal.progress(spec.label, repeats, "repeats") as on_repeat:
+        trial = run_trial(subject, PRESETS[preset], repeats, on_repeat)
+    for line in summary(trial):
+        session.terminal.say(line)
+    environment = describe_environment(session.device)
+    facts = [
+        f"{spec.label} against itself, {len(subject.dataset.pairs)} images of {subject.dataset.name}, preset {preset}",
+        f"{environment.gpu or environment.cpu}, {environment.threads} thread(s), torch {environment.torch}",
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
+    ]
+    paths = write_files(save_dir, {"aa.md": markdown("A model against itself", facts, trial)})
+    session.terminal.say(f"written: {paths[0]}")
+    if not trial.passed:
+        raise typer.Exit(FAILURE_EXIT)

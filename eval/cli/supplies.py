@@ -1,0 +1,60 @@
+"""Commands that bring, list or make what the others need."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.checkpoints import download_cache
+from eval.errors import RunError, UsageError
+from eval.fetch import fetch_checkpoint
+from eval.images import read_image, write_png
+from eval.layouts import image_files
+from eval.options import (
+    split,
+)
+from eval.report.terminal import Terminal
+from eval.report.zoo import zoo_table
+from eval.resize import imresize
+from eval.zoo import all_models, find_model
+
+
+def list_models() -> None:
+    """List the zoo: complexity, and which weights are on this machine."""
+    Terminal().show(zoo_table(all_models()))
+
+
+def fetch_weights(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="Ids or names, separated by commas.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The weights of every model.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
+) -> None:
+    """Download published weights, check their SHA-256, and keep them in the download cache."""
+    if (model_id is None) == (not every):
+        raise UsageError("fetch weights: give either --model_id or --all")
+    specs = list(all_models()) if every else [find_model(key) for key in split(model_id)]
+    failures = []
+    for known in [known for spec in specs for known in spec.checkpoints if known.url]:
+        try:
+            typer.echo(f"{known.file}: {fetch_checkpoint(known, to or download_cache())}")
+        except (RunError, OSError) as error:
+            failures.append(str(error))
+    if failures:
+        raise RunError("\n".join(failures))
+
+
+def make_lr(
+    hr_dir: Annotated[Path, typer.Argument(help="Folder of HR images.")],
+    lr_dir: Annotated[Path, typer.Argument(help="Folder for the LR images, NAMEx4.png.")],
+    scale: Annotated[int, typer.Option("--scale", min=2, help="How many times smaller.")] = 4,
+) -> None:
+    """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale."""
+    paths = image_files(hr_dir) if hr_dir.is_dir() else []
+    if not paths:
+        raise UsageError(f"{hr_dir}: no folder with images")
+    for path in paths:
+        hr = read_image(path)
+        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
+        write_png(lr_dir / f"{path.stem}x{scale}.png", imresize(hr, Fraction(1, scale)))
+    typer.echo(f"{len(paths)} images written to {lr_dir}")
