@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all train lint format clean
 
 demo: $(READY)  ## super-resolve sample photographs with PFDNLite and bicubic, and compare
 	$(BIN)/python test_demo.py --model_id -1 --dataset sample --ssim --save_dir results/demo --device cpu
@@ -15,6 +15,9 @@ test: $(READY)  ## all tests but the slow ones
 
 test-all: $(READY)  ## all tests
 	$(BIN)/python -m pytest
+
+train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
+	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16
 
 lint: $(READY)
 	$(BIN)/ruff check .
