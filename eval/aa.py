@@ -19,10 +19,12 @@ P50_WITHIN = 0.01
 
 @dataclass(frozen=True)
 class Repeat:
-    """One repeat. ``ratio`` is the second copy's runtime over the first's; None if every sample was disturbed."""
+    """One repeat. ``ratio`` is the second copy's runtime over the first's; None if every sample was disturbed.
+
+    A runtime is the mean over images of each image's p50, so this is the ratio of those.
+    """
 
     ratio: Ratio | None
-    p50_ratio: float | None
     dropped: int
 
     @property
@@ -32,8 +34,8 @@ class Repeat:
 
     @property
     def p50_agrees(self) -> bool:
-        """Tell whether the medians lie within 1% of each other."""
-        return self.p50_ratio is not None and abs(self.p50_ratio - 1) <= P50_WITHIN
+        """Tell whether the copies' p50 lie within 1% of each other."""
+        return self.ratio is not None and abs(self.ratio.estimate - 1) <= P50_WITHIN
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class Trial:
 
     @property
     def agreed(self) -> int:
-        """The number of repeats whose medians agree."""
+        """The number of repeats whose p50 agree."""
         return sum(repeat.p50_agrees for repeat in self.repeats)
 
     @property
     def passed(self) -> bool:
-        """Tell whether enough intervals cover 1, and all medians agree."""
+        """Tell whether enough intervals cover 1, and all p50 agree."""
         return self.covered >= LEAST_COVERED * len(self.repeats) and self.agreed == len(self.repeats)
 
 
@@ -77,7 +79,6 @@ def run_trial(subject: Subject, preset: Preset, repeats: int, on_repeat: Callabl
     done = []
     for seed in range(repeats):
         first, second = measure_together(copies, subject.dataset, preset, seed)
-        p50_ratio = second.p50_ms / first.p50_ms if first.p50_ms and second.p50_ms else None
-        done.append(Repeat(second.ratio, p50_ratio, sum(first.dropped.values())))
+        done.append(Repeat(second.ratio, sum(first.dropped.values())))
         on_repeat(done[-1])
     return Trial(tuple(done))

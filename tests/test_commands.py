@@ -242,7 +242,20 @@ def test_a_report_of_nothing_says_so(command, tmp_path: Path):
 
 
 def test_aa_writes_its_page_and_tells_by_its_exit_code(command, tmp_path: Path, hr_folder: Path):
-    arguments = ("--model_id", "-1", "--data_dir", hr_folder, "--dataset", "photos", "--repeats", "2", "--threads", "1")
+    arguments = (
+        "--model_id",
+        "-1",
+        "--data_dir",
+        hr_folder,
+        "--dataset",
+        "photos",
+        "--repeats",
+        "2",
+        "--threads",
+        "1",
+        "--preset",
+        "rapid",
+    )
     result = command("-m", "eval", "aa", *arguments[:2], "--data_dir", hr_folder.parent, *arguments[4:])
     page = (tmp_path / "results" / "aa.md").read_text()
     assert "intervals cover a ratio of 1" in result.stdout

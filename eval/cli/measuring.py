@@ -116,7 +116,7 @@ def aa(
     data_dir: DataDir = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Set by name.")] = SAMPLE,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often.")] = 40,
-    preset: PresetOption = "rapid",
+    preset: PresetOption = "quick",
     device: Device = AUTO,
     threads: Threads = None,
     save_dir: SaveDir = DEFAULT_SAVE_DIR,

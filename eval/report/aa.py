@@ -11,14 +11,14 @@ def summary(trial: Trial) -> list[str]:
     """Return the trial's outcome in sentences."""
     count = len(trial.repeats)
     widths = [(repeat.ratio.high - repeat.ratio.low) / 2 for repeat in trial.repeats if repeat.ratio]
-    apart = [abs(repeat.p50_ratio - 1) for repeat in trial.repeats if repeat.p50_ratio is not None]
+    apart = [abs(repeat.ratio.estimate - 1) for repeat in trial.repeats if repeat.ratio]
     lines = [
         f"{trial.covered} of {count} intervals cover a ratio of 1 (expected: at least {LEAST_COVERED:.0%})",
-        f"{trial.agreed} of {count} ratios of medians lie within {P50_WITHIN:.0%} of 1 (expected: all)",
+        f"{trial.agreed} of {count} ratios of p50 lie within {P50_WITHIN:.0%} of 1 (expected: all)",
     ]
     if widths:
         lines.append(f"half-width of the intervals, median: {median(widths):.2%}")
-        lines.append(f"ratios of medians, distance from 1: median {median(apart):.2%}, largest {max(apart):.2%}")
+        lines.append(f"ratios of p50, distance from 1: median {median(apart):.2%}, largest {max(apart):.2%}")
     return [*lines, f"disturbed stretches dropped: {sum(repeat.dropped for repeat in trial.repeats)}"]
 
 
@@ -28,9 +28,9 @@ def markdown(title: str, facts: list[str], trial: Trial) -> str:
     for number, repeat in enumerate(trial.repeats, 1):
         ratio = repeat.ratio
         figures = ("-",) * 3 if ratio is None else (f"{value:.4f}" for value in (ratio.estimate, ratio.low, ratio.high))
-        p50 = "-" if repeat.p50_ratio is None else f"{repeat.p50_ratio:.4f}"
-        rows.append([number, *figures, "yes" if repeat.covers_one else "NO", p50, repeat.dropped])
-    headers = ["Repeat", "Ratio", "from", "to", "covers 1", "p50 ratio", "dropped"]
+        verdicts = ("yes" if verdict else "NO" for verdict in (repeat.covers_one, repeat.p50_agrees))
+        rows.append([number, *figures, *verdicts, repeat.dropped])
+    headers = ["Repeat", "Ratio of p50", "from", "to", "covers 1", f"within {P50_WITHIN:.0%}", "dropped"]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=("right",) * len(headers))
     listing = "\n".join(f"- {line}" for line in (*facts, *summary(trial)))
     return f"# {title}\n\n{listing}\n\n{table}\n"
