@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from eval.errors import RunError
 from eval.images import atomic_path
-from team_bsr.network import TrainingPFDNLite
+from team_bsr.trainees import PFDNLITE, TRAINEES
 
 FORMAT = 1
 NETWORK_KEYS = ("format", "pruned_blocks", "ema")
@@ -56,16 +56,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_network(path: Path) -> TrainingPFDNLite:
+def load_network(path: Path) -> nn.Module:
     """Return the training network with a checkpoint's averaged weights, float32 on the CPU."""
-    state = load_checkpoint(path)
-    return build_network(state["pruned_blocks"], state["ema"])
+    return build_network(load_checkpoint(path))
 
 
-def build_network(pruned_blocks: list[int], weights: Mapping[str, Tensor]) -> TrainingPFDNLite:
-    """Return the training network with the given weights, strictly."""
-    network = TrainingPFDNLite(pruned_blocks=pruned_blocks)
-    network.load_state_dict(weights, strict=True)
+def build_network(state: Mapping[str, Any]) -> nn.Module:
+    """Return the training network of a checkpoint's state with its averaged weights, strictly."""
+    network = TRAINEES[state.get("trainee", PFDNLITE)].build(state["pruned_blocks"])
+    network.load_state_dict(state["ema"], strict=True)
     return network
 
 

@@ -21,6 +21,7 @@ from team_bsr.planning import describe
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
+from team_bsr.trainees import deploy_form, pruned_blocks
 from team_bsr.training import train
 from team_bsr.validation import open_set
 
@@ -38,6 +39,9 @@ def train_command(
     lr_data: Annotated[Folders | None, typer.Option("--lr_data", help="Folder of their LR images; may repeat.")] = None,
     validation: Annotated[Folders | None, typer.Option("--validate", help="Set to validate on; may repeat.")] = None,
     recipe: Annotated[Path, typer.Option(help="Folder of step1.toml to step4.toml, and presets.")] = RECIPES,
+    network: Annotated[
+        Literal["pfdnlite", "abpn"], typer.Option(help="What to train; abpn has no step 4.")
+    ] = "pfdnlite",
     preset: Annotated[str | None, typer.Option(help="Scale the recipe by a preset's factors: cpu.")] = None,
     steps: Annotated[str, typer.Option(help="Steps to train, separated by commas.")] = "1,2,3,4",
     start: Annotated[Path | None, typer.Option(help="Checkpoint whose weights the first step starts from.")] = None,
@@ -53,7 +57,7 @@ def train_command(
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
-    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision)
+    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision, network)
     sources = Sources(tuple(data), tuple(lr_data or ()), skip_bad)
     sets = [open_set(folder) for folder in validation or ()]
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
@@ -90,7 +94,7 @@ def prune_command(stage1: Path, stage2: Path, rule: Rule = "importance") -> None
 @app.command(name="fuse")
 def fuse_command(checkpoint: Path, weights: Path) -> None:
     """Fuse CHECKPOINT.ckpt into the deploy network's WEIGHTS.safetensors."""
-    write_weights(reparameterize(load_network(checkpoint)), weights)
+    write_weights(deploy_form(load_network(checkpoint)), weights)
     typer.echo(f"{weights}: {weights.stat().st_size} bytes")
 
 
@@ -103,8 +107,8 @@ def export_command(
 ) -> None:
     """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
     state, network = load_checkpoint(checkpoint), load_network(checkpoint)
-    if not network.pruned_blocks:
-        raise UsageError(f"{checkpoint}: expected a network of the second stage; prune it, or use fuse")
+    if not pruned_blocks(network):
+        raise UsageError(f"{checkpoint}: expected PFDNLite of the second stage; prune it, or use fuse")
     dataset = open_dataset(images, None if images else SAMPLE)
     agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
     for dtype, largest in agreement.largest.items():

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.datasets import Dataset
+from eval.errors import UsageError
 from team_bsr.data import Pairs
 from team_bsr.recipe import Step
+from team_bsr.trainees import PFDNLITE, TRAINEES
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,20 @@ class Plan:
         steps: steps of the recipe, in order.
         seed: of initial weights and patches.
         precision: "no" (float32), "bf16" or "fp16", under autocast.
+        network: name in ``trainees.TRAINEES``.
+
+    Raises:
+        UsageError: a step prunes a network that has no pruned form.
     """
 
     steps: tuple[Step, ...]
     seed: int = 0
     precision: str = "no"
+    network: str = PFDNLITE
+
+    def __post_init__(self) -> None:
+        if not TRAINEES[self.network].can_be_pruned and any(step.stage == 2 for step in self.steps):
+            raise UsageError(f"--network {self.network}: has no pruned form; leave step 4 out: --steps 1,2,3")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import torch
 from accelerate import Accelerator
 
 from team_bsr.losses import LOSSES
-from team_bsr.network import TrainingPFDNLite
 from team_bsr.plan import Plan
 from team_bsr.pruning import PRUNED_BLOCKS
 from team_bsr.recipe import Step
 from team_bsr.sources import SCALE, Sources
+from team_bsr.trainees import TRAINEES
 
 TIMED_ITERATIONS = 3
 
@@ -20,13 +20,14 @@ TIMED_ITERATIONS = 3
 def describe(plan: Plan, sources: Sources, accelerator: Accelerator) -> Iterator[str]:
     """Yield the lines of ``--dry_run``: data found, steps, and the time expected from a few timed iterations."""
     images = sources.images()
+    yield f"network  {plan.network}"
     yield f"images   {len(images)} in {', '.join(map(str, sources.hr))}"
     yield f"LR       {'from ' + ', '.join(map(str, sources.lr)) if sources.lr else 'made by exact bicubic'}"
     yield f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {plan.precision}"
     yield f"seed     {plan.seed}"
     total = 0.0
     for step in plan.steps:
-        seconds = _iteration_seconds(step, accelerator)
+        seconds = _iteration_seconds(plan, step, accelerator)
         total += seconds * step.iterations
         yield (
             f"step {step.number}   stage {step.stage}, {step.iterations} iterations of {step.batch} patches of "
@@ -37,9 +38,9 @@ def describe(plan: Plan, sources: Sources, accelerator: Accelerator) -> Iterator
     yield f"expected {timedelta(seconds=round(total))}, validation not counted"
 
 
-def _iteration_seconds(step: Step, accelerator: Accelerator) -> float:
+def _iteration_seconds(plan: Plan, step: Step, accelerator: Accelerator) -> float:
     """Time forward and backward of this process's share of a batch; the first iteration does not count."""
-    network = TrainingPFDNLite(pruned_blocks=PRUNED_BLOCKS if step.stage == 2 else ()).to(accelerator.device)
+    network = TRAINEES[plan.network].build(PRUNED_BLOCKS if step.stage == 2 else ()).to(accelerator.device)
     shape = (max(1, step.batch // accelerator.num_processes), 3, step.hr_patch // SCALE, step.hr_patch // SCALE)
     lr = torch.rand(shape, device=accelerator.device).contiguous(memory_format=torch.channels_last)
     hr = torch.rand((*shape[:2], step.hr_patch, step.hr_patch), device=accelerator.device)

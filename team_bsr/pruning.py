@@ -33,6 +33,8 @@ def prune(
         RunError: the network is already pruned.
         UsageError: the rule is unknown.
     """
+    if not isinstance(network, TrainingPFDNLite):
+        raise RunError(f"expected PFDNLite's training form, got {type(network).__name__}, which has no pruned form")
     if network.pruned_blocks:
         raise RunError(f"expected a network of the first stage, got one with blocks {network.pruned_blocks} pruned")
     if rule not in RULES:

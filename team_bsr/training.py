@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
@@ -28,12 +28,12 @@ from team_bsr.checkpoint import (
     save_checkpoint,
 )
 from team_bsr.losses import LOSSES
-from team_bsr.network import TrainingPFDNLite
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
+from team_bsr.trainees import TRAINEES, pruned_blocks
 from team_bsr.validation import validate
 
 
@@ -99,6 +99,7 @@ class _StepTrainer:
 
     def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
+        self.trainee = TRAINEES[plan.network]
         self.iteration, self.elapsed_s, self.psnr_db = 0, 0.0, {}
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
@@ -124,23 +125,23 @@ class _StepTrainer:
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
 
-    def _network(self, newest: dict[str, Any] | None) -> TrainingPFDNLite:
+    def _network(self, newest: dict[str, Any] | None) -> nn.Module:
         """Return the network that the step starts from, or that its checkpoint's state will be loaded into."""
         if newest is not None:
-            network = build_network(newest["pruned_blocks"], newest["ema"])
+            network = build_network(newest)
         elif self.run.start is not None:
             network = load_network(self.run.start)
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.plan.seed)
-                network = TrainingPFDNLite()
-        if self.step.stage == 2 and not network.pruned_blocks:
+                network = self.trainee.build(())
+        if self.step.stage == 2 and not pruned_blocks(network):
             network = prune(network, self.step.rule)
-        if self.step.stage == 1 and network.pruned_blocks:
+        if self.step.stage == 1 and pruned_blocks(network):
             raise TrainingError(f"step {self.step.number} trains the unpruned network; --start is pruned already")
         return network
 
-    def _prepare(self, network: TrainingPFDNLite) -> None:
+    def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device
         self.network = network.to(device)
         self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(step.ema))
@@ -197,7 +198,8 @@ class _StepTrainer:
             "iteration": self.iteration,
             "plan": asdict(self.plan),
             "images": self.run.pairs.crc32,
-            "pruned_blocks": list(self.network.pruned_blocks),
+            "trainee": self.plan.network,
+            "pruned_blocks": pruned_blocks(self.network),
             "network": self.network.state_dict(),
             "ema": self.average.module.state_dict(),
             "averaged": self.average.n_averaged,

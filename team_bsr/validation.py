@@ -5,12 +5,13 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from torch import nn
 
 from eval.datasets import Dataset, open_dataset
 from eval.errors import UsageError
 from eval.images import to_tensor, to_uint8
 from eval.metrics import psnr
-from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.trainees import deploy_form
 
 
 def open_set(folder: Path) -> Dataset:
@@ -27,10 +28,10 @@ def open_set(folder: Path) -> Dataset:
 
 
 @torch.inference_mode()
-def validate(network: TrainingPFDNLite, sets: Sequence[Dataset]) -> dict[str, float]:
-    """Return each set's mean PSNR in dB by the challenge's protocol, of the fused network in float32."""
-    deploy = reparameterize(network).eval()
-    device = deploy.head.weight.device
+def validate(network: nn.Module, sets: Sequence[Dataset]) -> dict[str, float]:
+    """Return each set's mean PSNR in dB by the challenge's protocol, of the deploy form in float32."""
+    deploy = deploy_form(network).eval()
+    device = next(deploy.parameters()).device
     result = {}
     for dataset in sets:
         values = []

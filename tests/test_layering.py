@@ -85,7 +85,7 @@ def test_models_import_torch_and_each_other_only(path: Path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     top = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     top |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    allowed = {"torch", "models", "collections", "contextlib", "contextvars", "dataclasses"}
+    allowed = {"torch", "models", "collections", "contextlib", "contextvars", "dataclasses", "itertools"}
     assert {name.split(".")[0] for name in top} <= allowed
 
 

@@ -9,6 +9,7 @@ from eval.checkpoints import find_checkpoint, load_network
 from eval.complexity import measure_complexity
 from eval.zoo import ModelSpec, all_models, find_model
 from models.team03_PFDNLite import PFDNLite
+from models.team08_ABPN import ABPN
 
 NETWORKS = [spec for spec in all_models() if spec.checkpoints]
 
@@ -22,6 +23,8 @@ COMPLEXITY = {
     "SPAN": (150_688, 9_833_807_872, 41_680_896, 22),
     "IMDN": (893_936, 58_430_849_024, 154_140_672, 43),
     "RFDN": (433_448, 27_046_231_296, 112_034_240, 64),
+    # The plan's own arithmetic: 62,048 parameters, and 61,812 multiply-adds and 236 activations a pixel.
+    "ABPN": (62_048, 61_812 * 256**2, 236 * 256**2, 7),
 }
 # The authors' classes with the published weights on seeded noise of 48x64: mean, standard deviation, and the output
 # at (0,0,0), (1,0,0), (2,0,0), (0,100,130); then the tolerance for another kernel or layout.
@@ -127,6 +130,15 @@ def test_without_its_tail_pfdnlite_is_nearest_neighbour():
     x = torch.rand(1, 3, 9, 11, dtype=torch.double)
     with torch.inference_mode():
         assert torch.equal(network(x), torch.nn.functional.interpolate(x, scale_factor=4, mode="nearest"))
+
+
+def test_without_its_tail_abpn_is_nearest_neighbour_clipped():
+    network = ABPN().double()
+    torch.nn.init.zeros_(network.tail.weight)
+    x = torch.rand(1, 3, 9, 11, dtype=torch.double) * 1.5
+    with torch.inference_mode():
+        expected = torch.nn.functional.interpolate(x, scale_factor=4, mode="nearest").clamp(0, 1)
+        assert torch.equal(network(x), expected)
 
 
 def test_mean_of_span_is_no_part_of_its_state():

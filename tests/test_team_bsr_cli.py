@@ -74,7 +74,7 @@ def test_fuse_of_the_first_stage(tmp_path):
 
 def test_export_refuses_what_is_not_the_entry(tmp_path, images):
     stage1, _ = checkpoint(tmp_path / "stage1.ckpt")
-    with pytest.raises(UsageError, match="expected a network of the second stage; prune it"):
+    with pytest.raises(UsageError, match="expected PFDNLite of the second stage; prune it"):
         invoke("export", stage1, "--weights", tmp_path / "w.safetensors", "--images", images)
     assert not (tmp_path / "w.safetensors").exists()
 

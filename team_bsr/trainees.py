@@ -1,0 +1,41 @@
+"""The networks that the loop can train, by name. Training another one is one row here."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+from torch import nn
+
+from models.team08_ABPN import ABPN
+from team_bsr.network import TrainingPFDNLite, reparameterize
+
+PFDNLITE = "pfdnlite"
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """How a network is built.
+
+    Attributes:
+        build: gives the training form, with the given blocks pruned.
+        can_be_pruned: whether it has the recipe's second stage.
+    """
+
+    build: Callable[[Sequence[int]], nn.Module]
+    can_be_pruned: bool
+
+
+TRAINEES = {
+    PFDNLITE: Trainee(lambda pruned: TrainingPFDNLite(pruned_blocks=pruned), can_be_pruned=True),
+    "abpn": Trainee(lambda _pruned: ABPN(), can_be_pruned=False),
+}
+
+
+def pruned_blocks(network: nn.Module) -> list[int]:
+    """Return which blocks of a network are pruned; none where there is nothing to prune."""
+    return list(getattr(network, "pruned_blocks", ()))
+
+
+def deploy_form(network: nn.Module) -> nn.Module:
+    """Return the form of a network that ships; ``network`` is left as it is."""
+    return reparameterize(network) if isinstance(network, TrainingPFDNLite) else deepcopy(network)
