@@ -92,7 +92,7 @@ def test_a_local_upscaler_is_blended_without_a_trace(height: int, width: int, ti
 
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
 def test_tiles_agree_with_the_whole_image_on_three_images(spec: ModelSpec, esr_weights: Path, esr_data: Path):
-    network = load_network(spec, find_checkpoint(spec, "released"))
+    network = load_network(spec, find_checkpoint(spec))
     whole = Upscaler(spec, network, CPU)
     tiled = Upscaler(spec, network, CPU, Tiling(128, 32, spec.tile_step))
     pairs = open_dataset(esr_data, "Urban100").pairs
