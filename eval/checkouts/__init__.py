@@ -1,0 +1,1 @@
+"""Checkouts of other teams' code: run where it can harm nobody."""

@@ -1,0 +1,222 @@
+"""One stranger's program that can harm nobody: pipes to talk with it, a log, limits, and an end for good."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from io import FileIO
+from types import TracebackType
+
+from eval.checkouts import bubblewrap
+from eval.checkouts.bubblewrap import Mounts
+from eval.checkouts.guard import Guard, Limits
+from eval.checkouts.log import Log
+from eval.errors import RunError, UsageError
+
+__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "start"]
+
+_DEATH_TIMEOUT_S = 10
+_DEATH_POLL_S = 0.002
+_OPEN_FILES = 1024
+# How long a program may go on that ignores the signal at the end of its processor time.
+_CPU_GRACE_S = 5
+# Of all processes, the kernel takes a sandbox's first when memory runs out.
+_FIRST_TO_GO = 1000
+# Before Linux 5.14 the limit counts all of the user's threads, not those of the sandbox.
+_COUNTS_APART = (5, 14)
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "LOGNAME": "sandbox"}
+
+
+class SandboxKind(StrEnum):
+    """How a stranger's program is kept apart: by bubblewrap, or hardly at all."""
+
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
+
+
+def choose_sandbox(asked: str | None) -> SandboxKind:
+    """Return the sandbox to use, ``asked`` being what --sandbox says (None: bubblewrap).
+
+    Raises:
+        UsageError: there is no such sandbox, or bubblewrap does not work here.
+    """
+    try:
+        kind = SandboxKind(asked or SandboxKind.BUBBLEWRAP)
+    except ValueError:
+        raise UsageError(f"--sandbox {asked}: expected {' or '.join(SandboxKind)}") from None
+    if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
+        raise UsageError(
+            f"strangers' code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
+            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces, or give"
+            " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
+        )
+    return kind
+
+
+class Sandboxed:
+    """A program in a sandbox, made by ``start``; use it in a ``with`` statement, whose end is the program's end.
+
+    Attributes:
+        to_worker: what is written here, the program reads from its fd ESR_REQUESTS_FD. Unbuffered: ``write`` may
+            take a part only, blocks while the pipe is full, and raises BrokenPipeError when nobody reads.
+        from_worker: what the program writes to its fd ESR_REPLIES_FD; unbuffered; b"" when it has closed it or died.
+        pid: the sandbox's first process, in the host's numbers: the program, or in bubblewrap the one that started it.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], pid: int, ends: "_Ends", limits: Limits) -> None:
+        self.to_worker, self.from_worker, self.pid = ends.to_worker, ends.from_worker, pid
+        self._process, self._ends, self._limits = process, ends, limits
+        self._log = Log(ends.log, limits.log_bytes)
+        self._guard = Guard(pid, limits)
+        self._killed = False
+
+    def __enter__(self) -> "Sandboxed":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.kill()
+        finally:
+            self._ends.held.close()
+
+    def kill(self) -> None:
+        """End all processes of the sandbox, and return when none is left; whoever waits for a reply then gets b"".
+
+        Raises:
+            RunError: one of them survives for ten seconds, which only a hanging device or file system can bring about.
+        """
+        self._killed = self._killed or self._process.poll() is None
+        deadline = time.monotonic() + _DEATH_TIMEOUT_S
+        while self._guard.look() or self._process.poll() is None:
+            self._guard.strike()
+            if time.monotonic() > deadline:
+                raise RunError(f"process {self.pid} of a sandbox cannot be killed; it seems to hang in the kernel")
+            time.sleep(_DEATH_POLL_S)
+        self._guard.stop()
+        self._log.close()
+
+    def exit_reason(self) -> str | None:
+        """Return how the program ended, as in "exit code 3" or "killed: over 64 processes"; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if self._guard.reason:
+            return f"killed: {self._guard.reason}"
+        if self._killed:
+            return "killed"
+        # As shells do, bubblewrap gives a signal's number on top of 128.
+        number = -code if code < 0 else code - 128
+        if number == signal.SIGXCPU:
+            return f"killed: over {self._limits.cpu_s} s of processor time"
+        return f"killed by signal {number}" if number > 0 else f"exit code {code}"
+
+    def log_tail(self) -> str:
+        """Return the end of what the program printed, at most the limit's bytes, in printable characters."""
+        return self._log.tail()
+
+    def host_pids(self) -> list[int]:
+        """Return the pids of all live processes of the sandbox, in the host's numbers."""
+        return [process.pid for process in self._guard.look()]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The harness's ends of the pipes; ``held`` closes them, and removes a scratch folder on disk."""
+
+    to_worker: FileIO
+    from_worker: FileIO
+    log: FileIO
+    held: ExitStack
+
+
+def start(
+    command: Sequence[str], kind: SandboxKind, mounts: Mounts, limits: Limits, environment: Mapping[str, str]
+) -> Sandboxed:
+    """Start a program, which finds its pipes and its scratch folder by ESR_REQUESTS_FD, ESR_REPLIES_FD, ESR_SCRATCH.
+
+    Its working directory is the scratch folder, its environment the given one with a few names added, its stdin is
+    empty. The thread that starts it must live on: in bubblewrap, the program ends with it.
+
+    Raises:
+        RunError: bubblewrap does not start.
+    """
+    in_bubblewrap = kind is SandboxKind.BUBBLEWRAP
+    with ExitStack() as ours, ExitStack() as theirs:
+        requests, to_worker = _pipe(theirs, ours)
+        from_worker, replies = _pipe(ours, theirs)
+        log, printed = _pipe(ours, theirs)
+        info, told = _pipe(ours, theirs)
+        limited = [*_rlimits(limits, in_bubblewrap), *command]
+        scratch = bubblewrap.SCRATCH if in_bubblewrap else ours.enter_context(_temporary_folder())
+        process = subprocess.Popen(
+            [*_first_to_go(), *(bubblewrap.wrap(limited, mounts, limits, told.fileno()) if in_bubblewrap else limited)],
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+            cwd=None if in_bubblewrap else scratch,
+            env=_environment(environment, scratch, requests, replies),
+            pass_fds=[pipe.fileno() for pipe in (requests, replies, *([told] if in_bubblewrap else ()))],
+            start_new_session=True,
+        )
+        theirs.close()
+        pid = _first_inside(process, info, log) if in_bubblewrap else process.pid
+        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours.pop_all()), limits)
+
+
+def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[FileIO, FileIO]:
+    """Return the two ends of a new pipe, each to be closed with its stack."""
+    read, write = os.pipe()
+    return reading.enter_context(FileIO(read, "r")), writing.enter_context(FileIO(write, "w"))
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="esr-scratch-", ignore_cleanup_errors=True)
+
+
+def _environment(given: Mapping[str, str], scratch: str, requests: FileIO, replies: FileIO) -> dict[str, str]:
+    pipes = {"ESR_REQUESTS_FD": str(requests.fileno()), "ESR_REPLIES_FD": str(replies.fileno())}
+    return {**_ENVIRONMENT, **given, "HOME": scratch, "TMPDIR": scratch, "ESR_SCRATCH": scratch, **pipes}
+
+
+def _rlimits(limits: Limits, in_bubblewrap: bool) -> list[str]:
+    """Return the command to put in front of another to limit each of its processes; nothing where there is none."""
+    program = shutil.which("prlimit")
+    if program is None:
+        return []
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _OPEN_FILES if most_files == resource.RLIM_INFINITY else min(_OPEN_FILES, most_files)
+    options = ["--core=0", f"--cpu={limits.cpu_s}:{limits.cpu_s + _CPU_GRACE_S}", f"--nofile={files}"]
+    options += [f"--fsize={limits.scratch_bytes}"]
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    if in_bubblewrap and release >= _COUNTS_APART:
+        options += [f"--nproc={limits.threads}"]
+    return [program, *options]
+
+
+def _first_to_go() -> list[str]:
+    """Return the command to put in front of another so that the kernel takes it first when memory runs out."""
+    program = shutil.which("choom")
+    return [] if program is None else [program, "-n", str(_FIRST_TO_GO), "--"]
+
+
+def _first_inside(process: subprocess.Popen[bytes], info: FileIO, log: FileIO) -> int:
+    """Return the host's pid of the first process of bubblewrap's pid namespace: with it, all die."""
+    try:
+        return json.loads(info.readall())["child-pid"]
+    except ValueError:
+        process.wait(_DEATH_TIMEOUT_S)
+        raise RunError(f"bubblewrap did not start: {os.read(log.fileno(), 4096).decode(errors='replace')}") from None
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise

@@ -1,0 +1,137 @@
+"""The guard sees what a program is, whatever it does to hide."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from eval.checkouts import guard
+from eval.checkouts.guard import Guard, Limits, Process, excess
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard needs Linux's /proc")
+MIB = 2**20
+LIMITS = Limits(memory_bytes=100 * MIB, processes=3, threads=10)
+
+
+@contextmanager
+def _guarded(text: str, limits: Limits = LIMITS) -> Iterator[tuple[Guard, subprocess.Popen]]:
+    """Guard a program that prints a line when it is ready; in the end no process of it is left."""
+    command = [sys.executable, "-c", "import os, threading, time\n" + textwrap.dedent(text)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        watch = Guard(process.pid, limits)
+        try:
+            process.stdout.readline()
+            yield watch, process
+        finally:
+            while watch.look():
+                watch.strike()
+            watch.stop()
+
+
+def _until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("processes", "reason"),
+    [
+        ([Process(1, 0, 10, 100 * MIB)], None),
+        ([Process(pid, 0, 1, MIB) for pid in range(4)], "over 3 processes"),
+        ([Process(1, 0, 6, MIB), Process(2, 0, 5, MIB)], "over 10 threads"),
+        ([Process(1, 0, 1, 60 * MIB), Process(2, 0, 1, 60 * MIB)], "over 100 MiB"),
+        ([], None),
+    ],
+)
+def test_excess_says_what_is_too_much(processes: list[Process], reason: str | None):
+    assert excess(processes, LIMITS) == reason
+
+
+def test_children_of_all_threads_are_seen():
+    text = """
+        def parent():
+            if os.fork() == 0:
+                open("/proc/self/comm", "w").write("a) Z (b c")
+                print(flush=True)
+                time.sleep(3600)
+            time.sleep(3600)
+        threading.Thread(target=parent).start()
+        time.sleep(3600)
+    """
+    with _guarded(text) as (watch, process):
+        found = {one.pid: one for one in watch.look()}
+        assert len(found) == 2
+        assert found[process.pid].threads == 2
+        assert all(0 < one.resident_bytes < 100 * MIB for one in found.values())
+
+
+def test_an_orphan_stays_known():
+    text = """
+        if os.fork() == 0:
+            os.setsid()
+            print(flush=True)
+            time.sleep(3600)
+        time.sleep(3600)
+    """
+    with _guarded(text) as (watch, process):
+        (orphan,) = {one.pid for one in watch.look()} - {process.pid}
+        process.kill()
+        process.wait()
+        assert [one.pid for one in watch.look()] == [orphan]
+        assert watch.reason is None
+
+
+def test_a_pid_that_is_used_again_is_not_struck():
+    with _guarded("print(flush=True)\ntime.sleep(3600)") as (watch, process):
+        earlier = watch._start
+        watch._start = watch._known[process.pid] = earlier - 1
+        assert watch.look() == []
+        watch.strike()
+        time.sleep(0.05)
+        assert process.poll() is None
+        watch._start = watch._known[process.pid] = earlier
+
+
+def test_it_kills_once_and_says_why():
+    text = """
+        for _ in range(5):
+            if os.fork() == 0:
+                time.sleep(3600)
+        print(flush=True)
+        time.sleep(3600)
+    """
+    with _guarded(text) as (watch, _):
+        _until(lambda: watch.reason)
+        assert watch.reason == "over 3 processes"
+
+
+def test_a_swarm_does_not_keep_it_busy():
+    text = """
+        for _ in range(60):
+            if os.fork() == 0:
+                time.sleep(3600)
+        print(flush=True)
+        time.sleep(3600)
+    """
+    with _guarded(text) as (watch, _):
+        assert len(watch.look()) <= LIMITS.processes + 1
+
+
+@pytest.mark.parametrize(("available", "reason"), [(100, "the machine is nearly out of memory"), (900, None)])
+def test_a_machine_without_memory(monkeypatch: pytest.MonkeyPatch, available: int, reason: str | None):
+    meminfo = f"MemTotal:       16000 kB\nMemFree:   1 kB\nMemAvailable:   {available} kB\n".encode()
+    monkeypatch.setattr(guard, "_read", lambda path, most: meminfo)
+    assert guard._shortage() == reason
+
+
+def test_a_dead_process_has_no_memory():
+    process = subprocess.Popen(["true"])
+    _until(lambda: guard._process(process.pid) is None)
+    assert process.wait() == 0
+    assert guard._process(process.pid) is None
+    assert guard._process(os.getpid()).pid == os.getpid()

@@ -1,0 +1,462 @@
+"""Hostile programs, planted: each does its worst in a sandbox, and harms nobody."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from eval.checkouts.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
+from eval.errors import RunError, UsageError
+
+MIB = 2**20
+DEFAULT = Limits()
+# A sandbox that outlives this is killed, so that a test that fails does not hang.
+PATIENCE_S = 30
+PREAMBLE = """
+import os, signal, socket, sys, time
+scratch = os.environ["ESR_SCRATCH"]
+requests = open(int(os.environ["ESR_REQUESTS_FD"]), "rb", 0)
+replies = open(int(os.environ["ESR_REPLIES_FD"]), "wb", 0)
+
+def say(text):
+    replies.write(f"{text}\\n".encode())
+
+def attempt(what):
+    try:
+        say(what())
+    except OSError as error:
+        say(type(error).__name__)
+"""
+Run = Callable[..., AbstractContextManager[Sandboxed]]
+
+
+def _usable(name: str) -> SandboxKind:
+    try:
+        return choose_sandbox(name)
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=list(SandboxKind))
+def kind(request: pytest.FixtureRequest) -> SandboxKind:
+    return _usable(request.param)
+
+
+@pytest.fixture
+def bubblewrap() -> SandboxKind:
+    return _usable("bubblewrap")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a program's text in a sandbox, and see that nothing of it is left at the end."""
+    script = tmp_path / "their folder" / "program.py"
+
+    @contextmanager
+    def run(text: str, kind: SandboxKind, *readable: Path, limits: Limits = DEFAULT, **environment: str):
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(PREAMBLE + text)
+        with start(
+            [sys.executable, str(script)], kind, Mounts((script.parent, *readable)), limits, environment
+        ) as sandboxed:
+            patience = threading.Timer(PATIENCE_S, sandboxed.kill)
+            patience.start()
+            try:
+                yield sandboxed
+            finally:
+                patience.cancel()
+                patience.join()
+        assert sandboxed.host_pids() == []
+        assert not list(_running(script))
+
+    return run
+
+
+def _running(script: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            if str(script) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _said(sandboxed: Sandboxed) -> list[str]:
+    """Return the lines of all replies, once no more can come."""
+    return sandboxed.from_worker.readall().decode().splitlines()
+
+
+def _end(sandboxed: Sandboxed) -> str:
+    """Wait for the end of a program, and return its reason."""
+    while (reason := sandboxed.exit_reason()) is None:
+        time.sleep(0.005)
+    return reason
+
+
+ECHO = """
+while request := requests.read(65536):
+    replies.write(request)
+"""
+SLEEP = """
+say("ready")
+time.sleep(3600)
+"""
+
+
+def test_a_good_program_answers_and_ends(kind: SandboxKind, run: Run):
+    with run(ECHO + "print('fine')\nsys.exit(3)", kind) as sandboxed:
+        for message in (b"one", b"two", bytes(range(256))):
+            sandboxed.to_worker.write(message)
+            assert sandboxed.from_worker.read(1000) == message
+        assert sandboxed.exit_reason() is None
+        assert sandboxed.pid in sandboxed.host_pids()
+        sandboxed.to_worker.close()
+        assert sandboxed.from_worker.read(1) == b""
+        assert _end(sandboxed) == "exit code 3"
+    assert sandboxed.exit_reason() == "exit code 3"
+    assert sandboxed.log_tail() == "fine\n"
+
+
+def test_its_environment_is_what_it_is_given(kind: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    text = """
+say("SECRET_TOKEN" in os.environ or b"SECRET_TOKEN" in open("/proc/1/environ", "rb").read())
+say(os.environ["OMP_NUM_THREADS"])
+say(os.getcwd() == scratch == os.environ["HOME"] == os.environ["TMPDIR"])
+say(repr(sys.stdin.read()))
+"""
+    with run(
+        text if kind == "bubblewrap" else text.replace("/proc/1/", "/proc/self/"), kind, OMP_NUM_THREADS="1"
+    ) as it:
+        assert _said(it) == ["False", "1", "True", "''"]
+
+
+def test_torch_works_inside(bubblewrap: SandboxKind, run: Run):
+    text = "import torch\nsay(torch.nn.Conv2d(3, 8, 3)(torch.ones(1, 3, 9, 9)).shape)"
+    with run(text, bubblewrap, OMP_NUM_THREADS="1") as sandboxed:
+        assert _said(sandboxed) == ["torch.Size([1, 8, 7, 7])"], sandboxed.log_tail()
+
+
+def test_no_network(bubblewrap: SandboxKind, run: Run):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        text = f"""
+attempt(lambda: socket.create_connection(("127.0.0.1", {port}), 1))
+say([name for _, name in socket.if_nameindex()])
+attempt(lambda: socket.socket(socket.AF_UNIX).connect("\\0esr-test-{port}"))
+"""
+        with socket.socket(socket.AF_UNIX) as abstract, run(text, bubblewrap) as sandboxed:
+            abstract.bind(f"\0esr-test-{port}")
+            abstract.listen()
+            assert _said(sandboxed) == ["ConnectionRefusedError", "['lo']", "ConnectionRefusedError"]
+
+
+def test_it_reads_only_what_it_is_shown(bubblewrap: SandboxKind, run: Run, tmp_path: Path):
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "shown").write_text("shown")
+    (tmp_path / "link").symlink_to(tmp_path / "shown")
+    text = f"""
+attempt(lambda: open({str(tmp_path / "secret")!r}).read())
+attempt(lambda: open({str(tmp_path / "link")!r}).read())
+attempt(lambda: open({str(tmp_path / "shown")!r}).read())
+attempt(lambda: os.listdir({str(Path(__file__).parent)!r}))
+attempt(lambda: open("/etc/passwd").read())
+say(sorted(os.listdir("/home")) if os.path.exists("/home") else [])
+"""
+    with run(text, bubblewrap, tmp_path / "link") as sandboxed:
+        said = _said(sandboxed)
+    assert said[:5] == ["FileNotFoundError", "shown", "shown", "FileNotFoundError", "FileNotFoundError"]
+    assert said[5] == "[]" or sys.base_prefix.startswith("/home/") or sys.prefix.startswith("/home/")
+
+
+def test_it_writes_only_to_scratch(bubblewrap: SandboxKind, run: Run, tmp_path: Path):
+    (tmp_path / "shown").write_text("shown")
+    text = f"""
+for folder in ("/", "/dev", "/etc", "/usr", "/proc", "/home", sys.prefix, os.path.dirname(__file__)):
+    attempt(lambda: open(os.path.join(folder, "planted"), "w").name)
+attempt(lambda: open({str(tmp_path / "shown")!r}, "w").name)
+attempt(lambda: os.chmod({str(tmp_path / "shown")!r}, 0o777))
+attempt(lambda: open("/proc/sys/kernel/core_pattern", "r+").name)
+say(open("planted", "w").name)
+say(open("/tmp/planted", "w").name)
+"""
+    with run(text, bubblewrap, tmp_path / "shown") as sandboxed:
+        said = _said(sandboxed)
+    assert set(said[:11]) <= {"OSError", "PermissionError", "FileNotFoundError"}
+    assert said[11:] == ["planted", "/tmp/planted"]
+    assert (tmp_path / "shown").read_text() == "shown"
+    assert not Path("/tmp/planted").exists()
+
+
+def test_it_has_no_rights_and_gets_none(bubblewrap: SandboxKind, run: Run):
+    text = """
+import ctypes
+say([line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapBnd", "NoNewPrivs"))])
+attempt(lambda: os.setuid(0))
+libc = ctypes.CDLL(None, use_errno=True)
+new_user_namespace = 0x10000000
+say(libc.unshare(new_user_namespace))
+say(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None))
+"""
+    with run(text, bubblewrap) as sandboxed:
+        assert _said(sandboxed) == [str(["0" * 16, "0" * 16, "1"]), "OSError", "-1", "-1"]
+
+
+def test_the_hosts_processes_are_out_of_reach(bubblewrap: SandboxKind, run: Run):
+    text = f"""
+say(sorted(map(int, filter(str.isdigit, os.listdir("/proc")))) == [1, os.getpid()])
+attempt(lambda: os.kill({os.getpid()}, signal.SIGKILL) if {os.getpid()} > 1000 else os.stat("/nowhere"))
+attempt(lambda: os.kill(os.getppid(), signal.SIGKILL))
+time.sleep(0.1)
+attempt(lambda: os.kill(-1, signal.SIGTERM))
+say("alive")
+"""
+    with run(text, bubblewrap) as sandboxed:
+        said = _said(sandboxed)
+    # Of its own sandbox it may kill what it likes.
+    assert said[:2] == ["True", "ProcessLookupError" if os.getpid() > 1000 else "FileNotFoundError"]
+
+
+def test_a_fork_bomb_is_put_out(bubblewrap: SandboxKind, run: Run):
+    with run("while True:\n    try: os.fork()\n    except OSError: pass", bubblewrap) as sandboxed:
+        assert _end(sandboxed) == "killed: over 64 processes"
+
+
+def test_too_many_processes(kind: SandboxKind, run: Run):
+    text = """
+for _ in range(20):
+    if os.fork() == 0:
+        time.sleep(3600)
+time.sleep(3600)
+"""
+    with run(text, kind, limits=Limits(processes=10)) as sandboxed:
+        assert _end(sandboxed) == "killed: over 10 processes"
+
+
+def test_too_many_threads(kind: SandboxKind, run: Run):
+    text = """
+import threading
+while True:
+    try:
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    except RuntimeError:
+        time.sleep(0.01)
+"""
+    with run(text, kind, limits=Limits(threads=50)) as sandboxed:
+        if os.getuid() == 0 or kind == "none":
+            assert _end(sandboxed) == "killed: over 50 threads"
+        else:
+            time.sleep(0.5)
+            assert sum(psutil.Process(pid).num_threads() for pid in sandboxed.host_pids()) <= 52
+
+
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.closerange(0, 3)
+        time.sleep(0.3)
+        say("daemon")
+        time.sleep(3600)
+    time.sleep(0.3)
+    os._exit(0)
+"""
+
+
+def test_a_daemon_dies_with_its_sandbox(kind: SandboxKind, run: Run):
+    with run(DAEMON + "requests.read(1)", kind) as sandboxed:
+        assert sandboxed.from_worker.read(100) == b"daemon\n"
+        assert len(sandboxed.host_pids()) >= 2
+
+
+def test_a_daemon_dies_with_its_parent_in_a_pid_namespace(bubblewrap: SandboxKind, run: Run):
+    with run(DAEMON, bubblewrap) as sandboxed:
+        assert _end(sandboxed) == "exit code 0"
+        assert sandboxed.from_worker.readall() == b""
+
+
+def test_a_full_scratch_is_its_own_trouble(bubblewrap: SandboxKind, run: Run):
+    text = """
+block = bytes(2**20)
+total = 0
+try:
+    for number in range(40):
+        with open(f"{scratch}/{number}", "wb", 0) as file:
+            total += file.write(block)
+except OSError as error:
+    say(error.errno)
+say(total)
+"""
+    with run(text, bubblewrap, limits=Limits(scratch_bytes=16 * MIB)) as sandboxed:
+        number, total = map(int, _said(sandboxed))
+    assert number == 28  # ENOSPC
+    assert 15 * MIB <= total <= 16 * MIB
+
+
+def test_a_file_has_a_largest_size(kind: SandboxKind, run: Run):
+    text = "attempt(lambda: open('large', 'wb').truncate(64 * 2**20))"
+    with run(text, kind, limits=Limits(scratch_bytes=16 * MIB)) as sandboxed:
+        assert _said(sandboxed) == ["OSError"]
+
+
+def test_scratch_is_gone_afterwards(run: Run):
+    with run("open('kept', 'w').close()\nsay(scratch)", SandboxKind.NONE) as sandboxed:
+        (scratch,) = _said(sandboxed)
+        assert Path(scratch, "kept").exists()
+    assert not Path(scratch).exists()
+
+
+def test_a_flood_neither_blocks_nor_piles_up(kind: SandboxKind, run: Run):
+    text = """
+for _ in range(100):
+    os.write(1, b"flood " * 87382)
+    os.write(2, b"FLOOD " * 87382)
+print("\\x1b[2J\\u202ethe\\tend\\0")
+"""
+    with run(text, kind, limits=Limits(log_bytes=1000)) as sandboxed:
+        assert _end(sandboxed) == "exit code 0"
+    tail = sandboxed.log_tail()
+    assert tail.endswith("FLOOD \ufffd[2J\ufffdthe end\ufffd\n")
+    assert len(tail) <= 1000
+
+
+def test_too_much_memory(kind: SandboxKind, run: Run):
+    text = """
+blocks = []
+while True:
+    blocks.append(b"x" * 2**24)
+    time.sleep(0.01)
+"""
+    with run(text, kind, limits=Limits(memory_bytes=200 * MIB)) as sandboxed:
+        assert _end(sandboxed) == "killed: over 200 MiB"
+
+
+def test_memory_counts_over_all_processes(kind: SandboxKind, run: Run):
+    text = """
+for _ in range(4):
+    if os.fork() == 0:
+        block = b"x" * (60 * 2**20)
+        time.sleep(3600)
+time.sleep(3600)
+"""
+    with run(text, kind, limits=Limits(memory_bytes=200 * MIB)) as sandboxed:
+        assert _end(sandboxed) == "killed: over 200 MiB"
+
+
+def test_too_much_processor_time(kind: SandboxKind, run: Run):
+    with run("while True: pass", kind, limits=Limits(cpu_s=1)) as sandboxed:
+        assert _end(sandboxed) == "killed: over 1 s of processor time"
+
+
+@pytest.mark.parametrize("nuisance", ["", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"])
+def test_a_sleeper_is_killed(kind: SandboxKind, run: Run, nuisance: str):
+    with run(nuisance + SLEEP, kind) as sandboxed:
+        assert sandboxed.from_worker.read(100) == b"ready\n"
+        for process in map(psutil.Process, sandboxed.host_pids()):
+            if nuisance:
+                process.terminate()
+        assert sandboxed.exit_reason() is None
+        sandboxed.kill()
+        assert sandboxed.exit_reason() == "killed"
+        assert sandboxed.from_worker.read(1) == b""
+        with pytest.raises(BrokenPipeError):
+            sandboxed.to_worker.write(b"x")
+        sandboxed.kill()
+
+
+def test_a_program_that_closes_its_pipes_is_seen_to(kind: SandboxKind, run: Run):
+    with run("requests.close()\nreplies.close()\ntime.sleep(3600)", kind) as sandboxed:
+        assert sandboxed.from_worker.read(1) == b""
+        with pytest.raises(BrokenPipeError):
+            sandboxed.to_worker.write(b"x")
+        assert sandboxed.exit_reason() is None
+
+
+def test_garbage_comes_through_as_it_is(kind: SandboxKind, run: Run):
+    with run("replies.write(bytes(range(255, -1, -1)) * 64)", kind) as sandboxed:
+        assert sandboxed.from_worker.readall() == bytes(range(255, -1, -1)) * 64
+
+
+def test_a_crash_has_its_signal_as_reason(kind: SandboxKind, run: Run):
+    with run("os.kill(os.getpid(), signal.SIGSEGV)", kind) as sandboxed:
+        assert _end(sandboxed) == f"killed by signal {int(signal.SIGSEGV)}"
+
+
+def test_a_program_that_is_not_there(bubblewrap: SandboxKind):
+    with start(["/nowhere/python"], bubblewrap, Mounts(), Limits(), {}) as sandboxed:
+        assert _end(sandboxed).startswith("exit code")
+    assert "/nowhere/python" in sandboxed.log_tail()
+
+
+def test_two_sandboxes_do_not_see_each_other(bubblewrap: SandboxKind, tmp_path: Path):
+    script = tmp_path / "program.py"
+    script.write_text(PREAMBLE + "requests.read(1)\nsay(os.listdir(scratch))\nopen('mine', 'w')\nrequests.read(1)")
+    command, mounts = [sys.executable, str(script)], Mounts((script,))
+    with (
+        start(command, bubblewrap, mounts, Limits(), {}) as one,
+        start(command, bubblewrap, mounts, Limits(), {}) as two,
+    ):
+        for sandboxed in (one, two):
+            sandboxed.to_worker.write(b"x")
+            assert sandboxed.from_worker.read(100) == b"[]\n"
+        one.kill()
+        assert two.exit_reason() is None
+
+
+def test_nothing_is_left_open(kind: SandboxKind, run: Run):
+    with run(SLEEP, kind):
+        pass
+    before = sorted(os.listdir("/proc/self/fd")) if sys.platform == "linux" else []
+    with run(SLEEP, kind):
+        pass
+    assert (sorted(os.listdir("/proc/self/fd")) if sys.platform == "linux" else []) == before
+
+
+def test_a_sandbox_dies_with_the_harness(bubblewrap: SandboxKind, tmp_path: Path):
+    script = tmp_path / "program.py"
+    script.write_text(PREAMBLE + SLEEP)
+    harness = os.fork()
+    if harness == 0:
+        start([sys.executable, str(script)], bubblewrap, Mounts((script,)), Limits(), {}).from_worker.read(100)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(harness, 0)
+    deadline = time.monotonic() + PATIENCE_S
+    while list(_running(script)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not list(_running(script))
+
+
+def test_bubblewrap_is_the_rule_and_none_is_asked_for(bubblewrap: SandboxKind):
+    assert choose_sandbox(None) is choose_sandbox("bubblewrap") is bubblewrap
+    assert choose_sandbox("none") is SandboxKind.NONE
+
+
+def test_an_unknown_sandbox_is_refused():
+    with pytest.raises(UsageError, match="--sandbox docker: expected bubblewrap or none"):
+        choose_sandbox("docker")
+
+
+def test_without_bubblewrap_the_user_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"bwrap is not on the PATH.*apt install bubblewrap.*--sandbox none.*network"):
+        choose_sandbox(None)
+    assert choose_sandbox("none") is SandboxKind.NONE
+
+
+def test_a_bubblewrap_that_may_not_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: no permissions' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="bwrap: no permissions"):
+        choose_sandbox(None)
+    with pytest.raises(RunError, match="bwrap: no permissions"):
+        start(["true"], SandboxKind.BUBBLEWRAP, Mounts(), Limits(), {})
