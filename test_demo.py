@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from eval.contenders import AUTO, zoo_model
 from eval.options import (
     DEFAULT_SAVE_DIR,
     DataDir,
@@ -25,7 +26,7 @@ from eval.options import (
 )
 from eval.program import run_program
 from eval.record import Protocol
-from eval.session import AUTO, Options, Session, find_weights
+from eval.session import Options, Session
 from eval.zoo import find_model
 
 
@@ -64,9 +65,9 @@ def demo(
         seed=seed,
     )
     session = Session(options)
-    checkpoint = find_weights(spec, weights)
+    contender = zoo_model(spec, weights)
     opened = session.open(data_dir, names)
-    session.run_all([(spec, checkpoint)], opened)
+    session.run_all([contender], opened)
     session.finish(valid=opened[0].name, test=opened[-1].name if include_test else None)
 
 

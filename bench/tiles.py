@@ -13,13 +13,13 @@ import typer
 from tabulate import tabulate
 
 from eval.checkpoints import load_network
+from eval.contenders import zoo_model
 from eval.datasets import open_dataset
 from eval.images import to_tensor, to_uint8
 from eval.inference import Upscaler
 from eval.metrics import psnr
 from eval.options import DataDir
 from eval.program import run_program
-from eval.session import find_weights
 from eval.tiling import Tiling
 from eval.zoo import all_models
 
@@ -58,7 +58,7 @@ def measure(
     for spec in all_models():
         if not spec.checkpoints:
             continue
-        whole = Upscaler(spec, load_network(spec, find_weights(spec)), CPU)
+        whole = Upscaler(spec, load_network(spec, zoo_model(spec).checkpoint), CPU)
         tiled = Upscaler(spec, whole.network, CPU, Tiling(tile, overlap, spec.tile_step))
         base = [psnr(whole(lr)[0], hr) for lr, hr in chosen]
         ours = _differences(chosen, base, lambda lr, up=tiled: up(lr)[0])

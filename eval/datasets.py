@@ -1,9 +1,11 @@
 """Opening a set of images by folder and name. Everything is checked before any network runs."""
 
+import hashlib
 import importlib.util
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from eval.errors import RunError, UsageError
@@ -41,6 +43,16 @@ class Dataset:
     def has_hr(self) -> bool:
         """Tell whether fidelity can be measured."""
         return self.pairs[0].hr is not None
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of all names and files."""
+        digest = hashlib.sha256()
+        for pair in self.pairs:
+            digest.update(f"{pair.name}\n".encode())
+            for path in (pair.lr, pair.hr):
+                digest.update(b"-" if path is None else hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
 
 
 def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:

@@ -14,10 +14,16 @@ FOREIGN_LEAST_S = 0.04
 
 
 class Watch:
-    """Watches over short stretches of work: ``begin()``, the work, then ``disturbance()``."""
+    """Watches over short stretches of work: ``begin()``, the work, then ``disturbance()``.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: where the work is done.
+        workers: processes besides this one that do it.
+    """
+
+    def __init__(self, device: torch.device, workers: frozenset[int] = frozenset()) -> None:
         self._device = device
+        self._processes = [psutil.Process(), *map(psutil.Process, workers)]
         self._gpu: Gpu | None = None
         self._own_processes: frozenset[int] = frozenset()
 
@@ -37,7 +43,7 @@ class Watch:
     def begin(self) -> None:
         """Start a stretch."""
         self._wall = time.monotonic()
-        self._foreign = _foreign_cpu_s()
+        self._foreign = self._foreign_cpu_s()
 
     def disturbance(self) -> str | None:
         """Return what disturbed the stretch since ``begin()``, or None."""
@@ -45,14 +51,13 @@ class Watch:
             if self._gpu.processes() - self._own_processes:
                 return "another process on the GPU"
             return self._gpu.throttling()
-        foreign = _foreign_cpu_s() - self._foreign
+        foreign = self._foreign_cpu_s() - self._foreign
         limit = max(FOREIGN_SHARE * (time.monotonic() - self._wall), FOREIGN_LEAST_S)
         return "other processes on the CPU" if foreign > limit else None
 
-
-def _foreign_cpu_s() -> float:
-    """Return the processor time, over all cores, that went to others than this process."""
-    busy = psutil.cpu_times()
-    own = psutil.Process().cpu_times()
-    others = sum(getattr(busy, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
-    return others - own.user - own.system
+    def _foreign_cpu_s(self) -> float:
+        """Return the processor time, over all cores, that went to others than the processes of this work."""
+        busy = psutil.cpu_times()
+        others = sum(getattr(busy, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
+        own = [process.cpu_times() for process in self._processes]
+        return others - sum(times.user + times.system for times in own)

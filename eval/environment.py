@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import torch
 
+from eval.memory import keeps_freed_memory
 from eval.nvml import driver_version, open_gpu
 from eval.record import Environment, MachineState
 
@@ -38,6 +39,7 @@ def describe_environment(device: torch.device) -> Environment:
         cudnn_tf32=torch.backends.cudnn.allow_tf32,
         matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
         deterministic=torch.are_deterministic_algorithms_enabled(),
+        keeps_freed_memory=keeps_freed_memory(),
     )
 
 

@@ -1,6 +1,7 @@
 """From an LR image to an SR image: device, whole image or tiles, checks on what the network returns."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -53,6 +54,13 @@ class Upscaler:
     network: nn.Module
     device: torch.device
     tiling: Tiling | None = None
+    # All of its work is done by this process.
+    processes: ClassVar[frozenset[int]] = frozenset()
+
+    @property
+    def label(self) -> str:
+        """The model's name in tables."""
+        return self.spec.label
 
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from eval.contenders import AUTO
 from eval.datasets import SAMPLE
 from eval.errors import UsageError
 from eval.inference import DEVICES
 from eval.record import Protocol
-from eval.session import AUTO
 
 DataDir = Annotated[
     Path | None,

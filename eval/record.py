@@ -15,6 +15,7 @@ from eval.images import atomic_path
 
 SCHEMA_VERSION = 1
 RECORDS_FOLDER = "records"
+ZOO = "zoo"
 Figure = Literal["psnr_db", "ssim", "runtime_ms"]
 
 
@@ -31,23 +32,49 @@ class Protocol(StrEnum):
     STEADY = "steady"
 
 
+class State(StrEnum):
+    """What became of a model: it ran, or why it did not."""
+
+    RAN = "ran"
+    REFUSED = "refused"
+    MISSING_CHECKPOINT = "missing checkpoint"
+    MISSING_DEPENDENCY = "missing dependency"
+    NEEDS_OPERATOR = "needs CUDA operator"
+    FAILED_TO_BUILD = "failed to build"
+    FAILED_TO_LOAD = "failed to load"
+    FAILED_TO_RUN = "failed to run"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    INVALID_OUTPUT = "invalid output"
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class ModelInfo(_Frozen):
-    """Which model ran, with which weights."""
+    """Which model ran, with which weights.
+
+    Attributes:
+        data_range: None for a submission that did not get as far as telling it.
+        source_sha256: of the file that defines the network; of a submission, of all of its checkout's files that it
+            imports.
+        origin: "zoo", or the checkout that a submission comes from.
+        shims: what a submission's code needed to be loadable here.
+    """
 
     id: int
     name: str
     label: str
     team: str
     scale: int
-    data_range: float
+    data_range: float | None
     checkpoint: str | None
     weights_file: str | None
     weights_sha256: str | None
     source_sha256: str
+    origin: str = ZOO
+    shims: tuple[str, ...] = ()
 
 
 class DatasetInfo(_Frozen):
@@ -106,7 +133,7 @@ class Complexity(_Frozen):
 class Flag(_Frozen):
     """Something about a model that its figures do not show. A flag warns; it never changes a figure."""
 
-    code: Literal["counters", "bound", "operators", "precision", "parameters", "state"]
+    code: Literal["counters", "bound", "operators", "precision", "parameters", "state", "uncounted", "late"]
     text: str
 
 
@@ -196,14 +223,22 @@ class Environment(_Frozen):
     cudnn_tf32: bool
     matmul_tf32: bool
     deterministic: bool
+    keeps_freed_memory: bool = False
 
 
 class Record(_Frozen):
-    """One model on one set. ``reason`` says why a record is not complete."""
+    """One model on one set.
+
+    Attributes:
+        reason: why a record is not complete.
+        key: of everything that the figures depend on; equal keys need not be measured again.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Literal["complete", "interrupted", "failed"]
     reason: str | None = None
+    state: State = State.RAN
+    key: str | None = None
     started_at: datetime
     finished_at: datetime
     model: ModelInfo
@@ -242,15 +277,16 @@ def means_of(images: Sequence[ImageResult]) -> dict[Figure, Mean]:
 
 
 def write_record(record: Record, folder: Path) -> Path:
-    """Write a record as JSON under a name of its own; the file appears whole or not at all.
+    """Write a record as JSON; the file appears whole or not at all.
+
+    Its name is made of its key, so that measuring again replaces it; without a key it is of its own.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    started = record.started_at.strftime("%Y%m%dT%H%M%S%f")
-    name = f"{record.model.label}_{record.dataset.name}_{record.settings.protocol}_{started}Z_{os.getpid()}.json"
-    path = folder / name
+    own = record.key[:16] if record.key else f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
+    path = folder / f"{record.model.label}_{record.dataset.name}_{record.settings.protocol}_{own}.json"
     with atomic_path(path) as partial:
         partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return path

@@ -1,37 +1,45 @@
 """Models times sets, carried out for a person: say what is used, show progress, keep records, print tables."""
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import typer
 
-from eval.checkpoints import Checkpoint, find_checkpoint, load_network
+from eval.contenders import AUTO, Contender, Placement
 from eval.datasets import Dataset, open_dataset
 from eval.errors import RunError, UsageError
 from eval.images import ImageSize
-from eval.inference import Upscaler, choose_tiling, pick_device
+from eval.inference import pick_device
+from eval.memory import keep_freed_memory
 from eval.metrics import CROP_BORDER, SSIM_WINDOW
 from eval.pairs import SCALE
 from eval.program import FAILURE_EXIT
-from eval.record import RECORDS_FOLDER, Protocol, Record, Timing, read_records, write_record
+from eval.record import RECORDS_FOLDER, ModelInfo, Protocol, Record, Timing, read_records, write_record
 from eval.report.columns import newest
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
-from eval.runner import Job, run, run_several, with_timing
-from eval.steady import PRESETS, Preset, measure_together
-from eval.tiling import Tiling
-from eval.zoo import ModelSpec
+from eval.runner import numeric_switches, with_timing
+from eval.scheduling import Task, carry_out, carry_out_all, is_final, largest_lr
+from eval.steady import PRESETS, measure_together
+from eval.subject import Examination
 
-AUTO = "auto"
 INTERRUPTED_EXIT = 130
 MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
 
 
 @dataclass(frozen=True)
 class Options:
-    """How models are run. ``tile`` is "auto", None for whole images, or a number of LR pixels."""
+    """How models are run.
+
+    Attributes:
+        tile: "auto", None for whole images, or a number of LR pixels.
+        jobs: so many untimed passes run side by side; timed ones own the machine.
+        redo: measure again what the records folder holds.
+    """
 
     save_dir: Path
     device: str = AUTO
@@ -44,11 +52,18 @@ class Options:
     runs: int = 1
     preset: str = "rapid"
     seed: int = 0
+    jobs: int = 1
+    redo: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
         if self.runs > 1 and self.protocol is not Protocol.OFFICIAL:
             raise UsageError(f"--runs {self.runs}: only the official protocol averages runs, not {self.protocol}")
+        if self.jobs > 1 and self.protocol is Protocol.OFFICIAL:
+            raise UsageError(
+                f"--jobs {self.jobs}: the official protocol times what it runs, so models run one by one; "
+                "use --protocol accuracy, or steady, whose speed pass is apart"
+            )
 
 
 class Session:
@@ -60,8 +75,15 @@ class Session:
         self.device = pick_device(options.device)
         self.records_dir = options.save_dir / RECORDS_FOLDER
         self.records: list[Record] = []
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
+        threads = options.threads
+        if options.jobs > 1 and threads is None:
+            threads = max(torch.get_num_threads() // options.jobs, 1)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.placement = Placement(str(self.device), options.tile, options.tile_overlap, threads)
+        if options.protocol is not Protocol.OFFICIAL:
+            # The official protocol leaves the process as the template finds it.
+            keep_freed_memory()
 
     def open(self, data_dir: Path | None, names: Sequence[str | None]) -> list[Dataset]:
         """Find and check all sets before any model runs on one of them."""
@@ -71,57 +93,98 @@ class Session:
                 _check_ssim_sizes(dataset)
         return datasets
 
-    def run_all(self, models: Sequence[tuple[ModelSpec, Checkpoint | None]], datasets: Sequence[Dataset]) -> None:
-        """Run every model on every set, by the session's protocol."""
+    def run_all(self, contenders: Sequence[Contender], datasets: Sequence[Dataset]) -> None:
+        """Run every model on every set, by the session's protocol; what is on record already is taken from there."""
+        if self.options.protocol is Protocol.STEADY:
+            for dataset in datasets:
+                self.run_together(contenders, dataset)
+            return
         for dataset in datasets:
-            if self.options.protocol is Protocol.STEADY:
-                self.run_together(models, dataset)
-                continue
-            for spec, checkpoint in models:
-                self.run(spec, checkpoint, dataset)
+            self._carry_out([self._task(contender, dataset) for contender in contenders])
 
-    def run(self, spec: ModelSpec, checkpoint: Checkpoint | None, dataset: Dataset) -> Record:
+    def run(self, contender: Contender, dataset: Dataset) -> Record:
         """Run one model on one checked set, store its record and return it, complete or not."""
-        record = self._run(self._job(spec, checkpoint, dataset))
-        self._store(record)
+        (record,) = self._carry_out([self._task(contender, dataset)])
         return record
 
-    def run_together(self, models: Sequence[tuple[ModelSpec, Checkpoint | None]], dataset: Dataset) -> None:
-        """Run models by the steady protocol: each one's accuracy first, then all of their runtimes together."""
-        jobs = [self._job(spec, checkpoint, dataset) for spec, checkpoint in models]
-        records = [self._run(job) for job in jobs]
-        upscalers = [Upscaler(job.spec, job.network.to(job.device), job.device, job.tiling) for job in jobs]
-        preset = PRESETS[self.options.preset]
-        timings = []
-        if all(record.complete for record in records):
-            timings = self._time(upscalers, dataset, preset)
-        for record, timing in zip(records, timings or [None] * len(records), strict=True):
-            self._store(record if timing is None else with_timing(record, timing))
-        if not timings and all(record.complete for record in records):
-            raise typer.Exit(INTERRUPTED_EXIT)
+    def run_together(self, contenders: Sequence[Contender], dataset: Dataset) -> None:
+        """Run models by the steady protocol: each one's accuracy first, then all runtimes of those that ran."""
+        tasks = [self._task(contender, dataset, Protocol.ACCURACY) for contender in contenders]
+        records = self._carry_out(tasks)
+        able = [(task, record) for task, record in zip(tasks, records, strict=True) if record.complete]
+        keys = [self._steady_key(task, able) for task, _ in able]
+        known = self._on_record()
+        self.records = [record for record in self.records if record not in [record for _, record in able]]
+        if able and all(key in known for key in keys):
+            self.terminal.say(f"timing   of {len(keys)} models together on {dataset.name}: on record")
+            self.records += [known[key] for key in keys]
+            return
+        for key, (_, record), timing in zip(keys, able, self._time([task for task, _ in able]), strict=True):
+            steady = record.settings.model_copy(update={"protocol": Protocol.STEADY})
+            self._store(with_timing(record.model_copy(update={"settings": steady, "key": key}), timing))
 
-    def _time(self, upscalers: Sequence[Upscaler], dataset: Dataset, preset: Preset) -> list[Timing]:
-        """Carry out the speed pass; empty if ctrl-C ends it."""
-        names = ", ".join(upscaler.spec.label for upscaler in upscalers)
+    def _time(self, tasks: Sequence[Task]) -> list[Timing]:
+        """Carry out the speed pass of models that are all open at once."""
+        if not tasks:
+            return []
+        preset, dataset = PRESETS[self.options.preset], tasks[0].dataset
+        names = ", ".join(task.contender.info.label for task in tasks)
         self.terminal.say(f"timing   {names} together, preset {preset.name}")
         try:
-            with self.terminal.progress("rounds", preset.rounds[1], "rounds") as on_round:
-                return measure_together(upscalers, dataset, preset, self.options.seed, on_round)
+            with ExitStack() as stack, self.terminal.progress("rounds", preset.rounds[1], "rounds") as on_round:
+                stack.enter_context(numeric_switches(Protocol.STEADY))
+                subjects = []
+                for task in tasks:
+                    subjects.append(stack.enter_context(task.contender.open(task.placement, largest_lr(dataset))))
+                    stack.enter_context(subjects[-1].on_device())
+                return measure_together(subjects, dataset, preset, self.options.seed, on_round)
         except KeyboardInterrupt:
             self.terminal.warn("interrupted while timing; the records hold the accuracy only")
-            return []
+            raise typer.Exit(INTERRUPTED_EXIT) from None
 
-    def _run(self, job: Job) -> Record:
-        self.terminal.announce(job)
+    def _carry_out(self, tasks: Sequence[Task]) -> list[Record]:
+        """Return the record of each task: from the folder, or carried out and stored."""
+        known = {} if self.options.redo else self._on_record()
+        done = {task.key: known[task.key] for task in tasks if task.key in known}
+        for record in done.values():
+            self.terminal.say(f"on record: {record.model.label} on {record.dataset.name}")
+            self.records.append(record)
+        left = [task for task in tasks if task.key not in done]
         # A folder that cannot be written is found out now, not after the work.
         self.records_dir.mkdir(parents=True, exist_ok=True)
-        with self.terminal.progress(job.spec.label, len(job.dataset.pairs) * self.options.runs) as on_image:
-            runs = self.options.runs
-            record = run(job, on_image) if runs == 1 else run_several(job, runs, on_image)
+        if self.options.jobs > 1 and len(left) > 1:
+            done |= self._side_by_side(left)
+        else:
+            for task in left:
+                done[task.key] = self._one(task)
+        return [done[task.key] for task in tasks]
+
+    def _one(self, task: Task) -> Record:
+        self.terminal.announce(task)
+        with self.terminal.progress(task.contender.info.label, len(task.dataset.pairs) * task.runs) as on_image:
+            record = carry_out(task, on_image)
+        self._store(record)
         if record.status == "interrupted":
-            self._store(record)
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
+
+    def _side_by_side(self, tasks: Sequence[Task]) -> dict[str, Record]:
+        done = {}
+        jobs = self.options.jobs
+        self.terminal.say(f"running  {len(tasks)} passes, {jobs} at a time, {self.placement.threads} thread(s) each")
+        try:
+            with self.terminal.progress("models x sets", len(tasks), "passes") as on_pass:
+                for task, record in carry_out_all(tasks, jobs):
+                    self._store(record)
+                    done[task.key] = record
+                    on_pass(record)
+        except KeyboardInterrupt:
+            self.terminal.warn(f"interrupted after {len(done)} of {len(tasks)} passes; the same command goes on")
+            raise typer.Exit(INTERRUPTED_EXIT) from None
+        return done
+
+    def _on_record(self) -> dict[str, Record]:
+        return {record.key: record for record in read_records(self.records_dir) if record.key and is_final(record)}
 
     def _store(self, record: Record) -> None:
         """Write a record and say what is not complete; if it cannot be written, its figures are printed instead."""
@@ -159,30 +222,31 @@ class Session:
         if not all(record.complete for record in self.records):
             raise typer.Exit(FAILURE_EXIT)
 
-    def _job(self, spec: ModelSpec, checkpoint: Checkpoint | None, dataset: Dataset) -> Job:
-        options = self.options
-        network = load_network(spec, checkpoint)
-        if options.tile == AUTO:
-            largest = max(dataset.lr_sizes, key=lambda size: size.height * size.width)
-            tiling = choose_tiling(spec, network, largest, self.device)
-        else:
-            tiling = options.tile and Tiling(int(options.tile), options.tile_overlap, spec.tile_step)
-        return Job(
-            spec=spec,
-            checkpoint=checkpoint,
-            network=network,
+    def _task(self, contender: Contender, dataset: Dataset, protocol: Protocol | None = None) -> Task:
+        options, label = self.options, contender.info.label
+        return Task(
+            contender=contender,
             dataset=dataset,
-            device=self.device,
-            protocol=options.protocol,
-            tiling=tiling,
+            placement=self.placement,
+            protocol=protocol or options.protocol,
             with_ssim=options.with_ssim,
-            images_dir=options.save_dir / spec.label / dataset.name if options.save_images else None,
+            images_dir=options.save_dir / label / dataset.name if options.save_images else None,
+            runs=options.runs,
+            examined=self._examined(contender.info),
         )
 
+    def _examined(self, info: ModelInfo) -> Examination | None:
+        """Return what this session found out about a network on another set."""
+        for record in self.records:
+            same = (record.model.label, record.model.source_sha256) == (info.label, info.source_sha256)
+            if same and record.complexity and record.model.weights_sha256 == info.weights_sha256:
+                return Examination(record.complexity, record.flags)
+        return None
 
-def find_weights(spec: ModelSpec, weights: str | None = None) -> Checkpoint | None:
-    """Find a model's weights; None for a model that has none."""
-    return find_checkpoint(spec, weights) if spec.checkpoints or weights else None
+    def _steady_key(self, task: Task, group: Sequence[tuple[Task, Record]]) -> str:
+        """Return the key of a model's figures in a group: they depend on what it was timed with."""
+        parts = [task.key, self.options.preset, str(self.options.seed), *(other.key for other, _ in group)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _check_ssim_sizes(dataset: Dataset) -> None:

@@ -11,12 +11,13 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from eval.datasets import Dataset
 from eval.disturbance import Watch
-from eval.inference import Upscaler
 from eval.nvml import Gpu, open_gpu
 from eval.record import Ratio, Timing
 from eval.statistics import paired_ratio
@@ -56,6 +57,25 @@ PRESETS = {
 }
 
 
+class Timed(Protocol):
+    """A model that can be timed: calling it with ``(h, w, 3)`` uint8 returns the SR image and its time in ms."""
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    @property
+    def processes(self) -> frozenset[int]:
+        """The processes besides this one that work for it."""
+
+    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
+        """Super-resolve an image."""
+
+
 @dataclass
 class _Warmth:
     """What a model spent before its first sample."""
@@ -75,7 +95,7 @@ class _Rounds:
 
 
 def measure_together(
-    upscalers: Sequence[Upscaler],
+    upscalers: Sequence[Timed],
     dataset: Dataset,
     preset: Preset,
     seed: int = 0,
@@ -111,7 +131,7 @@ def measure_together(
     return [
         Timing(
             samples_ms=_stored(samples[index]),
-            **_summary(samples[index], samples[0], upscalers[0].spec.label),
+            **_summary(samples[index], samples[0], upscalers[0].label),
             cold_start_ms=warmth.cold_start_ms,
             warmup_ms=warmth.total_ms,
             warmup_runs=warmth.runs,
@@ -128,7 +148,7 @@ def spread(available: int, wanted: int) -> list[int]:
     return [round(i * (available - 1) / max(count - 1, 1)) for i in range(count)]
 
 
-def _warm_up(upscaler: Upscaler, inputs: Sequence[np.ndarray]) -> _Warmth:
+def _warm_up(upscaler: Timed, inputs: Sequence[np.ndarray]) -> _Warmth:
     """Run a model on each input size until three times in a row lie within 10%, at most ten times a size."""
     warmth = _Warmth(cold_start_ms=upscaler(inputs[0])[1])
     warmth.total_ms = warmth.cold_start_ms
@@ -147,7 +167,7 @@ def _settled(times: Sequence[float]) -> bool:
 
 
 def _run_rounds(
-    upscalers: Sequence[Upscaler],
+    upscalers: Sequence[Timed],
     inputs: Sequence[np.ndarray],
     preset: Preset,
     random: np.random.Generator,
@@ -156,7 +176,7 @@ def _run_rounds(
     rounds = _Rounds([[] for _ in upscalers])
     least, most = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
-    with Watch(upscalers[0].device) as watch:
+    with Watch(upscalers[0].device, frozenset().union(*(upscaler.processes for upscaler in upscalers))) as watch:
         for count in range(1, most + 1):
             block = np.full((len(upscalers), len(inputs)), np.nan)
             for image in random.permutation(len(inputs)):
@@ -174,7 +194,7 @@ def _run_rounds(
 
 
 def _run_image(
-    upscalers: Sequence[Upscaler], lr: np.ndarray, random: np.random.Generator, watch: Watch, dropped: Counter
+    upscalers: Sequence[Timed], lr: np.ndarray, random: np.random.Generator, watch: Watch, dropped: Counter
 ) -> np.ndarray:
     """Run one image through all models in random order; all NaN if something disturbed it."""
     times = np.empty(len(upscalers))
@@ -211,7 +231,7 @@ def _stored(samples_ms: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if np.isnan(ms) else ms for ms in row) for row in samples_ms.tolist())
 
 
-def _energy_mj(upscaler: Upscaler, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
+def _energy_mj(upscaler: Timed, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
     """Return the energy an image takes, over a stretch long enough for a counter that moves every 0.1 s."""
     start_mj, start_s, images = gpu.energy_mj(), time.monotonic(), 0
     if start_mj is None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.checkpoints import MissingWeightsError
+from eval.contenders import zoo_model
 from eval.datasets import Dataset, open_dataset
 from eval.errors import RunError, UsageError
 from eval.report.table1 import Cell, PublishedSet, csv_table, latex_table, markdown_table
 from eval.report.tables import write_files
-from eval.session import Session, find_weights
+from eval.session import Session
 from eval.zoo import find_model
 
 
@@ -35,12 +36,12 @@ def _measure_set(session: Session, models: Sequence[str], published: PublishedSe
 def _measure_cell(session: Session, cell: Cell, dataset: Dataset) -> Cell:
     spec = find_model(cell.model)
     try:
-        checkpoint = find_weights(spec)
+        contender = zoo_model(spec)
     except MissingWeightsError:
         return replace(cell, missing=f"no weights; python -m eval fetch weights --model_id {spec.id}")
     except RunError as error:
         return replace(cell, missing=str(error))
-    record = session.run(spec, checkpoint, dataset)
+    record = session.run(contender, dataset)
     return replace(cell, measured_db=record.mean("psnr_db") if record.complete else None, missing=record.reason)
 
 

@@ -221,10 +221,12 @@ def test_steady_runs_of_two_models_share_a_group_and_make_a_report(command, tmp_
     refused = command("-m", "eval", "run", "--models", "5,-1", *arguments, ESR_WEIGHTS=str(tmp_path))
     assert refused.returncode == 1
     assert manifest_hash in refused.stderr
-    result = command("-m", "eval", "run", "--models", "-1,bicubic", *arguments)
+    result = command("-m", "eval", "run", "--models", "-1,3", *arguments)
     records = records_of(tmp_path / "results")
-    assert len({record["timing"]["group"] for record in records}) == 1
-    assert len(records) == 2
+    assert [record["settings"]["protocol"] for record in records].count("accuracy") == 2
+    timed = [record for record in records if record["settings"]["protocol"] == "steady"]
+    assert len({record["timing"]["group"] for record in timed}) == 1
+    assert len(timed) == 2
     if result.returncode == 0:
         assert "Ratio: of runtimes to Bicubic" in result.stdout
         report = command("-m", "eval", "report", "results", "--out", "page")

@@ -14,24 +14,24 @@ from torch import nn
 from eval.checkpoints import find_checkpoint, load_network
 from eval.datasets import open_dataset
 from eval.images import read_image
+from eval.inference import Upscaler
 from eval.metrics import psnr, ssim
 from eval.record import Protocol, Record, Timing
 from eval.resize import imresize
-from eval.runner import Job, numeric_switches, run, run_several, with_timing
+from eval.runner import Job, numeric_switches, run, with_timing
+from eval.subject import InProcess
 from eval.zoo import ModelSpec, all_models, find_model
 
 BICUBIC = find_model("Bicubic")
 
 
 def job_of(folder: Path, **changes) -> Job:
+    spec = changes.pop("spec", BICUBIC)
+    upscaler = Upscaler(spec, changes.pop("network", None) or spec.build(), torch.device("cpu"))
     job = Job(
-        spec=BICUBIC,
-        checkpoint=None,
-        network=BICUBIC.build(),
+        subject=InProcess(upscaler, changes.pop("checkpoint", None)),
         dataset=open_dataset(folder, None),
-        device=torch.device("cpu"),
         protocol=Protocol.OFFICIAL,
-        tiling=None,
         with_ssim=True,
         images_dir=None,
     )
@@ -181,24 +181,6 @@ def test_urban100_is_the_factsheets(name: str, published: str, esr_weights, esr_
     assert len(record.images) == 100
     assert math.isfinite(record.mean("psnr_db"))
     assert f"{record.mean('psnr_db'):.2f}" == published
-
-
-def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: Path):
-    seen = []
-    record = run_several(job_of(hr_folder), 2, lambda result: seen.append(result.runtime_ms))
-    assert record.complete
-    assert record.settings.runs == 2
-    assert len(seen) == 4
-    assert [image.runtime_ms for image in record.images] == pytest.approx(
-        [(seen[0] + seen[2]) / 2, (seen[1] + seen[3]) / 2]
-    )
-    assert record.mean("runtime_ms") == pytest.approx(sum(seen) / 4)
-
-
-def test_the_first_run_that_fails_ends_several(hr_folder: Path):
-    record = run_several(job_of(hr_folder, network=Failing(RuntimeError("no"))), 3, quiet)
-    assert record.status == "failed"
-    assert record.reason == "at image image1: no"
 
 
 def timing_of(samples_ms: tuple, **changes) -> Timing:

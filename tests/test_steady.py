@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,12 +25,12 @@ class Clockwork:
     """Stands for an upscaler whose times are known: a cold first call, then a steady time per pixel."""
 
     def __init__(self, label: str, ms_per_row: float, log: list, cold_ms: float = 1000.0) -> None:
-        self.spec, self.device = SimpleNamespace(label=label), CPU
+        self.label, self.device, self.processes = label, CPU, frozenset()
         self.ms_per_row, self.log, self.cold_ms, self.calls = ms_per_row, log, cold_ms, 0
 
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
         self.calls += 1
-        self.log.append((self.spec.label, lr.shape[0]))
+        self.log.append((self.label, lr.shape[0]))
         return lr, self.cold_ms if self.calls == 1 else self.ms_per_row * lr.shape[0]
 
 

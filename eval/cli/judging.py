@@ -18,6 +18,7 @@ from eval.record import Protocol, find_records
 from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.columns import newest
+from eval.report.page.writing import PageOptions, write_page
 from eval.report.tables import tables_of, write_report
 from eval.report.terminal import Terminal
 from eval.scoring import rank
@@ -25,17 +26,26 @@ from eval.scoring import rank
 
 def report(
     records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for leaderboard.md, .csv and .tex.")] = DEFAULT_SAVE_DIR,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for index.html, leaderboard.md, .csv and .tex.")
+    ] = DEFAULT_SAVE_DIR,
+    edition: Annotated[
+        int | None, typer.Option("--edition", help="Year whose scores count; the newest that fits if absent.")
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="Title of the page.")] = PageOptions.title,
 ) -> None:
-    """Make the leaderboard of records: the newest complete one of each model, set, protocol and device."""
-    chosen = newest(find_records(records))
+    """Make tables and a page of records: the newest complete one of each model, set, protocol and device."""
+    rules = None if edition is None else find_edition(edition)
+    found = find_records(records)
+    chosen = newest(found)
     if not chosen:
         raise RunError(f"no complete record in {', '.join(map(str, records))}")
     terminal = Terminal()
     for (dataset, protocol, device), rows in tables_of(chosen):
         terminal.say(f"{dataset}, {rows[0].dataset.num_images} images, protocol {protocol}, {device}")
         terminal.table(rows)
-    terminal.say(f"written: {', '.join(map(str, write_report(chosen, out)))}")
+    paths = [*write_report(chosen, out), *write_page(found, out, PageOptions(edition=rules, title=title))]
+    terminal.say(f"written: {', '.join(map(str, paths))}")
 
 
 def score(

@@ -7,6 +7,7 @@ import typer
 
 from eval import table1 as table1_measurement
 from eval.aa import Subject, run_trial
+from eval.contenders import AUTO, zoo_model
 from eval.datasets import SAMPLE, open_dataset
 from eval.environment import describe_environment
 from eval.errors import UsageError
@@ -33,7 +34,7 @@ from eval.record import Protocol
 from eval.report.aa import markdown, summary
 from eval.report.table1 import notes, read_table1, terminal_table
 from eval.report.tables import write_files
-from eval.session import AUTO, Options, Session, find_weights
+from eval.session import Options, Session
 from eval.steady import PRESETS
 from eval.zoo import ModelSpec, all_models, find_model
 
@@ -71,15 +72,19 @@ def run_models(
         seed=seed,
     )
     session = Session(options)
-    chosen = _chosen(models)
-    checkpoints = [find_weights(spec) for spec in chosen]
+    chosen = [zoo_model(spec) for spec in _chosen(models)]
     opened = session.open(data_dir, split(datasets) or [None])
-    session.run_all(list(zip(chosen, checkpoints, strict=True)), opened)
+    session.run_all(chosen, opened)
     session.finish(valid=opened[0].name)
 
 
 def _chosen(models: str) -> list[ModelSpec]:
-    return list(all_models()) if models == "all" else [find_model(key) for key in split(models)]
+    """Return the models that are named, each once."""
+    return (
+        list(all_models())
+        if models == "all"
+        else list({spec.id: spec for spec in map(find_model, split(models))}.values())
+    )
 
 
 def table1(
@@ -124,7 +129,7 @@ def aa(
     """Time a model against itself by the steady protocol: its intervals must cover a ratio of 1."""
     session = Session(Options(save_dir, device, Protocol.STEADY, threads=threads))
     spec = find_model(model_id)
-    subject = Subject(spec, find_weights(spec), open_dataset(data_dir, dataset), session.device)
+    subject = Subject(spec, zoo_model(spec).checkpoint, open_dataset(data_dir, dataset), session.device)
     with session.terminal.progress(spec.label, repeats, "repeats") as on_repeat:
         trial = run_trial(subject, PRESETS[preset], repeats, on_repeat)
     for line in summary(trial):

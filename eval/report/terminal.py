@@ -14,7 +14,7 @@ from eval.record import Record
 from eval.report.columns import columns_of, flag_notes, legend
 
 if TYPE_CHECKING:
-    from eval.runner import Job
+    from eval.scheduling import Task
 
 _PIPED_WIDTH = 120
 
@@ -39,17 +39,16 @@ class Terminal:
         """Print a line to standard error."""
         self._err.print(Text(text, style="yellow"), soft_wrap=True)
 
-    def announce(self, job: "Job") -> None:
+    def announce(self, task: "Task") -> None:
         """Say what is about to run, on what, with which weights."""
-        checkpoint = job.checkpoint
-        tiling = f"tiles of {job.tiling.tile}, overlap {job.tiling.shared}" if job.tiling else "whole images"
-        self.say(f"model    {job.spec.label}: {job.spec.note}")
-        if checkpoint:
-            known = checkpoint.name or "not in the manifest"
-            self.say(f"weights  {known}, SHA-256 {checkpoint.sha256[:16]}…, {checkpoint.path}")
-        self.say(f"data     {job.dataset.name}: {len(job.dataset.pairs)} images in {job.dataset.folder}")
-        self.say(f"         layout: {job.dataset.layout}")
-        self.say(f"running  protocol {job.protocol}, on {job.device}, {tiling}")
+        placement, dataset = task.placement, task.dataset
+        overlap = "" if placement.tile_overlap is None else f", overlap {placement.tile_overlap}"
+        tiling = {None: "whole images", "auto": "whole images if memory allows"}.get(placement.tile)
+        self.say(f"model    {task.contender.info.label}: {task.contender.note}")
+        self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
+        self.say(f"         layout: {dataset.layout}")
+        tiling = tiling or f"tiles of {placement.tile}{overlap}"
+        self.say(f"running  protocol {task.protocol}, on {placement.device}, {tiling}")
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:

@@ -1,0 +1,165 @@
+"""Tasks: what makes two the same, what happens when one's process dies, runs that are averaged."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from eval.contenders import Placement, ZooModel, zoo_model
+from eval.datasets import open_dataset
+from eval.images import write_png
+from eval.record import Protocol, State
+from eval.scheduling import Task, carry_out, carry_out_all, is_final
+from eval.subject import CannotRunError
+from eval.zoo import find_model
+
+BICUBIC = ZooModel(find_model("Bicubic"), None)
+
+
+def task_of(folder: Path, **changes) -> Task:
+    task = Task(BICUBIC, open_dataset(folder, None), Placement("cpu", threads=1), Protocol.ACCURACY)
+    return replace(task, **changes)
+
+
+def quiet(_result) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """A contender that cannot be opened."""
+
+    info = BICUBIC.info
+    note = ""
+
+    @contextmanager
+    def open(self, _placement, _largest) -> Iterator:
+        raise CannotRunError(State.MISSING_DEPENDENCY, "needs mamba_ssm")
+        yield
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A contender that kills its process the first ``deaths`` times it is opened."""
+
+    folder: Path
+    deaths: int
+    info = BICUBIC.info
+    note = ""
+
+    @contextmanager
+    def open(self, placement, largest) -> Iterator:
+        mark = self.folder / f"death{len(list(self.folder.glob('death*')))}"
+        if mark.name != f"death{self.deaths}":
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with BICUBIC.open(placement, largest) as subject:
+            yield subject
+
+
+def test_a_key_names_everything_that_figures_depend_on(hr_folder: Path, tmp_path: Path, random_image):
+    task = task_of(hr_folder)
+    assert task.key == task_of(hr_folder).key
+    others = [
+        replace(task, contender=zoo_model(find_model("PFDNLite"), "selftrained")),
+        replace(task, protocol=Protocol.OFFICIAL),
+        replace(task, with_ssim=True),
+        replace(task, runs=5),
+        replace(task, placement=Placement("cpu", tile=64, threads=1)),
+        replace(task, placement=Placement("cpu", threads=2)),
+        replace(task, images_dir=tmp_path),
+    ]
+    keys = [task.key, *(other.key for other in others)]
+    assert len(set(keys)) == len(keys)
+    write_png(hr_folder / "image1.png", random_image(40, 52, 9))
+    assert task_of(hr_folder).key != task.key
+
+
+def test_a_contender_that_cannot_be_opened_is_a_record(hr_folder: Path):
+    record = carry_out(task_of(hr_folder, contender=Refusing()), quiet)
+    assert (record.status, record.state, record.reason) == ("failed", "missing dependency", "needs mamba_ssm")
+    assert record.key == task_of(hr_folder).key
+    # It may be installed by the next time.
+    assert not is_final(record)
+
+
+def test_a_failed_run_is_final_and_an_interrupted_one_is_not(hr_folder: Path):
+    record = carry_out(task_of(hr_folder), quiet)
+    assert record.complete
+    assert is_final(record)
+    failed = {"status": "failed", "state": State.TIMED_OUT}
+    assert is_final(record.model_copy(update=failed))
+    assert not is_final(record.model_copy(update={"status": "interrupted"}))
+
+
+def test_side_by_side_gives_the_same_figures(hr_folder: Path):
+    tasks = [task_of(hr_folder), task_of(hr_folder, with_ssim=True), task_of(hr_folder, protocol=Protocol.STEADY)]
+    alone = [carry_out(task, quiet) for task in tasks]
+    beside = {task.key: record for task, record in carry_out_all(tasks, 2)}
+    assert [beside[task.key].images for task in tasks] == [record.images for record in alone]
+
+
+def test_a_process_that_dies_costs_nobody_a_record(hr_folder: Path, tmp_path: Path):
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+    tasks = [
+        task_of(hr_folder, contender=Deadly(tmp_path / "once", 1)),
+        task_of(hr_folder, contender=Deadly(tmp_path / "twice", 2)),
+        task_of(hr_folder),
+    ]
+    once, twice, other = (tasks.index(task) for task in tasks)
+    records = {tasks.index(task): record for task, record in carry_out_all(tasks, 2)}
+    assert records[once].complete
+    assert records[twice].state == "out of memory"
+    assert "killed twice" in records[twice].reason
+    assert records[other].complete
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A contender with an error of our own making."""
+
+    info = BICUBIC.info
+    note = ""
+
+    @contextmanager
+    def open(self, _placement, _largest) -> Iterator:
+        raise ZeroDivisionError("a mistake")
+        yield
+
+
+def test_an_error_of_our_own_making_is_raised_here(hr_folder: Path):
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        list(carry_out_all([task_of(hr_folder, contender=Broken())], 1))
+
+
+def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: Path):
+    seen = []
+    task = task_of(hr_folder, protocol=Protocol.OFFICIAL, runs=2)
+    record = carry_out(task, lambda result: seen.append(result.runtime_ms))
+    assert record.complete
+    assert record.settings.runs == 2
+    assert len(seen) == 4
+    expected = [(seen[0] + seen[2]) / 2, (seen[1] + seen[3]) / 2]
+    assert [image.runtime_ms for image in record.images] == pytest.approx(expected)
+    assert record.mean("runtime_ms") == pytest.approx(sum(seen) / 4)
+    assert record.key == task.key
+
+
+def test_the_first_run_that_fails_ends_several(hr_folder: Path):
+    record = carry_out(task_of(hr_folder, contender=Refusing(), protocol=Protocol.OFFICIAL, runs=3), quiet)
+    assert record.state == "missing dependency"
+
+
+def test_threads_are_set(hr_folder: Path):
+    before = torch.get_num_threads()
+    try:
+        record = carry_out(task_of(hr_folder), quiet)
+        assert record.environment.threads == 1
+    finally:
+        torch.set_num_threads(before)
