@@ -1,0 +1,174 @@
+// Sorting, filtering, columns and choosing rows of the leaderboards.
+"use strict";
+
+Report.boards = JSON.parse(document.getElementById("data").textContent).boards;
+Report.plotly = JSON.parse(document.getElementById("data").textContent).plotly;
+
+Report.MOST_CHOSEN = 8;
+
+class Leaderboard {
+  constructor(root, data) {
+    this.root = root;
+    this.data = data;
+    this.body = root.querySelector("tbody");
+    this.rows = [...this.body.rows];
+    this.headings = [...root.querySelectorAll("thead th")];
+    this.colours = new Map();
+    this.connect();
+    this.fillFilters();
+    this.sortAtFirst();
+    this.chooseAtFirst();
+    this.fitColumns();
+  }
+
+  connect() {
+    for (const heading of this.headings) {
+      heading.querySelector("button").addEventListener("click", () => this.sortBy(heading));
+    }
+    this.root.querySelector(".filter-name").addEventListener("input", () => this.filter());
+    for (const select of this.root.querySelectorAll("[data-filter]")) {
+      select.addEventListener("change", () => this.filter());
+    }
+    for (const box of this.root.querySelectorAll(".columns input")) {
+      box.addEventListener("change", () => this.showColumn(box.value, box.checked));
+    }
+    for (const row of this.rows) {
+      const box = row.querySelector(".pick input");
+      box.addEventListener("change", () => { this.choose(row, box.checked); Report.changed("chosen"); });
+      row.addEventListener("click", (event) => { if (!event.target.closest("a, button, label, input")) box.click(); });
+    }
+  }
+
+  cell(row, key) { return row.querySelector(`[data-key="${key}"]`); }
+
+  value(row, key, numeric) {
+    const text = this.cell(row, key)?.dataset.value;
+    return text === undefined ? null : numeric ? Number(text) : text.toLowerCase();
+  }
+
+  sortBy(heading, direction) {
+    const now = heading.getAttribute("aria-sort");
+    const first = heading.querySelector("button").dataset.first ?? "ascending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    const wanted = direction ?? (now === first ? other : first);
+    for (const each of this.headings) each.setAttribute("aria-sort", each === heading ? wanted : "none");
+    const numeric = heading.classList.contains("number");
+    const sign = wanted === "ascending" ? 1 : -1;
+    const keyed = this.rows.map((row) => [this.value(row, heading.dataset.key, numeric), row]);
+    // What was not measured comes last, whichever way the rest is sorted.
+    keyed.sort(([a], [b]) => (a === null) - (b === null) || (a === b ? 0 : sign * (a < b ? -1 : 1)));
+    this.rows = keyed.map(([, row]) => row);
+    this.body.append(...this.rows);
+  }
+
+  sortAtFirst() {
+    const order = ["rank", "psnr_db", "label"];
+    const heading = order.map((key) => this.headings.find((each) => each.dataset.key === key)).find(Boolean);
+    this.sortBy(heading);
+  }
+
+  fillFilters() {
+    for (const select of this.root.querySelectorAll("[data-filter]")) {
+      const values = new Set(this.rows.map((row) => this.cell(row, select.dataset.filter).dataset.text));
+      for (const value of [...values].sort()) select.append(Report.element("option", { value, textContent: value }));
+      select.hidden = values.size < 2;
+    }
+  }
+
+  filter() {
+    const name = this.root.querySelector(".filter-name").value.trim().toLowerCase();
+    const wanted = [...this.root.querySelectorAll("[data-filter]")].filter((select) => select.value);
+    for (const row of this.rows) {
+      const named = this.cell(row, "label").dataset.text.toLowerCase().includes(name);
+      const fits = wanted.every((select) => this.cell(row, select.dataset.filter).dataset.text === select.value);
+      row.hidden = !(named && fits);
+    }
+    const shown = this.visibleRows.length;
+    this.root.querySelector(".empty").hidden = shown > 0;
+    this.say(shown === this.rows.length ? "" : `${shown} of ${this.rows.length} models`);
+  }
+
+  get visibleRows() { return this.rows.filter((row) => !row.hidden); }
+
+  get visibleKeys() { return this.headings.filter((each) => !each.hidden).map((each) => each.dataset.key); }
+
+  showColumn(key, shown) {
+    for (const cell of this.root.querySelectorAll(`.leaderboard [data-key="${key}"]`)) cell.hidden = !shown;
+  }
+
+  // On a phone only the figures that rank a model are shown at first.
+  fitColumns() {
+    if (innerWidth >= 640) return;
+    for (const box of this.root.querySelectorAll(".columns input:checked")) {
+      if (["rank", "score", "psnr_db", "runtime_ms", "num_params", "flops"].includes(box.value)) continue;
+      box.checked = false;
+      this.showColumn(box.value, false);
+    }
+  }
+
+  say(text) { this.root.querySelector(".status").textContent = text; }
+
+  choose(row, chosen) {
+    const index = Number(row.dataset.row);
+    if (chosen && !this.colours.has(index)) {
+      const used = new Set(this.colours.values());
+      const free = [...Array(Report.MOST_CHOSEN).keys()].find((slot) => !used.has(slot));
+      if (free === undefined) {
+        row.querySelector(".pick input").checked = false;
+        this.say(`At most ${Report.MOST_CHOSEN} models can be chosen.`);
+        return;
+      }
+      this.colours.set(index, free);
+    } else if (!chosen) {
+      this.colours.delete(index);
+    }
+    row.classList.toggle("chosen", this.colours.has(index));
+    row.querySelector(".pick input").checked = this.colours.has(index);
+    row.style.setProperty("--mark", this.colours.has(index) ? `var(--c${this.colours.get(index)})` : "");
+  }
+
+  chooseAtFirst() {
+    const able = this.rows.filter((row) => !row.querySelector(".pick input").disabled);
+    for (const row of able.slice(0, 4)) this.choose(row, true);
+  }
+
+  rowOf(index) { return this.rows.find((row) => Number(row.dataset.row) === index); }
+
+  toggle(index) {
+    const row = this.rowOf(index);
+    this.choose(row, !this.colours.has(index));
+    row.scrollIntoView({ block: "nearest" });
+    Report.changed("chosen");
+  }
+
+  // Chosen rows in the table's order, as [index in the data, colour].
+  get chosen() {
+    return this.rows.map((row) => Number(row.dataset.row)).filter((index) => this.colours.has(index))
+      .map((index) => [index, Report.colour(`c${this.colours.get(index)}`)]);
+  }
+}
+
+Report.leaderboards = [...document.querySelectorAll(".board")].map((root, index) =>
+  new Leaderboard(root, Report.boards[index]));
+
+Object.defineProperty(Report, "leaderboard", { get() { return this.leaderboards[this.board]; } });
+
+for (const radio of document.querySelectorAll("#boards input")) {
+  radio.addEventListener("change", () => {
+    Report.board = Number(radio.value);
+    Report.leaderboards.forEach((each, index) => { each.root.hidden = index !== Report.board; });
+    Report.changed("board");
+  });
+}
+
+// An open menu closes when something else is used.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll(".menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});

@@ -1,0 +1,183 @@
+// The trade-off plot and the distributions. Plotly is loaded once the page stands.
+"use strict";
+
+{
+  const AXES = {
+    runtime_ms: { title: "Time [ms]", scale: 1 },
+    flops: { title: "FLOPs [G]", scale: 1e9 },
+    num_params: { title: "Params [M]", scale: 1e6 },
+    activations: { title: "Acts [M]", scale: 1e6 },
+  };
+  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const LR_TO_MEGAPIXELS = 16 / 1e6;
+  const axisRadios = [...document.querySelectorAll("#axis input")];
+  const baselineSelect = document.getElementById("baseline");
+  let axis = null;
+
+  // Names come from strangers, and Plotly reads a little HTML.
+  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+  const layout = (more) => ({
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    font: { family: "system-ui, sans-serif", size: 13, color: Report.colour("ink") },
+    margin: { l: 60, r: 16, t: 12, b: 52 },
+    showlegend: false,
+    hovermode: "closest",
+    modebar: { bgcolor: "transparent", color: Report.colour("muted-mark"), activecolor: Report.colour("ink") },
+    hoverlabel: { bgcolor: Report.colour("ground"), bordercolor: Report.colour("line"), font: { color: Report.colour("ink") }, align: "left" },
+    ...more,
+  });
+
+  const axisStyle = (more) => ({
+    gridcolor: Report.colour("line"), zeroline: false, linecolor: Report.colour("line"), ticks: "outside",
+    tickcolor: Report.colour("line"), automargin: true, ...more,
+  });
+
+  const hasFigure = (row, key) => row.complete && typeof row[key] === "number" && row[key] > 0 && row.psnr_db !== null;
+
+  // Models that no other beats in both: by cost, each with more dB than all cheaper ones.
+  Report.paretoFront = (rows, key) => {
+    const front = [];
+    for (const row of [...rows].sort((a, b) => a[key] - b[key] || b.psnr_db - a.psnr_db)) {
+      if (!front.length || row.psnr_db > front.at(-1).psnr_db) front.push(row);
+    }
+    return front;
+  };
+
+  const hoverText = (row) => {
+    const lines = Object.entries(AXES).filter(([key]) => row.texts[key]).map(([key, its]) => `${its.title}: ${row.texts[key]}`);
+    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, `rank ${row.texts.rank ?? "-"}`].join("<br>");
+  };
+
+  const markerSizes = (rows) => {
+    const greatest = Math.max(...rows.map((row) => row.num_params ?? 0), 1);
+    return rows.map((row) => 8 + 26 * Math.sqrt((row.num_params ?? 0) / greatest));
+  };
+
+  const isWide = (values) => Math.max(...values) > 12 * Math.min(...values);
+
+  const errorBars = (rows) => {
+    if (axis !== "runtime_ms" || !rows.some((row) => row.interval_ms)) return {};
+    const spans = rows.map((row) => row.interval_ms ?? [row.runtime_ms, row.runtime_ms]);
+    return {
+      error_x: {
+        type: "data", symmetric: false, thickness: 1.2, width: 4, color: Report.colour("soft"),
+        array: rows.map((row, i) => spans[i][1] - row.runtime_ms), arrayminus: rows.map((row, i) => row.runtime_ms - spans[i][0]),
+      },
+    };
+  };
+
+  const tradeoffTraces = (rows) => {
+    const chosen = new Map(Report.leaderboard.chosen);
+    const scale = AXES[axis].scale;
+    const colours = rows.map((row) => chosen.get(row.index) ?? Report.colour("muted-mark"));
+    const named = rows.length <= 15 ? rows.map(() => true) : rows.map((row) => chosen.has(row.index));
+    const front = Report.paretoFront(rows, axis);
+    return [
+      {
+        x: front.map((row) => row[axis] / scale), y: front.map((row) => row.psnr_db), mode: "lines", hoverinfo: "skip",
+        line: { color: Report.colour("soft"), width: 1.3, dash: "dot", shape: "hv" },
+      },
+      {
+        x: rows.map((row) => row[axis] / scale), y: rows.map((row) => row.psnr_db), mode: "markers+text",
+        text: rows.map((row, i) => (named[i] ? plain(row.label) : "")), textposition: "top center",
+        textfont: { size: 12, color: Report.colour("ink") }, customdata: rows.map((row) => row.index),
+        hovertext: rows.map(hoverText), hoverinfo: "text", cliponaxis: false,
+        marker: { size: markerSizes(rows), color: colours, opacity: 0.9, line: { color: Report.colour("ground"), width: 1.5 } },
+        ...errorBars(rows),
+      },
+    ];
+  };
+
+  const gateLines = () => Report.current.gates.map((gate) => ({
+    type: "line", xref: "paper", x0: 0, x1: 1, y0: gate.psnr_db, y1: gate.psnr_db,
+    line: { color: Report.colour("warn-line"), width: 1.5, dash: "dash" },
+    label: { text: `gate ${gate.psnr_db.toFixed(2)} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
+  }));
+
+  const drawTradeoff = () => {
+    const target = document.getElementById("tradeoff-plot");
+    const rows = Report.current.rows.map((row, index) => ({ ...row, index })).filter((row) => hasFigure(row, axis));
+    if (!rows.length) {
+      Plotly.purge(target);
+      target.textContent = "No model of this table has both figures.";
+      return;
+    }
+    const log = isWide(rows.map((row) => row[axis]));
+    Plotly.react(target, tradeoffTraces(rows), layout({
+      shapes: gateLines(),
+      xaxis: axisStyle({ title: { text: AXES[axis].title }, type: log ? "log" : "linear", ...(log ? { dtick: "D2" } : {}) }),
+      yaxis: axisStyle({ title: { text: "PSNR [dB]" }, tickformat: ".2f" }),
+    }), CONFIG);
+    target.removeAllListeners?.("plotly_click");
+    target.on("plotly_click", (event) => {
+      const index = event.points[0].customdata;
+      if (index !== undefined) Report.leaderboard.toggle(index);
+    });
+  };
+
+  const differences = (row, baseline) => row.psnrs_db
+    .map((psnr, i) => [psnr, baseline.psnrs_db[i], Report.current.images[i]])
+    .filter(([mine, other]) => mine !== null && other !== null);
+
+  const differenceTraces = (baseline) => Report.leaderboard.chosen.map(([index, colour]) => {
+    const row = Report.current.rows[index];
+    const pairs = differences(row, baseline);
+    return {
+      type: "box", name: plain(row.label), x: pairs.map(([mine, other]) => mine - other), orientation: "h",
+      text: pairs.map(([, , name]) => plain(name)), hovertemplate: "%{text}: %{x:+.3f} dB<extra></extra>",
+      boxpoints: "all", jitter: 0.5, pointpos: 0, marker: { color: colour, size: 5, opacity: 0.55 },
+      line: { color: colour, width: 1.5 }, fillcolor: "transparent",
+    };
+  }).filter((trace) => trace.x.length).reverse();
+
+  const runtimeTraces = () => Report.leaderboard.chosen.map(([index, colour]) => {
+    const row = Report.current.rows[index];
+    const timed = row.runtimes_ms.map((ms, i) => [Report.current.lr_pixels[i] * LR_TO_MEGAPIXELS, ms, Report.current.images[i]])
+      .filter(([, ms]) => ms !== null);
+    return {
+      x: timed.map(([size]) => size), y: timed.map(([, ms]) => ms), mode: "markers", name: plain(row.label),
+      text: timed.map(([, , name]) => plain(`${row.label}, ${name}`)), hovertemplate: "%{text}: %{y:.2f} ms<extra></extra>",
+      marker: { color: colour, size: 7, opacity: 0.7 },
+    };
+  });
+
+  const drawDistributions = () => {
+    const baseline = Report.current.rows[Number(baselineSelect.value)];
+    if (baseline) {
+      Plotly.react("difference-plot", differenceTraces(baseline), layout({
+        margin: { l: 8, r: 16, t: 12, b: 40 },
+        xaxis: axisStyle({ zeroline: true, zerolinecolor: Report.colour("soft"), tickformat: "+.2~f" }),
+        yaxis: axisStyle({ showgrid: false, ticks: "" }),
+      }), CONFIG);
+    }
+    document.getElementById("runtime-figure").hidden = !Report.current.timed;
+    if (!Report.current.timed) return;
+    Plotly.react("runtime-plot", runtimeTraces(), layout({
+      margin: { l: 50, r: 16, t: 12, b: 40 },
+      xaxis: axisStyle({ rangemode: "tozero" }), yaxis: axisStyle({ rangemode: "tozero" }),
+    }), CONFIG);
+  };
+
+  const readyBoard = () => {
+    const board = Report.current;
+    for (const radio of axisRadios) radio.disabled = !board.rows.some((row) => hasFigure(row, radio.value));
+    const able = axisRadios.filter((radio) => !radio.disabled);
+    if (!able.some((radio) => radio.value === axis)) axis = able[0]?.value ?? "flops";
+    for (const radio of axisRadios) radio.checked = radio.value === axis;
+    const options = board.rows.map((row, index) => [row, index]).filter(([row]) => row.complete);
+    baselineSelect.replaceChildren(...options.map(([row, index]) =>
+      Report.element("option", { value: index, textContent: row.label, selected: index === board.baseline })));
+  };
+
+  const draw = () => { if (window.Plotly) { drawTradeoff(); drawDistributions(); } };
+
+  for (const radio of axisRadios) radio.addEventListener("change", () => { axis = radio.value; draw(); });
+  baselineSelect.addEventListener("change", draw);
+  Report.onChange((what) => { if (what === "board") readyBoard(); draw(); });
+
+  readyBoard();
+  // Read after the table has been painted: its megabytes would hold that up.
+  requestAnimationFrame(() => setTimeout(() => Report.script(Report.plotly).then(draw), 0));
+}

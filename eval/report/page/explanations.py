@@ -1,0 +1,42 @@
+"""What columns and flags mean, in a sentence each."""
+
+from eval.record import Flag
+
+COLUMN_HELP = {
+    "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order.",
+    "score": "Weighted sum of exp(2 x figure / baseline's figure). The least wins; the baseline has 7.39.",
+    "psnr_db": "RGB, 8 bits, 4-pixel border, mean over images of each image's dB.",
+    "ssim": "Structural similarity by the challenge's definition, mean over images.",
+    "runtime_ms": "The network's forward pass on one image, mean over images. Below it its 95% "
+    "interval, between the fastest and the slowest of the table.",
+    "p90_ms": "90% of all samples took at most so long.",
+    "ratio": "Runtime over the baseline's, paired by image and round, with its 95% interval.",
+    "num_params": "All parameters, trainable or not.",
+    "flops": "Multiply-adds of one 256x256 input, by fvcore.",
+    "activations": "Output elements of all convolutions for one 256x256 input.",
+    "num_conv": "Calls of convolutions.",
+    "peak_memory_mib": "Peak memory of the run; how it was taken stands below the table.",
+}
+FLAG_TITLES = {
+    "counters": "FLOP counters differ",
+    "bound": "FLOPs below bound",
+    "operators": "Uncounted operators",
+    "precision": "Half precision inside",
+    "parameters": "Writes its parameters",
+    "state": "Keeps state",
+    "uncounted": "Cannot be counted",
+    "late": "Changes late",
+}
+_FLAG_HELP = {
+    "counters": "fvcore and torch's own counter disagree by more than 1%, so one of them misses work.",
+    "bound": "Fewer FLOPs than parameters times pixels: weights that nobody counted, or legitimate strided branches.",
+    "operators": "An operator that fvcore has no rule for can hide multiplications.",
+    "precision": "A half-precision tensor inside a float32 network trades accuracy for speed.",
+    "parameters": "A parameter or buffer changes during a forward pass, as in a network that fuses itself each time.",
+    "state": "The same image gives another output after a different one: state between images, or randomness.",
+}
+
+
+def flag_help(flag: Flag) -> str:
+    """Return why a flag matters; empty for one that is not known here."""
+    return _FLAG_HELP.get(flag.code, "")

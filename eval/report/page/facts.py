@@ -1,0 +1,78 @@
+"""What was run, as short facts for the head of a table and for a model's page."""
+
+from collections.abc import Iterable
+
+from eval.record import Record
+from eval.report.page.board import Board
+
+
+def facts_of(board: Board) -> list[tuple[str, str]]:
+    """Return name and value of what all rows of a table were run with."""
+    records = board.records
+    complete = [record for record in records if record.complete] or records
+    settings = _several({_settings(record) for record in complete})
+    days = sorted({f"{record.started_at:%Y-%m-%d}" for record in records})
+    edition = board.ranked.edition
+    return [
+        ("Set", f"{board.conditions.dataset}, {complete[0].dataset.num_images} images"),
+        ("Protocol", board.conditions.protocol),
+        ("Device", _several({_machine(record) for record in complete})),
+        ("Settings", settings),
+        ("Rules", f"{edition.year}, baseline {edition.baseline.model}" if edition else "none"),
+        ("Models", f"{sum(record.complete for record in records)} of {len(records)} complete"),
+        ("Weights", _weights(complete)),
+        ("Measured", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
+        ("Software", _several({_software(record) for record in complete})),
+    ]
+
+
+def environment_facts(record: Record) -> list[tuple[str, str]]:
+    """Return where a record was made, line by line."""
+    its = record.environment
+    switches = {
+        "cuDNN benchmark": its.cudnn_benchmark,
+        "TF32 in cuDNN": its.cudnn_tf32,
+        "TF32 in matmul": its.matmul_tf32,
+        "deterministic": its.deterministic,
+    }
+    facts = [
+        ("Device", _machine(record)),
+        ("CPU", f"{its.cpu}, {its.threads} thread(s)"),
+        ("CUDA", its.cuda),
+        ("cuDNN", its.cudnn),
+        ("Driver", its.driver),
+        ("Switches on", ", ".join(name for name, on in switches.items() if on) or "none"),
+        ("Software", f"{_software(record)}, numpy {its.numpy}, OpenCV {its.opencv}, fvcore {its.fvcore}"),
+        ("Platform", f"{its.platform}, Python {its.python}"),
+        ("Commit", its.commit),
+        ("Load before, after", f"{_state(record.before.load_1min)}, {_state(record.after.load_1min)}"),
+    ]
+    return [(name, str(value)) for name, value in facts if value is not None]
+
+
+def _state(load: float | None) -> str:
+    return "unknown" if load is None else f"{load:.1f}"
+
+
+def _several(values: Iterable[str]) -> str:
+    return "; ".join(sorted(values))
+
+
+def _machine(record: Record) -> str:
+    its = record.environment
+    return its.gpu or f"{its.cpu}, {its.threads} thread(s)"
+
+
+def _software(record: Record) -> str:
+    return f"torch {record.environment.torch}"
+
+
+def _settings(record: Record) -> str:
+    its = record.settings
+    tiles = f"tiles of {its.tile}, overlap {its.tile_overlap}" if its.tile else "whole images"
+    return f"{tiles}, {its.precision}" + (f", {its.runs} runs averaged" if its.runs > 1 else "")
+
+
+def _weights(records: Iterable[Record]) -> str:
+    names = [record.model.checkpoint or ("a file" if record.model.weights_file else "none") for record in records]
+    return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))

@@ -1,0 +1,81 @@
+"""The page's data as JSON inside HTML: what plots and comparisons need, figures unrounded but for their last digits."""
+
+import json
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from eval.report.page.board import Board, Row
+
+_DIGITS = 6
+
+
+def island(data: object) -> Markup:
+    """Return JSON that can stand inside ``<script>``: nothing in it can end the element or a line of script."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def board_data(board: Board, pages: Sequence[str]) -> dict:
+    """Return a table's data: its images once, and by row what was taken of each.
+
+    Args:
+        board: the table.
+        pages: address of each row's model page.
+    """
+    names = list(dict.fromkeys(image.name for record in board.records for image in record.images))
+    sizes = {image.name: image.lr_height * image.lr_width for record in board.records for image in record.images}
+    return {
+        "title": board.conditions.title,
+        "dataset": board.conditions.dataset,
+        "baseline": board.baseline,
+        "timed": any(row.record.mean("runtime_ms") is not None for row in board.rows),
+        "gates": [{"role": role, "psnr_db": least} for role, least in board.ranked.gates],
+        "images": names,
+        "lr_pixels": [sizes[name] for name in names],
+        "rows": [_row_data(row, page, names) for row, page in zip(board.rows, pages, strict=True)],
+    }
+
+
+def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
+    by_name = {image.name: image for image in row.record.images}
+    runtimes = _sampled(row) or {name: image.runtime_ms for name, image in by_name.items()}
+    runtime = row.cell("runtime_ms")
+    interval = runtime and runtime.interval
+    figures = {key: _finite(row.cell(key).value) for key in _PLOTTED if row.cell(key)}
+    return {
+        "label": row.label,
+        "page": page,
+        "complete": row.record.complete,
+        **figures,
+        "interval_ms": [_finite(interval.low), _finite(interval.high)] if interval else None,
+        "texts": {cell.key: cell.text for cell in row.cells},
+        "psnrs_db": [_finite(by_name[name].psnr_db) if name in by_name else None for name in names],
+        "runtimes_ms": [_finite(runtimes.get(name)) for name in names],
+    }
+
+
+_PLOTTED = ("psnr_db", "runtime_ms", "num_params", "flops", "activations", "peak_memory_mib")
+
+
+def _sampled(row: Row) -> dict[str, float] | None:
+    """Return each timed image's median over rounds; None without a speed pass."""
+    timing = row.record.timing
+    if timing is None:
+        return None
+    medians = {}
+    for name, samples in zip(timing.image_names, timing.samples_ms, strict=True):
+        kept = sorted(sample for sample in samples if sample is not None)
+        if kept:
+            medians[name] = (kept[(len(kept) - 1) // 2] + kept[len(kept) // 2]) / 2
+    return medians
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a figure that JSON can hold, with as many digits as a plot can show."""
+    if value is None or not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else float(f"{value:.{_DIGITS}g}")

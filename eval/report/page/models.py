@@ -1,0 +1,122 @@
+"""One view a model: everything that its records and the manifest say of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.record import Record
+from eval.report.page.board import Board, Heading, Row
+from eval.report.page.facts import environment_facts
+from eval.report.page.selection import origin_of, spec_of
+
+_HARDEST = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record of a model: its figures as the table prints them, and where they were taken."""
+
+    title: str
+    row: Row
+    figures: tuple[tuple[Heading, str], ...]
+    environment: tuple[tuple[str, str], ...]
+    timing: tuple[tuple[str, str], ...]
+    complexity: tuple[tuple[str, str], ...]
+    hardest: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model's page."""
+
+    address: str
+    label: str
+    team: str
+    note: str
+    provenance: tuple[tuple[str, str], ...]
+    runs: tuple[Run, ...]
+
+
+def model_views(boards: Sequence[Board], addresses: dict[str, str]) -> list[ModelView]:
+    """Return one view a model, with its row of every table."""
+    views = []
+    for label, address in addresses.items():
+        found = [(board, row) for board in boards for row in board.rows if row.label == label]
+        record = found[0][1].record
+        spec = spec_of(record)
+        runs = tuple(_run(board, row) for board, row in found)
+        views.append(ModelView(address, label, record.model.team, spec.note if spec else "", _provenance(record), runs))
+    return views
+
+
+def _run(board: Board, row: Row) -> Run:
+    printed = {cell.key: cell.text for cell in row.cells}
+    figures = tuple((heading, printed[heading.key]) for heading in board.headings if heading.key in printed)
+    record = row.record
+    scored = sorted((image for image in record.images if image.psnr_db is not None), key=lambda image: image.psnr_db)
+    hardest = tuple(
+        (image.name, f"{image.lr_width}x{image.lr_height}", f"{image.psnr_db:.2f}") for image in scored[:_HARDEST]
+    )
+    return Run(
+        board.conditions.title,
+        row,
+        figures,
+        tuple(environment_facts(record)),
+        tuple(_timing_facts(record)),
+        tuple(_complexity_facts(record)),
+        hardest,
+    )
+
+
+def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
+    model, spec = record.model, spec_of(record)
+    facts = [("From", origin_of(record)), ("Team", model.team)]
+    if spec:
+        facts += [("Edition", spec.edition), ("Licence", spec.license), ("Paper", spec.paper)]
+    facts += [
+        ("Weights", model.checkpoint or (model.weights_file and "not in the manifest") or "none needed"),
+        ("Weights SHA-256", model.weights_sha256),
+        ("Weights from", _weights_address(record)),
+        ("Source SHA-256", model.source_sha256),
+        ("Data range", f"[0, {model.data_range:g}]" if model.data_range else None),
+        ("Changed to run here", ", ".join(map(str, getattr(model, "shims", None) or ())) or None),
+    ]
+    return tuple((name, str(value)) for name, value in facts if value)
+
+
+def _weights_address(record: Record) -> str | None:
+    """Return where the weights that were used can be had, told by their hash."""
+    spec = spec_of(record)
+    known = spec.checkpoints if spec else ()
+    return next((its.url for its in known if its.sha256 == record.model.weights_sha256), None)
+
+
+def _timing_facts(record: Record) -> list[tuple[str, str]]:
+    timing = record.timing
+    if timing is None:
+        return []
+    kept = sum(sample is not None for row in timing.samples_ms for sample in row)
+    dropped = ", ".join(f"{count} by {reason}" for reason, count in timing.dropped.items()) or "none"
+    facts = [
+        ("Preset", f"{timing.preset}, ended by {timing.stopped_by}"),
+        ("Samples", f"{kept} kept of {len(timing.samples_ms)} images; dropped: {dropped}"),
+        ("Cold start", f"{timing.cold_start_ms:.1f} ms"),
+        ("Warm-up", f"{timing.warmup_ms:.0f} ms, {timing.warmup_runs} runs"),
+    ]
+    if timing.energy_mj is not None:
+        facts.append(("Energy", f"{timing.energy_mj:.1f} mJ an image, indicative"))
+    return facts
+
+
+def _complexity_facts(record: Record) -> list[tuple[str, str]]:
+    its = record.complexity
+    if its is None:
+        return []
+    uncounted = ", ".join(f"{name} x{count}" for name, count in its.uncounted_ops.items())
+    return [
+        ("Counted at", f"3x{its.input_side}x{its.input_side}"),
+        ("FLOPs by fvcore", f"{its.flops / 1e9:.3f} G"),
+        ("FLOPs by torch's dispatcher", f"{its.flops_by_dispatcher / 1e9:.3f} G"),
+        ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
+        ("Operators without a rule", uncounted or "none"),
+        ("Of them suspect", ", ".join(its.suspect_ops) or "none"),
+    ]

@@ -1,0 +1,90 @@
+"""Which records stand in which table of the page: complete ones first, others with the reason why they are not."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from eval.record import Protocol, Record
+from eval.zoo import ModelSpec, all_models
+
+ZOO = "zoo"
+RAN = "ran"
+
+
+@dataclass(frozen=True, order=True)
+class Conditions:
+    """What all rows of a table have in common; figures of different conditions are never in one table."""
+
+    dataset: str
+    protocol: str
+    device: str
+    machine: str = ""
+
+    @property
+    def title(self) -> str:
+        """Set, protocol and device in one line."""
+        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine or self.device)))
+
+
+def conditions_of(record: Record) -> Conditions:
+    """Return a record's conditions; the machine counts where time was taken."""
+    settings, environment = record.settings, record.environment
+    machine = environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
+    timed = settings.protocol != Protocol.ACCURACY
+    return Conditions(record.dataset.name, settings.protocol.value, settings.device, machine if timed else "")
+
+
+def origin_of(record: Record) -> str:
+    """Return where a model comes from: the zoo, or an official checkout's name."""
+    return getattr(record.model, "origin", ZOO)
+
+
+def group_records(records: Iterable[Record]) -> list[tuple[Conditions, list[Record]]]:
+    """Return one record a model and conditions: the newest complete one, or else the newest; by id."""
+
+    def place(record: Record) -> tuple[Conditions, str, int, str]:
+        return conditions_of(record), origin_of(record), record.model.id, record.model.label
+
+    chosen = []
+    for _, group in groupby(sorted(records, key=place), key=place):
+        chosen.append(max(group, key=lambda record: (record.complete, record.started_at)))
+    return [(conditions, list(group)) for conditions, group in groupby(chosen, key=conditions_of)]
+
+
+def state_of(record: Record) -> str:
+    """Return what became of a run, in a few words."""
+    if record.complete:
+        return RAN
+    state = str(getattr(record, "state", RAN))
+    return record.status if state == RAN else state
+
+
+def spec_of(record: Record) -> ModelSpec | None:
+    """Return the manifest's row of a model of the zoo; None for any other."""
+    if origin_of(record) != ZOO:
+        return None
+    same = (spec for spec in all_models() if (spec.id, spec.name) == (record.model.id, record.model.name))
+    return next(same, None)
+
+
+def edition_of(record: Record) -> str:
+    """Return the edition that a model was made for; a dash where it is not known."""
+    spec = spec_of(record)
+    if spec is None:
+        return "-" if origin_of(record) == ZOO else origin_of(record)
+    return "-" if spec.edition == "none" else spec.edition
+
+
+def baseline_of(rows: Sequence[Record], preferred: str | None = None) -> int | None:
+    """Return the place of the row that others are compared with: the one asked for, the timed baseline, or the first.
+
+    Rows that did not finish cannot be it.
+    """
+    complete = [index for index, record in enumerate(rows) if record.complete]
+    ratios = [rows[index].timing.ratio for index in complete if rows[index].timing and rows[index].timing.ratio]
+    for wanted in filter(None, (preferred, ratios[0].baseline if ratios else None)):
+        for index in complete:
+            if rows[index].model.label == wanted:
+                return index
+    networks = [index for index in complete if rows[index].model.id >= 0]
+    return next(iter(networks or complete), None)

@@ -1,0 +1,87 @@
+"""Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from eval.editions import Edition
+from eval.record import Record
+from eval.report.page.board import Board, make_board
+from eval.report.page.facts import facts_of
+from eval.report.page.island import board_data, island
+from eval.report.page.models import model_views
+from eval.report.page.selection import group_records
+from eval.report.tables import write_files
+
+ASSETS = Path(__file__).with_name("assets")
+ASSET_FOLDER = "page"
+MODEL_FOLDER = "models"
+STYLES = ("page.css", "print.css")
+SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "plots.js", "compare.js")
+PLOTLY = "plotly.min.js"
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What a page is made of beside the records.
+
+    Attributes:
+        edition: whose scores are shown; None for the newest one that fits each table.
+    """
+
+    edition: Edition | None = None
+    title: str = "Efficient super-resolution"
+
+
+def write_page(records: Sequence[Record], folder: Path, options: PageOptions | None = None) -> list[Path]:
+    """Write ``index.html``, a page a model, and the assets of both.
+
+    Returns:
+        The page itself.
+    """
+    options = options or PageOptions()
+    boards = [make_board(conditions, rows, options.edition) for conditions, rows in group_records(records)]
+    addresses = page_addresses(boards)
+    environment = _environment()
+    views = [_board_view(board, index, addresses) for index, board in enumerate(boards)]
+    data = {"plotly": f"{ASSET_FOLDER}/{PLOTLY}", "boards": [view["data"] for view in views]}
+    shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}
+    index = environment.get_template("index.html")
+    pages = {"index.html": index.render(**shared, views=views, num_models=len(addresses), island=island(data))}
+    for view in model_views(boards, addresses):
+        pages[view.address] = environment.get_template("model.html").render(**shared, model=view)
+    (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
+    write_files(folder, pages)
+    write_files(folder / ASSET_FOLDER, _assets())
+    return [folder / "index.html"]
+
+
+def _environment() -> Environment:
+    """Return the templates' environment: everything is escaped, nothing may be undefined."""
+    loader = PackageLoader("eval.report.page")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _assets() -> dict[str, str]:
+    own = {name: (ASSETS / name).read_text(encoding="utf-8") for name in (*STYLES, *SCRIPTS)}
+    return own | {PLOTLY: get_plotlyjs()}
+
+
+def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
+    pages = [addresses[row.label] for row in board.rows]
+    return {"index": index, "board": board, "facts": facts_of(board), "pages": pages, "data": board_data(board, pages)}
+
+
+def page_addresses(boards: Sequence[Board]) -> dict[str, str]:
+    """Return each model's page by label: a number and what of the label is plain, so that no name leaves the folder."""
+    labels = dict.fromkeys(row.label for board in boards for row in board.rows)
+    addresses = {}
+    for number, label in enumerate(labels):
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-")[:40]
+        addresses[label] = f"{MODEL_FOLDER}/{number:03}{f'-{plain}' if plain else ''}.html"
+    return addresses

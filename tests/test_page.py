@@ -1,0 +1,236 @@
+"""The report's page: what stands in it, that nothing of a record becomes markup, and what is kept apart."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from eval.editions import find_edition
+from eval.record import Flag, Protocol, Ratio, Record, Settings, write_record
+from eval.report.page.board import make_board
+from eval.report.page.island import island
+from eval.report.page.selection import baseline_of, conditions_of, group_records
+from eval.report.page.writing import PageOptions, page_addresses, write_page
+from tests.test_record import make_record
+from tests.test_tables import steady
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028=2+3\\{{7*7}}"
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would see."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.island = ""
+        self._inside = ""
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("id", "") if tag == "script" else ""
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "data":
+            self.island += data
+        elif data.strip():
+            self.texts.append(data.strip())
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.island)
+
+    def attributes(self, tag: str, name: str) -> list[str]:
+        return [attrs[name] for each, attrs in self.tags if each == tag and attrs.get(name)]
+
+
+def renamed(record: Record, **changes) -> Record:
+    return record.model_copy(update={"model": record.model.model_copy(update=changes)})
+
+
+def many(count: int) -> list[Record]:
+    return [
+        renamed(make_record((20.0 + n / 100, 21.0)), id=n, name=f"Net{n}", label=f"{n:02}_Net{n}") for n in range(count)
+    ]
+
+
+def test_the_page_holds_what_the_records_say(tmp_path: Path):
+    flag = Flag(code="bound", text="11.9 G are few")
+    page = write_page(
+        [make_record((26.894, 26.904), flags=(flag,)), make_record((20.0, 22.0), label="00_RLFN")], tmp_path
+    )
+    read = Reader(page[0])
+    assert read.attributes("th", "data-value") == ["00_RLFN", "03_PFDNLite"]
+    figures = [attrs for tag, attrs in read.tags if tag == "td" and attrs["data-key"] == "psnr_db"]
+    assert [(its["data-text"], its["data-value"]) for its in figures] == [("21.00", "21.0"), ("26.90", "26.899")]
+    assert any(text.startswith("11.9 G are few") for text in read.attributes("button", "data-tip"))
+    (board,) = read.data["boards"]
+    assert board["images"] == ["img0", "img1"]
+    assert board["lr_pixels"] == [72, 72]
+    assert board["rows"][1]["psnrs_db"] == [26.894, 26.904]
+    assert board["rows"][1]["num_params"] == 218_288
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path):
+    read = Reader(write_page([make_record()], tmp_path)[0])
+    sources = read.attributes("script", "src") + read.attributes("link", "href")
+    assert [source for source in sources if source.startswith(("http", "//"))] == []
+    assert all((tmp_path / source).is_file() for source in sources if source != "data:,")
+    assert (tmp_path / read.data["plotly"]).stat().st_size > 1_000_000
+
+
+def test_a_hostile_record_stays_text(tmp_path: Path):
+    record = renamed(make_record(), label=f"03_{HOSTILE}", name=HOSTILE, team=HOSTILE, checkpoint=HOSTILE)
+    images = tuple(image.model_copy(update={"name": f"../{HOSTILE}{i}"}) for i, image in enumerate(record.images))
+    dataset = record.dataset.model_copy(update={"name": HOSTILE})
+    hostile = record.model_copy(
+        update={"images": images, "dataset": dataset, "flags": (Flag(code="state", text=HOSTILE),)}
+    )
+    failed = hostile.model_copy(update={"status": "failed", "reason": HOSTILE, "model": make_record().model})
+    write_page([hostile, failed], tmp_path / "out", PageOptions(title=HOSTILE))
+    pages = list((tmp_path / "out").rglob("*.html"))
+    assert len(pages) == 3
+    for page in pages:
+        read = Reader(page)
+        assert read.attributes("img", "src") == []
+        assert not any(name.startswith("on") for _, attrs in read.tags for name in attrs)
+        assert any(HOSTILE.strip() in text for text in read.texts)
+        assert "49" not in re.findall(r"\d+", " ".join(read.texts))
+    assert {path.parent.name for path in pages} == {"out", "models"}
+    assert all(re.fullmatch(r"[A-Za-z0-9.-]+", path.name) for path in pages)
+
+
+def test_the_island_survives_what_ends_a_script():
+    text = str(island({"name": "</script><!--\u2028\u2029&"}))
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == {"name": "</script><!--\u2028\u2029&"}
+
+
+def test_addresses_are_plain_and_unique():
+    boards = [
+        make_board(*group)
+        for group in group_records([renamed(r, label=n) for r, n in zip(many(3), ("é/..", "é/…", "é/"), strict=True)])
+    ]
+    assert sorted(page_addresses(boards).values()) == ["models/000.html", "models/001.html", "models/002.html"]
+
+
+def test_other_conditions_are_other_tables():
+    records = [
+        make_record(),
+        make_record(dataset="Set3"),
+        make_record(settings=Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)),
+        make_record(environment=make_record().environment.model_copy(update={"gpu": "A GPU"})),
+    ]
+    groups = group_records(records)
+    assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
+    assert [conditions.title for conditions, _ in groups] == [
+        "Set2 · accuracy · cpu",
+        "Set2 · official · A GPU",
+        "Set2 · official · A processor, 2 thread(s)",
+        "Set3 · official · A processor, 2 thread(s)",
+    ]
+
+
+def test_of_several_records_of_a_model_the_newest_complete_one_counts():
+    old, new = make_record((20.0,)), make_record((21.0,), second=1)
+    failed = make_record((), second=2, status="failed", reason="a fault")
+    assert group_records([failed, new, old]) == [(conditions_of(new), [new])]
+    assert group_records([failed]) == [(conditions_of(failed), [failed])]
+
+
+def test_a_failed_row_is_shown_with_its_reason(tmp_path: Path):
+    failed = make_record((), label="09_Broken", status="failed", reason="out of memory at img3")
+    read = Reader(write_page([make_record(), failed], tmp_path)[0])
+    assert "09_Broken: failed: out of memory at img3" in read.texts
+    assert read.attributes("td", "data-text").count("failed") == 1
+    assert [row["complete"] for row in read.data["boards"][0]["rows"]] == [True, False]
+
+
+def test_a_row_below_the_gate_says_so():
+    records = [
+        make_record((psnr,) * 200, label=label, dataset="DIV2K_LSDIR_test")
+        for label, psnr in (("00_RLFN", 27.0), ("03_PFDNLite", 26.5))
+    ]
+    board = make_board(conditions_of(records[0]), records, find_edition(2024))
+    role, least = board.ranked.gates[0]
+    assert (role, least) == ("test", 26.99)
+    assert [row.state for row in board.rows] == ["ran", "below the gate"]
+    assert board.rows[1].reason == "26.5000 dB on test, least 26.99"
+    assert board.rows[1].cell("rank").text == "-"
+
+
+STEADY = [
+    steady("00_RLFN", 20.0, Ratio(baseline="00_RLFN", estimate=1.0, low=1.0, high=1.0)),
+    steady("03_PFDNLite", 10.0, Ratio(baseline="00_RLFN", estimate=0.5, low=0.45, high=0.6)),
+]
+
+
+def test_a_runtime_has_its_ratios_interval():
+    board = make_board(conditions_of(STEADY[0]), STEADY)
+    interval = board.rows[1].cell("runtime_ms").interval
+    assert (interval.low, interval.high) == (pytest.approx(9.0), pytest.approx(12.0))
+    assert interval.text == "9.00 to 12.00 ms"
+    # From 9 ms to 20 ms.
+    assert interval.places == (0.0, 9.09, 27.27)
+
+
+def test_scores_are_of_the_newest_edition_whose_baseline_is_there():
+    board = make_board(conditions_of(STEADY[0]), STEADY)
+    assert board.ranked.edition.year == 2024
+    assert board.baseline == 0
+    assert [row.cell("rank").text for row in board.rows] == ["base", "1"]
+    assert board.rows[0].cell("score").text == "7.39"
+
+
+def test_without_a_baseline_the_page_says_why_there_are_no_scores():
+    record = make_record()
+    board = make_board(conditions_of(record), [record])
+    assert board.ranked.notes == ("No scores: no edition's baseline is in this table.",)
+    assert board.rows[0].cell("rank") is None
+
+
+def test_the_baseline_is_no_failed_row():
+    failed = make_record((), label="00_RLFN", status="failed", reason="a fault")
+    assert baseline_of([failed, make_record()], "00_RLFN") == 1
+    assert baseline_of([failed]) is None
+
+
+@pytest.mark.parametrize("count", [1, 140])
+def test_any_number_of_models(count: int, tmp_path: Path):
+    read = Reader(write_page(many(count), tmp_path)[0])
+    assert len(read.data["boards"][0]["rows"]) == count
+    assert len(list((tmp_path / "models").iterdir())) == count
+
+
+def test_a_model_page_tells_provenance(tmp_path: Path):
+    write_page([make_record()], tmp_path)
+    texts = Reader(tmp_path / "models" / "000-03-PFDNLite.html").texts
+    assert texts[texts.index("Licence") + 1] == "MIT"
+    assert texts[texts.index("Weights SHA-256") + 1] == "0" * 64
+    assert texts[texts.index("Operators without a rule") + 1] == "aten::silu x6"
+    assert texts[texts.index("CPU") + 1] == "A processor, 2 thread(s)"
+
+
+def test_the_command_writes_the_page_beside_the_tables(command, tmp_path: Path):
+    write_record(make_record(), tmp_path / "r" / "records")
+    result = command("-m", "eval", "report", "r", "--out", "board", "--title", "Ours")
+    assert result.returncode == 0, result.stderr
+    assert "<h1>Ours</h1>" in (tmp_path / "board" / "index.html").read_text()
+    assert {"leaderboard.md", "leaderboard.csv", "leaderboard.tex", "models", "page"} <= {
+        path.name for path in (tmp_path / "board").iterdir()
+    }
+
+
+def test_no_record_is_a_clean_error(command, tmp_path: Path):
+    (tmp_path / "r").mkdir()
+    result = command("-m", "eval", "report", "r")
+    assert result.returncode == 2
+    assert "no such file or folder, or no records in it" in result.stderr
+    assert "Traceback" not in result.stderr
