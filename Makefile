@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all train lint format clean
+.PHONY: demo test test-all test-browser train lint format clean
 
 demo: $(READY)  ## super-resolve sample photographs with PFDNLite and bicubic, and compare
 	$(BIN)/python test_demo.py --model_id -1 --dataset sample --ssim --save_dir results/demo --device cpu
@@ -15,6 +15,12 @@ test: $(READY)  ## all tests but the slow ones
 
 test-all: $(READY)  ## all tests
 	$(BIN)/python -m pytest
+
+test-browser: $(READY)  ## the report's page in chromium; installs chromium (as root) and axe-core (with npm) where absent
+	command -v chromedriver >/dev/null || apt-get install --yes chromium chromium-driver
+	$(BIN)/python -m pip install --quiet --requirement requirements-browser.txt
+	if command -v npm >/dev/null; then npm install --silent --prefix $(VENV)/browser axe-core@4.14.1; fi
+	$(BIN)/python -m pytest tests/test_browser.py
 
 train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
 	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16

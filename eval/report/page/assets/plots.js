@@ -8,7 +8,9 @@
     num_params: { title: "Params [M]", scale: 1e6 },
     activations: { title: "Acts [M]", scale: 1e6 },
   };
-  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const CONFIG = {
+    displaylogo: false, responsive: true, displayModeBar: innerWidth < 640 ? false : "hover",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const LR_TO_MEGAPIXELS = 16 / 1e6;
   const axisRadios = [...document.querySelectorAll("#axis input")];
   const baselineSelect = document.getElementById("baseline");

@@ -1,0 +1,270 @@
+"""The report's page in a real browser: Debian's chromium, driven by selenium. `make test-browser` installs both."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eval.record import Flag, Ratio, Record
+from eval.report.page.writing import write_page
+from tests.test_page import HOSTILE, many, renamed
+from tests.test_record import make_record
+from tests.test_tables import steady
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: make test-browser")
+By = pytest.importorskip("selenium.webdriver.common.by").By
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+Service = pytest.importorskip("selenium.webdriver.chrome.service").Service
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and its driver: make test-browser")
+AXE = Path(sys.prefix) / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
+
+
+class Browser:
+    """A browser with what the tests ask of a page."""
+
+    def __init__(self) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for flag in FLAGS:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+
+    def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)
+        self.driver.get(page.as_uri())
+        self.js("localStorage.removeItem('theme')")
+        self.until("return !!window.Plotly && !!document.querySelector('#tradeoff-plot .main-svg')")
+
+    def js(self, script: str, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, script: str, seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while not self.js(script):
+            assert time.monotonic() < end, f"still false: {script}"
+            time.sleep(0.05)
+
+    def one(self, selector: str):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def click(self, selector: str) -> None:
+        self.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
+        self.one(selector).click()
+
+    def labels(self) -> list[str]:
+        """Labels of the rows that are shown, from the top."""
+        return self.js(
+            "return [...document.querySelectorAll('.board:not([hidden]) tbody tr:not([hidden]) th')]"
+            ".map(each => each.dataset.text)"
+        )
+
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for, its own files aside."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [its["params"]["request"]["url"] for its in messages if its["method"] == "Network.requestWillBeSent"]
+        return [url for url in sent if not url.startswith(("file:", "data:", "blob:"))]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    opened = Browser()
+    yield opened
+    opened.driver.quit()
+
+
+def _records() -> list[Record]:
+    ratios = {"00_RLFN": (20.0, 24.0), "03_PFDNLite": (10.0, 24.5), "05_SPAN": (8.0, 23.5)}
+    timed = []
+    for label, (ms, psnr) in ratios.items():
+        ratio = Ratio(baseline="00_RLFN", estimate=ms / 20, low=ms / 21, high=ms / 19)
+        record = steady(label, ms, ratio, flags=(Flag(code="bound", text="Few FLOPs."),) if ms == 8 else ())
+        means = {**record.means, "psnr_db": record.means["psnr_db"].model_copy(update={"mean": psnr})}
+        timed.append(record.model_copy(update={"means": means}))
+    failed = make_record((), label="09_Broken", status="failed", reason="out of memory", settings=timed[0].settings)
+    hostile = renamed(make_record(dataset="Set1"), label=f"07_{HOSTILE}", team="=1+1")
+    return [*timed, failed, hostile]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(_records(), tmp_path_factory.mktemp("page"))[0]
+
+
+HOSTILE_BOARD = 'input[name="board"][value="0"]'
+STEADY_BOARD = 'input[name="board"][value="1"]'
+
+
+def show(browser: Browser, radio: str) -> None:
+    browser.js("document.querySelector(arguments[0]).click()", radio)
+
+
+def test_no_errors_and_no_requests(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert browser.requests() == []
+
+
+def test_sorting_both_ways_with_missing_figures_last(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    button = '.board:not([hidden]) th[data-key="psnr_db"] button'
+    browser.click(button)
+    assert browser.labels() == ["03_PFDNLite", "00_RLFN", "05_SPAN", "09_Broken"]
+    browser.one(button).send_keys(Keys.ENTER)
+    assert browser.labels() == ["05_SPAN", "00_RLFN", "03_PFDNLite", "09_Broken"]
+    sort = browser.js("return document.querySelector(arguments[0]).parentElement.ariaSort", button)
+    assert sort == "ascending"
+
+
+def test_filters_by_name_and_state(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    browser.one(".board:not([hidden]) .filter-name").send_keys("pfdn")
+    assert browser.labels() == ["03_PFDNLite"]
+    assert browser.one(".board:not([hidden]) .status").text == "1 of 4 models"
+    browser.one(".board:not([hidden]) .filter-name").clear()
+    browser.one(".board:not([hidden]) .filter-name").send_keys(" ")
+    browser.click('.board:not([hidden]) [data-filter="state"] option[value="failed"]')
+    assert browser.labels() == ["09_Broken"]
+    assert "out of memory" in browser.one('.board:not([hidden]) [data-row="3"]').text
+
+
+def test_columns_can_be_hidden(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    heading = '.board:not([hidden]) th[data-key="activations"]'
+    assert browser.one(heading).is_displayed()
+    browser.one(".board:not([hidden]) .menu summary").send_keys(Keys.ENTER)
+    browser.click('.board:not([hidden]) .columns input[value="activations"]')
+    assert not browser.one(heading).is_displayed()
+    browser.one("body").send_keys(Keys.ESCAPE)
+    assert not browser.one(".board:not([hidden]) .columns").is_displayed()
+
+
+def test_choosing_a_marker_chooses_its_row_and_back(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    chosen = "return Report.leaderboard.chosen.map(([index]) => index).sort()"
+    assert browser.js(chosen) == [0, 1, 2]
+    browser.js("document.getElementById('tradeoff-plot').emit('plotly_click', {points: [{customdata: 1}]})")
+    assert browser.js(chosen) == [0, 2]
+    assert "chosen" not in browser.one('.board:not([hidden]) [data-row="1"]').get_attribute("class")
+    box = browser.one('.board:not([hidden]) [data-row="1"] .pick input')
+    box.send_keys(Keys.SPACE)
+    assert browser.js(chosen) == [0, 1, 2]
+    assert browser.js("return document.getElementById('difference-plot').data.length") == 3
+
+
+def test_the_front_joins_what_nothing_beats(browser: Browser, page: Path):
+    browser.open(page)
+    front = "return Report.paretoFront(Report.boards[1].rows.filter(row => row.complete), 'runtime_ms')"
+    assert browser.js(f"{front}.map(row => row.label)") == ["05_SPAN", "03_PFDNLite"]
+
+
+def test_the_axis_can_be_chosen(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    title = "return document.getElementById('tradeoff-plot').layout.xaxis.title.text"
+    assert browser.js(title) == "Time [ms]"
+    browser.js("document.querySelector('#axis input[value=\"num_params\"]').click()")
+    assert browser.js(title) == "Params [M]"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_dark_mode_follows_the_system_and_the_button(browser: Browser, page: Path, dark: bool):
+    browser.open(page, dark=dark)
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    first = browser.js(ground)
+    assert (first == "rgb(255, 255, 255)") != dark
+    browser.click("#theme")
+    assert browser.js(ground) != first
+    assert browser.one("#theme").get_attribute("aria-pressed") == str(not dark).lower()
+
+
+def test_a_flag_explains_itself_on_focus_and_escape_closes_it(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    flag = browser.one(".board:not([hidden]) .flag")
+    browser.js("arguments[0].focus()", flag)
+    assert browser.one("#tip").text.startswith("Few FLOPs. Fewer FLOPs than parameters times pixels")
+    assert flag.get_attribute("aria-describedby") == "tip"
+    flag.send_keys(Keys.ESCAPE)
+    assert not browser.one("#tip").is_displayed()
+
+
+def test_copies_are_what_is_shown_and_escaped(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, HOSTILE_BOARD)
+    copied = {form: browser.js("return Report.tableAs(Report.leaderboards[0], arguments[0])", form) for form in FORMS}
+    assert r"\<img src=x onerror=alert(1)\>" in copied["Markdown"]
+    assert copied["Markdown"].count("\n") == 3
+    assert r"\textbackslash{}\{\{7*7\}\}" in copied["LaTeX"]
+    assert r"\&" in copied["LaTeX"]
+    assert ",'=1+1," in copied["CSV"]
+    assert ",25.00," in copied["CSV"]
+    browser.one(".board:not([hidden]) .filter-name").send_keys("nothing")
+    assert browser.js("return Report.tableAs(Report.leaderboards[0], 'CSV')").count("\n") == 1
+
+
+FORMS = ("Markdown", "CSV", "LaTeX")
+
+
+def test_hostile_names_are_text_in_plots(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, HOSTILE_BOARD)
+    assert browser.js("return document.images.length") == 0
+    browser.until("return document.getElementById('tradeoff-plot').textContent.includes('onerror=alert(1)')")
+
+
+@pytest.mark.parametrize("width", [400, 900, 1440])
+@pytest.mark.parametrize("dark", [False, True])
+def test_no_width_scrolls_sideways_and_axe_finds_nothing_serious(browser: Browser, page: Path, width: int, dark: bool):
+    browser.open(page, width, dark)
+    show(browser, STEADY_BOARD)
+    assert browser.js("return document.documentElement.scrollWidth") == width
+    assert serious_findings(browser) == []
+
+
+def test_axe_finds_nothing_serious_on_a_model_page(browser: Browser, page: Path):
+    browser.driver.get(next(page.parent.glob("models/*PFDNLite.html")).as_uri())
+    assert serious_findings(browser) == []
+
+
+def serious_findings(browser: Browser) -> list[str]:
+    if not AXE.is_file():
+        pytest.skip("needs axe-core: make test-browser")
+    browser.js(AXE.read_text(encoding="utf-8"))
+    script = "const done = arguments[0]; axe.run().then(its => done(its.violations))"
+    found = browser.driver.execute_async_script(script)
+    return [
+        f"{its['id']}: {[node['html'][:120] for node in its['nodes']][:3]}"
+        for its in found
+        if its["impact"] in ("serious", "critical")
+    ]
+
+
+def test_a_hundred_models_of_two_hundred_images_open_in_two_seconds(browser: Browser, tmp_path: Path):
+    images = make_record(tuple(20.0 + i / 100 for i in range(200)))
+    records = [
+        record.model_copy(update={"images": images.images, "dataset": images.dataset, "means": images.means})
+        for record in many(100)
+    ]
+    page = write_page(records, tmp_path)[0]
+    started = time.monotonic()
+    browser.driver.get(page.as_uri())
+    browser.until("return document.querySelectorAll('.leaderboard tr.chosen').length === 4")
+    assert time.monotonic() - started < 2
+    browser.until("return !!document.querySelector('#tradeoff-plot .main-svg')")
