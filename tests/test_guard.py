@@ -1,5 +1,6 @@
 """The guard sees what a program is, whatever it does to hide."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_a_swarm_does_not_keep_it_busy():
 @pytest.mark.parametrize(("available", "reason"), [(100, "the machine is nearly out of memory"), (900, None)])
 def test_a_machine_without_memory(monkeypatch: pytest.MonkeyPatch, available: int, reason: str | None):
     meminfo = f"MemTotal:       16000 kB\nMemFree:   1 kB\nMemAvailable:   {available} kB\n".encode()
-    monkeypatch.setattr(guard, "_read", lambda path, most: meminfo)
+    monkeypatch.setattr(guard, "_read", lambda path: meminfo)
     assert guard._shortage() == reason
 
 
@@ -135,3 +136,27 @@ def test_a_dead_process_has_no_memory():
     assert process.wait() == 0
     assert guard._process(process.pid) is None
     assert guard._process(os.getpid()).pid == os.getpid()
+
+
+def test_a_guard_that_cannot_see_kills(monkeypatch: pytest.MonkeyPatch):
+    with _guarded("print(flush=True)\ntime.sleep(3600)") as (watch, process):
+        with monkeypatch.context() as patch:
+            patch.setattr(guard, "_read", _out_of_files)
+            _until(lambda: process.poll() is not None)
+        assert watch.reason == "its guard cannot see it: [Errno 24] Too many open files"
+
+
+def _out_of_files(path: str) -> bytes:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_more_children_than_a_page_of_proc_lists():
+    text = """
+        for _ in range(1000):
+            if os.fork() == 0:
+                time.sleep(3600)
+        print(flush=True)
+        time.sleep(3600)
+    """
+    with _guarded(text, Limits(processes=2000)) as (watch, _):
+        assert len(watch.look()) == 1001

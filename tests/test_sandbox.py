@@ -397,6 +397,11 @@ def test_a_program_that_is_not_there(bubblewrap: SandboxKind):
     assert "/nowhere/python" in sandboxed.log_tail()
 
 
+def test_a_mount_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(RunError, match=r"does not exist: .*nothing"):
+        start(["true"], SandboxKind.NONE, Mounts((tmp_path / "nothing",)), Limits(), {})
+
+
 def test_two_sandboxes_do_not_see_each_other(bubblewrap: SandboxKind, tmp_path: Path):
     script = tmp_path / "program.py"
     script.write_text(PREAMBLE + "requests.read(1)\nsay(os.listdir(scratch))\nopen('mine', 'w')\nrequests.read(1)")

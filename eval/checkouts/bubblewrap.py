@@ -25,7 +25,8 @@ class Mounts:
     """What a program sees of the machine beside the system's programs and Python.
 
     Attributes:
-        readable: files and folders, visible read-only at their own paths.
+        readable: files and folders, visible read-only at their own paths, and where a path itself leads if it is a
+            link (never give a link of a stranger's making). A Unix socket in them can still be spoken to.
         devices: device nodes to pass through (for CUDA: /dev/nvidia*).
     """
 
@@ -71,7 +72,7 @@ def _options(mounts: Mounts, limits: Limits) -> list[str]:
         options += ["--ro-bind", path, path]
     for device in mounts.devices:
         options += ["--dev-bind", str(device), str(device)]
-    # These three are file systems in memory of no limited size, or let root's uid change the kernel's settings.
+    # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
     for folder in ("/proc", "/dev", "/"):
         options += ["--remount-ro", folder]
     return [*options, "--chdir", SCRATCH]
@@ -94,6 +95,7 @@ def _python() -> Iterator[str]:
     """Yield the folders of this Python, and the links that lead from its name to its program."""
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
     path = sys.executable
+    yield path
     while os.path.islink(path):
         path = os.path.join(os.path.dirname(path), os.readlink(path))
         yield path

@@ -14,6 +14,9 @@ INTERVAL_S = 0.1
 _PAGE_BYTES = mmap.PAGESIZE
 # What a machine must keep free: memory that no process maps (files in memory, sockets) shows only there.
 _RESERVE_SHARE = 1 / 32
+_CHUNK_BYTES = 2**16
+# What /proc answers about a process that has just ended.
+_GONE = (FileNotFoundError, ProcessLookupError)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Limits:
 
     Attributes:
         memory_bytes: resident memory of all its processes together; a page that two share counts twice.
-        scratch_bytes: files in its scratch folder together, and any one file.
+        scratch_bytes: any one file, and in bubblewrap all files in the scratch folder, which take memory, together.
         processes: processes at once.
         threads: threads of all its processes at once.
         cpu_s: processor time of any one process.
@@ -75,13 +78,14 @@ class Guard:
 
     def strike(self) -> None:
         """Kill all that can be seen; in a pid namespace, whose first process the guard has, that is all there is."""
-        now = _process(self._root)
-        if now is None or now.start == self._start:
+        if not self._root_is_anothers():
             _kill(os.killpg, self._root)
-        for process in self._alive():
-            _kill(os.kill, process.pid)
-        for process in self.look():
-            _kill(os.kill, process.pid)
+        # What hinders looking does not hinder the stroke above.
+        with contextlib.suppress(OSError):
+            for process in self._alive():
+                _kill(os.kill, process.pid)
+            for process in self.look():
+                _kill(os.kill, process.pid)
 
     def stop(self) -> None:
         """End the watch and wait for its thread."""
@@ -90,10 +94,24 @@ class Guard:
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            self.reason = excess(self.look(), self._limits) or _shortage()
+            self.reason = self._fault()
             if self.reason:
                 self.strike()
                 return
+
+    def _fault(self) -> str | None:
+        """Return what is too much; not to be able to tell is too much as well."""
+        try:
+            return excess(self.look(), self._limits) or _shortage()
+        except Exception as error:
+            return f"its guard cannot see it: {error}"
+
+    def _root_is_anothers(self) -> bool:
+        """Tell whether the first process is gone and its pid used again."""
+        with contextlib.suppress(OSError):
+            now = _process(self._root)
+            return now is not None and now.start != self._start
+        return False
 
     def _alive(self) -> list[Process]:
         known = list(self._known.items())
@@ -143,31 +161,29 @@ def _process(pid: int) -> Process | None:
 def _children(process: Process) -> list[int]:
     """Return the pids of the children of all threads of a process."""
     folder = f"/proc/{process.pid}/task"
-    try:
+    with contextlib.suppress(*_GONE):
         threads = os.listdir(folder) if process.threads > 1 else [process.pid]
-    except OSError:
-        return []
-    return [int(pid) for thread in threads for pid in _read(f"{folder}/{thread}/children").split()]
+        return [int(pid) for thread in threads for pid in _read(f"{folder}/{thread}/children").split()]
+    return []
 
 
 def _shortage() -> str | None:
     """Tell when the whole machine runs out of memory: a last line against memory that no process shows."""
-    fields = _read("/proc/meminfo", 256).split()
+    fields = _read("/proc/meminfo").split()
     if b"MemAvailable:" not in fields:
         return None
     total, available = (int(fields[fields.index(name) + 1]) for name in (b"MemTotal:", b"MemAvailable:"))
     return "the machine is nearly out of memory" if available < total * _RESERVE_SHARE else None
 
 
-def _read(path: str, most: int = 65536) -> bytes:
-    """Return a small file of /proc, empty when it is gone; without Python's file objects it takes a third less."""
-    try:
+def _read(path: str) -> bytes:
+    """Return a file of /proc, empty when it is gone; without Python's file objects this takes a third less time."""
+    chunks = []
+    with contextlib.suppress(*_GONE):
         file = os.open(path, os.O_RDONLY)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, most)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
+        try:
+            while chunk := os.read(file, _CHUNK_BYTES):
+                chunks.append(chunk)
+        finally:
+            os.close(file)
+    return b"".join(chunks)

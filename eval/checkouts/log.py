@@ -5,7 +5,7 @@ import threading
 from io import FileIO
 
 _CHUNK_BYTES = 2**16
-_PATIENCE_MS = 100
+_PATIENCE_MS = 1000
 
 
 class Log:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -97,7 +96,7 @@ class Sandboxed:
         """
         self._killed = self._killed or self._process.poll() is None
         deadline = time.monotonic() + _DEATH_TIMEOUT_S
-        while self._guard.look() or self._process.poll() is None:
+        while self._process.poll() is None or self._guard.look():
             self._guard.strike()
             if time.monotonic() > deadline:
                 raise RunError(f"process {self.pid} of a sandbox cannot be killed; it seems to hang in the kernel")
@@ -118,7 +117,7 @@ class Sandboxed:
         number = -code if code < 0 else code - 128
         if number == signal.SIGXCPU:
             return f"killed: over {self._limits.cpu_s} s of processor time"
-        return f"killed by signal {number}" if number > 0 else f"exit code {code}"
+        return f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit code {code}"
 
     def log_tail(self) -> str:
         """Return the end of what the program printed, at most the limit's bytes, in printable characters."""
@@ -148,29 +147,43 @@ def start(
     empty. The thread that starts it must live on: in bubblewrap, the program ends with it.
 
     Raises:
-        RunError: bubblewrap does not start.
+        RunError: something to mount does not exist, or bubblewrap does not start.
     """
-    in_bubblewrap = kind is SandboxKind.BUBBLEWRAP
+    if missing := [str(path) for path in (*mounts.readable, *mounts.devices) if not path.exists()]:
+        raise RunError(f"a sandbox is to show what does not exist: {', '.join(missing)}")
     with ExitStack() as ours, ExitStack() as theirs:
         requests, to_worker = _pipe(theirs, ours)
         from_worker, replies = _pipe(ours, theirs)
         log, printed = _pipe(ours, theirs)
         info, told = _pipe(ours, theirs)
-        limited = [*_rlimits(limits, in_bubblewrap), *command]
-        scratch = bubblewrap.SCRATCH if in_bubblewrap else ours.enter_context(_temporary_folder())
-        process = subprocess.Popen(
-            [*_first_to_go(), *(bubblewrap.wrap(limited, mounts, limits, told.fileno()) if in_bubblewrap else limited)],
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=printed,
-            cwd=None if in_bubblewrap else scratch,
-            env=_environment(environment, scratch, requests, replies),
-            pass_fds=[pipe.fileno() for pipe in (requests, replies, *([told] if in_bubblewrap else ()))],
-            start_new_session=True,
-        )
+        wrapped = [*_rlimits(limits, kind), *command]
+        if kind is SandboxKind.BUBBLEWRAP:
+            scratch, cwd, channels = bubblewrap.SCRATCH, "/", [requests, replies, told]
+            wrapped = bubblewrap.wrap(wrapped, mounts, limits, told.fileno())
+        else:
+            scratch = cwd = ours.enter_context(_temporary_folder())
+            channels = [requests, replies]
+        environment = _environment(environment, scratch, requests, replies)
+        process = _launch([*_first_to_go(), *wrapped], cwd, environment, channels, printed)
         theirs.close()
-        pid = _first_inside(process, info, log) if in_bubblewrap else process.pid
+        pid = _first_inside(process, info, log) if kind is SandboxKind.BUBBLEWRAP else process.pid
         return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours.pop_all()), limits)
+
+
+def _launch(
+    command: list[str], cwd: str, environment: dict[str, str], channels: list[FileIO], printed: FileIO
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own that prints to ``printed`` and has ``channels`` open."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=printed,
+        cwd=cwd,
+        env=environment,
+        pass_fds=[channel.fileno() for channel in channels],
+        start_new_session=True,
+    )
 
 
 def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[FileIO, FileIO]:
@@ -188,17 +201,19 @@ def _environment(given: Mapping[str, str], scratch: str, requests: FileIO, repli
     return {**_ENVIRONMENT, **given, "HOME": scratch, "TMPDIR": scratch, "ESR_SCRATCH": scratch, **pipes}
 
 
-def _rlimits(limits: Limits, in_bubblewrap: bool) -> list[str]:
+def _rlimits(limits: Limits, kind: SandboxKind) -> list[str]:
     """Return the command to put in front of another to limit each of its processes; nothing where there is none."""
     program = shutil.which("prlimit")
     if program is None:
         return []
+    import resource  # which Windows lacks
+
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = _OPEN_FILES if most_files == resource.RLIM_INFINITY else min(_OPEN_FILES, most_files)
     options = ["--core=0", f"--cpu={limits.cpu_s}:{limits.cpu_s + _CPU_GRACE_S}", f"--nofile={files}"]
     options += [f"--fsize={limits.scratch_bytes}"]
     release = tuple(int(part) for part in os.uname().release.split(".")[:2])
-    if in_bubblewrap and release >= _COUNTS_APART:
+    if kind is SandboxKind.BUBBLEWRAP and release >= _COUNTS_APART:
         options += [f"--nproc={limits.threads}"]
     return [program, *options]
 
@@ -213,10 +228,10 @@ def _first_inside(process: subprocess.Popen[bytes], info: FileIO, log: FileIO) -
     """Return the host's pid of the first process of bubblewrap's pid namespace: with it, all die."""
     try:
         return json.loads(info.readall())["child-pid"]
-    except ValueError:
-        process.wait(_DEATH_TIMEOUT_S)
-        raise RunError(f"bubblewrap did not start: {os.read(log.fileno(), 4096).decode(errors='replace')}") from None
-    except BaseException:
+    except BaseException as error:
         process.kill()
         process.wait()
-        raise
+        if not isinstance(error, ValueError):
+            raise
+        said = (log.readall() or b"").decode(errors="replace").strip()
+        raise RunError(f"bubblewrap did not start: {said or 'it does not say why'}") from None
