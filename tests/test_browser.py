@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from eval.images import write_png
 from eval.record import Flag, Ratio, Record
-from eval.report.page.writing import write_page
+from eval.report.page.writing import PageOptions, write_page
 from tests.test_page import HOSTILE, many, renamed
+from tests.test_page_pictures import measured
 from tests.test_record import make_record
 from tests.test_tables import steady
 
@@ -254,6 +257,83 @@ def serious_findings(browser: Browser) -> list[str]:
         for its in found
         if its["impact"] in ("serious", "critical")
     ]
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with pictures of two models and two images."""
+    folder = tmp_path_factory.mktemp("gallery")
+    for number, (height, width) in enumerate(((160, 192), (128, 128))):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        write_png(folder / "photos" / f"image{number}.png", pixels)
+    records = [measured(folder / "r", folder / "photos", *its) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
+    return write_page(records, folder / "out", PageOptions(roots=(folder / "r",)))[0]
+
+
+def open_gallery(browser: Browser, page: Path, width: int = 1280) -> None:
+    browser.open(page, width)
+    browser.until("return document.querySelectorAll('#crops .crop').length === 5")
+
+
+def test_the_slider_moves_by_keys_and_by_pointer(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    split = "return document.getElementById('stage').style.getPropertyValue('--split')"
+    browser.one("#slider").send_keys(Keys.HOME)
+    assert browser.js(split) == "0%"
+    browser.one("#slider").send_keys(Keys.END)
+    assert browser.js(split) == "100%"
+    browser.one("#slider").send_keys(Keys.ARROW_LEFT)
+    assert browser.js(split) == "99.5%"
+    shown = browser.js("return [...document.querySelectorAll('#stage img')].map(each => each.naturalWidth)")
+    assert shown == [184, 184]
+
+
+def test_crops_move_together_and_tell_their_psnr(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    browser.click('#left option[value="0"]')
+    browser.click('#right option[value="1"]')
+    place = "return [...document.querySelectorAll('#crops .crop > *')].map(each => each.style.left)"
+    before = browser.js(place)
+    assert len(set(before)) == 1
+    browser.one("#stage").send_keys(Keys.ARROW_LEFT if before[0] != "0%" else Keys.ARROW_RIGHT)
+    after = browser.js(place)
+    assert len(set(after)) == 1
+    assert after != before
+    # The whole picture's PSNR from its cells is the record's.
+    for kind in ("0", "1"):
+        psnrs = "const image = Report.comparisons.photos.images.find(its => its.key === document.getElementById('image').value);"
+        cells = browser.js(f"{psnrs} return Report.cropPsnr('{kind}', [0, 0, image.area[2], image.area[3]])")
+        assert cells == pytest.approx(browser.js(f"{psnrs} return image.psnrs_db['{kind}']"), abs=0.03)
+    assert "dB" in browser.one("#crop-status").get_attribute("textContent")
+
+
+def test_images_can_be_ordered_and_stepped_through(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    browser.click('#order option[value="name"]')
+    chosen = "return document.getElementById('image').selectedOptions[0].textContent.split(' ')[0]"
+    assert browser.js(chosen) == "image0"
+    browser.click("#next")
+    assert browser.js(chosen) == "image1"
+    browser.until("return document.querySelector('#stage img').naturalWidth === 120")
+
+
+def test_error_maps_are_drawn(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    browser.click('#view option[value="error"]')
+    colours = browser.js(
+        "const canvas = document.querySelector('#stage .over canvas');"
+        "return new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size"
+    )
+    assert colours > 10
+
+
+@pytest.mark.parametrize("width", [400, 1440])
+def test_the_comparison_is_accessible_and_offline(browser: Browser, gallery: Path, width: int):
+    open_gallery(browser, gallery, width)
+    assert browser.js("return document.documentElement.scrollWidth") == width
+    assert browser.requests() == []
+    assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert serious_findings(browser) == []
 
 
 def test_a_hundred_models_of_two_hundred_images_open_in_two_seconds(browser: Browser, tmp_path: Path):

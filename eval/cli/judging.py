@@ -18,6 +18,7 @@ from eval.record import Protocol, find_records
 from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.columns import newest
+from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, write_page
 from eval.report.tables import tables_of, write_report
 from eval.report.terminal import Terminal
@@ -33,6 +34,9 @@ def report(
         int | None, typer.Option("--edition", help="Year whose scores count; the newest that fits if absent.")
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = PageOptions.title,
+    megabytes: Annotated[
+        float, typer.Option("--megabytes", min=1, help="What the page's pictures may take.")
+    ] = PageOptions.megabytes,
 ) -> None:
     """Make tables and a page of records: the newest complete one of each model, set, protocol and device."""
     rules = None if edition is None else find_edition(edition)
@@ -44,7 +48,8 @@ def report(
     for (dataset, protocol, device), rows in tables_of(chosen):
         terminal.say(f"{dataset}, {rows[0].dataset.num_images} images, protocol {protocol}, {device}")
         terminal.table(rows)
-    paths = [*write_report(chosen, out), *write_page(found, out, PageOptions(edition=rules, title=title))]
+    options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
+    paths = [*write_report(chosen, out), *write_page(found, out, options)]
     terminal.say(f"written: {', '.join(map(str, paths))}")
 
 

@@ -1,7 +1,8 @@
 """Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,10 @@ from eval.editions import Edition
 from eval.record import Record
 from eval.report.page.board import Board, make_board
 from eval.report.page.facts import facts_of
+from eval.report.page.gallery import contenders_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
+from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, find_comparison, write_pictures
 from eval.report.page.selection import group_records
 from eval.report.tables import write_files
 
@@ -26,16 +29,27 @@ SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "plots.js", "
 PLOTLY = "plotly.min.js"
 
 
+def _unwatched(_name: str, _total: int) -> AbstractContextManager[Callable[[object], None]]:
+    return nullcontext(lambda _done: None)
+
+
 @dataclass(frozen=True)
 class PageOptions:
     """What a page is made of beside the records.
 
     Attributes:
         edition: whose scores are shown; None for the newest one that fits each table.
+        roots: folders that hold SR images as ``<model>/<set>/<image>.png``; none for a page without pictures.
+        megabytes: what all pictures together may take.
+        watch: called with each set's name and number of images before its pictures are written; gives a context whose
+            value is called after each.
     """
 
     edition: Edition | None = None
     title: str = "Efficient super-resolution"
+    roots: tuple[Path, ...] = ()
+    megabytes: float = DEFAULT_MEGABYTES
+    watch: Callable[[str, int], AbstractContextManager[Callable[[object], None]]] = _unwatched
 
 
 def write_page(records: Sequence[Record], folder: Path, options: PageOptions | None = None) -> list[Path]:
@@ -49,7 +63,11 @@ def write_page(records: Sequence[Record], folder: Path, options: PageOptions | N
     addresses = page_addresses(boards)
     environment = _environment()
     views = [_board_view(board, index, addresses) for index, board in enumerate(boards)]
-    data = {"plotly": f"{ASSET_FOLDER}/{PLOTLY}", "boards": [view["data"] for view in views]}
+    data = {
+        "plotly": f"{ASSET_FOLDER}/{PLOTLY}",
+        "boards": [view["data"] for view in views],
+        "comparisons": _comparisons(boards, folder, options),
+    }
     shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}
     index = environment.get_template("index.html")
     pages = {"index.html": index.render(**shared, views=views, num_models=len(addresses), island=island(data))}
@@ -75,6 +93,24 @@ def _assets() -> dict[str, str]:
 def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
     pages = [addresses[row.label] for row in board.rows]
     return {"index": index, "board": board, "facts": facts_of(board), "pages": pages, "data": board_data(board, pages)}
+
+
+def _comparisons(boards: Sequence[Board], folder: Path, options: PageOptions) -> dict[str, dict]:
+    """Write the pictures of each set and return what the page must know of them, by set."""
+    rows: dict[str, list[tuple[str, Record]]] = {}
+    for board in boards:
+        rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
+    found = [find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items()]
+    comparisons = [its for its in found if its]
+    comparable = {}
+    for number, comparison in enumerate(comparisons):
+        address = f"{PICTURE_FOLDER}/{number}"
+        budget = options.megabytes * 1e6 / len(comparisons)
+        with options.watch(comparison.dataset, len(comparison.interests)) as done:
+            written = write_pictures(comparison, folder / address, budget, done)
+        if written["images"]:
+            comparable[comparison.dataset] = {"folder": address, **written}
+    return comparable
 
 
 def page_addresses(boards: Sequence[Board]) -> dict[str, str]:

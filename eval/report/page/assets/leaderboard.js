@@ -1,8 +1,7 @@
 // Sorting, filtering, columns and choosing rows of the leaderboards.
 "use strict";
 
-Report.boards = JSON.parse(document.getElementById("data").textContent).boards;
-Report.plotly = JSON.parse(document.getElementById("data").textContent).plotly;
+Object.assign(Report, JSON.parse(document.getElementById("data").textContent));
 
 Report.MOST_CHOSEN = 8;
 

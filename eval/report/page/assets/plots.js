@@ -10,7 +10,8 @@
   };
   const CONFIG = {
     displaylogo: false, responsive: true, displayModeBar: innerWidth < 640 ? false : "hover",
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  };
   const LR_TO_MEGAPIXELS = 16 / 1e6;
   const axisRadios = [...document.querySelectorAll("#axis input")];
   const baselineSelect = document.getElementById("baseline");

@@ -1,0 +1,126 @@
+"""Which pictures the page can compare: SR images found on disk that are proven to be those of the records."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from eval.datasets import HR_FOLDER, SAMPLE, Dataset, open_dataset
+from eval.errors import RunError, UsageError
+from eval.images import ImageError, read_image
+from eval.metrics import psnr
+from eval.pairs import ImagePair
+from eval.record import RECORDS_FOLDER, Record
+
+_SAME_DB = 1e-6
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model in a comparison: its label on the page, its record on the set, and the folders its images can lie in."""
+
+    label: str
+    record: Record
+    folders: tuple[Path, ...]
+
+    def psnr_db(self, image: str) -> float | None:
+        """Return the recorded PSNR of an image."""
+        return next((its.psnr_db for its in self.record.images if its.name == image), None)
+
+    def read(self, image: str, hr: np.ndarray) -> np.ndarray | None:
+        """Return the SR image ``(h, w, 3)`` whose PSNR is the recorded one; None if no file is.
+
+        A record can name any path; a file that it did not measure is not shown.
+        """
+        expected = self.psnr_db(image)
+        for folder in self.folders if expected is not None else ():
+            path = folder / f"{image}.png"
+            if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+                continue
+            try:
+                sr = read_image(path)
+            except ImageError:
+                continue
+            if sr.shape == hr.shape and abs(psnr(sr, hr) - expected) < _SAME_DB:
+                return sr
+        return None
+
+
+@dataclass(frozen=True)
+class Interest:
+    """Why an image is worth a look: how hard it is, and how far networks disagree on it; both in dB."""
+
+    name: str
+    mean_db: float
+    spread_db: float
+
+
+def image_roots(places: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the folders beside whose records SR images lie, for places as ``find_records`` takes them."""
+    roots = []
+    for place in places:
+        folder = place.parent if place.is_file() else place
+        roots.append(folder if (folder / RECORDS_FOLDER).is_dir() else folder.parent)
+    return tuple(dict.fromkeys(roots))
+
+
+def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) -> list[Contender]:
+    """Return one contender a label whose folder of SR images exists under one of the roots."""
+    found: dict[str, Contender] = {}
+    for label, record in records:
+        inside = [(root, root / record.model.label / record.dataset.name) for root in roots]
+        folders = tuple(
+            folder for root, folder in inside if folder.is_dir() and folder.resolve().is_relative_to(root.resolve())
+        )
+        if record.complete and folders and label not in found:
+            found[label] = Contender(label, record, folders)
+    return list(found.values())
+
+
+def rank_images(contenders: Sequence[Contender]) -> list[Interest]:
+    """Return the images that all contenders have a PSNR of; the hardest and the most contested by turns."""
+    networks = [its for its in contenders if its.record.model.id >= 0] or list(contenders)
+    interests = []
+    for image in contenders[0].record.images:
+        figures = [its.psnr_db(image.name) for its in networks]
+        if None not in figures and max(figures) < np.inf:
+            interests.append(Interest(image.name, fmean(figures), max(figures) - min(figures)))
+    hardest = sorted(interests, key=lambda its: its.mean_db)
+    contested = sorted(interests, key=lambda its: -its.spread_db)
+    return list(dict.fromkeys(filter(None, chain(*zip_longest(contested, hardest)))))
+
+
+def find_dataset(record: Record) -> Dataset:
+    """Open the set that a record was made on.
+
+    Raises:
+        UsageError: it is no longer there.
+        RunError: files of it are missing or damaged.
+    """
+    its = record.dataset
+    if its.name == SAMPLE and its.layout == HR_FOLDER:
+        return open_dataset(None, SAMPLE)
+    folder = Path(its.folder)
+    try:
+        return open_dataset(folder, its.name)
+    except UsageError:
+        return open_dataset(folder, None)
+
+
+def pairs_of(record: Record) -> dict[str, ImagePair]:
+    """Return the pairs with ground truth of a record's set, by name; none if the set cannot be opened."""
+    try:
+        return {pair.name: pair for pair in find_dataset(record).pairs if pair.hr is not None}
+    except (UsageError, RunError):
+        return {}
+
+
+def readable(contenders: Sequence[Contender], image: str, hr: np.ndarray) -> Iterator[tuple[Contender, np.ndarray]]:
+    """Yield each contender's SR image, of those that have it."""
+    for contender in contenders:
+        sr = contender.read(image, hr)
+        if sr is not None:
+            yield contender, sr

@@ -1,0 +1,194 @@
+"""The pictures of the visual comparison: whole and lossless where there are few, windows where there are many.
+
+Everything together keeps to a budget of bytes. Errors are taken from the pixels that were measured, not from what
+the pictures keep of them.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eval.images import atomic_path
+from eval.metrics import CROP_BORDER
+from eval.pairs import SCALE, ImagePair
+from eval.report.page.gallery import Contender, Interest, pairs_of, rank_images, readable
+from eval.report.page.windows import CELL, choose_window, encode_errors, squared_errors
+from eval.resize import imresize
+
+PICTURE_FOLDER = "pictures"
+DEFAULT_MEGABYTES = 60.0
+# Bytes a pixel, errors included, as measured on SR images of Urban100, with some room.
+_LOSSLESS_BYTES = 1.25
+_LOSSY_BYTES = 0.33
+_LEAST_WINDOW = 256 * 256
+_THUMBNAIL_SIDE = 320
+_BICUBIC, _HR = "bicubic", "hr"
+_LOSSLESS = {"format": "WEBP", "lossless": True, "quality": 50, "method": 2}
+_LOSSY = {"format": "AVIF", "quality": 88, "speed": 9, "subsampling": "4:4:4"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of each image is kept, and how.
+
+    Attributes:
+        images: for how many images that is enough.
+        max_pixels: the most that a picture has.
+    """
+
+    images: int
+    max_pixels: int
+    lossless: bool
+
+    @property
+    def saving(self) -> dict:
+        """Pillow's options."""
+        return _LOSSLESS if self.lossless else _LOSSY
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A set whose pictures can be compared: who has images, which, and the pairs they belong to."""
+
+    dataset: str
+    contenders: tuple[Contender, ...]
+    interests: tuple[Interest, ...]
+    pairs: dict[str, ImagePair]
+
+
+def make_plan(num_pictures: int, num_images: int, image_pixels: int, budget_bytes: float) -> Plan:
+    """Divide a budget of bytes among pictures.
+
+    Args:
+        num_pictures: of each image: models, bicubic and HR.
+        num_images: how many there are.
+        image_pixels: of the largest image.
+        budget_bytes: for everything; what former images took is off.
+    """
+    each = max(0.0, budget_bytes) / (num_pictures * num_images)
+    if image_pixels * _LOSSLESS_BYTES <= each:
+        return Plan(num_images, image_pixels, lossless=True)
+    pixels = int(each / _LOSSY_BYTES)
+    if pixels >= min(_LEAST_WINDOW, image_pixels):
+        return Plan(num_images, min(pixels, image_pixels), lossless=False)
+    least = min(_LEAST_WINDOW, image_pixels)
+    return Plan(int(each * num_images / (least * _LOSSY_BYTES)), least, lossless=False)
+
+
+def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison | None:
+    """Return what can be compared of a set; None where there are no SR images, or no ground truth any more."""
+    pairs = pairs_of(contenders[0].record) if contenders else {}
+    interests = tuple(its for its in rank_images(contenders) if its.name in pairs) if pairs else ()
+    return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None
+
+
+def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable[[object], None]) -> dict:
+    """Write a set's pictures and errors into a folder, and return what the page must know of them.
+
+    Args:
+        comparison: the set.
+        folder: becomes the pictures' folder, of this set alone.
+        budget_bytes: the most that they may take; the last image can exceed it.
+        done: called after each image.
+
+    Returns:
+        ``labels`` of the models and ``images``, in the order of interest; addresses are within ``folder``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = max(_pixels(contender) for contender in comparison.contenders)
+    images, left = [], budget_bytes
+    for number, interest in enumerate(comparison.interests):
+        plan = make_plan(len(comparison.contenders) + 2, len(comparison.interests) - number, pixels, left)
+        if plan.images == 0:
+            break
+        stem = folder / f"{number:03}"
+        images.append(_write_image(comparison, interest, stem, plan))
+        left -= sum(path.stat().st_size for path in folder.glob(f"{stem.name}[-.]*"))
+        done(None)
+    return {
+        "labels": [contender.label for contender in comparison.contenders],
+        "of": len(comparison.interests),
+        "images": [image for image in images if image],
+    }
+
+
+def _pixels(contender: Contender) -> int:
+    return max(image.lr_height * image.lr_width for image in contender.record.images) * SCALE**2
+
+
+def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: Plan) -> dict | None:
+    """Write one image's pictures, named by number so that no name of a record becomes a path."""
+    lr, hr = comparison.pairs[interest.name].read()
+    srs = {contender.label: sr for contender, sr in readable(comparison.contenders, interest.name, hr)}
+    if not srs:
+        return None
+    errors = {label: squared_errors(sr, hr) for label, sr in srs.items()}
+    bicubic = imresize(lr, Fraction(SCALE))
+    window = _window(list(errors.values()), plan)
+    area = tuple(slice(its.start * CELL, its.stop * CELL) for its in window)
+    keys = {contender.label: str(number) for number, contender in enumerate(comparison.contenders)}
+    kinds = {_HR: hr, _BICUBIC: bicubic, **{keys[label]: sr for label, sr in srs.items()}}
+    sources = _save_all({kind: pixels[area] for kind, pixels in kinds.items()}, stem, plan)
+    codes = {keys[label]: encode_errors(its[window]) for label, its in errors.items()}
+    codes[_BICUBIC] = encode_errors(squared_errors(bicubic, hr)[window])
+    script = stem.with_suffix(".js")
+    _write_text(script, f"Report.errors({json.dumps(stem.name)},{json.dumps(codes)});\n")
+    return {
+        "name": interest.name,
+        "lossless": plan.lossless,
+        "key": stem.name,
+        "mean_db": round(interest.mean_db, 4),
+        "spread_db": round(interest.spread_db, 4),
+        "area": [area[1].start, area[0].start, area[1].stop - area[1].start, area[0].stop - area[0].start],
+        "size": [hr.shape[1], hr.shape[0]],
+        "sources": sources,
+        "thumbnail": _thumbnail(hr, stem),
+        "errors": script.name,
+        "psnrs_db": {keys[its.label]: round(its.psnr_db(interest.name), 4) for its in comparison.contenders},
+    }
+
+
+def _window(errors: Sequence[np.ndarray], plan: Plan) -> tuple[slice, slice]:
+    """Return the cells that are kept: where models differ most, inside the border that PSNR leaves out."""
+    border = CROP_BORDER // CELL
+    stacked = np.stack([its[border:-border, border:-border] for its in errors])
+    interest = np.ptp(stacked, axis=0) if len(errors) > 1 else stacked[0]
+    rows, columns = choose_window(interest, plan.max_pixels // CELL**2)
+    return slice(rows.start + border, rows.stop + border), slice(columns.start + border, columns.stop + border)
+
+
+def _save_all(kinds: dict[str, np.ndarray], stem: Path, plan: Plan) -> dict[str, str]:
+    """Write pictures, equal ones once, and return each one's file name."""
+    first: dict[bytes, str] = {}
+    same = {kind: first.setdefault(hashlib.sha256(pixels.tobytes()).digest(), kind) for kind, pixels in kinds.items()}
+    suffix = plan.saving["format"].lower()
+    names = {kind: f"{stem.name}-{kind}.{suffix}" for kind in first.values()}
+
+    def save(kind: str) -> None:
+        with atomic_path(stem.with_name(names[kind])) as partial:
+            Image.fromarray(np.ascontiguousarray(kinds[kind])).save(partial, **plan.saving)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(save, names))
+    return {kind: names[original] for kind, original in same.items()}
+
+
+def _thumbnail(hr: np.ndarray, stem: Path) -> str:
+    path = stem.with_name(f"{stem.name}-whole.webp")
+    image = Image.fromarray(hr)
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    with atomic_path(path) as partial:
+        image.save(partial, format="WEBP", quality=80)
+    return path.name
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")

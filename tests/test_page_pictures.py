@@ -1,0 +1,179 @@
+"""Pictures of the page: which are shown, which window of them, what errors they carry, and what they may weigh."""
+
+import base64
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.images import read_image, write_png
+from eval.metrics import psnr
+from eval.record import ImageResult, Record, means_of
+from eval.report.page.gallery import contenders_of, image_roots, rank_images
+from eval.report.page.pictures import find_comparison, make_plan, write_pictures
+from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
+from eval.report.page.writing import PageOptions, write_page
+from tests.test_page import Reader
+from tests.test_record import make_record
+
+
+def measured(
+    root: Path, hr_folder: Path, label: str, noise: int, names: tuple[str, ...] = ("image0", "image1")
+) -> Record:
+    """Write SR images of the folder's photos, noise added, and return the record that tells their PSNR."""
+    results = []
+    for name in names:
+        hr = read_image(hr_folder / f"{name}.png")
+        shift = np.random.default_rng(noise).integers(-noise, noise + 1, hr.shape)
+        sr = np.clip(hr.astype(int) + shift, 0, 255).astype(np.uint8)
+        write_png(root / label / "photos" / f"{name}.png", sr)
+        height, width = hr.shape[0] // 4, hr.shape[1] // 4
+        figures = {"psnr_db": psnr(sr, hr), "ssim": None, "runtime_ms": 1.0}
+        results.append(ImageResult(name=name, lr_height=height, lr_width=width, **figures))
+    record = make_record(label=label)
+    dataset = {"name": "photos", "folder": str(hr_folder), "layout": "HR folder, LR made by the exact bicubic"}
+    changed = {
+        "images": tuple(results),
+        "means": means_of(results),
+        "dataset": record.dataset.model_copy(update=dataset),
+    }
+    return record.model_copy(update=changed)
+
+
+@pytest.fixture
+def records(tmp_path: Path, hr_folder: Path) -> list[Record]:
+    return [measured(tmp_path / "r", hr_folder, label, noise) for label, noise in (("00_RLFN", 9), ("03_PFDNLite", 20))]
+
+
+def written(page: Path) -> dict:
+    return Reader(page).data["comparisons"]
+
+
+def test_pictures_are_the_pixels_that_were_measured(records: list[Record], tmp_path: Path, hr_folder: Path):
+    page = write_page(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    its = written(page)["photos"]
+    assert its["labels"] == ["00_RLFN", "03_PFDNLite"]
+    assert its["of"] == 2
+    image = next(image for image in its["images"] if image["name"] == "image0")
+    assert image["lossless"]
+    assert (image["size"], image["area"]) == ([64, 48], [4, 4, 56, 40])
+    folder = page.parent / its["folder"]
+    for key, path in (
+        ("1", tmp_path / "r" / "03_PFDNLite" / "photos" / "image0.png"),
+        ("hr", hr_folder / "image0.png"),
+    ):
+        assert np.array_equal(read_image(folder / image["sources"][key]), read_image(path)[4:-4, 4:-4])
+    assert image["psnrs_db"]["1"] == round(records[1].images[0].psnr_db, 4)
+
+
+def test_psnr_of_all_cells_is_the_records(records: list[Record], tmp_path: Path):
+    page = write_page(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    its = written(page)["photos"]
+    for image in its["images"]:
+        script = (page.parent / its["folder"] / image["errors"]).read_text()
+        codes = json.loads(re.fullmatch(r'Report\.errors\("\d+",(.*)\);\n', script)[1])
+        for key, expected in image["psnrs_db"].items():
+            levels = np.frombuffer(base64.b64decode(codes[key]), np.uint8).astype(float)
+            errors = np.where(levels > 0, 4.0 ** ((levels - CODE_OF_ONE) / CODES_PER_OCTAVE), 0)
+            assert 10 * math.log10(255**2 / errors.mean()) == pytest.approx(expected, abs=0.03)
+
+
+def test_an_image_that_was_not_measured_is_not_shown(records: list[Record], tmp_path: Path, random_image):
+    write_png(tmp_path / "r" / "00_RLFN" / "photos" / "image0.png", random_image(48, 64, 7))
+    page = write_page(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    image = next(image for image in written(page)["photos"]["images"] if image["name"] == "image0")
+    assert set(image["sources"]) == {"1", "bicubic", "hr"}
+
+
+def test_names_that_leave_the_folder_are_not_followed(records: list[Record], tmp_path: Path):
+    outside = make_record(label="00_x").model_copy(
+        update={"model": records[0].model.model_copy(update={"label": "../r/00_RLFN"}), "images": records[0].images}
+    )
+    assert contenders_of([("x", outside)], [tmp_path / "empty"]) == []
+    (contender,) = contenders_of([("a", records[0])], [tmp_path / "r"])
+    inside = contender.record.images[0].model_copy(update={"name": "../../03_PFDNLite/photos/image0"})
+    moved = contender.record.model_copy(update={"images": (inside,)})
+    (contender,) = contenders_of([("a", moved)], [tmp_path / "r"])
+    hr = read_image(tmp_path / "photos" / "image0.png")
+    assert contender.read(inside.name, hr) is None
+
+
+def test_without_images_or_ground_truth_there_is_no_comparison(records: list[Record], tmp_path: Path, hr_folder: Path):
+    assert written(write_page(records, tmp_path / "a", PageOptions(roots=(tmp_path / "elsewhere",)))[0]) == {}
+    for path in hr_folder.iterdir():
+        path.unlink()
+    assert written(write_page(records, tmp_path / "b", PageOptions(roots=(tmp_path / "r",)))[0]) == {}
+
+
+def test_equal_pictures_are_stored_once(tmp_path: Path, hr_folder: Path):
+    twins = [measured(tmp_path / "r", hr_folder, label, 9) for label in ("00_RLFN", "03_PFDNLite")]
+    page = write_page(twins, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    sources = written(page)["photos"]["images"][0]["sources"]
+    assert sources["0"] == sources["1"]
+
+
+def test_contested_and_hard_images_come_first_by_turns(tmp_path: Path):
+    records = [
+        make_record(psnrs, label=label) for label, psnrs in (("00_A", (30.0, 20.0, 25.0)), ("01_B", (31.0, 20.2, 28.0)))
+    ]
+    for record in records:
+        (tmp_path / record.model.label / "Set2").mkdir(parents=True)
+    contenders = contenders_of([(record.model.label, record) for record in records], [tmp_path])
+    ranked = rank_images(contenders)
+    assert [its.name for its in ranked] == ["img2", "img1", "img0"]
+    assert (ranked[0].mean_db, ranked[0].spread_db) == (26.5, 3.0)
+
+
+def test_roots_are_told_by_places(tmp_path: Path):
+    (tmp_path / "r" / "records").mkdir(parents=True)
+    record = tmp_path / "r" / "records" / "a.json"
+    record.touch()
+    assert image_roots([tmp_path / "r", tmp_path / "r" / "records", record]) == (tmp_path / "r",)
+
+
+def test_errors_by_hand():
+    hr = np.zeros((8, 4, 3), np.uint8)
+    sr = hr.copy()
+    sr[4:] = 2
+    assert squared_errors(sr, hr).tolist() == [[0.0], [4.0]]
+    assert base64.b64decode(encode_errors(np.array([[0.0, 1.0, 4.0, 1e-9, 255.0**2]]))) == bytes([0, 70, 93, 1, 254])
+
+
+def test_the_window_is_where_the_interest_is():
+    interest = np.zeros((10, 20))
+    interest[6, 12] = 1.0
+    rows, columns = choose_window(interest, 16)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (4, 4)
+    assert rows.start <= 6 < rows.stop
+    assert columns.start <= 12 < columns.stop
+    assert choose_window(interest, 200) == (slice(0, 10), slice(0, 20))
+    assert choose_window(np.ones((3, 20)), 30) == (slice(0, 3), slice(0, 10))
+
+
+def test_the_budget_decides_what_is_kept():
+    assert make_plan(12, 5, 512 * 512, 60e6).lossless
+    windows = make_plan(12, 100, 1024 * 768, 60e6)
+    assert (windows.images, windows.lossless) == (100, False)
+    assert 256**2 < windows.max_pixels == int(60e6 / 1200 / 0.33)
+    few = make_plan(102, 200, 2040 * 1356, 60e6)
+    assert 0 < few.images < 200
+    assert few.max_pixels == 256**2
+    assert make_plan(102, 1, 2040 * 1356, -1.0).images == 0
+    assert few.images * 102 * few.max_pixels * 0.33 <= 60e6
+
+
+def test_pictures_keep_to_the_budget_even_of_noise(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    for number in range(6):
+        write_png(folder / f"image{number}.png", rng.integers(0, 256, (320, 320, 3), dtype=np.uint8))
+    names = tuple(f"image{number}" for number in range(6))
+    records = [measured(tmp_path / "r", folder, label, noise, names) for label, noise in (("00_A", 9), ("01_B", 20))]
+    comparison = find_comparison("photos", contenders_of([(its.model.label, its) for its in records], [tmp_path / "r"]))
+    shown = write_pictures(comparison, tmp_path / "out", 1e6, lambda _: None)
+    sizes = [path.stat().st_size for path in (tmp_path / "out").iterdir()]
+    assert 0 < len(shown["images"]) < shown["of"] == 6
+    assert sum(sizes) < 1e6 * (1 + 1 / len(shown["images"]))
