@@ -27,12 +27,14 @@ class Placement:
         tile: "auto", None for whole images, or a number of LR pixels.
         tile_overlap: LR pixels that tiles share, or None for the default.
         threads: CPU threads for the network; None for as many as torch takes.
+        as_template: leave the process as the challenge's template finds it; else keep freed memory, and full float32.
     """
 
     device: str
     tile: int | str | None = AUTO
     tile_overlap: int | None = None
     threads: int | None = None
+    as_template: bool = False
 
     def __post_init__(self) -> None:
         """Refuse tiles that cannot cover an image."""

@@ -51,6 +51,17 @@ PresetOption = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the order in which the steady protocol runs models.")]
 
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, help="Untimed passes side by side; each gets its share of the CPU's cores.")
+]
+EngineOption = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="Where passes run: this machine, or a Ray cluster.")
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")
+]
+Redo = Annotated[bool, typer.Option("--redo", help="Run again what is on record.")]
+
 DEFAULT_SAVE_DIR = Path("results")
 
 

@@ -113,6 +113,7 @@ class Complexity(_Frozen):
         flops_by_dispatcher: the same by torch's own counter, halved; it follows every operator that runs, and leaves
             interpolation out.
         flops_bound: num_params times pixels: what a network does whose every weight meets every pixel once.
+        flops_by_hooks: the same by the counter that the challenge used in 2022; only for submissions of that year.
         activations: output elements of all convolution modules.
         num_conv: calls of convolution modules.
         uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
@@ -128,6 +129,7 @@ class Complexity(_Frozen):
     num_conv: int
     uncounted_ops: dict[str, int]
     suspect_ops: tuple[str, ...]
+    flops_by_hooks: int | None = None
 
 
 class Flag(_Frozen):

@@ -28,6 +28,7 @@ from eval.record import ImageResult, Protocol, Record, Settings, State
 from eval.runner import Job, averaged, dataset_info, run
 from eval.subject import CannotRunError, Examination
 
+PROJECT = Path(__file__).resolve().parent.parent
 _PR_SET_PDEATHSIG = 1
 # What a user mends outside of the key's reach is tried again.
 _RETRIED = (State.MISSING_CHECKPOINT, State.MISSING_DEPENDENCY, State.NEEDS_OPERATOR, State.REFUSED)
@@ -109,8 +110,12 @@ def carry_out_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Reco
             yield task, record
     for task, record in _in_processes(unlucky, 1):
         reason = "its process was killed twice, by the system or by a crash; free some memory, or use a smaller --tile"
-        gone = record or _failed(task, datetime.now(UTC), State.OUT_OF_MEMORY, reason)
-        yield task, gone.model_copy(update={"key": task.key})
+        yield task, record or lost(task, reason)
+
+
+def lost(task: Task, reason: str) -> Record:
+    """Return the record of a task whose process died, as it does when memory runs out."""
+    return _failed(task, datetime.now(UTC), State.OUT_OF_MEMORY, reason).model_copy(update={"key": task.key})
 
 
 def _in_processes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Record | None]]:
@@ -173,12 +178,17 @@ def _serve(connection: Connection) -> None:
             task = connection.recv()
         except EOFError:
             return
-        if task.protocol is not Protocol.OFFICIAL:
-            keep_freed_memory()
         try:
-            connection.send(carry_out(task, lambda _result: None))
+            connection.send(carry_out_quietly(task))
         except Exception as error:
             connection.send(error)
+
+
+def carry_out_quietly(task: Task) -> Record:
+    """Carry out a task in a process that was started for it."""
+    if not task.placement.as_template:
+        keep_freed_memory()
+    return carry_out(task, lambda _result: None)
 
 
 def _carry_out_runs(task: Task, on_image: Callable[[ImageResult], None]) -> Record:

@@ -1,7 +1,7 @@
 """Models times sets, carried out for a person: say what is used, show progress, keep records, print tables."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ from eval.memory import keep_freed_memory
 from eval.metrics import CROP_BORDER, SSIM_WINDOW
 from eval.pairs import SCALE
 from eval.program import FAILURE_EXIT
+from eval.ray_engine import carry_out_on_ray
 from eval.record import RECORDS_FOLDER, ModelInfo, Protocol, Record, Timing, read_records, write_record
-from eval.report.columns import newest
+from eval.report.columns import newest, outcome
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
 from eval.runner import numeric_switches, with_timing
@@ -53,6 +54,8 @@ class Options:
     preset: str = "rapid"
     seed: int = 0
     jobs: int = 1
+    engine: str = "local"
+    ray_address: str | None = None
     redo: bool = True
 
     def __post_init__(self) -> None:
@@ -64,6 +67,14 @@ class Options:
                 f"--jobs {self.jobs}: the official protocol times what it runs, so models run one by one; "
                 "use --protocol accuracy, or steady, whose speed pass is apart"
             )
+        owns_device = self.protocol is Protocol.OFFICIAL and self.device.startswith("cuda")
+        if self.engine == "ray" and self.protocol is not Protocol.ACCURACY and not owns_device:
+            raise UsageError(
+                f"--engine ray: passes share a node's CPU, so {self.protocol} cannot be timed there; "
+                "use --protocol accuracy, or official with --device cuda, where each pass has a GPU of its own"
+            )
+        if self.ray_address and self.engine != "ray":
+            raise UsageError(f"--ray_address {self.ray_address}: only with --engine ray")
 
 
 class Session:
@@ -80,9 +91,9 @@ class Session:
             threads = max(torch.get_num_threads() // options.jobs, 1)
         if threads is not None:
             torch.set_num_threads(threads)
-        self.placement = Placement(str(self.device), options.tile, options.tile_overlap, threads)
-        if options.protocol is not Protocol.OFFICIAL:
-            # The official protocol leaves the process as the template finds it.
+        official = options.protocol is Protocol.OFFICIAL
+        self.placement = Placement(str(self.device), options.tile, options.tile_overlap, threads, as_template=official)
+        if not official:
             keep_freed_memory()
 
     def open(self, data_dir: Path | None, names: Sequence[str | None]) -> list[Dataset]:
@@ -152,8 +163,10 @@ class Session:
         left = [task for task in tasks if task.key not in done]
         # A folder that cannot be written is found out now, not after the work.
         self.records_dir.mkdir(parents=True, exist_ok=True)
-        if self.options.jobs > 1 and len(left) > 1:
-            done |= self._side_by_side(left)
+        if self.options.engine == "ray":
+            done |= self._gather(left, carry_out_on_ray(left, self.options.ray_address))
+        elif self.options.jobs > 1 and len(left) > 1:
+            done |= self._gather(left, carry_out_all(left, self.options.jobs))
         else:
             for task in left:
                 done[task.key] = self._one(task)
@@ -168,13 +181,13 @@ class Session:
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
 
-    def _side_by_side(self, tasks: Sequence[Task]) -> dict[str, Record]:
+    def _gather(self, tasks: Sequence[Task], results: Iterator[tuple[Task, Record]]) -> dict[str, Record]:
+        """Store the records of tasks that are carried out elsewhere, as they come."""
         done = {}
-        jobs = self.options.jobs
-        self.terminal.say(f"running  {len(tasks)} passes, {jobs} at a time, {self.placement.threads} thread(s) each")
+        self.terminal.say(f"running  {len(tasks)} passes side by side, {self.placement.threads or 1} thread(s) each")
         try:
             with self.terminal.progress("models x sets", len(tasks), "passes") as on_pass:
-                for task, record in carry_out_all(tasks, jobs):
+                for task, record in results:
                     self._store(record)
                     done[task.key] = record
                     on_pass(record)
@@ -195,8 +208,9 @@ class Session:
             raise RunError(f"the record of these figures could not be written: {error}") from error
         self.records.append(record)
         if not record.complete:
-            self.terminal.warn(f"{record.model.label} on {record.dataset.name} {record.status}: {record.reason}")
-            self.terminal.warn(f"what was finished is in {path}")
+            self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
+            if record.images:
+                self.terminal.warn(f"what was finished is in {path}")
 
     def finish(self, valid: str, test: str | None = None) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
@@ -215,6 +229,7 @@ class Session:
         ]
         if shown:
             self.terminal.table(shown)
+        self.terminal.not_run([record for record in self.records if not record.complete])
         save_dir = self.options.save_dir
         paths = write_tables(save_dir, valid, test)
         images = ", SR images under <model>/<set>/" if self.options.save_images else ""

@@ -19,6 +19,7 @@ ROOMS = [
     ["eval.runner", "eval.aa", "eval.contenders"],
     ["eval.checkouts"],
     ["eval.scheduling"],
+    ["eval.ray_engine"],
     ["eval.editions", "eval.entries", "eval.published", "eval.scoring", "eval.audit"],
     ["eval.report"],
     ["eval.program"],
@@ -94,6 +95,9 @@ def test_models_import_torch_and_each_other_only(path: Path):
 @pytest.mark.parametrize("folder", ["models", "eval"])
 def test_no_library_module_parses_flags_or_edits_the_path(folder: str):
     for path in _sources(folder):
+        if "checkouts" in path.parts:
+            # A submission's code is imported as its own harness does it, in a process of its own.
+            continue
         text = path.read_text(encoding="utf-8")
         assert "sys.path" not in text, path
         assert "sys.argv" not in text, path

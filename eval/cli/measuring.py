@@ -16,16 +16,10 @@ from eval.options import (
     DataDir,
     Datasets,
     Device,
-    NoImages,
     PresetOption,
-    ProtocolOption,
-    Runs,
     SaveDir,
-    Seed,
-    Ssim,
     Threads,
     Tile,
-    TileOverlap,
     parse_tile,
     split,
 )
@@ -36,55 +30,7 @@ from eval.report.table1 import notes, read_table1, terminal_table
 from eval.report.tables import write_files
 from eval.session import Options, Session
 from eval.steady import PRESETS
-from eval.zoo import ModelSpec, all_models, find_model
-
-Models = Annotated[str, typer.Option("--models", help="Ids or names, separated by commas, or 'all'.")]
-
-
-def run_models(
-    models: Models = "3",
-    data_dir: DataDir = None,
-    datasets: Datasets = None,
-    save_dir: SaveDir = DEFAULT_SAVE_DIR,
-    ssim: Ssim = False,
-    device: Device = AUTO,
-    tile: Tile = AUTO,
-    tile_overlap: TileOverlap = None,
-    protocol: ProtocolOption = Protocol.OFFICIAL,
-    runs: Runs = 1,
-    preset: PresetOption = "rapid",
-    seed: Seed = 0,
-    threads: Threads = None,
-    no_images: NoImages = False,
-) -> None:
-    """Run several models on several sets; the table shows them all."""
-    options = Options(
-        save_dir=save_dir,
-        device=device,
-        protocol=protocol,
-        tile=parse_tile(tile),
-        tile_overlap=tile_overlap,
-        with_ssim=ssim,
-        save_images=not no_images,
-        threads=threads,
-        runs=runs,
-        preset=preset,
-        seed=seed,
-    )
-    session = Session(options)
-    chosen = [zoo_model(spec) for spec in _chosen(models)]
-    opened = session.open(data_dir, split(datasets) or [None])
-    session.run_all(chosen, opened)
-    session.finish(valid=opened[0].name)
-
-
-def _chosen(models: str) -> list[ModelSpec]:
-    """Return the models that are named, each once."""
-    return (
-        list(all_models())
-        if models == "all"
-        else list({spec.id: spec for spec in map(find_model, split(models))}.values())
-    )
+from eval.zoo import find_model
 
 
 def table1(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from eval.checkouts.choosing import read_checkouts
 from eval.checkpoints import download_cache
 from eval.errors import RunError, UsageError
 from eval.fetch import fetch_checkpoint
@@ -14,15 +15,25 @@ from eval.layouts import image_files
 from eval.options import (
     split,
 )
+from eval.report.checkout import entries_table
 from eval.report.terminal import Terminal
 from eval.report.zoo import zoo_table
 from eval.resize import imresize
 from eval.zoo import all_models, find_model
 
 
-def list_models() -> None:
-    """List the zoo: complexity, and which weights are on this machine."""
-    Terminal().show(zoo_table(all_models()))
+def list_models(
+    checkout: Annotated[
+        list[Path] | None, typer.Option("--checkout", help="List the entries of the challenge's repository instead.")
+    ] = None,
+) -> None:
+    """List the zoo: complexity, and which weights are on this machine; or a checkout's entries, without running any."""
+    terminal = Terminal()
+    if not checkout:
+        terminal.show(zoo_table(all_models()))
+    for found in read_checkouts(checkout or []):
+        terminal.say(f"{found.origin}, {found.path}: {len(found.entries)} entries")
+        terminal.show(entries_table(found))
 
 
 def fetch_weights(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from eval.record import Protocol, Record
+from eval.record import Protocol, Record, State
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,15 @@ COLUMNS = (
     Column("runtime_ms", "Time", "ms", 2, lambda record: record.mean("runtime_ms")),
     Column("num_params", "Params", "M", 3, _complexity("num_params"), 1e6),
     Column("flops", "FLOPs", "G", 2, _complexity("flops"), 1e9),
+    Column("flops_by_hooks", "FLOPs '22", "G", 2, _complexity("flops_by_hooks"), 1e9),
     Column("activations", "Acts", "M", 2, _complexity("activations"), 1e6),
     Column("num_conv", "Conv", "", 0, _complexity("num_conv"), higher_is_better=None),
     Column("peak_memory_mib", "Mem", "MiB", 1, lambda record: record.peak_memory_mib),
 )
+
+
+# Shown only where a record has it.
+_RARE = ("flops_by_hooks",)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,12 @@ STEADY_COLUMNS = (
 
 def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
     """Return the columns that records fill: those of the steady protocol stand behind the time."""
+    rare = [column for column in COLUMNS if column.key in _RARE and not any(map(column.value, records))]
+    columns = tuple(column for column in COLUMNS if column not in rare)
     if not any(record.timing for record in records):
-        return COLUMNS
-    place = next(index for index, column in enumerate(COLUMNS) if column.key == "runtime_ms") + 1
-    return (*COLUMNS[:place], *STEADY_COLUMNS, *COLUMNS[place:])
+        return columns
+    place = next(index for index, column in enumerate(columns) if column.key == "runtime_ms") + 1
+    return (*columns[:place], *STEADY_COLUMNS, *columns[place:])
 
 
 def legend(records: Iterable[Record]) -> list[str]:
@@ -102,6 +109,8 @@ def legend(records: Iterable[Record]) -> list[str]:
         lines += _timing_notes(records)
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
+    if any(record.complexity and record.complexity.flops_by_hooks for record in records):
+        lines.append("FLOPs '22: by the counter of 2022, which counts activations and overlooks functions.")
     methods = sorted({record.peak_memory_method for record in records if record.peak_memory_method})
     lines += [f"Mem: {method}." for method in methods]
     return lines
@@ -136,3 +145,19 @@ def newest(records: Iterable[Record]) -> list[Record]:
             settings = record.settings
             latest[record.model.label, record.dataset.name, settings.protocol, settings.device] = record
     return sorted(latest.values(), key=lambda record: (record.dataset.name, record.model.id))
+
+
+def outcome(record: Record) -> str:
+    """Return what became of a record that is not complete, and why, on one line."""
+    what = record.status if record.state is State.RAN else record.state.value
+    return f"{what}: {record.reason}"
+
+
+def latest_failures(records: Iterable[Record]) -> list[Record]:
+    """Return the newest record of each model, set, protocol and device where that is not complete; as ``newest``."""
+    latest = {}
+    for record in sorted(records, key=lambda record: record.started_at):
+        settings = record.settings
+        latest[record.model.label, record.dataset.name, settings.protocol, settings.device] = record
+    failures = [record for record in latest.values() if not record.complete]
+    return sorted(failures, key=lambda record: (record.dataset.name, record.model.id))

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from eval.images import atomic_path
 from eval.record import RECORDS_FOLDER, Record, read_records
-from eval.report.columns import columns_of, flag_notes, legend, newest
+from eval.report.columns import columns_of, flag_notes, latest_failures, legend, newest, outcome
 from eval.report.latex import latex, leaderboard
 
 # Widths and titles of the challenge template's results.txt.
@@ -26,11 +26,12 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
         valid: the set that fills the validation columns of results.txt.
         test: the set that fills its test columns; None leaves these columns out, as the template does.
     """
-    records = newest(read_records(save_dir / RECORDS_FOLDER))
+    everything = read_records(save_dir / RECORDS_FOLDER)
+    records = newest(everything)
     contents = {
         "results.txt": template_table(records, valid, test),
         "results.csv": csv_table(records),
-        "leaderboard.md": markdown_tables(records),
+        "leaderboard.md": markdown_tables(records) + markdown_failures(everything),
     }
     return write_files(save_dir, contents)
 
@@ -60,10 +61,7 @@ def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
 
 def template_table(records: Sequence[Record], valid: str, test: str | None) -> str:
     """Return the table in the template's columns and formats, one row a model that ran on ``valid``."""
-    by_set = {
-        name: {record.model.label: record for record in records if record.dataset.name == name}
-        for name in (valid, test)
-    }
+    by_set = {name: _by_label(records, name) for name in (valid, test)}
     if test is None:
         titles = ("Model", "Val PSNR", "Val Time [ms]", "Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
         lines = [_TEMPLATE.format(*titles)]
@@ -81,6 +79,13 @@ def template_table(records: Sequence[Record], valid: str, test: str | None) -> s
             times = (_time(record), _time(tested), _number(_average_time(record, tested)))
             lines.append(_TEMPLATE_WITH_TEST.format(label, *psnrs, *times, *costs))
     return "".join(lines)
+
+
+def _by_label(records: Sequence[Record], dataset: str | None) -> dict[str, Record]:
+    """Return the records of a set by model; of several protocols, one with a runtime."""
+    of_set = [record for record in records if record.dataset.name == dataset]
+    timed = [record for record in of_set if record.mean("runtime_ms") is not None]
+    return {record.model.label: record for record in (*of_set, *timed)}
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
@@ -142,6 +147,17 @@ def markdown_tables(records: Sequence[Record]) -> str:
         parts.append(tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned))
         parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_failures(records: Sequence[Record]) -> str:
+    """Return a GitHub table of the models that did not run, with state and reason; empty if all did."""
+    rows = []
+    for record in latest_failures(records):
+        what, _, why = outcome(record).partition(": ")
+        cells = (record.model.label, record.dataset.name, record.settings.protocol.value, what, why)
+        rows.append([markdown_text(cell) for cell in cells])
+    headers = ("Model", "Set", "Protocol", "What", "Why")
+    return f"\n## Did not run\n\n{tabulate(rows, headers, tablefmt='pipe', disable_numparse=True)}\n" if rows else ""
 
 
 def tables_of(records: Sequence[Record]) -> list[tuple[tuple[str, str, str], list[Record]]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.record import Record
-from eval.report.columns import columns_of, flag_notes, legend
+from eval.report.columns import columns_of, flag_notes, legend, outcome
 
 if TYPE_CHECKING:
     from eval.scheduling import Task
@@ -77,3 +77,15 @@ class Terminal:
             self.say(line)
         for line in flag_notes(records):
             self.say(f"note: {line}")
+
+    def not_run(self, records: Sequence[Record]) -> None:
+        """Print one row a model that did not run, with its state and why; nothing if there is none."""
+        if not records:
+            return
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title="Did not run", title_justify="left")
+        for title in ("Model", "Set", "What", "Why"):
+            table.add_column(title, no_wrap=title != "Why")
+        for record in records:
+            what, _, why = outcome(record).partition(": ")
+            table.add_row(*map(Text, (record.model.label, record.dataset.name, what, why)))
+        self.show(table)

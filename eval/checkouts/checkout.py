@@ -1,0 +1,201 @@
+"""The entries of an official checkout, found by reading ``test_demo.py`` and never by running it."""
+
+import ast
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.checkouts.expressions import value_of
+from eval.checkouts.sources import hash_of_sources, imported_modules
+from eval.errors import UsageError
+
+DEMO = "test_demo.py"
+SELECT = "select_model"
+MAX_SOURCE_BYTES = 4 * 2**20
+_MODEL_ZOO = "model_zoo"
+_LFS_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One branch of ``select_model``.
+
+    Attributes:
+        name: as the challenge prints it, without padding.
+        label: the name in tables and folders, unlike that of any other checkout's entry.
+        data_range: None where the branch does not say it plainly.
+        weights: its files of weights, as far as the branch says them plainly; relative to the checkout.
+        defines_model: False for a branch that is empty: a model that was withheld.
+        forward: the function that ``run`` calls for this entry instead of ``forward``, if any.
+    """
+
+    id: int
+    name: str
+    label: str
+    data_range: float | None
+    weights: tuple[str, ...]
+    defines_model: bool
+    forward: str | None
+    source_sha256: str
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A folder that holds ``test_demo.py``, ``models/`` and ``model_zoo/``.
+
+    Attributes:
+        origin: "NTIRE" and the year where the code says it, else the folder's name.
+        counts_with_hooks: its FLOPs are those of the older counter (2022), not fvcore's.
+    """
+
+    path: Path
+    origin: str
+    entries: tuple[Entry, ...]
+    counts_with_hooks: bool
+
+    def weights_sha256(self, entry: Entry) -> str | None:
+        """Return the hash of an entry's weights; of several files, that of their hashes; None if they are not told."""
+        digests = [hashlib.sha256((self.path / file).read_bytes()).hexdigest() for file in entry.weights]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_checkout(path: Path) -> Checkout:
+    """Find the entries of a checkout, by id.
+
+    Raises:
+        UsageError: the folder holds no test_demo.py with a select_model that chooses by ``model_id``.
+    """
+    demo = path / DEMO
+    if not demo.is_file():
+        raise UsageError(f"--checkout {path}: expected the challenge's repository, with {DEMO} and models/ in it")
+    tree = _parsed(demo)
+    select = _function(tree, SELECT)
+    branches = dict(_branches(select)) if select else {}
+    if not branches:
+        raise UsageError(f"--checkout {path}: {DEMO} has no function {SELECT} that chooses by model_id")
+    year = re.search(r"NTIRE(20\d\d)", demo.read_text(encoding="utf-8", errors="replace"))
+    origin = year.group(0) if year else _plain(path.resolve().name)
+    forwards = dict(_forwards(_function(tree, "run")))
+    entries = [
+        _entry(path, origin, model_id, body, forwards.get(model_id)) for model_id, body in sorted(branches.items())
+    ]
+    return Checkout(path.resolve(), origin, tuple(_apart(entries)), _counts_with_hooks(tree))
+
+
+def _parsed(demo: Path) -> ast.Module:
+    if demo.stat().st_size > MAX_SOURCE_BYTES:
+        raise UsageError(f"{demo}: larger than {MAX_SOURCE_BYTES:,} bytes; this is no test_demo.py of the challenge")
+    try:
+        return ast.parse(demo.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{demo}: cannot be read as Python: {error}") from error
+
+
+def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+
+
+def _branches(select: ast.FunctionDef) -> Iterator[tuple[int, list[ast.stmt]]]:
+    """Yield the bodies of all ``if model_id == N``, wherever they stand."""
+    for node in ast.walk(select):
+        if isinstance(node, ast.If):
+            for model_id in _ids(node.test):
+                yield model_id, node.body
+
+
+def _ids(test: ast.expr) -> list[int]:
+    """Return the ids that a condition on ``model_id`` lets pass; none for any other condition."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return []
+    if ast.unparse(test.left).removeprefix("args.") != "model_id":
+        return []
+    (right,) = test.comparators
+    if isinstance(test.ops[0], ast.Eq):
+        values = [value_of(right, {})]
+    elif isinstance(test.ops[0], ast.In) and isinstance(right, ast.List | ast.Tuple | ast.Set):
+        values = [value_of(item, {}) for item in right.elts]
+    else:
+        return []
+    return [value for value in values if type(value) is int]
+
+
+def _forwards(run: ast.FunctionDef | None) -> Iterator[tuple[int, str]]:
+    """Yield the ids for which ``run`` calls a forward function of their own, with its name."""
+    for node in ast.walk(run) if run else ():
+        if isinstance(node, ast.If):
+            for call in ast.walk(ast.Module(node.body, [])):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and "forward" in call.func.id:
+                    yield from ((model_id, call.func.id) for model_id in _ids(node.test))
+
+
+def _entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], forward: str | None) -> Entry:
+    known: dict[str, object] = {"model_id": model_id}
+    weights: dict[str, None] = {}
+    for statement in body:
+        if isinstance(statement, ast.Assign):
+            known |= _assigned(statement, known)
+        weights |= dict.fromkeys(_files(statement, known))
+    name = " ".join(str(known.get("name") or f"{model_id:02}").split())[:80]
+    data_range = known.get("data_range")
+    modules = imported_modules(body, known)
+    return Entry(
+        id=model_id,
+        name=name,
+        label=f"{origin.removeprefix('NTIRE')}-{_plain(name)}",
+        data_range=float(data_range) if isinstance(data_range, int | float) else None,
+        weights=tuple(weights),
+        defines_model="model" in known,
+        forward=forward,
+        source_sha256=hash_of_sources(path, modules, "\n".join(map(ast.unparse, body))),
+    )
+
+
+def _assigned(statement: ast.Assign, known: dict[str, object]) -> dict[str, object]:
+    """Return what a statement assigns to plain names; a value that is not told is None."""
+    (target, *_), value = statement.targets, statement.value
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        pairs = list(zip(target.elts, value.elts, strict=True))
+    else:
+        pairs = [(target, value)]
+    return {name.id: value_of(part, known) for name, part in pairs if isinstance(name, ast.Name)}
+
+
+def _files(statement: ast.stmt, known: dict[str, object]) -> Iterator[str]:
+    """Yield the paths into model_zoo that a statement spells out."""
+    for node in ast.walk(statement):
+        found = value_of(node, known) if isinstance(node, ast.Constant | ast.JoinedStr | ast.Call) else None
+        if isinstance(found, str) and found.removeprefix("./").startswith(f"{_MODEL_ZOO}/"):
+            file = found.removeprefix("./")
+            if ".." not in Path(file).parts and len(file) < 255:
+                yield file
+
+
+def _apart(entries: list[Entry]) -> Iterator[Entry]:
+    """Yield the entries; of those that share a label, each with its id in it."""
+    counts = Counter(entry.label.lower() for entry in entries)
+    for entry in entries:
+        twice = counts[entry.label.lower()] > 1
+        yield Entry(**{**vars(entry), "label": f"{entry.label}_id{entry.id}"}) if twice else entry
+
+
+def _plain(name: str) -> str:
+    """Return a name that is safe in a path."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_.") or "unnamed"
+
+
+def _counts_with_hooks(tree: ast.Module) -> bool:
+    """Tell whether ``main`` takes FLOPs from the counter of hooks, as in 2022."""
+    main = _function(tree, "main")
+    called = {ast.unparse(node.func) for node in ast.walk(main) if isinstance(node, ast.Call)} if main else set()
+    return "get_model_flops" in called
+
+
+def is_present(file: Path) -> bool:
+    """Tell whether a file of weights is here, and not just a pointer of Git LFS."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return not opened.read(len(_LFS_POINTER)).startswith(_LFS_POINTER)

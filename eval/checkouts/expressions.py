@@ -1,0 +1,41 @@
+"""What a stranger's expressions come to, found in their syntax tree and never by running them."""
+
+import ast
+from collections.abc import Mapping
+
+Known = Mapping[str, object]
+
+
+def value_of(node: ast.expr, known: Known) -> object | None:
+    """Return the value of an expression of constants, known names, f-strings, sums and ``os.path.join``; else None."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = value_of(node.operand, known)
+        return -inner if isinstance(inner, int | float) else None
+    if isinstance(node, ast.JoinedStr):
+        return _joined([_piece(part, known) for part in node.values], "")
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _joined([value_of(side, known) for side in (node.left, node.right)], "")
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.path.join", "join", "path.join"):
+        return _joined([value_of(part, known) for part in node.args], "/")
+    return None
+
+
+def _piece(part: ast.expr, known: Known) -> object | None:
+    if not isinstance(part, ast.FormattedValue):
+        return value_of(part, known)
+    value = value_of(part.value, known)
+    form = value_of(part.format_spec, known) if part.format_spec else ""
+    if value is None or not isinstance(form, str) or len(form) > 4:
+        return None
+    try:
+        return format(value, form)
+    except (TypeError, ValueError):
+        return None
+
+
+def _joined(parts: list[object | None], separator: str) -> str | None:
+    return separator.join(parts) if all(isinstance(part, str) for part in parts) else None

@@ -1,0 +1,68 @@
+"""Which of a checkout's files an entry is made of: those it imports, and those they import."""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from eval.checkouts.expressions import value_of
+
+
+def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {}) -> list[str]:
+    """Return the modules that statements import, by statement or by ``importlib.import_module`` of a known name."""
+    found = []
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+            name = value_of(node.args[0], known)
+            found += [name] if isinstance(name, str) else []
+    return found
+
+
+def hash_of_sources(root: Path, modules: Iterable[str], branch: str) -> str:
+    """Return the hash of a branch's code and of all files of the checkout that it imports, however indirectly."""
+    digest = hashlib.sha256(branch.encode())
+    for file in sorted(_closure(root, modules)):
+        digest.update(str(file.relative_to(root)).encode() + b"\n" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _closure(root: Path, modules: Iterable[str]) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [file for module in modules for file in _located(root, module.split("."))]
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        waiting += [other for parts in _imports_of(root, file) for other in _located(root, parts)]
+    return found
+
+
+def _located(root: Path, parts: list[str]) -> Iterator[Path]:
+    """Yield the checkout's files for a dotted name: the module, and the packages that it lies in."""
+    if not all(part.isidentifier() for part in parts):
+        return
+    for count in range(1, len(parts) + 1):
+        path = root.joinpath(*parts[:count])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                yield file
+
+
+def _imports_of(root: Path, file: Path) -> Iterator[list[str]]:
+    """Yield the dotted names, as parts, that a file imports; none if it is no Python."""
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    yield from (name.split(".") for name in imported_modules(body))
+    package = file.relative_to(root).parent.parts
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+            yield base
+            yield from ([*base, alias.name] for alias in node.names)

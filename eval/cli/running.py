@@ -1,0 +1,136 @@
+"""The command that runs models: of the zoo, of official checkouts, or one in a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
+from eval.checkouts.sandbox import choose_sandbox
+from eval.checkouts.submission import Rules
+from eval.contenders import AUTO, Contender, zoo_model
+from eval.errors import UsageError
+from eval.options import (
+    DEFAULT_SAVE_DIR,
+    DataDir,
+    Datasets,
+    Device,
+    EngineOption,
+    Jobs,
+    NoImages,
+    PresetOption,
+    ProtocolOption,
+    RayAddress,
+    Redo,
+    Runs,
+    SaveDir,
+    Seed,
+    Ssim,
+    Threads,
+    Tile,
+    TileOverlap,
+    parse_tile,
+    split,
+)
+from eval.record import Protocol
+from eval.session import Options, Session
+from eval.zoo import all_models, find_model
+
+DEFAULT_MODEL = "3"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which models a command line means."""
+
+    models: str | None
+    checkouts: list[Path]
+    reference: str | None
+    model_file: str | None
+    checkpoint: Path | None
+    data_range: float | None
+
+    def contenders(self, sandbox: str | None, trust: bool, timeout_s: float) -> list[Contender]:
+        """Return them, the reference first."""
+        if not self.checkouts and not self.model_file:
+            if self.reference:
+                raise UsageError("--reference is for --checkout and --model_file; name models of the zoo by --models")
+            return _of_the_zoo(self.models or DEFAULT_MODEL)
+        rules = Rules(choose_sandbox(sandbox), trust, timeout_s)
+        chosen: list[Contender] = _of_the_zoo(self.reference) if self.reference else []
+        if self.checkouts:
+            chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
+        if self.model_file:
+            chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
+        return chosen
+
+
+def _of_the_zoo(models: str) -> list[Contender]:
+    """Return the models that are named, each once."""
+    specs = all_models() if models == "all" else [find_model(key) for key in split(models)]
+    return [zoo_model(spec) for spec in {spec.id: spec for spec in specs}.values()]
+
+
+def run_models(
+    models: Annotated[
+        str | None, typer.Option("--models", help="Ids or names, separated by commas, or 'all'; default 3, or all.")
+    ] = None,
+    checkout: Annotated[
+        list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
+    ] = None,
+    model_file: Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")] = None,
+    data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
+    ] = None,
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    ssim: Ssim = False,
+    device: Device = AUTO,
+    tile: Tile = AUTO,
+    tile_overlap: TileOverlap = None,
+    protocol: ProtocolOption = Protocol.OFFICIAL,
+    runs: Runs = 1,
+    preset: PresetOption = "rapid",
+    seed: Seed = 0,
+    threads: Threads = None,
+    no_images: NoImages = False,
+    jobs: Jobs = 1,
+    engine: EngineOption = "local",
+    ray_address: RayAddress = None,
+    redo: Redo = False,
+    sandbox: Annotated[
+        str | None, typer.Option("--sandbox", help="bubblewrap, or none: strangers' code with all of your rights.")
+    ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each.")
+    ] = 900,
+) -> None:
+    """Run several models on several sets; the table shows them all. What is on record is not run again."""
+    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range)
+    options = Options(
+        save_dir=save_dir,
+        device=device,
+        protocol=protocol,
+        tile=parse_tile(tile),
+        tile_overlap=tile_overlap,
+        with_ssim=ssim,
+        save_images=not no_images,
+        threads=threads,
+        runs=runs,
+        preset=preset,
+        seed=seed,
+        jobs=jobs,
+        engine=engine,
+        ray_address=ray_address,
+        redo=redo,
+    )
+    session = Session(options)
+    contenders = asked.contenders(sandbox, trust, timeout)
+    opened = session.open(data_dir, split(datasets) or [None])
+    session.run_all(contenders, opened)
+    session.finish(valid=opened[0].name)
