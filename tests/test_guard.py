@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from eval.checkouts.guard import Guard, Limits, Process, excess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard needs Linux's /proc")
 MIB = 2**20
+# A program that outlives this is killed, so that a test that fails does not hang.
+PATIENCE_S = 30
 LIMITS = Limits(memory_bytes=100 * MIB, processes=3, threads=10)
 
 
@@ -25,10 +28,13 @@ def _guarded(text: str, limits: Limits = LIMITS) -> Iterator[tuple[Guard, subpro
     command = [sys.executable, "-c", "import os, threading, time\n" + textwrap.dedent(text)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         watch = Guard(process.pid, limits)
+        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience.start()
         try:
             process.stdout.readline()
             yield watch, process
         finally:
+            patience.cancel()
             while watch.look():
                 watch.strike()
             watch.stop()
@@ -69,6 +75,26 @@ def test_children_of_all_threads_are_seen():
         assert len(found) == 2
         assert found[process.pid].threads == 2
         assert all(0 < one.resident_bytes < 100 * MIB for one in found.values())
+
+
+def test_a_process_whose_first_thread_has_ended_cannot_hide():
+    text = """
+        import ctypes
+        def survivor():
+            block = b"x" * (50 * 2**20)
+            time.sleep(0.05)
+            if os.fork() == 0:
+                time.sleep(3600)
+            print(flush=True)
+            time.sleep(3600)
+        threading.Thread(target=survivor).start()
+        sys_exit = {"x86_64": 60}.get(os.uname().machine, 93)
+        ctypes.CDLL(None).syscall(sys_exit, 0)
+    """
+    with _guarded(text) as (watch, process):
+        found = {one.pid: one for one in watch.look()}
+        assert len(found) == 2
+        assert found[process.pid].resident_bytes > 50 * MIB
 
 
 def test_an_orphan_stays_known():

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from eval.checkouts import sandbox
 from eval.checkouts.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
 from eval.errors import RunError, UsageError
 
@@ -87,6 +88,13 @@ def _running(script: Path) -> Iterator[psutil.Process]:
                 yield process
         except psutil.NoSuchProcess:
             continue
+
+
+def _until_gone(script: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while list(_running(script)):
+        assert time.monotonic() < deadline, "a program lives on"
+        time.sleep(0.01)
 
 
 def _said(sandboxed: Sandboxed) -> list[str]:
@@ -352,6 +360,23 @@ time.sleep(3600)
         assert _end(sandboxed) == "killed: over 200 MiB"
 
 
+def test_memory_behind_a_first_thread_that_has_ended(kind: SandboxKind, run: Run):
+    text = """
+import ctypes, threading
+blocks = []
+def grow():
+    time.sleep(0.05)
+    while True:
+        blocks.append(b"x" * 2**24)
+        time.sleep(0.01)
+threading.Thread(target=grow).start()
+sys_exit = {"x86_64": 60}.get(os.uname().machine, 93)
+ctypes.CDLL(None).syscall(sys_exit, 0)
+"""
+    with run(text, kind, limits=Limits(memory_bytes=200 * MIB)) as sandboxed:
+        assert _end(sandboxed) == "killed: over 200 MiB"
+
+
 def test_too_much_processor_time(kind: SandboxKind, run: Run):
     with run("while True: pass", kind, limits=Limits(cpu_s=1)) as sandboxed:
         assert _end(sandboxed) == "killed: over 1 s of processor time"
@@ -402,6 +427,21 @@ def test_a_mount_that_is_not_there_is_named(tmp_path: Path):
         start(["true"], SandboxKind.NONE, Mounts((tmp_path / "nothing",)), Limits(), {})
 
 
+def test_a_start_that_fails_leaves_nothing(kind: SandboxKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    script = tmp_path / "program.py"
+    script.write_text(PREAMBLE + SLEEP)
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = _open_files()
+    monkeypatch.setattr(sandbox, "Guard", no_thread)
+    with pytest.raises(RuntimeError, match="thread"):
+        start([sys.executable, str(script)], kind, Mounts((script,)), Limits(), {})
+    _until_gone(script)
+    assert _open_files() == before
+
+
 def test_two_sandboxes_do_not_see_each_other(bubblewrap: SandboxKind, tmp_path: Path):
     script = tmp_path / "program.py"
     script.write_text(PREAMBLE + "requests.read(1)\nsay(os.listdir(scratch))\nopen('mine', 'w')\nrequests.read(1)")
@@ -418,12 +458,14 @@ def test_two_sandboxes_do_not_see_each_other(bubblewrap: SandboxKind, tmp_path: 
 
 
 def test_nothing_is_left_open(kind: SandboxKind, run: Run):
+    before = _open_files()
     with run(SLEEP, kind):
         pass
-    before = sorted(os.listdir("/proc/self/fd")) if sys.platform == "linux" else []
-    with run(SLEEP, kind):
-        pass
-    assert (sorted(os.listdir("/proc/self/fd")) if sys.platform == "linux" else []) == before
+    assert _open_files() == before
+
+
+def _open_files() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd")) if sys.platform == "linux" else []
 
 
 def test_a_sandbox_dies_with_the_harness(bubblewrap: SandboxKind, tmp_path: Path):
@@ -434,10 +476,7 @@ def test_a_sandbox_dies_with_the_harness(bubblewrap: SandboxKind, tmp_path: Path
         start([sys.executable, str(script)], bubblewrap, Mounts((script,)), Limits(), {}).from_worker.read(100)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(harness, 0)
-    deadline = time.monotonic() + PATIENCE_S
-    while list(_running(script)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not list(_running(script))
+    _until_gone(script)
 
 
 def test_bubblewrap_is_the_rule_and_none_is_asked_for(bubblewrap: SandboxKind):

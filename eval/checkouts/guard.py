@@ -17,6 +17,7 @@ _RESERVE_SHARE = 1 / 32
 _CHUNK_BYTES = 2**16
 # What /proc answers about a process that has just ended.
 _GONE = (FileNotFoundError, ProcessLookupError)
+_DEAD = (b"Z", b"X")
 
 
 @dataclass(frozen=True)
@@ -151,20 +152,35 @@ def _with_descendants(processes: list[Process], most: int) -> list[Process]:
 
 def _process(pid: int) -> Process | None:
     """Return a process, or None when it is gone, or dead and only not yet waited for."""
-    # The name stands in parentheses, and may hold some itself.
-    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    if not fields or fields[0] in (b"Z", b"X"):
+    fields = _stat(f"/proc/{pid}")
+    if not fields:
         return None
-    return Process(pid, int(fields[19]), int(fields[17]), int(fields[21]) * _PAGE_BYTES)
+    threads, pages = int(fields[17]), int(fields[21])
+    if fields[0] in _DEAD:
+        # A first thread that ended before the others looks like a dead process without memory.
+        if threads < 2:
+            return None
+        stats = [_stat(f"/proc/{pid}/task/{thread}") for thread in _threads(pid)]
+        pages = max((int(stat[21]) for stat in stats if stat), default=0)
+    return Process(pid, int(fields[19]), threads, pages * _PAGE_BYTES)
 
 
 def _children(process: Process) -> list[int]:
     """Return the pids of the children of all threads of a process."""
-    folder = f"/proc/{process.pid}/task"
+    threads = _threads(process.pid) if process.threads > 1 else [process.pid]
+    return [int(pid) for thread in threads for pid in _read(f"/proc/{process.pid}/task/{thread}/children").split()]
+
+
+def _threads(pid: int) -> list[str]:
     with contextlib.suppress(*_GONE):
-        threads = os.listdir(folder) if process.threads > 1 else [process.pid]
-        return [int(pid) for thread in threads for pid in _read(f"{folder}/{thread}/children").split()]
+        return os.listdir(f"/proc/{pid}/task")
     return []
+
+
+def _stat(folder: str) -> list[bytes]:
+    """Return the fields of a stat file of /proc from the state on; none when it is gone."""
+    # The name before them stands in parentheses, and may hold some itself.
+    return _read(f"{folder}/stat").rpartition(b")")[2].split()
 
 
 def _shortage() -> str | None:

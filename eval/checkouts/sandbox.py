@@ -1,5 +1,6 @@
 """One stranger's program that can harm nobody: pipes to talk with it, a log, limits, and an end for good."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -72,10 +73,10 @@ class Sandboxed:
 
     def __init__(self, process: subprocess.Popen[bytes], pid: int, ends: "_Ends", limits: Limits) -> None:
         self.to_worker, self.from_worker, self.pid = ends.to_worker, ends.from_worker, pid
-        self._process, self._ends, self._limits = process, ends, limits
-        self._log = Log(ends.log, limits.log_bytes)
+        self._process, self._limits, self._killed = process, limits, False
+        self._log = ends.log
         self._guard = Guard(pid, limits)
-        self._killed = False
+        self._held = ends.held.pop_all()
 
     def __enter__(self) -> "Sandboxed":
         return self
@@ -86,7 +87,7 @@ class Sandboxed:
         try:
             self.kill()
         finally:
-            self._ends.held.close()
+            self._held.close()
 
     def kill(self) -> None:
         """End all processes of the sandbox, and return when none is left; whoever waits for a reply then gets b"".
@@ -130,11 +131,11 @@ class Sandboxed:
 
 @dataclass(frozen=True)
 class _Ends:
-    """The harness's ends of the pipes; ``held`` closes them, and removes a scratch folder on disk."""
+    """The harness's ends of the pipes; ``held`` ends the process, closes them and removes a scratch folder on disk."""
 
     to_worker: FileIO
     from_worker: FileIO
-    log: FileIO
+    log: Log
     held: ExitStack
 
 
@@ -154,7 +155,7 @@ def start(
     with ExitStack() as ours, ExitStack() as theirs:
         requests, to_worker = _pipe(theirs, ours)
         from_worker, replies = _pipe(ours, theirs)
-        log, printed = _pipe(ours, theirs)
+        printing, printed = _pipe(ours, theirs)
         info, told = _pipe(ours, theirs)
         wrapped = [*_rlimits(limits, kind), *command]
         if kind is SandboxKind.BUBBLEWRAP:
@@ -165,9 +166,13 @@ def start(
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
         process = _launch([*_first_to_go(), *wrapped], cwd, environment, channels, printed)
+        log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
+        ours.callback(process.wait)
+        ours.callback(process.kill)
         theirs.close()
         pid = _first_inside(process, info, log) if kind is SandboxKind.BUBBLEWRAP else process.pid
-        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours.pop_all()), limits)
+        ours.callback(_kill_first, process, pid)
+        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours), limits)
 
 
 def _launch(
@@ -224,14 +229,18 @@ def _first_to_go() -> list[str]:
     return [] if program is None else [program, "-n", str(_FIRST_TO_GO), "--"]
 
 
-def _first_inside(process: subprocess.Popen[bytes], info: FileIO, log: FileIO) -> int:
+def _first_inside(process: subprocess.Popen[bytes], info: FileIO, log: Log) -> int:
     """Return the host's pid of the first process of bubblewrap's pid namespace: with it, all die."""
     try:
         return json.loads(info.readall())["child-pid"]
-    except BaseException as error:
-        process.kill()
-        process.wait()
-        if not isinstance(error, ValueError):
-            raise
-        said = (log.readall() or b"").decode(errors="replace").strip()
-        raise RunError(f"bubblewrap did not start: {said or 'it does not say why'}") from None
+    except ValueError:
+        process.wait(_DEATH_TIMEOUT_S)
+        log.close()
+        raise RunError(f"bubblewrap did not start: {log.tail().strip() or 'it does not say why'}") from None
+
+
+def _kill_first(process: subprocess.Popen[bytes], pid: int) -> None:
+    """Kill the sandbox's first process if it lives: in its first milliseconds it does not yet die with its parent."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
