@@ -12,8 +12,8 @@ import pytest
 
 from eval.images import write_png
 from eval.record import Flag, Ratio, Record
-from eval.report.page.writing import PageOptions, write_page
-from tests.test_page import HOSTILE, many, renamed
+from eval.report.page.writing import PageOptions
+from tests.test_page import HOSTILE, many, page_of, renamed
 from tests.test_page_pictures import measured
 from tests.test_record import make_record
 from tests.test_tables import steady
@@ -102,7 +102,7 @@ def _records() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_page(_records(), tmp_path_factory.mktemp("page"))[0]
+    return page_of(_records(), tmp_path_factory.mktemp("page"))
 
 
 HOSTILE_BOARD = 'input[name="board"][value="0"]'
@@ -267,7 +267,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
         write_png(folder / "photos" / f"image{number}.png", pixels)
     records = [measured(folder / "r", folder / "photos", *its) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
-    return write_page(records, folder / "out", PageOptions(roots=(folder / "r",)))[0]
+    return page_of(records, folder / "out", PageOptions(roots=(folder / "r",)))
 
 
 def open_gallery(browser: Browser, page: Path, width: int = 1280) -> None:
@@ -301,7 +301,8 @@ def test_crops_move_together_and_tell_their_psnr(browser: Browser, gallery: Path
     assert after != before
     # The whole picture's PSNR from its cells is the record's.
     for kind in ("0", "1"):
-        psnrs = "const image = Report.comparisons.photos.images.find(its => its.key === document.getElementById('image').value);"
+        chosen = "document.getElementById('image').value"
+        psnrs = f"const image = Report.comparisons.photos.images.find(its => its.key === {chosen});"
         cells = browser.js(f"{psnrs} return Report.cropPsnr('{kind}', [0, 0, image.area[2], image.area[3]])")
         assert cells == pytest.approx(browser.js(f"{psnrs} return image.psnrs_db['{kind}']"), abs=0.03)
     assert "dB" in browser.one("#crop-status").get_attribute("textContent")
@@ -342,7 +343,7 @@ def test_a_hundred_models_of_two_hundred_images_open_in_two_seconds(browser: Bro
         record.model_copy(update={"images": images.images, "dataset": images.dataset, "means": images.means})
         for record in many(100)
     ]
-    page = write_page(records, tmp_path)[0]
+    page = page_of(records, tmp_path)
     started = time.monotonic()
     browser.driver.get(page.as_uri())
     browser.until("return document.querySelectorAll('.leaderboard tr.chosen').length === 4")

@@ -2,17 +2,18 @@
 
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from eval.editions import find_edition
-from eval.record import Flag, Protocol, Ratio, Record, Settings, write_record
+from eval.record import Flag, Protocol, Ratio, Record, Settings, State, write_record
 from eval.report.page.board import make_board
 from eval.report.page.island import island
-from eval.report.page.selection import baseline_of, conditions_of, group_records
-from eval.report.page.writing import PageOptions, page_addresses, write_page
+from eval.report.page.selection import baseline_of, conditions_of, edition_of, folder_of, group_records, state_of
+from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
 from tests.test_record import make_record
 from tests.test_tables import steady
 
@@ -51,6 +52,12 @@ class Reader(HTMLParser):
         return [attrs[name] for each, attrs in self.tags if each == tag and attrs.get(name)]
 
 
+def page_of(records: Sequence[Record], folder: Path, options: PageOptions | None = None) -> Path:
+    """Write the page of records and return it."""
+    options = options or PageOptions()
+    return write_page(gather(records, options), folder, options)
+
+
 def renamed(record: Record, **changes) -> Record:
     return record.model_copy(update={"model": record.model.model_copy(update=changes)})
 
@@ -63,10 +70,8 @@ def many(count: int) -> list[Record]:
 
 def test_the_page_holds_what_the_records_say(tmp_path: Path):
     flag = Flag(code="bound", text="11.9 G are few")
-    page = write_page(
-        [make_record((26.894, 26.904), flags=(flag,)), make_record((20.0, 22.0), label="00_RLFN")], tmp_path
-    )
-    read = Reader(page[0])
+    page = page_of([make_record((26.894, 26.904), flags=(flag,)), make_record((20.0, 22.0), label="00_RLFN")], tmp_path)
+    read = Reader(page)
     assert read.attributes("th", "data-value") == ["00_RLFN", "03_PFDNLite"]
     figures = [attrs for tag, attrs in read.tags if tag == "td" and attrs["data-key"] == "psnr_db"]
     assert [(its["data-text"], its["data-value"]) for its in figures] == [("21.00", "21.0"), ("26.90", "26.899")]
@@ -79,7 +84,7 @@ def test_the_page_holds_what_the_records_say(tmp_path: Path):
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path):
-    read = Reader(write_page([make_record()], tmp_path)[0])
+    read = Reader(page_of([make_record()], tmp_path))
     sources = read.attributes("script", "src") + read.attributes("link", "href")
     assert [source for source in sources if source.startswith(("http", "//"))] == []
     assert all((tmp_path / source).is_file() for source in sources if source != "data:,")
@@ -94,7 +99,7 @@ def test_a_hostile_record_stays_text(tmp_path: Path):
         update={"images": images, "dataset": dataset, "flags": (Flag(code="state", text=HOSTILE),)}
     )
     failed = hostile.model_copy(update={"status": "failed", "reason": HOSTILE, "model": make_record().model})
-    write_page([hostile, failed], tmp_path / "out", PageOptions(title=HOSTILE))
+    page_of([hostile, failed], tmp_path / "out", PageOptions(title=HOSTILE))
     pages = list((tmp_path / "out").rglob("*.html"))
     assert len(pages) == 3
     for page in pages:
@@ -147,7 +152,7 @@ def test_of_several_records_of_a_model_the_newest_complete_one_counts():
 
 def test_a_failed_row_is_shown_with_its_reason(tmp_path: Path):
     failed = make_record((), label="09_Broken", status="failed", reason="out of memory at img3")
-    read = Reader(write_page([make_record(), failed], tmp_path)[0])
+    read = Reader(page_of([make_record(), failed], tmp_path))
     assert "09_Broken: failed: out of memory at img3" in read.texts
     assert read.attributes("td", "data-text").count("failed") == 1
     assert [row["complete"] for row in read.data["boards"][0]["rows"]] == [True, False]
@@ -204,13 +209,13 @@ def test_the_baseline_is_no_failed_row():
 
 @pytest.mark.parametrize("count", [1, 140])
 def test_any_number_of_models(count: int, tmp_path: Path):
-    read = Reader(write_page(many(count), tmp_path)[0])
+    read = Reader(page_of(many(count), tmp_path))
     assert len(read.data["boards"][0]["rows"]) == count
     assert len(list((tmp_path / "models").iterdir())) == count
 
 
 def test_a_model_page_tells_provenance(tmp_path: Path):
-    write_page([make_record()], tmp_path)
+    page_of([make_record()], tmp_path)
     texts = Reader(tmp_path / "models" / "000-03-PFDNLite.html").texts
     assert texts[texts.index("Licence") + 1] == "MIT"
     assert texts[texts.index("Weights SHA-256") + 1] == "0" * 64
@@ -234,3 +239,19 @@ def test_no_record_is_a_clean_error(command, tmp_path: Path):
     assert result.returncode == 2
     assert "no such file or folder, or no records in it" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_one_label_of_two_origins_is_two_rows():
+    ours, theirs = make_record(label="00_RLFN"), renamed(make_record(label="00_RLFN"), origin="NTIRE2024_ESR")
+    ((_, rows),) = group_records([ours, theirs])
+    assert [row.model.label for row in rows] == ["00_RLFN", "00_RLFN (NTIRE2024_ESR)"]
+    assert [edition_of(row) for row in rows] == ["NTIRE 2022", "NTIRE2024_ESR"]
+    assert folder_of(rows[1]) == "00_RLFN"
+    ((_, alone),) = group_records([theirs])
+    assert [row.model.label for row in alone] == ["00_RLFN"]
+
+
+def test_a_state_says_why_a_model_did_not_run():
+    failed = make_record((), status="failed", reason="x", state=State.OUT_OF_MEMORY)
+    assert [state_of(its) for its in (make_record(), failed)] == ["ran", "out of memory"]
+    assert state_of(failed.model_copy(update={"state": State.RAN})) == "failed"

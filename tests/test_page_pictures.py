@@ -15,8 +15,8 @@ from eval.record import ImageResult, Record, means_of
 from eval.report.page.gallery import contenders_of, image_roots, rank_images
 from eval.report.page.pictures import find_comparison, make_plan, write_pictures
 from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
-from eval.report.page.writing import PageOptions, write_page
-from tests.test_page import Reader
+from eval.report.page.writing import PageOptions
+from tests.test_page import Reader, page_of
 from tests.test_record import make_record
 
 
@@ -53,7 +53,7 @@ def written(page: Path) -> dict:
 
 
 def test_pictures_are_the_pixels_that_were_measured(records: list[Record], tmp_path: Path, hr_folder: Path):
-    page = write_page(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    page = page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))
     its = written(page)["photos"]
     assert its["labels"] == ["00_RLFN", "03_PFDNLite"]
     assert its["of"] == 2
@@ -70,7 +70,7 @@ def test_pictures_are_the_pixels_that_were_measured(records: list[Record], tmp_p
 
 
 def test_psnr_of_all_cells_is_the_records(records: list[Record], tmp_path: Path):
-    page = write_page(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    page = page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))
     its = written(page)["photos"]
     for image in its["images"]:
         script = (page.parent / its["folder"] / image["errors"]).read_text()
@@ -83,7 +83,7 @@ def test_psnr_of_all_cells_is_the_records(records: list[Record], tmp_path: Path)
 
 def test_an_image_that_was_not_measured_is_not_shown(records: list[Record], tmp_path: Path, random_image):
     write_png(tmp_path / "r" / "00_RLFN" / "photos" / "image0.png", random_image(48, 64, 7))
-    page = write_page(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    page = page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))
     image = next(image for image in written(page)["photos"]["images"] if image["name"] == "image0")
     assert set(image["sources"]) == {"1", "bicubic", "hr"}
 
@@ -102,15 +102,15 @@ def test_names_that_leave_the_folder_are_not_followed(records: list[Record], tmp
 
 
 def test_without_images_or_ground_truth_there_is_no_comparison(records: list[Record], tmp_path: Path, hr_folder: Path):
-    assert written(write_page(records, tmp_path / "a", PageOptions(roots=(tmp_path / "elsewhere",)))[0]) == {}
+    assert written(page_of(records, tmp_path / "a", PageOptions(roots=(tmp_path / "elsewhere",)))) == {}
     for path in hr_folder.iterdir():
         path.unlink()
-    assert written(write_page(records, tmp_path / "b", PageOptions(roots=(tmp_path / "r",)))[0]) == {}
+    assert written(page_of(records, tmp_path / "b", PageOptions(roots=(tmp_path / "r",)))) == {}
 
 
 def test_equal_pictures_are_stored_once(tmp_path: Path, hr_folder: Path):
     twins = [measured(tmp_path / "r", hr_folder, label, 9) for label in ("00_RLFN", "03_PFDNLite")]
-    page = write_page(twins, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))[0]
+    page = page_of(twins, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))
     sources = written(page)["photos"]["images"][0]["sources"]
     assert sources["0"] == sources["1"]
 

@@ -17,10 +17,12 @@ from eval.published import read_results
 from eval.record import Protocol, find_records
 from eval.report import audit as audit_report
 from eval.report import score as score_report
+from eval.report.challenge_table import challenge_tables
 from eval.report.columns import newest
+from eval.report.figures import write_figures
 from eval.report.page.gallery import image_roots
-from eval.report.page.writing import PageOptions, write_page
-from eval.report.tables import tables_of, write_report
+from eval.report.page.writing import PageOptions, gather, write_page
+from eval.report.tables import tables_of, write_files, write_report
 from eval.report.terminal import Terminal
 from eval.scoring import rank
 
@@ -37,6 +39,12 @@ def report(
     megabytes: Annotated[
         float, typer.Option("--megabytes", min=1, help="What the page's pictures may take.")
     ] = PageOptions.megabytes,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write tables in the form of the challenge's report: challenge.tex.")
+    ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write figures/: PDF and PNG as wide as a column.")
+    ] = False,
 ) -> None:
     """Make tables and a page of records: the newest complete one of each model, set, protocol and device."""
     rules = None if edition is None else find_edition(edition)
@@ -49,7 +57,12 @@ def report(
         terminal.say(f"{dataset}, {rows[0].dataset.num_images} images, protocol {protocol}, {device}")
         terminal.table(rows)
     options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
-    paths = [*write_report(chosen, out), *write_page(found, out, options)]
+    content = gather(found, options)
+    paths = [*write_report(chosen, out), write_page(content, out, options)]
+    if latex:
+        paths += write_files(out, {"challenge.tex": challenge_tables(content.boards)})
+    if figures:
+        paths += write_figures(content.boards, content.comparisons, out)
     terminal.say(f"written: {', '.join(map(str, paths))}")
 
 

@@ -16,7 +16,7 @@ from eval.report.score_notes import UNITS, total_text, visible
 
 BELOW_GATE = "below the gate"
 TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
-HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "num_conv", "edition"})
+HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "edition"})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ COLUMN_HELP = {
     "ratio": "Runtime over the baseline's, paired by image and round, with its 95% interval.",
     "num_params": "All parameters, trainable or not.",
     "flops": "Multiply-adds of one 256x256 input, by fvcore.",
+    "flops_by_hooks": "Multiply-adds by the counter of 2022, which counts activations and overlooks functions.",
     "activations": "Output elements of all convolutions for one 256x256 input.",
     "num_conv": "Calls of convolutions.",
     "peak_memory_mib": "Peak memory of the run; how it was taken stands below the table.",
@@ -25,7 +26,7 @@ FLAG_TITLES = {
     "parameters": "Writes its parameters",
     "state": "Keeps state",
     "uncounted": "Cannot be counted",
-    "late": "Changes late",
+    "late": "Works outside the clock",
 }
 _FLAG_HELP = {
     "counters": "fvcore and torch's own counter disagree by more than 1%, so one of them misses work.",
@@ -33,6 +34,8 @@ _FLAG_HELP = {
     "operators": "An operator that fvcore has no rule for can hide multiplications.",
     "precision": "A half-precision tensor inside a float32 network trades accuracy for speed.",
     "parameters": "A parameter or buffer changes during a forward pass, as in a network that fuses itself each time.",
+    "uncounted": "Its complexity could not be counted, so its FLOPs and activations are missing.",
+    "late": "It does work outside of the timed forward pass, so its runtime is too low.",
     "state": "The same image gives another output after a different one: state between images, or randomness.",
 }
 

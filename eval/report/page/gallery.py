@@ -14,6 +14,7 @@ from eval.images import ImageError, read_image
 from eval.metrics import psnr
 from eval.pairs import ImagePair
 from eval.record import RECORDS_FOLDER, Record
+from eval.report.page.selection import folder_of
 
 _SAME_DB = 1e-6
 
@@ -71,7 +72,7 @@ def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) 
     """Return one contender a label whose folder of SR images exists under one of the roots."""
     found: dict[str, Contender] = {}
     for label, record in records:
-        inside = [(root, root / record.model.label / record.dataset.name) for root in roots]
+        inside = [(root, root / folder_of(record) / record.dataset.name) for root in roots]
         folders = tuple(
             folder for root, folder in inside if folder.is_dir() and folder.resolve().is_relative_to(root.resolve())
         )

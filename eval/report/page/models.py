@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.record import Record
+from eval.record import ZOO, Record
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
-from eval.report.page.selection import origin_of, spec_of
+from eval.report.page.selection import spec_of
 
 _HARDEST = 10
 
@@ -69,7 +69,7 @@ def _run(board: Board, row: Row) -> Run:
 
 def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
     model, spec = record.model, spec_of(record)
-    facts = [("From", origin_of(record)), ("Team", model.team)]
+    facts = [("From", "the zoo" if model.origin == ZOO else model.origin), ("Team", model.team)]
     if spec:
         facts += [("Edition", spec.edition), ("Licence", spec.license), ("Paper", spec.paper)]
     facts += [
@@ -77,8 +77,8 @@ def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
         ("Weights SHA-256", model.weights_sha256),
         ("Weights from", _weights_address(record)),
         ("Source SHA-256", model.source_sha256),
-        ("Data range", f"[0, {model.data_range:g}]" if model.data_range else None),
-        ("Changed to run here", ", ".join(map(str, getattr(model, "shims", None) or ())) or None),
+        ("Data range", f"[0, {model.data_range:g}]" if model.data_range else ""),
+        ("Changed to run here", ", ".join(model.shims)),
     ]
     return tuple((name, str(value)) for name, value in facts if value)
 
@@ -117,6 +117,7 @@ def _complexity_facts(record: Record) -> list[tuple[str, str]]:
         ("FLOPs by fvcore", f"{its.flops / 1e9:.3f} G"),
         ("FLOPs by torch's dispatcher", f"{its.flops_by_dispatcher / 1e9:.3f} G"),
         ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
+        ("FLOPs by the counter of 2022", f"{its.flops_by_hooks / 1e9:.3f} G" if its.flops_by_hooks else "not taken"),
         ("Operators without a rule", uncounted or "none"),
         ("Of them suspect", ", ".join(its.suspect_ops) or "none"),
     ]

@@ -89,6 +89,11 @@ def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison
     return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None
 
 
+def most_contested(comparison: Comparison) -> str:
+    """Return the name of the image that networks disagree on most."""
+    return max(comparison.interests, key=lambda its: its.spread_db).name
+
+
 def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable[[object], None]) -> dict:
     """Write a set's pictures and errors into a folder, and return what the page must know of them.
 

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from eval.record import Protocol, Record
+from eval.record import ZOO, Protocol, Record, State
 from eval.zoo import ModelSpec, all_models
 
-ZOO = "zoo"
-RAN = "ran"
+RAN = State.RAN.value
 
 
 @dataclass(frozen=True, order=True)
@@ -34,19 +33,39 @@ def conditions_of(record: Record) -> Conditions:
     return Conditions(record.dataset.name, settings.protocol.value, settings.device, machine if timed else "")
 
 
-def origin_of(record: Record) -> str:
-    """Return where a model comes from: the zoo, or an official checkout's name."""
-    return getattr(record.model, "origin", ZOO)
+def distinct(records: Sequence[Record]) -> list[Record]:
+    """Return records whose labels tell models apart: those of a checkout name it where the zoo has the same label."""
+    origins: dict[str, set[str]] = {}
+    for record in records:
+        origins.setdefault(record.model.label, set()).add(record.model.origin)
+    return [_with_origin(record) if len(origins[record.model.label]) > 1 else record for record in records]
+
+
+def _with_origin(record: Record) -> Record:
+    model = record.model
+    if model.origin == ZOO:
+        return record
+    renamed = model.model_copy(update={"label": f"{model.label}{_origin_mark(record)}"})
+    return record.model_copy(update={"model": renamed})
+
+
+def _origin_mark(record: Record) -> str:
+    return f" ({record.model.origin})"
+
+
+def folder_of(record: Record) -> str:
+    """Return the label under which a record's SR images lie."""
+    return record.model.label.removesuffix(_origin_mark(record))
 
 
 def group_records(records: Iterable[Record]) -> list[tuple[Conditions, list[Record]]]:
     """Return one record a model and conditions: the newest complete one, or else the newest; by id."""
 
-    def place(record: Record) -> tuple[Conditions, str, int, str]:
-        return conditions_of(record), origin_of(record), record.model.id, record.model.label
+    def place(record: Record) -> tuple[Conditions, int, str]:
+        return conditions_of(record), record.model.id, record.model.label
 
     chosen = []
-    for _, group in groupby(sorted(records, key=place), key=place):
+    for _, group in groupby(sorted(distinct(list(records)), key=place), key=place):
         chosen.append(max(group, key=lambda record: (record.complete, record.started_at)))
     return [(conditions, list(group)) for conditions, group in groupby(chosen, key=conditions_of)]
 
@@ -55,13 +74,12 @@ def state_of(record: Record) -> str:
     """Return what became of a run, in a few words."""
     if record.complete:
         return RAN
-    state = str(getattr(record, "state", RAN))
-    return record.status if state == RAN else state
+    return record.status if record.state is State.RAN else record.state.value
 
 
 def spec_of(record: Record) -> ModelSpec | None:
     """Return the manifest's row of a model of the zoo; None for any other."""
-    if origin_of(record) != ZOO:
+    if record.model.origin != ZOO:
         return None
     same = (spec for spec in all_models() if (spec.id, spec.name) == (record.model.id, record.model.name))
     return next(same, None)
@@ -71,7 +89,7 @@ def edition_of(record: Record) -> str:
     """Return the edition that a model was made for; a dash where it is not known."""
     spec = spec_of(record)
     if spec is None:
-        return "-" if origin_of(record) == ZOO else origin_of(record)
+        return "-" if record.model.origin == ZOO else record.model.origin
     return "-" if spec.edition == "none" else spec.edition
 
 

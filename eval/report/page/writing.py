@@ -17,7 +17,7 @@ from eval.report.page.facts import facts_of
 from eval.report.page.gallery import contenders_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
-from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, find_comparison, write_pictures
+from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, Comparison, find_comparison, write_pictures
 from eval.report.page.selection import group_records
 from eval.report.tables import write_files
 
@@ -52,21 +52,34 @@ class PageOptions:
     watch: Callable[[str, int], AbstractContextManager[Callable[[object], None]]] = _unwatched
 
 
-def write_page(records: Sequence[Record], folder: Path, options: PageOptions | None = None) -> list[Path]:
-    """Write ``index.html``, a page a model, and the assets of both.
+@dataclass(frozen=True)
+class Content:
+    """What a page shows: tables, and sets whose pictures can be compared."""
 
-    Returns:
-        The page itself.
-    """
-    options = options or PageOptions()
+    boards: tuple[Board, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def gather(records: Sequence[Record], options: PageOptions) -> Content:
+    """Return the tables of records, and what can be compared of their pictures."""
     boards = [make_board(conditions, rows, options.edition) for conditions, rows in group_records(records)]
+    rows: dict[str, list[tuple[str, Record]]] = {}
+    for board in boards:
+        rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
+    found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
+    return Content(tuple(boards), tuple(its for its in found if its))
+
+
+def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
+    """Write ``index.html``, a page a model, pictures, and what all of them load; return ``index.html``."""
+    boards = content.boards
     addresses = page_addresses(boards)
     environment = _environment()
     views = [_board_view(board, index, addresses) for index, board in enumerate(boards)]
     data = {
         "plotly": f"{ASSET_FOLDER}/{PLOTLY}",
         "boards": [view["data"] for view in views],
-        "comparisons": _comparisons(boards, folder, options),
+        "comparisons": _write_comparisons(content.comparisons, folder, options),
     }
     shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}
     index = environment.get_template("index.html")
@@ -76,7 +89,7 @@ def write_page(records: Sequence[Record], folder: Path, options: PageOptions | N
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     write_files(folder, pages)
     write_files(folder / ASSET_FOLDER, _assets())
-    return [folder / "index.html"]
+    return folder / "index.html"
 
 
 def _environment() -> Environment:
@@ -95,13 +108,8 @@ def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
     return {"index": index, "board": board, "facts": facts_of(board), "pages": pages, "data": board_data(board, pages)}
 
 
-def _comparisons(boards: Sequence[Board], folder: Path, options: PageOptions) -> dict[str, dict]:
+def _write_comparisons(comparisons: Sequence[Comparison], folder: Path, options: PageOptions) -> dict[str, dict]:
     """Write the pictures of each set and return what the page must know of them, by set."""
-    rows: dict[str, list[tuple[str, Record]]] = {}
-    for board in boards:
-        rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
-    found = [find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items()]
-    comparisons = [its for its in found if its]
     comparable = {}
     for number, comparison in enumerate(comparisons):
         address = f"{PICTURE_FOLDER}/{number}"

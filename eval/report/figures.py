@@ -1,0 +1,152 @@
+"""Figures for papers, as wide as a column: the trade-off plot and the visual comparison, as PDF and PNG."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from eval.images import atomic_path
+from eval.report.crops import COLUMN_INCHES, comparison
+from eval.report.page.board import Board, Row
+from eval.report.page.pictures import Comparison
+from eval.report.score_notes import visible
+
+FIGURE_FOLDER = "figures"
+_INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"
+_FONT_SIZE = 7
+_NAMED_AT_MOST = 15
+# Where a name is tried beside its marker: direction in marker radii, and alignment.
+_PLACES = (
+    ((1, 0), "left", "center"),
+    ((0, 1), "center", "bottom"),
+    ((0, -1), "center", "top"),
+    ((-1, 0), "right", "center"),
+)
+
+
+def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
+    """Write the trade-off of each table and the comparison of each set, as PDF and PNG.
+
+    Args:
+        boards: tables of the page.
+        comparisons: sets with pictures.
+        folder: gets ``figures/``.
+    """
+    drawn = [(f"tradeoff-{_plain(board.conditions.title)}", tradeoff(board)) for board in boards]
+    drawn += [(f"comparison-{_plain(its.dataset)}", comparison(its)) for its in comparisons]
+    (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (name, figure) in enumerate(drawn):
+        for suffix in (".pdf", ".png") if figure else ():
+            paths.append(folder / FIGURE_FOLDER / f"{number}-{name}{suffix}")
+            with atomic_path(paths[-1]) as partial:
+                metadata = {"CreationDate": None} if suffix == ".pdf" else None
+                figure.savefig(partial, format=suffix[1:], dpi=300, metadata=metadata)
+    return paths
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60]
+
+
+def tradeoff(board: Board) -> Figure | None:
+    """Return PSNR against time, or against FLOPs where none was taken; None if no model has both.
+
+    A marker's area is the number of parameters; the dotted line joins the models that no other beats in both.
+    """
+    key, scale, title = "runtime_ms", 1.0, "Time [ms]"
+    rows = _with_both(board, key)
+    if not rows:
+        key, scale, title = "flops", 1e9, "FLOPs [G]"
+        rows = _with_both(board, key)
+    if not rows:
+        return None
+    figure = Figure(figsize=(COLUMN_INCHES, 0.75 * COLUMN_INCHES), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    costs = [row.cell(key).value / scale for row in rows]
+    psnrs = [row.cell("psnr_db").value for row in rows]
+    front = _front(costs, psnrs)
+    _draw_markers(axes, rows, costs, psnrs)
+    axes.plot([costs[i] for i in front], [psnrs[i] for i in front], ":", color=_SOFT, drawstyle="steps-post", zorder=1)
+    for _, least in board.ranked.gates:
+        axes.axhline(least, color=_ACCENT, linewidth=0.8, linestyle="--", zorder=0)
+        axes.annotate(
+            f"gate {least:.2f} dB", (0.01, least), xycoords=("axes fraction", "data"), va="bottom", fontsize=6
+        )
+    if max(costs) > 12 * min(costs):
+        axes.set_xscale("log")
+    _style(axes, title, f"PSNR on {board.conditions.dataset} [dB]")
+    named = range(len(rows)) if len(rows) <= _NAMED_AT_MOST else front
+    _name_markers(axes, [(rows[i], (costs[i], psnrs[i])) for i in named])
+    return figure
+
+
+def _with_both(board: Board, key: str) -> list[Row]:
+    def has(row: Row, key: str) -> bool:
+        cell = row.cell(key)
+        return cell is not None and cell.value is not None and np.isfinite(cell.value)
+
+    return [row for row in board.rows if row.record.complete and has(row, key) and has(row, "psnr_db")]
+
+
+def _front(costs: Sequence[float], psnrs: Sequence[float]) -> list[int]:
+    """Return the places of the models that no other beats in both, by cost."""
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], -psnrs[i])):
+        if not front or psnrs[index] > psnrs[front[-1]]:
+            front.append(index)
+    return front
+
+
+def _areas(rows: Sequence[Row]) -> list[float]:
+    """Return marker areas in square points, proportional to the number of parameters."""
+    counts = [row.cell("num_params").value or 0 if row.cell("num_params") else 0 for row in rows]
+    greatest = max(*counts, 1)
+    return [12 + 150 * count / greatest for count in counts]
+
+
+def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs: Sequence[float]) -> None:
+    axes.scatter(costs, psnrs, s=_areas(rows), color=_ACCENT, alpha=0.75, linewidth=0, zorder=2)
+    for row, cost, psnr_db in zip(rows, costs, psnrs, strict=True):
+        interval = row.cell("runtime_ms").interval if row.cell("runtime_ms") else None
+        if interval and cost == row.cell("runtime_ms").value:
+            ends = [[cost - interval.low], [interval.high - cost]]
+            axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
+
+
+def _style(axes: Axes, title: str, ylabel: str) -> None:
+    axes.set_xlabel(title, fontsize=_FONT_SIZE)
+    axes.set_ylabel(ylabel, fontsize=_FONT_SIZE, parse_math=False)
+    axes.tick_params(labelsize=_FONT_SIZE, width=0.6, color=_SOFT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.margins(0.16)
+
+
+def _name_markers(axes: Axes, named: Sequence[tuple[Row, tuple[float, float]]]) -> None:
+    """Write names beside their markers, each where it covers none before it."""
+    figure = axes.figure
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    taken = []
+    areas = _areas([row for row, _ in named])
+    for (row, place), area in zip(named, areas, strict=True):
+        text = None
+        for (x, y), horizontal, vertical in _PLACES:
+            if text:
+                text.remove()
+            offset = (area**0.5 / 2 + 2.5) * np.array((x, y))
+            text = axes.annotate(
+                visible(row.record.model.name), place, offset, textcoords="offset points", ha=horizontal, va=vertical,
+                fontsize=6, parse_math=False, path_effects=[withStroke(linewidth=2, foreground="white")],
+            )  # fmt: skip
+            box = text.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(text.get_window_extent(renderer))

@@ -1,0 +1,98 @@
+"""Figures and tables for papers: what is drawn, how wide, and that LaTeX reads them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eval.report.challenge_table import challenge_tables
+from eval.report.crops import COLUMN_INCHES
+from eval.report.figures import tradeoff, write_figures
+from eval.report.page.board import Board, make_board
+from eval.report.page.selection import group_records
+from eval.report.page.writing import PageOptions, gather
+from tests.test_page import HOSTILE, STEADY, many, renamed
+from tests.test_page_pictures import measured
+from tests.test_record import make_record
+
+needs_pdflatex = pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+
+
+def board_of(records: list) -> Board:
+    ((conditions, rows),) = group_records(records)
+    return make_board(conditions, rows)
+
+
+def compile_latex(text: str, folder: Path) -> str:
+    """Run plain pdflatex and return its log."""
+    (folder / "a.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "a.tex"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60)
+    assert result.returncode == 0, result.stdout[-2000:]
+    return result.stdout
+
+
+def test_both_figures_as_pdf_and_png_a_column_wide(tmp_path: Path, hr_folder: Path):
+    records = [measured(tmp_path / "r", hr_folder, *its) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
+    content = gather(records, PageOptions(roots=(tmp_path / "r",)))
+    paths = write_figures(content.boards, content.comparisons, tmp_path)
+    stem = "0-tradeoff-photos-official-A-processor-2-thread-s"
+    names = [f"{stem}.pdf", f"{stem}.png", "1-comparison-photos.pdf", "1-comparison-photos.png"]
+    assert [path.name for path in paths] == names
+    assert all(path.read_bytes().startswith(b"%PDF") for path in paths[::2])
+    assert tradeoff(content.boards[0]).get_size_inches()[0] == COLUMN_INCHES
+    again = write_figures(content.boards, content.comparisons, tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def texts_of(board: Board) -> list[str]:
+    return [text.get_text() for text in tradeoff(board).axes[0].texts]
+
+
+def test_names_stand_in_the_figure_unless_there_are_too_many():
+    assert sorted(texts_of(board_of(STEADY))) == ["PFDNLite", "RLFN"]
+    # All have one cost, so only the best is on the front.
+    assert texts_of(board_of(many(20))) == ["Net19"]
+
+
+def test_time_is_the_cost_where_it_was_taken_with_its_interval():
+    axes = tradeoff(board_of(STEADY)).axes[0]
+    assert axes.get_xlabel() == "Time [ms]"
+    segments = [container.lines[2][0].get_segments()[0].tolist() for container in axes.containers]
+    assert segments[1] == [[pytest.approx(9.0), 27.0], [pytest.approx(12.0), 27.0]]
+
+
+def test_without_figures_there_is_no_plot():
+    assert tradeoff(board_of([make_record((), status="failed", reason="a fault")])) is None
+
+
+def test_dollars_are_no_formula(tmp_path: Path):
+    board = board_of([renamed(make_record(), name="$\\frac$"), make_record(label="00_RLFN")])
+    assert "$\\\\frac$" in texts_of(board)
+    assert len(write_figures([board], [], tmp_path)) == 2
+
+
+def test_the_challenge_table_ranks_each_figure():
+    table = challenge_tables(
+        [board_of([*STEADY, make_record((), label="09_x", status="failed", reason="y", settings=STEADY[0].settings)])]
+    )
+    lines = [line.strip() for line in table.splitlines()]
+    assert r"\label{tab:results1}" in lines
+    rules = [line for line in lines if line.endswith("rule")]
+    assert rules == [r"\toprule", r"\midrule", r"\midrule", r"\bottomrule"]
+    (ranked,) = (line for line in lines if "PFDNLite" in line)
+    cells = [cell.strip(" \\") for cell in ranked.split("&")]
+    assert cells[:2] == ["BSR", "PFDNLite"]
+    assert r"textbf{10.00}$_{(1)}$" in cells
+    assert lines[lines.index(r"\bottomrule") - 1].split("&")[1].strip() == "RLFN"
+    assert "Not measured: 09\\_x." in table
+
+
+@needs_pdflatex
+def test_latex_reads_hostile_tables(tmp_path: Path):
+    record = renamed(make_record(), name=HOSTILE, team=r"\input{/etc/passwd}$x_y^%#&~{}", label=f"03_{HOSTILE}")
+    table = challenge_tables([board_of([record, make_record(label="00_RLFN")])])
+    head = "\\documentclass[twocolumn]{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
+    log = compile_latex(f"{head}{table}\\end{{document}}\n", tmp_path)
+    assert "passwd" not in log
