@@ -1,0 +1,201 @@
+"""Networks that cheat, break or attack. Each is an enlargement by repeating pixels, and does one thing more."""
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import torch
+from torch import nn
+
+
+CLOCK = time.monotonic
+
+
+class Honest(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return (x * self.weight).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+class NotFinite(Honest):
+    def forward(self, x):
+        return super().forward(x) / 0
+
+
+class WrongShape(Honest):
+    def forward(self, x):
+        return super().forward(x)[..., :-1]
+
+
+class WrongType(Honest):
+    def forward(self, x):
+        return (super().forward(x) * 255).to(torch.uint8)
+
+
+class Several(Honest):
+    def forward(self, x):
+        return [super().forward(x), x]
+
+
+class WrongRange(Honest):
+    def forward(self, x):
+        return super().forward(x) * 255
+
+
+class Raises(Honest):
+    def forward(self, x):
+        raise ValueError("\x1b[2J no \n good " + "long " * 1000)
+
+
+class Leaves(Honest):
+    def forward(self, x):
+        sys.exit(0)
+
+
+class Crashes(Honest):
+    def forward(self, x):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Sleeps(Honest):
+    def forward(self, x):
+        time.sleep(600)
+
+
+class EatsMemory(Honest):
+    def forward(self, x):
+        held = []
+        while True:
+            held.append(torch.ones(2**24))
+
+
+class Forks(Honest):
+    def forward(self, x):
+        while True:
+            try:
+                if os.fork() == 0:
+                    time.sleep(600)
+            except OSError:
+                time.sleep(0.01)
+
+
+class LeavesADaemon(Honest):
+    def forward(self, x):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        return super().forward(x)
+
+
+class KillsItsParent(Honest):
+    def forward(self, x):
+        for pid in {os.getppid(), 1}:
+            os.kill(pid, signal.SIGKILL)
+        return super().forward(x)
+
+
+class Floods(Honest):
+    def forward(self, x):
+        for _ in range(200):
+            print("flood " * 20000)
+        return super().forward(x)
+
+
+class FillsTheDisk(Honest):
+    def forward(self, x):
+        with open("filler", "wb") as file:
+            while True:
+                file.write(bytes(2**24))
+
+
+class CallsHome(Honest):
+    def forward(self, x):
+        with open(os.path.join(os.path.dirname(__file__), "port.txt")) as file:
+            socket.create_connection(("127.0.0.1", int(file.read())), timeout=5)
+        return super().forward(x)
+
+
+class ReadsSecrets(Honest):
+    def forward(self, x):
+        return open(os.path.join(os.path.dirname(__file__), "..", "secret.txt")).read()
+
+
+class WritesBesideItself(Honest):
+    def forward(self, x):
+        with open(__file__, "a") as file:
+            file.write("# changed\n")
+        return super().forward(x)
+
+
+class Garbles(Honest):
+    """Writes to the pipe of replies, which it can find among its open files."""
+
+    def forward(self, x):
+        for fd in range(3, 64):
+            try:
+                os.write(fd, b"garbage " * 100)
+            except OSError:
+                continue
+        return super().forward(x)
+
+
+class FakesAReply(Honest):
+    """Answers for the worker: an output of ones, at once, and counts of zero."""
+
+    def forward(self, x):
+        header = json.dumps({"shape": [1, 3, 4 * x.shape[-2], 4 * x.shape[-1]], "dtype": "float32"}).encode()
+        frame = b"ESR1" + len(header).to_bytes(4, "little") + (0).to_bytes(8, "little") + header
+        for fd in range(3, 64):
+            try:
+                os.write(fd, frame)
+            except OSError:
+                continue
+        time.sleep(600)
+
+
+class StopsTheClock(Honest):
+    """Makes every clock of its process stand still, and works for half a second."""
+
+    def forward(self, x):
+        end = CLOCK() + 0.5
+        while CLOCK() < end:
+            pass
+        time.perf_counter = time.perf_counter_ns = time.time = time.monotonic = lambda: 0
+        return super().forward(x)
+
+
+class WorksBefore(Honest):
+    """Does its work when the input is handed over, and has it ready when the clock runs."""
+
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        put = worker._put
+
+        def put_and_work(request):
+            answer = put(request)
+            time.sleep(1.0)
+            return answer
+
+        worker._put = put_and_work
+
+
+class Random(Honest):
+    def forward(self, x):
+        return super().forward(x) + 0.01 * torch.randn(1)
+
+
+class ClaimsNothing(Honest):
+    """Reports counts and flags of its own invention."""
+
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        message = sys.modules["eval.checkouts.wire"].Message
+        worker._examine = lambda _request: message({"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]})

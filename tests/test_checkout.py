@@ -1,0 +1,219 @@
+"""Finding a checkout's entries by reading: every edition's forms, and what a stranger may have written instead."""
+
+import ast
+import os
+import shutil
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+
+from eval.checkouts.checkout import is_present, read_checkout
+from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
+from eval.checkouts.expressions import value_of
+from eval.checkouts.sandbox import SandboxKind
+from eval.checkouts.submission import Rules
+from eval.errors import UsageError
+
+PLANTED = Path(__file__).parent / "planted"
+RULES = Rules(SandboxKind.NONE)
+
+
+def checkout_of(folder: Path, body: str, head: str = "", tail: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    select = f"def select_model(args, device):\n    model_id = args.model_id\n{indent(dedent(body), '    ')}"
+    (folder / "test_demo.py").write_text(f"{dedent(head)}\n{select}\n{dedent(tail)}\n")
+    return folder
+
+
+def expression(text: str, **known: object) -> object | None:
+    return value_of(ast.parse(text, mode="eval").body, known)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.0", 1.0),
+        ("-1", -1),
+        ("f'{model_id:02}_SPAN'", "07_SPAN"),
+        ("f'{(model_id):03}_X'", "007_X"),
+        ("f'{model_id:11}_VSCINet'", "          7_VSCINet"),
+        ("os.path.join('model_zoo', f'team{model_id:02}.pth')", "model_zoo/team07.pth"),
+        ("'model_' + 'zoo'", "model_zoo"),
+        ("f'{model_id:>999999999}'", None),
+        ("f'{model_id:zz}'", None),
+        ("f'{unknown}'", None),
+        ("open('/etc/passwd').read()", None),
+        ("__import__('os').system('true')", None),
+        ("'a' * 10**9", None),
+        ("1 + 'a'", None),
+    ],
+)
+def test_values_are_told_without_running_anything(text: str, value: object):
+    assert expression(text, model_id=7) == value
+
+
+def test_the_planted_checkout_is_read():
+    checkout = read_checkout(PLANTED)
+    entries = {entry.id: entry for entry in checkout.entries}
+    assert checkout.origin == "planted"
+    assert sorted(entries) == list(range(13))
+    assert entries[0].name == "00_Plain_baseline"
+    assert entries[0].label == "planted-00_Plain_baseline"
+    assert entries[0].weights == ("model_zoo/team00_plain.pth",)
+    assert entries[2].name == "02_Devices"
+    assert entries[2].weights == ("model_zoo/team00_plain.pth",)
+    assert entries[4].weights == ()
+    assert (entries[5].data_range, entries[5].forward) == (255.0, "forward_team05")
+    assert entries[0].forward is None
+    assert not entries[6].defines_model
+    assert entries[8].label != entries[9].label
+    assert entries[12].name == "../../[12] <b>_Leaves"
+    assert entries[12].label == "planted-12_b__Leaves"
+
+
+def test_ids_are_found_in_every_form(tmp_path: Path):
+    body = """
+        if model_id == -1:
+            name, data_range, model = "base", 1.0, 0
+        elif args.model_id in [4, 5]:
+            name, data_range, model = f"{model_id}_x", 255, 0
+        if args.model_id == 361:
+            name, data_range, model = "late", unknown, 0
+        elif model_id > 3:
+            name = "no id"
+        elif model_id == "7":
+            name = "text"
+    """
+    checkout = read_checkout(checkout_of(tmp_path / "c", body))
+    assert [(entry.id, entry.name, entry.data_range) for entry in checkout.entries] == [
+        (-1, "base", 1.0),
+        (4, "4_x", 255.0),
+        (5, "5_x", 255.0),
+        (361, "late", None),
+    ]
+
+
+def test_the_edition_and_its_counter_are_told_by_the_code(tmp_path: Path):
+    body = "if model_id == 0:\n    model = 0"
+    old = checkout_of(tmp_path / "a", body, tail="def main(args):\n    log('NTIRE2022')\n    get_model_flops(1)\n")
+    new = checkout_of(tmp_path / "b", body, tail="def main(args):\n    # get_model_flops(1)\n    fvcore()\n")
+    assert read_checkout(old).origin == "NTIRE2022"
+    assert read_checkout(old).counts_with_hooks
+    assert read_checkout(new).origin == "b"
+    assert not read_checkout(new).counts_with_hooks
+
+
+def test_two_entries_of_one_name_are_kept_apart(tmp_path: Path):
+    body = """
+        if model_id == 46:
+            name, model = "SPAN", 0
+        elif model_id == 51:
+            name, model = "span", 0
+    """
+    labels = [entry.label for entry in read_checkout(checkout_of(tmp_path / "c", body)).entries]
+    assert labels == ["c-SPAN_id46", "c-span_id51"]
+
+
+def test_paths_out_of_the_checkout_are_no_weights(tmp_path: Path):
+    body = """
+        if model_id == 0:
+            model = load("model_zoo/../../secret.pth", "/etc/passwd", "model_zoo/fine.pth")
+    """
+    (entry,) = read_checkout(checkout_of(tmp_path / "c", body)).entries
+    assert entry.weights == ("model_zoo/fine.pth",)
+
+
+def test_an_entrys_hash_follows_what_it_imports_and_nothing_else(tmp_path: Path):
+    shutil.copytree(PLANTED, tmp_path / "c")
+
+    def hashes() -> dict[int, str]:
+        return {entry.id: entry.source_sha256 for entry in read_checkout(tmp_path / "c").entries}
+
+    before = hashes()
+    plain = tmp_path / "c" / "models" / "team00_plain.py"
+    plain.write_text(plain.read_text() + "\n# changed\n")
+    changed = {model_id for model_id, digest in hashes().items() if digest != before[model_id]}
+    # 1, 2 and 3 import it through their own files.
+    assert changed == {0, 1, 2, 3, 4, 5, 7, 10, 11}
+    demo = tmp_path / "c" / "test_demo.py"
+    middle = hashes()
+    demo.write_text(demo.read_text().replace("feature", "other").replace('_NoWeights", 1.0', '_NoWeights", 255.0'))
+    assert {model_id for model_id, digest in hashes().items() if digest != middle[model_id]} == {7}
+
+
+def test_a_pointer_of_git_lfs_is_no_file_of_weights(tmp_path: Path):
+    (tmp_path / "pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "weights").write_bytes(b"PK")
+    assert not is_present(tmp_path / "pointer")
+    assert not is_present(tmp_path / "absent")
+    assert is_present(tmp_path / "weights")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "expected the challenge's repository, with test_demo.py"),
+        ("def select_model(:", "cannot be read as Python"),
+        ("x = 1", "has no function select_model that chooses by model_id"),
+        ("def select_model(args, device):\n    return None", "has no function select_model that chooses"),
+        ("\0", "cannot be read as Python"),
+        ("x = " + "(" * 10000, "cannot be read as Python"),
+    ],
+)
+def test_what_is_no_checkout_is_refused(tmp_path: Path, content: str | None, reason: str):
+    if content is not None:
+        (tmp_path / "test_demo.py").write_text(content)
+    with pytest.raises(UsageError, match=reason):
+        read_checkout(tmp_path)
+
+
+def test_reading_runs_nothing(tmp_path: Path):
+    mark = tmp_path / "mark"
+    head = f"open({str(mark)!r}, 'w')"
+    read_checkout(checkout_of(tmp_path / "c", f"if model_id == 0:\n    model = {head}", head=head))
+    assert not mark.exists()
+
+
+def test_submissions_are_chosen_by_id_name_or_label():
+    checkout = read_checkout(PLANTED)
+    assert len(choose_submissions([checkout], ["all"], RULES)) == 13
+    for key in ("0", "00", "00_plain_baseline", "planted-00_Plain_baseline"):
+        (chosen,) = choose_submissions([checkout], [key], RULES)
+        assert chosen.entry.id == 0
+    with pytest.raises(UsageError, match="--models 99,x: no such entry. There are: planted: 0 00_Plain_baseline"):
+        choose_submissions([checkout], ["99", "0", "x"], RULES)
+
+
+def test_two_checkouts_of_one_edition_are_refused(tmp_path: Path):
+    shutil.copytree(PLANTED, tmp_path / "planted")
+    with pytest.raises(UsageError, match="is of planted, as is .*; run them apart"):
+        read_checkouts([PLANTED, tmp_path / "planted"])
+
+
+@pytest.mark.parametrize(
+    ("target", "checkpoint", "data_range", "reason"),
+    [
+        ("hostile.py", "w.pth", 1.0, "expected FILE.py:CLASS"),
+        ("absent.py:Net", "w.pth", 1.0, "no such file"),
+        ("hostile.py:Net", None, 1.0, "needs --checkpoint FILE"),
+        ("hostile.py:Net", "w.pth", None, "needs --data_range, 1 or 255"),
+        ("hostile.py:Net", "w.pth", float("nan"), "needs --data_range, 1 or 255"),
+        ("hostile.py:Net", "w.pth", 0.0, "needs --data_range, 1 or 255"),
+    ],
+)
+def test_a_model_file_needs_all_of_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, checkpoint: str | None, data_range, reason: str
+):
+    shutil.copy(PLANTED / "hostile.py", tmp_path)
+    (tmp_path / "w.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=reason):
+        choose_model_file(target, checkpoint and Path(checkpoint), data_range, RULES)
+
+
+@pytest.mark.skipif(os.sep != "/", reason="needs links")
+def test_links_that_lead_nowhere_do_not_stop_the_reading(tmp_path: Path):
+    shutil.copytree(PLANTED, tmp_path / "c")
+    (tmp_path / "c" / "models" / "loop.py").symlink_to(tmp_path / "c" / "models" / "loop.py")
+    assert len(read_checkout(tmp_path / "c").entries) == 13

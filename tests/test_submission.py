@@ -1,0 +1,283 @@
+"""Submissions run by their own code: what stale ones need, how each kind of failure is told, and that none does harm.
+
+The networks under tests/planted enlarge by repeating pixels, so their figures are known without running them.
+"""
+
+import pickle
+import re
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from eval.checkouts.checkout import read_checkout
+from eval.checkouts.choosing import choose_model_file, choose_submissions
+from eval.checkouts.sandbox import Limits, SandboxKind, choose_sandbox
+from eval.checkouts.submission import Rules
+from eval.contenders import Placement
+from eval.datasets import open_dataset
+from eval.errors import UsageError
+from eval.images import read_image, write_png
+from eval.metrics import psnr
+from eval.record import Protocol, Record, State
+from eval.scheduling import Task, carry_out
+
+PLANTED = Path(__file__).parent / "planted"
+SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
+
+
+def sandbox() -> SandboxKind:
+    try:
+        return choose_sandbox(None)
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+class Reduce:
+    """What a checkpoint is made of that runs code when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.mark,))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the planted checkout, with weights."""
+    folder = tmp_path / "a checkout"
+    shutil.copytree(PLANTED, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "model_zoo").mkdir()
+    monkeypatch.syspath_prepend(folder / "models")
+    from team00_plain import nearest_weights
+
+    torch.save(nearest_weights(), folder / "model_zoo" / "team00_plain.pth")
+    (folder / "model_zoo" / "team10_code.pth").write_bytes(pickle.dumps(Reduce(tmp_path / "mark")))
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two smooth images: repeating pixels enlarges them well, and no check takes them for noise."""
+    for index, size in enumerate(((48, 64), (40, 52))):
+        rows, columns = (np.linspace(40, 200, side) for side in size)
+        image = (rows[:, None] + columns[None, :]) / 2
+        write_png(tmp_path / "photos" / f"{index}.png", np.repeat(image.round().astype(np.uint8)[..., None], 3, 2))
+    return tmp_path / "photos"
+
+
+def record_of(contender, photos: Path, **changes) -> Record:
+    task = Task(contender, open_dataset(photos, None), Placement("cpu", threads=1), Protocol.ACCURACY)
+    return carry_out(replace(task, **changes), lambda _result: None)
+
+
+@pytest.fixture
+def entry(checkout: Path, photos: Path) -> Callable[..., Record]:
+    def run(model_id: int, **rules) -> Record:
+        (found,) = choose_submissions(
+            [read_checkout(checkout)], [str(model_id)], Rules(**{"sandbox": sandbox(), "timeout_s": 60} | rules)
+        )
+        return record_of(found, photos)
+
+    return run
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, photos: Path) -> Callable[..., Record]:
+    def run(class_name: str, **rules) -> Record:
+        folder = tmp_path / "hostile"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(PLANTED / "hostile.py", folder)
+        torch.save({"weight": torch.ones(1)}, tmp_path / "one.pth")
+        rules = Rules(**{"sandbox": sandbox(), "timeout_s": 30, "limits": SMALL} | rules)
+        target = f"{folder / 'hostile.py'}:{class_name}"
+        protocol = Protocol.OFFICIAL
+        return record_of(choose_model_file(target, tmp_path / "one.pth", 1.0, rules), photos, protocol=protocol)
+
+    return run
+
+
+def nearest_psnr(photos: Path) -> list[float]:
+    """What repeating pixels comes to, with LR by the exact bicubic."""
+    figures = []
+    for pair in open_dataset(photos, None).pairs:
+        lr, hr = pair.read()
+        figures.append(psnr(lr.repeat(4, 0).repeat(4, 1), hr))
+    return figures
+
+
+def test_a_submission_is_run_by_its_own_code_and_measured_by_ours(entry, photos: Path):
+    record = entry(0)
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    assert record.model.label == "a_checkout-00_Plain_baseline"
+    assert record.model.data_range == 1.0
+    # 3 x 48 x 3 x 3 weights and 48 biases; a multiply-add a weight and pixel; 48 outputs a pixel.
+    complexity = record.complexity
+    assert complexity.num_params == 3 * 48 * 9 + 48
+    assert complexity.flops == 3 * 48 * 9 * 256**2
+    assert (complexity.activations, complexity.num_conv) == (48 * 256**2, 1)
+    assert record.model.shims == ("torch.load without map_location", "torchvision is not installed: stand-in")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "shims"),
+    [
+        (1, {".cuda() on a CPU", "torch.cuda calls on a CPU"}),
+        (2, {'device="cuda" on a CPU', "numpy.float"}),
+        (3, {f"{package} is not installed: stand-in" for package in ("basicsr", "mmcv", "timm")}),
+        (4, {"checkpoint found under another path"}),
+        (5, set()),
+    ],
+)
+def test_stale_code_is_met_by_a_shim_that_changes_no_pixel(entry, photos: Path, model_id: int, shims: set[str]):
+    record = entry(model_id)
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    assert shims <= set(record.model.shims)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "state", "reason"),
+    [
+        (6, State.FAILED_TO_BUILD, "defines no model: it was withheld"),
+        (7, State.MISSING_CHECKPOINT, "model_zoo/team07_absent.pth is not in the checkout"),
+        (8, State.MISSING_DEPENDENCY, "No module named 'no_such_package'"),
+        (9, State.NEEDS_OPERATOR, "No module named 'mamba_ssm'"),
+        (10, State.REFUSED, "not plain tensors.*--trust opens it, inside the sandbox only"),
+        (11, State.FAILED_TO_LOAD, r"Error\(s\) in loading state_dict.*size mismatch"),
+        (12, State.FAILED_TO_BUILD, "SystemExit: 0"),
+    ],
+)
+def test_what_cannot_be_loaded_says_why(entry, tmp_path: Path, model_id: int, state: State, reason: str):
+    record = entry(model_id)
+    assert (record.status, record.state) == ("failed", state)
+    assert re.search(reason, record.reason)
+    assert "\n" not in record.reason
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_trusted_checkpoint_runs_its_code_inside_the_sandbox_only(entry, tmp_path: Path):
+    record = entry(10, trusted=True)
+    # Its code cannot even make the file that it was planted to make.
+    assert record.state is State.FAILED_TO_LOAD or record.state is State.FAILED_TO_BUILD
+    assert not (tmp_path / "mark").exists()
+    with pytest.raises(UsageError, match="not with --sandbox none"):
+        entry(10, trusted=True, sandbox=SandboxKind.NONE)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "state", "reason"),
+    [
+        ("NotFinite", State.INVALID_OUTPUT, "not finite"),
+        ("WrongShape", State.INVALID_OUTPUT, r"expected a float output of shape \(1, 3, 48, 64\), got float32"),
+        ("WrongType", State.INVALID_OUTPUT, "got uint8"),
+        ("Several", State.INVALID_OUTPUT, "got list"),
+        ("WrongRange", State.INVALID_OUTPUT, "the data range seems to be another one"),
+        ("Raises", State.FAILED_TO_RUN, "ValueError"),
+        ("Leaves", State.FAILED_TO_RUN, "SystemExit"),
+        ("Crashes", State.FAILED_TO_RUN, "signal 11"),
+        ("EatsMemory", State.OUT_OF_MEMORY, "killed: over 1024 MiB"),
+        ("FillsTheDisk", State.FAILED_TO_RUN, "No space left|File too large"),
+        ("ReadsSecrets", State.FAILED_TO_RUN, "FileNotFoundError"),
+        ("WritesBesideItself", State.FAILED_TO_RUN, "Read-only file system"),
+        ("Garbles", State.FAILED_TO_RUN, "does not keep to the protocol: it sent something that is no message"),
+        ("Forks", State.FAILED_TO_RUN, "killed: over 16 processes"),
+    ],
+)
+def test_what_goes_wrong_while_it_runs_is_told(hostile, tmp_path: Path, class_name: str, state: State, reason: str):
+    (tmp_path / "secret.txt").write_text("secret")
+    record = hostile(class_name)
+    assert (record.status, record.state) == ("failed", state), record.reason
+    assert re.search(reason, record.reason), record.reason
+    assert record.reason.isprintable()
+    assert len(record.reason) < 500
+    assert (tmp_path / "hostile" / "hostile.py").read_text() == (PLANTED / "hostile.py").read_text()
+
+
+def test_one_that_sleeps_is_ended(hostile):
+    record = hostile("Sleeps", timeout_s=6)
+    assert (record.state, record.reason) == (State.TIMED_OUT, "at image 0: took more than 6 s for one image")
+
+
+@pytest.mark.parametrize("class_name", ["Honest", "Floods", "LeavesADaemon"])
+def test_what_harms_nobody_runs(hostile, photos: Path, class_name: str):
+    before = {process.pid for process in psutil.process_iter()}
+    record = hostile(class_name)
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    left = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
+    assert not [process for process in left if "time.sleep(600)" in " ".join(process.info["cmdline"] or ())]
+
+
+def test_killing_its_parent_kills_nobody_else(hostile):
+    record = hostile("KillsItsParent")
+    assert record.status in ("complete", "failed")
+    assert psutil.Process().is_running()
+
+
+def test_a_clock_that_stands_still_there_runs_here(hostile):
+    record = hostile("StopsTheClock")
+    assert record.complete, record.reason
+    assert record.images[0].runtime_ms > 500
+
+
+def test_work_outside_of_the_timed_forward_is_flagged(hostile):
+    record = hostile("WorksBefore")
+    assert record.complete
+    (flag,) = [flag for flag in record.flags if flag.code == "late"]
+    assert "works outside of the timed forward" in flag.text
+
+
+def test_a_faked_reply_gains_nothing(hostile):
+    record = hostile("FakesAReply", timeout_s=6)
+    # No pixels are believed that were not sent, each of them checked.
+    assert record.status == "failed"
+    assert record.state in (State.TIMED_OUT, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
+
+
+def test_counts_that_are_no_counts_are_not_believed(hostile):
+    record = hostile("ClaimsNothing")
+    assert record.state is State.FAILED_TO_RUN
+    assert record.reason == "its process returned no counts"
+
+
+def test_noise_is_the_same_every_time_and_flagged(hostile):
+    first, second = hostile("Random"), hostile("Random")
+    assert first.complete
+    assert [image.psnr_db for image in first.images] == [image.psnr_db for image in second.images]
+    assert "state" in [flag.code for flag in first.flags]
+
+
+def test_nobody_is_reached_by_network(hostile, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(1)
+        (tmp_path / "hostile").mkdir()
+        (tmp_path / "hostile" / "port.txt").write_text(str(server.getsockname()[1]))
+        record = hostile("CallsHome")
+        assert record.state is State.FAILED_TO_RUN
+        assert re.search("Connection refused|Network is unreachable", record.reason)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_without_a_sandbox_honest_code_runs_as_well(hostile, photos: Path):
+    record = hostile("Honest", sandbox=SandboxKind.NONE)
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    assert record.images[0].runtime_ms > 0
+
+
+def test_saved_images_are_the_pixels_that_were_judged(checkout: Path, photos: Path, tmp_path: Path):
+    (found,) = choose_submissions([read_checkout(checkout)], ["0"], Rules(sandbox(), timeout_s=60))
+    record_of(found, photos, images_dir=tmp_path / "sr")
+    for pair in open_dataset(photos, None).pairs:
+        lr, _ = pair.read()
+        assert np.array_equal(read_image(tmp_path / "sr" / f"{pair.name}.png"), lr.repeat(4, 0).repeat(4, 1))
