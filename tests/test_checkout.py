@@ -181,13 +181,13 @@ def test_submissions_are_chosen_by_id_name_or_label():
     for key in ("0", "00", "00_plain_baseline", "planted-00_Plain_baseline"):
         (chosen,) = choose_submissions([checkout], [key], RULES)
         assert chosen.entry.id == 0
-    with pytest.raises(UsageError, match="--models 99,x: no such entry. There are: planted: 0 00_Plain_baseline"):
+    with pytest.raises(UsageError, match=r"--models 99,x: no such entry\. There are: planted: 0 00_Plain_baseline"):
         choose_submissions([checkout], ["99", "0", "x"], RULES)
 
 
 def test_two_checkouts_of_one_edition_are_refused(tmp_path: Path):
     shutil.copytree(PLANTED, tmp_path / "planted")
-    with pytest.raises(UsageError, match="is of planted, as is .*; run them apart"):
+    with pytest.raises(UsageError, match=r"is of planted, as is .*; run them apart"):
         read_checkouts([PLANTED, tmp_path / "planted"])
 
 
