@@ -19,6 +19,8 @@ from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables
 from eval.report.columns import newest
+from eval.report.factsheet import factsheet as factsheet_report
+from eval.report.factsheet import read_steps, read_team
 from eval.report.figures import write_figures
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
@@ -64,6 +66,18 @@ def report(
     if figures:
         paths += write_figures(content.boards, content.comparisons, out)
     terminal.say(f"written: {', '.join(map(str, paths))}")
+
+
+def factsheet(
+    team: Annotated[Path, typer.Argument(help="The team's facts, as in team_bsr/team.toml.")],
+    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for factsheet.tex.")] = DEFAULT_SAVE_DIR,
+) -> None:
+    """Fill a factsheet in LaTeX: the team's own words, its recipe, and what was measured."""
+    facts = read_team(team)
+    steps = read_steps(team.parent / facts.training.recipe)
+    paths = write_files(out, {"factsheet.tex": factsheet_report(facts, steps, find_records(records))})
+    Terminal().say(f"written: {paths[0]}")
 
 
 def score(

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from eval.report.latex import booktabs, latex
+from eval.report.latex import booktabs
+from eval.report.latex_text import latex_text
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.selection import RAN
-from eval.report.score_notes import visible
 from eval.scoring import competition_ranks
 
 _TEXTS = frozenset({"label", "team", "edition", "state", "rank"})
@@ -25,8 +25,12 @@ def _table(board: Board, number: int) -> str:
     others = [row for row in board.rows if row.record.complete and row not in ranked]
     figures = list(zip(*(_with_ranks(heading, ranked) for heading in headings), strict=True))
     rows = [[*_names(row), *cells] for row, cells in zip(ranked, figures, strict=True)]
-    rows += [[*_names(row), *(latex(row.cell(heading.key).text) for heading in headings)] for row in others]
-    titles = ["Team", "Model", *(latex(f"{its.title} [{its.unit}]" if its.unit else its.title) for its in headings)]
+    rows += [[*_names(row), *(latex_text(row.cell(heading.key).text) for heading in headings)] for row in others]
+    titles = [
+        "Team",
+        "Model",
+        *(latex_text(f"{its.title} [{its.unit}]" if its.unit else its.title) for its in headings),
+    ]
     return "\n".join(
         [
             r"\begin{table*}[t]",
@@ -48,12 +52,12 @@ def _is_ranked(row: Row, board: Board) -> bool:
 
 
 def _names(row: Row) -> list[str]:
-    return [latex(row.cell("team").text), latex(visible(row.record.model.name))]
+    return [latex_text(row.cell("team").text), latex_text(row.record.model.name)]
 
 
 def _with_ranks(heading: Heading, rows: Sequence[Row]) -> list[str]:
     """Return a column's figures, each with its rank among the rows as a subscript, the best ones bold."""
-    texts = [latex(row.cell(heading.key).text) for row in rows]
+    texts = [latex_text(row.cell(heading.key).text) for row in rows]
     values = [row.cell(heading.key).value for row in rows]
     if heading.lower_is_better is None or heading.key == "score" or None in values:
         return texts
@@ -72,7 +76,7 @@ def _caption(board: Board) -> str:
     if failed:
         text += f" Not measured: {', '.join(failed)}."
     text += " In brackets: rank in each figure. FLOPs are multiply-adds of one 256x256 input."
-    return latex(text)
+    return latex_text(text)
 
 
 def _ruled(table: str, after: int) -> str:
