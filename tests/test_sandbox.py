@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -422,6 +423,12 @@ def test_a_program_that_is_not_there(bubblewrap: SandboxKind):
     assert "/nowhere/python" in sandboxed.log_tail()
 
 
+def test_a_sandbox_that_cannot_be_set_up_says_why(bubblewrap: SandboxKind, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sandbox.bubblewrap, "_python", lambda: ["/nowhere"])
+    with pytest.raises(RunError, match=r"bubblewrap did not start: bwrap: Can't find source path /nowhere"):
+        start(["true"], bubblewrap, Mounts(), Limits(), {})
+
+
 def test_a_mount_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(RunError, match=r"does not exist: .*nothing"):
         start(["true"], SandboxKind.NONE, Mounts((tmp_path / "nothing",)), Limits(), {})
@@ -468,14 +475,26 @@ def _open_files() -> list[str]:
     return sorted(os.listdir("/proc/self/fd")) if sys.platform == "linux" else []
 
 
-def test_a_sandbox_dies_with_the_harness(bubblewrap: SandboxKind, tmp_path: Path):
+HARNESS = """
+import os, signal, sys
+from pathlib import Path
+from eval.checkouts.sandbox import Limits, Mounts, SandboxKind, start
+
+script = Path(sys.argv[1])
+sandboxed = start([sys.executable, str(script)], SandboxKind.BUBBLEWRAP, Mounts((script,)), Limits(), {})
+if sys.argv[2] == "later":
+    sandboxed.from_worker.read(100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("moment", ["at once", "later"])
+def test_a_sandbox_dies_with_the_harness(bubblewrap: SandboxKind, tmp_path: Path, moment: str):
     script = tmp_path / "program.py"
     script.write_text(PREAMBLE + SLEEP)
-    harness = os.fork()
-    if harness == 0:
-        start([sys.executable, str(script)], bubblewrap, Mounts((script,)), Limits(), {}).from_worker.read(100)
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(harness, 0)
+    project = Path(__file__).parent.parent
+    harness = subprocess.run([sys.executable, "-c", HARNESS, str(script), moment], cwd=project, timeout=PATIENCE_S)
+    assert harness.returncode == -signal.SIGKILL
     _until_gone(script)
 
 

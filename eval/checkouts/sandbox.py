@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -19,19 +18,16 @@ from eval.checkouts import bubblewrap
 from eval.checkouts.bubblewrap import Mounts
 from eval.checkouts.guard import Guard, Limits
 from eval.checkouts.log import Log
+from eval.checkouts.rlimits import first_to_go, rlimits
 from eval.errors import RunError, UsageError
 
 __all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "start"]
 
 _DEATH_TIMEOUT_S = 10
 _DEATH_POLL_S = 0.002
-_OPEN_FILES = 1024
-# How long a program may go on that ignores the signal at the end of its processor time.
-_CPU_GRACE_S = 5
-# Of all processes, the kernel takes a sandbox's first when memory runs out.
-_FIRST_TO_GO = 1000
-# Before Linux 5.14 the limit counts all of the user's threads, not those of the sandbox.
-_COUNTS_APART = (5, 14)
+# While bubblewrap sets up a sandbox, the sandbox does not yet die with its parent. So its program waits for a line from
+# the harness, and never begins if that has died. (Opened by name, as not every shell can duplicate an fd above 9.)
+_WAITING = ["sh", "-c", 'echo >/dev/fd/$ESR_REPLIES_FD && read -r _ </dev/fd/$ESR_REQUESTS_FD && exec "$@"', "sh"]
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "LOGNAME": "sandbox"}
 
 
@@ -146,6 +142,7 @@ def start(
 
     Its working directory is the scratch folder, its environment the given one with a few names added, its stdin is
     empty. The thread that starts it must live on: in bubblewrap, the program ends with it.
+    It returns when the sandbox stands, in some ten milliseconds.
 
     Raises:
         RunError: something to mount does not exist, or bubblewrap does not start.
@@ -157,21 +154,24 @@ def start(
         from_worker, replies = _pipe(ours, theirs)
         printing, printed = _pipe(ours, theirs)
         info, told = _pipe(ours, theirs)
-        wrapped = [*_rlimits(limits, kind), *command]
+        wrapped = [*rlimits(limits, counted_apart=kind is SandboxKind.BUBBLEWRAP), *command]
         if kind is SandboxKind.BUBBLEWRAP:
             scratch, cwd, channels = bubblewrap.SCRATCH, "/", [requests, replies, told]
-            wrapped = bubblewrap.wrap(wrapped, mounts, limits, told.fileno())
+            wrapped = bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, told.fileno())
         else:
             scratch = cwd = ours.enter_context(_temporary_folder())
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
-        process = _launch([*_first_to_go(), *wrapped], cwd, environment, channels, printed)
+        process = _launch([*first_to_go(), *wrapped], cwd, environment, channels, printed)
         log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
         ours.callback(process.wait)
         ours.callback(process.kill)
         theirs.close()
-        pid = _first_inside(process, info, log) if kind is SandboxKind.BUBBLEWRAP else process.pid
-        ours.callback(_kill_first, process, pid)
+        pid = process.pid
+        if kind is SandboxKind.BUBBLEWRAP:
+            pid = _first_inside(process, info, log)
+            ours.callback(_kill_first, process, pid)
+            _let_go(process, to_worker, from_worker, log)
         return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours), limits)
 
 
@@ -206,41 +206,29 @@ def _environment(given: Mapping[str, str], scratch: str, requests: FileIO, repli
     return {**_ENVIRONMENT, **given, "HOME": scratch, "TMPDIR": scratch, "ESR_SCRATCH": scratch, **pipes}
 
 
-def _rlimits(limits: Limits, kind: SandboxKind) -> list[str]:
-    """Return the command to put in front of another to limit each of its processes; nothing where there is none."""
-    program = shutil.which("prlimit")
-    if program is None:
-        return []
-    import resource  # which Windows lacks
-
-    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = _OPEN_FILES if most_files == resource.RLIM_INFINITY else min(_OPEN_FILES, most_files)
-    options = ["--core=0", f"--cpu={limits.cpu_s}:{limits.cpu_s + _CPU_GRACE_S}", f"--nofile={files}"]
-    options += [f"--fsize={limits.scratch_bytes}"]
-    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
-    if kind is SandboxKind.BUBBLEWRAP and release >= _COUNTS_APART:
-        options += [f"--nproc={limits.threads}"]
-    return [program, *options]
-
-
-def _first_to_go() -> list[str]:
-    """Return the command to put in front of another so that the kernel takes it first when memory runs out."""
-    program = shutil.which("choom")
-    return [] if program is None else [program, "-n", str(_FIRST_TO_GO), "--"]
-
-
 def _first_inside(process: subprocess.Popen[bytes], info: FileIO, log: Log) -> int:
     """Return the host's pid of the first process of bubblewrap's pid namespace: with it, all die."""
     try:
         return json.loads(info.readall())["child-pid"]
     except ValueError:
-        process.wait(_DEATH_TIMEOUT_S)
-        log.close()
-        raise RunError(f"bubblewrap did not start: {log.tail().strip() or 'it does not say why'}") from None
+        raise _start_error(process, log) from None
+
+
+def _let_go(process: subprocess.Popen[bytes], to_worker: FileIO, from_worker: FileIO, log: Log) -> None:
+    """Let the program begin once the sandbox stands."""
+    if not from_worker.read(1):
+        raise _start_error(process, log)
+    to_worker.write(b"\n")
+
+
+def _start_error(process: subprocess.Popen[bytes], log: Log) -> RunError:
+    process.wait(_DEATH_TIMEOUT_S)
+    log.close()
+    return RunError(f"bubblewrap did not start: {log.tail().strip() or 'it does not say why'}")
 
 
 def _kill_first(process: subprocess.Popen[bytes], pid: int) -> None:
-    """Kill the sandbox's first process if it lives: in its first milliseconds it does not yet die with its parent."""
+    """Kill the first process inside if it lives; to kill bubblewrap would not do while it sets up the sandbox."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
