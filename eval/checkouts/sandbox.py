@@ -26,7 +26,8 @@ __all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "st
 _DEATH_TIMEOUT_S = 10
 _DEATH_POLL_S = 0.002
 # While bubblewrap sets up a sandbox, the sandbox does not yet die with its parent. So its program waits for a line from
-# the harness, and never begins if that has died. (Opened by name, as not every shell can duplicate an fd above 9.)
+# the harness, and never begins if that has died; at worst an idle bwrap is left that nobody's code has been in.
+# (Pipes are opened by name, as not every shell can duplicate an fd above 9.)
 _WAITING = ["sh", "-c", 'echo >/dev/fd/$ESR_REPLIES_FD && read -r _ </dev/fd/$ESR_REQUESTS_FD && exec "$@"', "sh"]
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "LOGNAME": "sandbox"}
 
