@@ -153,7 +153,8 @@ def test_of_several_records_of_a_model_the_newest_complete_one_counts():
 def test_a_failed_row_is_shown_with_its_reason(tmp_path: Path):
     failed = make_record((), label="09_Broken", status="failed", reason="out of memory at img3")
     read = Reader(page_of([make_record(), failed], tmp_path))
-    assert "09_Broken: failed: out of memory at img3" in read.texts
+    assert "Failed: 09_Broken." in read.texts
+    assert "out of memory at img3" in read.texts
     assert read.attributes("td", "data-text").count("failed") == 1
     assert [row["complete"] for row in read.data["boards"][0]["rows"]] == [True, False]
 

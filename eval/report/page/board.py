@@ -15,6 +15,7 @@ from eval.report.score import rank_text
 from eval.report.score_notes import UNITS, total_text, visible
 
 BELOW_GATE = "below the gate"
+_LISTED_AT_MOST = 12
 TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
 HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "edition"})
 
@@ -139,12 +140,13 @@ def _rank_headings(ranked: Ranked) -> list[Heading]:
 def _column_cells(column: Column, records: Sequence[Record]) -> list[Cell]:
     """Return a column's cells, the best and the second figure marked, runtimes with their intervals."""
     figures = [next(iter(column.figures(record).values())) for record in records]
-    taken = sorted({figure for figure in figures if figure is not None}, reverse=bool(column.higher_is_better))
+    complete = {figure for figure, record in zip(figures, records, strict=True) if record.complete}
+    taken = sorted(complete - {None}, reverse=bool(column.higher_is_better))
     judged = column.higher_is_better is not None and len(taken) > 2
     marks = dict(zip(taken, ("best", "second"), strict=False)) if judged else {}
     spans = runtime_intervals(records) if column.key == "runtime_ms" else [None] * len(records)
     return [
-        Cell(column.key, column.text(record), figure, span, marks.get(figure, ""))
+        Cell(column.key, column.text(record), figure, span, marks.get(figure, "") if record.complete else "")
         for record, figure, span in zip(records, figures, spans, strict=True)
     ]
 
@@ -202,14 +204,26 @@ def _rank_cells(record: Record, ranked: Ranked) -> list[Cell]:
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
     """Return what a reader must know before the figures."""
-    lines = [f"{row.label}: {row.state}{f': {row.reason}' if row.reason else ''}" for row in rows if row.state != RAN]
+    lines = [
+        f"{state[0].upper()}{state[1:]}: {_listing([row.label for row in rows if row.state == state])}."
+        for state in dict.fromkeys(row.state for row in rows if row.state != RAN)
+    ]
+    flagged = [f"{row.label} ({', '.join(note.title for note in row.flags)})" for row in rows if row.flags]
+    if flagged:
+        lines.append(f"Figures that do not show everything: {_listing(flagged)}.")
     tilings = {(row.record.settings.tile, row.record.settings.tile_overlap) for row in rows}
     if len(tilings) > 1:
         lines.append("Models ran on tiles of different sizes; runtimes and PSNR differ by that too.")
     images = {tuple(image.name for image in row.record.images) for row in rows if row.record.complete}
     if len(images) > 1:
         lines.append("Models ran on different images of this set; means are not over the same images.")
-    dirty = sorted({row.label for row in rows if row.record.model.weights_file and not row.record.model.checkpoint})
-    if dirty:
-        lines.append(f"Weights that the manifest does not know: {', '.join(dirty)}.")
+    unknown = sorted({row.label for row in rows if row.record.model.weights_file and not row.record.model.checkpoint})
+    if unknown:
+        lines.append(f"Weights that the manifest does not know: {_listing(unknown)}.")
     return lines
+
+
+def _listing(items: Sequence[str]) -> str:
+    """Return items as a list in a sentence, a long one cut short."""
+    more = len(items) - _LISTED_AT_MOST
+    return ", ".join(items) if more <= 1 else f"{', '.join(items[:_LISTED_AT_MOST])} and {more} more"

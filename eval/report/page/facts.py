@@ -18,7 +18,7 @@ def facts_of(board: Board) -> list[tuple[str, str]]:
         ("Protocol", board.conditions.protocol),
         ("Device", _several({_machine(record) for record in complete})),
         ("Settings", settings),
-        ("Rules", f"{edition.year}, baseline {edition.baseline.model}" if edition else "none"),
+        ("Rules", f"{edition.year}, baseline {edition.baseline.model}" if board.ranked.rows else "no scores"),
         ("Models", f"{sum(record.complete for record in records)} of {len(records)} complete"),
         ("Weights", _weights(complete)),
         ("Measured", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
@@ -36,7 +36,7 @@ def environment_facts(record: Record) -> list[tuple[str, str]]:
         "deterministic": its.deterministic,
     }
     facts = [
-        ("Device", _machine(record)),
+        ("GPU", its.gpu),
         ("CPU", f"{its.cpu}, {its.threads} thread(s)"),
         ("CUDA", its.cuda),
         ("cuDNN", its.cudnn),

@@ -112,12 +112,13 @@ def _complexity_facts(record: Record) -> list[tuple[str, str]]:
     if its is None:
         return []
     uncounted = ", ".join(f"{name} x{count}" for name, count in its.uncounted_ops.items())
+    by_hooks = [("FLOPs by the counter of 2022", f"{its.flops_by_hooks / 1e9:.3f} G")] if its.flops_by_hooks else []
     return [
         ("Counted at", f"3x{its.input_side}x{its.input_side}"),
         ("FLOPs by fvcore", f"{its.flops / 1e9:.3f} G"),
         ("FLOPs by torch's dispatcher", f"{its.flops_by_dispatcher / 1e9:.3f} G"),
         ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
-        ("FLOPs by the counter of 2022", f"{its.flops_by_hooks / 1e9:.3f} G" if its.flops_by_hooks else "not taken"),
+        *by_hooks,
         ("Operators without a rule", uncounted or "none"),
         ("Of them suspect", ", ".join(its.suspect_ops) or "none"),
     ]

@@ -1,7 +1,7 @@
 """An edition's scores and ranks for one table of the page, where they can be had; else the reason."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eval.editions import Edition, all_editions
 from eval.entries import entries_from, measured_baseline
@@ -20,17 +20,14 @@ class Ranked:
         rows: by label; empty if there is no ranking.
         notes: what must be known to read the ranks, or why there are none.
         gates: ``(role, least PSNR in dB)`` that hold for the table's set.
+        baseline: label of the edition's baseline, if it is in the table.
     """
 
     edition: Edition | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     gates: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def baseline(self) -> str | None:
-        """Label of the edition's baseline, if it is in the table."""
-        return next((label for label, row in self.rows.items() if row.is_baseline), None)
+    baseline: str | None = None
 
 
 def rank_rows(rows: Sequence[Record], edition: Edition | None = None) -> Ranked:
@@ -41,16 +38,17 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None) -> Ranked:
     rules = edition or _newest_with_baseline(rows)
     if rules is None:
         return Ranked(notes=("No scores: no edition's baseline is in this table.",))
-    gates = _gates(rules, rows)
+    complete = [record.model.label for record in rows if record.complete]
+    unranked = Ranked(rules, gates=_gates(rules, rows), baseline=next(filter(rules.baseline.is_called, complete), None))
     if all(record.settings.protocol == Protocol.ACCURACY for record in rows):
-        return Ranked(rules, gates=gates, notes=("No scores: this protocol takes no times.",))
+        return replace(unranked, notes=("No scores: this protocol takes no times.",))
     try:
         measured = entries_from(rows, rules)
         ranking = rank(measured.entries, rules, measured_baseline(measured, rules))
     except RunError as error:
-        return Ranked(rules, gates=gates, notes=(f"No scores by the rules of {rules.year}: {error}",))
+        return replace(unranked, notes=(f"No scores by the rules of {rules.year}: {error}",))
     by_label = {row.entry.label: row for row in ranking.rows}
-    return Ranked(rules, by_label, tuple(notes(Scored(ranking, measured))), gates)
+    return replace(unranked, rows=by_label, notes=tuple(notes(Scored(ranking, measured))))
 
 
 def _newest_with_baseline(rows: Sequence[Record]) -> Edition | None:

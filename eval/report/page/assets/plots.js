@@ -24,7 +24,7 @@
     paper_bgcolor: "transparent",
     plot_bgcolor: "transparent",
     font: { family: "system-ui, sans-serif", size: 13, color: Report.colour("ink") },
-    margin: { l: 60, r: 16, t: 12, b: 52 },
+    margin: { l: 60, r: 16, t: 32, b: 52 },
     showlegend: false,
     hovermode: "closest",
     modebar: { bgcolor: "transparent", color: Report.colour("muted-mark"), activecolor: Report.colour("ink") },
@@ -150,7 +150,7 @@
     const baseline = Report.current.rows[Number(baselineSelect.value)];
     if (baseline) {
       Plotly.react("difference-plot", differenceTraces(baseline), layout({
-        margin: { l: 8, r: 16, t: 12, b: 40 },
+        margin: { l: 8, r: 16, t: 28, b: 40 },
         xaxis: axisStyle({ zeroline: true, zerolinecolor: Report.colour("soft"), tickformat: "+.2~f" }),
         yaxis: axisStyle({ showgrid: false, ticks: "" }),
       }), CONFIG);
@@ -158,7 +158,7 @@
     document.getElementById("runtime-figure").hidden = !Report.current.timed;
     if (!Report.current.timed) return;
     Plotly.react("runtime-plot", runtimeTraces(), layout({
-      margin: { l: 50, r: 16, t: 12, b: 40 },
+      margin: { l: 50, r: 16, t: 28, b: 40 },
       xaxis: axisStyle({ rangemode: "tozero" }), yaxis: axisStyle({ rangemode: "tozero" }),
     }), CONFIG);
   };
