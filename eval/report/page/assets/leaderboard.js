@@ -171,3 +171,6 @@ document.addEventListener("keydown", (event) => {
     menu.querySelector("summary").focus();
   }
 });
+
+// Paper cannot be unfolded.
+addEventListener("beforeprint", () => { for (const notes of document.querySelectorAll(".notes")) notes.open = true; });

@@ -12,6 +12,7 @@
     displaylogo: false, responsive: true, displayModeBar: innerWidth < 640 ? false : "hover",
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
   };
+  const LONGEST_NAME = 24;
   const LR_TO_MEGAPIXELS = 16 / 1e6;
   const axisRadios = [...document.querySelectorAll("#axis input")];
   const baselineSelect = document.getElementById("baseline");
@@ -19,6 +20,9 @@
 
   // Names come from strangers, and Plotly reads a little HTML.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+  // A name as it fits beside a marker or an axis; what is pointed at tells the whole.
+  const brief = (text) => plain(text.length > LONGEST_NAME ? `${text.slice(0, LONGEST_NAME - 1)}…` : text);
 
   const layout = (more) => ({
     paper_bgcolor: "transparent",
@@ -84,7 +88,7 @@
       },
       {
         x: rows.map((row) => row[axis] / scale), y: rows.map((row) => row.psnr_db), mode: "markers+text",
-        text: rows.map((row, i) => (named[i] ? plain(row.label) : "")), textposition: "top center",
+        text: rows.map((row, i) => (named[i] ? brief(row.label) : "")), textposition: "top center",
         textfont: { size: 12, color: Report.colour("ink") }, customdata: rows.map((row) => row.index),
         hovertext: rows.map(hoverText), hoverinfo: "text", cliponaxis: false,
         marker: { size: markerSizes(rows), color: colours, opacity: 0.9, line: { color: Report.colour("ground"), width: 1.5 } },
@@ -128,8 +132,8 @@
     const row = Report.current.rows[index];
     const pairs = differences(row, baseline);
     return {
-      type: "box", name: plain(row.label), x: pairs.map(([mine, other]) => mine - other), orientation: "h",
-      text: pairs.map(([, , name]) => plain(name)), hovertemplate: "%{text}: %{x:+.3f} dB<extra></extra>",
+      type: "box", name: brief(row.label), x: pairs.map(([mine, other]) => mine - other), orientation: "h",
+      text: pairs.map(([, , name]) => plain(`${row.label}, ${name}`)), hovertemplate: "%{text}: %{x:+.3f} dB<extra></extra>",
       boxpoints: "all", jitter: 0.5, pointpos: 0, marker: { color: colour, size: 5, opacity: 0.55 },
       line: { color: colour, width: 1.5 }, fillcolor: "transparent",
     };
