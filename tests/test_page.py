@@ -234,6 +234,23 @@ def test_the_command_writes_the_page_beside_the_tables(command, tmp_path: Path):
     }
 
 
+def test_a_former_report_is_replaced(tmp_path: Path):
+    page_of(many(3), tmp_path)
+    (tmp_path / "models" / "mine.html").touch()
+    page_of(many(1), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["000-00-Net0.html", "mine.html"]
+
+
+def test_the_command_writes_tables_and_figures_for_papers(command, tmp_path: Path):
+    write_record(make_record(), tmp_path / "r" / "records")
+    result = command("-m", "eval", "report", "r", "--out", "board", "--latex", "--figures", "--edition", "2024")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "board" / "challenge.tex").read_text().count("PFDNLite") == 1
+    names = sorted(path.suffix for path in (tmp_path / "board" / "figures").iterdir())
+    assert names == [".pdf", ".png"]
+    assert "No scores by the rules of 2024" in (tmp_path / "board" / "index.html").read_text()
+
+
 def test_no_record_is_a_clean_error(command, tmp_path: Path):
     (tmp_path / "r").mkdir()
     result = command("-m", "eval", "report", "r")

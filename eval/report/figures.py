@@ -39,10 +39,11 @@ def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], fo
     """
     drawn = [(f"tradeoff-{_plain(board.conditions.title)}", tradeoff(board)) for board in boards]
     drawn += [(f"comparison-{_plain(its.dataset)}", comparison(its)) for its in comparisons]
+    drawn = [(name, figure) for name, figure in drawn if figure]
     (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
     paths = []
     for number, (name, figure) in enumerate(drawn):
-        for suffix in (".pdf", ".png") if figure else ():
+        for suffix in (".pdf", ".png"):
             paths.append(folder / FIGURE_FOLDER / f"{number}-{name}{suffix}")
             with atomic_path(paths[-1]) as partial:
                 metadata = {"CreationDate": None} if suffix == ".pdf" else None

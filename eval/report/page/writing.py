@@ -27,6 +27,7 @@ MODEL_FOLDER = "models"
 STYLES = ("page.css", "print.css")
 SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "plots.js", "compare.js")
 PLOTLY = "plotly.min.js"
+_OURS = re.compile(r"\d{3}(-[A-Za-z0-9-]+)?\.(html|js|webp|avif)")
 
 
 def _unwatched(_name: str, _total: int) -> AbstractContextManager[Callable[[object], None]]:
@@ -71,7 +72,12 @@ def gather(records: Sequence[Record], options: PageOptions) -> Content:
 
 
 def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
-    """Write ``index.html``, a page a model, pictures, and what all of them load; return ``index.html``."""
+    """Write pictures, what pages load, a page a model, and at last ``index.html``, which is returned.
+
+    What a former report left in the folders of pictures and models is removed first.
+    """
+    _clear(folder / PICTURE_FOLDER)
+    _clear(folder / MODEL_FOLDER)
     boards = content.boards
     addresses = page_addresses(boards)
     environment = _environment()
@@ -82,14 +88,20 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
         "comparisons": _write_comparisons(content.comparisons, folder, options),
     }
     shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}
-    index = environment.get_template("index.html")
-    pages = {"index.html": index.render(**shared, views=views, num_models=len(addresses), island=island(data))}
-    for view in model_views(boards, addresses):
-        pages[view.address] = environment.get_template("model.html").render(**shared, model=view)
+    of_a_model, index = environment.get_template("model.html"), environment.get_template("index.html")
+    pages = {its.address: of_a_model.render(**shared, model=its) for its in model_views(boards, addresses)}
+    pages["index.html"] = index.render(**shared, views=views, num_models=len(addresses), island=island(data))
+    write_files(folder / ASSET_FOLDER, _assets())
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     write_files(folder, pages)
-    write_files(folder / ASSET_FOLDER, _assets())
     return folder / "index.html"
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of a former report: those that are named by number."""
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if _OURS.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def _environment() -> Environment:
