@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RAY_READY := $(VENV)/.ready-ray
 
 .PHONY: demo test test-all test-browser train lint format clean
 
@@ -10,10 +11,10 @@ demo: $(READY)  ## super-resolve sample photographs with PFDNLite and bicubic, a
 	$(BIN)/python test_demo.py --model_id -1 --dataset sample --ssim --save_dir results/demo --device cpu
 	$(BIN)/python test_demo.py --model_id 3 --dataset sample --ssim --save_dir results/demo --device cpu
 
-test: $(READY)  ## all tests but the slow ones
+test: $(READY) $(RAY_READY)  ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(READY)  ## all tests
+test-all: $(READY) $(RAY_READY)  ## all tests
 	$(BIN)/python -m pytest
 
 test-browser: $(READY)  ## the report's page in chromium; installs chromium (as root) and axe-core (with npm) where absent
@@ -39,4 +40,8 @@ clean:
 $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(RAY_READY): requirements-ray.txt $(READY)
+	$(BIN)/python -m pip install --quiet --requirement requirements-ray.txt
 	touch $@

@@ -1,5 +1,6 @@
 """The same tasks on a Ray cluster: one task a model and set, resources declared, lost nodes made up for."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from eval.record import Record
 from eval.scheduling import PROJECT, Task, carry_out_quietly, lost
 
 _RETRIES = 2
+_ANSWER_S = 5
 
 
 def carry_out_on_ray(tasks: Sequence[Task], address: str | None) -> Iterator[tuple[Task, Record]]:
@@ -21,11 +23,10 @@ def carry_out_on_ray(tasks: Sequence[Task], address: str | None) -> Iterator[tup
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
     ray = _ray()
+    if address is not None:
+        _check(address)
     try:
         ray.init(address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}})
-    except ConnectionError as error:
-        raise UsageError(f"--ray_address {address}: no Ray cluster answers there: {error}") from error
-    try:
         remote = ray.remote(max_retries=_RETRIES)(_carry_out)
         waiting = {remote.options(**_resources(task)).remote(task): task for task in tasks}
         while waiting:
@@ -42,6 +43,17 @@ def _ray() -> Any:
     except ImportError as error:
         raise UsageError("--engine ray: Ray is not installed; pip install -r requirements-ray.txt") from error
     return ray
+
+
+def _check(address: str) -> None:
+    """Refuse an address that nobody answers at: Ray itself would try for minutes, and then end this process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(f"--ray_address {address}: no Ray cluster answers there ({error}); give HOST:PORT") from error
 
 
 def _carry_out(task: Task) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
+from planted_checkout import PLANTED
 
 from eval.checkouts.checkout import is_present, read_checkout
 from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
@@ -15,7 +16,6 @@ from eval.checkouts.sandbox import SandboxKind
 from eval.checkouts.submission import Rules
 from eval.errors import UsageError
 
-PLANTED = Path(__file__).parent / "planted"
 RULES = Rules(SandboxKind.NONE)
 
 

@@ -3,7 +3,6 @@
 The networks under tests/planted enlarge by repeating pixels, so their figures are known without running them.
 """
 
-import pickle
 import re
 import shutil
 import socket
@@ -15,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from planted_checkout import PLANTED, copy_of_planted
 
 from eval.checkouts.checkout import read_checkout
 from eval.checkouts.choosing import choose_model_file, choose_submissions
@@ -28,7 +28,6 @@ from eval.metrics import psnr
 from eval.record import Protocol, Record, State
 from eval.scheduling import Task, carry_out
 
-PLANTED = Path(__file__).parent / "planted"
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
 
 
@@ -39,28 +38,9 @@ def sandbox() -> SandboxKind:
         pytest.skip(str(error))
 
 
-class Reduce:
-    """What a checkpoint is made of that runs code when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (self.mark,))
-
-
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the planted checkout, with weights."""
-    folder = tmp_path / "a checkout"
-    shutil.copytree(PLANTED, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "model_zoo").mkdir()
-    monkeypatch.syspath_prepend(folder / "models")
-    from team00_plain import nearest_weights
-
-    torch.save(nearest_weights(), folder / "model_zoo" / "team00_plain.pth")
-    (folder / "model_zoo" / "team10_code.pth").write_bytes(pickle.dumps(Reduce(tmp_path / "mark")))
-    return folder
+def checkout(tmp_path: Path) -> Path:
+    return copy_of_planted(tmp_path / "a checkout", tmp_path / "mark")
 
 
 @pytest.fixture
@@ -189,7 +169,6 @@ def test_a_trusted_checkpoint_runs_its_code_inside_the_sandbox_only(entry, tmp_p
         ("ReadsSecrets", State.FAILED_TO_RUN, "FileNotFoundError"),
         ("WritesBesideItself", State.FAILED_TO_RUN, "Read-only file system"),
         ("Garbles", State.FAILED_TO_RUN, "does not keep to the protocol: it sent something that is no message"),
-        ("Forks", State.FAILED_TO_RUN, "killed: over 16 processes"),
     ],
 )
 def test_what_goes_wrong_while_it_runs_is_told(hostile, tmp_path: Path, class_name: str, state: State, reason: str):
@@ -200,6 +179,12 @@ def test_what_goes_wrong_while_it_runs_is_told(hostile, tmp_path: Path, class_na
     assert record.reason.isprintable()
     assert len(record.reason) < 500
     assert (tmp_path / "hostile" / "hostile.py").read_text() == (PLANTED / "hostile.py").read_text()
+
+
+def test_a_bomb_of_processes_is_ended(hostile):
+    record = hostile("Forks", limits=Limits(processes=16))
+    assert record.state is State.FAILED_TO_RUN
+    assert "killed: over 16 processes" in record.reason
 
 
 def test_one_that_sleeps_is_ended(hostile):
