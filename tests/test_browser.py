@@ -177,6 +177,14 @@ def test_the_front_joins_what_nothing_beats(browser: Browser, page: Path):
     assert browser.js(f"{front}.map(row => row.label)") == ["05_SPAN", "03_PFDNLite"]
 
 
+def test_names_do_not_cover_each_other(browser: Browser, page: Path):
+    browser.open(page)
+    place = "return Report.placeNames({pixels: arguments[0], sizes: [10, 10, 10], lengths: [8, 8, 8]}, arguments[1])"
+    assert browser.js(place, [[0, 0], [300, 0], [600, 0]], [0, 1, 2]) == ["top center"] * 3
+    assert browser.js(place, [[0, 0], [30, 0], [600, 0]], [1, 0]) == ["bottom center", "top center", None]
+    assert browser.js(place, [[0, 0], [0, 1], [0, 2]], [0, 1, 2]).count("top center") == 1
+
+
 def test_the_axis_can_be_chosen(browser: Browser, page: Path):
     browser.open(page)
     show(browser, STEADY_BOARD)

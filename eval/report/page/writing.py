@@ -25,7 +25,7 @@ ASSETS = Path(__file__).with_name("assets")
 ASSET_FOLDER = "page"
 MODEL_FOLDER = "models"
 STYLES = ("page.css", "print.css")
-SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "plots.js", "compare.js")
+SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "names.js", "plots.js", "compare.js")
 PLOTLY = "plotly.min.js"
 _OURS = re.compile(r"\d{3}(-[A-Za-z0-9-]+)?\.(html|js|webp|avif)")
 

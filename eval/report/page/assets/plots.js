@@ -64,6 +64,26 @@
 
   const isWide = (values) => Math.max(...values) > 12 * Math.min(...values);
 
+  // Pixels of each marker, as near as they must be known to keep names apart.
+  const pixelsOf = (rows, isLog) => {
+    const target = document.getElementById("tradeoff-plot");
+    const along = (values, length) => {
+      const [least, greatest] = [Math.min(...values), Math.max(...values)];
+      return values.map((value) => (greatest > least ? (0.88 * length * (value - least)) / (greatest - least) : 0));
+    };
+    const costs = rows.map((row) => (isLog ? Math.log(row[axis]) : row[axis]));
+    const x = along(costs, target.clientWidth - 80);
+    const y = along(rows.map((row) => -row.psnr_db), target.clientHeight - 90);
+    return rows.map((row, i) => [x[i], y[i]]);
+  };
+
+  // Chosen models are named first, then those on the front, then others while they are few.
+  const namedFirst = (rows, chosen, front) => {
+    const places = [...rows.keys()];
+    const rank = (i) => (chosen.has(rows[i].index) ? 0 : front.includes(rows[i]) ? 1 : 2);
+    return places.filter((i) => rank(i) < 2 || rows.length <= 15).sort((a, b) => rank(a) - rank(b));
+  };
+
   const errorBars = (rows) => {
     if (axis !== "runtime_ms" || !rows.some((row) => row.interval_ms)) return {};
     const spans = rows.map((row) => row.interval_ms ?? [row.runtime_ms, row.runtime_ms]);
@@ -75,12 +95,14 @@
     };
   };
 
-  const tradeoffTraces = (rows) => {
+  const tradeoffTraces = (rows, isLog) => {
     const chosen = new Map(Report.leaderboard.chosen);
     const scale = AXES[axis].scale;
     const colours = rows.map((row) => chosen.get(row.index) ?? Report.colour("muted-mark"));
-    const named = rows.length <= 15 ? rows.map(() => true) : rows.map((row) => chosen.has(row.index));
     const front = Report.paretoFront(rows, axis);
+    const sizes = markerSizes(rows);
+    const lengths = rows.map((row) => Math.min(row.label.length, LONGEST_NAME));
+    const sides = Report.placeNames({ pixels: pixelsOf(rows, isLog), sizes, lengths }, namedFirst(rows, chosen, front));
     return [
       {
         x: front.map((row) => row[axis] / scale), y: front.map((row) => row.psnr_db), mode: "lines", hoverinfo: "skip",
@@ -88,10 +110,10 @@
       },
       {
         x: rows.map((row) => row[axis] / scale), y: rows.map((row) => row.psnr_db), mode: "markers+text",
-        text: rows.map((row, i) => (named[i] ? brief(row.label) : "")), textposition: "top center",
+        text: rows.map((row, i) => (sides[i] ? brief(row.label) : "")), textposition: sides.map((side) => side ?? "top center"),
         textfont: { size: 12, color: Report.colour("ink") }, customdata: rows.map((row) => row.index),
         hovertext: rows.map(hoverText), hoverinfo: "text", cliponaxis: false,
-        marker: { size: markerSizes(rows), color: colours, opacity: 0.9, line: { color: Report.colour("ground"), width: 1.5 } },
+        marker: { size: sizes, color: colours, opacity: 0.9, line: { color: Report.colour("ground"), width: 1.5 } },
         ...errorBars(rows),
       },
     ];
@@ -111,10 +133,10 @@
       target.textContent = "No model of this table has both figures.";
       return;
     }
-    const log = isWide(rows.map((row) => row[axis]));
-    Plotly.react(target, tradeoffTraces(rows), layout({
+    const isLog = isWide(rows.map((row) => row[axis]));
+    Plotly.react(target, tradeoffTraces(rows, isLog), layout({
       shapes: gateLines(),
-      xaxis: axisStyle({ title: { text: AXES[axis].title }, type: log ? "log" : "linear", ...(log ? { dtick: "D2" } : {}) }),
+      xaxis: axisStyle({ title: { text: AXES[axis].title }, type: isLog ? "log" : "linear", ...(isLog ? { dtick: "D2" } : {}) }),
       yaxis: axisStyle({ title: { text: "PSNR [dB]" }, tickformat: ".2f" }),
     }), CONFIG);
     target.removeAllListeners?.("plotly_click");
