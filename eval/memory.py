@@ -48,7 +48,7 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         yield peak
         peak.mib = torch.cuda.max_memory_allocated(device) / MIB
         return
-    _return_free_memory()
+    return_free_memory()
     before = psutil.Process().memory_info().rss
     if _reset_high_water_mark():
         peak = PeakMemory("resident set above the level before the set, high-water mark")
@@ -78,7 +78,7 @@ def keeps_freed_memory() -> bool:
     return any(_kept)
 
 
-def _return_free_memory() -> None:
+def return_free_memory() -> None:
     """Give back what former runs freed (glibc keeps it), so that it does not hide what this one takes."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None

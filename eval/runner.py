@@ -117,6 +117,12 @@ def with_timing(record: Record, timing: Timing) -> Record:
     return record.model_copy(update=changed)
 
 
+def as_failed(record: Record, error: BaseException) -> Record:
+    """Return a record of which something failed after its images were done, as while it was timed."""
+    state, reason = what_failed(error.__cause__ or error)
+    return record.model_copy(update={"status": "failed", "state": state, "reason": f"while it was timed: {reason}"})
+
+
 @contextmanager
 def numeric_switches(protocol: Protocol) -> Iterator[None]:
     """Set what the protocol says of cuDNN, and restore it.

@@ -23,10 +23,10 @@ from eval.record import RECORDS_FOLDER, ModelInfo, Protocol, Record, Timing, rea
 from eval.report.columns import newest, outcome
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
-from eval.runner import numeric_switches, with_timing
+from eval.runner import as_failed, numeric_switches, with_timing
 from eval.scheduling import Task, carry_out, carry_out_all, is_final, largest_lr
-from eval.steady import PRESETS, measure_together
-from eval.subject import Examination
+from eval.steady import PRESETS, TimingError, measure_together
+from eval.subject import CannotRunError, Examination, Subject
 
 INTERRUPTED_EXIT = 130
 MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
@@ -123,35 +123,51 @@ class Session:
         tasks = [self._task(contender, dataset, Protocol.ACCURACY) for contender in contenders]
         records = self._carry_out(tasks)
         able = [(task, record) for task, record in zip(tasks, records, strict=True) if record.complete]
-        keys = [self._steady_key(task, able) for task, _ in able]
-        known = self._on_record()
         self.records = [record for record in self.records if record not in [record for _, record in able]]
-        if able and all(key in known for key in keys):
-            self.terminal.say(f"timing   of {len(keys)} models together on {dataset.name}: on record")
-            self.records += [known[key] for key in keys]
+        while able:
+            keys = [self._steady_key(task, able) for task, _ in able]
+            known = {} if self.options.redo else self._on_record()
+            if all(key in known for key in keys):
+                self.terminal.say(f"on record: the times of {len(keys)} models together on {dataset.name}")
+                self.records += [known[key] for key in keys]
+                return
+            steady = [_as_steady(record, key) for key, (_, record) in zip(keys, able, strict=True)]
+            try:
+                timings = self._time([task for task, _ in able])
+            except TimingError as error:
+                # The others are timed without it, all anew: only models timed together are compared.
+                self._store(as_failed(steady[error.index], error))
+                del able[error.index]
+                continue
+            for record, timing in zip(steady, timings, strict=True):
+                self._store(with_timing(record, timing))
             return
-        for key, (_, record), timing in zip(keys, able, self._time([task for task, _ in able]), strict=True):
-            steady = record.settings.model_copy(update={"protocol": Protocol.STEADY})
-            self._store(with_timing(record.model_copy(update={"settings": steady, "key": key}), timing))
 
     def _time(self, tasks: Sequence[Task]) -> list[Timing]:
-        """Carry out the speed pass of models that are all open at once."""
-        if not tasks:
-            return []
+        """Carry out the speed pass of models that are all open at once.
+
+        Raises:
+            TimingError: one of them could not be opened again, or failed.
+        """
         preset, dataset = PRESETS[self.options.preset], tasks[0].dataset
         names = ", ".join(task.contender.info.label for task in tasks)
         self.terminal.say(f"timing   {names} together, preset {preset.name}")
         try:
             with ExitStack() as stack, self.terminal.progress("rounds", preset.rounds[1], "rounds") as on_round:
                 stack.enter_context(numeric_switches(Protocol.STEADY))
-                subjects = []
-                for task in tasks:
-                    subjects.append(stack.enter_context(task.contender.open(task.placement, largest_lr(dataset))))
-                    stack.enter_context(subjects[-1].on_device())
+                subjects = [self._opened(stack, index, task) for index, task in enumerate(tasks)]
                 return measure_together(subjects, dataset, preset, self.options.seed, on_round)
         except KeyboardInterrupt:
             self.terminal.warn("interrupted while timing; the records hold the accuracy only")
             raise typer.Exit(INTERRUPTED_EXIT) from None
+
+    def _opened(self, stack: ExitStack, index: int, task: Task) -> Subject:
+        try:
+            subject = stack.enter_context(task.contender.open(task.placement, largest_lr(task.dataset)))
+        except CannotRunError as error:
+            raise TimingError(index, error) from error
+        stack.enter_context(subject.on_device())
+        return subject
 
     def _carry_out(self, tasks: Sequence[Task]) -> list[Record]:
         """Return the record of each task: from the folder, or carried out and stored."""
@@ -262,6 +278,12 @@ class Session:
         """Return the key of a model's figures in a group: they depend on what it was timed with."""
         parts = [task.key, self.options.preset, str(self.options.seed), *(other.key for other, _ in group)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _as_steady(record: Record, key: str) -> Record:
+    """Return the record of an accuracy pass as the beginning of one of the steady protocol."""
+    settings = record.settings.model_copy(update={"protocol": Protocol.STEADY})
+    return record.model_copy(update={"settings": settings, "key": key})
 
 
 def _check_ssim_sizes(dataset: Dataset) -> None:

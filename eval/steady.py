@@ -18,6 +18,7 @@ import torch
 
 from eval.datasets import Dataset
 from eval.disturbance import Watch
+from eval.errors import RunError
 from eval.nvml import Gpu, open_gpu
 from eval.record import Ratio, Timing
 from eval.statistics import paired_ratio
@@ -55,6 +56,14 @@ PRESETS = {
         Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
     )
 }
+
+
+class TimingError(RunError):
+    """A model failed while it was timed; ``index`` is its place among the models."""
+
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(str(error))
+        self.index = index
 
 
 class Timed(Protocol):
@@ -112,10 +121,13 @@ def measure_together(
 
     Returns:
         One timing a model, all of one group.
+
+    Raises:
+        TimingError: one of the models failed; the others can be timed without it.
     """
     pairs = [dataset.pairs[index] for index in spread(len(dataset.pairs), preset.images)]
     inputs = [pair.read()[0] for pair in pairs]
-    warmths = [_warm_up(upscaler, inputs) for upscaler in upscalers]
+    warmths = [_warm_up(upscalers, index, inputs) for index in range(len(upscalers))]
     rounds = _run_rounds(upscalers, inputs, preset, np.random.default_rng(seed), on_round)
     common = {
         "group": uuid.uuid4().hex,
@@ -148,17 +160,24 @@ def spread(available: int, wanted: int) -> list[int]:
     return [round(i * (available - 1) / max(count - 1, 1)) for i in range(count)]
 
 
-def _warm_up(upscaler: Timed, inputs: Sequence[np.ndarray]) -> _Warmth:
+def _warm_up(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray]) -> _Warmth:
     """Run a model on each input size until three times in a row lie within 10%, at most ten times a size."""
-    warmth = _Warmth(cold_start_ms=upscaler(inputs[0])[1])
+    warmth = _Warmth(cold_start_ms=_time(upscalers, index, inputs[0]))
     warmth.total_ms = warmth.cold_start_ms
     for lr in {lr.shape: lr for lr in inputs}.values():
         times: list[float] = []
         while len(times) < MAX_WARMUP_RUNS and not _settled(times):
-            times.append(upscaler(lr)[1])
+            times.append(_time(upscalers, index, lr))
         warmth.runs += len(times)
         warmth.total_ms += sum(times)
     return warmth
+
+
+def _time(upscalers: Sequence[Timed], index: int, lr: np.ndarray) -> float:
+    try:
+        return upscalers[index](lr)[1]
+    except RunError as error:
+        raise TimingError(index, error) from error
 
 
 def _settled(times: Sequence[float]) -> bool:
@@ -200,7 +219,7 @@ def _run_image(
     times = np.empty(len(upscalers))
     watch.begin()
     for index in random.permutation(len(upscalers)):
-        times[index] = upscalers[index](lr)[1]
+        times[index] = _time(upscalers, index, lr)
     reason = watch.disturbance()
     if reason is None:
         return times

@@ -10,10 +10,11 @@ import torch
 from eval import aa, disturbance, steady
 from eval.aa import Repeat, Subject, Trial, run_trial
 from eval.datasets import open_dataset
+from eval.errors import RunError
 from eval.images import write_png
 from eval.record import Ratio, Timing
 from eval.report.aa import markdown, summary
-from eval.steady import PRESETS, Preset, measure_together, spread
+from eval.steady import PRESETS, Preset, TimingError, measure_together, spread
 from eval.zoo import find_model
 
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ def test_a_model_that_does_not_settle_is_warmed_ten_times_a_size(dataset):
     restless = Clockwork("A", 1.0, [])
     times = iter(np.linspace(1, 100, 1000))
     restless.__class__ = type("Restless", (Clockwork,), {"__call__": lambda self, lr: (lr, float(next(times) ** 3))})
-    assert steady._warm_up(restless, [np.zeros((5, 5, 3)), np.zeros((6, 5, 3))]).runs == 1 + 2 * 10
+    assert steady._warm_up([restless], 0, [np.zeros((5, 5, 3)), np.zeros((6, 5, 3))]).runs == 1 + 2 * 10
 
 
 def test_models_take_turns_image_by_image_in_random_order(dataset):
@@ -185,3 +186,19 @@ def test_a_trial_times_two_copies_in_another_order_each_time(dataset, monkeypatc
     assert seeds == {0: 1, 1: 1, 2: 1}
     assert trial.passed
     assert len(seen) == 3
+
+
+class Breaking(Clockwork):
+    """Fails at its tenth call."""
+
+    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
+        if self.calls == 9:
+            raise RunError("broke")
+        return super().__call__(lr)
+
+
+def test_a_model_that_fails_while_it_is_timed_is_named_by_its_place(dataset):
+    models = [Clockwork("A", 2.0, []), Breaking("B", 1.0, []), Clockwork("C", 1.0, [])]
+    with pytest.raises(TimingError, match="broke") as caught:
+        measure_together(models, dataset, TEST)
+    assert caught.value.index == 1

@@ -89,6 +89,7 @@ class Remote:
     def peak_memory(self) -> Iterator[PeakMemory]:
         """Measure how far the worker's resident set rises, by the kernel's own mark; None where it cannot be reset."""
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
+        self.connection.ask("settle")
         before = {pid: rss for pid in self.processes if (rss := _reset_mark(pid)) is not None}
         yield peak
         rises = [mark - rss for pid, rss in before.items() if (mark := _mark(pid)) is not None]
