@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.images import ImageError, ImageSize, check_image, read_image
+from eval.decoded import decoded_images
+from eval.images import ImageError, ImageSize, read_image
 from eval.metrics import CROP_BORDER
 from eval.resize import imresize
 
@@ -27,13 +28,20 @@ class ImagePair:
     hr: Path | None
 
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return LR and HR, uint8 RGB; HR is cut at right and bottom to multiples of 4, as the protocol does."""
-        hr = None
-        if self.hr is not None:
-            hr = read_image(self.hr)
-            hr = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
-        lr = imresize(hr, Fraction(1, SCALE)) if self.lr is None else read_image(self.lr)
-        return lr, hr
+        """Return LR and HR, uint8 RGB, read-only; HR is cut at right and bottom to multiples of 4.
+
+        Images that this process decoded before are not decoded again, as long as there is memory for them.
+        """
+        hr = None if self.hr is None else _cut(decoded_images().get(self.hr, read_image))
+        return decoded_images().get(*((self.hr, _shrunk) if self.lr is None else (self.lr, read_image))), hr
+
+
+def _cut(hr: np.ndarray) -> np.ndarray:
+    return hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
+
+
+def _shrunk(hr: Path) -> np.ndarray:
+    return imresize(_cut(decoded_images().get(hr, read_image)), Fraction(1, SCALE))
 
 
 def check_pairs(pairs: Iterable[ImagePair]) -> tuple[list[ImageSize], list[str]]:
@@ -73,7 +81,7 @@ def _check_pair(pair: ImagePair) -> tuple[ImageSize | None, list[str]]:
 
 def _size(path: Path | None, faults: list[str]) -> ImageSize | None:
     try:
-        return check_image(path) if path else None
+        return ImageSize(*decoded_images().get(path, read_image).shape[:2]) if path else None
     except ImageError as error:
         faults.append(str(error))
         return None

@@ -1,12 +1,14 @@
 """One model over one set, giving a record. Knows no team and prints nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
+import numpy as np
 import torch
 
 from eval.datasets import Dataset
@@ -14,6 +16,7 @@ from eval.environment import describe_environment, machine_state
 from eval.images import ImageError, write_png
 from eval.metrics import psnr, ssim
 from eval.pairs import ImagePair
+from eval.pipeline import Overlap, Stages, run_stages
 from eval.record import (
     DatasetInfo,
     ImageResult,
@@ -27,6 +30,10 @@ from eval.record import (
 )
 from eval.subject import Examination, Subject, what_failed
 
+# HR and SR of an image, 3 bytes for each of 16 pixels.
+_BYTES_PER_LR_PIXEL = 2 * 3 * 16
+_WAITING_BYTES = 256 * 2**20
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,6 +43,7 @@ class Job:
         images_dir: where SR images are written as PNG, or None to write none.
         with_ssim: also take SSIM where there is HR.
         examined: what is known of the network already; None to find it out.
+        workers: threads for decoding, metrics and writing beside the network; 0 for none. Never beside a timed one.
     """
 
     subject: Subject
@@ -44,6 +52,7 @@ class Job:
     with_ssim: bool
     images_dir: Path | None
     examined: Examination | None = None
+    workers: int = 2
 
 
 def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
@@ -59,8 +68,8 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
     with numeric_switches(job.protocol):
         try:
             with subject.on_device():
-                with subject.peak_memory() as memory:
-                    for result in _results(job):
+                with subject.peak_memory() as memory, closing(_results(job)) as results:
+                    for result in results:
                         images.append(result)
                         on_image(result)
                 # After the images, as in the template: before them it would warm the network up.
@@ -136,20 +145,31 @@ def numeric_switches(protocol: Protocol) -> Iterator[None]:
 
 
 def _results(job: Job) -> Iterator[ImageResult]:
-    for pair in job.dataset.pairs:
-        lr, hr = pair.read()
-        sr, runtime_ms = job.subject(lr)
-        result = ImageResult(
-            name=pair.name,
-            lr_height=lr.shape[0],
-            lr_width=lr.shape[1],
-            psnr_db=None if hr is None else psnr(sr, hr),
-            ssim=ssim(sr, hr) if job.with_ssim and hr is not None else None,
-            runtime_ms=runtime_ms if job.protocol is Protocol.OFFICIAL else None,
-        )
-        if job.images_dir is not None:
-            write_png(job.images_dir / f"{pair.name}.png", sr)
-        yield result
+    """Yield each image's result in order; only untimed runs overlap anything with the network."""
+    stages = Stages(ImagePair.read, lambda images: job.subject(images[0]), partial(_finish, job))
+    workers = 0 if job.protocol is Protocol.OFFICIAL else job.workers
+    return run_stages(job.dataset.pairs, stages, Overlap(workers, _depth(job.dataset, workers)))
+
+
+def _depth(dataset: Dataset, workers: int) -> int:
+    """Return how many images may wait on either side of the network: one more than threads, if memory is bounded."""
+    largest = max(size.height * size.width for size in dataset.lr_sizes) * _BYTES_PER_LR_PIXEL
+    return max(1, min(workers + 1, _WAITING_BYTES // (2 * largest)))
+
+
+def _finish(job: Job, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None], out: tuple) -> ImageResult:
+    (lr, hr), (sr, runtime_ms) = images, out
+    result = ImageResult(
+        name=pair.name,
+        lr_height=lr.shape[0],
+        lr_width=lr.shape[1],
+        psnr_db=None if hr is None else psnr(sr, hr),
+        ssim=ssim(sr, hr) if job.with_ssim and hr is not None else None,
+        runtime_ms=runtime_ms if job.protocol is Protocol.OFFICIAL else None,
+    )
+    if job.images_dir is not None:
+        write_png(job.images_dir / f"{pair.name}.png", sr)
+    return result
 
 
 def _failure(error: BaseException, remaining: tuple[ImagePair, ...]) -> dict[str, str]:

@@ -555,11 +555,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, ran
     write_png(path, random_image(8, 8))
     before = path.read_bytes()
 
-    def fill_the_disk(self: Image.Image, target: Path, **options) -> None:
-        Path(target).write_bytes(before[:20])
+    def fill_the_disk(self: Path, _content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(before[:20])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", fill_the_disk)
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
     for target in (path, tmp_path / "new.png"):
         with pytest.raises(OSError, match="No space left") as caught:
             write_png(target, random_image(8, 8, seed=1))

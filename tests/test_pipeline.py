@@ -1,0 +1,134 @@
+"""Overlapping stages: order, bounds, the first failure, interrupts, and no thread left behind."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from eval.pipeline import Overlap, Stages, run_stages
+
+SERIAL, PARALLEL = Overlap(workers=0, depth=1), Overlap(workers=3, depth=2)
+
+
+def stages_of(**changes) -> Stages:
+    usual = {"read": lambda item: item, "work": lambda x: x * 10, "finish": lambda item, x, y: (item, x, y)}
+    return Stages(**(usual | changes))
+
+
+def failing(at: int, error: BaseException, pause_s: float = 0):
+    def stage(item, *_rest):
+        if item == at:
+            time.sleep(pause_s)
+            raise error
+        return item
+
+    return stage
+
+
+def results_until_error(results: Iterator) -> tuple[list, BaseException | None]:
+    done = []
+    try:
+        for result in results:
+            done.append(result)
+    except BaseException as error:
+        return done, error
+    return done, None
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("overlap", [SERIAL, PARALLEL, Overlap(1, 1)])
+@pytest.mark.parametrize("count", [0, 1, 2, 17])
+def test_results_are_a_loops(overlap: Overlap, count: int):
+    assert list(run_stages(range(count), stages_of(), overlap)) == [(i, i, i * 10) for i in range(count)]
+
+
+def test_slow_items_do_not_change_the_order():
+    def finish(item, *_):
+        time.sleep(0.02 * (item % 3 == 0))
+        return item
+
+    assert list(run_stages(range(12), stages_of(finish=finish), PARALLEL)) == list(range(12))
+
+
+def test_the_work_is_the_callers_threads():
+    threads = set()
+    list(run_stages(range(6), stages_of(work=lambda _x: threads.add(threading.current_thread())), PARALLEL))
+    assert threads == {threading.current_thread()}
+
+
+def test_stages_overlap():
+    meeting = threading.Barrier(3, timeout=10)
+
+    def meet(item, *_):
+        # Item 2 is read, and item 0 finished, while item 1 is worked on.
+        meeting.wait()
+        return item
+
+    stages = Stages(
+        read=lambda item: meet(item) if item == 2 else item,
+        work=lambda item: meet(item) if item == 1 else item,
+        finish=lambda item, *_: meet(item) if item == 0 else item,
+    )
+    assert list(run_stages(range(3), stages, Overlap(workers=2, depth=1))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_what_waits_is_bounded_when_finishing_is_slow(depth: int):
+    alive, most, lock = set(), [0], threading.Lock()
+
+    def read(item):
+        with lock:
+            alive.add(item)
+            most[0] = max(most[0], len(alive))
+        return item
+
+    def finish(item, *_):
+        time.sleep(0.005)
+        with lock:
+            alive.remove(item)
+
+    list(run_stages(range(20), stages_of(read=read, finish=finish), Overlap(2, depth)))
+    # Read ahead, being worked on, and waiting to be finished.
+    assert most[0] <= 2 * depth + 2
+
+
+@pytest.mark.parametrize("stage", ["read", "work", "finish"])
+@pytest.mark.parametrize("overlap", [SERIAL, PARALLEL])
+def test_a_failure_comes_after_all_items_before_it(stage: str, overlap: Overlap):
+    stages = stages_of(**{stage: failing(4, ValueError("four"))})
+    done, error = results_until_error(run_stages(range(9), stages, overlap))
+    assert [result if stage == "finish" else result[0] for result in done] == [0, 1, 2, 3]
+    assert str(error) == "four"
+
+
+def test_of_two_failures_the_earlier_items_counts_even_if_it_comes_later():
+    stages = stages_of(finish=failing(3, OSError("disk full"), pause_s=0.1), work=failing(4, ValueError("network")))
+    done, error = results_until_error(run_stages(range(9), stages, PARALLEL))
+    assert done == [0, 1, 2]
+    assert str(error) == "disk full"
+
+
+def test_ctrl_c_while_working_keeps_what_was_worked_on():
+    def finish(item, *_):
+        time.sleep(0.02)
+        return item
+
+    stages = stages_of(finish=finish, work=failing(5, KeyboardInterrupt()))
+    done, error = results_until_error(run_stages(range(9), stages, PARALLEL))
+    assert done == [0, 1, 2, 3, 4]
+    assert isinstance(error, KeyboardInterrupt)
+
+
+def test_nothing_is_started_after_the_consumer_stops():
+    started = []
+    results = run_stages(range(100), stages_of(read=lambda item: started.append(item) or item), PARALLEL)
+    next(results)
+    results.close()
+    assert len(started) < 12
