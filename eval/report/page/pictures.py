@@ -23,7 +23,7 @@ from eval.report.page.windows import CELL, choose_window, encode_errors, squared
 from eval.resize import imresize
 
 PICTURE_FOLDER = "pictures"
-DEFAULT_MEGABYTES = 60.0
+DEFAULT_MEGABYTES = 54.0
 # Bytes a pixel, errors included, as measured on SR images of Urban100, with some room.
 _LOSSLESS_BYTES = 1.25
 _LOSSY_BYTES = 0.33
