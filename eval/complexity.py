@@ -21,8 +21,8 @@ _FREE_OPS = frozenset(
         "index_select copy_ expand_as cumsum clone var linalg_vector_norm embedding complex real imag"
     ).split()
 )
-# The challenge's activation counter hooks these module types and no other.
-_COUNTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
+# The challenge's activation counter lists more module types, but hooks only these.
+_COUNTED = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 @torch.no_grad()

@@ -114,8 +114,8 @@ class Complexity(_Frozen):
             interpolation out.
         flops_bound: num_params times pixels: what a network does whose every weight meets every pixel once.
         flops_by_hooks: the same by the counter that the challenge used in 2022; only for submissions of that year.
-        activations: output elements of all convolution modules.
-        num_conv: calls of convolution modules.
+        activations: output elements of all Conv2d and ConvTranspose2d modules, as the challenge counts them.
+        num_conv: calls of these modules.
         uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
         suspect_ops: those of them that can hide multiplications by weights.
     """

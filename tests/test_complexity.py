@@ -34,3 +34,24 @@ def test_leaves_no_hooks_and_no_gradients():
     measure_complexity(network, input_side=10)
     assert all(not module._forward_hooks for module in network.modules())
     assert network.first.weight.grad is None
+
+
+class Tokens(nn.Module):
+    """A network of modules that the challenge's activation counter hooks, and of some that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 5, 2, stride=2)
+        self.line, self.linear = nn.Conv1d(5, 5, 1), nn.Linear(7, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.up(self.conv(x))
+        self.line(x.flatten(2))
+        self.linear(torch.ones(1, 7))
+        return x
+
+
+def test_activations_are_of_two_dimensional_convolutions_alone():
+    complexity = measure_complexity(Tokens(), input_side=8)
+    assert complexity.activations == 4 * 8 * 8 + 5 * 16 * 16
+    assert complexity.num_conv == 2
