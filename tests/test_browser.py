@@ -337,6 +337,21 @@ def test_error_maps_are_drawn(browser: Browser, gallery: Path):
     assert colours > 10
 
 
+def test_the_keyboard_reaches_everything(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    wanted = {"#theme", ".filter-name", "summary", ".scroll", ".sort", ".pick input", "#axis input", "#baseline"}
+    wanted |= {"#order", "#previous", "#image", "#next", "#left", "#right", "#view", "#zoom", "#stage", "#slider"}
+    reached: set[str] = set()
+    browser.js("document.activeElement.blur()")
+    for _ in range(80):
+        browser.one("body").send_keys(Keys.TAB) if not reached else browser.driver.switch_to.active_element.send_keys(
+            Keys.TAB
+        )
+        script = "return arguments[0].filter(each => document.activeElement.matches(each))"
+        reached |= set(browser.js(script, sorted(wanted)))
+    assert reached == wanted
+
+
 @pytest.mark.parametrize("width", [400, 1440])
 def test_the_comparison_is_accessible_and_offline(browser: Browser, gallery: Path, width: int):
     open_gallery(browser, gallery, width)

@@ -10,7 +10,7 @@ import pytest
 
 from eval.editions import find_edition
 from eval.record import Flag, Protocol, Ratio, Record, Settings, State, write_record
-from eval.report.page.board import make_board
+from eval.report.page.board import Board, make_board
 from eval.report.page.island import island
 from eval.report.page.selection import baseline_of, conditions_of, edition_of, folder_of, group_records, state_of
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
@@ -193,6 +193,36 @@ def test_scores_are_of_the_newest_edition_whose_baseline_is_there():
     assert board.baseline == 0
     assert [row.cell("rank").text for row in board.rows] == ["base", "1"]
     assert board.rows[0].cell("score").text == "7.39"
+
+
+def halves(labels: Sequence[str], last: str = "") -> list[Record]:
+    """Make records of the challenge's valid and test sets; ``last`` is faster on test alone, and has no valid."""
+    records = []
+    for dataset in ("DIV2K_LSDIR_valid", "DIV2K_LSDIR_test"):
+        for label in [*labels, last] if last and dataset.endswith("test") else labels:
+            records.append(make_record((27.0,) * 200, label=label, dataset=dataset))
+    return records
+
+
+def test_valid_and_test_are_ranked_together():
+    valid, test = (board.ranked for board in sorted(boards_of(halves(("00_RLFN", "03_PFDNLite"))), key=by_set))
+    assert valid.rows.keys() == test.rows.keys() == {"00_RLFN", "03_PFDNLite"}
+    assert all(len(row.verdicts) == 2 for row in valid.rows.values())
+    assert any("on DIV2K_LSDIR_valid and DIV2K_LSDIR_test" in note for note in test.notes)
+
+
+def test_where_a_model_lacks_one_half_each_is_ranked_alone():
+    valid, test = (board.ranked for board in sorted(boards_of(halves(("00_RLFN",), "03_PFDNLite")), key=by_set))
+    assert [len(ranked.rows) for ranked in (valid, test)] == [1, 2]
+    assert test.notes[0].startswith("Ranked by this set alone, not by valid and test: every model needs a record")
+
+
+def boards_of(records: list[Record]) -> list[Board]:
+    return list(gather(records, PageOptions()).boards)
+
+
+def by_set(board: Board) -> int:
+    return ("valid", "test").index(board.conditions.dataset.rpartition("_")[2])
 
 
 def test_without_a_baseline_the_page_says_why_there_are_no_scores():

@@ -101,15 +101,18 @@ class Board:
         return [row.record for row in self.rows]
 
 
-def make_board(conditions: Conditions, records: Sequence[Record], edition: Edition | None = None) -> Board:
+def make_board(
+    conditions: Conditions, records: Sequence[Record], edition: Edition | None = None, others: Sequence[Record] = ()
+) -> Board:
     """Make the table of records that share their conditions.
 
     Args:
         conditions: what the records share.
         records: one a model.
         edition: whose scores and ranks are shown; None for the newest one that fits.
+        others: records of other sets under the same conditions; see ``rank_rows``.
     """
-    ranked = rank_rows(records, edition)
+    ranked = rank_rows(records, edition, others)
     columns = [column for column in columns_of(records) if any(column.value(record) is not None for record in records)]
     cells = [list(cells) for cells in zip(*(_column_cells(column, records) for column in columns), strict=True)]
     cells = cells or [[] for _ in records]

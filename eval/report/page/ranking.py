@@ -30,10 +30,14 @@ class Ranked:
     baseline: str | None = None
 
 
-def rank_rows(rows: Sequence[Record], edition: Edition | None = None) -> Ranked:
+def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Sequence[Record] = ()) -> Ranked:
     """Rank a table by an edition, or by the newest one whose baseline is in it.
 
-    The edition's gates are told even where it cannot rank, as for records without times.
+    Args:
+        rows: records of one set, protocol and device.
+        edition: its rules; its gates are told even where it cannot rank, as for records without times.
+        others: records of other sets under the same conditions. If these are the other half of the challenge's
+            images, models are ranked by both, as the challenge does.
     """
     rules = edition or _newest_with_baseline(rows)
     if rules is None:
@@ -42,13 +46,36 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None) -> Ranked:
     unranked = Ranked(rules, gates=_gates(rules, rows), baseline=next(filter(rules.baseline.is_called, complete), None))
     if all(record.settings.protocol == Protocol.ACCURACY for record in rows):
         return replace(unranked, notes=("No scores: this protocol takes no times.",))
+    half = _other_half(rules, rows, others)
     try:
-        measured = entries_from(rows, rules)
-        ranking = rank(measured.entries, rules, measured_baseline(measured, rules))
+        return _ranked(unranked, [*rows, *half])
     except RunError as error:
+        if half:
+            return _alone(unranked, rows, str(error))
         return replace(unranked, notes=(f"No scores by the rules of {rules.year}: {error}",))
+
+
+def _alone(unranked: Ranked, rows: Sequence[Record], reason: str) -> Ranked:
+    """Rank by one half of the challenge's images, and say why not by both."""
+    ranked = rank_rows(rows, unranked.edition)
+    return replace(ranked, notes=(f"Ranked by this set alone, not by valid and test: {reason}.", *ranked.notes))
+
+
+def _ranked(unranked: Ranked, records: Sequence[Record]) -> Ranked:
+    measured = entries_from(records, unranked.edition)
+    ranking = rank(measured.entries, unranked.edition, measured_baseline(measured, unranked.edition))
     by_label = {row.entry.label: row for row in ranking.rows}
     return replace(unranked, rows=by_label, notes=tuple(notes(Scored(ranking, measured))))
+
+
+def _other_half(edition: Edition, rows: Sequence[Record], others: Sequence[Record]) -> list[Record]:
+    """Return the records of the challenge's other half of images; none if this is no half."""
+    role = _role(edition, rows[0])
+    return [record for record in others if role and _role(edition, record) not in (None, role)]
+
+
+def _role(edition: Edition, record: Record) -> str | None:
+    return edition.role_of(record.dataset.name, record.dataset.num_images)
 
 
 def _newest_with_baseline(rows: Sequence[Record]) -> Edition | None:
@@ -58,6 +85,5 @@ def _newest_with_baseline(rows: Sequence[Record]) -> Edition | None:
 
 
 def _gates(edition: Edition, rows: Sequence[Record]) -> tuple[tuple[str, float], ...]:
-    dataset = rows[0].dataset
-    role = edition.role_of(dataset.name, dataset.num_images)
+    role = _role(edition, rows[0])
     return tuple((gate.role, gate.psnr_db) for gate in edition.gates if gate.role == role and gate.psnr_db is not None)

@@ -1,9 +1,9 @@
 """Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from eval.report.page.gallery import contenders_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
 from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, Comparison, find_comparison, write_pictures
-from eval.report.page.selection import group_records
+from eval.report.page.selection import Conditions, group_records
 from eval.report.tables import write_files
 
 ASSETS = Path(__file__).with_name("assets")
@@ -63,12 +63,24 @@ class Content:
 
 def gather(records: Sequence[Record], options: PageOptions) -> Content:
     """Return the tables of records, and what can be compared of their pictures."""
-    boards = [make_board(conditions, rows, options.edition) for conditions, rows in group_records(records)]
+    groups = group_records(records)
+    boards = [
+        make_board(conditions, rows, options.edition, _under_same_conditions(conditions, groups))
+        for conditions, rows in groups
+    ]
     rows: dict[str, list[tuple[str, Record]]] = {}
     for board in boards:
         rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
     found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
     return Content(tuple(boards), tuple(its for its in found if its))
+
+
+def _under_same_conditions(conditions: Conditions, groups: Iterable[tuple[Conditions, list[Record]]]) -> list[Record]:
+    """Return the records of other sets that were made alike."""
+    alike = (
+        rows for its, rows in groups if its != conditions and replace(its, dataset=conditions.dataset) == conditions
+    )
+    return [record for rows in alike for record in rows]
 
 
 def write_page(content: Content, folder: Path, options: PageOptions) -> Path:

@@ -54,7 +54,7 @@
 
   const hoverText = (row) => {
     const lines = Object.entries(AXES).filter(([key]) => row.texts[key]).map(([key, its]) => `${its.title}: ${row.texts[key]}`);
-    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, `rank ${row.texts.rank ?? "-"}`].join("<br>");
+    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, ...(row.texts.rank ? [`Rank: ${row.texts.rank}`] : [])].join("<br>");
   };
 
   const markerSizes = (rows) => {

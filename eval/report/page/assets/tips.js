@@ -11,17 +11,21 @@
     owner = null;
   };
 
+  const place = () => {
+    if (!owner) return;
+    const box = owner.getBoundingClientRect();
+    const below = box.bottom + 6;
+    tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${below + tip.offsetHeight < innerHeight ? below : box.top - tip.offsetHeight - 6}px`;
+  };
+
   const show = (element) => {
     hide();
     owner = element;
     owner.setAttribute("aria-describedby", "tip");
     tip.textContent = element.dataset.tip;
     tip.hidden = false;
-    const place = element.getBoundingClientRect();
-    const left = Math.min(Math.max(8, place.left), innerWidth - tip.offsetWidth - 8);
-    const below = place.bottom + 6;
-    tip.style.left = `${left}px`;
-    tip.style.top = `${below + tip.offsetHeight < innerHeight ? below : place.top - tip.offsetHeight - 6}px`;
+    place();
   };
 
   const ownerOf = (event) => event.target.closest?.("[data-tip]");
@@ -32,5 +36,6 @@
     document.addEventListener(name, (event) => { if (owner && ownerOf(event) === owner) hide(); });
   }
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-  addEventListener("scroll", hide, true);
+  // Focus can scroll what it reaches into view.
+  addEventListener("scroll", place, true);
 }
