@@ -234,6 +234,18 @@ def test_counts_that_are_no_counts_are_not_believed(hostile):
     assert record.reason == "its process returned no counts"
 
 
+def test_a_record_of_its_own_invention_is_nowhere(hostile, photos: Path, tmp_path: Path):
+    record = hostile("WritesARecord")
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    assert list(tmp_path.rglob("fake.json")) == []
+
+
+def test_what_it_makes_of_torch_counts_for_nothing_here(hostile):
+    record = hostile("PatchesTorch")
+    assert record.state is State.INVALID_OUTPUT
+    assert "not finite" in record.reason
+
+
 def test_noise_is_the_same_every_time_and_flagged(hostile):
     first, second = hostile("Random"), hostile("Random")
     assert first.complete

@@ -199,3 +199,32 @@ class ClaimsNothing(Honest):
         worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
         message = sys.modules["eval.checkouts.wire"].Message
         worker._examine = lambda _request: message({"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]})
+
+
+class WritesARecord(Honest):
+    """Leaves records of its own invention wherever it can."""
+
+    def forward(self, x):
+        record = json.dumps({"status": "complete", "means": {"psnr_db": {"mean": 99.0, "count": 2}}})
+        for folder in (".", "records", os.path.dirname(__file__), os.path.join(os.path.dirname(__file__), "..", "out")):
+            try:
+                os.makedirs(folder, exist_ok=True)
+                with open(os.path.join(folder, "fake.json"), "w") as file:
+                    file.write(record)
+            except OSError:
+                continue
+        return super().forward(x)
+
+
+class PatchesTorch(Honest):
+    """Makes torch and the worker's own tools lie about everything."""
+
+    def __init__(self):
+        super().__init__()
+        torch.isfinite = lambda x: torch.ones(1, dtype=torch.bool)
+        torch.set_num_threads = lambda _count: None
+        sys.modules["eval.metrics"] = None
+        sys.modules["eval.images"].to_uint8 = lambda *_: None
+
+    def forward(self, x):
+        return super().forward(x) * float("nan")
