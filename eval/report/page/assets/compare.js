@@ -22,7 +22,8 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     return STOPS[low].map((from, channel) => Math.round(from + (place - low) * (STOPS[low + 1][channel] - from)));
   });
 
-  const comparison = () => Report.comparisons[Report.current.dataset];
+  // A set can have any name, also one that every object knows.
+  const comparison = () => (Object.hasOwn(Report.comparisons, Report.current.dataset) ? Report.comparisons[Report.current.dataset] : null);
 
   const titles = () => ({ ...comparison().labels, bicubic: "LR, bicubic", hr: "HR" });
 

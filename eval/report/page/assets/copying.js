@@ -5,9 +5,11 @@
   const markdown = (text) => text.replace(/[\\`*_{}[\]<>#|]/g, "\\$&").replace(/\s+/g, " ");
   const latexSpecial = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" };
   const latex = (text) => text.replace(/[\\~^#$%&_{}]/g, (char) => latexSpecial[char] ?? `\\${char}`);
+  const NOTHING = "-";
   const isNumber = (text) => /^-?[\d.]+(e[+-]?\d+)?$/.test(text);
   // A spreadsheet must not run a name as a formula.
   const csv = (text) => {
+    if (text === NOTHING) return "";
     const inert = /^[=+\-@\t\r]/.test(text) && !isNumber(text) ? `'${text}` : text;
     return /[",\n\r]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
   };
