@@ -177,6 +177,14 @@ def test_the_front_joins_what_nothing_beats(browser: Browser, page: Path):
     assert browser.js(f"{front}.map(row => row.label)") == ["05_SPAN", "03_PFDNLite"]
 
 
+def test_a_model_far_below_does_not_flatten_the_others(browser: Browser, page: Path):
+    browser.open(page)
+    psnrs = [26.0 + i / 10 for i in range(9)]
+    view = browser.js("return Report.viewOf(arguments[0])", [*psnrs, 12.0])
+    assert view == {"below": 1, "range": [pytest.approx(25.904), pytest.approx(26.896)]}
+    assert browser.js("return Report.viewOf(arguments[0])", psnrs) == {"below": 0}
+
+
 def test_names_do_not_cover_each_other(browser: Browser, page: Path):
     browser.open(page)
     place = "return Report.placeNames({pixels: arguments[0], sizes: [10, 10, 10], lengths: [8, 8, 8]}, arguments[1])"

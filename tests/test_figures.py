@@ -67,6 +67,14 @@ def test_without_figures_there_is_no_plot():
     assert tradeoff(board_of([make_record((), status="failed", reason="a fault")])) is None
 
 
+def test_a_model_far_below_does_not_flatten_the_others():
+    records = [*many(20), renamed(make_record((12.0, 12.0)), id=99, name="Low", label="99_Low")]
+    axes = tradeoff(board_of(records)).axes[0]
+    assert axes.get_ylim()[0] > 20
+    assert "1 below" in [text.get_text() for text in axes.texts]
+    assert tradeoff(board_of(records[-3:])).axes[0].get_ylim()[0] < 12
+
+
 def test_dollars_are_no_formula(tmp_path: Path):
     board = board_of([renamed(make_record(), name="$\\frac$"), make_record(label="00_RLFN")])
     assert "$\\\\frac$" in texts_of(board)

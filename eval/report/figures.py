@@ -1,7 +1,7 @@
 """Figures for papers, as wide as a column: the trade-off plot and the visual comparison, as PDF and PNG."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 
 from eval.images import atomic_path
 from eval.report.crops import COLUMN_INCHES, comparison
@@ -20,6 +21,7 @@ FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"
 _FONT_SIZE = 7
 _NAMED_AT_MOST = 15
+_MANY = 8
 # Where a name is tried beside its marker: direction in marker radii, and alignment.
 _PLACES = (
     ((1, 0), "left", "center"),
@@ -82,9 +84,10 @@ def tradeoff(board: Board) -> Figure | None:
         )
     if max(costs) > 12 * min(costs):
         axes.set_xscale("log")
+    _leave_out_far_below(axes, psnrs)
     _style(axes, title, f"PSNR on {board.conditions.dataset} [dB]")
-    named = range(len(rows)) if len(rows) <= _NAMED_AT_MOST else front
-    _name_markers(axes, [(rows[i], (costs[i], psnrs[i])) for i in named])
+    others = [i for i in range(len(rows)) if i not in front] if len(rows) <= _NAMED_AT_MOST else []
+    _name_markers(axes, rows, list(zip(costs, psnrs, strict=True)), [*front, *others])
     return figure
 
 
@@ -121,6 +124,17 @@ def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs
             axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
 
 
+def _leave_out_far_below(axes: Axes, psnrs: Sequence[float]) -> None:
+    """Show no models so far below the others that these would lie on one line, and say how many there are."""
+    low, high = np.quantile(psnrs, (0.25, 0.75))
+    shown = [psnr_db for psnr_db in psnrs if psnr_db >= low - 4 * (high - low)]
+    below = len(psnrs) - len(shown)
+    if below and len(psnrs) >= _MANY:
+        margin = 0.16 * (max(shown) - min(shown))
+        axes.set_ylim(min(shown) - margin, max(shown) + margin)
+        axes.annotate(f"{below} below", (0.01, 0.02), xycoords="axes fraction", color=_SOFT, fontsize=6)
+
+
 def _style(axes: Axes, title: str, ylabel: str) -> None:
     axes.set_xlabel(title, fontsize=_FONT_SIZE)
     axes.set_ylabel(ylabel, fontsize=_FONT_SIZE, parse_math=False)
@@ -130,24 +144,28 @@ def _style(axes: Axes, title: str, ylabel: str) -> None:
     axes.margins(0.16)
 
 
-def _name_markers(axes: Axes, named: Sequence[tuple[Row, tuple[float, float]]]) -> None:
-    """Write names beside their markers, each where it covers none before it."""
+def _name_markers(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[float, float]], named: Iterable[int]) -> None:
+    """Write names beside their markers, each where it covers no marker and no name before it, or not at all."""
     figure = axes.figure
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
-    taken = []
-    areas = _areas([row for row, _ in named])
-    for (row, place), area in zip(named, areas, strict=True):
-        text = None
+    radii = [area**0.5 / 2 for area in _areas(rows)]
+    pixels = figure.dpi / 72
+    corners = [np.full(2, radius * pixels) for radius in radii]
+    middles = axes.transData.transform(places)
+    taken = [Bbox([m - c, m + c]) for m, c in zip(middles, corners, strict=True)]
+    for index in named:
+        others = [box for box in taken if box is not taken[index]]
         for (x, y), horizontal, vertical in _PLACES:
-            if text:
-                text.remove()
-            offset = (area**0.5 / 2 + 2.5) * np.array((x, y))
+            offset = (radii[index] + 2.5) * np.array((x, y))
             text = axes.annotate(
-                visible(row.record.model.name), place, offset, textcoords="offset points", ha=horizontal, va=vertical,
-                fontsize=6, parse_math=False, path_effects=[withStroke(linewidth=2, foreground="white")],
+                visible(rows[index].record.model.name), places[index], offset, textcoords="offset points",
+                ha=horizontal, va=vertical, fontsize=6, parse_math=False,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )  # fmt: skip
             box = text.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken):
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            if inside and not any(box.overlaps(other) for other in others):
+                taken.append(box)
                 break
-        taken.append(text.get_window_extent(renderer))
+            text.remove()

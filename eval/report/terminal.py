@@ -11,12 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.record import Record
-from eval.report.columns import columns_of, flag_notes, legend, outcome
+from eval.report.columns import Column, columns_of, flag_notes, legend, outcome
 
 if TYPE_CHECKING:
     from eval.scheduling import Task
 
 _PIPED_WIDTH = 120
+# Between two columns of a table.
+_GAP = 2
+# What a narrow window goes without, in this order.
+_LEAST_FIRST = ("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks", "ssim")
 
 
 class Terminal:
@@ -60,19 +64,22 @@ class Terminal:
             yield lambda _done: bar.advance(task)
 
     def table(self, records: Sequence[Record]) -> None:
-        """Print one row a record, and the legend."""
+        """Print one row a record, as many columns as fit, and the legend."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         several_sets = len({record.dataset.name for record in records}) > 1
+        names = [[record.model.label, record.dataset.name][: 2 if several_sets else 1] for record in records]
         for title in ("Model", "Set") if several_sets else ("Model",):
             table.add_column(title, no_wrap=True)
-        columns = columns_of(records)
+        taken = sum(max(map(len, column)) + _GAP for column in zip(*names, strict=True))
+        columns, left_out = _fitting(records, self._out.width - taken)
         for column in columns:
-            unit = f"\n[{column.unit}]" if column.unit else ""
-            table.add_column(Text(f"{column.title}{unit}"), justify="right")
-        for record in records:
-            names = [record.model.label, record.dataset.name][: 2 if several_sets else 1]
-            table.add_row(*map(Text, names), *(column.text(record) for column in columns))
+            table.add_column(Text(_heading(column)), justify="right", no_wrap=True)
+        for record, name in zip(records, names, strict=True):
+            table.add_row(*map(Text, name), *(column.text(record) for column in columns))
         self.show(table)
+        if left_out:
+            titles = ", ".join(column.title for column in left_out)
+            self.say(f"Left out for want of room: {titles}; they are in the files, and in a wider window.")
         for line in legend(records):
             self.say(line)
         for line in flag_notes(records):
@@ -89,3 +96,23 @@ class Terminal:
             what, _, why = outcome(record).partition(": ")
             table.add_row(*map(Text, (record.model.label, record.dataset.name, what, why)))
         self.show(table)
+
+
+def _heading(column: Column) -> str:
+    return f"{column.title}\n[{column.unit}]" if column.unit else column.title
+
+
+def _fitting(records: Sequence[Record], width: int) -> tuple[list[Column], list[Column]]:
+    """Return the columns that hold a figure and fit into a width, and those that hold one and do not fit."""
+    columns = [column for column in columns_of(records) if any(column.value(row) is not None for row in records)]
+    left_out = []
+    for key in _LEAST_FIRST:
+        if sum(_width(column, records) for column in columns) > width:
+            left_out += [column for column in columns if column.key == key]
+            columns = [column for column in columns if column.key != key]
+    return columns, left_out
+
+
+def _width(column: Column, records: Sequence[Record]) -> int:
+    texts = [*_heading(column).splitlines(), *(column.text(record) for record in records)]
+    return max(map(len, texts)) + _GAP

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from eval.editions import Edition
-from eval.record import Record
+from eval.record import ZOO, Record
 from eval.report.columns import Column, columns_of, legend
 from eval.report.page.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
 from eval.report.page.ranking import Ranked, rank_rows
@@ -220,10 +220,15 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     images = {tuple(image.name for image in row.record.images) for row in rows if row.record.complete}
     if len(images) > 1:
         lines.append("Models ran on different images of this set; means are not over the same images.")
-    unknown = sorted({row.label for row in rows if row.record.model.weights_file and not row.record.model.checkpoint})
+    unknown = sorted(row.label for row in rows if _has_unknown_weights(row.record))
     if unknown:
         lines.append(f"Weights that the manifest does not know: {_listing(unknown)}.")
     return lines
+
+
+def _has_unknown_weights(record: Record) -> bool:
+    model = record.model
+    return model.origin == ZOO and bool(model.weights_file) and not model.checkpoint
 
 
 def _listing(items: Sequence[str]) -> str:

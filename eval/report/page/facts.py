@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from eval.record import Record
+from eval.record import ZOO, Record
 from eval.report.page.board import Board
 
 
@@ -74,5 +74,12 @@ def _settings(record: Record) -> str:
 
 
 def _weights(records: Iterable[Record]) -> str:
-    names = [record.model.checkpoint or ("a file" if record.model.weights_file else "none") for record in records]
+    names = [_weights_of(record) for record in records]
     return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
+
+
+def _weights_of(record: Record) -> str:
+    model = record.model
+    if model.origin != ZOO:
+        return f"from {model.origin}"
+    return model.checkpoint or ("from a file" if model.weights_file else "without")

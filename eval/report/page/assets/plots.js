@@ -125,6 +125,23 @@
     label: { text: `gate ${gate.psnr_db.toFixed(2)} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
   }));
 
+  // The range of dB that is shown at first: without models so far below the others that these would lie on one line.
+  Report.viewOf = (psnrs) => {
+    const sorted = [...psnrs].sort((a, b) => a - b);
+    const quarter = (share) => sorted[Math.floor(share * (sorted.length - 1))];
+    const least = quarter(0.25) - 4 * (quarter(0.75) - quarter(0.25));
+    const shown = sorted.filter((psnr) => psnr >= least);
+    const below = sorted.length - shown.length;
+    if (!below || sorted.length < 8) return { below: 0 };
+    const margin = 0.12 * (shown.at(-1) - shown[0]);
+    return { below, range: [shown[0] - margin, shown.at(-1) + margin] };
+  };
+
+  const belowNote = ({ below }) => (below ? [{
+    text: `${below} below: double-click shows all`, xref: "paper", yref: "paper", x: 0.01, y: 0.01,
+    showarrow: false, font: { color: Report.colour("soft"), size: 12 },
+  }] : []);
+
   const drawTradeoff = () => {
     const target = document.getElementById("tradeoff-plot");
     const rows = Report.current.rows.map((row, index) => ({ ...row, index })).filter((row) => hasFigure(row, axis));
@@ -133,11 +150,13 @@
       target.textContent = "No model of this table has both figures.";
       return;
     }
+    const view = Report.viewOf([...rows.map((row) => row.psnr_db), ...Report.current.gates.map((gate) => gate.psnr_db)]);
     const isLog = isWide(rows.map((row) => row[axis]));
     Plotly.react(target, tradeoffTraces(rows, isLog), layout({
       shapes: gateLines(),
+      annotations: belowNote(view),
       xaxis: axisStyle({ title: { text: AXES[axis].title }, type: isLog ? "log" : "linear", ...(isLog ? { dtick: "D2" } : {}) }),
-      yaxis: axisStyle({ title: { text: "PSNR [dB]" }, tickformat: ".2f" }),
+      yaxis: axisStyle({ title: { text: "PSNR [dB]" }, tickformat: ".2f", ...(view.range ? { range: view.range } : {}) }),
     }), CONFIG);
     target.removeAllListeners?.("plotly_click");
     target.on("plotly_click", (event) => {
