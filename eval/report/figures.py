@@ -28,6 +28,10 @@ _PLACES = (
     ((0, 1), "center", "bottom"),
     ((0, -1), "center", "top"),
     ((-1, 0), "right", "center"),
+    ((0.7, 0.7), "left", "bottom"),
+    ((-0.7, 0.7), "right", "bottom"),
+    ((0.7, -0.7), "left", "top"),
+    ((-0.7, -0.7), "right", "top"),
 )
 
 
