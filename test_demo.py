@@ -5,12 +5,15 @@ from typing import Annotated
 import typer
 
 from eval.contenders import AUTO, zoo_model
+from eval.engines.registry import EAGER
 from eval.options import (
     DEFAULT_SAVE_DIR,
     DataDir,
     Datasets,
     Device,
+    EngineOption,
     NoImages,
+    PrecisionOption,
     PresetOption,
     ProtocolOption,
     Runs,
@@ -21,6 +24,7 @@ from eval.options import (
     Tile,
     TileOverlap,
     Weights,
+    Workers,
     parse_tile,
     split,
 )
@@ -47,6 +51,9 @@ def demo(
     seed: Seed = 0,
     threads: Threads = None,
     no_images: NoImages = False,
+    engine: EngineOption = EAGER,
+    precision: PrecisionOption = "fp32",
+    workers: Workers = None,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
     spec = find_model(model_id)
@@ -63,6 +70,9 @@ def demo(
         runs=runs,
         preset=preset,
         seed=seed,
+        engine=engine,
+        precision=precision,
+        workers=workers,
     )
     session = Session(options)
     contender = zoo_model(spec, weights)

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from eval.checkpoints import Checkpoint, find_checkpoint, load_network
+from eval.engines.registry import ENGINES, PLAIN, Execution, check_engine, fastest_with_eager_pixels, prepare
+from eval.errors import UsageError
 from eval.images import ImageSize
 from eval.inference import Upscaler, choose_tiling
 from eval.record import ModelInfo
 from eval.subject import InProcess, Subject, zoo_info
 from eval.tiling import Tiling
+from eval.timing import Forward
 from eval.zoo import ModelSpec
 
 AUTO = "auto"
@@ -28,6 +32,8 @@ class Placement:
         tile_overlap: LR pixels that tiles share, or None for the default.
         threads: CPU threads for the network; None for as many as torch takes.
         as_template: leave the process as the challenge's template finds it; else keep freed memory, and full float32.
+        execution: engine and precision of networks of the zoo; those without weights have no other than plain torch.
+        workers: threads that decode, measure and write beside an untimed network.
     """
 
     device: str
@@ -35,9 +41,12 @@ class Placement:
     tile_overlap: int | None = None
     threads: int | None = None
     as_template: bool = False
+    execution: Execution = PLAIN
+    workers: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse tiles that cannot cover an image."""
+        """Refuse tiles that cannot cover an image, and engines that cannot be used here."""
+        check_engine(self.execution, self.device)
         if isinstance(self.tile, int):
             Tiling(self.tile, self.tile_overlap)
 
@@ -91,7 +100,26 @@ class ZooModel:
         else:
             tile = placement.tile
             tiling = tile and Tiling(int(tile), placement.tile_overlap, self.spec.tile_step)
-        yield InProcess(Upscaler(self.spec, network, device, tiling), self.checkpoint)
+        execution, forward = self._prepared(network, placement, tiling)
+        yield InProcess(Upscaler(self.spec, network, device, tiling, forward), self.checkpoint, execution)
+
+    def _prepared(
+        self, network: nn.Module, placement: Placement, tiling: Tiling | None
+    ) -> tuple[Execution, Forward | None]:
+        """Return what runs the network, and how; None for the network itself."""
+        execution, device = placement.execution, torch.device(placement.device)
+        if execution == PLAIN or self.checkpoint is None:
+            return PLAIN, None
+        placed_tiles = tiling is not None and self.spec.tile_step > 1
+        if execution.engine == AUTO:
+            name, forward = fastest_with_eager_pixels(network.to(device), device, self.spec.data_range, placed_tiles)
+            return Execution(name), forward
+        if placed_tiles and not ENGINES[execution.engine].any_tiles:
+            raise UsageError(
+                f"--engine {execution.engine}: cannot tell tiles where they lie, as {self.spec.label} needs it, and "
+                f"images are cut into tiles of {tiling.tile}; use --engine channels-last"
+            )
+        return execution, prepare(network.to(device), device, execution)
 
 
 def zoo_model(spec: ModelSpec, weights: str | None = None) -> ZooModel:

@@ -7,6 +7,7 @@ import typer
 
 from eval.contenders import AUTO
 from eval.datasets import SAMPLE
+from eval.engines.registry import ENGINES
 from eval.errors import UsageError
 from eval.inference import DEVICES
 from eval.record import Protocol
@@ -55,7 +56,16 @@ Jobs = Annotated[
     int, typer.Option("--jobs", min=1, help="Untimed passes side by side; each gets its share of the CPU's cores.")
 ]
 EngineOption = Annotated[
-    Literal["local", "ray"], typer.Option("--engine", help="Where passes run: this machine, or a Ray cluster.")
+    str,
+    typer.Option(
+        "--engine",
+        help=f"What runs networks: {', '.join(ENGINES)}; auto for the fastest with eager's pixels; or ray, a cluster.",
+    ),
+]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="Of the network's layers: fp32, bf16 or fp16.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Threads that decode, measure and write beside an untimed network."),
 ]
 RayAddress = Annotated[
     str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")

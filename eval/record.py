@@ -185,15 +185,16 @@ class Timing(_Frozen):
 
 
 class Settings(_Frozen):
-    """What the user chose; ``tile=None`` is the whole image."""
+    """What the user chose; ``tile=None`` is the whole image, ``engine`` is what "auto" took."""
 
     protocol: Protocol
     device: str
     tile: int | None
     tile_overlap: int | None
     runs: int = 1
-    precision: Literal["fp32"] = "fp32"
-    memory_format: Literal["contiguous"] = "contiguous"
+    engine: str = "eager"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
 
 
 class MachineState(_Frozen):

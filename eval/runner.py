@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from eval.datasets import Dataset
+from eval.engines.registry import PLAIN
 from eval.environment import describe_environment, machine_state
 from eval.images import ImageError, write_png
 from eval.metrics import psnr, ssim
@@ -187,9 +188,14 @@ def dataset_info(dataset: Dataset) -> DatasetInfo:
 
 def _settings(job: Job) -> Settings:
     tiling = job.subject.tiling
+    # Networks of other processes run by plain torch, and do not say so.
+    execution = getattr(job.subject, "execution", PLAIN)
     return Settings(
         protocol=job.protocol,
         device=str(job.subject.device),
         tile=tiling and tiling.tile,
         tile_overlap=tiling and tiling.shared,
+        engine=execution.engine,
+        precision=execution.precision,
+        memory_format=execution.memory_format,
     )

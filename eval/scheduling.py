@@ -62,6 +62,7 @@ class Task:
             "data": [self.dataset.name, self.dataset.sha256],
             "protocol": [self.protocol, self.runs, self.with_ssim],
             "placement": [placement.device, str(placement.tile), placement.tile_overlap, _threads(placement)],
+            "execution": [placement.execution.engine, placement.execution.precision],
             "machine": [torch.__version__, _device_name(placement.device)],
             "images": self.images_dir is not None,
         }
@@ -83,7 +84,15 @@ def carry_out(task: Task, on_image: Callable[[ImageResult], None]) -> Record:
     started_at = datetime.now(UTC)
     try:
         with task.contender.open(task.placement, largest_lr(task.dataset)) as subject:
-            job = Job(subject, task.dataset, task.protocol, task.with_ssim, task.images_dir, task.examined)
+            job = Job(
+                subject,
+                task.dataset,
+                task.protocol,
+                task.with_ssim,
+                task.images_dir,
+                task.examined,
+                task.placement.workers,
+            )
             record = run(job, on_image)
     except CannotRunError as error:
         record = _failed(task, started_at, error.state, str(error))

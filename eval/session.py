@@ -1,6 +1,7 @@
 """Models times sets, carried out for a person: say what is used, show progress, keep records, print tables."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import typer
 
 from eval.contenders import AUTO, Contender, Placement
 from eval.datasets import Dataset, open_dataset
+from eval.engines.registry import EAGER, Execution
 from eval.errors import RunError, UsageError
 from eval.images import ImageSize
 from eval.inference import pick_device
@@ -28,7 +30,9 @@ from eval.scheduling import Task, carry_out, carry_out_all, is_final, largest_lr
 from eval.steady import PRESETS, TimingError, measure_together
 from eval.subject import CannotRunError, Examination, Subject
 
+RAY = "ray"
 INTERRUPTED_EXIT = 130
+_MOST_WORKERS = 8
 MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
 
 
@@ -39,6 +43,8 @@ class Options:
     Attributes:
         tile: "auto", None for whole images, or a number of LR pixels.
         jobs: so many untimed passes run side by side; timed ones own the machine.
+        engine: what runs networks, or "ray" for plain torch on a cluster.
+        workers: threads beside the network in untimed passes; None for one a core and job, at most 8.
         redo: measure again what the records folder holds.
     """
 
@@ -54,7 +60,9 @@ class Options:
     preset: str = "rapid"
     seed: int = 0
     jobs: int = 1
-    engine: str = "local"
+    engine: str = EAGER
+    precision: str = "fp32"
+    workers: int | None = None
     ray_address: str | None = None
     redo: bool = True
 
@@ -73,6 +81,14 @@ class Options:
                 f"--engine ray: passes share a node's CPU, so {self.protocol} cannot be timed there; "
                 "use --protocol accuracy, or official with --device cuda, where each pass has a GPU of its own"
             )
+        plain = self.engine in (EAGER, RAY) and self.precision == "fp32"
+        if self.protocol is Protocol.OFFICIAL and not plain:
+            raise UsageError(
+                f"--engine {self.engine} --precision {self.precision}: the official protocol times plain torch in "
+                "fp32, as the challenge does; use --protocol accuracy or steady"
+            )
+        if self.engine == RAY and not plain:
+            raise UsageError(f"--precision {self.precision}: not with --engine ray, which runs plain torch in fp32")
         if self.ray_address and self.engine != "ray":
             raise UsageError(f"--ray_address {self.ray_address}: only with --engine ray")
 
@@ -92,7 +108,15 @@ class Session:
         if threads is not None:
             torch.set_num_threads(threads)
         official = options.protocol is Protocol.OFFICIAL
-        self.placement = Placement(str(self.device), options.tile, options.tile_overlap, threads, as_template=official)
+        self.placement = Placement(
+            str(self.device),
+            options.tile,
+            options.tile_overlap,
+            threads,
+            as_template=official,
+            execution=Execution(EAGER if options.engine == RAY else options.engine, options.precision),
+            workers=_workers(options.jobs) if options.workers is None else options.workers,
+        )
         if not official:
             keep_freed_memory()
 
@@ -193,6 +217,8 @@ class Session:
         with self.terminal.progress(task.contender.info.label, len(task.dataset.pairs) * task.runs) as on_image:
             record = carry_out(task, on_image)
         self._store(record)
+        if self.options.engine == AUTO:
+            self.terminal.say(f"engine   auto took {record.settings.engine} for {record.model.label}")
         if record.status == "interrupted":
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
@@ -278,6 +304,11 @@ class Session:
         """Return the key of a model's figures in a group: they depend on what it was timed with."""
         parts = [task.key, self.options.preset, str(self.options.seed), *(other.key for other, _ in group)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _workers(jobs: int) -> int:
+    """Return how many threads work beside each network: its share of the cores."""
+    return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // jobs))
 
 
 def _as_steady(record: Record, key: str) -> Record:

@@ -10,6 +10,7 @@ import torch
 
 from eval.checkpoints import Checkpoint
 from eval.complexity import complexity_flags, measure_complexity
+from eval.engines.registry import PLAIN, Execution
 from eval.errors import RunError
 from eval.inference import InvalidOutputError, Upscaler
 from eval.inspection import inspect
@@ -77,6 +78,7 @@ class InProcess:
 
     upscaler: Upscaler
     checkpoint: Checkpoint | None
+    execution: Execution = PLAIN
 
     @property
     def info(self) -> ModelInfo:

@@ -14,7 +14,7 @@ ROOMS = [
     ["eval.checkpoints", "eval.pairs"],
     ["eval.fetch", "eval.layouts"],
     ["eval.datasets", "eval.timing", "eval.memory", "eval.tiling", "eval.record", "eval.nvml", "eval.statistics"],
-    ["eval.inference", "eval.complexity", "eval.environment", "eval.inspection", "eval.disturbance"],
+    ["eval.inference", "eval.complexity", "eval.environment", "eval.inspection", "eval.disturbance", "eval.engines"],
     ["eval.steady", "eval.subject"],
     ["eval.runner", "eval.aa", "eval.contenders"],
     ["eval.checkouts"],

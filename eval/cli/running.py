@@ -10,6 +10,7 @@ from eval.checkouts.choosing import choose_model_file, choose_submissions, read_
 from eval.checkouts.sandbox import choose_sandbox
 from eval.checkouts.submission import Rules
 from eval.contenders import AUTO, Contender, zoo_model
+from eval.engines.registry import EAGER
 from eval.errors import UsageError
 from eval.options import (
     DEFAULT_SAVE_DIR,
@@ -19,6 +20,7 @@ from eval.options import (
     EngineOption,
     Jobs,
     NoImages,
+    PrecisionOption,
     PresetOption,
     ProtocolOption,
     RayAddress,
@@ -30,11 +32,12 @@ from eval.options import (
     Threads,
     Tile,
     TileOverlap,
+    Workers,
     parse_tile,
     split,
 )
 from eval.record import Protocol
-from eval.session import Options, Session
+from eval.session import RAY, Options, Session
 from eval.zoo import all_models, find_model
 
 DEFAULT_MODEL = "3"
@@ -50,6 +53,8 @@ class _Asked:
     model_file: str | None
     checkpoint: Path | None
     data_range: float | None
+    engine: str
+    precision: str
 
     def contenders(self, sandbox: str | None, trust: bool, timeout_s: float) -> list[Contender]:
         """Return them, the reference first."""
@@ -57,6 +62,11 @@ class _Asked:
             if self.reference:
                 raise UsageError("--reference is for --checkout and --model_file; name models of the zoo by --models")
             return _of_the_zoo(self.models or DEFAULT_MODEL)
+        if self.engine not in (EAGER, RAY) or self.precision != "fp32":
+            raise UsageError(
+                f"--engine {self.engine} --precision {self.precision}: submissions run by their own code, "
+                "in plain torch and fp32; leave both flags out"
+            )
         rules = Rules(choose_sandbox(sandbox), trust, timeout_s)
         chosen: list[Contender] = _of_the_zoo(self.reference) if self.reference else []
         if self.checkouts:
@@ -99,7 +109,9 @@ def run_models(
     threads: Threads = None,
     no_images: NoImages = False,
     jobs: Jobs = 1,
-    engine: EngineOption = "local",
+    engine: EngineOption = EAGER,
+    precision: PrecisionOption = "fp32",
+    workers: Workers = None,
     ray_address: RayAddress = None,
     redo: Redo = False,
     sandbox: Annotated[
@@ -111,7 +123,7 @@ def run_models(
     ] = 900,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range)
+    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision)
     options = Options(
         save_dir=save_dir,
         device=device,
@@ -126,6 +138,8 @@ def run_models(
         seed=seed,
         jobs=jobs,
         engine=engine,
+        precision=precision,
+        workers=workers,
         ray_address=ray_address,
         redo=redo,
     )

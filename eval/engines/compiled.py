@@ -1,0 +1,61 @@
+"""torch.compile: one graph for all sizes, fused and written as C++ or Triton, kept on disk for the next run."""
+
+import copy
+import os
+
+import torch
+from torch import Tensor, nn
+
+from eval.checkpoints import download_cache
+from eval.engines.precision import in_precision
+from eval.errors import UsageError
+from eval.timing import Forward
+
+# Unequal, and so large that the graph holds for all larger ones: torch takes other convolutions for small maps.
+PROBE_SIZE = (232, 264)
+# Smaller images run uncompiled: they take little time, and their pooled maps would need graphs of their own.
+LEAST_PIXELS = 16000
+LEAST_SIDE, LARGEST_SIDE = 32, 16384
+
+
+def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward:
+    """Return a forward that is compiled for images of any size; takes some 10 s once, a second from the cache.
+
+    Exporting first leaves no Python between the operators, where torch.compile would break the graph. The graph is that
+    of whole images: it does not know of tiles. Networks with maps at a sixth of the resolution need a second graph for
+    images of less than about 215x215, which is compiled when the first one comes.
+
+    Raises:
+        UsageError: there is no compiler for the machine code.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(download_cache() / "inductor"))
+    copied = copy.deepcopy(in_precision(network, precision)).to(device, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        probe = torch.zeros(1, 3, *PROBE_SIZE, device=device).contiguous(memory_format=torch.channels_last)
+    # Its weights become constants of the graph, laid out as the kernels want them.
+    options = {"freezing": device.type == "cpu"}
+    compiled = torch.compile(exported(copied), dynamic=True, options=options)
+
+    def forward(x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        run = compiled if min(height, width) >= LEAST_SIDE and height * width >= LEAST_PIXELS else copied
+        return run(x.contiguous(memory_format=torch.channels_last))
+
+    try:
+        with torch.inference_mode():
+            forward(probe)
+    except torch._inductor.exc.InvalidCxxCompiler as error:
+        raise UsageError(
+            "--engine compiled: needs a C++ compiler; install g++, or use --engine channels-last"
+        ) from error
+    return forward
+
+
+def exported(network: nn.Module) -> nn.Module:
+    """Return a network as one graph, for any height and width from ``LEAST_SIDE`` to ``LARGEST_SIDE``."""
+    sides = {
+        axis: torch.export.Dim(name, min=LEAST_SIDE, max=LARGEST_SIDE) for axis, name in ((2, "height"), (3, "width"))
+    }
+    probe = torch.zeros(1, 3, *PROBE_SIZE, device=next(network.parameters()).device)
+    with torch.no_grad():
+        return torch.export.export(network, (probe,), dynamic_shapes=(sides,)).module()

@@ -1,0 +1,74 @@
+"""Half precision in a network's layers, with everything in image space kept in float32."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eval.errors import RunError
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PROBE_SIDE = 24
+
+
+def in_precision(network: nn.Module, precision: str) -> nn.Module:
+    """Return a network for ``(N, 3, h, w)`` float32 whose layers compute in ``precision``; for fp32 it itself.
+
+    Each layer that has weights holds them in half precision and rounds its input to it; sums and activations between
+    such layers follow. The input itself stays float32, so a shortcut from it meets the tail's output in float32, and so
+    does the clamp. If nothing is added to the tail, its last convolution makes the pixels, and is computed in float32
+    as a whole: half precision there would round each pixel to 8 bits before it is rounded to a grey level.
+
+    Raises:
+        RunError: the network has no convolution.
+    """
+    if precision == "fp32":
+        return network
+    half, dtype = copy.deepcopy(network), _DTYPES[precision]
+    tail = _last_convolution(half)
+    makes_pixels = not _image_passes_by(half, tail)
+    for layer in half.modules():
+        if next(layer.parameters(recurse=False), None) is None:
+            continue
+        layer_dtype = torch.float32 if layer is tail and makes_pixels else dtype
+        for parameter in layer.parameters(recurse=False):
+            parameter.data = parameter.data.to(layer_dtype)
+        layer.register_forward_pre_hook(_rounding_to(layer_dtype))
+    return half
+
+
+def _rounding_to(dtype: torch.dtype) -> Callable[[nn.Module, tuple], tuple]:
+    def to_dtype(_layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0].to(dtype),)
+
+    return to_dtype
+
+
+def _last_convolution(network: nn.Module) -> nn.Module:
+    """Return the convolution that runs last."""
+    ran: list[nn.Module] = []
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(lambda layer, *_: ran.append(layer)) for layer in convolutions]
+    _run_probe(network, hooks)
+    if not ran:
+        raise RunError(f"{type(network).__name__} has no convolution, so nothing that half precision would speed up")
+    return ran[-1]
+
+
+def _image_passes_by(network: nn.Module, tail: nn.Module) -> bool:
+    """Tell whether the output depends on the input when the last convolution is silenced: by a shortcut."""
+    silence = tail.register_forward_hook(lambda _layer, _inputs, output: torch.zeros_like(output))
+    return bool(_run_probe(network, [silence]).count_nonzero())
+
+
+def _run_probe(network: nn.Module, hooks: list[Any]) -> Tensor:
+    try:
+        with torch.no_grad():
+            device = next(network.parameters()).device
+            return network(torch.full((1, 3, _PROBE_SIDE, _PROBE_SIDE), 0.5, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()

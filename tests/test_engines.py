@@ -1,0 +1,254 @@
+"""Engines: eager's pixels, half precision where it belongs, and nothing that falls back in silence."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eval.checkpoints import find_checkpoint
+from eval.contenders import Placement, ZooModel
+from eval.engines import registry
+from eval.engines.precision import in_precision
+from eval.engines.registry import (
+    ENGINES,
+    Engine,
+    Execution,
+    check_engine,
+    fastest_with_eager_pixels,
+    prepare,
+    same_pixels,
+)
+from eval.errors import RunError, UsageError
+from eval.images import ImageSize, to_tensor, to_uint8
+from eval.zoo import all_models, find_model
+
+CPU = torch.device("cpu")
+SIZE = ImageSize(40, 50)
+NETWORKS = [spec for spec in all_models() if spec.checkpoints]
+# The ones whose output is the input's enlargement and a residual.
+WITH_SHORTCUT = {"PFDNLite", "ABPN"}
+
+
+@pytest.fixture
+def untrained(tmp_path: Path):
+    """Make a model of the zoo with reproducible weights."""
+
+    def make(name: str) -> ZooModel:
+        spec = find_model(name)
+        torch.manual_seed(0)
+        torch.save(spec.build().state_dict(), tmp_path / f"{name}.pth")
+        return ZooModel(spec, find_checkpoint(spec, str(tmp_path / f"{name}.pth")))
+
+    return make
+
+
+def pixels_of(model: ZooModel, placement: Placement, lr: np.ndarray) -> np.ndarray:
+    with model.open(placement, SIZE) as subject:
+        return subject(lr)[0]
+
+
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("engine", ["channels-last", "onnxruntime", "openvino"])
+def test_engines_have_eagers_pixels(engine: str, spec, untrained, random_image):
+    if ENGINES[engine].needs:
+        pytest.importorskip(ENGINES[engine].needs)
+    model = untrained(spec.name)
+    # Two sizes by one engine: it must not have kept the first one's.
+    with model.open(Placement("cpu", None, execution=Execution(engine)), SIZE) as subject:
+        for size in ((40, 50), (33, 71)):
+            lr = random_image(*size)
+            assert same_pixels(subject(lr)[0], pixels_of(model, Placement("cpu", None), lr))
+
+
+class Tiny(nn.Module):
+    """One convolution and a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 48, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.conv(x) + x.repeat_interleave(16, 1), 4)
+
+
+def test_the_compiled_engine_has_eagers_pixels_and_one_graph_for_all_sizes(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    network = Tiny()
+    forward = prepare(network, CPU, Execution("compiled"))
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    with torch.inference_mode():
+        for size in ((128, 128), (200, 90), (91, 331), (256, 170), (8, 9)):
+            x = torch.rand(1, 3, *size)
+            assert same_pixels(to_uint8(forward(x)[0], 1.0), to_uint8(network(x)[0], 1.0))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_compiled_engine_takes_every_network(spec, precision: str, untrained, random_image):
+    model, lr = untrained(spec.name), random_image(40, 50)
+    compiled, eager = (
+        pixels_of(model, Placement("cpu", None, execution=Execution(engine, precision)), lr)
+        for engine in ("compiled", "eager")
+    )
+    assert np.abs(compiled.astype(int) - eager).mean() < 0.1
+
+
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
+def test_the_record_says_what_ran(spec, untrained):
+    with untrained(spec.name).open(Placement("cpu", execution=Execution("channels-last", "bf16")), SIZE) as subject:
+        assert subject.execution == Execution("channels-last", "bf16")
+        assert subject.execution.memory_format == "channels_last"
+
+
+def test_a_model_without_weights_runs_plainly_and_says_so(random_image):
+    bicubic = ZooModel(find_model("Bicubic"), None)
+    with bicubic.open(Placement("cpu", execution=Execution("channels-last", "bf16")), SIZE) as subject:
+        assert subject.execution == Execution("eager", "fp32")
+
+
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_leaves_image_space_in_float32(spec, precision: str, untrained, random_image):
+    model, seen = untrained(spec.name), {}
+    with model.open(Placement("cpu"), SIZE) as subject:
+        network = subject.upscaler.network
+    half = in_precision(network, precision)
+    convolutions = [layer for layer in half.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        layer.register_forward_hook(lambda layer, _inputs, output: seen.update({layer: output.dtype}))
+    x = to_tensor(random_image(40, 50), spec.data_range)
+    with torch.no_grad():
+        output = half(x)
+    assert output.dtype == torch.float32
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    *others, tail = seen.values()
+    assert set(others) == {low}
+    assert tail == (low if spec.name in WITH_SHORTCUT else torch.float32)
+    # The network itself is as it was.
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_a_shortcut_in_float32_passes_every_grey_level():
+    network = Tiny()
+    nn.init.zeros_(network.conv.weight)
+    nn.init.zeros_(network.conv.bias)
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    with torch.no_grad():
+        output = in_precision(network, "bf16")(to_tensor(levels, 1.0))
+    assert np.array_equal(to_uint8(output[0], 1.0)[::4, ::4], levels)
+
+
+def test_half_precision_needs_a_convolution():
+    with pytest.raises(RunError, match="PReLU has no convolution"):
+        in_precision(nn.PReLU(3), "bf16")
+
+
+def test_openvino_keeps_what_follows_the_tail_in_float32():
+    pytest.importorskip("openvino")
+    from eval.engines.open_vino import compile_model
+
+    compiled = compile_model(find_model("PFDNLite").build(), "bf16")
+    nodes = {node.get_friendly_name(): node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()}
+    precisions = [info["runtimePrecision"] for info in nodes.values() if info["layerType"] == "Convolution"]
+    assert precisions.count("bf16") == len(precisions)
+    tail = [info for info in nodes.values() if info["layerType"] in ("DepthToSpace", "Output")]
+    assert {info["runtimePrecision"] for info in tail} == {"f32"}
+
+
+def test_tiles_that_must_know_their_place_are_refused_where_they_cannot(untrained):
+    model = untrained("PFDNLite")
+    pytest.importorskip("onnxruntime")
+    with (
+        pytest.raises(UsageError, match="--engine onnxruntime: cannot tell tiles where they lie"),
+        model.open(Placement("cpu", 32, execution=Execution("onnxruntime")), SIZE),
+    ):
+        pass
+
+
+def test_tiles_by_channels_last_are_eagers(untrained, random_image):
+    model, lr = untrained("PFDNLite"), random_image(40, 50)
+    fast = pixels_of(model, Placement("cpu", 32, execution=Execution("channels-last")), lr)
+    assert same_pixels(fast, pixels_of(model, Placement("cpu", 32), lr))
+
+
+@pytest.mark.parametrize(
+    ("execution", "device", "message"),
+    [
+        (
+            Execution("tensorrt"),
+            "cpu",
+            "--engine tensorrt: expected one of eager, channels-last, compiled, onnxruntime",
+        ),
+        (Execution("eager", "int8"), "cpu", "--precision int8: expected one of fp32, bf16, fp16"),
+        (Execution("auto", "bf16"), "cpu", "--engine auto: compares pixels in fp32"),
+        (Execution("compiled"), "mps", "--engine compiled: runs on cpu, cuda, not on mps"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(execution: Execution, device: str, message: str):
+    with pytest.raises(UsageError, match=message):
+        check_engine(execution, device)
+
+
+def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"--engine openvino: not installed; pip install -r requirements-engines\.txt"):
+        check_engine(Execution("openvino"), "cpu")
+
+
+def test_a_precision_that_an_engine_lacks_is_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    with pytest.raises(
+        UsageError, match="--precision fp16: not with --engine openvino; use one of eager, channels-last"
+    ):
+        check_engine(Execution("openvino", "fp16"), "cpu")
+
+
+def test_auto_takes_the_fastest_with_eagers_pixels(monkeypatch):
+    """Of three engines one is the fastest but wrong, one is right, and eager is slow."""
+    rows = {
+        "eager": Engine(""),
+        "right": Engine(""),
+        "wrong": Engine(""),
+        "absent": Engine("", needs="no_such_package"),
+    }
+    seconds = {"eager": 0.02, "right": 0.005, "wrong": 0.0}
+
+    def prepared(_network, _device, execution):
+        def forward(x: Tensor) -> Tensor:
+            import time
+
+            time.sleep(seconds[execution.engine])
+            return x + (execution.engine == "wrong") * 0.01
+
+        return forward
+
+    monkeypatch.setattr(registry, "ENGINES", rows)
+    monkeypatch.setattr(registry, "prepare", prepared)
+    name, forward = fastest_with_eager_pixels(nn.Identity(), CPU, 1.0)
+    assert name == "right"
+    assert torch.equal(forward(torch.zeros(1)), torch.zeros(1))
+
+
+def test_the_same_pixels():
+    image = np.full((100, 100, 3), 7, np.uint8)
+    near, far = image.copy(), image.copy()
+    near[0, :10] += 1
+    assert same_pixels(near, image)
+    near[1, 0, 0] += 1
+    assert not same_pixels(near, image)
+    far[0, 0, 0] -= 2
+    assert not same_pixels(far, image)
+
+
+def test_preparing_leaves_the_network_as_it_was(random_image):
+    network = find_model("SPAN").build()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    prepare(network, CPU, Execution("channels-last", "bf16"))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.is_contiguous()
