@@ -143,6 +143,18 @@ def test_other_conditions_are_other_tables():
     ]
 
 
+def test_engines_and_precisions_are_not_mixed_where_they_matter():
+    def titles(protocol: Protocol, **changes) -> list[str]:
+        plain = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
+        both = [make_record(settings=plain), make_record(settings=plain.model_copy(update=changes))]
+        return [conditions.title.partition("· A processor, 2 thread(s)")[2] for conditions, _ in group_records(both)]
+
+    assert titles(Protocol.OFFICIAL, engine="compiled", precision="bf16") == ["", " · compiled, bf16"]
+    assert titles(Protocol.OFFICIAL, engine="compiled") == ["", " · compiled"]
+    assert len(titles(Protocol.ACCURACY, engine="compiled")) == 1
+    assert len(titles(Protocol.ACCURACY, precision="fp16")) == 2
+
+
 def test_of_several_records_of_a_model_the_newest_complete_one_counts():
     old, new = make_record((20.0,)), make_record((21.0,), second=1)
     failed = make_record((), second=2, status="failed", reason="a fault")

@@ -70,7 +70,7 @@ def _software(record: Record) -> str:
 def _settings(record: Record) -> str:
     its = record.settings
     tiles = f"tiles of {its.tile}, overlap {its.tile_overlap}" if its.tile else "whole images"
-    return f"{tiles}, {its.precision}" + (f", {its.runs} runs averaged" if its.runs > 1 else "")
+    return f"{tiles}, {its.precision}, {its.engine}" + (f", {its.runs} runs averaged" if its.runs > 1 else "")
 
 
 def _weights(records: Iterable[Record]) -> str:

@@ -8,6 +8,7 @@ from eval.record import ZOO, Protocol, Record, State
 from eval.zoo import ModelSpec, all_models
 
 RAN = State.RAN.value
+_PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 
 
 @dataclass(frozen=True, order=True)
@@ -18,19 +19,28 @@ class Conditions:
     protocol: str
     device: str
     machine: str = ""
+    manner: str = ""
 
     @property
     def title(self) -> str:
-        """Set, protocol and device in one line."""
-        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine or self.device)))
+        """Set, protocol and device in one line, and how networks ran if not as plain torch in float32."""
+        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine or self.device, self.manner)))
 
 
 def conditions_of(record: Record) -> Conditions:
-    """Return a record's conditions; the machine counts where time was taken."""
+    """Return a record's conditions; the machine and the engine count where time was taken, for pixels are the same."""
     settings, environment = record.settings, record.environment
-    machine = environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
     timed = settings.protocol != Protocol.ACCURACY
-    return Conditions(record.dataset.name, settings.protocol.value, settings.device, machine if timed else "")
+    machine = environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
+    manner = [settings.engine] if timed and settings.engine != _PLAIN_ENGINE else []
+    manner += [settings.precision] if settings.precision != _PLAIN_PRECISION else []
+    return Conditions(
+        record.dataset.name,
+        settings.protocol.value,
+        settings.device,
+        machine if timed else "",
+        ", ".join(manner),
+    )
 
 
 def distinct(records: Sequence[Record]) -> list[Record]:
