@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
-from planted_checkout import PLANTED
 
 from eval.checkouts.checkout import is_present, read_checkout
 from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
@@ -15,6 +14,7 @@ from eval.checkouts.expressions import value_of
 from eval.checkouts.sandbox import SandboxKind
 from eval.checkouts.submission import Rules
 from eval.errors import UsageError
+from tests.planted_checkout import PLANTED
 
 RULES = Rules(SandboxKind.NONE)
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planted_checkout import copy_of_planted
+
+from tests.planted_checkout import copy_of_planted
 
 PROJECT = Path(__file__).resolve().parent.parent
 MODELS = "0,5,6,8"

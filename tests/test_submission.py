@@ -14,7 +14,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from planted_checkout import PLANTED, copy_of_planted
 
 from eval.checkouts.checkout import read_checkout
 from eval.checkouts.choosing import choose_model_file, choose_submissions
@@ -27,6 +26,7 @@ from eval.images import read_image, write_png
 from eval.metrics import psnr
 from eval.record import Protocol, Record, State
 from eval.scheduling import Task, carry_out
+from tests.planted_checkout import PLANTED, copy_of_planted
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 120
 # Between two columns of a table.
-_GAP = 2
+_GAP = 3
 # What a narrow window goes without, in this order.
-_LEAST_FIRST = ("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks", "ssim")
+_LEAST_FIRST = ("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks", "ssim", "flops", "num_params")
 
 
 class Terminal:
