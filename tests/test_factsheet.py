@@ -7,7 +7,8 @@ import pytest
 
 from eval.errors import RunError, UsageError
 from eval.record import Record, write_record
-from eval.report.factsheet import factsheet, read_steps, read_team
+from eval.report.factsheet import factsheet
+from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.latex_text import latex_text
 from tests.conftest import PROJECT
 from tests.test_figures import compile_latex, needs_pdflatex

@@ -20,7 +20,7 @@ from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables
 from eval.report.columns import newest
 from eval.report.factsheet import factsheet as factsheet_report
-from eval.report.factsheet import read_steps, read_team
+from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.figures import write_figures
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
