@@ -74,8 +74,8 @@ class Published(_Frozen):
     psnr_test_db: PositiveFloat | None = None
 
     def is_called(self, label: str) -> bool:
-        """Tell whether a label is the baseline's: "RLFN", "00_RLFN" or "00_RLFN_baseline"."""
-        return re.sub(r"^-?\d+_", "", label.strip()).removesuffix("_baseline") == self.model
+        """Tell whether a label is the baseline's: "RLFN", "00_RLFN", "00_RLFN_baseline" or "2024-00_RLFN_baseline"."""
+        return re.sub(r"^(\d{4}-)?-?\d+_", "", label.strip()).removesuffix("_baseline") == self.model
 
 
 class Track(_Frozen):

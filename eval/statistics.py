@@ -105,5 +105,17 @@ def _centres(pair: np.ndarray) -> np.ndarray:
     """Return the mean over images of the median over rounds, for ``(2, images, rounds)``."""
     with warnings.catch_warnings():
         # An image can have lost all of the rounds that a resample chose; it does not count there.
-        warnings.filterwarnings("ignore", "All-NaN slice|Mean of empty slice", RuntimeWarning)
-        return np.nanmean(np.nanmedian(pair, axis=2), axis=1)
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        return np.nanmean(_medians(pair), axis=1)
+
+
+def _medians(samples: np.ndarray) -> np.ndarray:
+    """Return the median along the last axis of what is no NaN; NaN where nothing is.
+
+    numpy's own takes eight times as long where there are NaNs, and this is where a ranking spends its time.
+    """
+    ordered = np.sort(samples, axis=-1)
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    low, high = (np.take_along_axis(ordered, np.maximum(place, 0), axis=-1) for place in ((count - 1) // 2, count // 2))
+    # Without a sample both are the first of NaNs.
+    return ((low + high) / 2)[..., 0]

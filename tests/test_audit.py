@@ -15,7 +15,7 @@ from eval.published import read_results
 from eval.report.audit import markdown, recomputed_table, sections, terminal_tables, write
 from eval.report.audit_findings import findings
 from eval.report.audit_json import as_json
-from eval.report.score_notes import visible
+from eval.report.columns import visible
 from tests.conftest import PROJECT
 
 

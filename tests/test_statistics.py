@@ -1,8 +1,11 @@
 """Intervals: exact where arithmetic gives them, and honest where chance does."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from eval import statistics
 from eval.statistics import Interval, paired_difference, paired_ratio
 
 
@@ -93,3 +96,14 @@ def test_an_interval_covers_its_ends():
 def test_refuses_what_cannot_be_paired(model: np.ndarray, baseline: np.ndarray, message: str):
     with pytest.raises(ValueError, match=message):
         paired_ratio(model, baseline)
+
+
+def test_medians_are_numpys_whatever_is_missing():
+    random = np.random.default_rng(0)
+    samples = random.normal(size=(2, 30, 9))
+    samples[random.random(samples.shape) < 0.4] = np.nan
+    samples[0, 3], samples[1, 4, 1:] = np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.nanmedian(samples, axis=-1)
+    assert np.array_equal(statistics._medians(samples), expected, equal_nan=True)

@@ -55,13 +55,25 @@ def test_hostile_set_names_stay_text():
     assert heading == r'## =HYPERLINK("x")\|\<b\> (1 images, official, cpu)'
 
 
+def test_hostile_labels_stay_one_cell_of_text():
+    plain = make_record((20.0,))
+    hostile = plain.model.model_copy(update={"label": "=1+1|<b>\n\u2028x"})
+    record = plain.model_copy(update={"model": hostile})
+    (row,) = csv_table([record]).splitlines()[1:]
+    assert row.startswith("'=1+1|<b>\\n\\u2028x,")
+    rows = [line for line in markdown_tables([record]).splitlines() if "1+1" in line and line.startswith("|")]
+    assert len(rows) == 1
+    assert r"=1+1\|\<b\>" in rows[0]
+    assert sum("1+1" in line for line in leaderboard([record]).splitlines()) == 1
+
+
 def test_markdown_by_hand():
     lines = markdown_tables([make_record((26.894, 26.904)), make_record((20.0, 22.0), label="00_RLFN")]).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert rows[0][:4] == ["Model", "PSNR [dB]", "SSIM", "Time [ms]"]
     assert {tuple(row[:4]) for row in rows[2:]} == {
-        ("03_PFDNLite", "26.90", "0.5000", "75.00"),
-        ("00_RLFN", "21.00", "0.5000", "75.00"),
+        (r"03\_PFDNLite", "26.90", "0.5000", "75.00"),
+        (r"00\_RLFN", "21.00", "0.5000", "75.00"),
     }
 
 

@@ -15,8 +15,9 @@ from eval.published import ModelResult
 from eval.record import Complexity
 from eval.report.audit_findings import cold_share, findings, name
 from eval.report.audit_json import as_json
+from eval.report.columns import visible
 from eval.report.score import rank_text
-from eval.report.score_notes import total_text, visible
+from eval.report.score_notes import total_text
 from eval.report.tables import markdown_text, template_table, write_files
 from eval.scoring import Ranking, Row
 

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 from eval.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
 from eval.editions import Track
-from eval.report.score_notes import total_text, visible
+from eval.report.columns import visible
+from eval.report.score_notes import total_text
 from eval.scoring import Ranking
 
 COLD_SHARE = 0.05

@@ -120,7 +120,9 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     """Say what the ratios are to, and what was dropped."""
     timings = [record.timing for record in records if record.timing]
     baselines = sorted({timing.ratio.baseline for timing in timings if timing.ratio})
-    notes = [f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round."]
+    notes = []
+    if baselines:
+        notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
     dropped = sum({timing.group: sum(timing.dropped.values()) for timing in timings}.values())
     if dropped:
         notes.append(f"{dropped} disturbed stretch(es), an image through all models each, were dropped.")
@@ -151,6 +153,11 @@ def outcome(record: Record) -> str:
     """Return what became of a record that is not complete, and why, on one line."""
     what = record.status if record.state is State.RAN else record.state.value
     return f"{what}: {record.reason}"
+
+
+def visible(text: str) -> str:
+    """Return a name with everything written out that would not print: control characters, marks of direction."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))
 
 
 def latest_failures(records: Iterable[Record]) -> list[Record]:

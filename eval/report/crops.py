@@ -11,10 +11,10 @@ from matplotlib.patches import Rectangle
 
 from eval.metrics import PEAK
 from eval.pairs import SCALE
+from eval.report.columns import visible
 from eval.report.page.gallery import readable
 from eval.report.page.pictures import Comparison, most_contested
 from eval.report.page.windows import CELL, choose_window, squared_errors
-from eval.report.score_notes import visible
 from eval.resize import imresize
 
 COLUMN_INCHES = 3.3

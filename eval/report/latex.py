@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from eval.record import Record
-from eval.report.columns import Column, columns_of
+from eval.report.columns import Column, columns_of, visible
 
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
@@ -28,8 +28,8 @@ def leaderboard(records: Sequence[Record]) -> str:
     columns = columns_of(records)
     headers = ["Model", *(latex(column.heading) for column in columns)]
     marked = [_marked(column, records) for column in columns]
-    rows = [[latex(record.model.label), *cells] for record, *cells in zip(records, *marked, strict=True)]
-    lines = booktabs(headers, rows).splitlines()
+    rows = [[latex(visible(record.model.label)), *cells] for record, *cells in zip(records, *marked, strict=True)]
+    lines = booktabs(headers, rows).split("\n")
     rules = [index for index, line in enumerate(lines) if line == r"\midrule"]
     lines[rules[0]], lines[rules[-1]] = r"\toprule", r"\bottomrule"
     return "\n".join(lines) + "\n"

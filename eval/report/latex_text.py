@@ -2,8 +2,8 @@
 
 import unicodedata
 
+from eval.report.columns import visible
 from eval.report.latex import latex
-from eval.report.score_notes import visible
 
 _ACCENTS = {
     "\u0300": "`",

@@ -12,7 +12,8 @@ from rich.text import Text
 from tabulate import tabulate
 
 from eval.editions import Metric
-from eval.report.score_notes import SCORES, UNITS, Scored, name_of, notes, total_text, visible
+from eval.report.columns import visible
+from eval.report.score_notes import SCORES, UNITS, Scored, name_of, notes, total_text
 from eval.report.tables import inert, markdown_text, write_files
 from eval.scoring import Place, Ranking, Row
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from eval.editions import Metric
 from eval.entries import Measured
+from eval.report.columns import visible
 from eval.scoring import Ranking, Row
 
 # Title, unit, decimals and scale of each figure.
@@ -24,11 +25,6 @@ class Scored:
 
     ranking: Ranking
     measured: Measured
-
-
-def visible(text: str) -> str:
-    """Return a name with everything written out that would not print: control characters, marks of direction."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))
 
 
 def total_text(total: float | None, decimals: int = 2) -> str:

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from eval.images import atomic_path
 from eval.record import RECORDS_FOLDER, Record, read_records
-from eval.report.columns import columns_of, flag_notes, latest_failures, legend, newest, outcome
+from eval.report.columns import columns_of, flag_notes, latest_failures, legend, newest, outcome, visible
 from eval.report.latex import latex, leaderboard
 
 # Widths and titles of the challenge template's results.txt.
@@ -124,7 +124,12 @@ def csv_table(records: Sequence[Record]) -> str:
     writer.writerow([*fixed, *(figures[0] if figures else (column.key for column in columns))])
     for record, row in zip(records, figures, strict=True):
         model, settings = record.model, record.settings
-        described = [model.label, inert(record.dataset.name), record.dataset.num_images, settings.protocol.value]
+        described = [
+            inert(visible(model.label)),
+            inert(record.dataset.name),
+            record.dataset.num_images,
+            settings.protocol.value,
+        ]
         described += [settings.device, settings.tile, model.checkpoint, model.weights_sha256]
         writer.writerow([*described, *row.values()])
     return buffer.getvalue()
@@ -142,7 +147,7 @@ def markdown_tables(records: Sequence[Record]) -> str:
         parts.append(f"## {markdown_text(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
         columns = columns_of(rows)
         headers = ["Model", *(column.heading for column in columns)]
-        cells = [[row.model.label, *(column.text(row) for column in columns)] for row in rows]
+        cells = [[markdown_text(visible(row.model.label)), *(column.text(row) for column in columns)] for row in rows]
         aligned = ("left", *["right"] * len(columns))
         parts.append(tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned))
         parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
@@ -154,7 +159,7 @@ def markdown_failures(records: Sequence[Record]) -> str:
     rows = []
     for record in latest_failures(records):
         what, _, why = outcome(record).partition(": ")
-        cells = (record.model.label, record.dataset.name, record.settings.protocol.value, what, why)
+        cells = (visible(record.model.label), record.dataset.name, record.settings.protocol.value, what, why)
         rows.append([markdown_text(cell) for cell in cells])
     headers = ("Model", "Set", "Protocol", "What", "Why")
     return f"\n## Did not run\n\n{tabulate(rows, headers, tablefmt='pipe', disable_numparse=True)}\n" if rows else ""

@@ -7,12 +7,12 @@ from statistics import fmean
 
 from eval.editions import Edition
 from eval.record import ZOO, Record
-from eval.report.columns import Column, columns_of, legend
+from eval.report.columns import Column, columns_of, legend, visible
 from eval.report.page.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
 from eval.report.page.ranking import Ranked, rank_rows
 from eval.report.page.selection import RAN, Conditions, baseline_of, edition_of, state_of
 from eval.report.score import rank_text
-from eval.report.score_notes import UNITS, total_text, visible
+from eval.report.score_notes import UNITS, total_text
 
 BELOW_GATE = "below the gate"
 _LISTED_AT_MOST = 12
