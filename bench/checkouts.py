@@ -38,7 +38,8 @@ def _parts(found: Sequence[Record], title: str, note: str) -> list[str]:
     sets = sorted({record.dataset.name for record in complete if record.settings.protocol is Protocol.ACCURACY})
     timed = {record.model.label: record for record in complete if record.timing}
     models = list(dict.fromkeys(record.model.label for record in complete))
-    rows = [_row([record for record in complete if record.model.label == label], sets) for label in models]
+    by_age = sorted(complete, key=lambda record: record.started_at)
+    rows = [_row([record for record in by_age if record.model.label == label], sets) for label in models]
     ran = sum(record.model.origin != "zoo" for record in {record.model.label: record for record in complete}.values())
     failed = {record.model.label for record in found if not record.complete} - set(models)
     headings = ["Entry", *(f"PSNR {name} [dB]" for name in sets), "Time [ms]", "Ratio [x]", "Params [M]", "FLOPs [G]"]
@@ -56,7 +57,7 @@ def _row(records: Sequence[Record], sets: Sequence[str]) -> list[str]:
     accuracy = {record.dataset.name: record for record in records}
     timed = next((record for record in records if record.timing), None)
     ratio = timed and timed.timing.ratio
-    complexity = next((record.complexity for record in records if record.complexity), None)
+    complexity = next((record.complexity for record in reversed(records) if record.complexity), None)
     psnrs = [f"{accuracy[name].mean('psnr_db'):.3f}" if name in accuracy else "-" for name in sets]
     time = "-" if timed is None or timed.mean("runtime_ms") is None else f"{timed.mean('runtime_ms'):.1f}"
     times = [time, f"{ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio else "-"]
