@@ -161,7 +161,7 @@ def test_an_image_that_cannot_be_written_ends_the_run_with_a_reason(tmp_path: Pa
     blocked.write_text("a file where the folder should be")
     result = command("test_demo.py", "--model_id", "-1", "--data_dir", hr_folder)
     assert result.returncode == 1
-    assert "failed: at image image0" in result.stderr
+    assert "failed to run: at image image0" in result.stderr
     assert "Traceback" not in result.stderr
     (record,) = records_of(tmp_path / "results")
     assert record["status"] == "failed"
