@@ -19,7 +19,7 @@ _FREE_OPS = frozenset(
         "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d mean sum amax max min pixel_shuffle "
         "pixel_unshuffle upsample_nearest2d repeat repeat_interleave pad reflection_pad2d constant_pad_nd index "
         "index_select copy_ expand_as cumsum clone var linalg_vector_norm embedding complex real imag "
-        "fill_ flip roll eq ne gt lt ge le where gather"
+        "meshgrid fill_ flip roll eq ne gt lt ge le where gather"
     ).split()
 )
 # The challenge's activation counter lists more module types, but hooks only these.

@@ -1,0 +1,48 @@
+"""From an exception in a stranger's code to a state and a line."""
+
+import pickle
+
+import pytest
+import torch
+
+from eval.checkouts.faults import SubmissionError, described, one_line
+from eval.record import State
+
+
+def chained() -> Exception:
+    error = RuntimeError("cannot import")
+    error.__cause__ = ImportError("no kernels", name="mamba_ssm.ops")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (ImportError("x", name="mamba_ssm.ops.scan"), State.NEEDS_OPERATOR),
+        (ImportError("x", name="einops"), State.MISSING_DEPENDENCY),
+        (ImportError("x"), State.MISSING_DEPENDENCY),
+        (chained(), State.NEEDS_OPERATOR),
+        (RuntimeError("Error building extension: nvcc not found"), State.NEEDS_OPERATOR),
+        (AssertionError("Jiterator is only supported on CUDA and ROCm GPUs"), State.NEEDS_OPERATOR),
+        (MemoryError(), State.OUT_OF_MEMORY),
+        (torch.OutOfMemoryError("x"), State.OUT_OF_MEMORY),
+        (RuntimeError("[enforce fail] can't allocate memory: 99 bytes"), State.OUT_OF_MEMORY),
+        (FileNotFoundError(2, "No such file", "model_zoo/x.pth"), State.MISSING_CHECKPOINT),
+        (FileNotFoundError(2, "No such file", "other.txt"), State.FAILED_TO_RUN),
+        (pickle.UnpicklingError("x"), State.FAILED_TO_LOAD),
+        (RuntimeError("Error(s) in loading state_dict for X: missing"), State.FAILED_TO_LOAD),
+        (SubmissionError(State.REFUSED, "x"), State.REFUSED),
+        (KeyboardInterrupt(), State.FAILED_TO_RUN),
+    ],
+)
+def test_states(error: BaseException, state: State):
+    assert described(error, State.FAILED_TO_RUN)["state"] == state
+
+
+def test_a_strangers_words_are_one_short_line_of_plain_text():
+    text = described(ValueError("\x1b[31mred\n\tand \u202ebackwards " + "long " * 500), State.FAILED_TO_RUN)["text"]
+    assert text.startswith("ValueError: ?[31mred and ?backwards long")
+    assert len(text) <= 301
+    assert text.isprintable()
+    assert one_line("") == ""
+    assert described(ValueError(), State.FAILED_TO_RUN)["text"] == "ValueError: no reason given"
