@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RAY_READY := $(VENV)/.ready-ray
 
-.PHONY: demo test test-all test-browser train lint format clean
+.PHONY: demo test test-all test-browser train bench lint format clean
 
 demo: $(READY)  ## super-resolve sample photographs with PFDNLite and bicubic, and compare
 	$(BIN)/python test_demo.py --model_id -1 --dataset sample --ssim --save_dir results/demo --device cpu
@@ -25,6 +25,10 @@ test-browser: $(READY)  ## the report's page in chromium; installs chromium (as 
 
 train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
 	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16
+
+bench: $(READY)  ## the template and this harness side by side; CHECKOUT names the challenge's repository of 2024, DATA the sets
+	$(BIN)/python -m pip install --quiet --requirement requirements-engines.txt
+	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,8 +12,8 @@ SSIM_SIGMA = 1.5
 SSIM_C1 = (0.01 * PEAK) ** 2
 SSIM_C2 = (0.03 * PEAK) ** 2
 SSIM_TAPS = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA)
-# Rows of windows at a time: the float64 arrays of a band stay in a core's cache, those of an image do not.
-SSIM_BAND = 32
+# Rows of windows at a time: arrays of a whole image leave the cache, and every pass over them waits for memory.
+SSIM_BAND = 128
 
 
 def _cropped_pair(sr: np.ndarray, hr: np.ndarray, crop_border: int, min_side: int) -> tuple[np.ndarray, np.ndarray]:

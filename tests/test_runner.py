@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from eval import runner
 from eval.checkpoints import find_checkpoint, load_network
 from eval.datasets import open_dataset
-from eval.images import read_image
+from eval.images import read_image, write_png
 from eval.inference import Upscaler
 from eval.metrics import psnr, ssim
 from eval.record import Protocol, Record, Timing
@@ -232,3 +235,81 @@ def test_flags_of_a_planted_fault_stand_in_the_record(hr_folder: Path, tmp_path:
     network.conv_1.register_forward_pre_hook(_touch_bias)
     record = run(job_of(hr_folder, spec=spec, checkpoint=checkpoint, network=network), quiet)
     assert [flag.code for flag in record.flags] == ["parameters"]
+
+
+def folder_of(tmp_path: Path, random_image, count: int) -> Path:
+    for number in range(count):
+        write_png(tmp_path / "many" / f"{number:02}.png", random_image(48, 64, number))
+    return tmp_path / "many"
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_change_no_figure_and_no_file(tmp_path: Path, random_image, workers: int):
+    folder = folder_of(tmp_path, random_image, 7)
+    serial, overlapped = (
+        run(job_of(folder, protocol=Protocol.ACCURACY, workers=count, images_dir=tmp_path / str(count)), quiet)
+        for count in (0, workers)
+    )
+    assert overlapped.images == serial.images
+    for image in serial.images:
+        ours = (tmp_path / str(workers) / f"{image.name}.png").read_bytes()
+        assert ours == (tmp_path / "0" / f"{image.name}.png").read_bytes()
+
+
+def test_an_official_run_has_nothing_beside_the_network(tmp_path: Path, random_image):
+    threads = []
+    network = Failing(ZeroDivisionError())
+    network.register_forward_hook(lambda *_: threads.append(threading.active_count()))
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        run(job_of(folder_of(tmp_path, random_image, 4), network=network, workers=3), quiet)
+    assert threads == [before]
+
+
+def test_a_corrupt_image_in_the_middle_keeps_those_before_it(tmp_path: Path, random_image):
+    job = job_of(folder_of(tmp_path, random_image, 9), protocol=Protocol.ACCURACY, images_dir=tmp_path / "sr")
+    corrupt = tmp_path / "many" / "05.png"
+    corrupt.write_bytes(corrupt.read_bytes()[:200])
+    record = run(job, quiet)
+    assert record.status == "failed"
+    assert record.reason.startswith("at image 05: ")
+    assert [image.name for image in record.images] == ["00", "01", "02", "03", "04"]
+    assert {f"{number:02}.png" for number in range(5)} <= {path.name for path in (tmp_path / "sr").iterdir()}
+
+
+def test_a_disk_that_fills_in_the_middle_ends_the_run_with_its_image(tmp_path: Path, random_image, monkeypatch):
+    write = runner.write_png
+
+    def write_until_full(path: Path, image: np.ndarray) -> None:
+        if path.stem == "03":
+            raise OSError(28, "No space left on device", str(path))
+        write(path, image)
+
+    monkeypatch.setattr(runner, "write_png", write_until_full)
+    folder = folder_of(tmp_path, random_image, 9)
+    record = run(job_of(folder, protocol=Protocol.ACCURACY, images_dir=tmp_path / "sr"), quiet)
+    assert record.status == "failed"
+    assert re.match(r"at image 03: .*No space left on device", record.reason)
+    assert [image.name for image in record.images] == ["00", "01", "02"]
+
+
+def test_a_slow_disk_costs_no_image_and_no_order(tmp_path: Path, random_image, monkeypatch):
+    def write_slowly(_path: Path, _image: np.ndarray) -> None:
+        time.sleep(0.03)
+
+    monkeypatch.setattr(runner, "write_png", write_slowly)
+    folder = folder_of(tmp_path, random_image, 9)
+    record = run(job_of(folder, protocol=Protocol.ACCURACY, images_dir=tmp_path / "sr"), quiet)
+    assert record.complete
+    assert [image.name for image in record.images] == [f"{number:02}" for number in range(9)]
+
+
+def test_ctrl_c_in_the_middle_keeps_what_passed_the_network_and_leaves_no_thread(tmp_path: Path, random_image):
+    before = threading.active_count()
+    folder = folder_of(tmp_path, random_image, 9)
+    network = Failing(KeyboardInterrupt())
+    record = run(job_of(folder, protocol=Protocol.ACCURACY, network=network, images_dir=tmp_path / "sr"), quiet)
+    assert record.status == "interrupted"
+    assert [image.name for image in record.images] == ["00"]
+    assert (tmp_path / "sr" / "00.png").exists()
+    assert threading.active_count() == before

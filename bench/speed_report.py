@@ -1,0 +1,117 @@
+"""The figures of bench.versus_template as Markdown and a plot."""
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from tabulate import tabulate
+
+
+def write_report(figures: dict[str, Any], out: Path) -> None:
+    """Write speed.md and speed.svg into a folder."""
+    _plot(figures["by_size"], out / "speed.svg")
+    parts = [_head(figures), _throughput(figures), _network(figures), _single(figures), "![time](speed.svg)"]
+    notes = out / "speed-notes.md"
+    if notes.exists():
+        parts.append(notes.read_text(encoding="utf-8").strip())
+    (out / "speed.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _head(figures: dict[str, Any]) -> str:
+    env = figures["environment"]
+    return (
+        "# Speed: the challenge's template and this harness\n\n"
+        f"`python -m bench.versus_template --checkout NTIRE2024_ESR --data_dir DIR` (`make bench`), {figures['date']}: "
+        f"PFDNLite on {figures['images']} images of {figures['set']}. Two cores of an x86 server processor with AMX, "
+        f"virtual machine; torch {env['torch']}, OpenCV {env['opencv']}, numpy {env['numpy']}. The template runs its "
+        "own `run()`, with stand-ins for CUDA calls; with PNG, its line that writes SR images is turned on, which is "
+        "commented out as published. Medians of runs that take turns; loading and compiling are left out on both sides."
+    )
+
+
+def _run(run: dict[str, Any]) -> tuple[float, float]:
+    """Return wall seconds, and those with the check of all files before the pass."""
+    wall_s = run.get("passes", [run])[0]["wall_s"]
+    return wall_s, wall_s + run.get("check_s", 0.0)
+
+
+def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[float, float]:
+    """Return the mean difference of PSNR by image in dB, and the largest by size."""
+    pairs = zip(*(run.get("passes", [run])[0]["psnr_db"] for run in (ours, theirs)), strict=True)
+    gaps = [a - b for a, b in pairs]
+    return fmean(gaps), max(map(abs, gaps))
+
+
+def _throughput(figures: dict[str, Any]) -> str:
+    rows, runs, images = [], figures["runs"], figures["images"]
+    for flags, title in ((" --ssim --save", "PSNR, SSIM, PNG"), (" --save", "PSNR, PNG"), ("", "PSNR")):
+        base, _ = _run(runs[f"template{flags}"])
+        for name, run in runs.items():
+            engine = name.removesuffix(flags) if name.endswith(flags) else ""
+            if not engine or "--" in engine:
+                continue
+            wall_s, checked_s = _run(run)
+            gap = _gap(run, runs[f"template{flags}"])
+            gaps = [f"{gap[0]:+.5f}", f"{gap[1]:.5f}"]
+            cells = [f"{1e3 * wall_s / images:.1f}", f"{base / wall_s:.2f}", f"{base / checked_s:.2f}"]
+            rows.append([title, engine, *cells, *gaps, f"{run['peak_mib']:.0f}"])
+    headers = ["taken", "side", "ms an image", "times the template", "with the files' check", "mean PSNR gap [dB]"]
+    return "## Throughput\n\n" + tabulate(rows, [*headers, "largest", "peak RSS [MiB]"], "pipe", disable_numparse=True)
+
+
+def _network(figures: dict[str, Any]) -> str:
+    times, rates = figures["network_ms"], figures["gemm_per_s"]
+    macs, base = figures["multiply_adds"], times["eager fp32"]
+    rows = []
+    for name, ms in times.items():
+        precision = name.split()[1]
+        floor = f"{macs / rates[precision] * 1e3:.1f}" if precision in rates else ""
+        share = f"{100 * macs / rates[precision] * 1e3 / ms:.0f}%" if precision in rates else ""
+        rows.append([name, f"{ms:.1f}", f"{base / ms:.2f}", floor, share])
+    text = ", ".join(f"{name} {rate / 1e9:.0f} G" for name, rate in rates.items())
+    headers = ["engine, precision", "ms", "times eager", "floor [ms]", "of the floor's rate"]
+    return (
+        f"## The network alone\n\nOne 256x170 input, {macs / 1e9:.2f} G multiply-adds; medians of rounds that take "
+        f"turns. Floor: multiply-adds over the rate of a large matrix product ({text} a second).\n\n"
+        + tabulate(rows, headers, "pipe", disable_numparse=True)
+    )
+
+
+def _single(figures: dict[str, Any]) -> str:
+    eight, serial, large = figures["eight"]["passes"], figures["serial"], figures["large"]
+    wall_s, network_s = (sum(one[key] for one in eight) for key in ("wall_s", "network_s"))
+    one = serial["passes"][0]
+    conversion_ms = (one["whole_s"] - one["network_s"]) * 1e3 / one["images"]
+    rows = [
+        [f"{name.upper()} alone: template, ours [ms]; times; difference", _metric(figures["metrics"][name])]
+        for name in ("ssim", "psnr")
+    ]
+    rows += [
+        ["eight models over Set14, PSNR: wall over the sum of forward times", f"{wall_s / network_s:.2f}"],
+        ["2048x2048 input in tiles of 256, PNG of 8192x8192: peak RSS [MiB]", f"{large['peak_mib']:.0f}"],
+        [
+            "harness outside decode, network, metrics, encode and conversion [ms an image]",
+            f"{one['outside_ms']:.2f}",
+        ],
+        ["conversion: pixels to tensors and back, check of the output [ms an image]", f"{conversion_ms:.2f}"],
+    ]
+    return "## Single figures\n\n" + tabulate(rows, ["what", "measured"], "pipe", disable_numparse=True)
+
+
+def _metric(times: dict[str, float]) -> str:
+    theirs, ours = times["template"], times["ours"]
+    return f"{theirs:.2f}, {ours:.2f}; {theirs / ours:.1f}; {times['difference']:.1e}"
+
+
+def _plot(by_size: dict[float, float], out: Path) -> None:
+    mpl.rcParams |= {"svg.hashsalt": "speed", "font.family": "sans-serif"}
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    axes.plot([float(size) for size in by_size], list(by_size.values()), "o-", color="#c2410c")
+    axes.set(xlabel="SR image [megapixels]", ylabel="time [s]", xscale="log", yscale="log")
+    axes.set_title("PFDNLite in tiles of 256, channels-last, fp32, two cores", fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.savefig(out, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,148 @@
+"""The challenge's template and this harness side by side: the same network, images and figures, on the same CPU.
+
+``python -m bench.versus_template --checkout PATH --data_dir DIR`` writes docs/results/speed.json, .md and .svg. PATH is
+a checkout of the 2024 challenge with its weights (entry 1 is PFDNLite). Each side runs in processes of its own.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+import typer
+
+from bench import speed_parts, template_side
+from bench.speed_report import write_report
+from eval.datasets import Dataset, open_dataset
+from eval.environment import describe_environment
+from eval.images import write_png
+from eval.memory import keep_freed_memory
+from eval.options import DataDir
+from eval.program import run_program
+
+PROJECT = Path(__file__).resolve().parent.parent
+RESULTS = PROJECT / "docs" / "results"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+EIGHT_MODELS = "0,1,2,3,4,5,6,7"
+SETUPS = (
+    ("eager", "fp32"),
+    ("channels-last", "fp32"),
+    ("compiled", "fp32"),
+    ("onnxruntime", "fp32"),
+    ("openvino", "fp32"),
+    ("channels-last", "bf16"),
+    ("compiled", "bf16"),
+    ("openvino", "bf16"),
+    ("channels-last", "fp16"),
+)
+PASSES = (("channels-last", "fp32"), ("compiled", "fp32"), ("openvino", "bf16"), ("compiled", "bf16"))
+SIZES = ((80, 80), (128, 192), (256, 256), (400, 400), (600, 700), (1000, 1000))
+
+
+def child(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a module in a process of its own and return the JSON that it prints last."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=os.environ)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def lay_out(dataset: Dataset, count: int, folder: Path) -> None:
+    """Link a set's first images, by the names that the template looks for and once more as pairs for us."""
+    for pair in dataset.pairs[:count]:
+        for path, name in ((pair.hr, f"HR/{pair.name}.png"), (pair.lr, f"LR/{pair.name}x4.png")):
+            link = folder / f"DIV2K_LSDIR_valid_{name}"
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(path.resolve())
+
+
+def side_by_side(checkout: Path, folder: Path, rounds: int) -> dict[str, Any]:
+    """Run both sides in turn, with SSIM and PNG, and without SSIM; return all runs by name."""
+    runs: dict[str, list] = {}
+    for flags in (("--ssim", "--save"), ("--save",), ()):
+        for _ in range(rounds if flags else 1):
+            name = " ".join(("template", *flags))
+            peer = child("bench.template_side", "--checkout", checkout, "--data_dir", folder, *flags)
+            runs.setdefault(name, []).append(peer)
+            for engine, precision in PASSES:
+                name = " ".join((engine, precision, *flags))
+                how = ("--engine", engine, "--precision", precision, *flags)
+                runs.setdefault(name, []).append(child("bench.our_side", "--data_dir", folder, *how))
+    return {name: _median_run(found) for name, found in runs.items()}
+
+
+def _median_run(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the run of median wall time, with everything that it measured."""
+    return sorted(runs, key=lambda run: run.get("passes", [run])[0]["wall_s"])[(len(runs) - 1) // 2]
+
+
+def large_input(folder: Path) -> dict[str, Any]:
+    """Super-resolve one 2048x2048 input in tiles, in a process of its own."""
+    lr = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_png(folder / "large_LR" / "a.png", cv2.resize(lr, (2048, 2048), interpolation=cv2.INTER_CUBIC))
+    return child(
+        "bench.our_side", "--data_dir", folder / "large_LR", "--tile", 256, "--engine", "channels-last", "--save"
+    )
+
+
+def compare(
+    checkout: Annotated[Path, typer.Option("--checkout", help="A checkout of the 2024 challenge.")],
+    data_dir: DataDir = None,
+    dataset: Annotated[str, typer.Option(help="Set to compare on.")] = "Urban100",
+    images: Annotated[int, typer.Option(help="How many of its images, from the first on.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Runs of each side, of which the median counts.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for speed.json, speed.md and speed.svg.")] = PROJECT
+    / "docs/results",
+) -> None:
+    """Measure everything and write the report; speed.json is written after each part."""
+    keep_freed_memory()
+    checkout, data = checkout.resolve(), ("--data_dir", data_dir)
+    figures: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "images": images, "set": dataset}
+    figures["environment"] = describe_environment(torch.device("cpu")).model_dump()
+    eight = (*data, "--dataset", "Set14", "--models", EIGHT_MODELS, "--engine", "channels-last")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lay_out(open_dataset(data_dir, dataset), images, folder)
+        parts: dict[str, Callable[[], Any]] = {
+            "runs": lambda: side_by_side(checkout, folder, rounds),
+            "serial": lambda: child("bench.our_side", "--data_dir", folder, "--workers", 0, "--ssim", "--save"),
+            "large": lambda: large_input(folder),
+            "eight": lambda: child("bench.our_side", *eight),
+            "network_ms": lambda: speed_parts.network_ms(SETUPS),
+            "multiply_adds": speed_parts.multiply_adds,
+            "gemm_per_s": lambda: {key: speed_parts.gemm_rate(dtype) for key, dtype in DTYPES.items()},
+            "by_size": lambda: speed_parts.seconds_by_megapixels(SIZES, ("channels-last", "fp32")),
+            "metrics": lambda: metrics(checkout),
+        }
+        out.mkdir(parents=True, exist_ok=True)
+        for part, take in parts.items():
+            figures[part] = take()
+            (out / "speed.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            typer.echo(f"measured: {part}")
+    write_report(figures, out)
+    typer.echo(f"written: {out}/speed.md")
+
+
+def metrics(checkout: Path) -> dict[str, dict[str, float]]:
+    """Time the template's metrics and ours on one image."""
+    template_side.stand_in_for_cuda()
+    sys.path.insert(0, str(checkout))
+    theirs = importlib.import_module("utils.utils_image")
+    return {
+        "ssim": speed_parts.metrics_ms(lambda sr, hr: theirs.calculate_ssim(sr, hr, 4), "ssim", 5),
+        "psnr": speed_parts.metrics_ms(lambda sr, hr: theirs.calculate_psnr(sr, hr, 4), "psnr", 15),
+    }
+
+
+if __name__ == "__main__":
+    run_program(compare)
