@@ -187,7 +187,7 @@ def _device(record: "Record") -> str:
 def _settings(record: "Record") -> str:
     settings = record.settings
     tiles = f"tiles of {settings.tile}, overlap {settings.tile_overlap}" if settings.tile else "whole images"
-    return f"{settings.precision}, {settings.memory_format}, {tiles}, runs averaged: {settings.runs}"
+    return f"{settings.engine}, {settings.precision}, {settings.memory_format}, {tiles}, runs averaged: {settings.runs}"
 
 
 def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[bool, list[str]]:
