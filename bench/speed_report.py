@@ -20,14 +20,15 @@ def write_report(figures: dict[str, Any], out: Path) -> None:
 
 
 def _head(figures: dict[str, Any]) -> str:
-    env = figures["environment"]
+    env, rounds = figures["environment"], figures["rounds"]
+    runs = "One run of each side" if rounds == 1 else f"Medians of {rounds} runs of each side, which take turns"
     return (
         "# Speed: the challenge's template and this harness\n\n"
         f"`python -m bench.versus_template --checkout NTIRE2024_ESR --data_dir DIR` (`make bench`), {figures['date']}: "
         f"PFDNLite on {figures['images']} images of {figures['set']}. Two cores of an x86 server processor with AMX, "
         f"virtual machine; torch {env['torch']}, OpenCV {env['opencv']}, numpy {env['numpy']}. The template runs its "
         "own `run()`, with stand-ins for CUDA calls; with PNG, its line that writes SR images is turned on, which is "
-        "commented out as published. Medians of runs that take turns; loading and compiling are left out on both sides."
+        f"commented out as published. {runs}; loading and compiling are left out on both sides."
     )
 
 

@@ -108,6 +108,7 @@ def compare(
     keep_freed_memory()
     checkout, data = checkout.resolve(), ("--data_dir", data_dir)
     figures: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "images": images, "set": dataset}
+    figures["rounds"] = rounds
     figures["environment"] = describe_environment(torch.device("cpu")).model_dump()
     eight = (*data, "--dataset", "Set14", "--models", EIGHT_MODELS, "--engine", "channels-last")
     with tempfile.TemporaryDirectory() as name:
