@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from eval.datasets import Dataset
-from eval.engines.registry import PLAIN
 from eval.environment import describe_environment, machine_state
 from eval.images import ImageError, write_png
 from eval.metrics import psnr, ssim
@@ -188,8 +187,7 @@ def dataset_info(dataset: Dataset) -> DatasetInfo:
 
 def _settings(job: Job) -> Settings:
     tiling = job.subject.tiling
-    # Networks of other processes run by plain torch, and do not say so.
-    execution = getattr(job.subject, "execution", PLAIN)
+    execution = job.subject.execution
     return Settings(
         protocol=job.protocol,
         device=str(job.subject.device),

@@ -56,6 +56,10 @@ class Subject(Protocol):
         """How images are cut; None for whole images."""
 
     @property
+    def execution(self) -> Execution:
+        """By which engine it runs, in which precision."""
+
+    @property
     def processes(self) -> frozenset[int]:
         """The processes besides this one that work for it."""
 

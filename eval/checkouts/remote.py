@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from eval.checkouts.connection import Connection
 from eval.checkouts.faults import one_line
 from eval.complexity import complexity_flags
+from eval.engines.registry import PLAIN, Execution
 from eval.images import to_uint8
 from eval.memory import MIB, PeakMemory
 from eval.pairs import SCALE
@@ -39,6 +40,7 @@ class Remote:
     device: torch.device
     connection: Connection
     tiling: Tiling | None = None
+    execution: Execution = PLAIN
     _late: list[str] = field(default_factory=list)
 
     @property
