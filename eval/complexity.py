@@ -36,6 +36,7 @@ def measure_complexity(network: nn.Module, input_side: int = INPUT_SIDE) -> Comp
     analysis = FlopCountAnalysis(network, x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     num_params = sum(parameter.numel() for parameter in parameters)
     flops, uncounted = int(analysis.total()), dict(analysis.unsupported_ops())
+    by_operator = {name: int(count) for name, count in analysis.by_operator().items() if count}
     with FlopCounterMode(display=False) as dispatcher:
         network(x)
     return Complexity(
@@ -44,6 +45,7 @@ def measure_complexity(network: nn.Module, input_side: int = INPUT_SIDE) -> Comp
         flops=flops,
         flops_by_dispatcher=dispatcher.get_total_flops() // 2,
         flops_bound=num_params * input_side**2,
+        flops_by_operator=by_operator,
         activations=activations,
         num_conv=num_conv,
         uncounted_ops=uncounted,

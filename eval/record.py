@@ -113,6 +113,7 @@ class Complexity(_Frozen):
         flops_by_dispatcher: the same by torch's own counter, halved; it follows every operator that runs, and leaves
             interpolation out.
         flops_bound: num_params times pixels: what a network does whose every weight meets every pixel once.
+        flops_by_operator: ``flops`` by operator as fvcore names it; empty in records from before it was kept.
         flops_by_hooks: the same by the counter that the challenge used in 2022; only for submissions of that year.
         activations: output elements of all Conv2d and ConvTranspose2d modules, as the challenge counts them.
         num_conv: calls of these modules.
@@ -130,6 +131,7 @@ class Complexity(_Frozen):
     uncounted_ops: dict[str, int]
     suspect_ops: tuple[str, ...]
     flops_by_hooks: int | None = None
+    flops_by_operator: dict[str, int] = {}
 
 
 class Flag(_Frozen):

@@ -27,6 +27,7 @@ def test_counts_by_hand():
     assert complexity.activations == 3 * pixels * 8
     assert complexity.num_conv == 3
     assert complexity.uncounted_ops == {"aten::cumsum": 1}
+    assert complexity.flops_by_operator == {"conv": complexity.flops}
 
 
 def test_leaves_no_hooks_and_no_gradients():

@@ -12,6 +12,7 @@ from eval.editions import find_edition
 from eval.record import Flag, Protocol, Ratio, Record, Settings, State, write_record
 from eval.report.page.board import Board, make_board
 from eval.report.page.island import island
+from eval.report.page.models import _complexity_facts
 from eval.report.page.selection import baseline_of, conditions_of, edition_of, folder_of, group_records, state_of
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
 from tests.test_record import make_record
@@ -315,3 +316,10 @@ def test_a_state_says_why_a_model_did_not_run():
     failed = make_record((), status="failed", reason="x", state=State.OUT_OF_MEMORY)
     assert [state_of(its) for its in (make_record(), failed)] == ["ran", "out of memory"]
     assert state_of(failed.model_copy(update={"state": State.RAN})) == "failed"
+
+
+def test_a_models_page_breaks_its_flops_down_by_operator():
+    record = make_record((26.9,))
+    counted = record.complexity.model_copy(update={"flops": 4 * 10**9, "flops_by_operator": {"conv": 3 * 10**9}})
+    facts = dict(_complexity_facts(record.model_copy(update={"complexity": counted})))
+    assert facts["FLOPs of conv"] == "3.00 G, 75.0%"

@@ -130,14 +130,17 @@ def _checked_complexity(header: dict[str, Any]) -> Complexity:
     try:
         complexity = Complexity.model_validate(header.get("complexity"))
         numbers = [value for value in complexity.model_dump().values() if isinstance(value, int)]
-        names = [*complexity.uncounted_ops, *complexity.suspect_ops]
+        names = [*complexity.uncounted_ops, *complexity.suspect_ops, *complexity.flops_by_operator]
+        numbers += [*complexity.uncounted_ops.values(), *complexity.flops_by_operator.values()]
         if not all(0 <= number < 2**60 for number in numbers) or len(names) > _MOST_OPERATORS:
             raise ValueError
     except (ValidationError, ValueError):
         raise CannotRunError(State.FAILED_TO_RUN, "its process returned no counts") from None
     uncounted = {one_line(name): count for name, count in complexity.uncounted_ops.items()}
+    counted = {one_line(name): count for name, count in complexity.flops_by_operator.items()}
     suspect = tuple(map(one_line, complexity.suspect_ops))
-    return complexity.model_copy(update={"uncounted_ops": uncounted, "suspect_ops": suspect})
+    plain = {"uncounted_ops": uncounted, "suspect_ops": suspect, "flops_by_operator": counted}
+    return complexity.model_copy(update=plain)
 
 
 def _checked_flags(header: dict[str, Any]) -> list[Flag]:

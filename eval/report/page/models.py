@@ -119,6 +119,11 @@ def _complexity_facts(record: Record) -> list[tuple[str, str]]:
         ("FLOPs by torch's dispatcher", f"{its.flops_by_dispatcher / 1e9:.3f} G"),
         ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
         *by_hooks,
+        *((f"FLOPs of {name}", _share(count, its.flops)) for name, count in sorted(its.flops_by_operator.items())),
         ("Operators without a rule", uncounted or "none"),
         ("Of them suspect", ", ".join(its.suspect_ops) or "none"),
     ]
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count / 1e9:.2f} G, {100 * count / total:.1f}%" if total else f"{count / 1e9:.2f} G"
