@@ -53,8 +53,8 @@ def pixels_of(model: ZooModel, placement: Placement, lr: np.ndarray) -> np.ndarr
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
 @pytest.mark.parametrize("engine", ["channels-last", "onnxruntime", "openvino"])
 def test_engines_have_eagers_pixels(engine: str, spec, untrained, random_image):
-    if ENGINES[engine].needs:
-        pytest.importorskip(ENGINES[engine].needs)
+    for package in ENGINES[engine].needs:
+        pytest.importorskip(package)
     model = untrained(spec.name)
     # Two sizes by one engine: it must not have kept the first one's.
     with model.open(Placement("cpu", None, execution=Execution(engine)), SIZE) as subject:
@@ -214,7 +214,7 @@ def test_auto_takes_the_fastest_with_eagers_pixels(monkeypatch):
         "eager": Engine(""),
         "right": Engine(""),
         "wrong": Engine(""),
-        "absent": Engine("", needs="no_such_package"),
+        "absent": Engine("", needs=("no_such_package",)),
     }
     seconds = {"eager": 0.02, "right": 0.005, "wrong": 0.0}
 

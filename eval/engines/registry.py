@@ -28,7 +28,7 @@ class Engine:
 
     Attributes:
         module: has ``prepare(network, device, precision) -> Forward``; imported when it is used.
-        needs: a package that is not in requirements.txt.
+        needs: packages that are not in requirements.txt.
         devices: kinds of devices it runs on.
         any_tiles: its tiles may be told where they lie, as networks that interpolate a map must be.
     """
@@ -37,21 +37,25 @@ class Engine:
     memory_format: str = "contiguous"
     precisions: tuple[str, ...] = PRECISIONS
     devices: tuple[str, ...] = ("cpu", "cuda", "mps")
-    needs: str | None = None
+    needs: tuple[str, ...] = ()
     any_tiles: bool = False
 
     @property
     def is_here(self) -> bool:
         """Tell whether what it needs is installed."""
-        return self.needs is None or importlib.util.find_spec(self.needs) is not None
+        return all(importlib.util.find_spec(package) is not None for package in self.needs)
 
 
 ENGINES = {
     EAGER: Engine("eval.engines.eager", any_tiles=True),
     "channels-last": Engine("eval.engines.channels_last", "channels_last", any_tiles=True),
     "compiled": Engine("eval.engines.compiled", "channels_last", devices=("cpu", "cuda")),
-    "onnxruntime": Engine("eval.engines.onnx_runtime", precisions=("fp32",), devices=("cpu",), needs="onnxruntime"),
-    "openvino": Engine("eval.engines.open_vino", precisions=("fp32", "bf16"), devices=("cpu",), needs="openvino"),
+    "onnxruntime": Engine(
+        "eval.engines.onnx_runtime", precisions=("fp32",), devices=("cpu",), needs=("onnx", "onnxruntime")
+    ),
+    "openvino": Engine(
+        "eval.engines.open_vino", precisions=("fp32", "bf16"), devices=("cpu",), needs=("onnx", "openvino")
+    ),
 }
 
 
