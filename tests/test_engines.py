@@ -149,6 +149,7 @@ def test_half_precision_needs_a_convolution():
 
 
 def test_openvino_keeps_what_follows_the_tail_in_float32():
+    pytest.importorskip("onnx")
     pytest.importorskip("openvino")
     from eval.engines.open_vino import compile_model
 
@@ -162,6 +163,7 @@ def test_openvino_keeps_what_follows_the_tail_in_float32():
 
 def test_tiles_that_must_know_their_place_are_refused_where_they_cannot(untrained):
     model = untrained("PFDNLite")
+    pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     with (
         pytest.raises(UsageError, match="--engine onnxruntime: cannot tell tiles where they lie"),
