@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as connections_with_news
@@ -53,9 +53,9 @@ class Task:
     runs: int = 1
     examined: Examination | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """The hash of everything that the figures depend on."""
+        """The hash of everything that the figures depend on; weights and images are read for it, once."""
         info, placement = self.contender.info, self.placement
         parts = {
             "model": [info.label, info.origin, info.source_sha256, info.weights_sha256, info.data_range],

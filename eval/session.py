@@ -147,7 +147,8 @@ class Session:
         tasks = [self._task(contender, dataset, Protocol.ACCURACY) for contender in contenders]
         records = self._carry_out(tasks)
         able = [(task, record) for task, record in zip(tasks, records, strict=True) if record.complete]
-        self.records = [record for record in self.records if record not in [record for _, record in able]]
+        timed_later = {id(record) for _, record in able}
+        self.records = [record for record in self.records if id(record) not in timed_later]
         while able:
             keys = [self._steady_key(task, able) for task, _ in able]
             known = {} if self.options.redo else self._on_record()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eval.checkouts.checkout import DEMO, SELECT, read_checkout
 from eval.checkouts.faults import SubmissionError
+from eval.checkpoints import WRAPPERS
 from eval.complexity import INPUT_SIDE
 from eval.record import State
 
@@ -69,7 +70,7 @@ def load_model_file(asked: dict, device: torch.device) -> Loaded:
         raise SubmissionError(State.FAILED_TO_BUILD, f"{file.name} has no class {class_name} of torch.nn.Module")
     network = made()
     state = torch.load(asked["checkpoint"])
-    wrapped = [key for key in ("params_ema", "params", "state_dict", "model") if isinstance(state.get(key), dict)]
+    wrapped = [key for key in WRAPPERS if isinstance(state.get(key), dict)]
     network.load_state_dict(state[wrapped[0]] if wrapped else state, strict=True)
     network = network.eval().requires_grad_(False).to(device)
     return Loaded(class_name, asked["data_range"], network, device, network)
