@@ -1,45 +1,22 @@
 """Tasks on a Ray cluster of two nodes on this machine: the same figures, and workers that are killed."""
 
-import os
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from eval.contenders import Placement, ZooModel
+from eval.contenders import Placement
 from eval.datasets import open_dataset
 from eval.errors import UsageError
 from eval.ray_engine import carry_out_on_ray
 from eval.record import Protocol
 from eval.scheduling import Task, carry_out
 from eval.session import Options
-from eval.zoo import find_model
+from tests import deadly
+from tests.deadly import BICUBIC, Deadly
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-BICUBIC = ZooModel(find_model("Bicubic"), None)
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """A contender that kills its process the first ``deaths`` times it is opened."""
-
-    folder: Path
-    deaths: int
-    info = BICUBIC.info
-    note = ""
-
-    @contextmanager
-    def open(self, placement, largest) -> Iterator:
-        done = len(list(self.folder.iterdir()))
-        if done < self.deaths:
-            (self.folder / str(done)).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        with BICUBIC.open(placement, largest) as subject:
-            yield subject
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +26,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     # Workers have no tests to import from: the classes above are sent along.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(deadly)
     nodes = Cluster()
     for _ in range(2):
         nodes.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
     yield nodes.address
     nodes.shutdown()
-    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.unregister_pickle_by_value(deadly)
 
 
 def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(cluster: str, hr_folder, tmp_path: Path):

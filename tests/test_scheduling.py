@@ -1,7 +1,5 @@
 """Tasks: what makes two the same, what happens when one's process dies, runs that are averaged."""
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,15 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.contenders import Placement, ZooModel, zoo_model
+from eval.contenders import Placement, zoo_model
 from eval.datasets import open_dataset
 from eval.images import write_png
 from eval.record import Protocol, State
 from eval.scheduling import Task, carry_out, carry_out_all, is_final
 from eval.subject import CannotRunError
 from eval.zoo import find_model
-
-BICUBIC = ZooModel(find_model("Bicubic"), None)
+from tests.deadly import BICUBIC, Deadly
 
 
 def task_of(folder: Path, **changes) -> Task:
@@ -41,25 +38,6 @@ class Refusing:
     def open(self, _placement, _largest) -> Iterator:
         raise CannotRunError(State.MISSING_DEPENDENCY, "needs mamba_ssm")
         yield
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """A contender that kills its process the first ``deaths`` times it is opened."""
-
-    folder: Path
-    deaths: int
-    info = BICUBIC.info
-    note = ""
-
-    @contextmanager
-    def open(self, placement, largest) -> Iterator:
-        mark = self.folder / f"death{len(list(self.folder.glob('death*')))}"
-        if mark.name != f"death{self.deaths}":
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        with BICUBIC.open(placement, largest) as subject:
-            yield subject
 
 
 def test_a_key_names_everything_that_figures_depend_on(hr_folder: Path, tmp_path: Path, random_image):

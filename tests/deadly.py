@@ -1,0 +1,32 @@
+"""A contender that kills its process, for tests of what becomes of the others."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.contenders import ZooModel
+from eval.zoo import find_model
+
+BICUBIC = ZooModel(find_model("Bicubic"), None)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A contender that kills its process the first ``deaths`` times it is opened."""
+
+    folder: Path
+    deaths: int
+    info = BICUBIC.info
+    note = ""
+
+    @contextmanager
+    def open(self, placement, largest) -> Iterator:
+        done = len(list(self.folder.iterdir()))
+        if done < self.deaths:
+            (self.folder / str(done)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with BICUBIC.open(placement, largest) as subject:
+            yield subject
