@@ -30,7 +30,8 @@ from eval.options import (
 )
 from eval.program import run_program
 from eval.record import Protocol
-from eval.session import Options, Session
+from eval.run_options import Options
+from eval.session import Session
 from eval.zoo import find_model
 
 

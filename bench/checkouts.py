@@ -15,7 +15,8 @@ from tabulate import tabulate
 
 from eval.images import atomic_path
 from eval.program import run_program
-from eval.record import Protocol, Record, find_records
+from eval.record import Protocol, Record
+from eval.records import find_records
 from eval.report.columns import legend, newest
 from eval.report.tables import markdown_failures, markdown_text
 

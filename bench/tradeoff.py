@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 
 from eval.errors import RunError
 from eval.program import run_program
-from eval.record import RECORDS_FOLDER, read_records
+from eval.records import RECORDS_FOLDER, read_records
 from eval.report.columns import newest
 
 INK, ACCENT, OTHERS = "#333333", "#c2410c", "#3b6ea5"

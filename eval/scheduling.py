@@ -23,7 +23,7 @@ from eval.contenders import Contender, Placement
 from eval.datasets import Dataset
 from eval.environment import describe_environment, machine_state
 from eval.images import ImageSize
-from eval.memory import keep_freed_memory
+from eval.memory import freeze_imports, keep_freed_memory
 from eval.record import ImageResult, Protocol, Record, Settings, State
 from eval.runner import Job, averaged, dataset_info, run
 from eval.subject import CannotRunError, Examination
@@ -197,6 +197,7 @@ def carry_out_quietly(task: Task) -> Record:
     """Carry out a task in a process that was started for it."""
     if not task.placement.as_template:
         keep_freed_memory()
+        freeze_imports()
     return carry_out(task, lambda _result: None)
 
 

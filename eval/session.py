@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,84 +12,29 @@ import typer
 from eval.contenders import AUTO, Contender, Placement
 from eval.datasets import Dataset, open_dataset
 from eval.engines.registry import EAGER, Execution
-from eval.errors import RunError, UsageError
+from eval.errors import RunError
 from eval.images import ImageSize
 from eval.inference import pick_device
-from eval.memory import keep_freed_memory
+from eval.memory import freeze_imports, keep_freed_memory
 from eval.metrics import CROP_BORDER, SSIM_WINDOW
 from eval.pairs import SCALE
 from eval.program import FAILURE_EXIT
 from eval.ray_engine import carry_out_on_ray
-from eval.record import RECORDS_FOLDER, ModelInfo, Protocol, Record, Timing, read_records, write_record
+from eval.record import ModelInfo, Protocol, Record, Timing
+from eval.records import RECORDS_FOLDER, read_records, write_record
 from eval.report.columns import newest, outcome
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
+from eval.run_options import RAY, Options
 from eval.runner import as_failed, numeric_switches, with_timing
 from eval.scheduling import Task, carry_out, carry_out_all, is_final, largest_lr
-from eval.steady import PRESETS, TimingError, measure_together
+from eval.steady import PRESETS, measure_together
 from eval.subject import CannotRunError, Examination, Subject
+from eval.warmup import TimingError
 
-RAY = "ray"
 INTERRUPTED_EXIT = 130
 _MOST_WORKERS = 8
 MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
-
-
-@dataclass(frozen=True)
-class Options:
-    """How models are run.
-
-    Attributes:
-        tile: "auto", None for whole images, or a number of LR pixels.
-        jobs: so many untimed passes run side by side; timed ones own the machine.
-        engine: what runs networks, or "ray" for plain torch on a cluster.
-        workers: threads beside the network in untimed passes; None for one a core and job, at most 8.
-        redo: measure again what the records folder holds.
-    """
-
-    save_dir: Path
-    device: str = AUTO
-    protocol: Protocol = Protocol.OFFICIAL
-    tile: int | str | None = AUTO
-    tile_overlap: int | None = None
-    with_ssim: bool = False
-    save_images: bool = True
-    threads: int | None = None
-    runs: int = 1
-    preset: str = "rapid"
-    seed: int = 0
-    jobs: int = 1
-    engine: str = EAGER
-    precision: str = "fp32"
-    workers: int | None = None
-    ray_address: str | None = None
-    redo: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go together."""
-        if self.runs > 1 and self.protocol is not Protocol.OFFICIAL:
-            raise UsageError(f"--runs {self.runs}: only the official protocol averages runs, not {self.protocol}")
-        if self.jobs > 1 and self.protocol is Protocol.OFFICIAL:
-            raise UsageError(
-                f"--jobs {self.jobs}: the official protocol times what it runs, so models run one by one; "
-                "use --protocol accuracy, or steady, whose speed pass is apart"
-            )
-        owns_device = self.protocol is Protocol.OFFICIAL and self.device.startswith("cuda")
-        if self.engine == "ray" and self.protocol is not Protocol.ACCURACY and not owns_device:
-            raise UsageError(
-                f"--engine ray: passes share a node's CPU, so {self.protocol} cannot be timed there; "
-                "use --protocol accuracy, or official with --device cuda, where each pass has a GPU of its own"
-            )
-        plain = self.engine in (EAGER, RAY) and self.precision == "fp32"
-        if self.protocol is Protocol.OFFICIAL and not plain:
-            raise UsageError(
-                f"--engine {self.engine} --precision {self.precision}: the official protocol times plain torch in "
-                "fp32, as the challenge does; use --protocol accuracy or steady"
-            )
-        if self.engine == RAY and not plain:
-            raise UsageError(f"--precision {self.precision}: not with --engine ray, which runs plain torch in fp32")
-        if self.ray_address and self.engine != "ray":
-            raise UsageError(f"--ray_address {self.ray_address}: only with --engine ray")
 
 
 class Session:
@@ -119,6 +63,7 @@ class Session:
         )
         if not official:
             keep_freed_memory()
+            freeze_imports()
 
     def open(self, data_dir: Path | None, names: Sequence[str | None]) -> list[Dataset]:
         """Find and check all sets before any model runs on one of them."""
@@ -204,7 +149,7 @@ class Session:
         left = [task for task in tasks if task.key not in done]
         # A folder that cannot be written is found out now, not after the work.
         self.records_dir.mkdir(parents=True, exist_ok=True)
-        if self.options.engine == "ray":
+        if self.options.engine == RAY:
             done |= self._gather(left, carry_out_on_ray(left, self.options.ray_address))
         elif self.options.jobs > 1 and len(left) > 1:
             done |= self._gather(left, carry_out_all(left, self.options.jobs))

@@ -11,21 +11,16 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
-import torch
 
 from eval.datasets import Dataset
 from eval.disturbance import Watch
-from eval.errors import RunError
 from eval.nvml import Gpu, open_gpu
 from eval.record import Ratio, Timing
 from eval.statistics import paired_ratio
+from eval.warmup import Timed, time_one, warm_up
 
-SETTLED_RUNS = 3
-SETTLED_SPREAD = 0.1
-MAX_WARMUP_RUNS = 10
 CHECK_EVERY = 2
 ENERGY_WINDOW_S = 5.0
 
@@ -56,42 +51,6 @@ PRESETS = {
         Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
     )
 }
-
-
-class TimingError(RunError):
-    """A model failed while it was timed; ``index`` is its place among the models."""
-
-    def __init__(self, index: int, error: Exception) -> None:
-        super().__init__(str(error))
-        self.index = index
-
-
-class Timed(Protocol):
-    """A model that can be timed: calling it with ``(h, w, 3)`` uint8 returns the SR image and its time in ms."""
-
-    @property
-    def label(self) -> str:
-        """Its name in tables."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-
-    @property
-    def processes(self) -> frozenset[int]:
-        """The processes besides this one that work for it."""
-
-    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
-        """Super-resolve an image."""
-
-
-@dataclass
-class _Warmth:
-    """What a model spent before its first sample."""
-
-    cold_start_ms: float
-    runs: int = 1
-    total_ms: float = 0.0
 
 
 @dataclass
@@ -127,7 +86,7 @@ def measure_together(
     """
     pairs = [dataset.pairs[index] for index in spread(len(dataset.pairs), preset.images)]
     inputs = [pair.read()[0] for pair in pairs]
-    warmths = [_warm_up(upscalers, index, inputs) for index in range(len(upscalers))]
+    warmths = [warm_up(upscalers, index, inputs) for index in range(len(upscalers))]
     rounds = _run_rounds(upscalers, inputs, preset, np.random.default_rng(seed), on_round)
     common = {
         "group": uuid.uuid4().hex,
@@ -158,31 +117,6 @@ def spread(available: int, wanted: int) -> list[int]:
     """Return at most ``wanted`` indices below ``available``, evenly spread, ends included."""
     count = min(available, wanted)
     return [round(i * (available - 1) / max(count - 1, 1)) for i in range(count)]
-
-
-def _warm_up(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray]) -> _Warmth:
-    """Run a model on each input size until three times in a row lie within 10%, at most ten times a size."""
-    warmth = _Warmth(cold_start_ms=_time(upscalers, index, inputs[0]))
-    warmth.total_ms = warmth.cold_start_ms
-    for lr in {lr.shape: lr for lr in inputs}.values():
-        times: list[float] = []
-        while len(times) < MAX_WARMUP_RUNS and not _settled(times):
-            times.append(_time(upscalers, index, lr))
-        warmth.runs += len(times)
-        warmth.total_ms += sum(times)
-    return warmth
-
-
-def _time(upscalers: Sequence[Timed], index: int, lr: np.ndarray) -> float:
-    try:
-        return upscalers[index](lr)[1]
-    except RunError as error:
-        raise TimingError(index, error) from error
-
-
-def _settled(times: Sequence[float]) -> bool:
-    last = times[-SETTLED_RUNS:]
-    return len(last) == SETTLED_RUNS and max(last) <= min(last) * (1 + SETTLED_SPREAD)
 
 
 def _run_rounds(
@@ -219,7 +153,7 @@ def _run_image(
     times = np.empty(len(upscalers))
     watch.begin()
     for index in random.permutation(len(upscalers)):
-        times[index] = _time(upscalers, index, lr)
+        times[index] = time_one(upscalers, index, lr)
     reason = watch.disturbance()
     if reason is None:
         return times

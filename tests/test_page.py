@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from eval.editions import find_edition
-from eval.record import Flag, Protocol, Ratio, Record, Settings, State, write_record
+from eval.record import Flag, Protocol, Ratio, Record, Settings, State
+from eval.records import write_record
 from eval.report.page.board import Board, make_board
 from eval.report.page.island import island
 from eval.report.page.models import _complexity_facts

@@ -11,8 +11,8 @@ from eval.datasets import open_dataset
 from eval.errors import UsageError
 from eval.ray_engine import carry_out_on_ray
 from eval.record import Protocol
+from eval.run_options import Options
 from eval.scheduling import Task, carry_out
-from eval.session import Options
 from tests import deadly
 from tests.deadly import BICUBIC, Deadly
 

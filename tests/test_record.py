@@ -21,10 +21,8 @@ from eval.record import (
     Record,
     Settings,
     means_of,
-    read_record,
-    read_records,
-    write_record,
 )
+from eval.records import read_record, read_records, write_record
 
 STATE = MachineState(load_1min=0.1, cpu_mhz=2600, gpu_mhz=None, gpu_temperature_c=None)
 

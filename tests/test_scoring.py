@@ -14,7 +14,8 @@ from rich.console import Console
 from eval.editions import all_editions, find_edition, read_editions
 from eval.entries import Entry, entries_from, measured_baseline, published_baseline, select
 from eval.errors import RunError, UsageError
-from eval.record import DatasetInfo, Mean, Record, Settings, Timing, write_record
+from eval.record import DatasetInfo, Mean, Record, Settings, Timing
+from eval.records import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import notes
 from eval.scoring import Ranking, competition_ranks, rank, relative_score

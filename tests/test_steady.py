@@ -14,7 +14,8 @@ from eval.errors import RunError
 from eval.images import write_png
 from eval.record import Ratio, Timing
 from eval.report.aa import markdown, summary
-from eval.steady import PRESETS, Preset, TimingError, measure_together, spread
+from eval.steady import PRESETS, Preset, measure_together, spread
+from eval.warmup import TimingError, warm_up
 from eval.zoo import find_model
 
 CPU = torch.device("cpu")
@@ -81,7 +82,7 @@ def test_a_model_that_does_not_settle_is_warmed_ten_times_a_size(dataset):
     restless = Clockwork("A", 1.0, [])
     times = iter(np.linspace(1, 100, 1000))
     restless.__class__ = type("Restless", (Clockwork,), {"__call__": lambda self, lr: (lr, float(next(times) ** 3))})
-    assert steady._warm_up([restless], 0, [np.zeros((5, 5, 3)), np.zeros((6, 5, 3))]).runs == 1 + 2 * 10
+    assert warm_up([restless], 0, [np.zeros((5, 5, 3)), np.zeros((6, 5, 3))]).runs == 1 + 2 * 10
 
 
 def test_models_take_turns_image_by_image_in_random_order(dataset):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings, write_record
+from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings
+from eval.records import write_record
 from eval.report.columns import columns_of, legend, newest
 from eval.report.latex import latex, leaderboard
 from eval.report.tables import csv_table, markdown_tables, template_table, write_report, write_tables

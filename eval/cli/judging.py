@@ -14,7 +14,8 @@ from eval.options import (
     split,
 )
 from eval.published import read_results
-from eval.record import Protocol, find_records
+from eval.record import Protocol
+from eval.records import find_records
 from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables

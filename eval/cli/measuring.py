@@ -28,7 +28,8 @@ from eval.record import Protocol
 from eval.report.aa import markdown, summary
 from eval.report.table1 import notes, read_table1, terminal_table
 from eval.report.tables import write_files
-from eval.session import Options, Session
+from eval.run_options import Options
+from eval.session import Session
 from eval.steady import PRESETS
 from eval.zoo import find_model
 

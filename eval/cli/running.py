@@ -37,7 +37,8 @@ from eval.options import (
     split,
 )
 from eval.record import Protocol
-from eval.session import RAY, Options, Session
+from eval.run_options import RAY, Options
+from eval.session import Session
 from eval.zoo import all_models, find_model
 
 DEFAULT_MODEL = "3"

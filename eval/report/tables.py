@@ -9,7 +9,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from eval.images import atomic_path
-from eval.record import RECORDS_FOLDER, Record, read_records
+from eval.record import Record
+from eval.records import RECORDS_FOLDER, read_records
 from eval.report.columns import columns_of, flag_notes, latest_failures, legend, newest, outcome, visible
 from eval.report.latex import latex, leaderboard
 

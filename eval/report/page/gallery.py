@@ -13,7 +13,8 @@ from eval.errors import RunError, UsageError
 from eval.images import ImageError, read_image
 from eval.metrics import psnr
 from eval.pairs import ImagePair
-from eval.record import RECORDS_FOLDER, Record
+from eval.record import Record
+from eval.records import RECORDS_FOLDER
 from eval.report.page.selection import folder_of
 
 _SAME_DB = 1e-6
