@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage.data import astronaut
 from torch import Tensor, nn
 
-from eval.checkpoints import find_checkpoint
+from eval.checkpoints import find_checkpoint, load_network
 from eval.contenders import Placement, ZooModel
 from eval.engines import registry
-from eval.engines.precision import in_precision
+from eval.engines.precision import in_precision, rounded
 from eval.engines.registry import (
     ENGINES,
     Engine,
@@ -90,7 +91,8 @@ def test_the_compiled_engine_has_eagers_pixels_and_one_graph_for_all_sizes(tmp_p
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_compiled_engine_takes_every_network(spec, precision: str, untrained, random_image):
-    model, lr = untrained(spec.name), random_image(40, 50)
+    # Large enough to be compiled.
+    model, lr = untrained(spec.name), random_image(120, 140)
     compiled, eager = (
         pixels_of(model, Placement("cpu", None, execution=Execution(engine, precision)), lr)
         for engine in ("compiled", "eager")
@@ -131,6 +133,41 @@ def test_half_precision_leaves_image_space_in_float32(spec, precision: str, untr
     assert tail == (low if spec.name in WITH_SHORTCUT else torch.float32)
     # The network itself is as it was.
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_a_fused_network_rounds_only_what_layers_take(monkeypatch):
+    """By the weights that come with the project, on a photograph."""
+    monkeypatch.delenv("ESR_WEIGHTS", raising=False)
+    spec, seen = find_model("PFDNLite"), []
+    network = load_network(spec, find_checkpoint(spec, "selftrained"))
+    plain, fused = in_precision(network, "bf16"), in_precision(network, "bf16", fused=True)
+    for layer in fused.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _layer, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+    x = to_tensor(astronaut()[100:164, 180:260], 1.0)
+    with torch.no_grad():
+        expected = network(x)
+        errors = [(half(x) - expected).square().mean().sqrt().item() * 255 for half in (fused, plain)]
+    assert set(seen) == {(torch.bfloat16, torch.float32)}
+    assert errors == pytest.approx([0.090, 0.107], abs=0.005)
+
+
+def test_a_rounded_kernel_keeps_its_sum():
+    # bf16 has 8 bits: steps of 1/128 from 1 to 2. Each tap hands on what it could not hold.
+    kernel = torch.tensor([[1.003, 1.003], [1.003, 1.003]]).view(1, 1, 2, 2)
+    assert rounded(kernel, torch.bfloat16).flatten().tolist() == [1.0, 1.0078125, 1.0, 1.0078125]
+    assert kernel.bfloat16().flatten().tolist() == [1.0, 1.0, 1.0, 1.0]
+    kernels = torch.randn(7, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    ours, nearest = rounded(kernels, torch.bfloat16), kernels.bfloat16()
+    last_steps = kernels[..., -1, -1].abs() * 2.0**-7
+    assert (ours.float().sum((2, 3)) - kernels.sum((2, 3))).abs().le(last_steps + 1e-5).all()
+    assert (nearest.float().sum((2, 3)) - kernels.sum((2, 3))).abs().max() > last_steps.median()
+    assert ours.dtype == torch.bfloat16
+
+
+def test_weights_that_are_no_kernels_are_rounded_to_the_nearest():
+    weights = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(rounded(weights, torch.bfloat16), weights.bfloat16())
 
 
 def test_a_shortcut_in_float32_passes_every_grey_level():

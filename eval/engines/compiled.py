@@ -11,30 +11,31 @@ from eval.engines.precision import in_precision
 from eval.errors import UsageError
 from eval.timing import Forward
 
-# Unequal, and so large that the graph holds for all larger ones: torch takes other convolutions for small maps.
-PROBE_SIZE = (232, 264)
+# Unequal sides. The first is so large that its graph holds for all larger images; torch takes other convolutions for
+# small maps, so networks with maps at a sixth of the resolution get a second graph, for less than about 215x215.
+PROBE_SIZES = ((232, 264), (136, 152))
 # Smaller images run uncompiled: they take little time, and their pooled maps would need graphs of their own.
 LEAST_PIXELS = 16000
 LEAST_SIDE, LARGEST_SIDE = 32, 16384
 
 
 def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward:
-    """Return a forward that is compiled for images of any size; takes some 10 s once, a second from the cache.
+    """Return a forward that is compiled for images of any size; takes some 20 s once, seconds from the cache.
 
     Exporting first leaves no Python between the operators, where torch.compile would break the graph. The graph is that
-    of whole images: it does not know of tiles. Networks with maps at a sixth of the resolution need a second graph for
-    images of less than about 215x215, which is compiled when the first one comes.
+    of whole images: it does not know of tiles.
 
     Raises:
         UsageError: there is no compiler for the machine code.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(download_cache() / "inductor"))
-    copied = copy.deepcopy(in_precision(network, precision)).to(device, memory_format=torch.channels_last)
-    with torch.inference_mode():
-        probe = torch.zeros(1, 3, *PROBE_SIZE, device=device).contiguous(memory_format=torch.channels_last)
+    copied = copy.deepcopy(in_precision(network, precision, fused=True)).to(device)
+    # Exported while its weights are channels first: otherwise half precision puts guards on layouts into the graph.
+    graph = exported(copied)
+    copied.to(memory_format=torch.channels_last)
     # Its weights become constants of the graph, laid out as the kernels want them.
     options = {"freezing": device.type == "cpu"}
-    compiled = torch.compile(exported(copied), dynamic=True, options=options)
+    compiled = torch.compile(graph, dynamic=True, options=options)
 
     def forward(x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -43,7 +44,8 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
 
     try:
         with torch.inference_mode():
-            forward(probe)
+            for size in PROBE_SIZES:
+                forward(torch.zeros(1, 3, *size, device=device))
     except torch._inductor.exc.InvalidCxxCompiler as error:
         raise UsageError(
             "--engine compiled: needs a C++ compiler; install g++, or use --engine channels-last"
@@ -56,6 +58,6 @@ def exported(network: nn.Module) -> nn.Module:
     sides = {
         axis: torch.export.Dim(name, min=LEAST_SIDE, max=LARGEST_SIDE) for axis, name in ((2, "height"), (3, "width"))
     }
-    probe = torch.zeros(1, 3, *PROBE_SIZE, device=next(network.parameters()).device)
+    probe = torch.zeros(1, 3, *PROBE_SIZES[0], device=next(network.parameters()).device)
     with torch.no_grad():
         return torch.export.export(network, (probe,), dynamic_shapes=(sides,)).module()
