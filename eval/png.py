@@ -1,14 +1,40 @@
-"""What a PNG's own headers say, where the decoder looks away: bit depth, and whether all pixels are there."""
+"""PNG: writing it fast, and what its own headers say where the decoder looks away."""
 
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-_SIGNATURE_BYTES = 8
+import numpy as np
+from isal import isal_zlib
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_EIGHT_BITS, _RGB, _UP = 8, 2, 2
+_DEFLATE_LEVEL = 1
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column and row, and the steps, of the seven passes of an interlaced image (PNG specification, 8.2).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Return ``(h, w, 3)`` uint8 RGB as a PNG file's bytes (PNG specification, 5 and 9).
+
+    Each row is stored as its difference to the row above, deflated by ISA-L, for which the time of other encoders goes
+    into deflating: bench/pictures.py.
+    """
+    height, width, _ = image.shape
+    rows = image.reshape(height, 3 * width)
+    filtered = np.empty((height, 1 + 3 * width), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, _EIGHT_BITS, _RGB, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", isal_zlib.compress(filtered, _DEFLATE_LEVEL)), (b"IEND", b""))
+    return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))
 
 
 def png_fault(path: Path) -> str | None:
@@ -18,7 +44,7 @@ def png_fault(path: Path) -> str | None:
     """
     content = path.read_bytes()
     chunks = dict.fromkeys((b"IHDR", b"PLTE"), b"")
-    stream, present = zlib.decompressobj(), 0
+    stream, present = isal_zlib.decompressobj(), 0
     for kind, data in _chunks(content):
         if kind == b"IDAT":
             present += len(stream.decompress(data))
@@ -38,7 +64,7 @@ def png_fault(path: Path) -> str | None:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = _SIGNATURE_BYTES
+    position = len(_SIGNATURE)
     while position + 8 <= len(content):
         length, kind = struct.unpack(">I4s", content[position : position + 8])
         yield kind, content[position + 8 : position + 8 + length]
