@@ -20,7 +20,7 @@ from eval import runner
 from eval.contenders import Placement, zoo_model
 from eval.datasets import Dataset, open_dataset
 from eval.engines.registry import Execution
-from eval.memory import keep_freed_memory
+from eval.memory import freeze_imports, keep_freed_memory
 from eval.options import DataDir, parse_tile, split
 from eval.pairs import ImagePair
 from eval.program import run_program
@@ -101,6 +101,7 @@ def measure(
 ) -> None:
     """Print JSON: seconds of each part, PSNR by image and model, and the peak resident set of this process."""
     keep_freed_memory()
+    freeze_imports()
     start = time.perf_counter()
     images = open_dataset(data_dir, dataset)
     check_s = time.perf_counter() - start

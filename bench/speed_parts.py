@@ -1,7 +1,10 @@
 """Parts measured alone: a network per engine and precision, the floor under it, the metrics, and time over size."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from statistics import median
 
 import numpy as np
@@ -16,6 +19,7 @@ from eval.zoo import find_model
 
 SIZE = (170, 256)
 GEMM_SIDE = 2048
+TEMPLATE_LIKE = "eager fp32, freed memory given back"
 
 
 def interleaved_ms(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -33,15 +37,53 @@ def interleaved_ms(calls: dict[str, Callable[[], object]], rounds: int) -> dict[
 
 
 def network_ms(setups: Sequence[tuple[str, str]], model: str = "3", rounds: int = 11) -> dict[str, float]:
-    """Return the time of a network's forward on one image of ``SIZE`` by each engine and precision."""
+    """Return the time of a network's forward on one image of ``SIZE`` by each engine and precision.
+
+    ``TEMPLATE_LIKE`` is plain torch in a process that gives freed memory back, as the template's does.
+    """
+    with ExitStack() as stack:
+        subjects = {TEMPLATE_LIKE: stack.enter_context(_in_plain_process(model))}
+        for setup in setups:
+            subjects[" ".join(setup)] = stack.enter_context(_opened(model, *setup))
+        samples: dict[str, list[float]] = {name: [] for name in subjects}
+        for _ in range(rounds + 2):
+            for name, subject in subjects.items():
+                samples[name].append(subject())
+    return {name: median(times[2:]) for name, times in samples.items()}
+
+
+@contextmanager
+def _opened(model: str, engine: str, precision: str) -> Iterator[Callable[[], float]]:
+    """Give a function that runs a network once and returns its time in ms."""
     lr = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    times: dict[str, list[float]] = {}
-    contexts = [zoo_model(find_model(model)).open(_placement(*setup), ImageSize(*SIZE)) for setup in setups]
-    subjects = {" ".join(setup): context.__enter__() for setup, context in zip(setups, contexts, strict=True)}
-    for _ in range(rounds + 2):
-        for name, subject in subjects.items():
-            times.setdefault(name, []).append(subject(lr)[1])
-    return {name: median(samples[2:]) for name, samples in times.items()}
+    placement = Placement("cpu", None, execution=Execution(engine, precision))
+    with zoo_model(find_model(model)).open(placement, ImageSize(*SIZE)) as subject:
+        yield lambda: subject(lr)[1]
+
+
+@contextmanager
+def _in_plain_process(model: str) -> Iterator[Callable[[], float]]:
+    """Give such a function that runs the network in a process of its own, which is left as torch ships it."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, model), daemon=True)
+    process.start()
+
+    def run_once() -> float:
+        ours.send(True)
+        return ours.recv()
+
+    try:
+        yield run_once
+    finally:
+        ours.send(False)
+        process.join()
+
+
+def _serve(connection: Connection, model: str) -> None:
+    with _opened(model, "eager", "fp32") as run_once:
+        while connection.recv():
+            connection.send(run_once())
 
 
 def multiply_adds(model: str = "3") -> float:
@@ -80,7 +122,3 @@ def seconds_by_megapixels(sides: Sequence[tuple[int, int]], setup: tuple[str, st
             subject(lr)
             taken[16 * height * width / 1e6] = time.perf_counter() - start
     return taken
-
-
-def _placement(engine: str, precision: str) -> Placement:
-    return Placement("cpu", None, execution=Execution(engine, precision))

@@ -67,10 +67,10 @@ def lay_out(dataset: Dataset, count: int, folder: Path) -> None:
 
 
 def side_by_side(checkout: Path, folder: Path, rounds: int) -> dict[str, Any]:
-    """Run both sides in turn, with SSIM and PNG, and without SSIM; return all runs by name."""
+    """Run both sides in turn, with SSIM and PNG, without SSIM, and with neither; return the median run of each."""
     runs: dict[str, list] = {}
     for flags in (("--ssim", "--save"), ("--save",), ()):
-        for _ in range(rounds if flags else 1):
+        for _ in range(rounds):
             name = " ".join(("template", *flags))
             peer = child("bench.template_side", "--checkout", checkout, "--data_dir", folder, *flags)
             runs.setdefault(name, []).append(peer)
@@ -118,7 +118,7 @@ def compare(
             "runs": lambda: side_by_side(checkout, folder, rounds),
             "serial": lambda: child("bench.our_side", "--data_dir", folder, "--workers", 0, "--ssim", "--save"),
             "large": lambda: large_input(folder),
-            "eight": lambda: child("bench.our_side", *eight),
+            "eight": lambda: [child("bench.our_side", *eight) for _ in range(rounds)],
             "network_ms": lambda: speed_parts.network_ms(SETUPS),
             "multiply_adds": speed_parts.multiply_adds,
             "gemm_per_s": lambda: {key: speed_parts.gemm_rate(dtype) for key, dtype in DTYPES.items()},
