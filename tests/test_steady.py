@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval import aa, disturbance, steady
+from eval import aa, disturbance
 from eval.aa import Repeat, Subject, Trial, run_trial
 from eval.datasets import open_dataset
 from eval.errors import RunError
