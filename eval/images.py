@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -32,8 +33,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _TIFF_BITS_PER_SAMPLE = 258
-# Of an output at a time: 1 MiB of float32.
-_BAND_SAMPLES = 2**18
+# Of an output at a time: half a MiB of float32.
+_BAND_SAMPLES = 2**17
 
 
 class ImageError(ValueError):
@@ -171,8 +172,12 @@ def to_uint8(output: torch.Tensor, data_range: float) -> np.ndarray:
     """
     _, height, width = output.shape
     rows = max(_BAND_SAMPLES // (3 * width), 1) if output.device.type == "cpu" else height
-    pixels = torch.empty((height, width, 3), dtype=torch.uint8, device=output.device)
+    pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         band = output[:, top : top + rows].float().clamp(0, data_range)
-        pixels[top : top + rows] = band.mul_(255.0).div_(data_range).round_().permute(1, 2, 0)
-    return pixels.cpu().numpy()
+        levels = band.mul_(255.0).div_(data_range).round_().to(torch.uint8).cpu()
+        if levels.is_contiguous():
+            cv2.merge(list(levels.numpy()), pixels[top : top + rows])
+        else:
+            pixels[top : top + rows] = levels.permute(1, 2, 0).numpy()
+    return pixels

@@ -117,8 +117,9 @@ class Upscaler:
         if not isinstance(sr, Tensor) or not sr.is_floating_point() or tuple(sr.shape) != expected:
             got = f"{sr.dtype} {tuple(sr.shape)}" if isinstance(sr, Tensor) else type(sr).__name__
             raise InvalidOutputError(f"{self.spec.label}: expected a float output of shape {expected}, got {got}")
-        # One pass: least and largest value of a tensor with a NaN are NaN.
-        if not torch.stack(sr.aminmax()).isfinite().all():
+        # One pass, in the order of memory: least and largest value of a tensor with a NaN are NaN.
+        in_order = sr if sr.is_contiguous() else sr.movedim(1, -1)
+        if not torch.stack(in_order.aminmax()).isfinite().all():
             raise InvalidOutputError(f"{self.spec.label}: the output holds values that are not finite (NaN or inf)")
 
 

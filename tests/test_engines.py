@@ -75,14 +75,15 @@ class Tiny(nn.Module):
         return nn.functional.pixel_shuffle(self.conv(x) + x.repeat_interleave(16, 1), 4)
 
 
-def test_the_compiled_engine_has_eagers_pixels_and_one_graph_for_all_sizes(tmp_path: Path, monkeypatch):
+def test_the_compiled_engine_has_eagers_pixels_and_one_graph_for_all_sizes(tmp_path: Path, monkeypatch, random_image):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     network = Tiny()
     forward = prepare(network, CPU, Execution("compiled"))
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     with torch.inference_mode():
         for size in ((128, 128), (200, 90), (91, 331), (256, 170), (8, 9)):
-            x = torch.rand(1, 3, *size)
+            # Strides as images have them.
+            x = to_tensor(random_image(*size), 1.0)
             assert same_pixels(to_uint8(forward(x)[0], 1.0), to_uint8(network(x)[0], 1.0))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
 

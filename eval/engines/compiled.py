@@ -40,7 +40,8 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     def forward(x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         run = compiled if min(height, width) >= LEAST_SIDE and height * width >= LEAST_PIXELS else copied
-        return run(x.contiguous(memory_format=torch.channels_last))
+        # A copy always: the strides that a batch of one may have otherwise would ask for graphs of their own.
+        return run(x.clone(memory_format=torch.channels_last))
 
     try:
         with torch.inference_mode():
