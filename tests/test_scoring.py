@@ -79,6 +79,23 @@ def test_the_published_baseline_scores_e_squared(year: int):
     assert rank_text(row.places["Main"]) == "base"
 
 
+@pytest.mark.parametrize(
+    ("label", "is_it"),
+    [
+        ("EFDN", True),
+        ("04_EFDN", True),
+        ("00_EFDN_baseline", True),
+        ("2025-00_EFDN_baseline", True),
+        ("2025--1_EFDN_baseline", True),
+        ("2025-41_EFDN_baseline", False),
+        ("2025-41_EFDN", False),
+        ("2025-00_EFDNplus", False),
+    ],
+)
+def test_a_team_that_kept_the_baselines_name_is_ranked(label: str, is_it: bool):
+    assert find_edition(2025).baseline.is_called(label) is is_it
+
+
 def test_scores_by_hand():
     # Half the runtime: exp(1). Twice the FLOPs: exp(4). As many parameters: exp(2).
     ranking = rank([BASE, entry("01_A", 5.0, 4e9)], find_edition(2024), BASE)
