@@ -76,10 +76,11 @@ def keep_freed_memory() -> None:
 def freeze_imports() -> None:
     """Leave what is alive now, modules above all, out of garbage collections: with torch a full one takes 70 ms.
 
-    Measuring a peak begins with one, for every model and set. To be called before networks are loaded, which must not
-    stay for ever.
+    Measuring a peak begins with one, for every model and set. Only the first call in a process does it: later ones would
+    find networks, which must not stay for ever.
     """
-    gc.freeze()
+    if gc.get_freeze_count() == 0:
+        gc.freeze()
 
 
 def keeps_freed_memory() -> bool:

@@ -1,12 +1,15 @@
 """Peaks of known allocations."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from eval import memory
-from eval.memory import live_bytes_per_pixel, peak_memory
+from eval.memory import freeze_imports, live_bytes_per_pixel, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -46,3 +49,24 @@ class Chain(nn.Module):
 
 def test_live_bytes_by_hand():
     assert live_bytes_per_pixel(Chain()) == (3 * 8 + 3) * 4
+
+
+def test_only_the_first_call_freezes_so_networks_can_go():
+    class Ring:
+        """Garbage that only a collection finds."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.unfreeze()
+    try:
+        freeze_imports()
+        frozen = gc.get_freeze_count()
+        assert frozen > 10_000
+        gone = weakref.ref(Ring())
+        freeze_imports()
+        assert gc.get_freeze_count() == frozen
+        gc.collect()
+        assert gone() is None
+    finally:
+        gc.unfreeze()
