@@ -76,8 +76,8 @@ def keep_freed_memory() -> None:
 def freeze_imports() -> None:
     """Leave what is alive now, modules above all, out of garbage collections: with torch a full one takes 70 ms.
 
-    Measuring a peak begins with one, for every model and set. Only the first call in a process does it: later ones would
-    find networks, which must not stay for ever.
+    Measuring a peak begins with one, for every model and set. Only the first call in a process does it: later ones
+    would find networks, which must not stay for ever.
     """
     if gc.get_freeze_count() == 0:
         gc.freeze()
