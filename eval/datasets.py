@@ -20,8 +20,10 @@ from eval.layouts import (
     matching_layouts,
     pair_files,
 )
-from eval.pairs import ImagePair, check_pairs
+from eval.metrics import CROP_BORDER, SSIM_WINDOW
+from eval.pairs import SCALE, ImagePair, check_pairs
 
+MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
 LR_FOLDER = "LR folder, no HR"
 PAIRS_IN_FOLDER = Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
@@ -73,6 +75,24 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     if not data_dir.is_dir():
         raise UsageError(f"--data_dir {data_dir}: no such folder")
     return _open_only(data_dir) if name is None else _open_named(data_dir, name)
+
+
+def check_ssim_sizes(dataset: Dataset) -> None:
+    """Refuse a set whose images are too small for SSIM.
+
+    Raises:
+        RunError: some are; the message names them.
+    """
+
+    def too_small(size: ImageSize) -> bool:
+        return min(size.height, size.width) * SCALE < MIN_SSIM_SIDE
+
+    small = [pair.name for pair, size in zip(dataset.pairs, dataset.lr_sizes, strict=True) if too_small(size)]
+    if dataset.has_hr and small:
+        raise RunError(
+            f"--ssim: HR images need {MIN_SSIM_SIDE} pixels a side; smaller are: {', '.join(small)}. "
+            "Leave --ssim out, or these images"
+        )
 
 
 def _open_only(data_dir: Path) -> Dataset:

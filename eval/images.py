@@ -25,6 +25,7 @@ import torch
 from PIL import Image, ImageOps
 
 from eval.png import encode_png, png_fault
+from eval.transfer import to_host
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".ppm", ".npy"})
@@ -170,14 +171,19 @@ def to_uint8(output: torch.Tensor, data_range: float) -> np.ndarray:
     Clamp, scale by 255 / data_range, round halves to even; on a CPU in bands of rows, which stay in the cache from one
     of these steps to the next. The caller has checked that the values are finite.
     """
+    if output.device.type != "cpu":
+        return to_host(_levels(output, data_range).permute(1, 2, 0).contiguous()).numpy()
     _, height, width = output.shape
-    rows = max(_BAND_SAMPLES // (3 * width), 1) if output.device.type == "cpu" else height
+    rows = max(_BAND_SAMPLES // (3 * width), 1)
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
-        band = output[:, top : top + rows].float().clamp(0, data_range)
-        levels = band.mul_(255.0).div_(data_range).round_().to(torch.uint8).cpu()
-        if levels.is_contiguous():
-            cv2.merge(list(levels.numpy()), pixels[top : top + rows])
+        band = _levels(output[:, top : top + rows], data_range)
+        if band.is_contiguous():
+            cv2.merge(list(band.numpy()), pixels[top : top + rows])
         else:
-            pixels[top : top + rows] = levels.permute(1, 2, 0).numpy()
+            pixels[top : top + rows] = band.permute(1, 2, 0).numpy()
     return pixels
+
+
+def _levels(output: torch.Tensor, data_range: float) -> torch.Tensor:
+    return output.float().clamp(0, data_range).mul_(255.0).div_(data_range).round_().to(torch.uint8)

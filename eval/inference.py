@@ -12,6 +12,7 @@ from eval.images import ImageSize, to_tensor, to_uint8
 from eval.memory import available_bytes, live_bytes_per_pixel
 from eval.tiling import Tiling, upscale_in_tiles
 from eval.timing import Forward, timed
+from eval.transfer import to_device
 from eval.zoo import ModelSpec
 from models.window import Window, tile_of
 
@@ -108,7 +109,7 @@ class Upscaler:
 
     def _forward(self, x: Tensor) -> tuple[Tensor, float]:
         """Send ``(1, 3, h, w)`` to the device and run the network; return ``(3, 4h, 4w)`` and its time in ms."""
-        sr, runtime_ms = timed(self.forward or self.network, x.to(self.device))
+        sr, runtime_ms = timed(self.forward or self.network, to_device(x, self.device))
         scale = self.spec.scale
         self._check(sr, (1, 3, x.shape[-2] * scale, x.shape[-1] * scale))
         return sr[0], runtime_ms

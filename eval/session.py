@@ -10,14 +10,11 @@ import torch
 import typer
 
 from eval.contenders import AUTO, Contender, Placement
-from eval.datasets import Dataset, open_dataset
+from eval.datasets import Dataset, check_ssim_sizes, open_dataset
 from eval.engines.registry import EAGER, Execution
 from eval.errors import RunError
-from eval.images import ImageSize
 from eval.inference import pick_device
 from eval.memory import freeze_imports, keep_freed_memory
-from eval.metrics import CROP_BORDER, SSIM_WINDOW
-from eval.pairs import SCALE
 from eval.program import FAILURE_EXIT
 from eval.ray_engine import carry_out_on_ray
 from eval.record import ModelInfo, Protocol, Record, Timing
@@ -34,7 +31,6 @@ from eval.warmup import TimingError
 
 INTERRUPTED_EXIT = 130
 _MOST_WORKERS = 8
-MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
 
 
 class Session:
@@ -70,7 +66,7 @@ class Session:
         datasets = [open_dataset(data_dir, name) for name in names]
         if self.options.with_ssim:
             for dataset in datasets:
-                _check_ssim_sizes(dataset)
+                check_ssim_sizes(dataset)
         return datasets
 
     def run_all(self, contenders: Sequence[Contender], datasets: Sequence[Dataset]) -> None:
@@ -261,15 +257,3 @@ def _as_steady(record: Record, key: str) -> Record:
     """Return the record of an accuracy pass as the beginning of one of the steady protocol."""
     settings = record.settings.model_copy(update={"protocol": Protocol.STEADY})
     return record.model_copy(update={"settings": settings, "key": key})
-
-
-def _check_ssim_sizes(dataset: Dataset) -> None:
-    def too_small(size: ImageSize) -> bool:
-        return min(size.height, size.width) * SCALE < MIN_SSIM_SIDE
-
-    small = [pair.name for pair, size in zip(dataset.pairs, dataset.lr_sizes, strict=True) if too_small(size)]
-    if dataset.has_hr and small:
-        raise RunError(
-            f"--ssim: HR images need {MIN_SSIM_SIDE} pixels a side; smaller are: {', '.join(small)}. "
-            "Leave --ssim out, or these images"
-        )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from eval.checkpoints import find_checkpoint, load_network
 from eval.contenders import Placement, ZooModel
-from eval.engines import registry
+from eval.engines import cuda_graphs, registry
+from eval.engines.cuda_graphs import Recording, replaying
 from eval.engines.precision import in_precision, rounded
 from eval.engines.registry import (
     ENGINES,
@@ -222,10 +223,11 @@ def test_tiles_by_channels_last_are_eagers(untrained, random_image):
         (
             Execution("tensorrt"),
             "cpu",
-            "--engine tensorrt: expected one of eager, channels-last, compiled, onnxruntime",
+            "--engine tensorrt: expected one of eager, channels-last, compiled, cuda-graphs, onnxruntime",
         ),
         (Execution("eager", "int8"), "cpu", "--precision int8: expected one of fp32, bf16, fp16"),
         (Execution("auto", "bf16"), "cpu", "--engine auto: compares pixels in fp32"),
+        (Execution("cuda-graphs"), "cpu", "--engine cuda-graphs: runs on cuda, not on cpu"),
         (Execution("compiled"), "mps", "--engine compiled: runs on cpu, cuda, not on mps"),
     ],
 )
@@ -283,6 +285,56 @@ def test_the_same_pixels():
     assert not same_pixels(near, image)
     far[0, 0, 0] -= 2
     assert not same_pixels(far, image)
+
+
+class Replay:
+    """Stands in for a recorded graph: doubles its input when it is replayed."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.sr, self.replays = x.clone(), torch.full_like(x, torch.nan), 0
+
+    def replay(self) -> None:
+        self.sr.copy_(2 * self.x)
+        self.replays += 1
+
+
+def test_each_size_is_recorded_once_and_an_output_outlives_the_next_replay():
+    graphs: list[Replay] = []
+
+    def record(x: Tensor) -> Recording:
+        graphs.append(Replay(x))
+        return Recording(graphs[-1], graphs[-1].x, graphs[-1].sr)
+
+    forward = replaying(record)
+    first, second = forward(torch.ones(1, 3, 4, 5)), forward(torch.full((1, 3, 4, 5), 3.0))
+    assert (first.unique().tolist(), second.unique().tolist()) == ([2.0], [6.0])
+    forward(torch.ones(1, 3, 5, 4))
+    assert [graph.replays for graph in graphs] == [2, 1]
+
+
+def test_recordings_are_bounded_and_the_least_recently_used_goes(monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "MOST_SIZES", 2)
+    sizes: list[int] = []
+
+    def record(x: Tensor) -> Recording:
+        sizes.append(x.shape[-1])
+        graph = Replay(x)
+        return Recording(graph, graph.x, graph.sr)
+
+    forward = replaying(record)
+    for width in (1, 2, 1, 3, 1, 2):
+        forward(torch.ones(1, 3, 1, width))
+    assert sizes == [1, 2, 3, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
+def test_recorded_networks_have_eagers_pixels(spec, untrained, random_image):
+    model = untrained(spec.name)
+    with model.open(Placement("cuda", None, execution=Execution("cuda-graphs")), SIZE) as subject:
+        for size in ((40, 50), (33, 71), (40, 50)):
+            lr = random_image(*size)
+            assert same_pixels(subject(lr)[0], pixels_of(model, Placement("cuda", None), lr))
 
 
 def test_preparing_leaves_the_network_as_it_was(random_image):

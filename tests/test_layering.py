@@ -8,7 +8,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # Each room may import those before it in this list, and itself.
 ROOMS = [
-    ["eval.errors", "eval.png", "eval.decoded", "eval.pipeline"],
+    ["eval.errors", "eval.png", "eval.decoded", "eval.pipeline", "eval.transfer"],
     ["eval.images", "eval.resize"],
     ["eval.zoo", "eval.bicubic", "eval.metrics"],
     ["eval.checkpoints", "eval.pairs"],

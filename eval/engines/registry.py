@@ -50,6 +50,7 @@ ENGINES = {
     EAGER: Engine("eval.engines.eager", any_tiles=True),
     "channels-last": Engine("eval.engines.channels_last", "channels_last", any_tiles=True),
     "compiled": Engine("eval.engines.compiled", "channels_last", devices=("cpu", "cuda")),
+    "cuda-graphs": Engine("eval.engines.cuda_graphs", "channels_last", devices=("cuda",)),
     "onnxruntime": Engine(
         "eval.engines.onnx_runtime", precisions=("fp32",), devices=("cpu",), needs=("onnx", "onnxruntime")
     ),
