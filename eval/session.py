@@ -19,7 +19,7 @@ from eval.program import FAILURE_EXIT
 from eval.ray_engine import carry_out_on_ray
 from eval.record import ModelInfo, Protocol, Record, Timing
 from eval.records import RECORDS_FOLDER, read_records, write_record
-from eval.report.columns import newest, outcome
+from eval.report.columns import newest, outcome, place_of
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
 from eval.run_options import RAY, Options
@@ -203,13 +203,11 @@ class Session:
             valid: the set for the validation columns of results.txt.
             test: the set for its test columns, if any.
         """
-        ran = {record.dataset.name for record in self.records}
+        ran = {(record.dataset.name, place_of(record)) for record in self.records}
         shown = [
             record
             for record in newest(read_records(self.records_dir))
-            if record.dataset.name in ran
-            and record.settings.protocol == self.options.protocol
-            and record.settings.device == str(self.device)
+            if (record.dataset.name, place_of(record)) in ran and record.settings.protocol == self.options.protocol
         ]
         if shown:
             self.terminal.table(shown)

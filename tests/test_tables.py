@@ -7,7 +7,7 @@ import pandas as pd
 
 from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings
 from eval.records import write_record
-from eval.report.columns import columns_of, legend, newest
+from eval.report.columns import columns_of, legend, newest, place_of
 from eval.report.latex import latex, leaderboard
 from eval.report.tables import csv_table, markdown_tables, template_table, write_report, write_tables
 from tests.test_record import make_record
@@ -99,6 +99,39 @@ def test_newest_takes_the_last_complete_record_of_each_kind():
         (22.0,), settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None)
     )
     assert newest([new, broken, old, other_device]) == [new, other_device]
+
+
+def by(engine: str, precision: str, protocol: Protocol = Protocol.ACCURACY) -> Settings:
+    return Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None, engine=engine, precision=precision)
+
+
+def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path: Path):
+    plain, half = (
+        make_record((21.0,), settings=by("eager", "fp32")),
+        make_record((20.0,), second=1, settings=by("compiled", "bf16")),
+    )
+    assert newest([plain, half]) == [plain, half]
+    for record in (plain, half):
+        write_record(record, tmp_path / "records")
+    write_tables(tmp_path, "Set2", None)
+    headings = [line for line in (tmp_path / "leaderboard.md").read_text().splitlines() if line.startswith("## ")]
+    assert [heading.partition(", accuracy, ")[2] for heading in headings] == ["cpu)", "cpu, bf16)"]
+    # The challenge's own table has one row a model.
+    assert [line.split()[1] for line in (tmp_path / "results.txt").read_text().splitlines()[1:]] == ["21.00"]
+    assert any("by bf16" in line for line in legend([half]))
+
+
+def test_an_engine_counts_where_time_was_taken():
+    plain, other = (
+        make_record((21.0,), second=i, settings=by(engine, "fp32")) for i, engine in enumerate(("eager", "openvino"))
+    )
+    assert newest([plain, other]) == [other]
+    steady = [
+        make_record((21.0,), second=i, settings=by(engine, "fp32", Protocol.STEADY))
+        for i, engine in enumerate(("eager", "openvino"))
+    ]
+    assert newest(steady) == steady
+    assert [place_of(record) for record in steady] == ["cpu", "cpu, openvino"]
 
 
 def test_the_legend_says_what_the_times_hold():

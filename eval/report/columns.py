@@ -54,6 +54,7 @@ COLUMNS = (
 )
 
 
+_PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 # Shown only where a record has it.
 _RARE = ("flops_by_hooks",)
 
@@ -107,6 +108,9 @@ def legend(records: Iterable[Record]) -> list[str]:
             f"Time: the network alone, warm, mean over images of the median over rounds; on {'; '.join(devices)}."
         )
         lines += _timing_notes(records)
+    manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
+    if manners:
+        lines.append(f"Networks did not run as plain torch in float32, but by {'; '.join(manners)}.")
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     if any(record.complexity and record.complexity.flops_by_hooks for record in records):
@@ -139,14 +143,33 @@ def _device(record: Record) -> str:
     return environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
 
 
+def manner_of(record: Record) -> tuple[str, ...]:
+    """Return how a network ran if not as plain torch in float32; an engine counts where time was taken.
+
+    Engines have the same pixels, so they do not tell figures without times apart.
+    """
+    settings = record.settings
+    timed = settings.protocol != Protocol.ACCURACY
+    engine = [settings.engine] if timed and settings.engine != _PLAIN_ENGINE else []
+    return (*engine, *([settings.precision] if settings.precision != _PLAIN_PRECISION else []))
+
+
+def place_of(record: Record) -> str:
+    """Return the device, and how a network ran there: "cpu", "cpu, compiled, bf16"."""
+    return ", ".join((record.settings.device, *manner_of(record)))
+
+
 def newest(records: Iterable[Record]) -> list[Record]:
-    """Return the newest complete record of each model, set, protocol and device; by set, then by id."""
+    """Return the newest complete record of each model, set, protocol, device and manner; by set, then by id."""
     latest = {}
     for record in sorted(records, key=lambda record: record.started_at):
         if record.complete:
-            settings = record.settings
-            latest[record.model.label, record.dataset.name, settings.protocol, settings.device] = record
+            latest[_identity(record)] = record
     return sorted(latest.values(), key=lambda record: (record.dataset.name, record.model.id))
+
+
+def _identity(record: Record) -> tuple[str, ...]:
+    return record.model.label, record.dataset.name, record.settings.protocol, place_of(record)
 
 
 def outcome(record: Record) -> str:
@@ -161,10 +184,7 @@ def visible(text: str) -> str:
 
 
 def latest_failures(records: Iterable[Record]) -> list[Record]:
-    """Return the newest record of each model, set, protocol and device where that is not complete; as ``newest``."""
-    latest = {}
-    for record in sorted(records, key=lambda record: record.started_at):
-        settings = record.settings
-        latest[record.model.label, record.dataset.name, settings.protocol, settings.device] = record
+    """Return the newest record of each model, set, protocol, device and manner where it is not complete."""
+    latest = {_identity(record): record for record in sorted(records, key=lambda record: record.started_at)}
     failures = [record for record in latest.values() if not record.complete]
     return sorted(failures, key=lambda record: (record.dataset.name, record.model.id))

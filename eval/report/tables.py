@@ -11,7 +11,17 @@ from tabulate import tabulate
 from eval.images import atomic_path
 from eval.record import Record
 from eval.records import RECORDS_FOLDER, read_records
-from eval.report.columns import columns_of, flag_notes, latest_failures, legend, newest, outcome, visible
+from eval.report.columns import (
+    columns_of,
+    flag_notes,
+    latest_failures,
+    legend,
+    manner_of,
+    newest,
+    outcome,
+    place_of,
+    visible,
+)
 from eval.report.latex import latex, leaderboard
 
 # Widths and titles of the challenge template's results.txt.
@@ -83,10 +93,11 @@ def template_table(records: Sequence[Record], valid: str, test: str | None) -> s
 
 
 def _by_label(records: Sequence[Record], dataset: str | None) -> dict[str, Record]:
-    """Return the records of a set by model; of several protocols, one with a runtime."""
+    """Return the records of a set by model: of several manners plain torch, of several protocols one with a runtime."""
     of_set = [record for record in records if record.dataset.name == dataset]
-    timed = [record for record in of_set if record.mean("runtime_ms") is not None]
-    return {record.model.label: record for record in (*of_set, *timed)}
+    preferred = sorted(of_set, key=lambda record: (record.mean("runtime_ms") is not None, not manner_of(record)))
+    by_label = {record.model.label: record for record in preferred}
+    return {record.model.label: by_label[record.model.label] for record in of_set}
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
@@ -119,7 +130,18 @@ def csv_table(records: Sequence[Record]) -> str:
     """Return one line a record, figures unrounded and in base units (``flops`` in multiply-adds)."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    fixed = ("model", "dataset", "num_images", "protocol", "device", "tile", "checkpoint", "weights_sha256")
+    fixed = (
+        "model",
+        "dataset",
+        "num_images",
+        "protocol",
+        "device",
+        "engine",
+        "precision",
+        "tile",
+        "checkpoint",
+        "weights_sha256",
+    )
     columns = columns_of(records)
     figures = [{key: figure for column in columns for key, figure in column.figures(row).items()} for row in records]
     writer.writerow([*fixed, *(figures[0] if figures else (column.key for column in columns))])
@@ -131,7 +153,8 @@ def csv_table(records: Sequence[Record]) -> str:
             record.dataset.num_images,
             settings.protocol.value,
         ]
-        described += [settings.device, settings.tile, model.checkpoint, model.weights_sha256]
+        described += [settings.device, settings.engine, settings.precision, settings.tile]
+        described += [model.checkpoint, model.weights_sha256]
         writer.writerow([*described, *row.values()])
     return buffer.getvalue()
 
@@ -167,10 +190,10 @@ def markdown_failures(records: Sequence[Record]) -> str:
 
 
 def tables_of(records: Sequence[Record]) -> list[tuple[tuple[str, str, str], list[Record]]]:
-    """Return the records by set, protocol and device: figures of different ones are never in one table."""
+    """Return the records by set, protocol, and device with manner: different ones are never in one table."""
 
     def key(record: Record) -> tuple[str, str, str]:
-        return record.dataset.name, record.settings.protocol.value, record.settings.device
+        return record.dataset.name, record.settings.protocol.value, place_of(record)
 
     return [(place, list(group)) for place, group in groupby(sorted(records, key=key), key=key)]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from eval.record import ZOO, Protocol, Record, State
+from eval.report.columns import manner_of
 from eval.zoo import ModelSpec, all_models
 
 RAN = State.RAN.value
-_PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 
 
 @dataclass(frozen=True, order=True)
@@ -28,18 +28,16 @@ class Conditions:
 
 
 def conditions_of(record: Record) -> Conditions:
-    """Return a record's conditions; the machine and the engine count where time was taken, for pixels are the same."""
+    """Return a record's conditions; the machine counts where time was taken, for pixels are the same."""
     settings, environment = record.settings, record.environment
     timed = settings.protocol != Protocol.ACCURACY
     machine = environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
-    manner = [settings.engine] if timed and settings.engine != _PLAIN_ENGINE else []
-    manner += [settings.precision] if settings.precision != _PLAIN_PRECISION else []
     return Conditions(
         record.dataset.name,
         settings.protocol.value,
         settings.device,
         machine if timed else "",
-        ", ".join(manner),
+        ", ".join(manner_of(record)),
     )
 
 
