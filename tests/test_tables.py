@@ -118,7 +118,7 @@ def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path
     assert [heading.partition(", accuracy, ")[2] for heading in headings] == ["cpu)", "cpu, bf16)"]
     # The challenge's own table has one row a model.
     assert [line.split()[1] for line in (tmp_path / "results.txt").read_text().splitlines()[1:]] == ["21.00"]
-    assert any("by bf16" in line for line in legend([half]))
+    assert any("float32: bf16." in line for line in legend([half]))
 
 
 def test_an_engine_counts_where_time_was_taken():

@@ -110,7 +110,7 @@ def legend(records: Iterable[Record]) -> list[str]:
         lines += _timing_notes(records)
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
-        lines.append(f"Networks did not run as plain torch in float32, but by {'; '.join(manners)}.")
+        lines.append(f"Networks ran otherwise than as plain torch in float32: {'; '.join(manners)}.")
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     if any(record.complexity and record.complexity.flops_by_hooks for record in records):
