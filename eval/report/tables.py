@@ -40,7 +40,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
     everything = read_records(save_dir / RECORDS_FOLDER)
     records = newest(everything)
     contents = {
-        "results.txt": template_table(records, valid, test),
+        "results.txt": template_table(_plain_first(records), valid, test),
         "results.csv": csv_table(records),
         "leaderboard.md": markdown_tables(records) + markdown_failures(everything),
     }
@@ -92,12 +92,17 @@ def template_table(records: Sequence[Record], valid: str, test: str | None) -> s
     return "".join(lines)
 
 
+def _plain_first(records: Sequence[Record]) -> list[Record]:
+    """Leave out models in half precision or by other engines where there is plain torch's record on the same set."""
+    plain = {(record.model.label, record.dataset.name) for record in records if not manner_of(record)}
+    return [r for r in records if not manner_of(r) or (r.model.label, r.dataset.name) not in plain]
+
+
 def _by_label(records: Sequence[Record], dataset: str | None) -> dict[str, Record]:
-    """Return the records of a set by model: of several manners plain torch, of several protocols one with a runtime."""
+    """Return the records of a set by model; of several protocols, one with a runtime."""
     of_set = [record for record in records if record.dataset.name == dataset]
-    preferred = sorted(of_set, key=lambda record: (record.mean("runtime_ms") is not None, not manner_of(record)))
-    by_label = {record.model.label: record for record in preferred}
-    return {record.model.label: by_label[record.model.label] for record in of_set}
+    timed = [record for record in of_set if record.mean("runtime_ms") is not None]
+    return {record.model.label: record for record in (*of_set, *timed)}
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
