@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from statistics import fmean
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from PIL import Image
 from tabulate import tabulate
 
-from bench.speed_parts import interleaved_ms
+from bench.speed_parts import clocked, interleaved_ms
 from eval.datasets import open_dataset
 from eval.options import DataDir
 from eval.png import encode_png
@@ -54,8 +55,8 @@ def measure(
     pictures = [pairs[i * len(pairs) // images].read()[1] for i in range(images)]
     times_ms: dict[str, list[float]] = {name: [] for name in ENCODERS}
     for picture in pictures:
-        calls = {name: lambda encode=encode, picture=picture: encode(picture) for name, encode in ENCODERS.items()}
-        for name, ms in interleaved_ms(calls, rounds).items():
+        clocks = {name: clocked(partial(encode, picture)) for name, encode in ENCODERS.items()}
+        for name, ms in interleaved_ms(clocks, rounds).items():
             times_ms[name].append(ms)
     rows = [
         [name, f"{fmean(times_ms[name]):.1f}", f"{fmean(len(encode(picture)) for picture in pictures) / 1e3:.0f}"]

@@ -19,21 +19,31 @@ from eval.zoo import find_model
 
 SIZE = (170, 256)
 GEMM_SIDE = 2048
+_WARM_UP_ROUNDS = 2
 TEMPLATE_LIKE = "eager fp32, freed memory given back"
 
 
-def interleaved_ms(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median time of each call over rounds in which all take turns, after two calls of each to warm up."""
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
+def interleaved_ms(clocks: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Return the median of each clock over rounds in which all take turns, after two runs of each to warm up.
+
+    A clock runs something and returns its time in ms.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in clocks}
+    for _ in range(rounds + _WARM_UP_ROUNDS):
+        for name, clock in clocks.items():
+            samples[name].append(clock())
+    return {name: median(times[_WARM_UP_ROUNDS:]) for name, times in samples.items()}
+
+
+def clocked(call: Callable[[], object]) -> Callable[[], float]:
+    """Return a clock of a whole call."""
+
+    def clock() -> float:
+        start = time.perf_counter()
         call()
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            samples[name].append((time.perf_counter() - start) * 1e3)
-    return {name: median(times) for name, times in samples.items()}
+        return (time.perf_counter() - start) * 1e3
+
+    return clock
 
 
 def network_ms(setups: Sequence[tuple[str, str]], model: str = "3", rounds: int = 11) -> dict[str, float]:
@@ -42,14 +52,10 @@ def network_ms(setups: Sequence[tuple[str, str]], model: str = "3", rounds: int 
     ``TEMPLATE_LIKE`` is plain torch in a process that gives freed memory back, as the template's does.
     """
     with ExitStack() as stack:
-        subjects = {TEMPLATE_LIKE: stack.enter_context(_in_plain_process(model))}
+        clocks = {TEMPLATE_LIKE: stack.enter_context(_in_plain_process(model))}
         for setup in setups:
-            subjects[" ".join(setup)] = stack.enter_context(_opened(model, *setup))
-        samples: dict[str, list[float]] = {name: [] for name in subjects}
-        for _ in range(rounds + 2):
-            for name, subject in subjects.items():
-                samples[name].append(subject())
-    return {name: median(times[2:]) for name, times in samples.items()}
+            clocks[" ".join(setup)] = stack.enter_context(_opened(model, *setup))
+        return interleaved_ms(clocks, rounds)
 
 
 @contextmanager
@@ -96,7 +102,7 @@ def gemm_rate(dtype: torch.dtype) -> float:
     """Return the machine's multiply-adds a second in a large matrix product."""
     a, b = (torch.rand(GEMM_SIDE, GEMM_SIDE).to(dtype) for _ in range(2))
     with torch.inference_mode():
-        times = interleaved_ms({"gemm": lambda: a @ b}, rounds=9)
+        times = interleaved_ms({"gemm": clocked(lambda: a @ b)}, rounds=9)
     return GEMM_SIDE**3 / (times["gemm"] / 1e3)
 
 
@@ -106,7 +112,8 @@ def metrics_ms(template: Callable[[np.ndarray, np.ndarray], float], ours: str, r
     hr = np.kron(rng.integers(0, 256, (85, 128, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     sr = np.clip(hr + rng.normal(0, 6, hr.shape), 0, 255).astype(np.uint8)
     function = {"psnr": psnr, "ssim": ssim}[ours]
-    times = interleaved_ms({"template": lambda: template(sr, hr), "ours": lambda: function(sr, hr)}, rounds)
+    calls = {"template": lambda: template(sr, hr), "ours": lambda: function(sr, hr)}
+    times = interleaved_ms({name: clocked(call) for name, call in calls.items()}, rounds)
     return times | {"difference": abs(float(template(sr, hr)) - function(sr, hr))}
 
 

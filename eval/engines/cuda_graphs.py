@@ -3,7 +3,6 @@
 Small networks keep a GPU waiting for the CPU, which starts kernel after kernel; a replay starts them all at once.
 """
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eval.engines.precision import in_precision
+from eval.engines import channels_last
 from eval.timing import Forward
 
 # Each recording holds its input and output; the least recently used go first.
@@ -29,11 +28,11 @@ class Recording:
 
 
 def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward:
-    """Return a forward that replays a channels-last copy of the network; the first image of a size is recorded."""
-    copied = copy.deepcopy(in_precision(network, precision)).to(device, memory_format=torch.channels_last)
+    """Return a forward that replays the channels-last engine's; the first image of a size is recorded."""
+    run = channels_last.prepare(network, device, precision)
     # What lies between input and output is shared: recordings are never replayed at the same time.
     pool = torch.cuda.graph_pool_handle()
-    return replaying(lambda x: _record(copied, x, pool))
+    return replaying(lambda x: _record(run, x, pool))
 
 
 def replaying(record: Callable[[Tensor], Recording]) -> Forward:
@@ -55,17 +54,17 @@ def replaying(record: Callable[[Tensor], Recording]) -> Forward:
     return forward
 
 
-def _record(network: nn.Module, x: Tensor, pool: tuple[int, int]) -> Recording:
-    """Record a network on inputs like ``x``, after runs on another stream, in which libraries set themselves up."""
+def _record(run: Forward, x: Tensor, pool: tuple[int, int]) -> Recording:
+    """Record a forward on inputs like ``x``, after runs on another stream, in which libraries set themselves up."""
     with torch.cuda.device(x.device):
         kept = x.clone(memory_format=torch.channels_last)
         main, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(main)
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_RUNS):
-                network(kept)
+                run(kept)
         main.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
-            sr = network(kept)
+            sr = run(kept)
     return Recording(graph, kept, sr)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -27,6 +27,21 @@ from eval.report.latex import latex, leaderboard
 # Widths and titles of the challenge template's results.txt.
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
 _TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
+
+
+# What stands before the figures in CSV.
+_DESCRIBED: dict[str, Callable[[Record], object]] = {
+    "model": lambda record: inert(visible(record.model.label)),
+    "dataset": lambda record: inert(record.dataset.name),
+    "num_images": lambda record: record.dataset.num_images,
+    "protocol": lambda record: record.settings.protocol.value,
+    "device": lambda record: record.settings.device,
+    "engine": lambda record: record.settings.engine,
+    "precision": lambda record: record.settings.precision,
+    "tile": lambda record: record.settings.tile,
+    "checkpoint": lambda record: record.model.checkpoint,
+    "weights_sha256": lambda record: record.model.weights_sha256,
+}
 
 
 def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
@@ -135,32 +150,11 @@ def csv_table(records: Sequence[Record]) -> str:
     """Return one line a record, figures unrounded and in base units (``flops`` in multiply-adds)."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    fixed = (
-        "model",
-        "dataset",
-        "num_images",
-        "protocol",
-        "device",
-        "engine",
-        "precision",
-        "tile",
-        "checkpoint",
-        "weights_sha256",
-    )
     columns = columns_of(records)
     figures = [{key: figure for column in columns for key, figure in column.figures(row).items()} for row in records]
-    writer.writerow([*fixed, *(figures[0] if figures else (column.key for column in columns))])
+    writer.writerow([*_DESCRIBED, *(figures[0] if figures else (column.key for column in columns))])
     for record, row in zip(records, figures, strict=True):
-        model, settings = record.model, record.settings
-        described = [
-            inert(visible(model.label)),
-            inert(record.dataset.name),
-            record.dataset.num_images,
-            settings.protocol.value,
-        ]
-        described += [settings.device, settings.engine, settings.precision, settings.tile]
-        described += [model.checkpoint, model.weights_sha256]
-        writer.writerow([*described, *row.values()])
+        writer.writerow([*(described(record) for described in _DESCRIBED.values()), *row.values()])
     return buffer.getvalue()
 
 
