@@ -216,7 +216,7 @@ def _carry_out_runs(task: Task, on_image: Callable[[ImageResult], None]) -> Reco
 
 def _failed(task: Task, started_at: datetime, state: State, reason: str) -> Record:
     """Return the record of a task of which no image was run."""
-    device = torch.device(task.placement.device)
+    device, execution = torch.device(task.placement.device), task.placement.execution
     now = machine_state(device)
     return Record(
         status="failed",
@@ -226,7 +226,14 @@ def _failed(task: Task, started_at: datetime, state: State, reason: str) -> Reco
         finished_at=datetime.now(UTC),
         model=task.contender.info,
         dataset=dataset_info(task.dataset),
-        settings=Settings(protocol=task.protocol, device=task.placement.device, tile=None, tile_overlap=None),
+        settings=Settings(
+            protocol=task.protocol,
+            device=task.placement.device,
+            tile=None,
+            tile_overlap=None,
+            engine=execution.engine,
+            precision=execution.precision,
+        ),
         images=(),
         means={},
         complexity=None,

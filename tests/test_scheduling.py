@@ -10,6 +10,7 @@ import torch
 
 from eval.contenders import Placement, zoo_model
 from eval.datasets import open_dataset
+from eval.engines.registry import Execution
 from eval.images import write_png
 from eval.record import Protocol, State
 from eval.scheduling import Task, carry_out, carry_out_all, is_final
@@ -64,6 +65,12 @@ def test_a_contender_that_cannot_be_opened_is_a_record(hr_folder: Path):
     assert record.key == task_of(hr_folder).key
     # It may be installed by the next time.
     assert not is_final(record)
+
+
+def test_a_failure_names_how_the_network_was_to_run(hr_folder: Path):
+    placement = Placement("cpu", execution=Execution("channels-last", "bf16"))
+    settings = carry_out(task_of(hr_folder, contender=Refusing(), placement=placement), quiet).settings
+    assert (settings.engine, settings.precision) == ("channels-last", "bf16")
 
 
 def test_a_failed_run_is_final_and_an_interrupted_one_is_not(hr_folder: Path):
