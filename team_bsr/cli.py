@@ -14,7 +14,7 @@ from eval.program import new_app
 from eval.resize import imresize
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.data import open_pairs
-from team_bsr.export import manifest_row, verify, write_weights
+from team_bsr.export import manifest_row, verify
 from team_bsr.network import reparameterize
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.planning import describe
@@ -24,6 +24,7 @@ from team_bsr.sources import Sources
 from team_bsr.trainees import deploy_form, pruned_blocks
 from team_bsr.training import train
 from team_bsr.validation import open_set
+from team_bsr.weights import write_weights
 
 app = new_app()
 Rule = Annotated[
@@ -44,7 +45,8 @@ def train_command(
     ] = "pfdnlite",
     preset: Annotated[str | None, typer.Option(help="Scale the recipe by a preset's factors: cpu.")] = None,
     steps: Annotated[str, typer.Option(help="Steps to train, separated by commas.")] = "1,2,3,4",
-    start: Annotated[Path | None, typer.Option(help="Checkpoint whose weights the first step starts from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint, or weights, to start from.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End after so many, every step in its share.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and patches.")] = 0,
     precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
@@ -71,7 +73,7 @@ def train_command(
         accelerator.print(f"skipped: {fault}")
     accelerator.print(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
     habits = Habits(log_every, validate_every, checkpoint_every, keep, workers)
-    accelerator.print(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start), accelerator)}")
+    accelerator.print(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 
 def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from eval.errors import UsageError
+from team_bsr.draws import DRAWS
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import RULES
 from team_bsr.sources import SCALE
@@ -37,6 +38,8 @@ class Step:
         weight_decay: AdamW's. Small, for a network this size does not overfit.
         ema: decay of the averaged weights, which are what is validated, handed to the next step and exported.
         rule: how blocks are pruned where the second stage begins, see ``pruning.prune``.
+        warm_up: iterations over which the rate grows to its first value.
+        draw: how patches are drawn, a name in ``draws.DRAWS``.
     """
 
     number: int
@@ -51,6 +54,8 @@ class Step:
     weight_decay: float = 1e-4
     ema: float = 0.999
     rule: str = "importance"
+    warm_up: int = 0
+    draw: str = "uniform"
 
     def __post_init__(self) -> None:
         where = f"step {self.number}"
@@ -60,6 +65,8 @@ class Step:
             raise UsageError(f"{where}: loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
         if self.rule not in RULES:
             raise UsageError(f"{where}: rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
+        if self.draw not in DRAWS:
+            raise UsageError(f"{where}: draw: expected one of {', '.join(DRAWS)}, got {self.draw!r}")
         if self.hr_patch < MIN_HR_PATCH or self.hr_patch % SCALE:
             raise UsageError(
                 f"{where}: hr_patch: expected a multiple of {SCALE}, at least {MIN_HR_PATCH}; got {self.hr_patch}"
@@ -70,7 +77,7 @@ class Step:
 
     def rate_at(self, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 0."""
-        return self.rate * 0.5 ** (iteration // self.halve_every)
+        return self.rate * 0.5 ** (iteration // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
 
     def scaled(self, factors: dict[str, str]) -> "Step":
         """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.

@@ -7,12 +7,14 @@ state; so a run that was killed and resumed ends with the same weights as one th
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -30,11 +32,12 @@ from team_bsr.checkpoint import (
 from team_bsr.losses import LOSSES
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
-from team_bsr.progress import Progress
+from team_bsr.progress import Progress, lr_pixels
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.trainees import TRAINEES, pruned_blocks
 from team_bsr.validation import validate
+from team_bsr.weights import read_network
 
 
 class TrainingError(RunError):
@@ -94,13 +97,21 @@ def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
     return update
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let what is initialised inside depend on ``seed`` alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
 class _StepTrainer:
     """One step of a plan: network, averaged weights, optimizer, and the iteration that it stands at."""
 
     def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
         self.trainee = TRAINEES[plan.network]
-        self.iteration, self.elapsed_s, self.psnr_db = 0, 0.0, {}
+        self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
         """Run the step to its end, from the newest checkpoint's weights or, if it is of this step, its state."""
@@ -108,20 +119,23 @@ class _StepTrainer:
         if newest is not None and newest["step"] == self.step.number:
             self._load(newest)
         elif newest is not None:
-            self.elapsed_s = newest["elapsed_s"]
+            self.elapsed_s = self.began_s = newest["elapsed_s"]
         started, elapsed_before = time.monotonic(), self.elapsed_s
         criterion = LOSSES[self.step.loss]
-        progress.begin(self.iteration)
+        progress.begin(self.iteration, self.position)
         for lr, hr in self._batches():
             loss = self._iterate(lr, hr, criterion)
             self.elapsed_s = elapsed_before + time.monotonic() - started
-            ended = self.iteration == self.step.iterations
+            self.position = self._position()
+            ended = self.position >= self.step.iterations
             if ended or self.iteration % self.habits.validate_every == 0:
                 self._validate(progress)
             if ended or self.iteration % self.habits.checkpoint_every == 0:
                 self._save()
             if ended or self.iteration % self.habits.log_every == 0:
-                progress.report(self.step, self.iteration, loss)
+                progress.report(self.step, self.iteration, self.position, loss)
+            if ended:
+                break
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
 
@@ -130,16 +144,20 @@ class _StepTrainer:
         if newest is not None:
             network = build_network(newest)
         elif self.run.start is not None:
-            network = load_network(self.run.start)
+            network = self._start(self.run.start)
         else:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.plan.seed)
+            with _seeded(self.plan.seed):
                 network = self.trainee.build(())
         if self.step.stage == 2 and not pruned_blocks(network):
             network = prune(network, self.step.rule)
         if self.step.stage == 1 and pruned_blocks(network):
             raise TrainingError(f"step {self.step.number} trains the unpruned network; --start is pruned already")
         return network
+
+    def _start(self, path: Path) -> nn.Module:
+        """Return the network of a checkpoint, or of weights in either form, whose branches are then the seed's."""
+        with _seeded(self.plan.seed):
+            return read_network(path, self.plan.network) if path.suffix == ".safetensors" else load_network(path)
 
     def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device
@@ -154,11 +172,11 @@ class _StepTrainer:
         """Yield the step's remaining batches as float in [0, 1] on the device."""
         accelerator, step = self.accelerator, self.step
         world, rank = accelerator.num_processes, accelerator.process_index
-        sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world)
+        sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw)
         loader = DataLoader(
             PatchBatches(self.run.pairs, sampling),
             batch_size=None,
-            sampler=range(self.iteration, step.iterations),
+            sampler=range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations),
             num_workers=self.habits.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -172,7 +190,7 @@ class _StepTrainer:
     def _iterate(self, lr: Tensor, hr: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Take one optimisation step and return the loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.step.rate_at(self.iteration)
+            group["lr"] = self.step.rate_at(self.position)
         loss = criterion(self.parallel(lr).float(), hr)
         value = loss.item()
         if not math.isfinite(value):
@@ -183,6 +201,22 @@ class _StepTrainer:
         self.average.update_parameters(self.network)
         self.iteration += 1
         return value
+
+    def _position(self) -> int:
+        """Return how many of the step's iterations count as done: those that are, or the share of its time that is.
+
+        With limited minutes a step ends, and its rate falls, in its share of them, however fast the machine is.
+        """
+        if self.run.minutes is None:
+            return self.iteration
+        left = 60 * self.run.minutes - self.began_s
+        later = [step for step in self.plan.steps if step.number > self.step.number]
+        whole = sum(lr_pixels(step, step.iterations) for step in (self.step, *later))
+        share_s = left * lr_pixels(self.step, self.step.iterations) / whole
+        spent = (self.elapsed_s - self.began_s) / share_s if share_s > 0 else 1.0
+        # All processes go by the first one's clock.
+        told = broadcast(torch.tensor(spent, dtype=torch.float64, device=self.accelerator.device))
+        return max(self.iteration, min(self.step.iterations, int(self.step.iterations * told.item())))
 
     def _validate(self, progress: Progress) -> None:
         if self.run.sets and self.accelerator.is_main_process:
@@ -206,6 +240,7 @@ class _StepTrainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "elapsed_s": self.elapsed_s,
+            "began_s": self.began_s,
             "psnr_db": self.psnr_db,
         }
         try:
@@ -222,6 +257,8 @@ class _StepTrainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.iteration, self.elapsed_s, self.psnr_db = state["iteration"], state["elapsed_s"], state["psnr_db"]
+        self.began_s = state.get("began_s", 0.0)
+        self.position = self._position()
 
     def _where(self) -> str:
         return f"step {self.step.number}, iteration {self.iteration + 1}"
