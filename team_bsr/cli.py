@@ -15,12 +15,14 @@ from eval.resize import imresize
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify
+from team_bsr.likeness import shared_images, thumbnails
 from team_bsr.network import reparameterize
 from team_bsr.plan import Habits, Plan, Run
-from team_bsr.planning import describe
+from team_bsr.planning import describe, describe_data
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
+from team_bsr.survey import survey
 from team_bsr.trainees import deploy_form, pruned_blocks
 from team_bsr.training import train
 from team_bsr.validation import open_set
@@ -60,20 +62,23 @@ def train_command(
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
     plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision, network)
-    sources = Sources(tuple(data), tuple(lr_data or ()), skip_bad)
     sets = [open_set(folder) for folder in validation or ()]
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
+    tell = accelerator.print
+    for line in describe_data(plan, images):
+        tell(line)
     if dry_run:
-        for line in describe(plan, sources, accelerator):
-            accelerator.print(line)
+        for line in (*describe(plan, accelerator), *shared_images(sets, thumbnails(images.images) if sets else {})):
+            tell(line)
         return
     with accelerator.main_process_first():
-        pairs = open_pairs(sources, run_dir / "cache")
-    for fault in pairs.skipped:
-        accelerator.print(f"skipped: {fault}")
-    accelerator.print(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
+        pairs = open_pairs(images, run_dir / "cache")
+    for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
+        tell(line)
+    tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
     habits = Habits(log_every, validate_every, checkpoint_every, keep, workers)
-    accelerator.print(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
+    tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 
 def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:

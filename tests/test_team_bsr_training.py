@@ -22,6 +22,7 @@ from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress
 from team_bsr.recipe import Step
 from team_bsr.sources import Sources
+from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
 from team_bsr.validation import open_set
 
@@ -78,7 +79,7 @@ def small_step(number=1, **changes) -> Step:
 def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_path):
     """The loop against a plain one written here, of the multi-branch network."""
     step, seed = small_step(iterations=2, halve_every=1), 3
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     last = train(Plan((step,), seed), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
     torch.manual_seed(seed)
     network = TrainingPFDNLite(multi_branch=True)
@@ -102,7 +103,7 @@ def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_p
 
 
 def test_training_learns_and_tells(images, tmp_path, capsys):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(iterations=60, halve_every=60),))
     habits = Habits(log_every=20, validate_every=30, checkpoint_every=20, keep=2)
     train(plan, habits, Run(tmp_path / "run", pairs, [open_set(images)]), Accelerator(cpu=True))
@@ -121,8 +122,8 @@ def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch
     progress = Progress(tmp_path, steps, active=True)
     clock = iter((10.0, 12.0))
     monkeypatch.setattr("team_bsr.progress.monotonic", lambda: next(clock))
-    progress.begin(60)
-    progress.report(steps[0], 70, 0.5)
+    progress.begin(60, 60)
+    progress.report(steps[0], 70, 70, 0.5)
     progress.close()
     # 10 iterations of 4 patches in 2 s; 30 more take 6 s, and 50 of twice the batch take 20 s.
     expected = "step 1  70/100  l1 0.50000  rate 1.00e-03  20.0 patches/s  step ends in 0:00:06, all in 0:00:26"
@@ -174,7 +175,7 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     run = Run(tmp_path / "run", pairs)
     train(Plan((small_step(iterations=2),)), Habits(), run, Accelerator(cpu=True))
     steps = (small_step(iterations=2), small_step(2, rate=1e30, iterations=9))
@@ -183,7 +184,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(imag
 
 
 def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     run, first = Run(tmp_path / "run", pairs), small_step(iterations=1)
     train(Plan((first,)), Habits(), run, Accelerator(cpu=True))
     for other in (Plan((first,), seed=1), Plan((small_step(iterations=2),))):
@@ -194,7 +195,7 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
         train(
             Plan((first,)),
             Habits(),
-            Run(run.folder, open_pairs(Sources((images,)), tmp_path / "cache")),
+            Run(run.folder, open_pairs(survey(Sources((images,))), tmp_path / "cache")),
             Accelerator(cpu=True),
         )
     last = train(Plan((first, small_step(2, iterations=1))), Habits(), run, Accelerator(cpu=True))
@@ -202,7 +203,7 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
 
 
 def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     first = train(Plan((small_step(iterations=1),)), Habits(), Run(tmp_path / "a", pairs), Accelerator(cpu=True))
     plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
     second = train(plan, Habits(), Run(tmp_path / "b", pairs, start=first), Accelerator(cpu=True))
