@@ -1,9 +1,11 @@
 """Command line of ``python -m team_bsr``: one thin function a command."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import typer
 from accelerate import Accelerator
 
@@ -111,6 +113,9 @@ def export_command(
     weights: Annotated[Path, typer.Option(help="File to write.")] = Path("model_zoo/pfdnlite_selftrained.safetensors"),
     images: Annotated[Path | None, typer.Option(help="Set to verify on; photographs of scikit-image if none.")] = None,
     name: Annotated[str, typer.Option(help="Of the weights in the manifest.")] = "selftrained",
+    training: Annotated[
+        Path | None, typer.Option(help="File for the training form too, float16, to go on from by train --start.")
+    ] = None,
 ) -> None:
     """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
     state, network = load_checkpoint(checkpoint), load_network(checkpoint)
@@ -122,6 +127,10 @@ def export_command(
         typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
     typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
     write_weights(reparameterize(network), weights)
+    if training is not None:
+        facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
+        write_weights(network, training, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
+        typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
     typer.echo(
         f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
     )

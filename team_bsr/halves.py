@@ -65,12 +65,10 @@ def _mark(stem: str) -> str | None:
 
 
 def _is_lr_folder(root: Path, folder: Path) -> bool:
-    """Tell by the first folder that says either, from ``root``'s own name down."""
-    above, names = root.absolute().parent.name, (root.absolute().name, *folder.relative_to(root).parts)
-    scaled_root = bool(_SCALED.fullmatch(names[0]) and not _LR.search(above))
-    for name in names[1:] if scaled_root else names:
-        if _HR.search(name):
-            return False
-        if _LR.search(name) or _SCALED.fullmatch(name):
-            return True
-    return False
+    """Tell by the innermost folder whose name says HR or LR, ``root`` included; where none does, x4 is LR."""
+    inside, root = folder.relative_to(root).parts, root.absolute()
+    for name in (*reversed(inside), root.name):
+        if _LR.search(name) or _HR.search(name):
+            return bool(_LR.search(name))
+    in_lr = _SCALED.fullmatch(root.name) and _LR.search(root.parent.name)
+    return bool(in_lr) or any(map(_SCALED.fullmatch, inside))

@@ -14,14 +14,16 @@ import numpy as np
 
 from eval.datasets import Dataset
 from eval.images import read_image
+from team_bsr.sources import SCALE
 
 SIDE = 16
 MOST_APART = 4.0
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the ``(16, 16)`` uint8 grey thumbnail of an ``(h, w, 3)`` uint8 image."""
-    grey = image.mean(2, dtype=np.float32)
+    """Return the ``(16, 16)`` uint8 grey thumbnail of an ``(h, w, 3)`` uint8 image, cut to multiples of 4 as for x4."""
+    height, width = (side // SCALE * SCALE for side in image.shape[:2])
+    grey = image[:height, :width].mean(2, dtype=np.float32)
     return np.rint(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
 
 

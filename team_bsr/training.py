@@ -25,7 +25,6 @@ from team_bsr.checkpoint import (
     checkpoint_path,
     checkpoints,
     load_checkpoint,
-    load_network,
     rotate,
     save_checkpoint,
 )
@@ -35,7 +34,7 @@ from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress, lr_pixels
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
-from team_bsr.trainees import TRAINEES, pruned_blocks
+from team_bsr.trainees import PFDNLITE, TRAINEES, pruned_blocks
 from team_bsr.validation import validate
 from team_bsr.weights import read_network
 
@@ -157,7 +156,12 @@ class _StepTrainer:
     def _start(self, path: Path) -> nn.Module:
         """Return the network of a checkpoint, or of weights in either form, whose branches are then the seed's."""
         with _seeded(self.plan.seed):
-            return read_network(path, self.plan.network) if path.suffix == ".safetensors" else load_network(path)
+            if path.suffix == ".safetensors":
+                return read_network(path, self.plan.network)
+        state = load_checkpoint(path)
+        if (held := state.get("trainee", PFDNLITE)) != self.plan.network:
+            raise TrainingError(f"{path}: --start holds {held}, and --network is {self.plan.network}")
+        return build_network(state)
 
     def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.network import TrainingPFDNLite, reparameterize, training_form
 
 STAGES = {"stage1": (), "stage2": (2, 3)}
 LR_SIDE = 256
@@ -110,3 +110,25 @@ def test_channels_last_and_bf16_train_the_same_function():
         assert torch.allclose(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):
             assert (network(x) - expected).abs().mean() < 0.02 * expected.std()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_training_form_of_deployed_weights_merges_back_to_them(stage):
+    """Sums of at most 96 x 96 x 9 products in float64, then one rounding to float32 of weights that are near 1."""
+    deployed = reparameterize(random_network(STAGES[stage])).state_dict()
+    torch.manual_seed(3)
+    network = training_form(deployed)
+    assert network.pruned_blocks == STAGES[stage]
+    again = reparameterize(network).state_dict()
+    for key, value in deployed.items():
+        assert (again[key] - value).abs().max() < 2e-6 * max(1, value.abs().max()), key
+
+
+def test_a_training_form_of_deployed_weights_can_learn_in_all_its_parts():
+    """Each parameter of each branch has a gradient, and none is far larger than where training starts."""
+    torch.manual_seed(3)
+    network = training_form(reparameterize(TrainingPFDNLite(pruned_blocks=(2, 3))).state_dict())
+    network(torch.rand(1, 3, 24, 24)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+        assert parameter.abs().max() < 3, name

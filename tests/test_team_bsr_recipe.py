@@ -1,6 +1,7 @@
 """The factsheet's numbers, presets, and losses by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def test_the_rate_halves_every_100k_iterations():
     step = load_recipe()[0]
     rates = [step.rate_at(iteration) for iteration in (0, 99_999, 100_000, 250_000, 499_999)]
     assert rates == [5e-4, 5e-4, 2.5e-4, 1.25e-4, 3.125e-5]
+
+
+def test_the_rate_grows_over_the_warm_up():
+    step = replace(load_recipe()[0], rate=1.0, halve_every=100, warm_up=3)
+    assert [step.rate_at(iteration) for iteration in (0, 1, 2, 3, 99, 100)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -67,6 +73,7 @@ def test_errors_name_what_is_known(tmp_path):
         (good.replace("256", "255"), r"hr_patch: expected a multiple of 4, at least 40; got 255"),
         (good.replace("256", "36"), r"hr_patch: expected a multiple of 4, at least 40; got 36"),
         (good.replace("batch = 96", ""), r"step2.toml: .*batch"),
+        (good + 'draw = "best"\n', r"step2.toml: step 2: draw: expected one of uniform, detail, got 'best'"),
     ]:
         (tmp_path / "step2.toml").write_text(text)
         with pytest.raises(UsageError, match=message):

@@ -43,6 +43,7 @@ def used(root: Path, *more: Path) -> list[str]:
         ("GTmod12/baby.png", "LRbicx4/baby.png"),
         ("gt/baby.png", "lq/baby.png"),
         ("HR/baby.png", "x4/baby.png"),
+        ("HR/baby.png", "HR/LR/baby.png"),
         ("baby.png", "X4/other.png"),
         ("trainHR/baby.png", "trainLR/other.png"),
     ],
@@ -52,6 +53,11 @@ def test_lr_halves_are_known_by_their_names(tmp_path, hr, lr):
     write(tmp_path / "data", lr, side=60)
     assert used(tmp_path / "data") == [hr]
     assert f"; left out: 1 LR images by their names ({Path(lr).name})" in str(survey(Sources((tmp_path / "data",))))
+
+
+def test_a_folder_s_own_name_counts_least(tmp_path):
+    write(tmp_path, "HR/x4/a.png", "HR/LR/ax4.png")
+    assert used(tmp_path / "HR") == ["x4/a.png"]
 
 
 @pytest.mark.parametrize("name", ["COLOR/a.png", "allright/a.png", "SRF/a.png", "Flickr2K/a.png", "clr/a.png"])
@@ -162,7 +168,7 @@ def test_a_copy_is_known_recompressed_resized_or_cut_and_another_picture_is_not(
     source = Image.fromarray(picture(0, 203))
     source.save(tmp_path / "bad.jpg", quality=20)
     source.resize((60, 60), Image.BICUBIC).save(tmp_path / "small.png")
-    source.crop((0, 0, 200, 200)).save(tmp_path / "cut.png")
+    source.crop((0, 0, 198, 198)).save(tmp_path / "cut.png")
     write(tmp_path, "other.png", side=203, number=1)
     apart = {
         Path(name).name: np.sqrt(((np.float32(found) - thumbnail(np.array(source))) ** 2).mean())

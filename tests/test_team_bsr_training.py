@@ -13,10 +13,11 @@ import torch
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from eval.errors import RunError
 from eval.images import write_png
-from team_bsr.checkpoint import checkpoints, load_checkpoint
+from team_bsr.checkpoint import checkpoints, load_checkpoint, load_network
 from team_bsr.data import open_pairs
-from team_bsr.network import TrainingPFDNLite
+from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress
@@ -25,6 +26,7 @@ from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
 from team_bsr.validation import open_set
+from team_bsr.weights import read_network, write_weights
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOML = """
@@ -165,7 +167,7 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
     gradients = []
     for processes in (1, 2):
         run_dir = tmp_path / str(processes)
-        result = run_command(command(run_dir, images, steps, "--steps", "1", processes=processes))
+        result = run_command(command(run_dir, images, steps, "--steps", "1", "--minutes", "1e6", processes=processes))
         assert result.returncode == 0, result.stderr
         assert f"{processes} process(es)" in result.stdout
         state = load_checkpoint(run_dir / "step1-0000001.ckpt")["optimizer"]["state"]
@@ -211,3 +213,97 @@ def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_p
     assert torch.allclose(weights["block2.conv1.0.mix.weight"], source["block2.conv1.0.mix.weight"], atol=1e-9)
     with pytest.raises(TrainingError, match="--start is pruned already"):
         train(Plan((small_step(),)), Habits(), Run(tmp_path / "c", pairs, start=second), Accelerator(cpu=True))
+
+
+@pytest.mark.parametrize("form", ["training", "deploy"])
+def test_a_step_starts_from_weights_in_either_form(images, tmp_path, form):
+    """With a rate of almost 0 it ends with the function it started from; float16 keeps 11 bits."""
+    torch.manual_seed(5)
+    source = TrainingPFDNLite(pruned_blocks=(2, 3))
+    fused = reparameterize(source).state_dict()
+    file = tmp_path / "start.safetensors"
+    if form == "training":
+        write_weights(source, file, torch.float16, {"step": "4"})
+    else:
+        write_weights(reparameterize(source), file)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
+    last = train(plan, Habits(), Run(tmp_path / "run", pairs, start=file), Accelerator(cpu=True))
+    ended = reparameterize(load_network(last)).state_dict()
+    for key, value in fused.items():
+        assert (ended[key] - value).abs().max() < 2e-3 * max(value.abs().max(), 1e-2), key
+    # The branches around given weights are the seed's.
+    again = train(plan, Habits(), Run(tmp_path / "again", pairs, start=file), Accelerator(cpu=True))
+    assert_same_weights(last, again)
+
+
+def test_weights_of_another_network_are_no_start(tmp_path):
+    write_weights(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
+    for name in ("other", "damaged"):
+        with pytest.raises(RunError, match=rf"{name}\.safetensors: expected weights of pfdnlite"):
+            read_network(tmp_path / f"{name}.safetensors", "pfdnlite")
+
+
+def test_a_checkpoint_of_another_network_is_no_start(images, tmp_path):
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(iterations=1),), network="abpn")
+    last = train(plan, Habits(), Run(tmp_path / "abpn", pairs), Accelerator(cpu=True))
+    with pytest.raises(TrainingError, match="--start holds abpn, and --network is pfdnlite"):
+        train(Plan((small_step(),)), Habits(), Run(tmp_path / "a", pairs, start=last), Accelerator(cpu=True))
+
+
+class Clock:
+    """Seconds that pass by the iteration, in place of the time."""
+
+    def __init__(self, monkeypatch, seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+        monkeypatch.setattr("team_bsr.training.time.monotonic", self.tick)
+
+    def tick(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(images, tmp_path, monkeypatch):
+    """60 s for 10 iterations of 4 patches and 20 of 8: 12 s and 48 s, at 3 s an iteration.
+
+    So step 1 stands at 2.5, 5, 7.5 and 10 of its 10 iterations after 1, 2, 3 and 4, and step 2 ends after 16.
+    """
+    Clock(monkeypatch, 3.0)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(halve_every=5), small_step(2, batch=8, halve_every=10, iterations=20)))
+    run = Run(tmp_path / "run", pairs, minutes=1)
+    last = train(plan, Habits(log_every=1), run, Accelerator(cpu=True))
+    first, second = (load_checkpoint(path) for path in checkpoints(tmp_path / "run"))
+    assert (first["step"], first["iteration"], first["elapsed_s"]) == (1, 4, 12.0)
+    assert (second["step"], second["iteration"], second["began_s"], second["elapsed_s"]) == (2, 16, 12.0, 60.0)
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    rates = [event.value for event in events.Scalars("step1/rate")]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4])
+    assert [event.step for event in events.Scalars("step2/rate")] == list(range(1, 17))
+    # The same command again has nothing left to do.
+    assert train(plan, Habits(), run, Accelerator(cpu=True)) == last
+    assert len(checkpoints(tmp_path / "run")) == 2
+
+
+def test_a_run_with_minutes_goes_on_with_the_time_it_has_left(images, tmp_path, monkeypatch):
+    Clock(monkeypatch, 3.0)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan, run = Plan((small_step(iterations=100),)), Run(tmp_path / "run", pairs, minutes=1)
+    train(plan, Habits(checkpoint_every=5, keep=9), run, Accelerator(cpu=True))
+    assert [path.name[6:13] for path in checkpoints(run.folder)] == [f"{n:07d}" for n in (5, 10, 15, 20)]
+    (run.folder / "step1-0000020.ckpt").unlink()
+    (run.folder / "step1-0000015.ckpt").unlink()
+    last = train(plan, Habits(), run, Accelerator(cpu=True))
+    assert (last.name, load_checkpoint(last)["elapsed_s"]) == ("step1-0000020.ckpt", 60.0)
+
+
+def test_minutes_that_are_not_reached_change_nothing(images, tmp_path):
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(iterations=3),))
+    paths = [
+        train(plan, Habits(), Run(tmp_path / str(minutes), pairs, minutes=minutes), Accelerator(cpu=True))
+        for minutes in (None, 1e6)
+    ]
+    assert_same_weights(*paths)
