@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.cli import app
 from team_bsr.export import verify
 from team_bsr.network import reparameterize
+from team_bsr.plan import Habits
 from tests.test_team_bsr_network import random_network
 from tests.test_team_bsr_training import command, environment, recipe
 
@@ -198,3 +200,51 @@ def test_shrink_is_the_exact_bicubic(tmp_path, images):
     expected = imresize(read_image(images / "1.png"), Fraction(1, 3))
     assert expected.shape == (18, 21, 3)
     assert np.array_equal(read_image(tmp_path / "small" / "1.png"), expected)
+
+
+def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
+    """All with values that are not their defaults; what trains is caught in place of training."""
+    caught = {}
+
+    def catch(plan, habits, run, accelerator):
+        caught.update(plan=plan, habits=habits, run=run, accelerator=accelerator)
+        return "caught"
+
+    monkeypatch.setattr("team_bsr.cli.train", catch)
+    (images / "bad.png").write_bytes(b"no image")
+    for number in (1, 2):
+        write_png(tmp_path / "small" / f"{number}x4.png", np.full((13, 15, 3), number, np.uint8))
+    write_png(tmp_path / "valid" / "v.png", np.zeros((52, 60, 3), np.uint8))
+    steps = recipe(tmp_path / "recipe", iterations=(4, 2, 2, 3))
+    (steps / "presets").mkdir()
+    (steps / "presets" / "half.toml").write_text('[step1]\niterations = "1/2"\n')
+    flags = {
+        "--run_dir": tmp_path / "run",
+        "--data": images,
+        "--lr_data": tmp_path / "small",
+        "--validate": tmp_path / "valid",
+        "--recipe": steps,
+        "--network": "abpn",
+        "--preset": "half",
+        "--steps": "1,3",
+        "--start": tmp_path / "start.ckpt",
+        "--minutes": 7,
+        "--seed": 5,
+        "--precision": "bf16",
+        "--workers": 1,
+        "--log_every": 11,
+        "--validate_every": 12,
+        "--checkpoint_every": 13,
+        "--keep": 4,
+    }
+    invoke("train", *(item for pair in flags.items() for item in pair), "--cpu", "--skip_bad")
+    plan, habits, run, accelerator = (caught[name] for name in ("plan", "habits", "run", "accelerator"))
+    assert [(step.number, step.iterations) for step in plan.steps] == [(1, 2), (3, 2)]
+    assert (plan.seed, plan.precision, plan.network) == (5, "bf16", "abpn")
+    assert habits == Habits(log_every=11, validate_every=12, checkpoint_every=13, keep=4, workers=1)
+    assert (run.folder, run.start, run.minutes) == (tmp_path / "run", tmp_path / "start.ckpt", 7)
+    assert [pair.name for dataset in run.sets for pair in dataset.pairs] == ["v"]
+    assert [lr[0, 0, 0] for _, lr in run.pairs] == [1, 2]
+    assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "bf16")
+    known = {name for option in typer.main.get_command(app).commands["train"].params for name in option.opts}
+    assert known == {*flags, "--cpu", "--skip_bad", "--dry_run"}
