@@ -71,7 +71,10 @@ def train_command(
     for line in describe_data(plan, images):
         tell(line)
     if dry_run:
-        for line in (*describe(plan, accelerator), *shared_images(sets, thumbnails(images.images) if sets else {})):
+        for line in (
+            *describe(plan, minutes, accelerator),
+            *shared_images(sets, thumbnails(images.images) if sets else {}),
+        ):
             tell(line)
         return
     with accelerator.main_process_first():

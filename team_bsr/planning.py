@@ -30,7 +30,7 @@ def describe_data(plan: Plan, images: Survey) -> Iterator[str]:
     yield from steps_left_out(plan.steps, images)
 
 
-def describe(plan: Plan, accelerator: Accelerator) -> Iterator[str]:
+def describe(plan: Plan, minutes: float | None, accelerator: Accelerator) -> Iterator[str]:
     """Yield the lines of ``--dry_run``: steps, and the time expected from a few timed iterations."""
     yield f"network  {plan.network}"
     yield f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {plan.precision}"
@@ -46,6 +46,8 @@ def describe(plan: Plan, accelerator: Accelerator) -> Iterator[str]:
             f"{seconds:.3f} s an iteration, {timedelta(seconds=round(seconds * step.iterations))}"
         )
     yield f"expected {timedelta(seconds=round(total))}, validation not counted"
+    if minutes is not None:
+        yield f"minutes  {minutes:g}, in which {min(1, 60 * minutes / total):.0%} of each step's iterations fit"
 
 
 def _iteration_seconds(plan: Plan, step: Step, accelerator: Accelerator) -> float:

@@ -17,6 +17,7 @@ STEPS = (1, 2, 3, 4)
 # bf16 weight gradient unset on CPUs: training then ends in NaN, or differs from run to run.
 MIN_HR_PATCH = 40
 SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
+SETTABLE = ("ema", "warm_up", "draw")
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,22 @@ class Step:
         """Return the learning rate of an iteration, counted from 0."""
         return self.rate * 0.5 ** (iteration // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
 
-    def scaled(self, factors: dict[str, str]) -> "Step":
+    def scaled(self, factors: dict[str, str | int | float]) -> "Step":
         """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.
 
+        What the factsheet leaves open is set, not multiplied.
+
         Raises:
-            UsageError: a factor names no field that can be scaled, or does not read as a fraction above 0.
+            UsageError: a factor names no field that can be scaled or set.
         """
-        changed: dict[str, float] = {}
+        changed: dict[str, str | int | float] = {}
         for name, text in factors.items():
+            if name in SETTABLE:
+                changed[name] = text
+                continue
             if name not in SCALABLE:
-                raise UsageError(f"step {self.number}: expected a factor of {', '.join(SCALABLE)}, got {name!r}")
+                known = f"{', '.join(SCALABLE)}, or a value of {', '.join(SETTABLE)}"
+                raise UsageError(f"step {self.number}: expected a factor of {known}; got {name!r}")
             value = getattr(self, name) * Fraction(text)
             unit = SCALE if name == "hr_patch" else 1
             changed[name] = float(value) if name == "rate" else round(value / unit) * unit

@@ -57,12 +57,15 @@ def test_factors_by_hand():
     step = load_recipe()[0].scaled({"hr_patch": "1/2", "batch": "1/6", "rate": "2", "iterations": "1/40"})
     assert (step.hr_patch, step.batch, step.rate, step.iterations) == (128, 16, 1e-3, 12_500)
     assert step.halve_every == 100_000
+    assert load_recipe()[0].scaled({"draw": "detail", "warm_up": 200}) == replace(
+        load_recipe()[0], draw="detail", warm_up=200
+    )
 
 
 def test_errors_name_what_is_known(tmp_path):
     with pytest.raises(UsageError, match=r"--preset: expected one of .*cpu.*, got 'gpu9'"):
         load_recipe(preset="gpu9")
-    with pytest.raises(UsageError, match=r"expected a factor of .*, got 'loss'"):
+    with pytest.raises(UsageError, match=r"expected a factor of .*; got 'loss'"):
         load_recipe()[0].scaled({"loss": "2"})
     for number in (1, 2, 3, 4):
         (tmp_path / f"step{number}.toml").write_text((RECIPES / f"step{number}.toml").read_text())
