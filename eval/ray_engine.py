@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eval.errors import UsageError
+from eval.files import PROJECT
+from eval.processes import carry_out_quietly
 from eval.record import Record
-from eval.scheduling import PROJECT, Task, carry_out_quietly, lost
+from eval.tasks import Task, lost
 
 _RETRIES = 2
 _ANSWER_S = 5

@@ -11,7 +11,8 @@ from torch import nn
 
 from eval.checkpoints import file_sha256
 from eval.errors import RunError
-from eval.images import atomic_path, to_tensor, to_uint8
+from eval.files import atomic_path
+from eval.images import to_tensor, to_uint8
 from team_bsr.network import TrainingPFDNLite, reparameterize
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}

@@ -9,7 +9,7 @@ import typer
 from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.checkouts.sandbox import choose_sandbox
 from eval.checkouts.submission import Rules
-from eval.contenders import AUTO, Contender, zoo_model
+from eval.contenders import AUTO, Contender, zoo_models
 from eval.engines.registry import EAGER
 from eval.errors import UsageError
 from eval.options import (
@@ -59,9 +59,8 @@ class _Asked:
 
     def contenders(self, sandbox: str | None, trust: bool, timeout_s: float) -> list[Contender]:
         """Return them, the reference first."""
+        self._refuse_idle_flags(sandbox, trust)
         if not self.checkouts and not self.model_file:
-            if self.reference:
-                raise UsageError("--reference is for --checkout and --model_file; name models of the zoo by --models")
             return _of_the_zoo(self.models or DEFAULT_MODEL)
         if self.engine not in (EAGER, RAY) or self.precision != "fp32":
             raise UsageError(
@@ -76,11 +75,25 @@ class _Asked:
             chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
         return chosen
 
+    def _refuse_idle_flags(self, sandbox: str | None, trust: bool) -> None:
+        """Refuse flags that are for models which are not asked for."""
+        of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range}
+        of_others = {"--reference": self.reference, "--sandbox": sandbox, "--trust": trust or None}
+        for flags, asked, wanted in (
+            (of_a_file, self.model_file, "--model_file"),
+            (of_others, self.checkouts or self.model_file, "--checkout and --model_file"),
+        ):
+            idle = [flag for flag, value in flags.items() if value is not None and not asked]
+            if idle:
+                raise UsageError(f"{', '.join(idle)}: only with {wanted}; models of the zoo are named by --models")
+        if self.model_file and self.models and not self.checkouts:
+            raise UsageError(f"--models {self.models}: with --model_file, name models of the zoo by --reference")
+
 
 def _of_the_zoo(models: str) -> list[Contender]:
     """Return the models that are named, each once."""
     specs = all_models() if models == "all" else [find_model(key) for key in split(models)]
-    return [zoo_model(spec) for spec in {spec.id: spec for spec in specs}.values()]
+    return zoo_models(list({spec.id: spec for spec in specs}.values()))
 
 
 def run_models(

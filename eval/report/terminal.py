@@ -14,7 +14,7 @@ from eval.record import Record
 from eval.report.columns import Column, columns_of, flag_notes, legend, outcome
 
 if TYPE_CHECKING:
-    from eval.scheduling import Task
+    from eval.tasks import Task
 
 _PIPED_WIDTH = 120
 # Between two columns of a table.
