@@ -10,7 +10,7 @@ from torch import nn
 
 from eval.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, load_network
 from eval.engines.registry import ENGINES, PLAIN, Execution, check_engine, fastest_with_eager_pixels, prepare
-from eval.errors import RunError, UsageError
+from eval.errors import EngineError, RunError
 from eval.images import ImageSize
 from eval.inference import Upscaler, choose_tiling
 from eval.record import ModelInfo, State
@@ -109,7 +109,7 @@ class ZooModel:
         """Return what runs the network, and how; None for the network itself.
 
         Raises:
-            CannotRunError: the engine cannot run this network, or not on this machine.
+            EngineError: the engine cannot run this network, or not on this machine.
         """
         execution, device = placement.execution, torch.device(placement.device)
         if execution == PLAIN or self.checkpoint is None:
@@ -118,7 +118,7 @@ class ZooModel:
         if execution.engine == AUTO:
             return fastest_with_eager_pixels(network.to(device), device, self.spec.data_range, placed_tiles)
         if placed_tiles and not ENGINES[execution.engine].any_tiles:
-            raise UsageError(
+            raise EngineError(
                 f"--engine {execution.engine}: cannot tell tiles where they lie, as {self.spec.label} needs it, and "
                 f"images are cut into tiles of {tiling.tile}; use --engine channels-last"
             )

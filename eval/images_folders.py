@@ -1,12 +1,13 @@
 """Where the SR images of a task go: ``<model>/<set>``, unless these are another model's."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePath
 
 from eval.engines.registry import EAGER
 from eval.record import Record
 from eval.tasks import Task
 
-_SHOWN_OF_A_HASH = 8
+_SHOWN_OF_A_HASH, _LONGEST_PART = 8, 60
 
 
 def images_folder(task: Task, known: Sequence[Record]) -> str:
@@ -40,7 +41,7 @@ def _owners(records: Iterable[Record]) -> Iterator[tuple[str, tuple[str | None, 
 
 def _names(task: Task) -> Iterator[str]:
     info, placement = task.contender.info, task.placement
-    weights = info.checkpoint or (info.weights_file or "").partition(".")[0]
+    weights = (info.checkpoint or PurePath(info.weights_file or "").stem)[:_LONGEST_PART]
     engine = placement.execution.engine if placement.execution.engine != EAGER else ""
     precision = placement.execution.precision if placement.execution.precision != "fp32" else ""
     tiles = f"tile{placement.tile}" if isinstance(placement.tile, int) else ""

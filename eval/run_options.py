@@ -80,6 +80,7 @@ def without_effect(options: Options, device: str) -> list[str]:
         ("--preset", options.preset, default.preset, protocol is not Protocol.STEADY, f"{protocol} has no rounds"),
         ("--seed", options.seed, default.seed, protocol is not Protocol.STEADY, f"{protocol} draws nothing"),
         ("--workers", options.workers, None, protocol is Protocol.OFFICIAL, "nothing runs beside a timed network"),
+        ("--jobs", options.jobs, 1, options.engine == RAY, "a Ray cluster runs as many tasks as it has room for"),
         ("--tile_overlap", options.tile_overlap, None, options.tile is None, "--tile none cuts no tiles"),
         ("--threads", options.threads, None, device != "cpu", f"the network runs on {device}"),
     ]

@@ -75,6 +75,8 @@ class Session:
             for dataset in datasets:
                 check_ssim_sizes(dataset)
         check_writable(self.records_dir)
+        if self.options.with_ssim and not any(dataset.has_hr for dataset in datasets):
+            self.terminal.say("note: --ssim has no effect: there are no HR images")
         return datasets
 
     def run_all(self, contenders: Sequence[Contender], datasets: Sequence[Dataset]) -> None:
@@ -84,15 +86,18 @@ class Session:
                 self.run_together(contenders, dataset)
             return
         for dataset in datasets:
+            self.terminal.announce_data(dataset)
             self._carry_out(self._tasks(contenders, dataset))
 
     def run(self, contender: Contender, dataset: Dataset) -> Record:
         """Run one model on one checked set, store its record and return it, complete or not."""
+        self.terminal.announce_data(dataset)
         (record,) = self._carry_out(self._tasks([contender], dataset))
         return record
 
     def run_together(self, contenders: Sequence[Contender], dataset: Dataset) -> None:
         """Run models by the steady protocol: each one's accuracy first, then all runtimes of those that ran."""
+        self.terminal.announce_data(dataset)
         tasks = self._tasks(contenders, dataset, Protocol.ACCURACY)
         records = self._carry_out(tasks)
         able = [(task, record) for task, record in zip(tasks, records, strict=True) if record.complete]
@@ -165,9 +170,6 @@ class Session:
         with self.terminal.progress(task.contender.info.label, len(task.dataset.pairs) * task.runs) as on_image:
             record = carry_out(task, on_image)
         self._store(record)
-        if self.options.engine == AUTO and record.complete:
-            left_out = f"; left out: {', '.join(record.settings.left_out)}" if record.settings.left_out else ""
-            self.terminal.say(f"engine   auto took {record.settings.engine} for {record.model.label}{left_out}")
         if record.status == "interrupted":
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
@@ -198,18 +200,29 @@ class Session:
             self.terminal.table([record])
             raise RunError(f"the record of these figures could not be written: {error}") from error
         self.records.append(record)
-        if not record.complete:
-            self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
-            if record.images:
-                self.terminal.warn(f"what was finished is in {path}")
-            if record.traceback:
-                self.terminal.warn(f"where it came from is in {self._write_log(path.stem, record.traceback)}")
+        if record.complete:
+            self._say_what_was_taken(record)
+            return
+        self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
+        if record.images:
+            self.terminal.warn(f"what was finished is in {path}")
+        if record.traceback:
+            log = self.options.save_dir / LOGS_FOLDER / f"{path.stem}.log"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text(record.traceback, encoding="utf-8")
+            self.terminal.warn(f"where it came from is in {log}")
 
-    def _write_log(self, name: str, text: str) -> Path:
-        path = self.options.save_dir / LOGS_FOLDER / f"{name}.log"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
+    def _say_what_was_taken(self, record: Record) -> None:
+        """Say where a run differs from what the flags asked for."""
+        label, taken = record.model.label, record.settings
+        asked = self.placement.execution
+        if asked.engine == AUTO:
+            left_out = f"; left out: {', '.join(taken.left_out)}" if taken.left_out else ""
+            self.terminal.say(f"engine   auto took {taken.engine} for {label}{left_out}")
+        elif (taken.engine, taken.precision) != (asked.engine, asked.precision):
+            self.terminal.say(f"note: {label} has no weights: it ran as plain torch in float32")
+        if self.options.tile_overlap is not None and taken.tile is None and self.options.tile is not None:
+            self.terminal.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")
 
     def finish(self, valid: str, test: str | None = None) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.

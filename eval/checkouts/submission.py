@@ -16,7 +16,7 @@ from eval.checkouts.connection import Connection
 from eval.checkouts.faults import one_line
 from eval.checkouts.remote import Remote
 from eval.checkouts.sandbox import Limits, Mounts, SandboxKind, start
-from eval.contenders import AUTO, Placement
+from eval.contenders import Placement
 from eval.errors import UsageError
 from eval.files import PROJECT
 from eval.images import ImageSize
@@ -27,6 +27,8 @@ from eval.subject import CannotRunError, Subject
 
 LARGEST_RANGE = 65535.0
 _MOST_SHIMS = 40
+# Labels become names of folders.
+_LONGEST_LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class ModelFile:
         return ModelInfo(
             id=0,
             name=self.class_name,
-            label=f"{self.file.stem}-{self.class_name}",
+            label=f"{self.file.stem}-{self.class_name}"[:_LONGEST_LABEL],
             team="",
             scale=SCALE,
             data_range=self.data_range,
@@ -150,8 +152,6 @@ def _opened(
     info: ModelInfo, rules: Rules, placement: Placement, request: dict[str, Any], readable: Sequence[Path]
 ) -> Iterator[Remote]:
     """Start a worker, let it load a submission, and end it."""
-    if placement.tile not in (AUTO, None):
-        raise UsageError(f"--tile {placement.tile}: submissions run by their own forward; use --tile auto or none")
     device = torch.device(placement.device)
     threads = placement.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.checkouts.worker"]

@@ -56,10 +56,11 @@ class _Asked:
     data_range: float | None
     engine: str
     precision: str
+    tile: int | str | None
 
-    def contenders(self, sandbox: str | None, trust: bool, timeout_s: float) -> list[Contender]:
+    def contenders(self, sandbox: str | None, trust: bool, timeout_s: float | None) -> list[Contender]:
         """Return them, the reference first."""
-        self._refuse_idle_flags(sandbox, trust)
+        self._refuse_idle_flags({"--sandbox": sandbox, "--trust": trust or None, "--timeout": timeout_s})
         if not self.checkouts and not self.model_file:
             return _of_the_zoo(self.models or DEFAULT_MODEL)
         if self.engine not in (EAGER, RAY) or self.precision != "fp32":
@@ -67,7 +68,9 @@ class _Asked:
                 f"--engine {self.engine} --precision {self.precision}: submissions run by their own code, "
                 "in plain torch and fp32; leave both flags out"
             )
-        rules = Rules(choose_sandbox(sandbox), trust, timeout_s)
+        if self.tile not in (AUTO, None):
+            raise UsageError(f"--tile {self.tile}: submissions run by their own forward; use --tile auto or none")
+        rules = Rules(choose_sandbox(sandbox), trust, timeout_s or Rules.timeout_s)
         chosen: list[Contender] = _of_the_zoo(self.reference) if self.reference else []
         if self.checkouts:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
@@ -75,13 +78,16 @@ class _Asked:
             chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
         return chosen
 
-    def _refuse_idle_flags(self, sandbox: str | None, trust: bool) -> None:
+    def _refuse_idle_flags(self, of_others: dict[str, object]) -> None:
         """Refuse flags that are for models which are not asked for."""
         of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range}
-        of_others = {"--reference": self.reference, "--sandbox": sandbox, "--trust": trust or None}
         for flags, asked, wanted in (
             (of_a_file, self.model_file, "--model_file"),
-            (of_others, self.checkouts or self.model_file, "--checkout and --model_file"),
+            (
+                {"--reference": self.reference, **of_others},
+                self.checkouts or self.model_file,
+                "--checkout and --model_file",
+            ),
         ):
             idle = [flag for flag, value in flags.items() if value is not None and not asked]
             if idle:
@@ -133,16 +139,18 @@ def run_models(
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each.")
-    ] = 900,
+        float | None,
+        typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
+    ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision)
+    tiles = parse_tile(tile)
+    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision, tiles)
     options = Options(
         save_dir=save_dir,
         device=device,
         protocol=protocol,
-        tile=parse_tile(tile),
+        tile=tiles,
         tile_overlap=tile_overlap,
         with_ssim=ssim,
         save_images=not no_images,
