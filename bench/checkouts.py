@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from eval.images import atomic_path
+from eval.current import complete_ones, current
+from eval.files import atomic_path
 from eval.program import run_program
-from eval.record import Protocol, Record
+from eval.record import Record
 from eval.records import find_records
-from eval.report.columns import legend, newest
+from eval.report.columns import legend
 from eval.report.tables import markdown_failures, markdown_text
 
 
@@ -35,8 +36,8 @@ def make(
 
 
 def _parts(found: Sequence[Record], title: str, note: str) -> list[str]:
-    complete = newest(found)
-    sets = sorted({record.dataset.name for record in complete if record.settings.protocol is Protocol.ACCURACY})
+    complete = complete_ones(current(found))
+    sets = sorted({record.dataset.name for record in complete})
     timed = {record.model.label: record for record in complete if record.timing}
     models = list(dict.fromkeys(record.model.label for record in complete))
     by_age = sorted(complete, key=lambda record: record.started_at)

@@ -11,7 +11,17 @@ class RunError(RuntimeError):
     """Something needed is missing or wrong, so the work cannot be done; exit code 1."""
 
 
+class EngineError(RunError):
+    """An engine cannot run a network, or lacks something on this machine; another one may do."""
+
+
 def explain(error: ValidationError) -> str:
     """Return what data lacks, one "where: what" a fault, on one line."""
     faults = (f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in error.errors())
     return "; ".join(faults)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, with its type's name unless it is one of ours."""
+    said = (str(error).strip() or "no reason given").splitlines()[0]
+    return said if isinstance(error, (UsageError, RunError)) else f"{type(error).__name__}: {said}"

@@ -12,8 +12,6 @@ EXIF orientation                             applied
 ===========================================  ==============================================
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 
+from eval.files import atomic_path
 from eval.png import encode_png, png_fault
 from eval.transfer import to_host
 
@@ -144,34 +143,6 @@ def write_png(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         partial.write_bytes(encoded)
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; it takes ``path``'s place if the block succeeds.
-
-    Raises:
-        OSError: it cannot be written; names ``path``, as a full disk's own error does not.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    os.close(descriptor)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def to_tensor(image: np.ndarray, data_range: float) -> torch.Tensor:

@@ -40,6 +40,15 @@ class State(StrEnum):
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
     INVALID_OUTPUT = "invalid output"
+    ENGINE_FAILED = "engine failed"
+    IO_FAILED = "could not read or write"
+    DEVICE_FAILED = "device failed"
+    KILLED = "killed"
+
+    @property
+    def follows_from_key(self) -> bool:
+        """Tell whether the same model on the same images must end like this again, whatever a user mends."""
+        return self in (State.FAILED_TO_BUILD, State.FAILED_TO_LOAD, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
 
 
 class _Frozen(BaseModel):
@@ -51,8 +60,8 @@ class ModelInfo(_Frozen):
 
     Attributes:
         data_range: None for a submission that did not get as far as telling it.
-        source_sha256: of the file that defines the network; of a submission, of all of its checkout's files that it
-            imports.
+        source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
+            branch of ``select_model``.
         origin: "zoo", or the checkout that a submission comes from.
         shims: what a submission's code needed to be loadable here.
     """
@@ -72,12 +81,13 @@ class ModelInfo(_Frozen):
 
 
 class DatasetInfo(_Frozen):
-    """Which set it ran on."""
+    """Which set it ran on; ``sha256`` is of all names and files, None in records from before it was kept."""
 
     name: str
     layout: str
     folder: str
     num_images: int
+    sha256: str | None = None
 
 
 class ImageResult(_Frozen):
@@ -181,7 +191,14 @@ class Timing(_Frozen):
 
 
 class Settings(_Frozen):
-    """What the user chose; ``tile=None`` is the whole image, ``engine`` is what "auto" took."""
+    """What the user chose.
+
+    Attributes:
+        tile: None for the whole image.
+        engine: what ran; of "auto", what it took.
+        left_out: engines that "auto" could not try, each with the reason.
+        workers: threads beside the network; they change no figure. None in records from before it was kept.
+    """
 
     protocol: Protocol
     device: str
@@ -191,6 +208,8 @@ class Settings(_Frozen):
     engine: str = "eager"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    left_out: tuple[str, ...] = ()
+    workers: int | None = None
 
 
 class MachineState(_Frozen):
@@ -203,7 +222,7 @@ class MachineState(_Frozen):
 
 
 class Environment(_Frozen):
-    """Where it ran."""
+    """Where it ran; ``gpu`` is None for a run on the CPU."""
 
     commit: str | None
     platform: str
@@ -224,20 +243,37 @@ class Environment(_Frozen):
     deterministic: bool
     keeps_freed_memory: bool = False
 
+    @property
+    def device_name(self) -> str:
+        """What computed: the GPU, or the CPU."""
+        return self.gpu or self.cpu
+
+    @property
+    def machine(self) -> str:
+        """What computed, as far as times depend on it."""
+        return self.gpu or f"{self.cpu}, {self.threads} thread(s)"
+
 
 class Record(_Frozen):
     """One model on one set.
 
     Attributes:
         reason: why a record is not complete.
+        traceback: where an error came from that nobody expected.
         key: of everything that the figures depend on; equal keys need not be measured again.
+        images_folder: where its SR images lie, under the folder of results; None if none were written, or in records
+            from before it was kept.
+        images_key: of everything that their pixels depend on.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Literal["complete", "interrupted", "failed"]
     reason: str | None = None
+    traceback: str | None = None
     state: State = State.RAN
     key: str | None = None
+    images_folder: str | None = None
+    images_key: str | None = None
     started_at: datetime
     finished_at: datetime
     model: ModelInfo

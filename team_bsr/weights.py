@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from eval.errors import RunError
-from eval.images import atomic_path
+from eval.files import atomic_path
 from team_bsr.trainees import TRAINEES
 
 

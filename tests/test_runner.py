@@ -138,9 +138,13 @@ def test_an_image_that_breaks_after_the_check_is_named(hr_folder: Path):
     assert "image1.png: not a readable image" in record.reason
 
 
-def test_an_error_of_our_own_making_is_not_hidden(hr_folder: Path):
-    with pytest.raises(ZeroDivisionError):
-        run(job_of(hr_folder, network=Failing(ZeroDivisionError())), quiet)
+def test_an_error_of_any_kind_ends_the_run_with_its_traceback(hr_folder: Path):
+    record = run(job_of(hr_folder, network=Failing(ZeroDivisionError("a mistake"))), quiet)
+    assert (record.status, record.state) == ("failed", "failed to run")
+    assert record.reason == "at image image1: ZeroDivisionError: a mistake"
+    assert [image.name for image in record.images] == ["image0"]
+    assert record.traceback.endswith("ZeroDivisionError: a mistake\n")
+    assert "in forward" in record.traceback
 
 
 def test_numeric_switches_are_set_and_restored():
@@ -261,9 +265,9 @@ def test_an_official_run_has_nothing_beside_the_network(tmp_path: Path, random_i
     network = Failing(ZeroDivisionError())
     network.register_forward_hook(lambda *_: threads.append(threading.active_count()))
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        run(job_of(folder_of(tmp_path, random_image, 4), network=network, workers=3), quiet)
+    record = run(job_of(folder_of(tmp_path, random_image, 4), network=network, workers=3), quiet)
     assert threads == [before]
+    assert record.settings.workers == 0
 
 
 def test_a_corrupt_image_in_the_middle_keeps_those_before_it(tmp_path: Path, random_image):

@@ -24,8 +24,9 @@ from eval.datasets import open_dataset
 from eval.errors import UsageError
 from eval.images import read_image, write_png
 from eval.metrics import psnr
+from eval.processes import carry_out
 from eval.record import Protocol, Record, State
-from eval.scheduling import Task, carry_out
+from eval.tasks import Task
 from tests.planted_checkout import PLANTED, copy_of_planted
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)

@@ -113,11 +113,9 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _runtime(record: Record) -> str:
-    environment = record.environment
-    device = environment.gpu or f"{environment.cpu} ({environment.threads} thread(s))"
     return (
         f"On {record.dataset.name} it takes {record.mean('runtime_ms'):.2f} ms an image "
-        f"on {device} (protocol {record.settings.protocol})."
+        f"on {record.environment.machine} (protocol {record.settings.protocol})."
     )
 
 
