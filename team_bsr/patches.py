@@ -82,6 +82,6 @@ def too_small(hr_patch: int, images: int) -> str:
 
 
 def _patch(image: np.ndarray, top: int, left: int, side: int, turn: int) -> np.ndarray:
-    """Cut ``(side, side, 3)`` out and return it as ``(3, side, side)``, rotated by ``turn % 4``, mirrored from 4 on."""
-    patch = np.rot90(image[top : top + side, left : left + side], turn % 4)
+    """Cut ``(side, side, 3)`` out and return it as ``(3, side, side)``, rotated ``turn`` times, mirrored from 4 on."""
+    patch = np.rot90(image[top : top + side, left : left + side], turn)
     return (patch[:, ::-1] if turn >= 4 else patch).transpose(2, 0, 1)

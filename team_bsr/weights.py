@@ -37,7 +37,6 @@ def read_network(path: Path, trainee: str) -> nn.Module:
         RunError: the file is damaged, or holds another network.
     """
     try:
-        state = safetensors.torch.load_file(path)
-        return TRAINEES[trainee].of_weights({key: value.float() for key, value in state.items()})
+        return TRAINEES[trainee].of_weights(safetensors.torch.load_file(path))
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise RunError(f"{path}: expected weights of {trainee}, deploy or training form ({error})") from error

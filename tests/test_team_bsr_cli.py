@@ -187,9 +187,10 @@ def test_foreign_files_are_no_checkpoints(tmp_path, write, message):
         load_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     network = random_network()
-    network.tail[0].bias.data[3] = float("nan")
+    network.tail[0].bias.data[3] = value
     with pytest.raises(ValueError, match=r"not written, for tail\.0\.bias is not finite"):
         save_checkpoint(tmp_path / "x.ckpt", {"pruned_blocks": [], "ema": network.state_dict()})
     assert not list(tmp_path.iterdir())

@@ -1,15 +1,18 @@
 """The image cache, and the patches drawn from it."""
 
+import os
 import pickle
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eval.errors import RunError, UsageError
 from eval.images import write_png
 from eval.resize import imresize
+from team_bsr import likeness
 from team_bsr.data import open_pairs
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.sources import Sources
@@ -52,11 +55,50 @@ def test_images_are_decoded_once_and_again_when_they_change(folder, tmp_path, mo
     assert len(reads) == 6
 
 
+def write_bmp(path, value: int, modified_ns: int) -> None:
+    """Write an image whose file has one size whatever its pixels are."""
+    Image.new("RGB", (40, 40), (value, value, value)).save(path)
+    os.utime(path, ns=(modified_ns, modified_ns))
+
+
+def test_the_cache_goes_by_size_and_time_of_each_file_and_by_which_lr_goes_with_which(tmp_path):
+    (tmp_path / "hr").mkdir()
+    read = lambda *lr: open_pairs(survey(Sources((tmp_path / "hr",), lr)), tmp_path / "cache")  # noqa: E731
+    write_bmp(tmp_path / "hr" / "a.bmp", 1, 10**18)
+    assert read()[0][0][0, 0, 0] == 1
+    write_bmp(tmp_path / "hr" / "a.bmp", 2, 10**18 + 1)
+    assert read()[0][0][0, 0, 0] == 2
+    Image.new("RGB", (44, 40), (3, 3, 3)).save(tmp_path / "hr" / "a.bmp")
+    os.utime(tmp_path / "hr" / "a.bmp", ns=(10**18 + 1, 10**18 + 1))
+    assert read()[0][0][0, 0, 0] == 3
+    write_png(tmp_path / "lr" / "a.png", np.full((10, 11, 3), 9, np.uint8))
+    assert read(tmp_path / "lr")[0][1][0, 0, 0] == 9
+    assert read()[0][1][0, 0, 0] == 3
+
+
+def test_the_checksum_is_of_all_images(folder, tmp_path):
+    before = open_pairs(survey(Sources((folder,))), tmp_path / "cache").crc32
+    write_png(folder / "a.png", noise(50, 67, 7))
+    assert open_pairs(survey(Sources((folder,))), tmp_path / "cache").crc32 != before
+
+
+def test_thumbnails_are_kept_with_the_pixels(folder, tmp_path):
+    pairs = open_pairs(survey(Sources((folder,))), tmp_path / "cache")
+    kept, direct = pairs.thumbnails(), likeness.thumbnails(list(survey(Sources((folder,))).images))
+    assert kept.keys() == direct.keys()
+    assert all(np.array_equal(kept[name], direct[name]) for name in kept)
+
+
 def test_lr_comes_from_a_folder_where_one_is_given(folder, tmp_path):
     for name, side in (("ax4", (12, 16)), ("b", (16, 12)), ("cx4", (10, 10))):
         write_png(tmp_path / "lr" / f"{name}.png", noise(*side, seed=9))
     pairs = open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
     assert np.array_equal(pairs[0][1], noise(12, 16, seed=9))
+    # The name with x4 tells more than the same name, and of a side that was rounded up the first pixels count.
+    write_png(tmp_path / "lr" / "a.png", noise(12, 16, seed=8))
+    write_png(tmp_path / "lr" / "ax4.png", noise(13, 17, seed=7))
+    pairs = open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
+    assert np.array_equal(pairs[0][1], noise(13, 17, seed=7)[:12, :16])
     (tmp_path / "lr" / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected bx4.* or b.* for .*b\.png; 1 HR images have no LR partner"):
         open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
@@ -73,6 +115,9 @@ def test_a_bad_image_stops_and_is_skipped_only_if_asked(folder, tmp_path):
     pairs = open_pairs(survey(Sources((folder,), skip_bad=True)), tmp_path / "cache")
     assert len(pairs) == 2
     assert "b.png: not a readable image" in pairs.skipped[0]
+    # What was skipped by request stops a run that does not ask for it, cache or not.
+    with pytest.raises(RunError, match=r"b\.png: not a readable image .*--skip_bad"):
+        open_pairs(survey(Sources((folder,))), tmp_path / "cache")
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):

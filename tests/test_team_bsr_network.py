@@ -102,6 +102,31 @@ def test_a_new_network_starts_near_its_anchor_and_lets_every_parameter_learn():
         assert parameter.grad.abs().max() > 0, name
 
 
+def test_a_new_network_s_start_by_value():
+    torch.manual_seed(0)
+    network = TrainingPFDNLite()
+    biases = {name: value for name, value in network.named_parameters() if name.endswith("bias")}
+    ones = {f"block{number}.attn.body.3.bias" for number in (1, 2, 3, 4)}
+    for name, bias in biases.items():
+        expected = torch.ones_like(bias) if name in ones else torch.zeros_like(bias)
+        if name == "head.bias":
+            expected[0] = 1
+        assert torch.equal(bias, expected), name
+    # A tenth of PyTorch's uniform start within 1 / sqrt(48 * 9).
+    assert 0.0045 < network.tail[0].weight.abs().max() <= 0.1 / 432**0.5
+    assert torch.equal(network.block1.conv3[0].weight, torch.eye(48)[..., None, None])
+
+
+def test_fusing_rounds_once():
+    """Merged in float64 by hand, then rounded, to the last bit."""
+    network = random_network()
+    fused = reparameterize(network).state_dict()
+    with torch.no_grad():
+        weight, bias = network.double().block1.conv3.kernel()
+    assert torch.equal(fused["block1.conv3.weight"], weight.float())
+    assert torch.equal(fused["block1.conv3.bias"], bias.float())
+
+
 def test_channels_last_and_bf16_train_the_same_function():
     network = random_network()
     x = torch.rand(2, 3, 24, 24)
@@ -132,3 +157,7 @@ def test_a_training_form_of_deployed_weights_can_learn_in_all_its_parts():
     for name, parameter in network.named_parameters():
         assert parameter.grad.abs().max() > 0, name
         assert parameter.abs().max() < 3, name
+    # What surrounds the middle convolution neither shrinks nor stretches much: gates are near 1/2.
+    block = network.block1.conv1[0]
+    assert (torch.linalg.svdvals(block.expand.weight.flatten(1)) - 1).abs().max() < 1e-5
+    assert (torch.linalg.svdvals(block.reduce.weight.flatten(1) * block.gate()) - 1).abs().max() < 0.2

@@ -25,6 +25,9 @@ def test_the_recipe_is_the_factsheet_s():
     assert [(step.stage, step.hr_patch, step.batch, step.loss, step.rate) for step in recipe] == FACTSHEET
     assert {(step.halve_every, step.iterations) for step in recipe} == {(100_000, 500_000)}
     assert [step.number for step in recipe] == [1, 2, 3, 4]
+    # What it leaves open.
+    ours = {(step.betas, step.weight_decay, step.ema, step.rule, step.warm_up, step.draw) for step in recipe}
+    assert ours == {((0.9, 0.99), 1e-4, 0.999, "importance", 0, "uniform")}
 
 
 def test_the_rate_halves_every_100k_iterations():
