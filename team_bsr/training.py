@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from eval.errors import RunError
+from team_bsr.average import moving_average
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
@@ -29,9 +29,10 @@ from team_bsr.checkpoint import (
     save_checkpoint,
 )
 from team_bsr.losses import LOSSES
+from team_bsr.pace import Pace
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
-from team_bsr.progress import Progress, lr_pixels
+from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.trainees import PFDNLITE, TRAINEES, pruned_blocks
@@ -83,19 +84,6 @@ def _until(plan: dict[str, Any], number: int) -> dict[str, Any]:
     return {**plan, "steps": [step for step in plan["steps"] if step["number"] <= number]}
 
 
-def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """Return an update of exponentially averaged weights whose decay grows to ``decay``, so that it starts fast."""
-
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        updates = count.item()
-        weight = 1 - min(decay, (1 + updates) / (10 + updates))
-        with torch.no_grad():
-            for old, new in zip(averaged, current, strict=True):
-                old.lerp_(new, weight)
-
-    return update
-
-
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Let what is initialised inside depend on ``seed`` alone."""
@@ -110,6 +98,7 @@ class _StepTrainer:
     def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
         self.trainee = TRAINEES[plan.network]
+        self.pace = Pace(plan.steps, run.minutes, accelerator.device)
         self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
@@ -166,7 +155,7 @@ class _StepTrainer:
     def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device
         self.network = network.to(device)
-        self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(step.ema))
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(step.ema))
         optimizer = torch.optim.AdamW(
             self.network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
         )
@@ -207,20 +196,7 @@ class _StepTrainer:
         return value
 
     def _position(self) -> int:
-        """Return how many of the step's iterations count as done: those that are, or the share of its time that is.
-
-        With limited minutes a step ends, and its rate falls, in its share of them, however fast the machine is.
-        """
-        if self.run.minutes is None:
-            return self.iteration
-        left = 60 * self.run.minutes - self.began_s
-        later = [step for step in self.plan.steps if step.number > self.step.number]
-        whole = sum(lr_pixels(step, step.iterations) for step in (self.step, *later))
-        share_s = left * lr_pixels(self.step, self.step.iterations) / whole
-        spent = (self.elapsed_s - self.began_s) / share_s if share_s > 0 else 1.0
-        # All processes go by the first one's clock.
-        told = broadcast(torch.tensor(spent, dtype=torch.float64, device=self.accelerator.device))
-        return max(self.iteration, min(self.step.iterations, int(self.step.iterations * told.item())))
+        return self.pace.position(self.step, self.iteration, self.began_s, self.elapsed_s)
 
     def _validate(self, progress: Progress) -> None:
         if self.run.sets and self.accelerator.is_main_process:

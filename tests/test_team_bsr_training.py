@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from eval.errors import RunError
 from eval.images import write_png
+from team_bsr.average import moving_average
 from team_bsr.checkpoint import build_network, checkpoints, load_checkpoint, load_network, rotate
 from team_bsr.data import open_pairs
 from team_bsr.losses import LOSSES
@@ -27,7 +28,7 @@ from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
-from team_bsr.training import TrainingError, _moving_average, train
+from team_bsr.training import TrainingError, train
 from team_bsr.validation import open_set, validate
 from team_bsr.weights import read_network, write_weights
 
@@ -83,7 +84,7 @@ def small_step(number=1, **changes) -> Step:
 
 def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_path):
     """The loop against a plain one written here, of the multi-branch network; no option has its default."""
-    options = {"loss": "mse", "betas": (0.8, 0.9), "weight_decay": 0.5}
+    options = {"loss": "mse", "betas": (0.8, 0.9), "weight_decay": 0.5, "ema": 0.05}
     step, seed = small_step(2, iterations=2, halve_every=1, **options), 3
     pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     last = train(Plan((step,), seed), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
@@ -98,8 +99,8 @@ def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_p
         (network(lr) - hr).square().mean().backward()
         optimizer.step()
         now = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-        # The average starts as the first weights; after one update its decay is (1 + 1) / (10 + 1).
-        averaged = now if averaged is None else averaged * 2 / 11 + now * 9 / 11
+        # The average starts as the first weights.
+        averaged = now if averaged is None else averaged * 0.05 + now * 0.95
     state = load_checkpoint(last)
     trained = torch.cat([state["network"][name].flatten() for name, _ in network.named_parameters()])
     kept = torch.cat([state["ema"][name].flatten() for name, _ in network.named_parameters()])
@@ -229,7 +230,7 @@ def test_any_loss_that_is_not_finite_stops(images, tmp_path, monkeypatch, value)
 
 def test_the_average_s_decay_by_hand():
     """It warms up as (1 + n) / (10 + n), to 2/11 and 3/12, until it reaches its limit."""
-    update, averaged = _moving_average(0.2), [torch.tensor([1.0])]
+    update, averaged = moving_average(0.2), [torch.tensor([1.0])]
     for count, expected in ((1, 2 / 11), (2, 0.2), (1000, 0.2)):
         averaged[0].fill_(1.0)
         update(averaged, [torch.tensor([0.0])], torch.tensor(count))
