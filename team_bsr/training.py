@@ -230,8 +230,8 @@ class _StepTrainer:
         rotate(self.run.folder, self.step.number, self.habits.keep)
 
     def _load(self, state: dict[str, Any]) -> None:
+        """Take up a state; the average has its weights already, for the network was built with them."""
         self.network.load_state_dict(state["network"])
-        self.average.module.load_state_dict(state["ema"])
         self.average.n_averaged.copy_(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 import typer
+from accelerate.state import AcceleratorState
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -49,8 +50,11 @@ def images(tmp_path):
 
 def test_prune_then_export_gives_weights_that_the_deploy_class_takes(tmp_path, images):
     stage1, _ = checkpoint(tmp_path / "stage1.ckpt")
-    invoke("prune", stage1, tmp_path / "stage2.ckpt", "--rule", "importance")
+    invoke("prune", stage1, tmp_path / "stage2.ckpt", "--rule", "first")
     assert load_checkpoint(tmp_path / "stage2.ckpt")["pruned_blocks"] == [2, 3]
+    stage1_state, pruned = (load_checkpoint(path)["ema"] for path in (stage1, tmp_path / "stage2.ckpt"))
+    # The rule "first" leaves conv3 as it is.
+    assert torch.equal(pruned["block2.conv3.0.weight"], stage1_state["block2.conv3.0.weight"])
     weights = tmp_path / "weights.safetensors"
     output = invoke("export", tmp_path / "stage2.ckpt", "--weights", weights, "--images", images)
     deploy = PFDNLite()
@@ -93,6 +97,15 @@ def test_verify_fails_where_fusing_is_wrong(monkeypatch):
     monkeypatch.setattr(export, "reparameterize", wrong)
     image = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     with pytest.raises(RunError, match=r"fused and unfused differ by 1\.0e-04"):
+        verify(random_network((2, 3)), [image])
+
+    def wrong_in_float32(network):
+        deploy = reparameterize(network)
+        deploy.tail[0].bias.data[0] += 1e-3 if deploy.tail[0].bias.dtype == torch.float32 else 0
+        return deploy
+
+    monkeypatch.setattr(export, "reparameterize", wrong_in_float32)
+    with pytest.raises(RunError, match=r"fused and unfused differ by 1\.0e-03 in torch\.float32"):
         verify(random_network((2, 3)), [image])
 
 
@@ -203,6 +216,15 @@ def test_shrink_is_the_exact_bicubic(tmp_path, images):
     assert np.array_equal(read_image(tmp_path / "small" / "1.png"), expected)
 
 
+@pytest.fixture
+def fresh_accelerate():
+    """Let accelerate take a precision anew, which it keeps for the whole process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
 def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
     """All with values that are not their defaults; what trains is caught in place of training."""
     caught = {}

@@ -81,10 +81,10 @@ def test_cells_are_drawn_by_their_weights(images):
 
 
 def test_places_lie_in_the_image_and_all_of_them_are_drawn(images):
-    places = DetailDraw(images, [2], 5)(np.random.default_rng(0), 50_000)
-    assert set(zip(places.top.tolist(), places.left.tolist(), strict=True)) == {
-        (top, left) for top in range(14) for left in range(18)
-    }
+    places = DetailDraw(images, [2, 0], 5)(np.random.default_rng(0), 80_000)
+    drawn = set(zip(places.image.tolist(), places.top.tolist(), places.left.tolist(), strict=True))
+    expected = {(2, top, left) for top in range(14) for left in range(18)}
+    assert drawn == expected | {(0, top, left) for top in range(16) for left in range(20)}
 
 
 def test_images_are_named_by_their_own_number(images):

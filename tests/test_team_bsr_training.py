@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from eval.errors import RunError
 from eval.images import write_png
 from team_bsr.average import moving_average
-from team_bsr.checkpoint import build_network, checkpoints, load_checkpoint, load_network, rotate
+from team_bsr.checkpoint import build_network, checkpoints, load_checkpoint, load_network, rotate, save_checkpoint
 from team_bsr.data import open_pairs
 from team_bsr.losses import LOSSES
 from team_bsr.network import TrainingPFDNLite, reparameterize
@@ -112,21 +112,21 @@ def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_p
 def test_training_learns_and_tells(images, tmp_path, capsys):
     pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(iterations=60, halve_every=60),))
-    habits = Habits(log_every=20, validate_every=30, checkpoint_every=20, keep=2)
+    habits = Habits(log_every=25, validate_every=25, checkpoint_every=25, keep=2)
     train(plan, habits, Run(tmp_path / "run", pairs, [open_set(images)]), Accelerator(cpu=True))
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     psnr = events.Scalars("step1/psnr_db/hr")
-    assert [event.step for event in psnr] == [30, 60]
-    assert psnr[1].value > psnr[0].value
-    assert [event.step for event in events.Scalars("step1/loss")] == [20, 40, 60]
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step1-0000040.ckpt", "step1-0000060.ckpt"]
+    assert [event.step for event in psnr] == [25, 50, 60]
+    assert psnr[2].value > psnr[0].value
+    assert [event.step for event in events.Scalars("step1/loss")] == [25, 50, 60]
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step1-0000050.ckpt", "step1-0000060.ckpt"]
     last = load_checkpoint(checkpoints(tmp_path / "run")[-1])
-    assert last["psnr_db"]["hr"] == pytest.approx(psnr[1].value, abs=1e-4)
+    assert last["psnr_db"]["hr"] == pytest.approx(psnr[2].value, abs=1e-4)
     # The average, which is what ships, and not the weights that are trained, was validated.
     sets = [open_set(images)]
     assert last["psnr_db"] == validate(build_network(last), sets)
     assert last["psnr_db"] != validate(build_network({**last, "ema": last["network"]}), sets)
-    assert "step 1  40/60  l1 0." in capsys.readouterr().out
+    assert "step 1  50/60  l1 0." in capsys.readouterr().out
 
 
 def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch):
@@ -364,15 +364,25 @@ def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(images,
 
 
 def test_a_run_with_minutes_goes_on_with_the_time_it_has_left(images, tmp_path, monkeypatch):
+    """20 iterations of 3 s fit, ten a step; the run is cut back inside the second."""
     Clock(monkeypatch, 3.0)
     pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
-    plan, run = Plan((small_step(iterations=100),), network="abpn"), Run(tmp_path / "run", pairs, minutes=1)
-    train(plan, Habits(checkpoint_every=5, keep=9), run, Accelerator(cpu=True))
-    assert [path.name[6:13] for path in checkpoints(run.folder)] == [f"{n:07d}" for n in (5, 10, 15, 20)]
-    (run.folder / "step1-0000020.ckpt").unlink()
-    (run.folder / "step1-0000015.ckpt").unlink()
+    plan = Plan((small_step(iterations=100), small_step(2, iterations=100, halve_every=50)), network="abpn")
+    run = Run(tmp_path / "run", pairs, minutes=1)
+    whole = load_checkpoint(train(plan, Habits(checkpoint_every=3, keep=9), run, Accelerator(cpu=True)))
+    names = [f"step{step}-{n:07d}.ckpt" for step in (1, 2) for n in (3, 6, 9, 10)]
+    assert [path.name for path in checkpoints(run.folder)] == names
+    for name in names[-3:]:
+        (run.folder / name).unlink()
     last = train(plan, Habits(), run, Accelerator(cpu=True))
-    assert (last.name, load_checkpoint(last)["elapsed_s"]) == ("step1-0000020.ckpt", 60.0)
+    state = load_checkpoint(last)
+    assert (last.name, state["began_s"], state["elapsed_s"]) == (names[-1], 30.0, 60.0)
+    assert_same_weights(last, state_file(tmp_path / "whole.ckpt", whole))
+
+
+def state_file(path: Path, state: dict) -> Path:
+    save_checkpoint(path, state)
+    return path
 
 
 def test_minutes_that_are_not_reached_change_nothing(images, tmp_path):
