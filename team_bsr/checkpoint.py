@@ -11,6 +11,7 @@ from torch import nn
 from eval.errors import RunError
 from eval.files import atomic_path
 from team_bsr.trainees import PFDNLITE, TRAINEES
+from team_bsr.weights import read_network
 
 FORMAT = 1
 NETWORK_KEYS = ("format", "pruned_blocks", "ema")
@@ -56,9 +57,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_network(path: Path) -> nn.Module:
-    """Return the training network with a checkpoint's averaged weights, float32 on the CPU."""
-    return build_network(load_checkpoint(path))
+def load_network(path: Path, trainee: str | None = None) -> nn.Module:
+    """Return the training network, float32 on the CPU, of a checkpoint's averaged weights or of a safetensors file.
+
+    Args:
+        path: file; safetensors in training or deploy form.
+        trainee: name of the network that it must hold; None for a checkpoint's own, or PFDNLite.
+
+    Raises:
+        RunError: the file holds another network, or is damaged.
+    """
+    if path.suffix == ".safetensors":
+        return read_network(path, trainee or PFDNLITE)
+    state = load_checkpoint(path)
+    held = state.get("trainee", PFDNLITE)
+    if trainee not in (None, held):
+        raise RunError(f"{path}: expected weights of {trainee}, got those of {held}")
+    return build_network(state)
 
 
 def build_network(state: Mapping[str, Any]) -> nn.Module:

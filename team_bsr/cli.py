@@ -26,7 +26,7 @@ from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.trainees import deploy_form, pruned_blocks
-from team_bsr.training import train
+from team_bsr.training import first_network, train
 from team_bsr.validation import open_set
 from team_bsr.weights import write_weights
 
@@ -70,11 +70,11 @@ def train_command(
     tell = accelerator.print
     for line in describe_data(plan, images):
         tell(line)
+    if start is not None:
+        first_network(plan.steps[0], plan, None, start)
     if dry_run:
-        for line in (
-            *describe(plan, minutes, accelerator),
-            *shared_images(sets, thumbnails(images.images) if sets else {}),
-        ):
+        seen = thumbnails(list(images.images)) if sets else {}
+        for line in (*describe(plan, minutes, accelerator), *shared_images(sets, seen)):
             tell(line)
         return
     with accelerator.main_process_first():
@@ -105,7 +105,7 @@ def prune_command(stage1: Path, stage2: Path, rule: Rule = "importance") -> None
 
 @app.command(name="fuse")
 def fuse_command(checkpoint: Path, weights: Path) -> None:
-    """Fuse CHECKPOINT.ckpt into the deploy network's WEIGHTS.safetensors."""
+    """Fuse CHECKPOINT, or a training form as safetensors, into the deploy network's WEIGHTS.safetensors."""
     write_weights(deploy_form(load_network(checkpoint)), weights)
     typer.echo(f"{weights}: {weights.stat().st_size} bytes")
 

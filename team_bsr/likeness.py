@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from eval.datasets import Dataset
-from eval.images import read_image
+from eval.images import ImageError, read_image
 from team_bsr.sources import SCALE
 
 SIDE = 16
@@ -28,15 +28,16 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def thumbnails(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Return the thumbnail of each file by its path."""
+    """Return the thumbnail of each file by its path; files that turn out unreadable have none."""
     with ThreadPoolExecutor() as pool:
-        return dict(zip(map(str, files), pool.map(lambda path: thumbnail(read_image(path)), files), strict=True))
+        found = zip(map(str, files), pool.map(_thumbnail_of, files), strict=True)
+        return {name: thumbnail for name, thumbnail in found if thumbnail is not None}
 
 
 def are_alike(first: Path, second: Path) -> bool:
     """Tell whether two files hold the same picture."""
-    one, other = thumbnails((first, second)).values()
-    return bool(_apart(one, other) <= MOST_APART)
+    found = list(thumbnails((first, second)).values())
+    return len(found) == 2 and bool(_apart(*found) <= MOST_APART)
 
 
 def shared_images(sets: Sequence[Dataset], trained_on: Mapping[str, np.ndarray]) -> list[str]:
@@ -55,6 +56,13 @@ def shared_images(sets: Sequence[Dataset], trained_on: Mapping[str, np.ndarray])
                 f"so its PSNR says little: {', '.join(shared)}"
             )
     return warnings
+
+
+def _thumbnail_of(path: Path) -> np.ndarray | None:
+    try:
+        return thumbnail(read_image(path))
+    except ImageError:
+        return None
 
 
 def _apart(thumbnails_: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from team_bsr.checkpoint import (
     checkpoint_path,
     checkpoints,
     load_checkpoint,
+    load_network,
     rotate,
     save_checkpoint,
 )
@@ -35,9 +36,8 @@ from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
-from team_bsr.trainees import PFDNLITE, TRAINEES, pruned_blocks
+from team_bsr.trainees import TRAINEES, pruned_blocks
 from team_bsr.validation import validate
-from team_bsr.weights import read_network
 
 
 class TrainingError(RunError):
@@ -92,18 +92,45 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def first_network(step: Step, plan: Plan, newest: dict[str, Any] | None, start: Path | None) -> nn.Module:
+    """Return the network that a step starts from, or that its checkpoint's state will be loaded into.
+
+    Args:
+        step: to be trained.
+        plan: the run's.
+        newest: state of the run's newest checkpoint, if it has one.
+        start: file that the run starts from, instead of random weights.
+
+    Raises:
+        RunError: the file is damaged, or holds another network.
+        TrainingError: the step trains the unpruned network, and this one is pruned.
+    """
+    # The branches around weights of the deploy form are the seed's, as random weights are.
+    with _seeded(plan.seed):
+        if newest is not None:
+            network = build_network(newest)
+        elif start is not None:
+            network = load_network(start, plan.network)
+        else:
+            network = TRAINEES[plan.network].build(())
+        if step.stage == 2 and not pruned_blocks(network):
+            network = prune(network, step.rule)
+    if step.stage == 1 and pruned_blocks(network):
+        raise TrainingError(f"step {step.number} trains the unpruned network; --start is pruned already")
+    return network
+
+
 class _StepTrainer:
     """One step of a plan: network, averaged weights, optimizer, and the iteration that it stands at."""
 
     def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
-        self.trainee = TRAINEES[plan.network]
         self.pace = Pace(plan.steps, run.minutes, accelerator.device)
         self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
         """Run the step to its end, from the newest checkpoint's weights or, if it is of this step, its state."""
-        self._prepare(self._network(newest))
+        self._prepare(first_network(self.step, self.plan, newest, self.run.start))
         if newest is not None and newest["step"] == self.step.number:
             self._load(newest)
         elif newest is not None:
@@ -126,31 +153,6 @@ class _StepTrainer:
                 break
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
-
-    def _network(self, newest: dict[str, Any] | None) -> nn.Module:
-        """Return the network that the step starts from, or that its checkpoint's state will be loaded into."""
-        if newest is not None:
-            network = build_network(newest)
-        elif self.run.start is not None:
-            network = self._start(self.run.start)
-        else:
-            with _seeded(self.plan.seed):
-                network = self.trainee.build(())
-        if self.step.stage == 2 and not pruned_blocks(network):
-            network = prune(network, self.step.rule)
-        if self.step.stage == 1 and pruned_blocks(network):
-            raise TrainingError(f"step {self.step.number} trains the unpruned network; --start is pruned already")
-        return network
-
-    def _start(self, path: Path) -> nn.Module:
-        """Return the network of a checkpoint, or of weights in either form, whose branches are then the seed's."""
-        with _seeded(self.plan.seed):
-            if path.suffix == ".safetensors":
-                return read_network(path, self.plan.network)
-        state = load_checkpoint(path)
-        if (held := state.get("trainee", PFDNLITE)) != self.plan.network:
-            raise TrainingError(f"{path}: --start holds {held}, and --network is {self.plan.network}")
-        return build_network(state)
 
     def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device

@@ -19,11 +19,14 @@ from eval.errors import RunError, UsageError
 from eval.images import read_image, write_png
 from eval.resize import imresize
 from models.team03_PFDNLite import PFDNLite
+from models.team08_ABPN import ABPN
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.cli import app
 from team_bsr.export import verify
 from team_bsr.network import reparameterize
 from team_bsr.plan import Habits
+from team_bsr.training import TrainingError
+from team_bsr.weights import write_weights
 from tests.test_team_bsr_network import random_network
 from tests.test_team_bsr_training import command, environment, recipe
 
@@ -151,6 +154,9 @@ def test_a_dry_run_refuses_what_the_run_refuses(tmp_path, images, more):
     arguments = ["train", "--run_dir", tmp_path / "run", "--data", images, "--recipe", steps, "--cpu", *more]
     with pytest.raises(RunError, match=r"step 3: expected images of at least 96 pixels a side"):
         invoke(*arguments)
+    pruned, _ = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    with pytest.raises(TrainingError, match="step 1 trains the unpruned network; --start is pruned already"):
+        invoke(*arguments, "--steps", "1", "--start", pruned)
     Image.fromarray(np.zeros((100, 100), np.uint16)).save(images / "deep.png")
     with pytest.raises(RunError, match=r"deep\.png: has 16 bits"):
         invoke(*arguments)
@@ -167,6 +173,10 @@ def test_the_training_form_that_export_writes_is_a_start(tmp_path, images):
     with safetensors.safe_open(written, "pt") as file:
         assert file.metadata() == {"step": "4", "iteration": "7", "recipe": '{"seed": 3}'}
     state = safetensors.torch.load_file(written)
+    invoke("fuse", written, tmp_path / "fused.safetensors")
+    fused, exact = (safetensors.torch.load_file(tmp_path / name) for name in ("fused.safetensors", "w.safetensors"))
+    for key, value in exact.items():
+        assert (fused[key] - value).abs().max() < 2e-3 * max(value.abs().max(), 1), key
     for key, value in network.state_dict().items():
         assert state[key].dtype == torch.float16
         assert torch.equal(state[key], value.half()), key
@@ -235,6 +245,7 @@ def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr("team_bsr.cli.train", catch)
     (images / "bad.png").write_bytes(b"no image")
+    write_weights(ABPN(), tmp_path / "start.safetensors")
     for number in (1, 2):
         write_png(tmp_path / "small" / f"{number}x4.png", np.full((13, 15, 3), number, np.uint8))
     write_png(tmp_path / "valid" / "v.png", np.zeros((52, 60, 3), np.uint8))
@@ -250,7 +261,7 @@ def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
         "--network": "abpn",
         "--preset": "half",
         "--steps": "1,3",
-        "--start": tmp_path / "start.ckpt",
+        "--start": tmp_path / "start.safetensors",
         "--minutes": 7,
         "--seed": 5,
         "--precision": "bf16",
@@ -265,7 +276,7 @@ def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
     assert [(step.number, step.iterations) for step in plan.steps] == [(1, 2), (3, 2)]
     assert (plan.seed, plan.precision, plan.network) == (5, "bf16", "abpn")
     assert habits == Habits(log_every=11, validate_every=12, checkpoint_every=13, keep=4, workers=1)
-    assert (run.folder, run.start, run.minutes) == (tmp_path / "run", tmp_path / "start.ckpt", 7)
+    assert (run.folder, run.start, run.minutes) == (tmp_path / "run", tmp_path / "start.safetensors", 7)
     assert [pair.name for dataset in run.sets for pair in dataset.pairs] == ["v"]
     assert [lr[0, 0, 0] for _, lr in run.pairs] == [1, 2]
     assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "bf16")

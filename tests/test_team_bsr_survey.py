@@ -177,6 +177,15 @@ def test_a_copy_is_known_recompressed_resized_or_cut_and_another_picture_is_not(
     assert {name for name, value in apart.items() if value <= MOST_APART} == {"bad.jpg", "small.png", "cut.png"}
 
 
+def test_a_damaged_file_has_no_thumbnail_and_is_like_none(tmp_path):
+    write(tmp_path, "a.png", "ax4.png")
+    write(tmp_path, "low/a.png", side=16)
+    whole = (tmp_path / "low" / "a.png").read_bytes()
+    (tmp_path / "low" / "a.png").write_bytes(whole[:-40])
+    assert thumbnails([tmp_path / "low" / "a.png"]) == {}
+    assert "low/a.png" in used(tmp_path)
+
+
 def test_validation_images_among_the_training_images_are_named(tmp_path):
     write(tmp_path, "valid/a.png", side=80)
     write(tmp_path, "valid/b.png", side=80, number=2)
