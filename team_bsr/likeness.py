@@ -42,6 +42,8 @@ def are_alike(first: Path, second: Path) -> bool:
 
 def shared_images(sets: Sequence[Dataset], trained_on: Mapping[str, np.ndarray]) -> list[str]:
     """Return a warning for each set of which pictures are among the training images, thumbnails by file."""
+    if not trained_on:
+        return []
     names, known = list(trained_on), np.array(list(trained_on.values()))
     warnings = []
     for dataset in sets:
