@@ -57,20 +57,8 @@ def survey(sources: Sources) -> Survey:
         FileNotFoundError: a folder holds no HR image, or one of them has no LR partner.
         RunError: files cannot be used, and ``skip_bad`` is not set; the message names them.
     """
-    left_out: list[tuple[Path, str]] = []
-    files: dict[Path, Path] = {}
-    for folder in sources.hr:
-        inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
-        no_hr = no_hr_by_name(folder, inside)
-        left_out += no_hr.items()
-        candidates = [path for path in inside if path not in no_hr]
-        if not candidates:
-            reasons = f": the {len(inside)} there are {', '.join(set(no_hr.values()))}" if inside else " there"
-            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none{reasons}")
-        for path in candidates:
-            if files.setdefault(path.resolve(), path) is not path:
-                left_out.append((path, TWICE))
-    images, faults = _sizes(list(files.values()))
+    files, left_out = _candidates(sources.hr)
+    images, faults = _sizes(files)
     copies = no_hr_by_size(images)
     left_out += copies.items()
     images = {path: size for path, size in images.items() if path not in copies}
@@ -83,7 +71,9 @@ def survey(sources: Sources) -> Survey:
     if not images:
         raise RunError(f"none of the {len(files)} images can be used: {_some(faults, '; ')}")
     kept = {path: partner for path, partner in partners.items() if path in images}
-    return Survey(sources, images, kept, tuple(left_out), tuple(faults))
+    paired = {partner.resolve() for partner in kept.values()}
+    unused = tuple((path, reason) for path, reason in left_out if path.resolve() not in paired)
+    return Survey(sources, images, kept, unused, tuple(faults))
 
 
 def steps_left_out(steps: Sequence[Step], images: Survey) -> Iterator[str]:
@@ -104,6 +94,24 @@ def steps_left_out(steps: Sequence[Step], images: Survey) -> Iterator[str]:
                 f"step {step.number}   leaves out {len(small)} of {len(images.images)} images, which are smaller than "
                 f"its patches of {step.hr_patch} pixels: {_some(small)}"
             )
+
+
+def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Return the files of all folders that may be HR images by their names, and those that are left out."""
+    left_out: list[tuple[Path, str]] = []
+    files: dict[Path, Path] = {}
+    for folder in folders:
+        inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
+        no_hr = no_hr_by_name(folder, inside)
+        left_out += no_hr.items()
+        candidates = [path for path in inside if path not in no_hr]
+        if not candidates:
+            reasons = f": the {len(inside)} there are {', '.join(set(no_hr.values()))}" if inside else " there"
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none{reasons}")
+        for path in candidates:
+            if files.setdefault(path.resolve(), path) is not path:
+                left_out.append((path, TWICE))
+    return list(files.values()), left_out
 
 
 def _sizes(files: Sequence[Path]) -> tuple[dict[Path, ImageSize], list[str]]:

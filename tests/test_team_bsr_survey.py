@@ -111,6 +111,7 @@ def test_pairs_by_mark_in_one_folder(tmp_path):
     write(tmp_path, "a_LR.png", side=16)
     found = survey(Sources((tmp_path,), (tmp_path,)))
     assert found.partners == {tmp_path / "a_HR.png": tmp_path / "a_LR.png"}
+    assert str(found) == f"1 of 1 in {tmp_path}"
 
 
 def test_faults_are_read_from_heads_and_all_are_named(tmp_path):
