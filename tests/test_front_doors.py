@@ -95,6 +95,10 @@ def setting(name: str, expected: Any) -> Callable[[Ran], bool]:
     return lambda its: its.settings[name] == expected
 
 
+def model(name: str, expected: Any) -> Callable[[Ran], bool]:
+    return lambda its: its.record["model"][name] == expected
+
+
 def sets_of(its: Ran) -> set[str]:
     return {record["dataset"]["name"] for record in its.records}
 
@@ -125,12 +129,12 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--workers": (ACCURACY, ("5",), setting("workers", 5), False),
 }
 DEMO_ONLY = {
-    "--model_id": ((), ("-1",), lambda its: its.record["model"]["name"] == "Bicubic", True),
-    "--weights": ((), ("{sets}/../mine.safetensors",), lambda its: its.record["model"]["weights_file"] == "mine.safetensors", False),
+    "--model_id": ((), ("-1",), model("name", "Bicubic"), True),
+    "--weights": ((), ("{sets}/../mine.safetensors",), model("weights_file", "mine.safetensors"), False),
     "--include_test": (("--dataset", "valid"), (), lambda its: "DIV2K_LSDIR_test" in sets_of(its), False),
 }  # fmt: skip
 RUN_ONLY = {
-    "--models": ((), ("-1",), lambda its: its.record["model"]["name"] == "Bicubic", True),
+    "--models": ((), ("-1",), model("name", "Bicubic"), True),
     "--jobs": ((*ACCURACY, "--models", "8,-1"), ("2",), lambda its: "2 passes side by side" in its.said, False),
     "--ray_address": ((), ("host:1",), refused("only with --engine ray"), False),
     "--redo": ((), (), lambda its: "on record" not in its.said, False),

@@ -638,6 +638,15 @@ def test_permissions_follow_the_umask(tmp_path: Path, random_image, umask: int, 
     assert left == umask
 
 
+def test_the_umask_is_never_touched_as_threads_share_it(tmp_path: Path, random_image, monkeypatch):
+    def refused(_mask: int) -> int:
+        raise AssertionError("a process-wide setting")
+
+    monkeypatch.setattr(os, "umask", refused)
+    write_png(tmp_path / "image.png", random_image(4, 4))
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
+
+
 def test_tensors_of_hand_values():
     image = np.array([[[0, 128, 255], [1, 2, 3]]], np.uint8)
     unit = to_tensor(image, 1.0)

@@ -147,8 +147,8 @@ def test_a_full_disk_leaves_the_former_record(tmp_path: Path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left on device"):
-        patched.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left on device"):
         write_record(keyed(2, "complete", 1), tmp_path)
     assert [record.started_at.second for record in read_records(tmp_path)] == [0]
     assert len(list(tmp_path.iterdir())) == 1

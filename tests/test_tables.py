@@ -39,6 +39,36 @@ def test_the_template_table_with_test_columns():
     assert cells[0][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
 
 
+def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
+    records = [make_record((27.0,)), make_record((26.0,), dataset="Set9"), make_record((25.0,), dataset="valid")]
+    gpu = make_record((24.0,), settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
+    records.append(gpu.model_copy(update={"environment": gpu.environment.model_copy(update={"gpu": "NVIDIA H100"})}))
+    parts = [part.splitlines() for part in template_tables(current(records), "valid", None).split("\n\n")]
+    assert [part[0] for part in parts] == [
+        "# Set2, 1 images; protocol official, on A processor, 2 thread(s)",
+        "# Set2, 1 images; protocol official, on NVIDIA H100",
+        "# Set9, 1 images; protocol official, on A processor, 2 thread(s)",
+        "# valid, 1 images; protocol official, on A processor, 2 thread(s)",
+    ]
+    assert [part[2].split()[1] for part in parts] == ["27.00", "24.00", "26.00", "25.00"]
+    # Only the challenge's own set fills "Val" columns.
+    assert [part[1].split("\t")[1].strip() for part in parts] == ["PSNR"] * 4
+
+
+def test_csv_tells_machines_apart(tmp_path: Path):
+    def on(gpu: str) -> Record:
+        record = make_record(settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
+        return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
+
+    for second, gpu in enumerate(("NVIDIA A100", "NVIDIA H100")):
+        record = on(gpu).model_copy(update={"key": str(second) * 64})
+        write_record(record, tmp_path / "records")
+    write_tables(tmp_path, "Set2", None)
+    frame = pd.read_csv(tmp_path / "results.csv")
+    assert frame["machine"].tolist() == ["NVIDIA A100", "NVIDIA H100"]
+    assert (tmp_path / "results.txt").read_text().count("03_PFDNLite") == 2
+
+
 def test_csv_is_unrounded_and_pandas_reads_numbers(tmp_path: Path):
     untimed = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=64, tile_overlap=16)
     bare = make_record((21.0,), label="09_Bare", complexity=None, settings=untimed)
