@@ -23,11 +23,11 @@ from eval.zoo import ModelSpec
 
 
 class CannotRunError(RunError):
-    """A model cannot be run, for a reason that a table can show."""
+    """A model cannot be run, for a reason that a table can show; ``trace`` is where that came from, elsewhere."""
 
-    def __init__(self, state: State, reason: str) -> None:
+    def __init__(self, state: State, reason: str, trace: str | None = None) -> None:
         super().__init__(reason)
-        self.state = state
+        self.state, self.trace = state, trace
 
 
 @dataclass(frozen=True)
@@ -176,5 +176,5 @@ def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> 
     """Return what a record says of an error, with where it came from if nobody expected it."""
     state, reason = what_failed(error, otherwise)
     expected = isinstance(error, (RunError, UsageError, OSError, ImageError))
-    trace = None if expected else "".join(traceback.format_exception(error))
+    trace = getattr(error, "trace", None) if expected else "".join(traceback.format_exception(error))
     return {"status": "failed", "state": state, "reason": reason, "traceback": trace}

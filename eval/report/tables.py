@@ -32,7 +32,7 @@ _DESCRIBED: dict[str, Callable[[Record], object]] = {
     "engine": lambda record: record.settings.engine,
     "precision": lambda record: record.settings.precision,
     "tile": lambda record: record.settings.tile,
-    "checkpoint": lambda record: record.model.checkpoint,
+    "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
     "weights_sha256": lambda record: record.model.weights_sha256,
 }
 
