@@ -122,8 +122,23 @@ def test_auto_tiles_only_when_memory_would_not_do(monkeypatch: pytest.MonkeyPatc
     assert choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU) == expected
 
 
-def test_auto_refuses_when_no_tile_fits(monkeypatch: pytest.MonkeyPatch):
+def test_auto_keeps_the_overlap_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inference, "available_bytes", lambda _device: 2**30)
+    spec = find_model("PFDNLite")
+    tilings = [choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU, overlap) for overlap in (None, 16, 0)]
+    assert len({tiling.tile for tiling in tilings}) == 1
+    assert [tiling.shared for tiling in tilings] == [32, 16, 0]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "message"),
+    [
+        (None, "1 MiB can be used on cpu, too little for tiles of 64 with an overlap of the default size"),
+        (100, "too little for tiles of 128 with an overlap of 100; give --tile and --tile_overlap"),
+    ],
+)
+def test_auto_refuses_when_no_tile_fits(monkeypatch: pytest.MonkeyPatch, overlap: int | None, message: str):
     monkeypatch.setattr(inference, "available_bytes", lambda _device: 2**20)
     spec = find_model("PFDNLite")
-    with pytest.raises(RunError, match="too little for the smallest tile"):
-        choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU)
+    with pytest.raises(RunError, match=message):
+        choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU, overlap)

@@ -1,5 +1,6 @@
 """Asking a worker, and taking nothing that it says for granted."""
 
+import signal
 import time
 from typing import Any
 
@@ -58,7 +59,8 @@ class Connection:
             state = State.OUT_OF_MEMORY
         elif "processor time" in reason:
             state = State.TIMED_OUT
-        elif "by signal" in reason:
+        elif f"by signal {signal.SIGKILL.value}" in reason or f"by signal {signal.SIGTERM.value}" in reason:
+            # By somebody else: a crash of its own has another signal.
             state = State.KILLED
         last = one_line(self.sandboxed.log_tail()[-300:])
         return CannotRunError(state, f"its process ended ({reason})" + (f"; it said: {last}" if last else ""))
