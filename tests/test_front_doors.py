@@ -276,7 +276,7 @@ SCORE = {
     "--gate": ("strict", r"03\_PFDNLite is not ranked: PSNR below the gate"),
     "--baseline": ("published", "RLFN (published)"),
     "--datasets": ("Set5", "Set5"),
-    "--protocol": ("steady", "protocol steady: nothing is paired"),
+    "--protocol": ("steady", "Protocol steady: nothing is paired"),
     "--device": ("h100", "NVIDIA H100"),
 }
 
