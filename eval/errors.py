@@ -2,6 +2,8 @@
 
 from pydantic import ValidationError
 
+_MOST_CHARACTERS = 200
+
 
 class UsageError(ValueError):
     """The command asks for something that does not exist or does not fit together; exit code 2."""
@@ -15,3 +17,9 @@ def explain(error: ValidationError) -> str:
     """Return what data lacks, one "where: what" a fault, on one line."""
     faults = (f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in error.errors())
     return "; ".join(faults)
+
+
+def one_reason(error: BaseException) -> str:
+    """Return an error's type and the first line of what it says, not longer than a note can bear."""
+    said = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {said}"[:_MOST_CHARACTERS]
