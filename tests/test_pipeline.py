@@ -1,5 +1,7 @@
 """Overlapping stages: order, bounds, the first failure, interrupts, and no thread left behind."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -132,3 +134,45 @@ def test_nothing_is_started_after_the_consumer_stops():
     next(results)
     results.close()
     assert len(started) < 12
+
+
+def _niceness(*_rest) -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_workers_give_way_to_the_network():
+    own = _niceness()
+    stages = Stages(
+        read=_niceness, work=lambda read: (read, _niceness()), finish=lambda _, __, out: (*out, _niceness())
+    )
+    for read, work, finish in run_stages(range(4), stages, PARALLEL):
+        assert (read, work, finish) == (max(own, 10), own, max(own, 10))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_workers_of_a_nice_process_stay_as_nice(monkeypatch: pytest.MonkeyPatch):
+    given = []
+    monkeypatch.setattr(os, "getpriority", lambda *_: 15)
+    monkeypatch.setattr(os, "setpriority", lambda _which, _who, niceness: given.append(niceness))
+    assert list(run_stages(range(2), stages_of(), Overlap(1, 1))) == [(0, 0, 0), (1, 1, 10)]
+    assert given == [15]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_as_many_items_are_read_ahead_as_the_depth_says(depth: int):
+    ahead, read = threading.Event(), []
+
+    def reading(item):
+        read.append(item)
+        if len(read) == depth + 1:
+            ahead.set()
+        return item
+
+    def work(item):
+        # Items 1 to depth are read while item 0 is worked on, and no more.
+        assert item or ahead.wait(30)
+        return len(read) if item == 0 else 0
+
+    results = list(run_stages(range(20), stages_of(read=reading, work=work), Overlap(1, depth)))
+    assert results[0] == (0, 0, depth + 1)
