@@ -8,6 +8,7 @@ grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothin
 alpha channel or transparent colour          dropped if every pixel is opaque, else refused
 16 bits or float, CMYK, Lab, several frames  refused
 GIF, JPEG 2000, AVIF, HEIC, EXR, TGA, PPM    refused
+more than 16384x16384 pixels by its headers  refused before pixels are decoded
 EXIF orientation                             applied
 ===========================================  ==============================================
 """

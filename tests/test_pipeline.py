@@ -176,3 +176,21 @@ def test_as_many_items_are_read_ahead_as_the_depth_says(depth: int):
 
     results = list(run_stages(range(20), stages_of(read=reading, work=work), Overlap(1, depth)))
     assert results[0] == (0, 0, depth + 1)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_no_more_items_wait_to_be_finished_than_the_depth_says(depth: int):
+    full, one_more = threading.Event(), threading.Event()
+
+    def work(item):
+        if item == depth:
+            full.set()
+        elif item == depth + 1:
+            one_more.set()
+
+    def finish(item, *_):
+        # Behind item 0 the depth's items may wait; the next one is not worked on before item 0 is done.
+        return item or (full.wait(30), one_more.wait(0.2))
+
+    results = list(run_stages(range(20), stages_of(work=work, finish=finish), Overlap(2, depth)))
+    assert results == [(True, False), *range(1, 20)]
