@@ -55,7 +55,7 @@ def _observed(network: nn.Module, data_range: float) -> list[Flag]:
         prints.append(_fingerprints(network))
     return [
         *operands.flags(),
-        *types.flags(first.dtype),
+        *types.flags(),
         *subnormal.flags(),
         *_written(prints),
         *_remembering(outputs[2], outputs[3], data_range),
@@ -126,10 +126,10 @@ class _Types(TorchDispatchMode):
         self.seen |= {leaf.dtype for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         return output
 
-    def flags(self, expected: torch.dtype) -> list[Flag]:
-        """Flag half precision in a network whose input is of the expected type."""
+    def flags(self) -> list[Flag]:
+        """Flag half precision; what the network is given is float32."""
         half = self.seen.intersection(_HALF)
-        if not half or expected in half:
+        if not half:
             return []
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
         return [Flag(code="precision", text=f"computes in {names} inside")]

@@ -62,8 +62,7 @@ def _inflated(content: bytes, most: int) -> int:
     """Return how many bytes of pixels there are, counted as far as ``most``; only a piece of them is in memory."""
     stream, total = isal_zlib.decompressobj(), 0
     pixels = (data for kind, data in _chunks(content) if kind == b"IDAT")
-    for data in (*pixels, b""):
-        waiting = data
+    for waiting in pixels:
         while total < most:
             piece = stream.decompress(waiting, _PIECE_BYTES)
             total += len(piece)

@@ -32,7 +32,7 @@ from eval.images import (
     to_uint8,
     write_png,
 )
-from eval.png import png_fault
+from eval.png import _inflated, _pixel_bytes, png_fault
 
 HEIGHT, WIDTH = 6, 9
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -743,3 +743,42 @@ def test_all_values_survive_the_way_to_a_tensor_and_back(data_range: float):
 
 def test_half_precision_is_rounded_in_float32():
     assert to_uint8(torch.full((3, 1, 1), 0.5, dtype=torch.float16), 1.0).tolist() == [[[128, 128, 128]]]
+
+
+def test_rows_wider_than_a_band_are_converted_one_by_one():
+    values = torch.linspace(0, 1, 3 * 2 * 50_000).view(3, 2, 50_000)
+    expected = torch.round(values * 255).permute(1, 2, 0).numpy()
+    assert np.array_equal(to_uint8(values, 1.0), expected)
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 5, 8, 9, 17])
+@pytest.mark.parametrize("height", [1, 2, 4, 5, 8, 13])
+@pytest.mark.parametrize("bits", [1, 2, 8, 24])
+def test_bytes_of_pixels_by_the_specifications_picture(width: int, height: int, bits: int):
+    # PNG specification, 8.2: in which pass each pixel of an 8x8 square is stored.
+    order = "16462646 77777777 56565656 77777777 36463646 77777777 56565656 77777777".split()
+    interlaced = 0
+    for number in "1234567":
+        rows = [sum(order[y % 8][x % 8] == number for x in range(width)) for y in range(height)]
+        interlaced += sum(1 + -(-columns * bits // 8) for columns in rows if columns)
+    assert _pixel_bytes(width, height, bits, True) == interlaced
+    assert _pixel_bytes(width, height, bits, False) == height * (1 + -(-width * bits // 8))
+
+
+def test_all_bytes_of_a_flat_image_are_counted():
+    # A thousandth of its bytes: the last ones come when all of them have been taken in.
+    rows = bytes(1_000_003)
+    content = png_file(png_header(1, 1, 8, PNG_RGB), png_chunk(b"IDAT", zlib.compress(rows, 9)))
+    assert _inflated(content, 2_000_000) == 1_000_003
+    assert _inflated(content, 1_000_000) == 1_000_000
+
+
+def test_any_range_is_rounded_as_the_template_does():
+    # 255 times the value, then divided: 6.5 and 14.5 are halves in float32, and go to the even number.
+    values = torch.tensor([0.2549019753932953, 0.5686274766921997]).repeat(3, 1, 1)
+    assert to_uint8(values, 10.0)[0, :, 0].tolist() == [6, 14]
+
+
+def test_half_precision_is_widened_before_it_is_scaled():
+    # 0.068603515625 x 255 is 17.49, and 17.5 in float16.
+    assert to_uint8(torch.full((3, 1, 1), 0.068603515625, dtype=torch.float16), 1.0).tolist() == [[[17, 17, 17]]]

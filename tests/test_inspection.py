@@ -186,3 +186,34 @@ def test_a_convolution_that_fvcore_skips_shows_in_three_ways():
     assert complexity.flops_bound == pixels * (3 * 8 * 9 + 8 + 8 * 48 + 48)
     assert complexity.suspect_ops == ("aten::_convolution_mode",)
     assert [flag.code for flag in complexity_flags(complexity)] == ["counters", "bound", "operators"]
+
+
+class Faint(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.002 * torch.rand(())
+
+
+@pytest.mark.parametrize(("data_range", "codes"), [(1.0, ["state"]), (255.0, [])])
+def test_what_counts_is_the_difference_in_parts_of_the_range(data_range: float, codes: list[str]):
+    torch.manual_seed(0)
+    assert [flag.code for flag in inspect(Faint().eval(), data_range)] == codes
+
+
+class PartlySubnormal(nn.Module):
+    """Makes as many features subnormal as it is told."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3 * 64 * 64))
+        with torch.no_grad():
+            self.gain[:count] = 1e-20
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = self.gain.view(1, 3, 64, 64)
+        return x * gain * gain
+
+
+@pytest.mark.parametrize(("count", "texts"), [(12, []), (13, ["13 of 12,288 values that aten::mul returns"])])
+def test_a_thousandth_of_an_operators_values_may_be_subnormal(count: int, texts: list[str]):
+    flags = inspect(PartlySubnormal(count), 1.0)
+    assert [flag.text.partition(" are subnormal")[0] for flag in flags] == texts

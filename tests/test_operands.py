@@ -244,6 +244,17 @@ class Added(Base):
         return torch.cat((y, self.positions)).sum(0, keepdim=True) + self.positions
 
 
+class SameSize(Base):
+    """A buffer that is mixed into as many parameters: fused, they are no more."""
+
+    def prepare(self) -> None:
+        self.register_buffer("base", random(8, 8, 3, 3))
+        self.change = nn.Conv2d(8, 8, 3, padding=1)
+
+    def middle(self, y: Tensor) -> Tensor:
+        return F.conv2d(y, self.base + self.change.weight, padding=1)
+
+
 class Fused(Base):
     """Fuses two parameters in the forward pass, and moves them to another type and back."""
 
@@ -269,7 +280,7 @@ class Spectral(Base):
 
 @pytest.mark.parametrize(
     "network",
-    [Base, Normalised, Masked, Filtered, Attending, Computed, Added, Fused, Spectral, ByIndex],
+    [Base, Normalised, Masked, Filtered, Attending, Computed, Added, Fused, SameSize, Spectral, ByIndex],
 )
 def test_what_only_looks_like_weights_stays_quiet(network: type[nn.Module]):
     assert used(network()) == {}
@@ -300,3 +311,11 @@ def test_a_network_of_the_zoo_without_parameters_is_seen_whole():
                 module.register_buffer(name, parameter.data)
     (flag,) = inspect(network, 1.0)
     assert flag.text.startswith(f"{count:,} numbers in buffers are used as weights")
+
+
+@pytest.mark.parametrize(("levels", "numbers"), [(64, {}), (65, {"buffers": 8 * 8 * 9})])
+def test_sixty_four_values_are_a_table(levels: int, numbers: dict[str, int]):
+    network = Buffers()
+    network.kernel.copy_((torch.arange(8 * 8 * 9) % levels).view(8, 8, 3, 3) / levels)
+    network.bias = None
+    assert used(network) == numbers
