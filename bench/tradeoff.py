@@ -24,7 +24,7 @@ def draw(
     """Plot the newest records of a set: the area of a marker is the number of parameters."""
     complete = complete_ones(current(read_records(save_dir / RECORDS_FOLDER)))
     records = [record for record in complete if record.dataset.name == dataset]
-    networks = [record for record in records if record.complexity]
+    networks = [record for record in records if record.complexity and record.complexity.flops is not None]
     floor = next((record.mean("psnr_db") for record in records if not record.complexity), None)
     if not networks:
         raise RunError(f"{save_dir}: holds no complete record of a network on {dataset}")

@@ -116,13 +116,12 @@ class InProcess:
         return self.upscaler(lr)
 
     def examine(self) -> Examination:
-        """Count the network and inspect it; three and four forward passes."""
+        """Count the network and inspect it; four forward passes each."""
         if self.checkpoint is None:
             return Examination()
-        network = self.upscaler.network
-        complexity = measure_complexity(network)
-        flags = (*complexity_flags(complexity), *inspect(network, self.upscaler.spec.data_range))
-        return Examination(complexity, flags)
+        network, data_range = self.upscaler.network, self.upscaler.spec.data_range
+        complexity = measure_complexity(network, data_range=data_range)
+        return Examination(complexity, (*complexity_flags(complexity), *inspect(network, data_range)))
 
     def peak_memory(self) -> AbstractContextManager[PeakMemory]:
         """Measure the peak of the device, or of this process on a CPU."""

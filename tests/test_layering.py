@@ -14,6 +14,7 @@ ROOMS = [
     ["eval.checkpoints", "eval.pairs"],
     ["eval.fetch", "eval.layouts"],
     ["eval.datasets", "eval.timing", "eval.memory", "eval.tiling", "eval.record", "eval.nvml", "eval.statistics"],
+    ["eval.operands"],
     [
         "eval.records",
         "eval.inference",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from eval import runner
-from eval.checkpoints import find_checkpoint, load_network
+from eval.checkpoints import Checkpoint, find_checkpoint, load_network
 from eval.datasets import open_dataset
 from eval.images import read_image, write_png
 from eval.inference import Upscaler
@@ -317,3 +317,26 @@ def test_ctrl_c_in_the_middle_keeps_what_passed_the_network_and_leaves_no_thread
     assert [image.name for image in record.images] == ["00"]
     assert (tmp_path / "sr" / "00.png").exists()
     assert threading.active_count() == before
+
+
+class Picky(nn.Module):
+    """Takes the images of the set, and none of those by which a network is counted and inspected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] >= 64:
+            raise ValueError("only small sizes")
+        return self.gain * x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_an_error_while_counting_costs_no_image(hr_folder: Path, tmp_path: Path):
+    checkpoint = Checkpoint(tmp_path / "mine.pth", "0" * 64, "mine")
+    record = run(job_of(hr_folder, network=Picky(), checkpoint=checkpoint), quiet)
+    assert record.complete
+    assert all(image.psnr_db for image in record.images)
+    assert (record.complexity.num_params, record.complexity.flops) == (1, None)
+    reason = "(ValueError: only small sizes)"
+    assert [(flag.code, flag.text.endswith(reason)) for flag in record.flags] == [("uncounted", True)] * 2

@@ -1,5 +1,6 @@
 """Tables by hand: the template's formats, CSV that pandas reads, Markdown that nothing breaks."""
 
+import csv
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings
 from eval.records import write_record
 from eval.report.columns import columns_of, legend
 from eval.report.latex import latex, leaderboard
+from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, markdown_tables, template_table, template_tables, write_report, write_tables
 from tests.test_record import make_record
 from tests.test_runner import timing_of
@@ -234,3 +236,17 @@ def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
         "## Set9 (1 images, official, A processor, 2 thread(s))",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3
+
+
+def test_what_was_not_counted_is_a_dash_in_every_table(tmp_path: Path):
+    counted = make_record((25.0,)).complexity
+    partly = counted.model_copy(update={"flops": None, "activations": None, "num_conv": None, "faults": {"FLOPs": "x"}})
+    record = make_record((25.0,), complexity=partly)
+    assert template_table([record]).splitlines()[1].split("\t")[3:] == [
+        "0.218     ", "-         ", "-       ", "105.46  ", "-       ",
+    ]  # fmt: skip
+    (row,) = csv.DictReader(csv_table([record]).splitlines())
+    assert (row["num_params"], row["flops"], row["activations"], row["num_conv"]) == ("218288", "", "", "")
+    facts = dict(_complexity_facts(record))
+    assert facts["FLOPs by fvcore"] == "not counted"
+    assert facts["FLOPs by torch's dispatcher"] == "11.902 G"

@@ -30,7 +30,10 @@ class Column:
 
     def text(self, record: Record) -> str:
         """Return the rounded figure, or a dash where it was not taken."""
-        value = self.value(record)
+        return self.rounded(self.value(record))
+
+    def rounded(self, value: float | None) -> str:
+        """Return a figure in the column's unit and decimals, or a dash for None."""
         return "-" if value is None else f"{value / self.scale:.{self.decimals}f}"
 
     def figures(self, record: Record) -> dict[str, float | int | None]:

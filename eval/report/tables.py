@@ -136,16 +136,17 @@ def _is_the_challenges(rows: Sequence[Record]) -> bool:
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
-    complexity = record.complexity
-    if complexity is None:
-        return ("-", "-", "-", _number(record.peak_memory_mib), "-")
-    return (
-        f"{complexity.num_params / 1e6:2.3f}",
-        f"{complexity.flops / 1e9:2.2f}",
-        f"{complexity.activations / 1e6:2.2f}",
-        _number(record.peak_memory_mib),
-        f"{complexity.num_conv:4d}",
-    )
+    formats = {
+        "num_params": (1e6, "2.3f"),
+        "flops": (1e9, "2.2f"),
+        "activations": (1e6, "2.2f"),
+        "num_conv": (1, "4.0f"),
+    }
+    cells = []
+    for key, (unit, form) in formats.items():
+        count = getattr(record.complexity, key, None)
+        cells.append("-" if count is None else f"{count / unit:{form}}")
+    return (*cells[:3], _number(record.peak_memory_mib), cells[3])
 
 
 def _number(value: float | None) -> str:
