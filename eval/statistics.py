@@ -32,6 +32,11 @@ class Interval:
         """Half of the interval's length."""
         return (self.high - self.low) / 2
 
+    @property
+    def relative_half_width(self) -> float:
+        """Half of the interval's length as a part of the estimate."""
+        return self.half_width / abs(self.estimate)
+
 
 def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return how many times a model's runtime is the baseline's, with its 95% interval (unbounded for one sample).

@@ -1,19 +1,25 @@
 """The steady protocol: what it times, in which order, when it stops, and what it drops."""
 
+import itertools
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from eval import aa, disturbance
-from eval.aa import Repeat, Subject, Trial, run_trial
+from eval import aa, disturbance, steady
+from eval.aa import Case, Repeat, Trial, run_trial
+from eval.contenders import Placement, ZooModel
 from eval.datasets import open_dataset
 from eval.errors import RunError
 from eval.images import write_png
 from eval.record import Ratio, Timing
 from eval.report.aa import markdown, summary
+from eval.statistics import Interval
 from eval.steady import PRESETS, Preset, measure_together, spread
 from eval.warmup import TimingError, warm_up
 from eval.zoo import find_model
@@ -107,6 +113,19 @@ def test_it_stops_when_the_interval_is_tight_enough(dataset):
     assert len(timings[0].samples_ms[0]) == 4
 
 
+def test_an_interval_is_tight_by_its_part_of_the_ratio(dataset, monkeypatch: pytest.MonkeyPatch):
+    """Between ratios of 0.2 and of 5 nothing but the unit differs: both stop at the same width."""
+    stops = {}
+    for ratio in (0.2, 5.0):
+        interval = Interval(ratio, 0.9 * ratio, 1.1 * ratio)
+        monkeypatch.setattr(steady, "paired_ratio", lambda *_args, known=interval, **_more: known)
+        for half_width in (0.09, 0.11):
+            limits = Preset("limits", images=2, rounds=(2, 4), budget_s=60, half_width=half_width)
+            timings = measure_together([Clockwork("A", 1.0, []), Clockwork("B", ratio, [])], dataset, limits)
+            stops[ratio, half_width] = timings[0].stopped_by
+    assert stops == {(ratio, width): by for ratio in (0.2, 5.0) for width, by in ((0.09, "rounds"), (0.11, "interval"))}
+
+
 def test_it_stops_at_the_last_round_and_at_the_end_of_the_budget(dataset):
     (rounds,) = measure_together([Clockwork("A", 2.0, [])], dataset, TEST)
     assert (rounds.stopped_by, len(rounds.samples_ms[0])) == ("rounds", 6)
@@ -178,28 +197,83 @@ def test_a_trial_times_two_copies_in_another_order_each_time(dataset, monkeypatc
 
     def count(copies, _dataset, preset, seed):
         seeds[seed] += 1
-        assert copies[0].network is not copies[1].network
+        assert copies[0].upscaler.network is not copies[1].upscaler.network
+        # As the steady protocol opens and runs them: TF32 off, tiles as asked for.
+        assert not torch.backends.cudnn.allow_tf32
+        assert [copy.tiling.tile for copy in copies] == [8, 8]
         return measure_together([Clockwork("A", 1.0, []), Clockwork("A", 1.0, [])], dataset, preset, seed)
 
     monkeypatch.setattr(aa, "measure_together", count)
     seen: list = []
-    trial = run_trial(Subject(find_model("Bicubic"), None, dataset, CPU), TEST, 3, seen.append)
+    torch_ships = torch.backends.cudnn.allow_tf32
+    case = Case(ZooModel(find_model("Bicubic"), None), Placement("cpu", tile=8, tile_overlap=2), dataset)
+    trial = run_trial(case, TEST, 3, seen.append)
+    assert torch.backends.cudnn.allow_tf32 == torch_ships
     assert seeds == {0: 1, 1: 1, 2: 1}
     assert trial.passed
     assert len(seen) == 3
 
 
 class Breaking(Clockwork):
-    """Fails at its tenth call."""
+    """Fails at a call: the first ones warm it up."""
+
+    def __init__(self, label: str, error: BaseException, at: int) -> None:
+        super().__init__(label, 1.0, [])
+        self.error, self.at = error, at
 
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
-        if self.calls == 9:
-            raise RunError("broke")
+        if self.calls == self.at:
+            raise self.error
         return super().__call__(lr)
 
 
-def test_a_model_that_fails_while_it_is_timed_is_named_by_its_place(dataset):
-    models = [Clockwork("A", 2.0, []), Breaking("B", 1.0, []), Clockwork("C", 1.0, [])]
+ERRORS = [RunError("broke"), ValueError("broke"), IndexError("broke"), KeyError("broke"), ZeroDivisionError("broke"),
+          MemoryError("broke"), torch.OutOfMemoryError("broke"), AssertionError("broke"), OSError("broke"),
+          StopIteration("broke"), SystemExit("broke")]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [0, 5, 20])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_model_that_fails_in_any_way_is_named_by_its_place(dataset, error: BaseException, at: int):
+    models = [Clockwork("A", 2.0, []), Breaking("B", error, at), Clockwork("C", 1.0, [])]
     with pytest.raises(TimingError, match="broke") as caught:
         measure_together(models, dataset, TEST)
+    assert caught.value.index == 1
+    assert caught.value.__cause__ is error
+
+
+def test_an_interrupt_is_no_models_error(dataset):
+    with pytest.raises(KeyboardInterrupt):
+        measure_together([Clockwork("A", 2.0, []), Breaking("B", KeyboardInterrupt(), 20)], dataset, TEST)
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock and a GPU's counter of energy that move by 1 s and by 600 mJ whenever they are read."""
+    monkeypatch.setattr(steady.time, "monotonic", itertools.count().__next__)
+    readings = itertools.count(step=600)
+    monkeypatch.setattr(steady, "open_gpu", lambda _device: SimpleNamespace(energy_mj=readings.__next__))
+    monkeypatch.setattr(steady, "ENERGY_WINDOW_S", 2.5)
+
+
+def test_energy_is_divided_by_the_images_that_took_it(dataset, counter):
+    timings = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 2.0, [])], dataset, TEST)
+    # Read at 0 s, asked at 1, 2 and 3 s: two passes over four images.
+    assert [timing.energy_mj for timing in timings] == [600 / 8, 600 / 8]
+
+
+def test_a_model_that_fails_while_its_energy_is_read_is_named_too(dataset, counter):
+    failing = Breaking("B", ValueError("broke"), at=1 + 4 * 3 + 6 * 4)
+    with pytest.raises(TimingError, match="broke") as caught:
+        measure_together([Clockwork("A", 2.0, []), failing], dataset, TEST)
+    assert caught.value.index == 1
+
+
+def test_a_model_whose_worker_has_died_is_named_by_its_place(dataset):
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    alive, dead = Clockwork("A", 2.0, []), Clockwork("B", 1.0, [])
+    dead.processes = frozenset({ended.pid})
+    with pytest.raises(TimingError, match="its process has ended") as caught:
+        measure_together([alive, dead], dataset, TEST)
     assert caught.value.index == 1
