@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from eval.editions import Metric
 from eval.report.columns import visible
+from eval.report.latex import booktabs, figure, latex, ruled
 from eval.report.score_notes import SCORES, UNITS, Scored, name_of, notes, total_text
 from eval.report.tables import inert, markdown_text, write_files
 from eval.scoring import Place, Ranking, Row
@@ -170,8 +171,9 @@ def _pipe(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def latex_table(scored: Scored) -> str:
     """Return the main ranking as a booktabs table, best figures bold and second ones underlined."""
     headings, rows = _cells(scored.ranking, marks=True)
-    aligned = ["left" if heading == "Model" else "right" for heading in headings]
-    table = tabulate(rows, headings, tablefmt="latex_booktabs", disable_numparse=True, colalign=aligned)
+    name = headings.index("Model")
+    cells = [[latex(cell) if column == name else figure(cell) for column, cell in enumerate(row)] for row in rows]
+    table = ruled(booktabs([latex(heading) for heading in headings], cells, left=name))
     return table.translate(_LATEX_MARKS) + "\n"
 
 
