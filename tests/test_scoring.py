@@ -1,5 +1,6 @@
 """Scores and ranks by hand and from the challenge's own tables; rank intervals; records that do not belong together."""
 
+import csv
 import io
 import math
 import subprocess
@@ -18,7 +19,8 @@ from eval.record import DatasetInfo, Mean, Record, Settings, Timing
 from eval.records import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import notes
-from eval.scoring import Ranking, competition_ranks, rank, relative_score
+from eval.scores import relative_score
+from eval.scoring import Ranking, competition_ranks, rank
 from tests.conftest import PROJECT
 from tests.test_record import make_record
 
@@ -467,6 +469,28 @@ def test_markdown_marks_best_and_second(scored: Scored):
     assert rows[3][-1] == "7.3891"
 
 
+def test_tables_say_which_kind_of_intervals_they_show(scored: Scored):
+    for kind, its in (("pairwise", scored), ("simultaneous", replace(scored, ranking=_together(scored)))):
+        assert f"| Rank [{kind} 95%]" in " ".join(markdown(its).replace("\\", "").split())
+        assert f"Rank [{kind} 95\\%]" in latex_table(its)
+        rows = list(csv.DictReader(io.StringIO(csv_table(its))))
+        assert [row["rank_intervals"] for row in rows] == [f"{kind} 95%"] * 3
+        assert f", {kind} 95%: " in "\n".join(notes(its))
+        console = Console(width=80, record=True, file=io.StringIO())
+        for table in terminal_tables(its):
+            console.print(table)
+        assert f"[{kind} 95%]" in console.export_text()
+    bare = Scored(rank([BASE, entry("01_A", 5.0)], find_edition(2024), BASE, simultaneous=True), scored.measured)
+    assert markdown(bare).splitlines()[4].replace(" ", "").startswith("|Rank|Model|")
+    assert [row["rank_intervals"] for row in csv.DictReader(io.StringIO(csv_table(bare)))] == [""] * 2
+    assert "interval" not in "\n".join(notes(bare))
+
+
+def _together(scored: Scored) -> Ranking:
+    its = scored.measured.entries
+    return rank(its, scored.ranking.edition, scored.ranking.reference, simultaneous=True)
+
+
 def test_latex_is_booktabs_with_marks(scored: Scored):
     text = latex_table(scored)
     assert text.startswith("\\begin{tabular}{rlrr")
@@ -526,6 +550,11 @@ def test_score_as_typed(tmp_path: Path, command):
     assert rows["00_RLFN"][2:] == ["7.3891"] * 4
     assert rows["03_PFDNLite"][0] == rows["05_SPAN"][0] == "1-2"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["score.csv", "score.md", "score.tex"]
+    assert "pairwise 95%: each comparison of two models holds by itself" in done.stdout
+    typed = ("--edition", "2024", "--protocol", "steady", "--simultaneous", "--save_dir", "out2")
+    together = command("-m", "eval", "score", "run", *typed)
+    assert "simultaneous 95%: these ranges hold for all models together" in together.stdout
+    assert ",simultaneous 95%," in (tmp_path / "out2" / "score.csv").read_text()
     missing = command("-m", "eval", "score", "run", "--edition", "2026", "--protocol", "official")
     assert missing.returncode == 1
     assert "python -m eval run --models SPAN,PFDNLite" in missing.stderr
