@@ -11,7 +11,7 @@ import torch
 
 from eval.errors import RunError
 from eval.nvml import Gpu, open_gpu
-from eval.usage import Look, look, name_of, spent_s, used_between, with_descendants
+from eval.usage import Look, Used, look, name_of, spent_s, used_between, with_descendants
 from eval.warmup import Timed, TimingError
 
 # The kernel counts processor time in steps of 10 ms a core.
@@ -19,6 +19,8 @@ FOREIGN_SHARE = 0.25
 FOREIGN_LEAST_S = 0.04
 # A process is blamed if it took so much of what went to others.
 _BLAMED_SHARE = 0.25
+# So many processes of one name are told by number, those that took most.
+_LISTED = 3
 OTHERS, STEAL = "other processes on the CPU", "steal time of the virtual machine"
 # What a reason holds, and what a person can do then.
 _ADVICE = (
@@ -33,7 +35,7 @@ _ADVICE = (
 class _Seen:
     """What is known of one reason, over all stretches that it disturbed."""
 
-    pids: set[int] = field(default_factory=set)
+    processes: Used = field(default_factory=Used)
     cpu_s: float = 0.0
     wall_s: float = 0.0
 
@@ -95,11 +97,11 @@ class Watch:
         others_s, steal_s = others_s - self._others_s, steal_s - self._steal_s
         if others_s + steal_s <= max(FOREIGN_SHARE * wall_s, FOREIGN_LEAST_S):
             return None
-        reason, pids = self._blamed(others_s)
+        reason, used = self._blamed(others_s)
         if steal_s > others_s:
-            reason, pids = STEAL, set()
+            reason, used = STEAL, Used()
         seen = self._seen.setdefault(reason, _Seen())
-        seen.pids |= pids
+        seen.processes += used
         seen.cpu_s += max(others_s, steal_s)
         seen.wall_s += wall_s
         return reason
@@ -109,7 +111,9 @@ class Watch:
         seen = self._seen.get(reason)
         if seen is None:
             return reason
-        who = f"pid {min(seen.pids)}" if len(seen.pids) == 1 else f"{len(seen.pids)} processes" if seen.pids else ""
+        pids = [pid for pid, _ in seen.processes.most_common()]
+        more = f" and {len(pids) - _LISTED} more" if len(pids) > _LISTED else ""
+        who = f"pid {', '.join(map(str, pids[:_LISTED]))}{more}" if pids else ""
         share = f"{seen.cpu_s / seen.wall_s:.0%} of a core" if seen.wall_s else ""
         priority = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
         low = f"this command at nice {priority}" if share and priority > 0 else ""
@@ -124,17 +128,17 @@ class Watch:
         if not names:
             return "another process on the GPU"
         reason = f"{', '.join(names)} on the GPU"
-        self._seen.setdefault(reason, _Seen()).pids |= others
+        self._seen.setdefault(reason, _Seen()).processes.update(others)
         return reason
 
-    def _blamed(self, others_s: float) -> tuple[str, set[int]]:
-        """Look at all processes; return the name that took most since the last look, and its pids."""
+    def _blamed(self, others_s: float) -> tuple[str, Used]:
+        """Look at all processes; return the name that took most since the last look, and its processes."""
         before, self._last = self._last, self._look()
         used = used_between(before, self._last, frozenset(process.pid for process in self._own))
-        name = max(used, key=lambda name: used[name].cpu_s, default=None)
-        if name is None or used[name].cpu_s < _BLAMED_SHARE * others_s:
-            return OTHERS, set()
-        return f"{name} on the CPU", used[name].pids
+        name = max(used, key=lambda name: used[name].total(), default=None)
+        if name is None or used[name].total() < _BLAMED_SHARE * others_s:
+            return OTHERS, Used()
+        return f"{name} on the CPU", used[name]
 
     def _look(self) -> Look:
         """Look at all processes, and learn which of them work for this command."""

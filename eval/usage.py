@@ -1,8 +1,7 @@
 """Who uses the processor: the time that all processes have taken so far, and what each took between two looks."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import psutil
@@ -19,12 +18,8 @@ class Process(NamedTuple):
 Look = Mapping[int, Process]
 
 
-@dataclass
-class Used:
-    """What processes of one name took."""
-
-    cpu_s: float = 0.0
-    pids: set[int] = field(default_factory=set)
+# What processes of one name took, in s, by pid.
+Used = Counter[int]
 
 
 def look() -> Look:
@@ -57,7 +52,7 @@ def with_descendants(seen: Look, pids: Iterable[int]) -> frozenset[int]:
 
 
 def used_between(before: Look, after: Look, but: frozenset[int]) -> dict[str, Used]:
-    """Return what processes took between two looks, by name, without the processes ``but``.
+    """Return what processes took between two looks, by name and pid, without the processes ``but``.
 
     What a process took that began and ended between the looks is its parent's, who has waited for it.
     """
@@ -72,8 +67,7 @@ def used_between(before: Look, after: Look, but: frozenset[int]) -> dict[str, Us
             earlier_s = 0.0
         cpu_s = process.spent_s - earlier_s - waited_for[pid]
         if pid not in but and cpu_s > 0:
-            used[process.name].cpu_s += cpu_s
-            used[process.name].pids.add(pid)
+            used[process.name][pid] = cpu_s
     return dict(used)
 
 

@@ -122,6 +122,12 @@ def test_ties_share_a_rank_and_the_next_is_skipped():
     assert places(ranking) == {"01_A": "1", "02_B": "1", "03_C": "3", "00_RLFN": "base"}
 
 
+def test_rows_of_one_total_stand_by_name():
+    entries = [entry("03_C", 5.0), entry("01_A", 5.0), entry("02_B", 5.0)]
+    ranking = rank(entries, find_edition(2024), published_baseline(find_edition(2024)))
+    assert [row.entry.label for row in ranking.rows] == ["01_A", "02_B", "03_C"]
+
+
 def test_the_gate_as_printed_and_unrounded():
     near = entry("01_Near", 5.0, psnr_db={"valid": 26.89943, "test": 27.0})
     below = entry("02_Below", 1.0, psnr_db={"valid": 26.8949, "test": 27.0})
@@ -150,6 +156,14 @@ def test_a_sub_track_says_what_is_worse_than_the_baseline():
         "Sub-track 2: FLOPs": ("num_params",),
         "Sub-track 3: parameters": ("flops",),
     }
+
+
+def test_what_equals_the_baseline_is_not_worse():
+    (_, row) = rank([BASE, entry("01_A", 9.0)], find_edition(2024), BASE).rows[::-1]
+    assert all(place.worse == () for place in row.places.values())
+    # The baseline is asked for nothing, also where it was measured slower than it was published.
+    (row,) = rank([replace(BASE, runtime_ms=99.0, flops=9e9)], find_edition(2024), BASE).rows
+    assert all(place.worse == () for place in row.places.values())
 
 
 # Ten teams of NTIRE 2022's table: ms, M parameters, G FLOPs, M activations, MiB. Ranks below were written out by hand.
@@ -189,6 +203,28 @@ def test_the_rules_of_2022_by_hand():
     assert totals["NEESR"] == 3 + 3 + 3 + 3 + 3
     assert ranking.rows[0].scores == {}
     assert ranking.rows[5].places["Sub-track 1: complexity"].worse == ("runtime_ms",)
+
+
+def test_in_2022_the_baseline_takes_no_rank_from_the_others():
+    rules = find_edition(2022)
+    base = Entry("00_IMDN", 20.0, 2e9, 2e5, 2e6, 200.0)
+    others = [Entry("01_A", 10.0, 3e9, 3e5, 3e6, 300.0), Entry("02_B", 30.0, 1e9, 4e5, 1e6, 100.0)]
+    by_label = {row.entry.label: row.places for row in rank([base, *others], rules, base).rows}
+    # Among A and B alone: parameters 1 and 2, FLOPs 2 and 1. The baseline itself would be second in both of them.
+    assert {label: its["Sub-track 1: complexity"].total for label, its in by_label.items()} == {
+        "00_IMDN": 1 + 2,
+        "01_A": 1 + 2,
+        "02_B": 2 + 1,
+    }
+    assert [by_label[label]["Sub-track 1: complexity"].rank for label in ("00_IMDN", "01_A", "02_B")] == [None, 1, 1]
+
+
+def test_in_2022_a_baseline_without_a_figure_will_do():
+    rules = find_edition(2022)
+    base = Entry("00_IMDN", None, 2e9, 2e5)
+    ranking = rank([base, Entry("01_A", 10.0, 3e9, 3e5)], rules, base)
+    assert places(ranking) == {"01_A": "1", "00_IMDN": "-"}
+    assert ranking.rows[0].places["Sub-track 1: complexity"].worse == ()
 
 
 def test_2022_without_memory_has_no_place_in_that_track_only():
@@ -290,6 +326,14 @@ def test_one_model_without_samples_leaves_all_ranks_without_intervals():
     base = replace(BASE, **noisy(10, 1))
     ranking = rank([base, entry("01_A", 5.0)], find_edition(2024), base)
     assert ranking.rows[0].places["Main"].interval is None
+
+
+def test_a_rank_always_lies_in_its_interval():
+    # Means of all images, and paired samples that say otherwise.
+    one, other = replace(entry("01_A", 0), **noisy(8, 2)), replace(entry("02_B", 0), **noisy(4, 3))
+    rules = find_edition(2024)
+    ranking = rank([replace(one, runtime_ms=4.0), replace(other, runtime_ms=8.0)], rules, published_baseline(rules))
+    assert places(ranking, 1) == {"01_A": "1-2", "02_B": "1-2"}
 
 
 def test_intervals_against_a_published_baseline():
