@@ -502,6 +502,14 @@ def test_a_model_below_the_gate_gets_a_reason():
     assert "01_Near reaches 26.90 dB on valid only as printed: 26.89943." in text
 
 
+def test_a_model_that_lacks_a_figure_of_the_main_track_has_no_place():
+    rules = find_edition(2024)
+    ranking = rank([BASE, entry("01_A", 5.0, flops=None), entry("02_B", 6.0)], rules, BASE)
+    assert places(ranking) == {"02_B": "1", "00_RLFN": "base", "01_A": "-"}
+    assert (ranking.rows[-1].lacking, ranking.rows[-1].scores) == (("flops",), {})
+    assert "01_A is not ranked: not measured: FLOPs." in notes(Scored(ranking, entries_from([make_record()], rules)))
+
+
 def test_markdown_marks_best_and_second(scored: Scored):
     lines = markdown(scored).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
