@@ -11,7 +11,7 @@ from eval.editions import find_edition
 from eval.entries import Entry, published_baseline
 from eval.rank_intervals import PairedOrder, _Ratios, _SimultaneousRatios, worst_error
 from eval.scoring import rank
-from eval.statistics import resampled
+from eval.statistics import Interval, resampled
 
 RULES = find_edition(2024)
 BASE = published_baseline(RULES)
@@ -195,3 +195,63 @@ def test_without_paired_samples_there_are_no_ranges():
     assert order.intervals(RUNTIME, [0, 1]) == {}
     assert PairedOrder(entries[:1], BASE, simultaneous=True).intervals(RUNTIME, [0]) == {}
     assert PairedOrder(entries, BASE).intervals(RULES.tracks[2], [0, 1]) == {}
+
+
+class Known:
+    """Ratios of two entries that are given: levels of both against the first one's unit, and of one to the other."""
+
+    def __init__(self, levels: Sequence[tuple[float, float]], ratio: tuple[float, float]) -> None:
+        self.levels, self.ratio = levels, ratio
+
+    def of(self, a: int, b: int) -> Interval:
+        low, high = self.levels[a] if b == 2 else self.ratio if (a, b) == (0, 1) else (1e-3, 1e3)
+        return Interval(1.0, low, high)
+
+
+@pytest.mark.parametrize(
+    ("levels", "ratio", "worth", "is_before"),
+    [
+        # One that takes up to 1.1 times as long needs 0.7 (exp(2.2 x) - exp(2 x)) in other scores: 0.60 at 0.8 of the
+        # baseline's time, and 2.09 at 1.2 of it.
+        (((0.7, 1.3), (0.8, 1.2)), (0.9, 1.1), 2.2, True),
+        (((0.7, 1.3), (0.8, 1.2)), (0.9, 1.1), 1.0, False),
+        # One that takes at most 0.9 of the other's time gains 0.51 at 0.8 and 1.64 at 1.2.
+        (((0.7, 1.3), (0.8, 1.2)), (0.8, 0.9), -0.5, True),
+        (((0.7, 1.3), (0.8, 1.2)), (0.8, 0.9), -0.6, False),
+        # Apart at every level, whatever their ratio is said to be: 0.7 exp(2) is less than 0.7 exp(2.2) by 1.14.
+        (((0.5, 1.0), (1.1, 1.2)), (0.5, 3.0), -1.1, True),
+        (((0.5, 1.0), (1.1, 1.2)), (0.5, 3.0), -1.2, False),
+        # Behind at every level, whatever their ratio is said to be: 0.7 exp(2) and 0.7 exp(1.8) differ by 0.94.
+        (((1.0, 1.1), (0.8, 0.9)), (0.5, 0.6), 0.9, None),
+    ],
+)
+def test_who_is_before_by_hand(levels, ratio: tuple[float, float], worth: float, is_before: bool | None):
+    def entry(label: str, score: float) -> Entry:
+        flops = BASE.flops * math.log(score / 0.15) / 2
+        return Entry(label, BASE.runtime_ms, flops, 1e5, samples_ms=(np.ones((1, 1)),))
+
+    base = replace(BASE, samples_ms=(np.ones((1, 1)),))
+    order = PairedOrder([entry("A", 3.0), entry("B", 3.0 + worth), base], base)
+    order._kinds = [Known(levels, ratio)]
+    found = order.intervals(RULES.main, [0, 1])
+    first = {True: (1, 1), False: (1, 2), None: (2, 2)}[is_before]
+    assert found == {0: first, 1: (3 - first[1], 3 - first[0])}
+
+
+def test_runtimes_are_in_units_of_the_baselines():
+    entries = entries_of(samples(np.random.default_rng(2), 2, rounds=3))
+    base = replace(BASE, runtime_ms=entries[0].runtime_ms / 3)
+    order = PairedOrder(entries, base)
+    assert order._place(0, order._kinds[0]).estimate == pytest.approx(3.0)
+    # The baseline among the entries is the unit itself.
+    among = PairedOrder(entries, entries[1])
+    assert among._place(1, among._kinds[0]) == Interval(1.0, 1.0, 1.0)
+    assert among._place(0, among._kinds[0]) == among._kinds[0].of(0, 1)
+
+
+def test_in_2022_the_runtime_alone_has_ranges_and_sums_of_ranks_have_none():
+    rules = find_edition(2022)
+    entries = entries_of(samples(np.random.default_rng(0), 2, rounds=3))
+    order = PairedOrder(entries, published_baseline(rules))
+    assert set(order.intervals(rules.main, [0, 1])) == {0, 1}
+    assert [order.intervals(track, [0, 1]) for track in rules.tracks[1:]] == [{}, {}]
