@@ -255,3 +255,14 @@ def test_in_2022_the_runtime_alone_has_ranges_and_sums_of_ranks_have_none():
     order = PairedOrder(entries, published_baseline(rules))
     assert set(order.intervals(rules.main, [0, 1])) == {0, 1}
     assert [order.intervals(track, [0, 1]) for track in rules.tracks[1:]] == [{}, {}]
+
+
+def test_ranges_for_all_are_never_narrower_even_of_skewed_samples():
+    """One image makes a long tail, which the pair's percentiles see and its standard error does not."""
+    random = np.random.default_rng(67)
+    sizes, tail = random.uniform(5, 20, (1, 6, 1)), random.exponential(0.05, (6, 1))
+    times = sizes * np.exp(np.stack([np.zeros((6, 1)), tail - 0.018 * random.uniform(0.5, 3)]))
+    pairwise = _Ratios(entries_of(times))
+    together = _SimultaneousRatios(pairwise)
+    assert together.of(1, 0).high < 1 < pairwise.of(1, 0).high
+    assert ranges(entries_of(times), True) == ranges(entries_of(times), False) == [(1, 2), (1, 2)]

@@ -89,6 +89,7 @@ def test_the_published_baseline_scores_e_squared(year: int):
         ("00_EFDN_baseline", True),
         ("2025-00_EFDN_baseline", True),
         ("2025--1_EFDN_baseline", True),
+        (" 00_EFDN_baseline\n", True),
         ("2025-41_EFDN_baseline", False),
         ("2025-41_EFDN", False),
         ("2025-00_EFDNplus", False),
@@ -139,6 +140,27 @@ def test_the_gate_as_printed_and_unrounded():
     assert ranking.rows[-1].scores == {}
     strict = rank([BASE, near, below], rules, BASE, "strict")
     assert places(strict) == {"00_RLFN": "base", "01_Near": "-", "02_Below": "-"}
+
+
+def test_a_psnr_that_is_the_gate_passes():
+    exact = entry("01_Exact", 5.0, psnr_db={"valid": 26.9, "test": 26.99})
+    below = entry("02_Below", 5.0, psnr_db={"valid": math.nextafter(26.9, 0), "test": 26.99})
+    ranking = rank([BASE, exact, below], find_edition(2024), BASE, "strict")
+    assert places(ranking) == {"01_Exact": "1", "00_RLFN": "base", "02_Below": "-"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "images", "role"),
+    [
+        ("DIV2K_LSDIR_valid", 200, "valid"),
+        ("DIV2K_LSDIR_test", 200, "test"),
+        ("DIV2K_LSDIR_valid", 199, None),
+        ("DIV2K_LSDIR_valid", 201, None),
+        ("Urban100", 200, None),
+    ],
+)
+def test_only_the_whole_set_is_the_challenges(dataset: str, images: int, role: str | None):
+    assert find_edition(2024).role_of(dataset, images) == role
 
 
 def test_other_sets_have_no_gate():
