@@ -223,6 +223,8 @@ class Known:
         (((0.5, 1.0), (1.1, 1.2)), (0.5, 3.0), -1.2, False),
         # Behind at every level, whatever their ratio is said to be: 0.7 exp(2) and 0.7 exp(1.8) differ by 0.94.
         (((1.0, 1.1), (0.8, 0.9)), (0.5, 0.6), 0.9, None),
+        # What can be equal is not settled.
+        (((1.0, 1.1), (0.8, 1.0)), (0.5, 0.6), 0.0, False),
     ],
 )
 def test_who_is_before_by_hand(levels, ratio: tuple[float, float], worth: float, is_before: bool | None):

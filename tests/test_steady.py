@@ -1,6 +1,8 @@
 """The steady protocol: what it times, in which order, when it stops, and what it drops."""
 
+import hashlib
 import itertools
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +25,7 @@ from eval.statistics import Interval
 from eval.steady import PRESETS, Preset, measure_together, spread
 from eval.warmup import TimingError, warm_up
 from eval.zoo import find_model
+from tests.conftest import PROJECT
 
 CPU = torch.device("cpu")
 # No interval is narrower than its half-width, so all rounds are run.
@@ -91,6 +94,14 @@ def test_a_model_that_does_not_settle_is_warmed_ten_times_a_size(dataset):
     assert warm_up([restless], 0, [np.zeros((5, 5, 3)), np.zeros((6, 5, 3))]).runs == 1 + 2 * 10
 
 
+def test_the_last_three_times_must_agree(dataset):
+    """As of 1.1 and 1.0, which are a tenth apart, and not as of 1.2."""
+    for times, runs in (([9.0, 1.0, 1.0, 1.1], 4), ([1.0, 1.0, 1.0], 3), ([1.2, 1.0, 1.1, 1.0], 4)):
+        calls = iter([99.0, *times])
+        warmth = warm_up([lambda lr, calls=calls: (lr, next(calls))], 0, [np.zeros((5, 5, 3))])
+        assert (warmth.runs, warmth.total_ms, warmth.cold_start_ms) == (1 + runs, 99.0 + sum(times), 99.0)
+
+
 def test_models_take_turns_image_by_image_in_random_order(dataset):
     log: list = []
     models = [Clockwork(label, 1.0, log) for label in "ABC"]
@@ -101,9 +112,25 @@ def test_models_take_turns_image_by_image_in_random_order(dataset):
     assert all(sorted(label for label, _ in turn) == ["A", "B", "C"] for turn in turns)
     assert all(len({rows for _, rows in turn}) == 1 for turn in turns)
     assert len({tuple(label for label, _ in turn) for turn in turns}) == 6
+    # The order of images is drawn anew each round as well.
+    orders = [tuple(turn[0][1] for turn in turns[start : start + 4]) for start in range(0, len(turns), 4)]
+    assert all(sorted(order) == [10, 12, 16, 18] for order in orders)
+    assert len(set(orders)) > 1
     again: list = []
     measure_together([Clockwork(label, 1.0, again) for label in "ABC"], dataset, TEST, seed=5)
     assert again == log
+    other: list = []
+    measure_together([Clockwork(label, 1.0, other) for label in "ABC"], dataset, TEST, seed=6)
+    assert sorted(other) == sorted(log)
+    assert other != log
+
+
+def test_the_watch_begins_anew_for_every_image(dataset, monkeypatch: pytest.MonkeyPatch):
+    log: list = []
+    monkeypatch.setattr(disturbance.Watch, "begin", lambda self: log.append("begin"))
+    measure_together([Clockwork(label, 1.0, log) for label in "AB"], dataset, TEST)
+    rounds = log[log.index("begin") + 1 :]
+    assert [entry == "begin" for entry in rounds] == [True, False, False] * 24
 
 
 def test_it_stops_when_the_interval_is_tight_enough(dataset):
@@ -111,6 +138,62 @@ def test_it_stops_when_the_interval_is_tight_enough(dataset):
     timings = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 1.0, [])], dataset, tight)
     assert {timing.stopped_by for timing in timings} == {"interval"}
     assert len(timings[0].samples_ms[0]) == 4
+
+
+def test_every_ratio_must_be_tight(dataset, monkeypatch: pytest.MonkeyPatch):
+    def known(model: np.ndarray, baseline: np.ndarray, **_more) -> Interval:
+        ratio = model.mean() / baseline.mean()
+        # That of C, 3 times as slow as A, is known to a tenth; that of B to a hundredth.
+        return Interval(ratio, ratio * (1 - 0.01 * (10 if ratio > 2.5 else 1)), ratio * (1 + 0.01))
+
+    monkeypatch.setattr(steady, "paired_ratio", known)
+    limits = Preset("limits", images=2, rounds=(2, 4), budget_s=60, half_width=0.02)
+    models = {label: Clockwork(label, ms, []) for label, ms in (("A", 1.0), ("B", 2.0), ("C", 3.0))}
+    for labels, stopped_by in (("AB", "interval"), ("ABC", "rounds"), ("CA", "interval")):
+        timings = measure_together([models[label] for label in labels], dataset, limits)
+        assert timings[0].stopped_by == stopped_by
+
+
+def test_it_is_judged_from_the_least_number_of_rounds_on_and_every_second_one(dataset):
+    for least, stops in ((3, 4), (4, 4), (5, 6)):
+        tight = Preset("tight", images=2, rounds=(least, 50), budget_s=60, half_width=0.01)
+        (timing, _) = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 1.0, [])], dataset, tight)
+        assert len(timing.samples_ms[0]) == stops
+
+
+def test_the_budget_is_that_of_all_models_together(dataset, monkeypatch: pytest.MonkeyPatch):
+    """Each forward takes a second: two models and two images 4 s a round."""
+    log: list = []
+    monkeypatch.setattr(steady.time, "monotonic", lambda: float(len(log)))
+    for budget_s, rounds in ((6.0, 4), (5.9, 3), (1.0, 2)):
+        # The deadline is 12 s after the start: the third round ends with it, and a fourth one is begun.
+        limits = Preset("poor", images=2, rounds=(2, 50), budget_s=budget_s, half_width=-1.0)
+        timings = measure_together([Clockwork("A", 2.0, log), Clockwork("B", 1.0, log)], dataset, limits)
+        assert {(timing.stopped_by, len(timing.samples_ms[0])) for timing in timings} == {("budget", rounds)}
+
+
+def test_every_round_is_told_with_its_number(dataset):
+    told: list[int] = []
+    measure_together([Clockwork("A", 2.0, [])], dataset, TEST, on_round=told.append)
+    assert told == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_timing_says_what_it_was_taken_of(dataset):
+    first, _ = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 1.0, [])], dataset, TEST, seed=7)
+    assert (first.seed, first.preset, first.image_names) == (7, "test", ("0", "1", "3", "4"))
+    digest = hashlib.sha256()
+    for index in (0, 1, 3, 4):
+        lr = dataset.pairs[index].read()[0]
+        digest.update(f"{index} {lr.shape}".encode() + lr.tobytes())
+    assert first.inputs_sha256 == digest.hexdigest()
+
+
+def test_quantiles_by_hand():
+    # Of ten samples p50 lies between the fifth and the sixth, p90 a tenth of the way from the ninth to the tenth.
+    samples = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, np.nan], [6.0, 7.0, 8.0, 9.0, 10.0, np.nan]])
+    found = steady._summary(samples, 2 * samples, "A")
+    assert (found["p50_ms"], found["p90_ms"]) == pytest.approx((5.5, 9.1))
+    assert (found["ratio"].baseline, found["ratio"].estimate) == ("A", 0.5)
 
 
 def test_an_interval_is_tight_by_its_part_of_the_ratio(dataset, monkeypatch: pytest.MonkeyPatch):
@@ -123,6 +206,11 @@ def test_an_interval_is_tight_by_its_part_of_the_ratio(dataset, monkeypatch: pyt
             limits = Preset("limits", images=2, rounds=(2, 4), budget_s=60, half_width=half_width)
             timings = measure_together([Clockwork("A", 1.0, []), Clockwork("B", ratio, [])], dataset, limits)
             stops[ratio, half_width] = timings[0].stopped_by
+    interval = Interval(4.0, 2.0, 6.0)
+    monkeypatch.setattr(steady, "paired_ratio", lambda *_args, **_more: interval)
+    exact = Preset("exact", images=2, rounds=(2, 4), budget_s=60, half_width=0.5)
+    (timing, _) = measure_together([Clockwork("A", 1.0, []), Clockwork("B", 4.0, [])], dataset, exact)
+    assert timing.stopped_by == "interval"
     assert stops == {(ratio, width): by for ratio in (0.2, 5.0) for width, by in ((0.09, "rounds"), (0.11, "interval"))}
 
 
@@ -147,9 +235,10 @@ def test_disturbed_samples_are_dropped_for_all_models_and_counted(dataset, monke
 
 def test_when_everything_is_disturbed_there_is_no_figure(dataset, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(disturbance.Watch, "disturbance", lambda self: "other processes on the CPU")
-    (timing,) = measure_together([Clockwork("A", 2.0, [])], dataset, TEST)
+    monkeypatch.setattr(disturbance.Watch, "described", lambda self, reason: f"{reason} (31% of a core)")
+    timing, _ = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 1.0, [])], dataset, TEST)
     assert (timing.p50_ms, timing.p90_ms, timing.ratio) == (None, None, None)
-    assert timing.dropped == {"other processes on the CPU": 24}
+    assert timing.dropped == {"other processes on the CPU (31% of a core)": 24}
     assert Timing.model_validate_json(timing.model_dump_json()) == timing
 
 
@@ -160,11 +249,16 @@ def test_images_are_evenly_spread(available: int, wanted: int, expected: list[in
     assert spread(available, wanted) == expected
 
 
-def test_presets_grow():
-    rapid, quick, normal = (PRESETS[name] for name in ("rapid", "quick", "normal"))
-    assert rapid.half_width > quick.half_width > normal.half_width
-    assert rapid.budget_s < quick.budget_s < normal.budget_s
-    assert rapid.images < quick.images < normal.images
+def test_presets_are_those_that_the_document_lists():
+    text = (PROJECT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"\| `(\w+)` \| (\d+ \| \d+ to \d+ \| \d+ \w+ \| [\d.]+%) \|", text))
+    time = {30: "30 s", 120: "2 min", 600: "10 min"}
+    rows = {}
+    for its in PRESETS.values():
+        width = f"{its.half_width:.1%}".replace(".0%", "%")
+        rows[its.name] = f"{its.images} | {its.rounds[0]} to {its.rounds[1]} | {time[its.budget_s]} | {width}"
+    assert listed == rows
+    assert list(listed) == list(PRESETS) == ["rapid", "quick", "normal"]
 
 
 def repeat(low: float, estimate: float, high: float) -> Repeat:
