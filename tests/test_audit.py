@@ -192,6 +192,14 @@ def test_scores_are_against_the_baselines_time_on_the_same_sets(audited):
     assert alone.ranking.rows[0].scores["runtime_ms"] == pytest.approx(math.exp(2 * 8 / baseline.runtime_valid_ms))
 
 
+def test_the_rules_of_2022_rank_by_memory_too(audited):
+    figures = {"A": {"valid_memory": 300.0}, "B": {"valid_memory": 200.0}}
+    found = audited({name: result([5.0, 5.0], [29.0, 29.0], **its) for name, its in figures.items()}, 2022)
+    # Equal in four of five figures, and second in memory.
+    totals = {row.entry.label: row.places["Sub-track 2: overall"].total for row in found.ranking.rows}
+    assert totals == {"A": 4 * 1 + 2, "B": 5}
+
+
 # Files that cannot be.
 
 
