@@ -243,6 +243,11 @@ def test_real_processes_are_seen_with_their_parents_and_times():
     assert usage.name_of(busy.pid) is None
 
 
+def test_the_time_of_a_process_holds_that_of_its_ended_children():
+    assert usage.spent_s(SimpleNamespace(user=1.0, system=2.0, children_user=4.0, children_system=8.0)) == 15.0
+    assert usage.spent_s(SimpleNamespace(user=1.0, system=2.0)) == 3.0
+
+
 def test_a_number_that_is_used_again_is_another_process():
     before = {5: usage.Process("old", 1, 9.0)}
     assert usage.used_between(before, {5: usage.Process("new", 1, 0.5)}, frozenset()) == {"new": {5: 0.5}}

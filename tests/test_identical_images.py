@@ -36,6 +36,7 @@ from eval.report.table1 import Cell, latex_table, markdown_table
 from eval.report.tables import csv_table, markdown_tables, template_table
 from eval.runner import Job, run
 from eval.scoring import rank
+from eval.statistics import Interval
 from eval.subject import InProcess
 from eval.zoo import find_model
 from tests.conftest import PROJECT
@@ -201,6 +202,7 @@ def test_an_audit_by_hand(audited):
     assert pairs["02_Both", "03_Whole"].verdict == "not separable"
     last = pairs["03_Whole", "00_RLFN"]
     assert (last.gap, last.verdict) == (-INF, "not separable")
+    assert last.difference == Interval(0.0, -INF, INF)
     finding = next(text for text in audit_report.findings(found) if "equal HR" in text)
     assert "01_Exact on 1 of valid; 02_Both on 1 of valid; 03_Whole on 3 of valid" in finding
     content = json.loads(audit_report.as_json(found))
