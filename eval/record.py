@@ -180,7 +180,7 @@ class Timing(_Frozen):
         image_names: the images that were timed.
         inputs_sha256: of their names, sizes and pixels.
         samples_ms: one row an image, one column a round; None where a sample was dropped.
-        dropped: how many were, by reason.
+        dropped: how many were, by reason: "make on the CPU (pid 71, 60% of a core)"; older records name no process.
         cold_start_ms: the first forward pass of all, which no other figure holds.
         warmup_ms: time spent warming up, with ``warmup_runs`` forward passes.
         p50_ms, p90_ms: over all kept samples; None if every one was dropped.

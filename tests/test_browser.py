@@ -1,6 +1,7 @@
 """The report's page in a real browser: Debian's chromium, driven by selenium. `make test-browser` installs both."""
 
 import json
+import math
 import shutil
 import sys
 import time
@@ -246,6 +247,37 @@ def test_a_figure_that_was_not_taken_is_an_empty_cell_of_csv(browser: Browser, p
     show(browser, STEADY_BOARD)
     lines = browser.js("return Report.tableAs(Report.leaderboards[1], 'CSV')").splitlines()
     assert lines[-1].startswith("09_Broken,,,,")
+
+
+def test_identical_images_stand_above_every_number_and_in_no_plot(browser: Browser, tmp_path: Path):
+    psnrs = {"00_RLFN": 30.0, "03_PFDNLite": math.inf, "05_SPAN": 25.0, "06_IMDN": None}
+    browser.open(page_of([make_record((db,), label=label) for label, db in psnrs.items()], tmp_path))
+    button = '.board:not([hidden]) th[data-key="psnr_db"] button'
+    orders = []
+    for _ in range(2):
+        browser.click(button)
+        orders.append(browser.labels())
+    assert sorted(orders) == [
+        ["03_PFDNLite", "00_RLFN", "05_SPAN", "06_IMDN"],
+        ["05_SPAN", "00_RLFN", "03_PFDNLite", "06_IMDN"],
+    ]
+    assert browser.js("return document.querySelector('#tradeoff-plot').data[1].y") == [30, 25]
+    copied = {form: browser.js("return Report.tableAs(Report.leaderboards[0], arguments[0])", form) for form in FORMS}
+    assert "$\\infty$" in copied["LaTeX"]
+    assert ",inf," in copied["CSV"]
+    assert "| inf |" in copied["Markdown"]
+    assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_picture_of_an_identical_image_says_so(browser: Browser, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (160, 192, 3), dtype=np.uint8)
+    write_png(tmp_path / "photos" / "image0.png", pixels)
+    models = (("-1_Bicubic", 0), ("00_RLFN", 9))
+    records = [measured(tmp_path / "r", tmp_path / "photos", *its, ("image0",)) for its in models]
+    open_gallery(browser, page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",))))
+    browser.click('#left option[value="0"]')
+    assert browser.one("#left-name").get_attribute("textContent") == "-1_Bicubic ∞ dB"
+    assert "-1_Bicubic ∞ dB" in browser.one("#crop-status").get_attribute("textContent")
 
 
 def test_a_set_can_be_called_as_what_every_object_has(browser: Browser, tmp_path: Path):

@@ -191,7 +191,7 @@ def test_steady_records_show_their_ratio_with_its_interval():
     assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
     notes = legend(STEADY)
     assert "Ratio: of runtimes to 00_RLFN, with its 95% interval; paired by image and round." in notes
-    assert "2 disturbed stretch(es), an image through all models each, were dropped." in notes
+    assert "2 disturbed stretch(es), an image through all models each, were dropped: 2 by thermal slowdown." in notes
 
 
 def test_csv_holds_the_ends_of_the_interval(tmp_path: Path):

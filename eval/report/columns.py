@@ -1,9 +1,11 @@
 """The columns of every table: where a figure comes from, its unit, and to how many digits it is printed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.current import manner_of
+from eval.disturbance import what_disturbed
 from eval.record import Protocol, Record, State
 
 
@@ -130,9 +132,10 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     notes = []
     if baselines:
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
-    dropped = sum({timing.group: sum(timing.dropped.values()) for timing in timings}.values())
+    dropped = sum(map(Counter, {timing.group: timing.dropped for timing in timings}.values()), Counter())
     if dropped:
-        notes.append(f"{dropped} disturbed stretch(es), an image through all models each, were dropped.")
+        what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"
+        notes.append(f"{what}: {what_disturbed(dropped)}.")
     return notes
 
 

@@ -3,7 +3,8 @@
 from eval.record import Flag
 
 COLUMN_HELP = {
-    "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order.",
+    "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order, each pair "
+    "of models compared by itself (pairwise 95% intervals).",
     "score": "Weighted sum of exp(2 x figure / baseline's figure). The least wins; the baseline has 7.39.",
     "psnr_db": "RGB, 8 bits, 4-pixel border, mean over images of each image's dB.",
     "ssim": "Structural similarity by the challenge's definition, mean over images.",

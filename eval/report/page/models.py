@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eval.disturbance import what_disturbed
 from eval.record import ZOO, Record
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
@@ -95,7 +96,7 @@ def _timing_facts(record: Record) -> list[tuple[str, str]]:
     if timing is None:
         return []
     kept = sum(sample is not None for row in timing.samples_ms for sample in row)
-    dropped = ", ".join(f"{count} by {reason}" for reason, count in timing.dropped.items()) or "none"
+    dropped = what_disturbed(timing.dropped) or "none"
     facts = [
         ("Preset", f"{timing.preset}, ended by {timing.stopped_by}"),
         ("Samples", f"{kept} kept of {len(timing.samples_ms)} images; dropped: {dropped}"),
