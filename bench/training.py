@@ -27,6 +27,7 @@ from team_bsr.plan import Habits, Plan, Run
 from team_bsr.pruning import PRUNED_BLOCKS, RULES, prune
 from team_bsr.recipe import load_recipe
 from team_bsr.sources import SCALE, Sources
+from team_bsr.survey import survey
 from team_bsr.training import train
 from team_bsr.validation import open_set, validate
 
@@ -97,7 +98,7 @@ def loader(
     rows = []
     with tempfile.TemporaryDirectory() as cache:
         started = time.perf_counter()
-        pairs = open_pairs(Sources(tuple(data)), Path(cache))
+        pairs = open_pairs(survey(Sources(tuple(data))), Path(cache))
         typer.echo(f"{len(pairs)} images decoded and cached in {time.perf_counter() - started:.1f} s\n")
         for step in load_recipe(preset=preset):
             drawn = PatchBatches(pairs, Sampling(step.batch, step.hr_patch, step=step.number))
@@ -122,7 +123,7 @@ def pruning(
     last = load_recipe(preset="cpu")[-1]
     step = replace(last, iterations=iterations, halve_every=max(1, iterations // 5))
     with tempfile.TemporaryDirectory() as folder:
-        pairs = open_pairs(Sources(tuple(data)), Path(folder) / "cache")
+        pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for rule in RULES:
             rows.append([rule, 0, *validate(prune(network, rule), sets).values()])
             plan, run = (

@@ -22,7 +22,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eval.files import atomic_path
 from eval.png import encode_png, png_fault
@@ -37,6 +37,8 @@ _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _TIFF_BITS_PER_SAMPLE = 258
 # 16384x16384, more than any camera's image or usual panorama; three bytes each once decoded.
 LARGEST_PIXELS = 2**28
+# EXIF orientations that lay an image on its side.
+_TURNED = (5, 6, 7, 8)
 # Of an output at a time: half a MiB of float32.
 _BAND_SAMPLES = 2**17
 
@@ -92,6 +94,20 @@ def check_image(path: Path) -> ImageSize:
     """
     height, width, _ = read_image(path).shape
     return ImageSize(height, width)
+
+
+def read_size(path: Path) -> ImageSize:
+    """Return the size that a file's head states, without decoding it; damage behind the head goes unseen.
+
+    Raises:
+        ImageError: the file is missing, no image, or of a kind that the table above refuses.
+    """
+    with _opened(path) as image:
+        _refuse_other_kinds(path, image)
+        width, height = image.size
+        # The PNG reader's own getexif would decode the image, in search of a chunk behind the pixels.
+        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in _TURNED
+        return ImageSize(width, height) if turned else ImageSize(height, width)
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """Command line of ``python -m team_bsr``: one thin function a command."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import typer
 from accelerate import Accelerator
 
@@ -14,16 +16,19 @@ from eval.program import new_app
 from eval.resize import imresize
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.data import open_pairs
-from team_bsr.export import manifest_row, verify, write_weights
+from team_bsr.export import manifest_row, verify
+from team_bsr.likeness import shared_images, thumbnails
 from team_bsr.network import reparameterize
 from team_bsr.plan import Habits, Plan, Run
-from team_bsr.planning import describe
+from team_bsr.planning import describe, describe_data
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
+from team_bsr.survey import survey
 from team_bsr.trainees import deploy_form, pruned_blocks
 from team_bsr.training import train
 from team_bsr.validation import open_set
+from team_bsr.weights import write_weights
 
 app = new_app()
 Rule = Annotated[
@@ -44,7 +49,8 @@ def train_command(
     ] = "pfdnlite",
     preset: Annotated[str | None, typer.Option(help="Scale the recipe by a preset's factors: cpu.")] = None,
     steps: Annotated[str, typer.Option(help="Steps to train, separated by commas.")] = "1,2,3,4",
-    start: Annotated[Path | None, typer.Option(help="Checkpoint whose weights the first step starts from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint, or weights, to start from.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End after so many, every step in its share.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and patches.")] = 0,
     precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
@@ -58,20 +64,26 @@ def train_command(
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
     plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision, network)
-    sources = Sources(tuple(data), tuple(lr_data or ()), skip_bad)
     sets = [open_set(folder) for folder in validation or ()]
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
+    tell = accelerator.print
+    for line in describe_data(plan, images):
+        tell(line)
     if dry_run:
-        for line in describe(plan, sources, accelerator):
-            accelerator.print(line)
+        for line in (
+            *describe(plan, minutes, accelerator),
+            *shared_images(sets, thumbnails(images.images) if sets else {}),
+        ):
+            tell(line)
         return
     with accelerator.main_process_first():
-        pairs = open_pairs(sources, run_dir / "cache")
-    for fault in pairs.skipped:
-        accelerator.print(f"skipped: {fault}")
-    accelerator.print(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
+        pairs = open_pairs(images, run_dir / "cache")
+    for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
+        tell(line)
+    tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
     habits = Habits(log_every, validate_every, checkpoint_every, keep, workers)
-    accelerator.print(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start), accelerator)}")
+    tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 
 def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
@@ -104,6 +116,9 @@ def export_command(
     weights: Annotated[Path, typer.Option(help="File to write.")] = Path("model_zoo/pfdnlite_selftrained.safetensors"),
     images: Annotated[Path | None, typer.Option(help="Set to verify on; photographs of scikit-image if none.")] = None,
     name: Annotated[str, typer.Option(help="Of the weights in the manifest.")] = "selftrained",
+    training: Annotated[
+        Path | None, typer.Option(help="File for the training form too, float16, to go on from by train --start.")
+    ] = None,
 ) -> None:
     """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
     state, network = load_checkpoint(checkpoint), load_network(checkpoint)
@@ -115,6 +130,10 @@ def export_command(
         typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
     typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
     write_weights(reparameterize(network), weights)
+    if training is not None:
+        facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
+        write_weights(network, training, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
+        typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
     typer.echo(
         f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
     )

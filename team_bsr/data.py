@@ -18,20 +18,26 @@ import numpy as np
 from eval.errors import RunError
 from eval.files import atomic_path
 from eval.images import ImageError
-from team_bsr.sources import SCALE, Sources, decoded, lr_partners
+from team_bsr import likeness
+from team_bsr.sources import SCALE, decoded
+from team_bsr.survey import Survey
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class CachedPair:
-    """Where one image stands in the cache: LR size in pixels (HR has 4 times it), offsets in bytes."""
+    """Where one image stands in the cache: LR size in pixels (HR has 4 times it), offsets in bytes.
+
+    ``thumbnail`` is the image's, in hexadecimal, by which copies of it are known.
+    """
 
     name: str
     height: int
     width: int
     hr_offset: int
     lr_offset: int
+    thumbnail: str
 
 
 class Pairs(Sequence):
@@ -55,6 +61,11 @@ class Pairs(Sequence):
         shape = (pair.height * scale, pair.width * scale, 3)
         return self._map[offset : offset + int(np.prod(shape))].reshape(shape)
 
+    def thumbnails(self) -> dict[str, np.ndarray]:
+        """Return the thumbnail of each image by its file."""
+        shape = (likeness.SIDE, likeness.SIDE)
+        return {pair.name: np.frombuffer(bytes.fromhex(pair.thumbnail), np.uint8).reshape(shape) for pair in self.index}
+
     def __getstate__(self) -> dict:
         return {"pixels": self._pixels, "index": self.index, "skipped": self.skipped, "crc32": self.crc32}
 
@@ -62,29 +73,31 @@ class Pairs(Sequence):
         self.__init__(**state)
 
 
-def open_pairs(sources: Sources, cache: Path) -> Pairs:
-    """Open the cache of ``sources`` under the folder ``cache``, and fill it first if it isn't there.
+def open_pairs(images: Survey, cache: Path) -> Pairs:
+    """Open the cache of ``images`` under the folder ``cache``, and fill it first if it isn't there.
 
     The cache is named by a hash of every file's path, size and time, so changed images are read again.
 
     Raises:
-        FileNotFoundError: a folder holds no image, or an HR image has no LR partner in the LR folders.
-        RunError: an image cannot be read, or an LR image has the wrong size, and ``skip_bad`` is not set.
+        RunError: an image cannot be read, and ``skip_bad`` is not set.
     """
-    images = sources.images()
-    partners = lr_partners(images, sources.lr)
-    stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*images, *partners.values())]
-    key = sha256(json.dumps([FORMAT, stamp, sources.skip_bad]).encode()).hexdigest()[:16]
+    skip_bad = images.sources.skip_bad
+    stamps = [(_stamp(path), _stamp(images.partners.get(path))) for path in images.images]
+    key = sha256(json.dumps([FORMAT, stamps, skip_bad]).encode()).hexdigest()[:16]
     pixels, index = cache / f"{key}.pixels", cache / f"{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_path(pixels) as partial:
-            record = _fill(partial, images, partners, sources.skip_bad)
+            record = _fill(partial, list(images.images), images.partners, skip_bad)
         # The index comes last: where it is, the pixels are whole.
         with atomic_path(index) as partial:
             partial.write_text(json.dumps(record))
     record = json.loads(index.read_text())
     return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"], record["crc32"])
+
+
+def _stamp(path: Path | None) -> tuple[str, int, int] | None:
+    return None if path is None else (str(path), path.stat().st_size, path.stat().st_mtime_ns)
 
 
 def _fill(target: Path, images: Sequence[Path], partners: dict[Path, Path], skip_bad: bool) -> dict[str, Any]:
@@ -101,7 +114,8 @@ def _fill(target: Path, images: Sequence[Path], partners: dict[Path, Path], skip
                 continue
             hr, lr = pair
             start = file.tell()
-            pairs.append(CachedPair(str(path), *lr.shape[:2], hr_offset=start, lr_offset=start + hr.size))
+            thumbnail = likeness.thumbnail(hr).tobytes().hex()
+            pairs.append(CachedPair(str(path), *lr.shape[:2], start, start + hr.size, thumbnail))
             pixels = hr.tobytes() + lr.tobytes()
             crc32 = zlib.crc32(pixels, crc32)
             file.write(pixels)

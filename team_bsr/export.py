@@ -1,17 +1,14 @@
-"""From a training checkpoint to weights of the deploy network that ship: fuse, verify, write, and describe."""
+"""From a training checkpoint to weights of the deploy network that ship: fuse, verify, and describe."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
-from torch import nn
 
 from eval.checkpoints import file_sha256
 from eval.errors import RunError
-from eval.files import atomic_path
 from eval.images import to_tensor, to_uint8
 from team_bsr.network import TrainingPFDNLite, reparameterize
 
@@ -31,14 +28,6 @@ class Agreement:
     largest: dict[torch.dtype, float]
     changed: int
     samples: int
-
-
-def write_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's state dict as safetensors; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
-        state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-        safetensors.torch.save_file(state, partial)
 
 
 @torch.inference_mode()

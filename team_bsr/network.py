@@ -1,10 +1,10 @@
 """PFDNLite's training form, and the way from it to the deploy form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.blocks import PointWise, RepChain, RepMBConv
@@ -84,3 +84,50 @@ def reparameterize(network: TrainingPFDNLite) -> PFDNLite:
             state[f"{name}.weight"], state[f"{name}.bias"] = chain.kernel()
     deploy.load_state_dict(state, strict=True)
     return deploy
+
+
+def network_of_weights(state: Mapping[str, Tensor]) -> TrainingPFDNLite:
+    """Return the training network of a state dict, float32, in training or in deploy form.
+
+    Raises:
+        RuntimeError, KeyError: the state dict is another network's.
+    """
+    if not any(".mix." in key for key in state):
+        return training_form(state)
+    network = TrainingPFDNLite(pruned_blocks=[n for n in BLOCKS if f"block{n}.conv2.0.mix.weight" not in state])
+    network.load_state_dict(state, strict=True)
+    return network
+
+
+@torch.no_grad()
+def training_form(state: Mapping[str, Tensor]) -> TrainingPFDNLite:
+    """Return a training network that computes what the deploy network of a state dict does.
+
+    Many do. Of one at its random start, the middle convolution of each chain takes the least change that gives the
+    merged kernel, once the matrices around it were made orthogonal, so that no direction needs a large one.
+    Merged in float64, then rounded once to float32.
+    """
+    state = {key: value.double() for key, value in state.items()}
+    pruned_blocks = [number for number in BLOCKS if f"block{number}.conv2.weight" not in state]
+    network = TrainingPFDNLite(len(state["head.bias"]), pruned_blocks).double()
+    for name, chain in network.named_modules():
+        if isinstance(chain, RepChain):
+            _set_kernel(chain, state.pop(f"{name}.weight"), state.pop(f"{name}.bias"))
+    network.load_state_dict({**network.state_dict(), **state}, strict=True)
+    return network.float()
+
+
+def _set_kernel(chain: RepChain, weight: Tensor, bias: Tensor) -> None:
+    """Change a chain's middle convolution and its last bias so that it merges to a ``(out, in, 3, 3)`` kernel."""
+    block = next(layer for layer in chain if isinstance(layer, RepMBConv))
+    nn.init.orthogonal_(block.expand.weight)
+    nn.init.orthogonal_(block.reduce.weight, gain=2)
+    after, before = block.reduce.weight.flatten(1) * block.gate(), block.expand.weight.flatten(1)
+    if isinstance(chain[-1], PointWise):
+        after = chain[-1].weight.flatten(1) @ after
+    if isinstance(chain[0], PointWise):
+        before = before @ chain[0].weight.flatten(1)
+    missing = weight - chain.kernel()[0]
+    block.mix.weight += torch.einsum("mo,oiyx,in->mnyx", torch.linalg.pinv(after), missing, torch.linalg.pinv(before))
+    last = chain[-1] if isinstance(chain[-1], PointWise) else block.reduce
+    last.bias += bias - chain.kernel()[1]

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from eval.errors import RunError, UsageError
 from team_bsr.data import Pairs
+from team_bsr.draws import DRAWS
 from team_bsr.sources import SCALE
 
 
@@ -27,6 +28,7 @@ class Sampling:
         step: second key, the recipe step's number.
         rank: this process, from 0.
         world: number of processes; must divide ``batch``.
+        draw: rule of the place, name in ``draws.DRAWS``.
     """
 
     batch: int
@@ -35,6 +37,7 @@ class Sampling:
     step: int = 1
     rank: int = 0
     world: int = 1
+    draw: str = "uniform"
 
     def __post_init__(self) -> None:
         if self.hr_patch % SCALE or self.hr_patch <= 0:
@@ -46,37 +49,39 @@ class Sampling:
 class PatchBatches(Dataset):
     """Item i is the batch of iteration i: ``(lr, hr)``, uint8, ``(b, 3, p, p)`` and ``(b, 3, 4p, 4p)``, RGB.
 
-    An image is chosen uniformly, then a place aligned to the LR grid, then one of the eight flips and rotations.
+    A place aligned to the LR grid is drawn by the sampling's rule, then one of the eight flips and rotations.
+    ``left_out`` names the images that are smaller than the patch.
     """
 
     def __init__(self, pairs: Pairs, sampling: Sampling) -> None:
         self.pairs, self.sampling = pairs, sampling
         side = sampling.hr_patch // SCALE
-        small = [pair for pair in pairs.index if min(pair.height, pair.width) < side]
-        if small:
-            raise RunError(
-                f"{small[0].name}: expected at least {sampling.hr_patch} pixels a side for patches of that size, got "
-                f"{SCALE * small[0].width}x{SCALE * small[0].height}; {len(small)} images are too small"
-            )
+        large = [item for item, pair in enumerate(pairs.index) if min(pair.height, pair.width) >= side]
+        self.left_out = [pair.name for pair in pairs.index if min(pair.height, pair.width) < side]
+        if not large:
+            raise RunError(too_small(sampling.hr_patch, len(pairs)))
+        self.draw = DRAWS[sampling.draw](pairs, large, side)
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
-        draw, side = self.sampling, self.sampling.hr_patch // SCALE
-        random = np.random.default_rng([draw.seed, draw.step, iteration])
-        chosen = random.integers(len(self.pairs), size=draw.batch)
-        places, turns = random.random((draw.batch, 2)), random.integers(8, size=draw.batch)
-        share = draw.batch // draw.world
+        sampling, side = self.sampling, self.sampling.hr_patch // SCALE
+        random = np.random.default_rng([sampling.seed, sampling.step, iteration])
+        places, turns = self.draw(random, sampling.batch), random.integers(8, size=sampling.batch)
+        share = sampling.batch // sampling.world
         lr, hr = [], []
-        for item in range(draw.rank * share, (draw.rank + 1) * share):
-            hr_image, lr_image = self.pairs[chosen[item]]
-            top, left = (
-                int(place * (length - side + 1)) for place, length in zip(places[item], lr_image.shape[:2], strict=True)
-            )
+        for item in range(sampling.rank * share, (sampling.rank + 1) * share):
+            hr_image, lr_image = self.pairs[places.image[item]]
+            top, left = places.top[item], places.left[item]
             lr.append(_patch(lr_image, top, left, side, turns[item]))
             hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turns[item]))
         return torch.from_numpy(np.stack(lr)), torch.from_numpy(np.stack(hr))
 
 
+def too_small(hr_patch: int, images: int) -> str:
+    """Say that no image is large enough for patches of a size."""
+    return f"patches of {hr_patch} pixels a side: expected an image of at least that, all {images} are smaller"
+
+
 def _patch(image: np.ndarray, top: int, left: int, side: int, turn: int) -> np.ndarray:
-    """Cut ``(side, side, 3)`` out and return it as ``(3, side, side)``, rotated by ``turn % 4``, mirrored from 4 on."""
-    patch = np.rot90(image[top : top + side, left : left + side], turn % 4)
+    """Cut ``(side, side, 3)`` out and return it as ``(3, side, side)``, rotated ``turn`` times, mirrored from 4 on."""
+    patch = np.rot90(image[top : top + side, left : left + side], turn)
     return (patch[:, ::-1] if turn >= 4 else patch).transpose(2, 0, 1)

@@ -62,10 +62,12 @@ class Run:
         folder: of checkpoints and TensorBoard files; a run that it holds is gone on with.
         pairs: training images.
         sets: validation images.
-        start: checkpoint whose weights the first step starts from, instead of random ones.
+        start: checkpoint, or weights, that the first step starts from instead of random ones.
+        minutes: time after which the run ends, all commands that carry it out together; each step takes its share.
     """
 
     folder: Path
     pairs: Pairs
     sets: Sequence[Dataset] = ()
     start: Path | None = None
+    minutes: float | None = None

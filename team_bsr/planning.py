@@ -11,18 +11,28 @@ from team_bsr.losses import LOSSES
 from team_bsr.plan import Plan
 from team_bsr.pruning import PRUNED_BLOCKS
 from team_bsr.recipe import Step
-from team_bsr.sources import SCALE, Sources
+from team_bsr.sources import SCALE
+from team_bsr.survey import Survey, steps_left_out
 from team_bsr.trainees import TRAINEES
 
 TIMED_ITERATIONS = 3
 
 
-def describe(plan: Plan, sources: Sources, accelerator: Accelerator) -> Iterator[str]:
-    """Yield the lines of ``--dry_run``: data found, steps, and the time expected from a few timed iterations."""
-    images = sources.images()
+def describe_data(plan: Plan, images: Survey) -> Iterator[str]:
+    """Yield what is used of the data, what is not, and why.
+
+    Raises:
+        RunError: a step has no image that is large enough.
+    """
+    yield f"images   {images}"
+    yield f"LR       {'from ' + ', '.join(map(str, images.sources.lr)) if images.partners else 'made by exact bicubic'}"
+    yield from (f"skipped: {fault}" for fault in images.faults)
+    yield from steps_left_out(plan.steps, images)
+
+
+def describe(plan: Plan, minutes: float | None, accelerator: Accelerator) -> Iterator[str]:
+    """Yield the lines of ``--dry_run``: steps, and the time expected from a few timed iterations."""
     yield f"network  {plan.network}"
-    yield f"images   {len(images)} in {', '.join(map(str, sources.hr))}"
-    yield f"LR       {'from ' + ', '.join(map(str, sources.lr)) if sources.lr else 'made by exact bicubic'}"
     yield f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {plan.precision}"
     yield f"seed     {plan.seed}"
     total = 0.0
@@ -36,6 +46,8 @@ def describe(plan: Plan, sources: Sources, accelerator: Accelerator) -> Iterator
             f"{seconds:.3f} s an iteration, {timedelta(seconds=round(seconds * step.iterations))}"
         )
     yield f"expected {timedelta(seconds=round(total))}, validation not counted"
+    if minutes is not None:
+        yield f"minutes  {minutes:g}, in which {min(1, 60 * minutes / total):.0%} of each step's iterations fit"
 
 
 def _iteration_seconds(plan: Plan, step: Step, accelerator: Accelerator) -> float:

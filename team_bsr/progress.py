@@ -28,30 +28,39 @@ class Progress:
     def __init__(self, folder: Path, steps: Sequence[Step], active: bool) -> None:
         self.steps = tuple(steps)
         self.writer = SummaryWriter(str(folder)) if active else None
-        self._mark = monotonic(), 0
+        self._mark = monotonic(), 0, 0
 
-    def begin(self, iteration: int) -> None:
-        """Start the clock at the iteration that a step begins or goes on from."""
-        self._mark = monotonic(), iteration
+    def begin(self, iteration: int, position: int) -> None:
+        """Start the clock at the iteration, and the position, that a step begins or goes on from."""
+        self._mark = monotonic(), iteration, position
 
-    def report(self, step: Step, iteration: int, loss: float) -> None:
-        """Print and record where training stands after ``iteration`` iterations of ``step``."""
-        then, before = self._mark
+    def report(self, step: Step, iteration: int, position: int, loss: float) -> None:
+        """Print and record where training stands after ``iteration`` iterations of ``step``.
+
+        ``position`` is how many iterations count as done, which is more where the run's minutes are limited.
+        """
+        then, before, counted = self._mark
         now, done = monotonic(), iteration - before
-        self._mark = now, iteration
+        self._mark = now, iteration, position
         if self.writer is None:
             return
-        pixels_a_second = lr_pixels(step, done) / (now - then)
-        left = lr_pixels(step, step.iterations - iteration)
+        pixels_a_second = lr_pixels(step, position - counted) / (now - then)
+        left = lr_pixels(step, step.iterations - position)
         after = sum(lr_pixels(later, later.iterations) for later in self.steps if later.number > step.number)
         print(
             f"step {step.number}  {iteration}/{step.iterations}  {step.loss} {loss:.5f}  "
-            f"rate {step.rate_at(iteration - 1):.2e}  {done * step.batch / (now - then):.1f} patches/s  "
+            f"rate {step.rate_at(position - 1):.2e}  {done * step.batch / (now - then):.1f} patches/s  "
             f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
             flush=True,
         )
         self._add(
-            {"loss": loss, "rate": step.rate_at(iteration - 1), "lr_pixels_per_s": pixels_a_second}, step, iteration
+            {
+                "loss": loss,
+                "rate": step.rate_at(position - 1),
+                "lr_pixels_per_s": lr_pixels(step, done) / (now - then),
+            },
+            step,
+            iteration,
         )
 
     def validated(self, step: Step, iteration: int, psnr_db: dict[str, float]) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from eval.errors import UsageError
+from team_bsr.draws import DRAWS
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import RULES
 from team_bsr.sources import SCALE
@@ -16,6 +17,7 @@ STEPS = (1, 2, 3, 4)
 # bf16 weight gradient unset on CPUs: training then ends in NaN, or differs from run to run.
 MIN_HR_PATCH = 40
 SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
+SETTABLE = ("ema", "warm_up", "draw")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Step:
         weight_decay: AdamW's. Small, for a network this size does not overfit.
         ema: decay of the averaged weights, which are what is validated, handed to the next step and exported.
         rule: how blocks are pruned where the second stage begins, see ``pruning.prune``.
+        warm_up: iterations over which the rate grows to its first value.
+        draw: how patches are drawn, a name in ``draws.DRAWS``.
     """
 
     number: int
@@ -51,6 +55,8 @@ class Step:
     weight_decay: float = 1e-4
     ema: float = 0.999
     rule: str = "importance"
+    warm_up: int = 0
+    draw: str = "uniform"
 
     def __post_init__(self) -> None:
         where = f"step {self.number}"
@@ -60,6 +66,8 @@ class Step:
             raise UsageError(f"{where}: loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
         if self.rule not in RULES:
             raise UsageError(f"{where}: rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
+        if self.draw not in DRAWS:
+            raise UsageError(f"{where}: draw: expected one of {', '.join(DRAWS)}, got {self.draw!r}")
         if self.hr_patch < MIN_HR_PATCH or self.hr_patch % SCALE:
             raise UsageError(
                 f"{where}: hr_patch: expected a multiple of {SCALE}, at least {MIN_HR_PATCH}; got {self.hr_patch}"
@@ -70,18 +78,24 @@ class Step:
 
     def rate_at(self, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 0."""
-        return self.rate * 0.5 ** (iteration // self.halve_every)
+        return self.rate * 0.5 ** (iteration // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
 
-    def scaled(self, factors: dict[str, str]) -> "Step":
+    def scaled(self, factors: dict[str, str | int | float]) -> "Step":
         """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.
 
+        What the factsheet leaves open is set, not multiplied.
+
         Raises:
-            UsageError: a factor names no field that can be scaled, or does not read as a fraction above 0.
+            UsageError: a factor names no field that can be scaled or set.
         """
-        changed: dict[str, float] = {}
+        changed: dict[str, str | int | float] = {}
         for name, text in factors.items():
+            if name in SETTABLE:
+                changed[name] = text
+                continue
             if name not in SCALABLE:
-                raise UsageError(f"step {self.number}: expected a factor of {', '.join(SCALABLE)}, got {name!r}")
+                known = f"{', '.join(SCALABLE)}, or a value of {', '.join(SETTABLE)}"
+                raise UsageError(f"step {self.number}: expected a factor of {known}; got {name!r}")
             value = getattr(self, name) * Fraction(text)
             unit = SCALE if name == "hr_patch" else 1
             changed[name] = float(value) if name == "rate" else round(value / unit) * unit

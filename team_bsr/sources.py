@@ -1,4 +1,4 @@
-"""Folders of training images: finding them, and reading HR and LR image by image."""
+"""Folders of training images: pairing HR with LR, and reading them image by image."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.images import ImageError, is_image_file, read_image
+from eval.images import ImageError, ImageSize, is_image_file, read_image
 from eval.resize import imresize
 
 SCALE = 4
@@ -29,16 +29,6 @@ class Sources:
     lr: tuple[Path, ...] = ()
     skip_bad: bool = False
 
-    def images(self) -> list[Path]:
-        """Return every HR image, sorted; raise ``FileNotFoundError`` for a folder without any."""
-        found: list[Path] = []
-        for folder in self.hr:
-            inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
-            if not inside:
-                raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none there")
-            found += inside
-        return found
-
 
 def decoded(images: Sequence[Path], partners: dict[Path, Path]) -> Iterator[tuple[Path, tuple | ImageError]]:
     """Yield each HR path with its decoded pair, or with what went wrong; a few are decoded at once, in order."""
@@ -52,21 +42,27 @@ def _read_pair(path: Path, partner: Path | None) -> tuple[np.ndarray, np.ndarray
     """Read an HR image, cut at the right and bottom to a multiple of 4, and read or make its LR image."""
     try:
         hr = read_image(path)
-        height, width = (side - side % SCALE for side in hr.shape[:2])
-        if min(height, width) == 0:
-            raise ImageError(f"{path}: expected at least {SCALE} pixels a side, got {hr.shape[1]}x{hr.shape[0]}")
-        hr = np.ascontiguousarray(hr[:height, :width])
-        if partner is None:
-            return hr, imresize(hr, Fraction(1, SCALE))
-        lr = read_image(partner)
+        lr = None if partner is None else read_image(partner)
     except ImageError as error:
         return error
-    expected = (height // SCALE, width // SCALE, 3)
-    if lr.shape[0] < expected[0] or lr.shape[1] < expected[1]:
-        return ImageError(
-            f"{partner}: expected {expected[1]}x{expected[0]} for {path}, got {lr.shape[1]}x{lr.shape[0]}"
-        )
-    return hr, np.ascontiguousarray(lr[: expected[0], : expected[1]])
+    if fault := pair_fault(path, ImageSize(*hr.shape[:2]), partner, None if lr is None else ImageSize(*lr.shape[:2])):
+        return ImageError(fault)
+    height, width = (side // SCALE for side in hr.shape[:2])
+    hr = np.ascontiguousarray(hr[: height * SCALE, : width * SCALE])
+    return hr, imresize(hr, Fraction(1, SCALE)) if lr is None else np.ascontiguousarray(lr[:height, :width])
+
+
+def pair_fault(path: Path, hr: ImageSize, partner: Path | None, lr: ImageSize | None) -> str | None:
+    """Say what is wrong with the sizes of an HR image and of its LR image, if there is one.
+
+    A quarter may have been rounded down or up.
+    """
+    if min(hr.height, hr.width) < SCALE:
+        return f"{path}: expected at least {SCALE} pixels a side, got {hr}"
+    quarter = ImageSize(hr.height // SCALE, hr.width // SCALE)
+    if lr is None or (lr.height - quarter.height in (0, 1) and lr.width - quarter.width in (0, 1)):
+        return None
+    return f"{partner}: expected {quarter} for {path}, got {lr}"
 
 
 def lr_partners(images: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Path]:
@@ -74,7 +70,7 @@ def lr_partners(images: Iterable[Path], folders: Sequence[Path]) -> dict[Path, P
     if not folders:
         return {}
     by_stem = {path.stem: path for folder in folders for path in folder.rglob("*") if is_image_file(path)}
-    partners = {path: by_stem.get(f"{path.stem}x{SCALE}", by_stem.get(path.stem)) for path in images}
+    partners = {path: next((by_stem[stem] for stem in _lr_stems(path) if stem in by_stem), None) for path in images}
     missing = [path for path, partner in partners.items() if partner is None]
     if missing:
         names = ", ".join(map(str, folders))
@@ -83,3 +79,9 @@ def lr_partners(images: Iterable[Path], folders: Sequence[Path]) -> dict[Path, P
             f"{len(missing)} HR images have no LR partner"
         )
     return partners
+
+
+def _lr_stems(hr: Path) -> tuple[str, ...]:
+    """Return the names that an HR file's LR partner may have, the most telling first."""
+    marked = (f"{hr.stem.removesuffix('_HR')}_LR",) if hr.stem.endswith("_HR") else ()
+    return *marked, f"{hr.stem}x{SCALE}", hr.stem

@@ -1,13 +1,13 @@
 """The networks that the loop can train, by name. Training another one is one row here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.team08_ABPN import ABPN
-from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.network import TrainingPFDNLite, network_of_weights, reparameterize
 
 PFDNLITE = "pfdnlite"
 
@@ -18,16 +18,24 @@ class Trainee:
 
     Attributes:
         build: gives the training form, with the given blocks pruned.
+        of_weights: gives the training form of a state dict in training or deploy form.
         can_be_pruned: whether it has the recipe's second stage.
     """
 
     build: Callable[[Sequence[int]], nn.Module]
+    of_weights: Callable[[Mapping[str, Tensor]], nn.Module]
     can_be_pruned: bool
 
 
+def _abpn(state: Mapping[str, Tensor]) -> ABPN:
+    network = ABPN()
+    network.load_state_dict(state, strict=True)
+    return network
+
+
 TRAINEES = {
-    PFDNLITE: Trainee(lambda pruned: TrainingPFDNLite(pruned_blocks=pruned), can_be_pruned=True),
-    "abpn": Trainee(lambda _pruned: ABPN(), can_be_pruned=False),
+    PFDNLITE: Trainee(lambda pruned: TrainingPFDNLite(pruned_blocks=pruned), network_of_weights, can_be_pruned=True),
+    "abpn": Trainee(lambda _pruned: ABPN(), _abpn, can_be_pruned=False),
 }
 
 

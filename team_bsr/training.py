@@ -7,6 +7,7 @@ state; so a run that was killed and resumed ends with the same weights as one th
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,25 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from eval.errors import RunError
+from team_bsr.average import moving_average
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
     checkpoints,
     load_checkpoint,
-    load_network,
     rotate,
     save_checkpoint,
 )
 from team_bsr.losses import LOSSES
+from team_bsr.pace import Pace
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
-from team_bsr.trainees import TRAINEES, pruned_blocks
+from team_bsr.trainees import PFDNLITE, TRAINEES, pruned_blocks
 from team_bsr.validation import validate
+from team_bsr.weights import read_network
 
 
 class TrainingError(RunError):
@@ -81,17 +84,12 @@ def _until(plan: dict[str, Any], number: int) -> dict[str, Any]:
     return {**plan, "steps": [step for step in plan["steps"] if step["number"] <= number]}
 
 
-def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """Return an update of exponentially averaged weights whose decay grows to ``decay``, so that it starts fast."""
-
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        updates = count.item()
-        weight = 1 - min(decay, (1 + updates) / (10 + updates))
-        with torch.no_grad():
-            for old, new in zip(averaged, current, strict=True):
-                old.lerp_(new, weight)
-
-    return update
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let what is initialised inside depend on ``seed`` alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 class _StepTrainer:
@@ -100,7 +98,8 @@ class _StepTrainer:
     def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
         self.trainee = TRAINEES[plan.network]
-        self.iteration, self.elapsed_s, self.psnr_db = 0, 0.0, {}
+        self.pace = Pace(plan.steps, run.minutes, accelerator.device)
+        self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
         """Run the step to its end, from the newest checkpoint's weights or, if it is of this step, its state."""
@@ -108,20 +107,23 @@ class _StepTrainer:
         if newest is not None and newest["step"] == self.step.number:
             self._load(newest)
         elif newest is not None:
-            self.elapsed_s = newest["elapsed_s"]
+            self.elapsed_s = self.began_s = newest["elapsed_s"]
         started, elapsed_before = time.monotonic(), self.elapsed_s
         criterion = LOSSES[self.step.loss]
-        progress.begin(self.iteration)
+        progress.begin(self.iteration, self.position)
         for lr, hr in self._batches():
             loss = self._iterate(lr, hr, criterion)
             self.elapsed_s = elapsed_before + time.monotonic() - started
-            ended = self.iteration == self.step.iterations
+            self.position = self._position()
+            ended = self.position >= self.step.iterations
             if ended or self.iteration % self.habits.validate_every == 0:
                 self._validate(progress)
             if ended or self.iteration % self.habits.checkpoint_every == 0:
                 self._save()
             if ended or self.iteration % self.habits.log_every == 0:
-                progress.report(self.step, self.iteration, loss)
+                progress.report(self.step, self.iteration, self.position, loss)
+            if ended:
+                break
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
 
@@ -130,10 +132,9 @@ class _StepTrainer:
         if newest is not None:
             network = build_network(newest)
         elif self.run.start is not None:
-            network = load_network(self.run.start)
+            network = self._start(self.run.start)
         else:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.plan.seed)
+            with _seeded(self.plan.seed):
                 network = self.trainee.build(())
         if self.step.stage == 2 and not pruned_blocks(network):
             network = prune(network, self.step.rule)
@@ -141,10 +142,20 @@ class _StepTrainer:
             raise TrainingError(f"step {self.step.number} trains the unpruned network; --start is pruned already")
         return network
 
+    def _start(self, path: Path) -> nn.Module:
+        """Return the network of a checkpoint, or of weights in either form, whose branches are then the seed's."""
+        with _seeded(self.plan.seed):
+            if path.suffix == ".safetensors":
+                return read_network(path, self.plan.network)
+        state = load_checkpoint(path)
+        if (held := state.get("trainee", PFDNLITE)) != self.plan.network:
+            raise TrainingError(f"{path}: --start holds {held}, and --network is {self.plan.network}")
+        return build_network(state)
+
     def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device
         self.network = network.to(device)
-        self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(step.ema))
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(step.ema))
         optimizer = torch.optim.AdamW(
             self.network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
         )
@@ -154,11 +165,11 @@ class _StepTrainer:
         """Yield the step's remaining batches as float in [0, 1] on the device."""
         accelerator, step = self.accelerator, self.step
         world, rank = accelerator.num_processes, accelerator.process_index
-        sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world)
+        sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw)
         loader = DataLoader(
             PatchBatches(self.run.pairs, sampling),
             batch_size=None,
-            sampler=range(self.iteration, step.iterations),
+            sampler=range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations),
             num_workers=self.habits.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
@@ -172,8 +183,8 @@ class _StepTrainer:
     def _iterate(self, lr: Tensor, hr: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Take one optimisation step and return the loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.step.rate_at(self.iteration)
-        loss = criterion(self.parallel(lr).float(), hr)
+            group["lr"] = self.step.rate_at(self.position)
+        loss = criterion(self.parallel(lr), hr)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(f"{self._where()}: the loss is {value}; {self._last_good()}")
@@ -183,6 +194,9 @@ class _StepTrainer:
         self.average.update_parameters(self.network)
         self.iteration += 1
         return value
+
+    def _position(self) -> int:
+        return self.pace.position(self.step, self.iteration, self.began_s, self.elapsed_s)
 
     def _validate(self, progress: Progress) -> None:
         if self.run.sets and self.accelerator.is_main_process:
@@ -206,6 +220,7 @@ class _StepTrainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "elapsed_s": self.elapsed_s,
+            "began_s": self.began_s,
             "psnr_db": self.psnr_db,
         }
         try:
@@ -222,6 +237,8 @@ class _StepTrainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.iteration, self.elapsed_s, self.psnr_db = state["iteration"], state["elapsed_s"], state["psnr_db"]
+        self.began_s = state.get("began_s", 0.0)
+        self.position = self._position()
 
     def _where(self) -> str:
         return f"step {self.step.number}, iteration {self.iteration + 1}"

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from eval.errors import RunError, UsageError
@@ -20,6 +22,7 @@ from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.cli import app
 from team_bsr.export import verify
 from team_bsr.network import reparameterize
+from team_bsr.plan import Habits
 from tests.test_team_bsr_network import random_network
 from tests.test_team_bsr_training import command, environment, recipe
 
@@ -96,11 +99,69 @@ def test_verify_fails_where_fusing_is_wrong(monkeypatch):
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, images):
     steps = recipe(tmp_path / "recipe", iterations=(4, 2, 2, 3))
     output = invoke("train", "--run_dir", tmp_path / "run", "--data", images, "--recipe", steps, "--cpu", "--dry_run")
-    assert f"images   2 in {images}" in output
+    assert f"images   2 of 2 in {images}\n" in output
+    assert "LR       made by exact bicubic\n" in output
     assert "step 1   stage 1, 4 iterations of 4 patches of 40x40, l1, rate 0.001 halved every 4" in output
     assert "step 4   stage 2, 3 iterations of 4 patches of 40x40, mse" in output
     assert "expected 0:00:0" in output
     assert not (tmp_path / "run").exists()
+
+
+def test_train_says_what_is_used_and_what_is_not_before_it_trains(tmp_path, images):
+    write_png(images / "LR" / "1x4.png", np.zeros((13, 15, 3), np.uint8))
+    write_png(images / "3.png", np.full((40, 90, 3), 9, np.uint8))
+    steps = recipe(tmp_path / "recipe", iterations=(1, 1, 1, 1))
+    (steps / "step2.toml").write_text((steps / "step2.toml").read_text().replace("hr_patch = 40", "hr_patch = 48"))
+    arguments = ["train", "--run_dir", tmp_path / "run", "--data", images, "--recipe", steps, "--cpu"]
+    told = (
+        f"images   3 of 4 in {images}; left out: 1 LR images by their names (1x4.png)\n"
+        "LR       made by exact bicubic\n"
+        f"step 2   leaves out 1 of 3 images, which are smaller than its patches of 48 pixels: {images / '3.png'}\n"
+    )
+    warning = (
+        f"warning: 3 of 3 validation images of hr are trained on, so its PSNR says little: 1 ({images / '1.png'}), "
+        f"2 ({images / '2.png'}), 3 ({images / '3.png'})\n"
+    )
+    output = invoke(*arguments, "--validate", images, "--dry_run")
+    assert output.startswith(told)
+    assert warning in output
+    output = invoke(*arguments, "--validate", images, "--steps", "1,2")
+    assert output.startswith(told + warning)
+    assert "3 images, cpu" in output
+    assert "step 2  1/1  charbonnier" in output
+
+
+@pytest.mark.parametrize("more", [(), ("--dry_run",)])
+def test_a_dry_run_refuses_what_the_run_refuses(tmp_path, images, more):
+    steps = recipe(tmp_path / "recipe")
+    (steps / "step3.toml").write_text((steps / "step3.toml").read_text().replace("hr_patch = 40", "hr_patch = 96"))
+    arguments = ["train", "--run_dir", tmp_path / "run", "--data", images, "--recipe", steps, "--cpu", *more]
+    with pytest.raises(RunError, match=r"step 3: expected images of at least 96 pixels a side"):
+        invoke(*arguments)
+    Image.fromarray(np.zeros((100, 100), np.uint16)).save(images / "deep.png")
+    with pytest.raises(RunError, match=r"deep\.png: has 16 bits"):
+        invoke(*arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_training_form_that_export_writes_is_a_start(tmp_path, images):
+    """Float16 on disk: each weight is the checkpoint's, rounded to 11 bits."""
+    stage2, network = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    state = {**load_checkpoint(stage2), "step": 4, "iteration": 7, "plan": {"seed": 3}}
+    save_checkpoint(stage2, state)
+    written = tmp_path / "training.safetensors"
+    invoke("export", stage2, "--weights", tmp_path / "w.safetensors", "--images", images, "--training", written)
+    with safetensors.safe_open(written, "pt") as file:
+        assert file.metadata() == {"step": "4", "iteration": "7", "recipe": '{"seed": 3}'}
+    state = safetensors.torch.load_file(written)
+    for key, value in network.state_dict().items():
+        assert state[key].dtype == torch.float16
+        assert torch.equal(state[key], value.half()), key
+    steps = recipe(tmp_path / "recipe", iterations=(1, 1, 1, 1))
+    more = ("--recipe", steps, "--cpu", "--start", written)
+    assert "step4-0000001.ckpt" in invoke(
+        "train", "--run_dir", tmp_path / "run", "--data", images, *more, "--steps", "4"
+    )
 
 
 def test_unknown_steps_are_wrong_usage(tmp_path, images):
@@ -126,9 +187,10 @@ def test_foreign_files_are_no_checkpoints(tmp_path, write, message):
         load_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     network = random_network()
-    network.tail[0].bias.data[3] = float("nan")
+    network.tail[0].bias.data[3] = value
     with pytest.raises(ValueError, match=r"not written, for tail\.0\.bias is not finite"):
         save_checkpoint(tmp_path / "x.ckpt", {"pruned_blocks": [], "ema": network.state_dict()})
     assert not list(tmp_path.iterdir())
@@ -139,3 +201,51 @@ def test_shrink_is_the_exact_bicubic(tmp_path, images):
     expected = imresize(read_image(images / "1.png"), Fraction(1, 3))
     assert expected.shape == (18, 21, 3)
     assert np.array_equal(read_image(tmp_path / "small" / "1.png"), expected)
+
+
+def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
+    """All with values that are not their defaults; what trains is caught in place of training."""
+    caught = {}
+
+    def catch(plan, habits, run, accelerator):
+        caught.update(plan=plan, habits=habits, run=run, accelerator=accelerator)
+        return "caught"
+
+    monkeypatch.setattr("team_bsr.cli.train", catch)
+    (images / "bad.png").write_bytes(b"no image")
+    for number in (1, 2):
+        write_png(tmp_path / "small" / f"{number}x4.png", np.full((13, 15, 3), number, np.uint8))
+    write_png(tmp_path / "valid" / "v.png", np.zeros((52, 60, 3), np.uint8))
+    steps = recipe(tmp_path / "recipe", iterations=(4, 2, 2, 3))
+    (steps / "presets").mkdir()
+    (steps / "presets" / "half.toml").write_text('[step1]\niterations = "1/2"\n')
+    flags = {
+        "--run_dir": tmp_path / "run",
+        "--data": images,
+        "--lr_data": tmp_path / "small",
+        "--validate": tmp_path / "valid",
+        "--recipe": steps,
+        "--network": "abpn",
+        "--preset": "half",
+        "--steps": "1,3",
+        "--start": tmp_path / "start.ckpt",
+        "--minutes": 7,
+        "--seed": 5,
+        "--precision": "bf16",
+        "--workers": 1,
+        "--log_every": 11,
+        "--validate_every": 12,
+        "--checkpoint_every": 13,
+        "--keep": 4,
+    }
+    invoke("train", *(item for pair in flags.items() for item in pair), "--cpu", "--skip_bad")
+    plan, habits, run, accelerator = (caught[name] for name in ("plan", "habits", "run", "accelerator"))
+    assert [(step.number, step.iterations) for step in plan.steps] == [(1, 2), (3, 2)]
+    assert (plan.seed, plan.precision, plan.network) == (5, "bf16", "abpn")
+    assert habits == Habits(log_every=11, validate_every=12, checkpoint_every=13, keep=4, workers=1)
+    assert (run.folder, run.start, run.minutes) == (tmp_path / "run", tmp_path / "start.ckpt", 7)
+    assert [pair.name for dataset in run.sets for pair in dataset.pairs] == ["v"]
+    assert [lr[0, 0, 0] for _, lr in run.pairs] == [1, 2]
+    assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "bf16")
+    known = {name for option in typer.main.get_command(app).commands["train"].params for name in option.opts}
+    assert known == {*flags, "--cpu", "--skip_bad", "--dry_run"}

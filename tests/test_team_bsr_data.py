@@ -1,17 +1,22 @@
 """The image cache, and the patches drawn from it."""
 
+import os
 import pickle
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eval.errors import RunError, UsageError
 from eval.images import write_png
 from eval.resize import imresize
+from team_bsr import likeness
 from team_bsr.data import open_pairs
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.sources import Sources
+from team_bsr.survey import survey
 
 
 def noise(height, width, seed=0):
@@ -28,7 +33,7 @@ def folder(tmp_path):
 
 
 def test_pairs_are_the_pixels_cut_to_multiples_of_4_and_their_exact_bicubic(folder, tmp_path):
-    pairs = open_pairs(Sources((folder,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((folder,))), tmp_path / "cache")
     assert [name.name.rsplit("/", 1)[-1] for name in pairs.index] == ["a.png", "b.png", "c.png"]
     for (hr, lr), expected in zip(pairs, (noise(50, 67, 1)[:48, :64], noise(64, 48, 2), noise(40, 40, 3)), strict=True):
         assert np.array_equal(hr, expected)
@@ -41,41 +46,83 @@ def test_images_are_decoded_once_and_again_when_they_change(folder, tmp_path, mo
 
     reads = []
     monkeypatch.setattr(sources, "read_image", lambda path, read=sources.read_image: reads.append(path) or read(path))
-    open_pairs(Sources((folder,)), tmp_path / "cache")
-    open_pairs(Sources((folder,)), tmp_path / "cache")
+    open_pairs(survey(Sources((folder,))), tmp_path / "cache")
+    open_pairs(survey(Sources((folder,))), tmp_path / "cache")
     assert len(reads) == 3
     write_png(folder / "b.png", noise(72, 48, 4))
-    hr, _ = open_pairs(Sources((folder,)), tmp_path / "cache")[1]
+    hr, _ = open_pairs(survey(Sources((folder,))), tmp_path / "cache")[1]
     assert np.array_equal(hr, noise(72, 48, 4))
     assert len(reads) == 6
+
+
+def write_bmp(path, value: int, modified_ns: int) -> None:
+    """Write an image whose file has one size whatever its pixels are."""
+    Image.new("RGB", (40, 40), (value, value, value)).save(path)
+    os.utime(path, ns=(modified_ns, modified_ns))
+
+
+def test_the_cache_goes_by_size_and_time_of_each_file_and_by_which_lr_goes_with_which(tmp_path):
+    (tmp_path / "hr").mkdir()
+    read = lambda *lr: open_pairs(survey(Sources((tmp_path / "hr",), lr)), tmp_path / "cache")  # noqa: E731
+    write_bmp(tmp_path / "hr" / "a.bmp", 1, 10**18)
+    assert read()[0][0][0, 0, 0] == 1
+    write_bmp(tmp_path / "hr" / "a.bmp", 2, 10**18 + 1)
+    assert read()[0][0][0, 0, 0] == 2
+    Image.new("RGB", (44, 40), (3, 3, 3)).save(tmp_path / "hr" / "a.bmp")
+    os.utime(tmp_path / "hr" / "a.bmp", ns=(10**18 + 1, 10**18 + 1))
+    assert read()[0][0][0, 0, 0] == 3
+    write_png(tmp_path / "lr" / "a.png", np.full((10, 11, 3), 9, np.uint8))
+    assert read(tmp_path / "lr")[0][1][0, 0, 0] == 9
+    assert read()[0][1][0, 0, 0] == 3
+
+
+def test_the_checksum_is_of_all_images(folder, tmp_path):
+    before = open_pairs(survey(Sources((folder,))), tmp_path / "cache").crc32
+    write_png(folder / "a.png", noise(50, 67, 7))
+    assert open_pairs(survey(Sources((folder,))), tmp_path / "cache").crc32 != before
+
+
+def test_thumbnails_are_kept_with_the_pixels(folder, tmp_path):
+    pairs = open_pairs(survey(Sources((folder,))), tmp_path / "cache")
+    kept, direct = pairs.thumbnails(), likeness.thumbnails(list(survey(Sources((folder,))).images))
+    assert kept.keys() == direct.keys()
+    assert all(np.array_equal(kept[name], direct[name]) for name in kept)
 
 
 def test_lr_comes_from_a_folder_where_one_is_given(folder, tmp_path):
     for name, side in (("ax4", (12, 16)), ("b", (16, 12)), ("cx4", (10, 10))):
         write_png(tmp_path / "lr" / f"{name}.png", noise(*side, seed=9))
-    pairs = open_pairs(Sources((folder,), (tmp_path / "lr",)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
     assert np.array_equal(pairs[0][1], noise(12, 16, seed=9))
+    # The name with x4 tells more than the same name, and of a side that was rounded up the first pixels count.
+    write_png(tmp_path / "lr" / "a.png", noise(12, 16, seed=8))
+    write_png(tmp_path / "lr" / "ax4.png", noise(13, 17, seed=7))
+    pairs = open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
+    assert np.array_equal(pairs[0][1], noise(13, 17, seed=7)[:12, :16])
     (tmp_path / "lr" / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected bx4.* or b.* for .*b\.png; 1 HR images have no LR partner"):
-        open_pairs(Sources((folder,), (tmp_path / "lr",)), tmp_path / "cache")
+        open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
     write_png(tmp_path / "lr" / "b.png", noise(15, 12))
     with pytest.raises(RunError, match=r"lr/b\.png: expected 12x16 for .*b\.png, got 12x15"):
-        open_pairs(Sources((folder,), (tmp_path / "lr",)), tmp_path / "cache")
+        open_pairs(survey(Sources((folder,), (tmp_path / "lr",))), tmp_path / "cache")
 
 
 def test_a_bad_image_stops_and_is_skipped_only_if_asked(folder, tmp_path):
-    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:500])
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:-100])
     with pytest.raises(RunError, match=r"b\.png: not a readable image .*--skip_bad"):
-        open_pairs(Sources((folder,)), tmp_path / "cache")
+        open_pairs(survey(Sources((folder,))), tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*"))
-    pairs = open_pairs(Sources((folder,), skip_bad=True), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((folder,), skip_bad=True)), tmp_path / "cache")
     assert len(pairs) == 2
     assert "b.png: not a readable image" in pairs.skipped[0]
+    # What was skipped by request stops a run that does not ask for it, cache or not.
+    with pytest.raises(RunError, match=r"b\.png: not a readable image .*--skip_bad"):
+        open_pairs(survey(Sources((folder,))), tmp_path / "cache")
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a folder with HR images"):
-        open_pairs(Sources((tmp_path / "none",)), tmp_path / "cache")
+        open_pairs(survey(Sources((tmp_path / "none",))), tmp_path / "cache")
 
 
 @pytest.fixture
@@ -87,7 +134,7 @@ def pairs(tmp_path):
         lr = lr.reshape(height, width, 3)
         write_png(tmp_path / "lr" / f"{name}x4.png", lr)
         write_png(tmp_path / "hr" / f"{name}.png", lr.repeat(4, 0).repeat(4, 1))
-    return open_pairs(Sources((tmp_path / "hr",), (tmp_path / "lr",)), tmp_path / "cache")
+    return open_pairs(survey(Sources((tmp_path / "hr",), (tmp_path / "lr",))), tmp_path / "cache")
 
 
 def test_lr_and_hr_patch_are_of_one_place_and_turned_alike(pairs):
@@ -135,7 +182,11 @@ def test_sampling_errors(pairs):
         Sampling(8, 32, world=3)
     with pytest.raises(UsageError, match="hr_patch: expected a positive multiple of 4, got 30"):
         Sampling(8, 30)
-    with pytest.raises(
-        RunError, match=r"b\.png: expected at least 48 pixels a side .*got 44x64; 1 images are too small"
-    ):
-        PatchBatches(pairs, Sampling(8, 48))
+    with pytest.raises(RunError, match="patches of 68 pixels a side: expected an image of at least that, all 2 are"):
+        PatchBatches(pairs, Sampling(8, 68))
+
+
+def test_nothing_is_drawn_of_an_image_that_is_smaller_than_the_patch(pairs):
+    batches = PatchBatches(pairs, Sampling(50, 48))
+    assert [Path(name).name for name in batches.left_out] == ["b.png"]
+    assert set(batches[0][0].numpy()[:, 2].ravel()) == {ord("a")}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.network import TrainingPFDNLite, reparameterize, training_form
 
 STAGES = {"stage1": (), "stage2": (2, 3)}
 LR_SIDE = 256
@@ -102,6 +102,31 @@ def test_a_new_network_starts_near_its_anchor_and_lets_every_parameter_learn():
         assert parameter.grad.abs().max() > 0, name
 
 
+def test_a_new_network_s_start_by_value():
+    torch.manual_seed(0)
+    network = TrainingPFDNLite()
+    biases = {name: value for name, value in network.named_parameters() if name.endswith("bias")}
+    ones = {f"block{number}.attn.body.3.bias" for number in (1, 2, 3, 4)}
+    for name, bias in biases.items():
+        expected = torch.ones_like(bias) if name in ones else torch.zeros_like(bias)
+        if name == "head.bias":
+            expected[0] = 1
+        assert torch.equal(bias, expected), name
+    # A tenth of PyTorch's uniform start within 1 / sqrt(48 * 9).
+    assert 0.0045 < network.tail[0].weight.abs().max() <= 0.1 / 432**0.5
+    assert torch.equal(network.block1.conv3[0].weight, torch.eye(48)[..., None, None])
+
+
+def test_fusing_rounds_once():
+    """Merged in float64 by hand, then rounded, to the last bit."""
+    network = random_network()
+    fused = reparameterize(network).state_dict()
+    with torch.no_grad():
+        weight, bias = network.double().block1.conv3.kernel()
+    assert torch.equal(fused["block1.conv3.weight"], weight.float())
+    assert torch.equal(fused["block1.conv3.bias"], bias.float())
+
+
 def test_channels_last_and_bf16_train_the_same_function():
     network = random_network()
     x = torch.rand(2, 3, 24, 24)
@@ -110,3 +135,29 @@ def test_channels_last_and_bf16_train_the_same_function():
         assert torch.allclose(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):
             assert (network(x) - expected).abs().mean() < 0.02 * expected.std()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_training_form_of_deployed_weights_merges_back_to_them(stage):
+    """Sums of at most 96 x 96 x 9 products in float64, then one rounding to float32 of weights that are near 1."""
+    deployed = reparameterize(random_network(STAGES[stage])).state_dict()
+    torch.manual_seed(3)
+    network = training_form(deployed)
+    assert network.pruned_blocks == STAGES[stage]
+    again = reparameterize(network).state_dict()
+    for key, value in deployed.items():
+        assert (again[key] - value).abs().max() < 2e-6 * max(1, value.abs().max()), key
+
+
+def test_a_training_form_of_deployed_weights_can_learn_in_all_its_parts():
+    """Each parameter of each branch has a gradient, and none is far larger than where training starts."""
+    torch.manual_seed(3)
+    network = training_form(reparameterize(TrainingPFDNLite(pruned_blocks=(2, 3))).state_dict())
+    network(torch.rand(1, 3, 24, 24)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+        assert parameter.abs().max() < 3, name
+    # What surrounds the middle convolution neither shrinks nor stretches much: gates are near 1/2.
+    block = network.block1.conv1[0]
+    assert (torch.linalg.svdvals(block.expand.weight.flatten(1)) - 1).abs().max() < 1e-5
+    assert (torch.linalg.svdvals(block.reduce.weight.flatten(1) * block.gate()) - 1).abs().max() < 0.2

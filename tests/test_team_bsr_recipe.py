@@ -1,6 +1,7 @@
 """The factsheet's numbers, presets, and losses by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,12 +25,20 @@ def test_the_recipe_is_the_factsheet_s():
     assert [(step.stage, step.hr_patch, step.batch, step.loss, step.rate) for step in recipe] == FACTSHEET
     assert {(step.halve_every, step.iterations) for step in recipe} == {(100_000, 500_000)}
     assert [step.number for step in recipe] == [1, 2, 3, 4]
+    # What it leaves open.
+    ours = {(step.betas, step.weight_decay, step.ema, step.rule, step.warm_up, step.draw) for step in recipe}
+    assert ours == {((0.9, 0.99), 1e-4, 0.999, "importance", 0, "uniform")}
 
 
 def test_the_rate_halves_every_100k_iterations():
     step = load_recipe()[0]
     rates = [step.rate_at(iteration) for iteration in (0, 99_999, 100_000, 250_000, 499_999)]
     assert rates == [5e-4, 5e-4, 2.5e-4, 1.25e-4, 3.125e-5]
+
+
+def test_the_rate_grows_over_the_warm_up():
+    step = replace(load_recipe()[0], rate=1.0, halve_every=100, warm_up=3)
+    assert [step.rate_at(iteration) for iteration in (0, 1, 2, 3, 99, 100)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -51,12 +60,15 @@ def test_factors_by_hand():
     step = load_recipe()[0].scaled({"hr_patch": "1/2", "batch": "1/6", "rate": "2", "iterations": "1/40"})
     assert (step.hr_patch, step.batch, step.rate, step.iterations) == (128, 16, 1e-3, 12_500)
     assert step.halve_every == 100_000
+    assert load_recipe()[0].scaled({"draw": "detail", "warm_up": 200}) == replace(
+        load_recipe()[0], draw="detail", warm_up=200
+    )
 
 
 def test_errors_name_what_is_known(tmp_path):
     with pytest.raises(UsageError, match=r"--preset: expected one of .*cpu.*, got 'gpu9'"):
         load_recipe(preset="gpu9")
-    with pytest.raises(UsageError, match=r"expected a factor of .*, got 'loss'"):
+    with pytest.raises(UsageError, match=r"expected a factor of .*; got 'loss'"):
         load_recipe()[0].scaled({"loss": "2"})
     for number in (1, 2, 3, 4):
         (tmp_path / f"step{number}.toml").write_text((RECIPES / f"step{number}.toml").read_text())
@@ -67,6 +79,7 @@ def test_errors_name_what_is_known(tmp_path):
         (good.replace("256", "255"), r"hr_patch: expected a multiple of 4, at least 40; got 255"),
         (good.replace("256", "36"), r"hr_patch: expected a multiple of 4, at least 40; got 36"),
         (good.replace("batch = 96", ""), r"step2.toml: .*batch"),
+        (good + 'draw = "best"\n', r"step2.toml: step 2: draw: expected one of uniform, detail, got 'best'"),
     ]:
         (tmp_path / "step2.toml").write_text(text)
         with pytest.raises(UsageError, match=message):

@@ -12,6 +12,7 @@ from team_bsr.network import TrainingPFDNLite
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.pruning import prune
 from team_bsr.sources import Sources
+from team_bsr.survey import survey
 from team_bsr.trainees import TRAINEES, deploy_form, pruned_blocks
 from team_bsr.training import train
 from tests.test_team_bsr_training import images, small_step
@@ -20,7 +21,7 @@ __all__ = ["images"]
 
 
 def test_abpn_is_trained_by_the_same_loop_and_gone_on_with(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     whole = Plan((small_step(iterations=6),), network="abpn")
     last = train(whole, Habits(), Run(tmp_path / "whole", pairs), Accelerator(cpu=True))
     state = load_checkpoint(last)

@@ -1,5 +1,6 @@
 """The loop: what it computes, how it goes on after a kill, over processes, and when it must stop."""
 
+import math
 import os
 import signal
 import subprocess
@@ -13,17 +14,23 @@ import torch
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from eval.errors import RunError
 from eval.images import write_png
-from team_bsr.checkpoint import checkpoints, load_checkpoint
+from team_bsr.average import moving_average
+from team_bsr.checkpoint import build_network, checkpoints, load_checkpoint, load_network, rotate
 from team_bsr.data import open_pairs
-from team_bsr.network import TrainingPFDNLite
+from team_bsr.losses import LOSSES
+from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Progress
+from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.sources import Sources
+from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
-from team_bsr.validation import open_set
+from team_bsr.validation import open_set, validate
+from team_bsr.weights import read_network, write_weights
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOML = """
@@ -76,23 +83,24 @@ def small_step(number=1, **changes) -> Step:
 
 
 def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_path):
-    """The loop against a plain one written here, of the multi-branch network."""
-    step, seed = small_step(iterations=2, halve_every=1), 3
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    """The loop against a plain one written here, of the multi-branch network; no option has its default."""
+    options = {"loss": "mse", "betas": (0.8, 0.9), "weight_decay": 0.5, "ema": 0.05}
+    step, seed = small_step(2, iterations=2, halve_every=1, **options), 3
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     last = train(Plan((step,), seed), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
     torch.manual_seed(seed)
     network = TrainingPFDNLite(multi_branch=True)
-    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.8, 0.9), weight_decay=0.5)
     averaged = None
     for iteration, rate in ((0, 1e-3), (1, 5e-4)):
-        lr, hr = (part / 255 for part in PatchBatches(pairs, Sampling(4, 40, seed, 1))[iteration])
+        lr, hr = (part / 255 for part in PatchBatches(pairs, Sampling(4, 40, seed, 2))[iteration])
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        (network(lr) - hr).abs().mean().backward()
+        (network(lr) - hr).square().mean().backward()
         optimizer.step()
         now = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-        # The average starts as the first weights; after one update its decay is (1 + 1) / (10 + 1).
-        averaged = now if averaged is None else averaged * 2 / 11 + now * 9 / 11
+        # The average starts as the first weights.
+        averaged = now if averaged is None else averaged * 0.05 + now * 0.95
     state = load_checkpoint(last)
     trained = torch.cat([state["network"][name].flatten() for name, _ in network.named_parameters()])
     kept = torch.cat([state["ema"][name].flatten() for name, _ in network.named_parameters()])
@@ -102,7 +110,7 @@ def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_p
 
 
 def test_training_learns_and_tells(images, tmp_path, capsys):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(iterations=60, halve_every=60),))
     habits = Habits(log_every=20, validate_every=30, checkpoint_every=20, keep=2)
     train(plan, habits, Run(tmp_path / "run", pairs, [open_set(images)]), Accelerator(cpu=True))
@@ -112,26 +120,32 @@ def test_training_learns_and_tells(images, tmp_path, capsys):
     assert psnr[1].value > psnr[0].value
     assert [event.step for event in events.Scalars("step1/loss")] == [20, 40, 60]
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step1-0000040.ckpt", "step1-0000060.ckpt"]
-    assert load_checkpoint(checkpoints(tmp_path / "run")[-1])["psnr_db"]["hr"] == pytest.approx(psnr[1].value, abs=1e-4)
+    last = load_checkpoint(checkpoints(tmp_path / "run")[-1])
+    assert last["psnr_db"]["hr"] == pytest.approx(psnr[1].value, abs=1e-4)
+    # The average, which is what ships, and not the weights that are trained, was validated.
+    sets = [open_set(images)]
+    assert last["psnr_db"] == validate(build_network(last), sets)
+    assert last["psnr_db"] != validate(build_network({**last, "ema": last["network"]}), sets)
     assert "step 1  40/60  l1 0." in capsys.readouterr().out
 
 
 def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch):
-    steps = (small_step(iterations=100, halve_every=100), small_step(2, batch=8, iterations=50))
+    steps = (small_step(iterations=100, halve_every=100), small_step(2, batch=2, hr_patch=80, iterations=50))
     progress = Progress(tmp_path, steps, active=True)
     clock = iter((10.0, 12.0))
     monkeypatch.setattr("team_bsr.progress.monotonic", lambda: next(clock))
-    progress.begin(60)
-    progress.report(steps[0], 70, 0.5)
+    progress.begin(60, 60)
+    progress.report(steps[0], 70, 70, 0.5)
     progress.close()
-    # 10 iterations of 4 patches in 2 s; 30 more take 6 s, and 50 of twice the batch take 20 s.
+    # 10 iterations of 4 patches in 2 s; 30 more take 6 s, and 50 of half the batch and four times the pixels take 20 s.
     expected = "step 1  70/100  l1 0.50000  rate 1.00e-03  20.0 patches/s  step ends in 0:00:06, all in 0:00:26"
     assert expected in capsys.readouterr().out
 
 
 def assert_same_weights(a: Path, b: Path) -> None:
     first, second = load_checkpoint(a), load_checkpoint(b)
-    assert (first["step"], first["iteration"]) == (second["step"], second["iteration"])
+    for name in ("step", "iteration", "averaged"):
+        assert first[name] == second[name]
     for part in ("network", "ema"):
         for key, value in first[part].items():
             assert torch.equal(value, second[part][key]), key
@@ -158,13 +172,36 @@ def test_a_run_killed_twice_ends_with_the_weights_of_one_that_was_not(images, tm
     assert load_checkpoint(tmp_path / "killed" / "step4-0000005.ckpt")["pruned_blocks"] == [2, 3]
 
 
+def test_a_run_gone_on_with_inside_and_between_steps_is_the_same(images, tmp_path):
+    """With ABPN, which is quick; the second step starts from the first one's average."""
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(iterations=5), small_step(2, iterations=5)), network="abpn")
+    habits = Habits(checkpoint_every=2, keep=9)
+    whole = train(plan, habits, Run(tmp_path / "whole", pairs), Accelerator(cpu=True))
+    for newest in ("step1-0000002.ckpt", "step1-0000005.ckpt", "step2-0000002.ckpt"):
+        kept = [path for path in checkpoints(tmp_path / "whole") if path.name <= newest]
+        folder = tmp_path / newest
+        folder.mkdir()
+        for path in kept:
+            (folder / path.name).write_bytes(path.read_bytes())
+        assert_same_weights(whole, train(plan, habits, Run(folder, pairs), Accelerator(cpu=True)))
+    still = Plan((small_step(iterations=5), small_step(2, iterations=1, rate=1e-12)), network="abpn")
+    (tmp_path / "step1-0000005.ckpt" / "step2-0000005.ckpt").unlink()
+    for path in (tmp_path / "step1-0000005.ckpt").glob("step2-*"):
+        path.unlink()
+    last = train(still, habits, Run(tmp_path / "step1-0000005.ckpt", pairs), Accelerator(cpu=True))
+    average = load_checkpoint(tmp_path / "whole" / "step1-0000005.ckpt")["ema"]
+    for key, value in load_checkpoint(last)["network"].items():
+        assert (value - average[key]).abs().max() < 1e-9, key
+
+
 def test_two_processes_take_the_gradient_of_one(images, tmp_path):
     """After one iteration AdamW's first moment is (1 - beta1) times the gradient."""
     steps = recipe(tmp_path / "recipe", iterations=(1, 1, 1, 1))
     gradients = []
     for processes in (1, 2):
         run_dir = tmp_path / str(processes)
-        result = run_command(command(run_dir, images, steps, "--steps", "1", processes=processes))
+        result = run_command(command(run_dir, images, steps, "--steps", "1", "--minutes", "1e6", processes=processes))
         assert result.returncode == 0, result.stderr
         assert f"{processes} process(es)" in result.stdout
         state = load_checkpoint(run_dir / "step1-0000001.ckpt")["optimizer"]["state"]
@@ -174,7 +211,7 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     run = Run(tmp_path / "run", pairs)
     train(Plan((small_step(iterations=2),)), Habits(), run, Accelerator(cpu=True))
     steps = (small_step(iterations=2), small_step(2, rate=1e30, iterations=9))
@@ -182,8 +219,49 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(imag
         train(Plan(steps), Habits(), run, Accelerator(cpu=True))
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_any_loss_that_is_not_finite_stops(images, tmp_path, monkeypatch, value):
+    monkeypatch.setitem(LOSSES, "l1", lambda sr, hr: (sr - hr).mean() + value)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(iterations=1),), network="abpn")
+    with pytest.raises(TrainingError, match=rf"iteration 1: the loss is {value}; no checkpoint was written before"):
+        train(plan, Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
+
+
+def test_the_average_s_decay_by_hand():
+    """It warms up as (1 + n) / (10 + n), to 2/11 and 3/12, until it reaches its limit."""
+    update, averaged = moving_average(0.2), [torch.tensor([1.0])]
+    for count, expected in ((1, 2 / 11), (2, 0.2), (1000, 0.2)):
+        averaged[0].fill_(1.0)
+        update(averaged, [torch.tensor([0.0])], torch.tensor(count))
+        assert averaged[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_step_s_rules_reach_its_patches_and_its_pruning(images, tmp_path, monkeypatch):
+    seen = []
+    catch = lambda pairs, sampling: seen.append(sampling) or PatchBatches(pairs, sampling)  # noqa: E731
+    monkeypatch.setattr("team_bsr.training.PatchBatches", catch)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    step = small_step(4, stage=2, iterations=1, rate=1e-12, rule="first", draw="detail", batch=2, hr_patch=44)
+    last = train(Plan((step,), seed=6), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
+    assert seen == [Sampling(batch=2, hr_patch=44, seed=6, step=4, rank=0, world=1, draw="detail")]
+    torch.manual_seed(6)
+    expected = prune(TrainingPFDNLite(), "first").state_dict()
+    for key, value in load_checkpoint(last)["network"].items():
+        assert (value - expected[key]).abs().max() < 1e-9, key
+
+
+def test_checkpoints_are_ordered_and_rotated_by_step_then_iteration(tmp_path):
+    names = ["step1-0000009.ckpt", "step2-0000001.ckpt", "step2-0000003.ckpt", "step2-0000010.ckpt", "other.ckpt"]
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoints(tmp_path)] == names[:4]
+    rotate(tmp_path, 2, keep=2)
+    assert [path.name for path in checkpoints(tmp_path)] == [names[0], *names[2:4]]
+
+
 def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     run, first = Run(tmp_path / "run", pairs), small_step(iterations=1)
     train(Plan((first,)), Habits(), run, Accelerator(cpu=True))
     for other in (Plan((first,), seed=1), Plan((small_step(iterations=2),))):
@@ -194,7 +272,7 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
         train(
             Plan((first,)),
             Habits(),
-            Run(run.folder, open_pairs(Sources((images,)), tmp_path / "cache")),
+            Run(run.folder, open_pairs(survey(Sources((images,))), tmp_path / "cache")),
             Accelerator(cpu=True),
         )
     last = train(Plan((first, small_step(2, iterations=1))), Habits(), run, Accelerator(cpu=True))
@@ -202,7 +280,7 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
 
 
 def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_path):
-    pairs = open_pairs(Sources((images,)), tmp_path / "cache")
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     first = train(Plan((small_step(iterations=1),)), Habits(), Run(tmp_path / "a", pairs), Accelerator(cpu=True))
     plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
     second = train(plan, Habits(), Run(tmp_path / "b", pairs, start=first), Accelerator(cpu=True))
@@ -210,3 +288,98 @@ def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_p
     assert torch.allclose(weights["block2.conv1.0.mix.weight"], source["block2.conv1.0.mix.weight"], atol=1e-9)
     with pytest.raises(TrainingError, match="--start is pruned already"):
         train(Plan((small_step(),)), Habits(), Run(tmp_path / "c", pairs, start=second), Accelerator(cpu=True))
+
+
+@pytest.mark.parametrize("form", ["training", "deploy"])
+def test_a_step_starts_from_weights_in_either_form(images, tmp_path, form):
+    """With a rate of almost 0 it ends with the function it started from; float16 keeps 11 bits."""
+    torch.manual_seed(5)
+    source = TrainingPFDNLite(pruned_blocks=(2, 3))
+    fused = reparameterize(source).state_dict()
+    file = tmp_path / "start.safetensors"
+    if form == "training":
+        write_weights(source, file, torch.float16, {"step": "4"})
+    else:
+        write_weights(reparameterize(source), file)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
+    last = train(plan, Habits(), Run(tmp_path / "run", pairs, start=file), Accelerator(cpu=True))
+    ended = reparameterize(load_network(last)).state_dict()
+    for key, value in fused.items():
+        assert (ended[key] - value).abs().max() < 2e-3 * max(value.abs().max(), 1e-2), key
+    # The branches around given weights are the seed's.
+    again = train(plan, Habits(), Run(tmp_path / "again", pairs, start=file), Accelerator(cpu=True))
+    assert_same_weights(last, again)
+
+
+def test_weights_of_another_network_are_no_start(tmp_path):
+    write_weights(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
+    for name in ("other", "damaged"):
+        with pytest.raises(RunError, match=rf"{name}\.safetensors: expected weights of pfdnlite"):
+            read_network(tmp_path / f"{name}.safetensors", "pfdnlite")
+
+
+def test_a_checkpoint_of_another_network_is_no_start(images, tmp_path):
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(iterations=1),), network="abpn")
+    last = train(plan, Habits(), Run(tmp_path / "abpn", pairs), Accelerator(cpu=True))
+    with pytest.raises(TrainingError, match="--start holds abpn, and --network is pfdnlite"):
+        train(Plan((small_step(),)), Habits(), Run(tmp_path / "a", pairs, start=last), Accelerator(cpu=True))
+
+
+class Clock:
+    """Seconds that pass by the iteration, in place of the time."""
+
+    def __init__(self, monkeypatch, seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+        monkeypatch.setattr("team_bsr.training.time.monotonic", self.tick)
+
+    def tick(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(images, tmp_path, monkeypatch):
+    """60 s for 10 iterations of 4 patches and 20 of 8: 12 s and 48 s, at 3 s an iteration.
+
+    So step 1 stands at 2.5, 5, 7.5 and 10 of its 10 iterations after 1, 2, 3 and 4, and step 2 ends after 16.
+    """
+    Clock(monkeypatch, 3.0)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(halve_every=5), small_step(2, batch=8, halve_every=10, iterations=20)), network="abpn")
+    run = Run(tmp_path / "run", pairs, minutes=1)
+    last = train(plan, Habits(log_every=1), run, Accelerator(cpu=True))
+    first, second = (load_checkpoint(path) for path in checkpoints(tmp_path / "run"))
+    assert (first["step"], first["iteration"], first["elapsed_s"]) == (1, 4, 12.0)
+    assert (second["step"], second["iteration"], second["began_s"], second["elapsed_s"]) == (2, 16, 12.0, 60.0)
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert first["optimizer"]["param_groups"][0]["lr"] == 5e-4
+    rates = [event.value for event in events.Scalars("step1/rate")]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4])
+    assert [event.step for event in events.Scalars("step2/rate")] == list(range(1, 17))
+    # The same command again has nothing left to do.
+    assert train(plan, Habits(), run, Accelerator(cpu=True)) == last
+    assert len(checkpoints(tmp_path / "run")) == 2
+
+
+def test_a_run_with_minutes_goes_on_with_the_time_it_has_left(images, tmp_path, monkeypatch):
+    Clock(monkeypatch, 3.0)
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan, run = Plan((small_step(iterations=100),), network="abpn"), Run(tmp_path / "run", pairs, minutes=1)
+    train(plan, Habits(checkpoint_every=5, keep=9), run, Accelerator(cpu=True))
+    assert [path.name[6:13] for path in checkpoints(run.folder)] == [f"{n:07d}" for n in (5, 10, 15, 20)]
+    (run.folder / "step1-0000020.ckpt").unlink()
+    (run.folder / "step1-0000015.ckpt").unlink()
+    last = train(plan, Habits(), run, Accelerator(cpu=True))
+    assert (last.name, load_checkpoint(last)["elapsed_s"]) == ("step1-0000020.ckpt", 60.0)
+
+
+def test_minutes_that_are_not_reached_change_nothing(images, tmp_path):
+    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+    plan = Plan((small_step(iterations=3),), network="abpn")
+    paths = [
+        train(plan, Habits(), Run(tmp_path / str(minutes), pairs, minutes=minutes), Accelerator(cpu=True))
+        for minutes in (None, 1e6)
+    ]
+    assert_same_weights(*paths)

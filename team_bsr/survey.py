@@ -1,0 +1,140 @@
+"""What the folders of a training command hold: which images are used, which are not, and why.
+
+Names and heads of files are read, no pixels; so a plan is known to be one that can be carried out before it begins.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.errors import RunError
+from eval.images import ImageError, ImageSize, is_image_file, read_size
+from team_bsr.halves import no_hr_by_name, no_hr_by_size
+from team_bsr.recipe import Step
+from team_bsr.sources import Sources, lr_partners, pair_fault
+
+TWICE = "found twice"
+MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The images of ``sources``.
+
+    Attributes:
+        sources: the command's folders.
+        images: HR files that are used, each with its size.
+        partners: their LR files; empty where LR is made.
+        left_out: files that are no HR images, each with the reason.
+        faults: sentences on HR files that cannot be used.
+    """
+
+    sources: Sources
+    images: dict[Path, ImageSize]
+    partners: dict[Path, Path] = field(default_factory=dict)
+    left_out: tuple[tuple[Path, str], ...] = ()
+    faults: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Say in one line what was found, what is used, and what is not and why."""
+        found = len(self.images) + len(self.left_out) + len(self.faults)
+        by_reason = defaultdict(list)
+        for path, reason in self.left_out:
+            by_reason[reason].append(path.name)
+        parts = [f"{len(names)} {reason} ({_some(names)})" for reason, names in by_reason.items()]
+        if self.faults:
+            parts.append(f"{len(self.faults)} that cannot be used")
+        left_out = f"; left out: {', '.join(parts)}" if parts else ""
+        return f"{len(self.images)} of {found} in {', '.join(map(str, self.sources.hr))}{left_out}"
+
+
+def survey(sources: Sources) -> Survey:
+    """Look through the folders.
+
+    Raises:
+        FileNotFoundError: a folder holds no HR image, or one of them has no LR partner.
+        RunError: files cannot be used, and ``skip_bad`` is not set; the message names them.
+    """
+    left_out: list[tuple[Path, str]] = []
+    files: dict[Path, Path] = {}
+    for folder in sources.hr:
+        inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
+        no_hr = no_hr_by_name(folder, inside)
+        left_out += no_hr.items()
+        candidates = [path for path in inside if path not in no_hr]
+        if not candidates:
+            reasons = f": the {len(inside)} there are {', '.join(set(no_hr.values()))}" if inside else " there"
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none{reasons}")
+        for path in candidates:
+            if files.setdefault(path.resolve(), path) is not path:
+                left_out.append((path, TWICE))
+    images, faults = _sizes(list(files.values()))
+    copies = no_hr_by_size(images)
+    left_out += copies.items()
+    images = {path: size for path, size in images.items() if path not in copies}
+    partners = lr_partners(images, sources.lr)
+    unfit = _unfit(images, partners)
+    faults += unfit.values()
+    if faults and not sources.skip_bad:
+        raise RunError(f"{_some(faults, '; ')}; repair or remove it, or leave such files out with --skip_bad")
+    images = {path: size for path, size in images.items() if path not in unfit}
+    if not images:
+        raise RunError(f"none of the {len(files)} images can be used: {_some(faults, '; ')}")
+    kept = {path: partner for path, partner in partners.items() if path in images}
+    return Survey(sources, images, kept, tuple(left_out), tuple(faults))
+
+
+def steps_left_out(steps: Sequence[Step], images: Survey) -> Iterator[str]:
+    """Yield a line for each step of which images are smaller than its patch.
+
+    Raises:
+        RunError: all are.
+    """
+    for step in steps:
+        small = [str(path) for path, size in images.images.items() if min(size.height, size.width) < step.hr_patch]
+        if len(small) == len(images.images):
+            raise RunError(
+                f"step {step.number}: expected images of at least {step.hr_patch} pixels a side, the size of its "
+                f"patches; all {len(small)} are smaller: {_some(small)}"
+            )
+        if small:
+            yield (
+                f"step {step.number}   leaves out {len(small)} of {len(images.images)} images, which are smaller than "
+                f"its patches of {step.hr_patch} pixels: {_some(small)}"
+            )
+
+
+def _sizes(files: Sequence[Path]) -> tuple[dict[Path, ImageSize], list[str]]:
+    """Return the size of each file that is an image, and what is wrong with the others."""
+    with ThreadPoolExecutor() as pool:
+        read = list(pool.map(_size_or_fault, files))
+    sizes = {path: size for path, size in zip(files, read, strict=True) if isinstance(size, ImageSize)}
+    return sizes, [str(fault) for fault in read if not isinstance(fault, ImageSize)]
+
+
+def _size_or_fault(path: Path) -> ImageSize | ImageError:
+    try:
+        return read_size(path)
+    except ImageError as error:
+        return error
+
+
+def _unfit(images: dict[Path, ImageSize], partners: dict[Path, Path]) -> dict[Path, str]:
+    """Return the images that are too small, or whose LR image cannot be used, each with what is wrong."""
+    lr_sizes, lr_faults = _sizes(list(partners.values()))
+    unfit = {}
+    for path, size in images.items():
+        partner = partners.get(path)
+        if partner is not None and partner not in lr_sizes:
+            unfit[path] = next(fault for fault in lr_faults if fault.startswith(str(partner)))
+        elif fault := pair_fault(path, size, partner, lr_sizes.get(partner)):
+            unfit[path] = fault
+    return unfit
+
+
+def _some(names: Sequence[str], separator: str = ", ") -> str:
+    """Join the first few of a list, and count the others."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return separator.join(names[:MOST_NAMED]) + more

@@ -1,0 +1,64 @@
+"""Validation by an independent computation, and what the dry run times and expects."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from eval.images import write_png
+from team_bsr import planning
+from team_bsr.losses import LOSSES
+from team_bsr.plan import Plan
+from team_bsr.trainees import TRAINEES, Trainee
+from team_bsr.validation import open_set, validate
+from tests.test_team_bsr_network import random_network
+from tests.test_team_bsr_training import small_step
+
+
+def test_validation_is_the_mean_psnr_of_8_bit_rgb_less_4_pixels(tmp_path):
+    for number, (height, width) in enumerate(((48, 40), (44, 60))):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        write_png(tmp_path / "hr" / f"{number}.png", pixels)
+    dataset, network = open_set(tmp_path / "hr"), random_network((2, 3))
+    expected = []
+    for pair in dataset.pairs:
+        lr, hr = (np.float64(image) for image in pair.read())
+        with torch.no_grad():
+            sr = network(torch.from_numpy(lr / 255).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0).double().numpy()
+        error = (np.rint(np.clip(sr, 0, 1) * 255) - hr)[4:-4, 4:-4]
+        expected.append(10 * np.log10(255**2 / (error**2).mean()))
+    # The fused network may round a few samples to the other side, by one level of 255.
+    assert validate(network, [dataset])["hr"] == pytest.approx(np.mean(expected), abs=1e-3)
+
+
+def test_the_dry_run_times_each_step_s_network_and_share_of_a_batch(monkeypatch):
+    built, shapes = [], []
+    build = TRAINEES["abpn"].build
+    trainee = Trainee(lambda pruned: built.append(tuple(pruned)) or build(pruned), None, can_be_pruned=True)
+    monkeypatch.setitem(TRAINEES, "abpn", trainee)
+    monkeypatch.setitem(LOSSES, "l1", lambda sr, hr: shapes.append(tuple(hr.shape)) or (sr - hr).abs().mean())
+    steps = (small_step(iterations=2), small_step(4, stage=2, batch=2, hr_patch=48, iterations=3))
+    list(planning.describe(Plan(steps, network="abpn"), None, Accelerator(cpu=True)))
+    assert built == [(), (2, 3)]
+    assert set(shapes) == {(4, 3, 40, 40), (2, 3, 48, 48)}
+
+
+def test_the_time_expected_is_the_sum_of_the_steps(monkeypatch):
+    monkeypatch.setattr(planning, "_iteration_seconds", lambda plan, step, accelerator: 10.0 * step.number)
+    steps = (small_step(1, iterations=12), small_step(3, iterations=16))
+    lines = list(planning.describe(Plan(steps), 5.0, Accelerator(cpu=True)))
+    # 120 s and 480 s, of which 5 minutes are a half.
+    assert lines[-2:] == [
+        "expected 0:10:00, validation not counted",
+        "minutes  5, in which 50% of each step's iterations fit",
+    ]
+    assert "12 iterations of 4 patches of 40x40" in lines[3]
+    assert lines[3].endswith("10.000 s an iteration, 0:02:00")
+
+
+def test_a_set_without_hr_images_is_refused(tmp_path):
+    write_png(tmp_path / "LR" / "a.png", np.zeros((12, 12, 3), np.uint8))
+    with pytest.raises(Exception, match=r"--validate .*LR: expected HR images, found LR folder"):
+        open_set(Path(tmp_path / "LR"))
