@@ -1,9 +1,11 @@
 """Shared fixtures. Published weights and image sets are used where ``ESR_WEIGHTS`` and ``ESR_DATA`` name them."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,25 @@ from eval.images import write_png
 PROJECT = Path(__file__).resolve().parent.parent
 # A checkout for tests to run, which holds a file of a test's name.
 collect_ignore = ["planted"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped for each reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_interrupts() -> Iterator[None]:
+    """Let ctrl-C end the programs that tests start: a job in the background ignores it, and hands that on."""
+    if os.name == "nt" or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,7 +24,7 @@ Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 Service = pytest.importorskip("selenium.webdriver.chrome.service").Service
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and its driver: make test-browser")
-AXE = Path(sys.prefix) / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(sys.prefix) / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 
 
