@@ -1,18 +1,23 @@
 """Shared fixtures. Published weights and image sets are used where ``ESR_WEIGHTS`` and ``ESR_DATA`` name them."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from eval.cli import app
 from eval.images import write_png
+from eval.program import run_program
+from test_demo import demo
 
 PROJECT = Path(__file__).resolve().parent.parent
 # A checkout for tests to run, which holds a file of a test's name.
@@ -80,21 +85,47 @@ def hr_folder(tmp_path: Path, random_image: Callable[..., np.ndarray]) -> Path:
     return tmp_path / "photos"
 
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a command, without weights or data unless they are given."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ESR_")}
+    return inherited | {"PYTHONPATH": str(PROJECT), "ESR_CACHE": str(tmp_path / "no-cache"), "COLUMNS": "120"}
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a command of the project in an empty folder, without weights or data unless they are given."""
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command of the project in an empty folder, in this process, which has torch loaded already."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("ESR_")}
-        inherited |= {"PYTHONPATH": str(PROJECT), "ESR_CACHE": str(tmp_path / "no-cache"), "COLUMNS": "120"}
-        program = PROJECT / "test_demo.py" if arguments[0] == "test_demo.py" else arguments[0]
+        module, *flags = map(str, arguments[arguments[0] == "-m" :])
+        program = {"test_demo.py": demo, "eval": app}[module]
+        threads, out, err = torch.get_num_threads(), io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", [module, *flags])
+            patch.setattr(os, "environ", _environment(tmp_path) | environment)
+            patch.chdir(tmp_path)
+            with pytest.raises(SystemExit) as end:
+                run_program(program)
+        torch.set_num_threads(threads)
+        return subprocess.CompletedProcess(arguments, end.value.code or 0, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Command:
+    """Run a command of the project as a user does, in a process of its own: seconds, where ``command`` takes none."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *map(str, (program, *arguments[1:]))],
+            [sys.executable, *map(str, arguments)],
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env=inherited | environment,
-            timeout=300,
+            env=_environment(tmp_path) | environment,
+            timeout=600,
         )
 
     return run

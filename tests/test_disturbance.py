@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from multiprocessing.synchronize import Event
 from types import SimpleNamespace
 
 import pynvml
@@ -14,18 +15,25 @@ from eval.environment import machine_state
 from eval.nvml import Gpu, driver_version, open_gpu
 
 
-def _burn() -> None:
+def _burn(begun: Event) -> None:
+    begun.set()
     while True:
         pass
 
 
 def test_other_processes_on_the_cpu_are_noticed(monkeypatch: pytest.MonkeyPatch):
+    spawn = multiprocessing.get_context("spawn")
+    begun = spawn.Event()
     with Watch(torch.device("cpu")) as watch:
-        worker = multiprocessing.get_context("spawn").Process(target=_burn, daemon=True)
+        worker = spawn.Process(target=_burn, args=(begun,), daemon=True)
         worker.start()
-        time.sleep(1.5)
+        assert begun.wait(120)
         watch.begin()
-        time.sleep(0.6)
+        deadline = time.monotonic() + 120
+        # As long as it burns, sooner or later it has had its share.
+        while watch.disturbance() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert watch.disturbance() == "other processes on the CPU"
         worker.kill()
         worker.join()

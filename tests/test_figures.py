@@ -28,7 +28,7 @@ def compile_latex(text: str, folder: Path) -> str:
     """Run plain pdflatex and return its log."""
     (folder / "a.tex").write_text(text, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "a.tex"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=600)
     assert result.returncode == 0, result.stdout[-2000:]
     return result.stdout
 

@@ -62,7 +62,7 @@ def record_of(contender, photos: Path, **changes) -> Record:
 def entry(checkout: Path, photos: Path) -> Callable[..., Record]:
     def run(model_id: int, **rules) -> Record:
         (found,) = choose_submissions(
-            [read_checkout(checkout)], [str(model_id)], Rules(**{"sandbox": sandbox(), "timeout_s": 60} | rules)
+            [read_checkout(checkout)], [str(model_id)], Rules(**{"sandbox": sandbox(), "timeout_s": 3000} | rules)
         )
         return record_of(found, photos)
 
@@ -76,7 +76,7 @@ def hostile(tmp_path: Path, photos: Path) -> Callable[..., Record]:
         folder.mkdir(exist_ok=True)
         shutil.copy(PLANTED / "hostile.py", folder)
         torch.save({"weight": torch.ones(1)}, tmp_path / "one.pth")
-        rules = Rules(**{"sandbox": sandbox(), "timeout_s": 30, "limits": SMALL} | rules)
+        rules = Rules(**{"sandbox": sandbox(), "timeout_s": 300, "limits": SMALL} | rules)
         target = f"{folder / 'hostile.py'}:{class_name}"
         protocol = Protocol.OFFICIAL
         return record_of(choose_model_file(target, tmp_path / "one.pth", 1.0, rules), photos, protocol=protocol)
@@ -273,7 +273,7 @@ def test_without_a_sandbox_honest_code_runs_as_well(hostile, photos: Path):
 
 
 def test_saved_images_are_the_pixels_that_were_judged(checkout: Path, photos: Path, tmp_path: Path):
-    (found,) = choose_submissions([read_checkout(checkout)], ["0"], Rules(sandbox(), timeout_s=60))
+    (found,) = choose_submissions([read_checkout(checkout)], ["0"], Rules(sandbox(), timeout_s=300))
     record_of(found, photos, images_dir=tmp_path / "sr")
     for pair in open_dataset(photos, None).pairs:
         lr, _ = pair.read()
