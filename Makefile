@@ -44,6 +44,7 @@ clean:  ## remove the environment and results
 	rm -rf $(VENV) results .pytest_cache .ruff_cache
 
 $(READY): requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@echo "$(VENV) with requirements.txt (what pip says is in $(VENV)/log)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --requirement requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
 	@touch $@

@@ -12,7 +12,7 @@ from eval.images import read_image, write_png
 from tests.conftest import PROJECT
 
 resource = pytest.importorskip("resource", reason="limits and signals are POSIX")
-COUNT = 24
+COUNT = 16
 IMAGES = Path("results") / "Bicubic" / "photos"
 
 
@@ -36,7 +36,7 @@ def the_record(folder: Path) -> dict:
 @pytest.fixture
 def photos(tmp_path: Path, random_image) -> Path:
     for number in range(COUNT):
-        write_png(tmp_path / "photos" / f"{number:02}.png", random_image(800, 800, number))
+        write_png(tmp_path / "photos" / f"{number:02}.png", random_image(400, 400, number))
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_ctrl_c_beside_working_threads_keeps_what_is_finished(photos: Path):
     # Every image that is on disk is whole, and on record: none was written after the others were given up.
     assert sorted(path.stem for path in (photos / IMAGES).iterdir()) == finished
     for name in finished:
-        assert read_image(photos / IMAGES / f"{name}.png").shape == (800, 800, 3)
+        assert read_image(photos / IMAGES / f"{name}.png").shape == (400, 400, 3)
 
 
 def test_the_same_command_after_ctrl_c_finishes_the_rest(photos: Path):
@@ -67,7 +67,7 @@ def test_the_same_command_after_ctrl_c_finishes_the_rest(photos: Path):
 
 def test_a_full_disk_ends_the_run_by_name_and_leaves_no_half_file(photos: Path):
     # The kernel refuses more bytes to a file than this, as a full disk does: records fit, SR images do not.
-    limit = 2**18
+    limit = 2**16
     process = run(photos, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert process.returncode == 1, process.stderr
     assert "Traceback" not in process.stderr

@@ -1,4 +1,4 @@
-"""The report's page in a real browser: Debian's chromium, driven by selenium. `make test-browser` installs both."""
+"""The report's page in a real browser: Debian's chromium, driven by selenium. `make test` installs both."""
 
 import json
 import shutil
@@ -18,12 +18,12 @@ from tests.test_page_pictures import measured
 from tests.test_record import make_record
 from tests.test_tables import steady
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: make test-browser")
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 By = pytest.importorskip("selenium.webdriver.common.by").By
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 Service = pytest.importorskip("selenium.webdriver.chrome.service").Service
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and its driver: make test-browser")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and its driver")
 AXE = Path(sys.prefix) / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 
@@ -279,7 +279,7 @@ def test_axe_finds_nothing_on_a_model_page(browser: Browser, page: Path):
 
 def axe_findings(browser: Browser) -> list[str]:
     if not AXE.is_file():
-        pytest.skip("needs axe-core: make test-browser")
+        pytest.skip("needs axe-core")
     browser.js(AXE.read_text(encoding="utf-8"))
     script = "const done = arguments[0]; axe.run().then(its => done(its.violations))"
     found = browser.driver.execute_async_script(script)

@@ -194,14 +194,29 @@ def test_half_precision_needs_a_convolution():
 def test_openvino_keeps_what_follows_the_tail_in_float32():
     pytest.importorskip("onnx")
     pytest.importorskip("openvino")
+    from openvino import Core
+
     from eval.engines.open_vino import compile_model
 
+    if "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(UsageError, match="--precision bf16: OpenVINO has none on this processor"):
+            compile_model(Tiny(), "bf16")
+        return
     compiled = compile_model(find_model("PFDNLite").build(), "bf16")
     nodes = {node.get_friendly_name(): node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()}
     precisions = [info["runtimePrecision"] for info in nodes.values() if info["layerType"] == "Convolution"]
     assert precisions.count("bf16") == len(precisions)
     tail = [info for info in nodes.values() if info["layerType"] in ("DepthToSpace", "Output")]
     assert {info["runtimePrecision"] for info in tail} == {"f32"}
+
+
+def test_openvino_refuses_half_precision_that_it_would_replace_in_silence(monkeypatch: pytest.MonkeyPatch):
+    openvino = pytest.importorskip("openvino")
+    from eval.engines.open_vino import compile_model
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(UsageError, match="--precision bf16: OpenVINO has none on this processor; take fp32"):
+        compile_model(Tiny(), "bf16")
 
 
 def test_tiles_that_must_know_their_place_are_refused_where_they_cannot(untrained):
