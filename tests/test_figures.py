@@ -16,7 +16,10 @@ from tests.test_page import HOSTILE, STEADY, many, renamed
 from tests.test_page_pictures import measured
 from tests.test_record import make_record
 
-needs_pdflatex = pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+
+def needs_pdflatex(test):
+    """Mark a test as slow: what it needs takes hundreds of MB, which `make test-all` alone installs."""
+    return pytest.mark.slow(pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")(test))
 
 
 def board_of(records: list) -> Board:
