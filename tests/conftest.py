@@ -24,6 +24,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 collect_ignore = ["planted"]
 
 
+# What a test may ask for by a fixture, and the variable that names the folder.
+FOLDERS = {"esr_weights": "ESR_WEIGHTS", "esr_data": "ESR_DATA", "published": "ESR_PUBLISHED"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test whose files are not here keep one parameter, which is skipped with the reason: none can apply."""
+    kept, others, told = [], [], set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        absent = any(name in item.fixturenames and not os.environ.get(FOLDERS[name]) for name in FOLDERS)
+        (others if absent and test in told else kept).append(item)
+        told |= {test} if absent else set()
+    config.hook.pytest_deselected(items=others)
+    items[:] = kept
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests were skipped for each reason."""
     skipped = terminalreporter.stats.get("skipped", [])
@@ -49,7 +65,8 @@ def _two_threads():
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
-def _folder(variable: str, what: str) -> Path:
+def _folder(name: str, what: str) -> Path:
+    variable = FOLDERS[name]
     if not os.environ.get(variable):
         pytest.skip(f"needs {what}: set {variable} to their folder")
     return Path(os.environ[variable])
@@ -58,13 +75,19 @@ def _folder(variable: str, what: str) -> Path:
 @pytest.fixture(scope="session")
 def esr_weights() -> Path:
     """The folder of published checkpoints."""
-    return _folder("ESR_WEIGHTS", "the published checkpoints")
+    return _folder("esr_weights", "the published checkpoints")
 
 
 @pytest.fixture(scope="session")
 def esr_data() -> Path:
     """The folder of published image sets."""
-    return _folder("ESR_DATA", "the published image sets")
+    return _folder("esr_data", "the published image sets")
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The folder of the challenge's published results."""
+    return _folder("published", "the challenge's published results")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The audit of published results: figures by hand, the challenge's own files, and files that cannot be."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -290,14 +289,6 @@ def test_what_does_not_print_is_written_out_and_stays_apart():
 
 
 # The challenge's own files.
-
-
-@pytest.fixture(scope="session")
-def published() -> Path:
-    """The folder of published results."""
-    if not os.environ.get("ESR_PUBLISHED"):
-        pytest.skip("needs the challenge's published results: set ESR_PUBLISHED to their folder")
-    return Path(os.environ["ESR_PUBLISHED"])
 
 
 @pytest.fixture(scope="session")
