@@ -173,7 +173,7 @@ class _StepTrainer:
         """Take one optimisation step and return the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.step.rate_at(self.iteration)
-        loss = criterion(self.parallel(lr), hr)
+        loss = criterion(self.parallel(lr).float(), hr)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(f"{self._where()}: the loss is {value}; {self._last_good()}")
