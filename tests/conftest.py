@@ -125,9 +125,13 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         module, *flags = map(str, arguments[arguments[0] == "-m" :])
         program = {"test_demo.py": demo, "eval": app}[module]
         threads, out, err = torch.get_num_threads(), io.StringIO(), io.StringIO()
+        wanted = _environment(tmp_path) | environment
         with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setattr(sys, "argv", [module, *flags])
-            patch.setattr(os, "environ", _environment(tmp_path) | environment)
+            for name in os.environ.keys() - wanted.keys():
+                patch.delenv(name)
+            for name, value in wanted.items():
+                patch.setenv(name, value)
             patch.chdir(tmp_path)
             with pytest.raises(SystemExit) as end:
                 run_program(program)
