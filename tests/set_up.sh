@@ -54,7 +54,7 @@ system_packages() {
         leave_out "Debian's packages$missing: only root installs them, by apt-get"
     else
         echo "as root, by apt-get (SYSTEM=no leaves them out):$missing"
-        step "Debian's list of packages" apt-get update --error-on=any
+        apt-get update >>"$state/log" 2>&1
         for each in $missing; do
             step "$each" apt-get install --yes --no-install-recommends "$each"
         done
