@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from eval.images import atomic_path
+from eval.current import complete_ones, current
+from eval.files import atomic_path
 from eval.program import run_program
-from eval.record import Protocol, Record
+from eval.record import Record
 from eval.records import find_records
-from eval.report.columns import legend, newest
+from eval.report.columns import legend
 from eval.report.tables import markdown_failures, markdown_text
 
 
@@ -35,8 +36,8 @@ def make(
 
 
 def _parts(found: Sequence[Record], title: str, note: str) -> list[str]:
-    complete = newest(found)
-    sets = sorted({record.dataset.name for record in complete if record.settings.protocol is Protocol.ACCURACY})
+    complete = complete_ones(current(found))
+    sets = sorted({record.dataset.name for record in complete})
     timed = {record.model.label: record for record in complete if record.timing}
     models = list(dict.fromkeys(record.model.label for record in complete))
     by_age = sorted(complete, key=lambda record: record.started_at)
@@ -64,12 +65,15 @@ def _row(records: Sequence[Record], sets: Sequence[str]) -> list[str]:
     times = [time, f"{ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio else "-"]
     counts = ["-"] * 5
     if complexity:
-        hooks = complexity.flops_by_hooks
-        counts = [f"{complexity.num_params / 1e6:.3f}", f"{complexity.flops / 1e9:.2f}"]
-        counts += ["-" if hooks is None else f"{hooks / 1e9:.2f}", f"{complexity.activations / 1e6:.2f}"]
-        counts += [str(complexity.num_conv)]
+        counts = [f"{complexity.num_params / 1e6:.3f}", _giga(complexity.flops), _giga(complexity.flops_by_hooks)]
+        counts += ["-" if complexity.activations is None else f"{complexity.activations / 1e6:.2f}"]
+        counts += ["-" if complexity.num_conv is None else str(complexity.num_conv)]
     codes = ", ".join(dict.fromkeys(flag.code for record in records for flag in record.flags))
     return [markdown_text(records[0].model.label), *psnrs, *times, *counts, codes]
+
+
+def _giga(flops: int | None) -> str:
+    return "-" if flops is None else f"{flops / 1e9:.2f}"
 
 
 def _once(records: Sequence[Record]) -> list[Record]:

@@ -26,8 +26,8 @@ from eval.pairs import ImagePair
 from eval.program import run_program
 from eval.record import Protocol
 from eval.runner import Job, run
-from eval.scheduling import largest_lr
 from eval.subject import Examination, Subject
+from eval.tasks import largest_lr
 from eval.zoo import find_model
 
 

@@ -7,10 +7,10 @@ import matplotlib as mpl
 import typer
 from matplotlib import pyplot as plt
 
+from eval.current import complete_ones, current
 from eval.errors import RunError
 from eval.program import run_program
 from eval.records import RECORDS_FOLDER, read_records
-from eval.report.columns import newest
 
 INK, ACCENT, OTHERS = "#333333", "#c2410c", "#3b6ea5"
 
@@ -22,8 +22,9 @@ def draw(
     highlight: Annotated[str, typer.Option(help="Model to stand out.")] = "PFDNLite",
 ) -> None:
     """Plot the newest records of a set: the area of a marker is the number of parameters."""
-    records = [record for record in newest(read_records(save_dir / RECORDS_FOLDER)) if record.dataset.name == dataset]
-    networks = [record for record in records if record.complexity]
+    complete = complete_ones(current(read_records(save_dir / RECORDS_FOLDER)))
+    records = [record for record in complete if record.dataset.name == dataset]
+    networks = [record for record in records if record.complexity and record.complexity.flops is not None]
     floor = next((record.mean("psnr_db") for record in records if not record.complexity), None)
     if not networks:
         raise RunError(f"{save_dir}: holds no complete record of a network on {dataset}")

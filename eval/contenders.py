@@ -1,6 +1,6 @@
 """What a command is asked to run, before it is loaded: light, and sent to other processes as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,13 +8,13 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from eval.checkpoints import Checkpoint, find_checkpoint, load_network
+from eval.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, load_network
 from eval.engines.registry import ENGINES, PLAIN, Execution, check_engine, fastest_with_eager_pixels, prepare
-from eval.errors import UsageError
+from eval.errors import EngineError, RunError
 from eval.images import ImageSize
 from eval.inference import Upscaler, choose_tiling
-from eval.record import ModelInfo
-from eval.subject import InProcess, Subject, zoo_info
+from eval.record import ModelInfo, State
+from eval.subject import CannotRunError, InProcess, Subject, zoo_info
 from eval.tiling import Tiling
 from eval.timing import Forward
 from eval.zoo import ModelSpec
@@ -96,7 +96,7 @@ class ZooModel:
         network = load_network(self.spec, self.checkpoint)
         device = torch.device(placement.device)
         if placement.tile == AUTO:
-            tiling = choose_tiling(self.spec, network, largest, device)
+            tiling = choose_tiling(self.spec, network, largest, device, placement.tile_overlap)
         else:
             tile = placement.tile
             tiling = tile and Tiling(int(tile), placement.tile_overlap, self.spec.tile_step)
@@ -106,20 +106,68 @@ class ZooModel:
     def _prepared(
         self, network: nn.Module, placement: Placement, tiling: Tiling | None
     ) -> tuple[Execution, Forward | None]:
-        """Return what runs the network, and how; None for the network itself."""
+        """Return what runs the network, and how; None for the network itself.
+
+        Raises:
+            EngineError: the engine cannot run this network, or not on this machine.
+        """
         execution, device = placement.execution, torch.device(placement.device)
         if execution == PLAIN or self.checkpoint is None:
             return PLAIN, None
         placed_tiles = tiling is not None and self.spec.tile_step > 1
         if execution.engine == AUTO:
-            name, forward = fastest_with_eager_pixels(network.to(device), device, self.spec.data_range, placed_tiles)
-            return Execution(name), forward
+            return fastest_with_eager_pixels(network.to(device), device, self.spec.data_range, placed_tiles)
         if placed_tiles and not ENGINES[execution.engine].any_tiles:
-            raise UsageError(
+            raise EngineError(
                 f"--engine {execution.engine}: cannot tell tiles where they lie, as {self.spec.label} needs it, and "
                 f"images are cut into tiles of {tiling.tile}; use --engine channels-last"
             )
         return execution, prepare(network.to(device), device, execution)
+
+
+@dataclass(frozen=True)
+class WithoutWeights:
+    """A network of the zoo whose weights cannot be used, as a row among others that run."""
+
+    spec: ModelSpec
+    error: RunError
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+        return zoo_info(self.spec, None)
+
+    @property
+    def note(self) -> str:
+        """The manifest's words about it."""
+        return self.spec.note
+
+    @contextmanager
+    def open(self, _placement: Placement, _largest: ImageSize) -> Iterator[Subject]:
+        """Say what is wrong with the weights."""
+        if isinstance(self.error, MissingWeightsError):
+            command = f"python -m eval fetch weights --model_id {self.spec.id}"
+            raise CannotRunError(State.MISSING_CHECKPOINT, f"its weights are not on this machine; {command}")
+        raise CannotRunError(State.MISSING_CHECKPOINT, str(self.error))
+        yield
+
+
+def zoo_models(specs: Sequence[ModelSpec]) -> list[Contender]:
+    """Return what can be run of several models; one without usable weights is a row that says so.
+
+    Raises:
+        RunError: none of them has weights that can be used; the message is that of the first.
+    """
+    found: list[Contender] = []
+    for spec in specs:
+        try:
+            found.append(zoo_model(spec))
+        except RunError as error:
+            found.append(WithoutWeights(spec, error))
+    faulty = [model.error for model in found if isinstance(model, WithoutWeights)]
+    if len(faulty) == len(found):
+        raise faulty[0]
+    return found
 
 
 def zoo_model(spec: ModelSpec, weights: str | None = None) -> ZooModel:

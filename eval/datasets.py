@@ -46,6 +46,15 @@ class Dataset:
         """Tell whether fidelity can be measured."""
         return self.pairs[0].hr is not None
 
+    @property
+    def left_out(self) -> list[Path]:
+        """The files that lie beside those of the set and are not used, hidden ones apart."""
+        used = {path for pair in self.pairs for path in (pair.lr, pair.hr) if path}
+        if self.name == SAMPLE:
+            return []
+        beside = {path for folder in {path.parent for path in used} for path in folder.iterdir() if path.is_file()}
+        return sorted(path for path in beside - used if not path.name.startswith("."))
+
     @cached_property
     def sha256(self) -> str:
         """The hash of all names and files."""

@@ -103,13 +103,18 @@ def select(
         for record in records
         if (not datasets or any(_is_named(record.dataset.name, name) for name in datasets))
         and protocol in (None, record.settings.protocol)
-        and device in (None, record.settings.device)
+        and (device is None or _is_on(record, device))
     ]
     if records and not chosen:
-        kinds = {(r.dataset.name, str(r.settings.protocol), r.settings.device) for r in records}
+        kinds = {(r.dataset.name, str(r.settings.protocol), r.settings.device, r.environment.machine) for r in records}
         listing = "; ".join(", ".join(kind) for kind in sorted(kinds))
         raise UsageError(f"no record fits --datasets, --protocol and --device; there are, by these: {listing}")
     return chosen
+
+
+def _is_on(record: "Record", device: str) -> bool:
+    """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100"."""
+    return device == record.settings.device or device.lower() in record.environment.machine.lower()
 
 
 def _is_named(dataset: str, name: str) -> bool:
@@ -119,15 +124,17 @@ def _is_named(dataset: str, name: str) -> bool:
 def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
     """Make one entry a model from records of one protocol on one device, over one set or valid and test.
 
-    A model that has no complete record is left out, and a note says why.
+    A model that has no complete record is left out, and a note says why. So are records without times beside others.
 
     Raises:
         RunError: records differ in protocol, device, settings or images, a model lacks a set, or no time was taken.
     """
     finished = [record for record in records if record.complete]
-    labels = {record.model.label for record in finished}
-    unfinished = {r.model.label: f"{r.status}: {r.reason}" for r in records if r.model.label not in labels}
-    left_out = [f"{label} is not ranked: its run {what}" for label, what in unfinished.items()]
+    timed = [record for record in finished if record.settings.protocol != UNTIMED]
+    labels = {record.model.label for record in timed or finished}
+    others = {r.model.label: r for r in records if r.model.label not in labels}
+    left_out = [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
+    finished = timed or finished
     if not finished:
         reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
         raise RunError(f"expected records of finished runs to rank, found:{reasons}")
@@ -154,11 +161,15 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
     )
 
 
+def _why_not(record: "Record") -> str:
+    return "it was not timed" if record.complete else f"its run {record.status}: {record.reason}"
+
+
 def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
     """Return the protocol and the device that all records share."""
     for what, advice, value in (
         ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
-        ("device", "choose one by --device, or measure all on one", _device),
+        ("device", "choose one by --device, or measure all on one", lambda record: record.environment.machine),
         ("settings", "measure all alike, for example with --tile none", _settings),
     ):
         found = sorted({value(record) for record in records})
@@ -174,14 +185,12 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
                 f"{record.dataset.name}: the record of {record.model.label} is of other images than the first one's "
                 f"({len(names)} and {len(images[record.dataset.name])}); measure all on the same"
             )
+    files = {(record.dataset.name, record.dataset.sha256) for record in records if record.dataset.sha256}
+    if len(files) > len({name for name, _ in files}):
+        raise RunError("records are of different images of one name; measure all on the same")
     if records[0].settings.protocol == UNTIMED:
         raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
-    return str(records[0].settings.protocol), _device(records[0])
-
-
-def _device(record: "Record") -> str:
-    environment = record.environment
-    return environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
+    return str(records[0].settings.protocol), records[0].environment.machine
 
 
 def _settings(record: "Record") -> str:

@@ -3,6 +3,8 @@
 import os
 import platform
 import subprocess
+import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,11 +13,10 @@ import numpy as np
 import psutil
 import torch
 
+from eval.files import PROJECT
 from eval.memory import keeps_freed_memory
 from eval.nvml import driver_version, open_gpu
 from eval.record import Environment, MachineState
-
-_PROJECT = Path(__file__).resolve().parent.parent
 
 
 def describe_environment(device: torch.device) -> Environment:
@@ -30,7 +31,7 @@ def describe_environment(device: torch.device) -> Environment:
         opencv=cv2.__version__,
         fvcore=version("fvcore"),
         cpu=_cpu_name(),
-        gpu=torch.cuda.get_device_name(device) if on_cuda else None,
+        gpu=_gpu_name(device),
         cuda=torch.version.cuda if on_cuda else None,
         cudnn=torch.backends.cudnn.version() if on_cuda else None,
         driver=driver_version() if on_cuda else None,
@@ -61,23 +62,40 @@ def _cpu_mhz() -> float | None:
 
 def _commit() -> str | None:
     """Return the project's commit, with "+changes" where tracked files differ from it; None outside git."""
+    return _answer("git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
+
+
+def _answer(*command: str) -> str | None:
+    """Return what a program prints; None where it cannot be run."""
     try:
-        described = subprocess.run(
-            ["git", "-C", str(_PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()
 
 
+def device_name(device: torch.device) -> str:
+    """Return what a device is: the name of the GPU, or of the CPU."""
+    return _gpu_name(device) or _cpu_name()
+
+
+def _gpu_name(device: torch.device) -> str | None:
+    """Return a GPU's name; that of an Apple chip is the chip's, whose CPU is another device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return None if device.type == "cpu" else f"{_cpu_name()}, {device.type.upper()}"
+
+
+@cache
 def _cpu_name() -> str:
+    """Return the processor's name as its system tells it; Python's own is "arm" for every Apple chip."""
+    if sys.platform == "darwin":
+        return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" in facts:
+        return facts["model name"]
+    parts = [facts[key] for key in ("CPU implementer", "CPU part") if key in facts]
+    return " ".join((platform.machine(), *parts))

@@ -2,6 +2,8 @@
 
 from pydantic import ValidationError
 
+_MOST_CHARACTERS = 200
+
 
 class UsageError(ValueError):
     """The command asks for something that does not exist or does not fit together; exit code 2."""
@@ -11,7 +13,17 @@ class RunError(RuntimeError):
     """Something needed is missing or wrong, so the work cannot be done; exit code 1."""
 
 
+class EngineError(RunError):
+    """An engine cannot run a network, or lacks something on this machine; another one may do."""
+
+
 def explain(error: ValidationError) -> str:
     """Return what data lacks, one "where: what" a fault, on one line."""
     faults = (f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in error.errors())
     return "; ".join(faults)
+
+
+def one_reason(error: BaseException) -> str:
+    """Return the first line of what an error says, with its type unless it is one of ours; cut to a note's length."""
+    said = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return (said if isinstance(error, (UsageError, RunError)) else f"{type(error).__name__}: {said}")[:_MOST_CHARACTERS]

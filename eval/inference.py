@@ -138,13 +138,20 @@ def reflect_up_to(x: Tensor, min_size: int) -> Tensor:
     return x
 
 
-def choose_tiling(spec: ModelSpec, network: nn.Module, largest: ImageSize, device: torch.device) -> Tiling | None:
+def choose_tiling(
+    spec: ModelSpec, network: nn.Module, largest: ImageSize, device: torch.device, overlap: int | None = None
+) -> Tiling | None:
     """Decide for ``--tile auto``: the whole image, or the largest tile whose tensors fit into free memory.
 
-    Must be called while the network is on the CPU. ``largest`` is the size of the largest LR image.
+    Args:
+        spec: the model.
+        network: on the CPU.
+        largest: the size of the largest LR image.
+        device: where it is to run.
+        overlap: LR pixels that tiles share, or None for the default.
 
     Raises:
-        RunError: not even the smallest tile fits.
+        RunError: no tile that is larger than the overlap fits.
     """
     usable = _USABLE_SHARE * available_bytes(device)
     if largest.height * largest.width * _AMPLE_BYTES_PER_PIXEL <= usable:
@@ -152,7 +159,11 @@ def choose_tiling(spec: ModelSpec, network: nn.Module, largest: ImageSize, devic
     per_pixel = _WORKSPACE_FACTOR * live_bytes_per_pixel(network)
     if largest.height * largest.width * per_pixel <= usable:
         return None
-    fitting = [tile for tile in AUTO_TILES if tile**2 * per_pixel <= usable]
+    fitting = [tile for tile in AUTO_TILES if tile**2 * per_pixel <= usable and tile > (overlap or 0)]
     if not fitting:
-        raise RunError(f"only {usable / 2**20:.0f} MiB are free on {device}, too little for the smallest tile")
-    return Tiling(fitting[0], step=spec.tile_step)
+        smallest = min((tile for tile in AUTO_TILES if tile > (overlap or 0)), default=max(AUTO_TILES))
+        raise RunError(
+            f"--tile auto: {usable / 2**20:.0f} MiB can be used on {device}, too little for tiles of {smallest} with "
+            f"an overlap of {'the default size' if overlap is None else overlap}; give --tile and --tile_overlap"
+        )
+    return Tiling(fitting[0], overlap, spec.tile_step)

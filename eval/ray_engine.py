@@ -4,9 +4,11 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eval.errors import UsageError
+from eval.errors import UsageError, one_reason
+from eval.files import PROJECT
+from eval.processes import carry_out_quietly
 from eval.record import Record
-from eval.scheduling import PROJECT, Task, carry_out_quietly, lost
+from eval.tasks import Task, lost
 
 _RETRIES = 2
 _ANSWER_S = 5
@@ -66,6 +68,8 @@ def _record(ray: Any, done: Any, task: Task) -> Record:
         return Record.model_validate_json(ray.get(done))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
         return lost(task, f"its Ray worker died {_RETRIES + 1} times: {type(error).__name__}")
+    except ray.exceptions.RayError as error:
+        return lost(task, f"its Ray task failed: {one_reason(error)}")
 
 
 def _resources(task: Task) -> dict[str, Any]:

@@ -40,6 +40,15 @@ class State(StrEnum):
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
     INVALID_OUTPUT = "invalid output"
+    ENGINE_FAILED = "engine failed"
+    IO_FAILED = "could not read or write"
+    DEVICE_FAILED = "device failed"
+    KILLED = "killed"
+
+    @property
+    def follows_from_key(self) -> bool:
+        """Tell whether the same model on the same images must end like this again, whatever a user mends."""
+        return self in (State.FAILED_TO_BUILD, State.FAILED_TO_LOAD, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
 
 
 class _Frozen(BaseModel):
@@ -51,8 +60,8 @@ class ModelInfo(_Frozen):
 
     Attributes:
         data_range: None for a submission that did not get as far as telling it.
-        source_sha256: of the file that defines the network; of a submission, of all of its checkout's files that it
-            imports.
+        source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
+            branch of ``select_model``.
         origin: "zoo", or the checkout that a submission comes from.
         shims: what a submission's code needed to be loadable here.
     """
@@ -72,12 +81,13 @@ class ModelInfo(_Frozen):
 
 
 class DatasetInfo(_Frozen):
-    """Which set it ran on."""
+    """Which set it ran on; ``sha256`` is of all names and files, None in records from before it was kept."""
 
     name: str
     layout: str
     folder: str
     num_images: int
+    sha256: str | None = None
 
 
 class ImageResult(_Frozen):
@@ -103,7 +113,7 @@ class Complexity(_Frozen):
 
     Attributes:
         num_params: all parameters, trainable or not.
-        flops: multiply-adds, by fvcore's convention (one multiply-add is one).
+        flops: multiply-adds, by fvcore's convention (one multiply-add is one), of an image of zeros.
         flops_by_dispatcher: the same by torch's own counter, halved; it follows every operator that runs, and leaves
             interpolation out.
         flops_bound: num_params times pixels: what a network does whose every weight meets every pixel once.
@@ -113,25 +123,41 @@ class Complexity(_Frozen):
         num_conv: calls of these modules.
         uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
         suspect_ops: those of them that can hide multiplications by weights.
+        flops_on_noise: as ``flops_by_dispatcher``, of an image of noise.
+        faults: what could not be counted, and why; its figures are None.
     """
 
     input_side: int
     num_params: int
-    flops: int
-    flops_by_dispatcher: int
+    flops: int | None
+    flops_by_dispatcher: int | None
     flops_bound: int
-    activations: int
-    num_conv: int
+    activations: int | None
+    num_conv: int | None
     uncounted_ops: dict[str, int]
     suspect_ops: tuple[str, ...]
     flops_by_hooks: int | None = None
     flops_by_operator: dict[str, int] = {}
+    flops_on_noise: int | None = None
+    faults: dict[str, str] = {}
 
 
 class Flag(_Frozen):
     """Something about a model that its figures do not show. A flag warns; it never changes a figure."""
 
-    code: Literal["counters", "bound", "operators", "precision", "parameters", "state", "uncounted", "late"]
+    code: Literal[
+        "counters",
+        "bound",
+        "operators",
+        "input",
+        "weights",
+        "precision",
+        "parameters",
+        "state",
+        "subnormal",
+        "uncounted",
+        "late",
+    ]
     text: str
 
 
@@ -181,7 +207,14 @@ class Timing(_Frozen):
 
 
 class Settings(_Frozen):
-    """What the user chose; ``tile=None`` is the whole image, ``engine`` is what "auto" took."""
+    """What the user chose.
+
+    Attributes:
+        tile: None for the whole image.
+        engine: what ran; of "auto", what it took.
+        left_out: engines that "auto" could not try, each with the reason.
+        workers: threads beside the network; they change no figure. None in records from before it was kept.
+    """
 
     protocol: Protocol
     device: str
@@ -191,6 +224,8 @@ class Settings(_Frozen):
     engine: str = "eager"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    left_out: tuple[str, ...] = ()
+    workers: int | None = None
 
 
 class MachineState(_Frozen):
@@ -203,7 +238,7 @@ class MachineState(_Frozen):
 
 
 class Environment(_Frozen):
-    """Where it ran."""
+    """Where it ran; ``gpu`` is None for a run on the CPU."""
 
     commit: str | None
     platform: str
@@ -224,20 +259,37 @@ class Environment(_Frozen):
     deterministic: bool
     keeps_freed_memory: bool = False
 
+    @property
+    def device_name(self) -> str:
+        """What computed: the GPU, or the CPU."""
+        return self.gpu or self.cpu
+
+    @property
+    def machine(self) -> str:
+        """What computed, as far as times depend on it."""
+        return self.gpu or f"{self.cpu}, {self.threads} thread(s)"
+
 
 class Record(_Frozen):
     """One model on one set.
 
     Attributes:
         reason: why a record is not complete.
+        traceback: where an error came from that nobody expected.
         key: of everything that the figures depend on; equal keys need not be measured again.
+        images_folder: where its SR images lie, under the folder of results; None if none were written, or in records
+            from before it was kept.
+        images_key: of everything that their pixels depend on.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Literal["complete", "interrupted", "failed"]
     reason: str | None = None
+    traceback: str | None = None
     state: State = State.RAN
     key: str | None = None
+    images_folder: str | None = None
+    images_key: str | None = None
     started_at: datetime
     finished_at: datetime
     model: ModelInfo

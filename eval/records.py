@@ -1,32 +1,66 @@
 """Records on disk: one JSON file each, in a folder ``records`` of a folder of results."""
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from eval.errors import RunError, UsageError, explain
-from eval.images import atomic_path
+from eval.files import atomic_path
 from eval.record import SCHEMA_VERSION, Record
 
 RECORDS_FOLDER = "records"
+_LONGEST_PART_BYTES = 80
 
 
 def write_record(record: Record, folder: Path) -> Path:
     """Write a record as JSON; the file appears whole or not at all.
 
-    Its name is made of its key, so that measuring again replaces it; without a key it is of its own.
+    A complete record's name is made of its key, so that measuring again replaces it, and what did not finish. One that
+    is not complete has another name, and does not replace one that holds more images.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = record.key[:16] if record.key else f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
-    path = folder / f"{record.model.label}_{record.dataset.name}_{record.settings.protocol}_{own}.json"
+    own = f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
+    parts = [_short(record.model.label), _short(record.dataset.name), record.settings.protocol]
+    stem = "_".join((*parts, record.key[:16] if record.key else own))
+    incomplete = folder / f"{stem}_incomplete.json"
+    if record.complete or not record.key:
+        path = folder / f"{stem}.json"
+    elif incomplete.exists() and len(read_record(incomplete).images) > len(record.images):
+        path = folder / f"{stem}_incomplete_{own}.json"
+    else:
+        path = incomplete
     with atomic_path(path) as partial:
         partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if record.complete:
+        incomplete.unlink(missing_ok=True)
     return path
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder for records and try to write there, before the work whose figures it is to hold.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--save_dir {folder.parent}: cannot be written: {error.strerror}; name another folder"
+        ) from error
+
+
+def _short(name: str) -> str:
+    """Return the beginning of a name: a file's name has 255 bytes at most, and the key tells records apart."""
+    return name.encode()[:_LONGEST_PART_BYTES].decode(errors="ignore")
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -53,6 +87,12 @@ def find_records(places: Sequence[Path]) -> list[Record]:
             raise UsageError(f"{place}: no such file or folder, or no records in it")
         records += found
     return sorted(records, key=lambda record: record.started_at)
+
+
+def by_key(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the record of each key that answers it: a complete one before any other, then the newest."""
+    known = [record for record in records if record.key]
+    return {record.key: record for record in sorted(known, key=lambda record: (record.complete, record.started_at))}
 
 
 def read_record(path: Path) -> Record:

@@ -66,3 +66,26 @@ class Options:
             raise UsageError(f"--precision {self.precision}: not with --engine ray, which runs plain torch in fp32")
         if self.ray_address and self.engine != RAY:
             raise UsageError(f"--ray_address {self.ray_address}: only with --engine ray")
+
+
+def without_effect(options: Options, device: str) -> list[str]:
+    """Return a sentence for each option that was given and changes nothing in such a run.
+
+    Args:
+        options: as given.
+        device: the kind of device that was taken.
+    """
+    protocol, default = options.protocol, Options(options.save_dir)
+    idle = [
+        ("--preset", options.preset, default.preset, protocol is not Protocol.STEADY, f"{protocol} has no rounds"),
+        ("--seed", options.seed, default.seed, protocol is not Protocol.STEADY, f"{protocol} draws nothing"),
+        ("--workers", options.workers, None, protocol is Protocol.OFFICIAL, "nothing runs beside a timed network"),
+        ("--jobs", options.jobs, 1, options.engine == RAY, "a Ray cluster runs as many tasks as it has room for"),
+        ("--tile_overlap", options.tile_overlap, None, options.tile is None, "--tile none cuts no tiles"),
+        ("--threads", options.threads, None, device != "cpu", f"the network runs on {device}"),
+    ]
+    return [
+        f"{flag} {given} has no effect: {why}"
+        for flag, given, usual, is_idle, why in idle
+        if is_idle and given != usual
+    ]

@@ -13,7 +13,7 @@ import torch
 
 from eval.datasets import Dataset
 from eval.environment import describe_environment, machine_state
-from eval.images import ImageError, write_png
+from eval.images import write_png
 from eval.metrics import psnr, ssim
 from eval.pairs import ImagePair
 from eval.pipeline import Overlap, Stages, run_stages
@@ -28,7 +28,7 @@ from eval.record import (
     Timing,
     means_of,
 )
-from eval.subject import Examination, Subject, what_failed
+from eval.subject import Examination, Subject, failure_of
 
 # HR and SR of an image, 3 bytes for each of 16 pixels.
 _BYTES_PER_LR_PIXEL = 2 * 3 * 16
@@ -58,8 +58,8 @@ class Job:
 def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
     """Run a job and return its record, complete or not.
 
-    An interrupt (ctrl-C), an image or an output that cannot be used, a full disk or exhausted memory end the run;
-    what was finished by then is in the record, with the reason. ``on_image`` is called after each image.
+    An interrupt (ctrl-C) or an error of any kind ends the run; what was finished by then is in the record, with the
+    reason. ``on_image`` is called after each image.
     """
     subject = job.subject
     started_at, before = datetime.now(UTC), machine_state(subject.device)
@@ -77,7 +77,7 @@ def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
         except KeyboardInterrupt:
             reason = f"interrupted after {len(images)} of {len(job.dataset.pairs)} images"
             ending = {"status": "interrupted", "reason": reason}
-        except (RuntimeError, ImageError, OSError, MemoryError) as error:
+        except Exception as error:
             ending = _failure(error, job.dataset.pairs[len(images) :])
         environment = describe_environment(subject.device)
     return Record(
@@ -128,8 +128,8 @@ def with_timing(record: Record, timing: Timing) -> Record:
 
 def as_failed(record: Record, error: BaseException) -> Record:
     """Return a record of which something failed after its images were done, as while it was timed."""
-    state, reason = what_failed(error.__cause__ or error)
-    return record.model_copy(update={"status": "failed", "state": state, "reason": f"while it was timed: {reason}"})
+    ending = failure_of(error.__cause__ or error)
+    return record.model_copy(update={**ending, "reason": f"while it was timed: {ending['reason']}"})
 
 
 @contextmanager
@@ -147,8 +147,13 @@ def numeric_switches(protocol: Protocol) -> Iterator[None]:
 def _results(job: Job) -> Iterator[ImageResult]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
     stages = Stages(ImagePair.read, lambda images: job.subject(images[0]), partial(_finish, job))
-    workers = 0 if job.protocol is Protocol.OFFICIAL else job.workers
+    workers = _workers(job)
     return run_stages(job.dataset.pairs, stages, Overlap(workers, _depth(job.dataset, workers)))
+
+
+def _workers(job: Job) -> int:
+    """Return how many threads work beside the network: none beside a timed one."""
+    return 0 if job.protocol is Protocol.OFFICIAL else job.workers
 
 
 def _depth(dataset: Dataset, workers: int) -> int:
@@ -172,16 +177,20 @@ def _finish(job: Job, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | No
     return result
 
 
-def _failure(error: BaseException, remaining: tuple[ImagePair, ...]) -> dict[str, str]:
-    state, reason = what_failed(error)
+def _failure(error: BaseException, remaining: tuple[ImagePair, ...]) -> dict[str, str | None]:
+    ending = failure_of(error)
     at = f"at image {remaining[0].name}: " if remaining else ""
-    return {"status": "failed", "state": state, "reason": f"{at}{reason}"}
+    return {**ending, "reason": f"{at}{ending['reason']}"}
 
 
 def dataset_info(dataset: Dataset) -> DatasetInfo:
     """Return what a record says of a set."""
     return DatasetInfo(
-        name=dataset.name, layout=dataset.layout, folder=str(dataset.folder), num_images=len(dataset.pairs)
+        name=dataset.name,
+        layout=dataset.layout,
+        folder=str(dataset.folder),
+        num_images=len(dataset.pairs),
+        sha256=dataset.sha256,
     )
 
 
@@ -196,4 +205,6 @@ def _settings(job: Job) -> Settings:
         engine=execution.engine,
         precision=execution.precision,
         memory_format=execution.memory_format,
+        left_out=execution.left_out,
+        workers=_workers(job),
     )

@@ -4,32 +4,37 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import typer
 
 from eval.contenders import AUTO, Contender, Placement
+from eval.current import complete_ones, conditions_of, current
 from eval.datasets import Dataset, check_ssim_sizes, open_dataset
 from eval.engines.registry import EAGER, Execution
 from eval.errors import RunError
+from eval.images_folders import images_folder
 from eval.inference import pick_device
 from eval.memory import freeze_imports, keep_freed_memory
+from eval.processes import carry_out, carry_out_all
 from eval.program import FAILURE_EXIT
 from eval.ray_engine import carry_out_on_ray
 from eval.record import ModelInfo, Protocol, Record, Timing
-from eval.records import RECORDS_FOLDER, read_records, write_record
-from eval.report.columns import newest, outcome, place_of
+from eval.records import RECORDS_FOLDER, by_key, check_writable, read_records, write_record
+from eval.report.columns import outcome
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
-from eval.run_options import RAY, Options
+from eval.run_options import RAY, Options, without_effect
 from eval.runner import as_failed, numeric_switches, with_timing
-from eval.scheduling import Task, carry_out, carry_out_all, is_final, largest_lr
 from eval.steady import PRESETS, measure_together
-from eval.subject import CannotRunError, Examination, Subject
+from eval.subject import Examination, Subject
+from eval.tasks import Task, is_final, largest_lr
 from eval.warmup import TimingError
 
 INTERRUPTED_EXIT = 130
+LOGS_FOLDER = "logs"
 _MOST_WORKERS = 8
 
 
@@ -42,6 +47,8 @@ class Session:
         self.device = pick_device(options.device)
         self.records_dir = options.save_dir / RECORDS_FOLDER
         self.records: list[Record] = []
+        for note in without_effect(options, self.device.type):
+            self.terminal.say(f"note: {note}")
         threads = options.threads
         if options.jobs > 1 and threads is None:
             threads = max(torch.get_num_threads() // options.jobs, 1)
@@ -62,11 +69,14 @@ class Session:
             freeze_imports()
 
     def open(self, data_dir: Path | None, names: Sequence[str | None]) -> list[Dataset]:
-        """Find and check all sets before any model runs on one of them."""
+        """Find and check all sets, and where results go, before any model runs on one of them."""
         datasets = [open_dataset(data_dir, name) for name in names]
         if self.options.with_ssim:
             for dataset in datasets:
                 check_ssim_sizes(dataset)
+        check_writable(self.records_dir)
+        if self.options.with_ssim and not any(dataset.has_hr for dataset in datasets):
+            self.terminal.say("note: --ssim has no effect: there are no HR images")
         return datasets
 
     def run_all(self, contenders: Sequence[Contender], datasets: Sequence[Dataset]) -> None:
@@ -76,16 +86,19 @@ class Session:
                 self.run_together(contenders, dataset)
             return
         for dataset in datasets:
-            self._carry_out([self._task(contender, dataset) for contender in contenders])
+            self.terminal.announce_data(dataset)
+            self._carry_out(self._tasks(contenders, dataset))
 
     def run(self, contender: Contender, dataset: Dataset) -> Record:
         """Run one model on one checked set, store its record and return it, complete or not."""
-        (record,) = self._carry_out([self._task(contender, dataset)])
+        self.terminal.announce_data(dataset)
+        (record,) = self._carry_out(self._tasks([contender], dataset))
         return record
 
     def run_together(self, contenders: Sequence[Contender], dataset: Dataset) -> None:
         """Run models by the steady protocol: each one's accuracy first, then all runtimes of those that ran."""
-        tasks = [self._task(contender, dataset, Protocol.ACCURACY) for contender in contenders]
+        self.terminal.announce_data(dataset)
+        tasks = self._tasks(contenders, dataset, Protocol.ACCURACY)
         records = self._carry_out(tasks)
         able = [(task, record) for task, record in zip(tasks, records, strict=True) if record.complete]
         timed_later = {id(record) for _, record in able}
@@ -130,9 +143,9 @@ class Session:
     def _opened(self, stack: ExitStack, index: int, task: Task) -> Subject:
         try:
             subject = stack.enter_context(task.contender.open(task.placement, largest_lr(task.dataset)))
-        except CannotRunError as error:
+            stack.enter_context(subject.on_device())
+        except Exception as error:
             raise TimingError(index, error) from error
-        stack.enter_context(subject.on_device())
         return subject
 
     def _carry_out(self, tasks: Sequence[Task]) -> list[Record]:
@@ -143,8 +156,6 @@ class Session:
             self.terminal.say(f"on record: {record.model.label} on {record.dataset.name}")
             self.records.append(record)
         left = [task for task in tasks if task.key not in done]
-        # A folder that cannot be written is found out now, not after the work.
-        self.records_dir.mkdir(parents=True, exist_ok=True)
         if self.options.engine == RAY:
             done |= self._gather(left, carry_out_on_ray(left, self.options.ray_address))
         elif self.options.jobs > 1 and len(left) > 1:
@@ -159,8 +170,6 @@ class Session:
         with self.terminal.progress(task.contender.info.label, len(task.dataset.pairs) * task.runs) as on_image:
             record = carry_out(task, on_image)
         self._store(record)
-        if self.options.engine == AUTO:
-            self.terminal.say(f"engine   auto took {record.settings.engine} for {record.model.label}")
         if record.status == "interrupted":
             raise typer.Exit(INTERRUPTED_EXIT)
         return record
@@ -181,7 +190,7 @@ class Session:
         return done
 
     def _on_record(self) -> dict[str, Record]:
-        return {record.key: record for record in read_records(self.records_dir) if record.key and is_final(record)}
+        return {key: record for key, record in by_key(read_records(self.records_dir)).items() if is_final(record)}
 
     def _store(self, record: Record) -> None:
         """Write a record and say what is not complete; if it cannot be written, its figures are printed instead."""
@@ -191,10 +200,29 @@ class Session:
             self.terminal.table([record])
             raise RunError(f"the record of these figures could not be written: {error}") from error
         self.records.append(record)
-        if not record.complete:
-            self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
-            if record.images:
-                self.terminal.warn(f"what was finished is in {path}")
+        if record.complete:
+            self._say_what_was_taken(record)
+            return
+        self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
+        if record.images:
+            self.terminal.warn(f"what was finished is in {path}")
+        if record.traceback:
+            log = self.options.save_dir / LOGS_FOLDER / f"{path.stem}.log"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text(record.traceback, encoding="utf-8")
+            self.terminal.warn(f"where it came from is in {log}")
+
+    def _say_what_was_taken(self, record: Record) -> None:
+        """Say where a run differs from what the flags asked for."""
+        label, taken = record.model.label, record.settings
+        asked = self.placement.execution
+        if asked.engine == AUTO:
+            left_out = f"; left out: {', '.join(taken.left_out)}" if taken.left_out else ""
+            self.terminal.say(f"engine   auto took {taken.engine} for {label}{left_out}")
+        elif (taken.engine, taken.precision) != (asked.engine, asked.precision):
+            self.terminal.say(f"note: {label} has no weights: it ran as plain torch in float32")
+        if self.options.tile_overlap is not None and taken.tile is None and self.options.tile is not None:
+            self.terminal.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")
 
     def finish(self, valid: str, test: str | None = None) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
@@ -203,12 +231,9 @@ class Session:
             valid: the set for the validation columns of results.txt.
             test: the set for its test columns, if any.
         """
-        ran = {(record.dataset.name, place_of(record)) for record in self.records}
-        shown = [
-            record
-            for record in newest(read_records(self.records_dir))
-            if (record.dataset.name, place_of(record)) in ran and record.settings.protocol == self.options.protocol
-        ]
+        ran = {(conditions_of(record), record.dataset.sha256) for record in self.records}
+        rows = complete_ones(current(read_records(self.records_dir)))
+        shown = [row for row in rows if (conditions_of(row), row.dataset.sha256) in ran]
         if shown:
             self.terminal.table(shown)
         self.terminal.not_run([record for record in self.records if not record.complete])
@@ -219,16 +244,22 @@ class Session:
         if not all(record.complete for record in self.records):
             raise typer.Exit(FAILURE_EXIT)
 
-    def _task(self, contender: Contender, dataset: Dataset, protocol: Protocol | None = None) -> Task:
-        options, label = self.options, contender.info.label
+    def _tasks(self, contenders: Sequence[Contender], dataset: Dataset, protocol: Protocol | None = None) -> list[Task]:
+        tasks = [self._task(contender, dataset, protocol or self.options.protocol) for contender in contenders]
+        if not self.options.save_images:
+            return tasks
+        known = read_records(self.records_dir)
+        folders = [self.options.save_dir / images_folder(task, known) for task in tasks]
+        return [replace(task, images_dir=folder) for task, folder in zip(tasks, folders, strict=True)]
+
+    def _task(self, contender: Contender, dataset: Dataset, protocol: Protocol) -> Task:
         return Task(
             contender=contender,
             dataset=dataset,
             placement=self.placement,
-            protocol=protocol or options.protocol,
-            with_ssim=options.with_ssim,
-            images_dir=options.save_dir / label / dataset.name if options.save_images else None,
-            runs=options.runs,
+            protocol=protocol,
+            with_ssim=self.options.with_ssim,
+            runs=self.options.runs,
             examined=self._examined(contender.info),
         )
 

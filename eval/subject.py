@@ -1,5 +1,6 @@
 """What a run measures: a network that is ready on its device, in this process or in another one."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from eval.checkpoints import Checkpoint
+from eval.checkpoints import Checkpoint, MissingWeightsError
 from eval.complexity import complexity_flags, measure_complexity
 from eval.engines.registry import PLAIN, Execution
-from eval.errors import RunError
+from eval.errors import EngineError, RunError, UsageError
+from eval.images import ImageError
 from eval.inference import InvalidOutputError, Upscaler
 from eval.inspection import inspect
 from eval.memory import PeakMemory, peak_memory
@@ -21,11 +23,11 @@ from eval.zoo import ModelSpec
 
 
 class CannotRunError(RunError):
-    """A model cannot be run, for a reason that a table can show."""
+    """A model cannot be run, for a reason that a table can show; ``trace`` is where that came from, elsewhere."""
 
-    def __init__(self, state: State, reason: str) -> None:
+    def __init__(self, state: State, reason: str, trace: str | None = None) -> None:
         super().__init__(reason)
-        self.state = state
+        self.state, self.trace = state, trace
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,12 @@ class InProcess:
         return self.upscaler(lr)
 
     def examine(self) -> Examination:
-        """Count the network and inspect it; three and four forward passes."""
+        """Count the network and inspect it; four forward passes each."""
         if self.checkpoint is None:
             return Examination()
-        network = self.upscaler.network
-        complexity = measure_complexity(network)
-        flags = (*complexity_flags(complexity), *inspect(network, self.upscaler.spec.data_range))
-        return Examination(complexity, flags)
+        network, data_range = self.upscaler.network, self.upscaler.spec.data_range
+        complexity = measure_complexity(network, data_range=data_range)
+        return Examination(complexity, (*complexity_flags(complexity), *inspect(network, data_range)))
 
     def peak_memory(self) -> AbstractContextManager[PeakMemory]:
         """Measure the peak of the device, or of this process on a CPU."""
@@ -147,11 +148,32 @@ def zoo_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
     )
 
 
-def what_failed(error: BaseException) -> tuple[State, str]:
-    """Return the state and the reason that an error while running stands for."""
+def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> tuple[State, str]:
+    """Return the state and the reason that an error stands for; ``otherwise`` where it tells none of its own."""
+    said = str(error) or "no reason given"
     if isinstance(error, CannotRunError):
-        return error.state, str(error)
+        return error.state, said
+    if isinstance(error, MissingWeightsError):
+        return State.MISSING_CHECKPOINT, said
+    if isinstance(error, EngineError):
+        return State.ENGINE_FAILED, said
     # On the CPU torch reports exhausted memory as a plain RuntimeError.
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in said:
         return State.OUT_OF_MEMORY, "out of memory; use a smaller --tile"
-    return (State.INVALID_OUTPUT if isinstance(error, InvalidOutputError) else State.FAILED_TO_RUN), str(error)
+    if "CUDA error" in said:
+        return State.DEVICE_FAILED, said
+    if isinstance(error, InvalidOutputError):
+        return State.INVALID_OUTPUT, said
+    if isinstance(error, (OSError, ImageError)):
+        return State.IO_FAILED, said
+    # torch's own errors are plain RuntimeErrors, whose type tells nothing.
+    plain = type(error) is RuntimeError or isinstance(error, (RunError, UsageError))
+    return otherwise, said if plain else f"{type(error).__name__}: {said}"
+
+
+def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> dict[str, str | None]:
+    """Return what a record says of an error, with where it came from if nobody expected it."""
+    state, reason = what_failed(error, otherwise)
+    expected = isinstance(error, (RunError, UsageError, OSError, ImageError))
+    trace = getattr(error, "trace", None) if expected else "".join(traceback.format_exception(error))
+    return {"status": "failed", "state": state, "reason": reason, "traceback": trace}

@@ -1,27 +1,31 @@
 """The model zoo: ``model_zoo/manifest.toml`` as frozen, checked rows, and networks built from them."""
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import nn
 
 from eval.errors import RunError, UsageError, explain
+from eval.files import PROJECT
+from eval.sources import hash_of_sources
 
-MODEL_ZOO = Path(__file__).resolve().parent.parent / "model_zoo"
+MODEL_ZOO = PROJECT / "model_zoo"
 MANIFEST = MODEL_ZOO / "manifest.toml"
 # Names and files become paths under the user's folders.
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 StrictCount = Annotated[int, Field(gt=0, strict=True)]
+# Of a row, what changes no figure of its network.
+_WORDS = {"team", "edition", "note", "license", "paper", "checkpoints"}
 
 
 class CheckpointSpec(BaseModel):
@@ -56,6 +60,13 @@ class ModelSpec(BaseModel):
     paper: str
     checkpoints: tuple[CheckpointSpec, ...] = ()
 
+    @field_validator("scale")
+    @classmethod
+    def _is_the_challenges(cls, scale: int) -> int:
+        if scale != 4:
+            raise ValueError(f"expected 4, got {scale}: images, metrics and the bicubic here are those of x4")
+        return scale
+
     @property
     def label(self) -> str:
         """The name in tables and folders: two digits of id and the name, as in the challenge."""
@@ -63,14 +74,42 @@ class ModelSpec(BaseModel):
 
     @property
     def source_sha256(self) -> str:
-        """The hash of the file that defines the network's class."""
-        source = importlib.util.find_spec(self.target.partition(":")[0])
-        return hashlib.sha256(Path(source.origin).read_bytes()).hexdigest()
+        """The hash of the files that the network is made of, with all that they import, and of the manifest's row."""
+        return hash_of_sources(PROJECT, [self.target.partition(":")[0]], self.model_dump_json(exclude=_WORDS))
 
     def build(self) -> nn.Module:
-        """Construct the network on the CPU, in eval mode, with untrained weights."""
+        """Construct the network on the CPU, in eval mode, with untrained weights.
+
+        Raises:
+            RunError: there is no such module or class; the message names the row and the nearest name.
+        """
         module, _, class_name = self.target.partition(":")
-        return getattr(importlib.import_module(module), class_name)(**self.arguments).eval()
+        found = _import(module, self)
+        if not hasattr(found, class_name):
+            raise RunError(f"{_row(self)}: {module} has no class {class_name}.{_nearest(class_name, dir(found))}")
+        return getattr(found, class_name)(**self.arguments).eval()
+
+
+def _import(module: str, spec: ModelSpec) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # What the network's own file imports in vain is another fault.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        beside = (PROJECT / module.replace(".", "/")).parent.glob("*.py")
+        names = [".".join((*module.split(".")[:-1], path.stem)) for path in beside]
+        raise RunError(f"{_row(spec)}: there is no module {module}.{_nearest(module, names)}") from error
+
+
+def _row(spec: ModelSpec) -> str:
+    return f"{MANIFEST.name}: the row of {spec.label}: target {spec.target!r}"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """Return a hint at the most similar name, if there is one."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 class _Manifest(BaseModel):
@@ -122,6 +161,5 @@ def find_model(key: str | int) -> ModelSpec:
         if wanted in names or (re.fullmatch(r"-?0*\d{1,9}", wanted) and int(wanted) == spec.id):
             return spec
     known = ", ".join(f"{spec.id} {spec.name}" for spec in all_models())
-    near = difflib.get_close_matches(wanted, [spec.name.lower() for spec in all_models()], n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = _nearest(wanted, [spec.name.lower() for spec in all_models()])
     raise UsageError(f"no model '{key}'.{hint} There are: {known}")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from eval.errors import RunError
-from eval.images import atomic_path
+from eval.files import atomic_path
 from team_bsr.trainees import PFDNLITE, TRAINEES
 
 FORMAT = 1

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from eval.errors import RunError
-from eval.images import ImageError, atomic_path
+from eval.files import atomic_path
+from eval.images import ImageError
 from team_bsr.sources import SCALE, Sources, decoded, lr_partners
 
 FORMAT = 1

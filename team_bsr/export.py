@@ -11,7 +11,8 @@ from torch import nn
 
 from eval.checkpoints import file_sha256
 from eval.errors import RunError
-from eval.images import atomic_path, to_tensor, to_uint8
+from eval.files import atomic_path
+from eval.images import to_tensor, to_uint8
 from team_bsr.network import TrainingPFDNLite, reparameterize
 
 # Roundings along 54 layers of up to 864 products walk about sqrt(54 x 864) = 216 steps; features stay below 10.

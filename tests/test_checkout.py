@@ -10,10 +10,10 @@ import pytest
 
 from eval.checkouts.checkout import is_present, read_checkout
 from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
-from eval.checkouts.expressions import value_of
 from eval.checkouts.sandbox import SandboxKind
 from eval.checkouts.submission import Rules
 from eval.errors import UsageError
+from eval.expressions import value_of
 from tests.planted_checkout import PLANTED
 
 RULES = Rules(SandboxKind.NONE)

@@ -24,7 +24,7 @@ from eval.engines.registry import (
     prepare,
     same_pixels,
 )
-from eval.errors import RunError, UsageError
+from eval.errors import EngineError, RunError, UsageError
 from eval.images import ImageSize, to_tensor, to_uint8
 from eval.zoo import all_models, find_model
 from tests.rounding import rounding
@@ -224,7 +224,7 @@ def test_tiles_that_must_know_their_place_are_refused_where_they_cannot(untraine
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     with (
-        pytest.raises(UsageError, match="--engine onnxruntime: cannot tell tiles where they lie"),
+        pytest.raises(EngineError, match="--engine onnxruntime: cannot tell tiles where they lie"),
         model.open(Placement("cpu", 32, execution=Execution("onnxruntime")), SIZE),
     ):
         pass
@@ -270,17 +270,24 @@ def test_a_precision_that_an_engine_lacks_is_refused(monkeypatch):
 
 
 def test_auto_takes_the_fastest_with_eagers_pixels(monkeypatch):
-    """Of three engines one is the fastest but wrong, one is right, and eager is slow."""
+    """Of four engines one is the fastest but wrong, one fails, one is right, and eager is slow."""
     rows = {
         "eager": Engine(""),
         "right": Engine(""),
         "wrong": Engine(""),
         "absent": Engine("", needs=("no_such_package",)),
+        "broken": Engine(""),
+        "fails": Engine(""),
     }
     seconds, clock = {"eager": 0.02, "right": 0.005, "wrong": 0.0}, [0.0]
 
     def prepared(_network, _device, execution):
+        if execution.engine == "broken":
+            raise EngineError("--engine broken: needs a C++ compiler")
+
         def forward(x: Tensor) -> Tensor:
+            if execution.engine == "fails":
+                raise IndexError("out of range\nand more")
             clock[0] += seconds[execution.engine]
             return x + (execution.engine == "wrong") * 0.01
 
@@ -289,9 +296,29 @@ def test_auto_takes_the_fastest_with_eagers_pixels(monkeypatch):
     monkeypatch.setattr(registry, "ENGINES", rows)
     monkeypatch.setattr(registry, "prepare", prepared)
     monkeypatch.setattr(registry, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    name, forward = fastest_with_eager_pixels(nn.Identity(), CPU, 1.0)
-    assert name == "right"
+    taken, forward = fastest_with_eager_pixels(nn.Identity(), CPU, 1.0)
+    assert taken.engine == "right"
+    assert taken.left_out == (
+        "broken (--engine broken: needs a C++ compiler)",
+        "fails (IndexError: out of range)",
+    )
     assert torch.equal(forward(torch.zeros(1)), torch.zeros(1))
+
+
+def test_an_engine_that_cannot_be_prepared_says_so(monkeypatch):
+    monkeypatch.setitem(registry.ENGINES, "eager", Engine("no_such_module"))
+    with pytest.raises(EngineError, match="--engine eager: ModuleNotFoundError: No module named 'no_such_module'"):
+        prepare(nn.Identity(), CPU, Execution())
+
+
+def test_compiled_without_a_compiler_is_that_models_row_and_says_what_to_install(
+    command, tmp_path: Path, hr_folder: Path
+):
+    arguments = ("--model_id", "8", "--data_dir", hr_folder, "--protocol", "accuracy", "--engine", "compiled")
+    result = command("test_demo.py", *arguments, CXX="/no/compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
+    assert result.returncode == 1
+    said = " ".join(result.stderr.split())
+    assert "engine failed: --engine compiled: needs a C++ compiler; install g++, or use --engine channels-last" in said
 
 
 def test_the_same_pixels():

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from eval.current import current
 from eval.report.challenge_table import challenge_tables
 from eval.report.crops import COLUMN_INCHES
 from eval.report.figures import tradeoff, write_figures
 from eval.report.page.board import Board, make_board
-from eval.report.page.selection import group_records
 from eval.report.page.writing import PageOptions, gather
 from tests.test_page import HOSTILE, STEADY, many, renamed
 from tests.test_page_pictures import measured
@@ -23,7 +23,7 @@ def needs_pdflatex(test):
 
 
 def board_of(records: list) -> Board:
-    ((conditions, rows),) = group_records(records)
+    ((conditions, rows),) = current(records)
     return make_board(conditions, rows)
 
 

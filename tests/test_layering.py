@@ -8,12 +8,13 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # Each room may import those before it in this list, and itself.
 ROOMS = [
-    ["eval.errors", "eval.png", "eval.decoded", "eval.pipeline", "eval.transfer"],
-    ["eval.images", "eval.resize"],
+    ["eval.errors", "eval.expressions", "eval.files", "eval.png", "eval.decoded", "eval.pipeline", "eval.transfer"],
+    ["eval.images", "eval.resize", "eval.sources"],
     ["eval.zoo", "eval.bicubic", "eval.metrics"],
     ["eval.checkpoints", "eval.pairs"],
     ["eval.fetch", "eval.layouts"],
     ["eval.datasets", "eval.timing", "eval.memory", "eval.tiling", "eval.record", "eval.nvml", "eval.statistics"],
+    ["eval.operands"],
     [
         "eval.records",
         "eval.inference",
@@ -22,12 +23,15 @@ ROOMS = [
         "eval.inspection",
         "eval.disturbance",
         "eval.engines",
+        "eval.current",
     ],
+    ["eval.keys"],
     ["eval.warmup", "eval.subject"],
     ["eval.steady"],
     ["eval.runner", "eval.aa", "eval.contenders"],
     ["eval.checkouts"],
-    ["eval.scheduling"],
+    ["eval.tasks"],
+    ["eval.images_folders", "eval.processes"],
     ["eval.ray_engine"],
     ["eval.editions", "eval.entries", "eval.published", "eval.scoring", "eval.audit"],
     ["eval.report"],

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from eval.current import conditions_of, current
 from eval.editions import find_edition
-from eval.record import Flag, Protocol, Ratio, Record, Settings, State
+from eval.record import Flag, Ratio, Record, State
 from eval.records import write_record
 from eval.report.page.board import Board, make_board
 from eval.report.page.island import island
 from eval.report.page.models import _complexity_facts
-from eval.report.page.selection import baseline_of, conditions_of, edition_of, folder_of, group_records, state_of
+from eval.report.page.selection import baseline_of, edition_of, folder_of, state_of
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
 from tests.test_record import make_record
 from tests.test_tables import steady
@@ -123,45 +124,9 @@ def test_the_island_survives_what_ends_a_script():
 def test_addresses_are_plain_and_unique():
     boards = [
         make_board(*group)
-        for group in group_records([renamed(r, label=n) for r, n in zip(many(3), ("é/..", "é/…", "é/"), strict=True)])
+        for group in current([renamed(r, label=n) for r, n in zip(many(3), ("é/..", "é/…", "é/"), strict=True)])
     ]
     assert sorted(page_addresses(boards).values()) == ["models/000.html", "models/001.html", "models/002.html"]
-
-
-def test_other_conditions_are_other_tables():
-    records = [
-        make_record(),
-        make_record(dataset="Set3"),
-        make_record(settings=Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)),
-        make_record(environment=make_record().environment.model_copy(update={"gpu": "A GPU"})),
-    ]
-    groups = group_records(records)
-    assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
-    assert [conditions.title for conditions, _ in groups] == [
-        "Set2 · accuracy · cpu",
-        "Set2 · official · A GPU",
-        "Set2 · official · A processor, 2 thread(s)",
-        "Set3 · official · A processor, 2 thread(s)",
-    ]
-
-
-def test_engines_and_precisions_are_not_mixed_where_they_matter():
-    def titles(protocol: Protocol, **changes) -> list[str]:
-        plain = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
-        both = [make_record(settings=plain), make_record(settings=plain.model_copy(update=changes))]
-        return [conditions.title.partition("· A processor, 2 thread(s)")[2] for conditions, _ in group_records(both)]
-
-    assert titles(Protocol.OFFICIAL, engine="compiled", precision="bf16") == ["", " · compiled, bf16"]
-    assert titles(Protocol.OFFICIAL, engine="compiled") == ["", " · compiled"]
-    assert len(titles(Protocol.ACCURACY, engine="compiled")) == 1
-    assert len(titles(Protocol.ACCURACY, precision="fp16")) == 2
-
-
-def test_of_several_records_of_a_model_the_newest_complete_one_counts():
-    old, new = make_record((20.0,)), make_record((21.0,), second=1)
-    failed = make_record((), second=2, status="failed", reason="a fault")
-    assert group_records([failed, new, old]) == [(conditions_of(new), [new])]
-    assert group_records([failed]) == [(conditions_of(failed), [failed])]
 
 
 def test_a_failed_row_is_shown_with_its_reason(tmp_path: Path):
@@ -305,11 +270,11 @@ def test_no_record_is_a_clean_error(command, tmp_path: Path):
 
 def test_one_label_of_two_origins_is_two_rows():
     ours, theirs = make_record(label="00_RLFN"), renamed(make_record(label="00_RLFN"), origin="NTIRE2024_ESR")
-    ((_, rows),) = group_records([ours, theirs])
+    ((_, rows),) = current([ours, theirs])
     assert [row.model.label for row in rows] == ["00_RLFN", "00_RLFN (NTIRE2024_ESR)"]
     assert [edition_of(row) for row in rows] == ["NTIRE 2022", "NTIRE2024_ESR"]
-    assert folder_of(rows[1]) == "00_RLFN"
-    ((_, alone),) = group_records([theirs])
+    assert folder_of(rows[1]) == "00_RLFN/Set2"
+    ((_, alone),) = current([theirs])
     assert [row.model.label for row in alone] == ["00_RLFN"]
 
 

@@ -9,10 +9,11 @@ import pytest
 from eval.contenders import Placement
 from eval.datasets import open_dataset
 from eval.errors import UsageError
+from eval.processes import carry_out
 from eval.ray_engine import carry_out_on_ray
 from eval.record import Protocol
 from eval.run_options import Options
-from eval.scheduling import Task, carry_out
+from eval.tasks import Task
 from tests import deadly
 from tests.deadly import BICUBIC, Deadly
 

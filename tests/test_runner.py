@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from eval import runner
-from eval.checkpoints import find_checkpoint, load_network
+from eval.checkpoints import Checkpoint, find_checkpoint, load_network
 from eval.datasets import open_dataset
 from eval.images import read_image, write_png
 from eval.inference import Upscaler
@@ -138,9 +138,13 @@ def test_an_image_that_breaks_after_the_check_is_named(hr_folder: Path):
     assert "image1.png: not a readable image" in record.reason
 
 
-def test_an_error_of_our_own_making_is_not_hidden(hr_folder: Path):
-    with pytest.raises(ZeroDivisionError):
-        run(job_of(hr_folder, network=Failing(ZeroDivisionError())), quiet)
+def test_an_error_of_any_kind_ends_the_run_with_its_traceback(hr_folder: Path):
+    record = run(job_of(hr_folder, network=Failing(ZeroDivisionError("a mistake"))), quiet)
+    assert (record.status, record.state) == ("failed", "failed to run")
+    assert record.reason == "at image image1: ZeroDivisionError: a mistake"
+    assert [image.name for image in record.images] == ["image0"]
+    assert record.traceback.endswith("ZeroDivisionError: a mistake\n")
+    assert "in forward" in record.traceback
 
 
 def test_numeric_switches_are_set_and_restored():
@@ -264,9 +268,9 @@ def test_an_official_run_has_nothing_beside_the_network(tmp_path: Path, random_i
     network = Failing(ZeroDivisionError())
     network.register_forward_hook(lambda *_: threads.append(threading.active_count()))
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        run(job_of(folder_of(tmp_path, random_image, 4), network=network, workers=3), quiet)
+    record = run(job_of(folder_of(tmp_path, random_image, 4), network=network, workers=3), quiet)
     assert threads == [before]
+    assert record.settings.workers == 0
 
 
 def test_a_corrupt_image_in_the_middle_keeps_those_before_it(tmp_path: Path, random_image):
@@ -316,3 +320,26 @@ def test_ctrl_c_in_the_middle_keeps_what_passed_the_network_and_leaves_no_thread
     assert [image.name for image in record.images] == ["00"]
     assert (tmp_path / "sr" / "00.png").exists()
     assert threading.active_count() == before
+
+
+class Picky(nn.Module):
+    """Takes the images of the set, and none of those by which a network is counted and inspected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] >= 64:
+            raise ValueError("only small sizes")
+        return self.gain * x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_an_error_while_counting_costs_no_image(hr_folder: Path, tmp_path: Path):
+    checkpoint = Checkpoint(tmp_path / "mine.pth", "0" * 64, "mine")
+    record = run(job_of(hr_folder, network=Picky(), checkpoint=checkpoint), quiet)
+    assert record.complete
+    assert all(image.psnr_db for image in record.images)
+    assert (record.complexity.num_params, record.complexity.flops) == (1, None)
+    reason = "(ValueError: only small sizes)"
+    assert [(flag.code, flag.text.endswith(reason)) for flag in record.flags] == [("uncounted", True)] * 2

@@ -14,7 +14,7 @@ from rich.console import Console
 from eval.editions import all_editions, find_edition, read_editions
 from eval.entries import Entry, entries_from, measured_baseline, published_baseline, select
 from eval.errors import RunError, UsageError
-from eval.record import DatasetInfo, Mean, Record, Settings, Timing
+from eval.record import DatasetInfo, Mean, Protocol, Record, Settings, Timing
 from eval.records import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import notes
@@ -421,6 +421,37 @@ def test_records_are_chosen_by_set_protocol_and_device():
     assert select(records, device="cpu") == records
     with pytest.raises(UsageError, match=r"no record fits.*Set2, steady, cpu"):
         select(records, ["Set14"])
+
+
+def test_a_device_is_chosen_by_a_part_of_its_name():
+    settings = Settings(protocol=Protocol.OFFICIAL, device="cuda", tile=None, tile_overlap=None)
+    both = [make_record(settings=settings), make_record(settings=settings, second=1)]
+    both = [
+        record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
+        for record, gpu in zip(both, ("NVIDIA A100", "NVIDIA H100"), strict=True)
+    ]
+    assert select(both, device="h100") == both[1:]
+    assert select(both, device="cuda") == both
+    with pytest.raises(RunError, match=r"different device cannot be ranked together: NVIDIA A100 .*one by --device"):
+        entries_from(both, find_edition(2024))
+
+
+def test_records_without_times_are_left_out_beside_timed_ones():
+    untimed = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)
+    records = [steady("00_RLFN", 1, 1), steady("03_PFDNLite", 1, 2)]
+    records += [make_record(label=label, settings=untimed) for label in ("00_RLFN", "05_SPAN")]
+    measured = entries_from(records, find_edition(2024))
+    assert [entry.label for entry in measured.entries] == ["00_RLFN", "03_PFDNLite"]
+    assert "05_SPAN is not ranked: it was not timed" in measured.notes
+
+
+def test_records_of_other_images_of_one_name_are_not_ranked_together():
+    def of(sha256: str, label: str) -> Record:
+        record = make_record(label=label)
+        return record.model_copy(update={"dataset": record.dataset.model_copy(update={"sha256": sha256})})
+
+    with pytest.raises(RunError, match="records are of different images of one name"):
+        entries_from([of("a", "00_RLFN"), of("b", "05_SPAN")], find_edition(2024))
 
 
 # Reports.

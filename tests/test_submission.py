@@ -25,8 +25,9 @@ from eval.datasets import open_dataset
 from eval.errors import UsageError
 from eval.images import read_image, write_png
 from eval.metrics import psnr
+from eval.processes import carry_out
 from eval.record import Protocol, Record, State
-from eval.scheduling import Task, carry_out
+from eval.tasks import Task
 from tests.planted_checkout import PLANTED, copy_of_planted
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
@@ -243,10 +244,31 @@ def test_a_faked_reply_gains_nothing(hostile):
     assert record.state in (State.TIMED_OUT, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
 
 
-def test_counts_that_are_no_counts_are_not_believed(hostile):
+def test_counts_that_are_no_counts_are_not_believed_and_cost_no_image(hostile, photos: Path):
     record = hostile("ClaimsNothing")
-    assert record.state is State.FAILED_TO_RUN
-    assert record.reason == "its process returned no counts"
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    assert record.complexity is None
+    (flag,) = record.flags
+    assert (flag.code, flag.text) == (
+        "uncounted",
+        "could not be counted (failed to run): its process returned no counts",
+    )
+
+
+def test_an_error_while_counting_costs_what_could_not_be_counted(hostile, photos: Path):
+    record = hostile("Picky")
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+    assert (record.complexity.num_params, record.complexity.flops, record.complexity.activations) == (1, None, None)
+    assert [(flag.code, flag.text) for flag in record.flags] == [
+        (
+            "uncounted",
+            "could not be counted: activations and convolutions, FLOPs, FLOPs by torch's dispatcher, FLOPs on noise "
+            "(ValueError: only small sizes)",
+        ),
+        ("uncounted", "could not be inspected with images of 64x64 (ValueError: only small sizes)"),
+    ]
 
 
 def test_a_record_of_its_own_invention_is_nowhere(hostile, photos: Path, tmp_path: Path):

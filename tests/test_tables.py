@@ -1,21 +1,24 @@
 """Tables by hand: the template's formats, CSV that pandas reads, Markdown that nothing breaks."""
 
+import csv
 import math
 from pathlib import Path
 
 import pandas as pd
 
+from eval.current import current
 from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings
 from eval.records import write_record
-from eval.report.columns import columns_of, legend, newest, place_of
+from eval.report.columns import columns_of, legend
 from eval.report.latex import latex, leaderboard
-from eval.report.tables import csv_table, markdown_tables, template_table, write_report, write_tables
+from eval.report.page.models import _complexity_facts
+from eval.report.tables import csv_table, markdown_tables, template_table, template_tables, write_report, write_tables
 from tests.test_record import make_record
 from tests.test_runner import timing_of
 
 
 def test_the_template_table_character_by_character():
-    table = template_table([make_record((26.894, 26.904))], "Set2", None)
+    table = template_table([make_record((26.894, 26.904), dataset="DIV2K_LSDIR_valid")])
     assert table == (
         "Model               \tVal PSNR  \tVal Time [ms] \tParams [M]\tFLOPs [G] \tActs [M]\tMem [M] \tConv    \n"
         "03_PFDNLite         \t26.90     \t75.00         \t0.218     \t11.95     \t36.10   \t105.46  \t  24    \n"
@@ -25,16 +28,47 @@ def test_the_template_table_character_by_character():
 def test_the_template_table_with_test_columns():
     records = [make_record((26.9,), dataset="valid"), make_record((27.0, 27.0), dataset="test")]
     records.append(make_record((25.0,), label="00_RLFN", dataset="valid"))
-    lines = template_table(records, "valid", "test").splitlines()
+    title, *lines = template_tables(current(records), "valid", "test").splitlines()
+    assert title == "# valid, 1 images and test, 2 images; protocol official, on A processor, 2 thread(s)"
     assert lines[0] == (
         "Model               \tVal PSNR  \tTest PSNR \tVal Time [ms] \tTest Time [ms]\tAve Time [ms] \t"
         "Params [M]\tFLOPs [G] \tActs [M]\tMem [M] \tConv    "
     )
     cells = [[cell.strip() for cell in line.split("\t")] for line in lines[1:]]
-    assert cells[0] == [
+    assert cells[1] == [
         "03_PFDNLite", "26.90", "27.00", "100.00", "75.00", "87.50", "0.218", "11.95", "36.10", "105.46", "24"
     ]  # fmt: skip
-    assert cells[1][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
+    assert cells[0][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
+
+
+def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
+    records = [make_record((27.0,)), make_record((26.0,), dataset="Set9"), make_record((25.0,), dataset="valid")]
+    gpu = make_record((24.0,), settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
+    records.append(gpu.model_copy(update={"environment": gpu.environment.model_copy(update={"gpu": "NVIDIA H100"})}))
+    parts = [part.splitlines() for part in template_tables(current(records), "valid", None).split("\n\n")]
+    assert [part[0] for part in parts] == [
+        "# Set2, 1 images; protocol official, on A processor, 2 thread(s)",
+        "# Set2, 1 images; protocol official, on NVIDIA H100",
+        "# Set9, 1 images; protocol official, on A processor, 2 thread(s)",
+        "# valid, 1 images; protocol official, on A processor, 2 thread(s)",
+    ]
+    assert [part[2].split()[1] for part in parts] == ["27.00", "24.00", "26.00", "25.00"]
+    # Only the challenge's own set fills "Val" columns.
+    assert [part[1].split("\t")[1].strip() for part in parts] == ["PSNR"] * 4
+
+
+def test_csv_tells_machines_apart(tmp_path: Path):
+    def on(gpu: str) -> Record:
+        record = make_record(settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
+        return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
+
+    for second, gpu in enumerate(("NVIDIA A100", "NVIDIA H100")):
+        record = on(gpu).model_copy(update={"key": str(second) * 64})
+        write_record(record, tmp_path / "records")
+    write_tables(tmp_path, "Set2", None)
+    frame = pd.read_csv(tmp_path / "results.csv")
+    assert frame["machine"].tolist() == ["NVIDIA A100", "NVIDIA H100"]
+    assert (tmp_path / "results.txt").read_text().count("03_PFDNLite") == 2
 
 
 def test_csv_is_unrounded_and_pandas_reads_numbers(tmp_path: Path):
@@ -52,8 +86,8 @@ def test_csv_is_unrounded_and_pandas_reads_numbers(tmp_path: Path):
 def test_hostile_set_names_stay_text():
     record = make_record((20.0,), dataset='=HYPERLINK("x")|<b>')
     assert csv_table([record]).splitlines()[1].split(",")[1] == '"\'=HYPERLINK(""x"")|<b>"'
-    heading = next(line for line in markdown_tables([record]).splitlines() if line.startswith("## "))
-    assert heading == r'## =HYPERLINK("x")\|\<b\> (1 images, official, cpu)'
+    heading = next(line for line in markdown_tables(current([record])).splitlines() if line.startswith("## "))
+    assert heading == r'## =HYPERLINK("x")\|\<b\> (1 images, official, A processor, 2 thread(s))'
 
 
 def test_hostile_labels_stay_one_cell_of_text():
@@ -62,14 +96,16 @@ def test_hostile_labels_stay_one_cell_of_text():
     record = plain.model_copy(update={"model": hostile})
     (row,) = csv_table([record]).splitlines()[1:]
     assert row.startswith("'=1+1|<b>\\n\\u2028x,")
-    rows = [line for line in markdown_tables([record]).splitlines() if "1+1" in line and line.startswith("|")]
+    rows = [line for line in markdown_tables(current([record])).splitlines() if "1+1" in line and line.startswith("|")]
     assert len(rows) == 1
     assert r"=1+1\|\<b\>" in rows[0]
     assert sum("1+1" in line for line in leaderboard([record]).splitlines()) == 1
 
 
 def test_markdown_by_hand():
-    lines = markdown_tables([make_record((26.894, 26.904)), make_record((20.0, 22.0), label="00_RLFN")]).splitlines()
+    lines = markdown_tables(
+        current([make_record((26.894, 26.904)), make_record((20.0, 22.0), label="00_RLFN")])
+    ).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert rows[0][:4] == ["Model", "PSNR [dB]", "SSIM", "Time [ms]"]
     assert {tuple(row[:4]) for row in rows[2:]} == {
@@ -92,15 +128,6 @@ def test_figures_that_were_not_taken_are_dashes_and_infinity_is_said():
     ]
 
 
-def test_newest_takes_the_last_complete_record_of_each_kind():
-    old, new = make_record((20.0,)), make_record((21.0,), second=1)
-    broken = make_record((), second=2, status="failed", reason="a fault")
-    other_device = make_record(
-        (22.0,), settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None)
-    )
-    assert newest([new, broken, old, other_device]) == [new, other_device]
-
-
 def by(engine: str, precision: str, protocol: Protocol = Protocol.ACCURACY) -> Settings:
     return Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None, engine=engine, precision=precision)
 
@@ -110,28 +137,18 @@ def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path
         make_record((21.0,), settings=by("eager", "fp32")),
         make_record((20.0,), second=1, settings=by("compiled", "bf16")),
     )
-    assert newest([plain, half]) == [plain, half]
     for record in (plain, half):
         write_record(record, tmp_path / "records")
     write_tables(tmp_path, "Set2", None)
     headings = [line for line in (tmp_path / "leaderboard.md").read_text().splitlines() if line.startswith("## ")]
-    assert [heading.partition(", accuracy, ")[2] for heading in headings] == ["cpu)", "cpu, bf16)"]
-    # The challenge's own table has one row a model.
-    assert [line.split()[1] for line in (tmp_path / "results.txt").read_text().splitlines()[1:]] == ["21.00"]
-    assert any("float32: bf16." in line for line in legend([half]))
-
-
-def test_an_engine_counts_where_time_was_taken():
-    plain, other = (
-        make_record((21.0,), second=i, settings=by(engine, "fp32")) for i, engine in enumerate(("eager", "openvino"))
-    )
-    assert newest([plain, other]) == [other]
-    steady = [
-        make_record((21.0,), second=i, settings=by(engine, "fp32", Protocol.STEADY))
-        for i, engine in enumerate(("eager", "openvino"))
+    assert [heading.partition(", accuracy, ")[2] for heading in headings] == ["A processor)", "A processor, bf16)"]
+    lines = (tmp_path / "results.txt").read_text().splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "# Set2, 1 images; protocol accuracy, on A processor",
+        "# Set2, 1 images; protocol accuracy, on A processor, bf16",
     ]
-    assert newest(steady) == steady
-    assert [place_of(record) for record in steady] == ["cpu", "cpu, openvino"]
+    assert [line.split()[1] for line in lines if line.startswith("03")] == ["21.00", "20.00"]
+    assert any("float32: bf16." in line for line in legend([half]))
 
 
 def test_the_legend_says_what_the_times_hold():
@@ -168,7 +185,7 @@ STEADY = [
 
 
 def test_steady_records_show_their_ratio_with_its_interval():
-    rows = [line for line in markdown_tables(STEADY).splitlines() if line.startswith("|")]
+    rows = [line for line in markdown_tables(current(STEADY)).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert cells[0][3:6] == ["Time [ms]", "p90 [ms]", "Ratio [x]"]
     assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
@@ -185,7 +202,7 @@ def test_csv_holds_the_ends_of_the_interval(tmp_path: Path):
 
 def test_flags_are_told_below_the_table():
     flagged = make_record((20.0,), flags=(Flag(code="bound", text="FLOPs 1 are under *0.8*"),))
-    assert r"- 03\_PFDNLite: FLOPs 1 are under \*0.8\*" in markdown_tables([flagged]).splitlines()
+    assert r"- 03\_PFDNLite: FLOPs 1 are under \*0.8\*" in markdown_tables(current([flagged])).splitlines()
 
 
 def test_latex_marks_the_best_and_the_second():
@@ -210,12 +227,26 @@ def test_latex_escapes_everything():
 
 def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
     other_set = make_record((20.0,), dataset="Set9")
-    paths = write_report([*STEADY, make_record((26.0,)), other_set], tmp_path / "out")
+    paths = write_report(current([*STEADY, make_record((26.0,)), other_set]), tmp_path / "out")
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     headings = [line for line in paths[0].read_text().splitlines() if line.startswith("## ")]
     assert headings == [
-        "## Set2 (1 images, official, cpu)",
-        "## Set2 (2 images, steady, cpu)",
-        "## Set9 (1 images, official, cpu)",
+        "## Set2 (1 images, official, A processor, 2 thread(s))",
+        "## Set2 (2 images, steady, A processor, 2 thread(s))",
+        "## Set9 (1 images, official, A processor, 2 thread(s))",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3
+
+
+def test_what_was_not_counted_is_a_dash_in_every_table(tmp_path: Path):
+    counted = make_record((25.0,)).complexity
+    partly = counted.model_copy(update={"flops": None, "activations": None, "num_conv": None, "faults": {"FLOPs": "x"}})
+    record = make_record((25.0,), complexity=partly)
+    assert template_table([record]).splitlines()[1].split("\t")[3:] == [
+        "0.218     ", "-         ", "-       ", "105.46  ", "-       ",
+    ]  # fmt: skip
+    (row,) = csv.DictReader(csv_table([record]).splitlines())
+    assert (row["num_params"], row["flops"], row["activations"], row["num_conv"]) == ("218288", "", "", "")
+    facts = dict(_complexity_facts(record))
+    assert facts["FLOPs by fvcore"] == "not counted"
+    assert facts["FLOPs by torch's dispatcher"] == "11.902 G"

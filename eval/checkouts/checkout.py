@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.checkouts.expressions import value_of
-from eval.checkouts.sources import hash_of_sources, imported_modules
 from eval.errors import UsageError
+from eval.expressions import value_of
+from eval.sources import hash_of_sources, imported_modules
 
 DEMO = "test_demo.py"
 SELECT = "select_model"

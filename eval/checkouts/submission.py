@@ -16,16 +16,19 @@ from eval.checkouts.connection import Connection
 from eval.checkouts.faults import one_line
 from eval.checkouts.remote import Remote
 from eval.checkouts.sandbox import Limits, Mounts, SandboxKind, start
-from eval.contenders import AUTO, Placement
+from eval.contenders import Placement
 from eval.errors import UsageError
+from eval.files import PROJECT
 from eval.images import ImageSize
 from eval.pairs import SCALE
 from eval.record import ModelInfo, State
+from eval.sources import hash_of_file
 from eval.subject import CannotRunError, Subject
 
-_PROJECT = Path(__file__).resolve().parent.parent.parent
 LARGEST_RANGE = 65535.0
 _MOST_SHIMS = 40
+# Labels become names of folders.
+_LONGEST_LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,14 @@ class ModelFile:
         return ModelInfo(
             id=0,
             name=self.class_name,
-            label=f"{self.file.stem}-{self.class_name}",
+            label=f"{self.file.stem}-{self.class_name}"[:_LONGEST_LABEL],
             team="",
             scale=SCALE,
             data_range=self.data_range,
             checkpoint=None,
             weights_file=self.checkpoint.name,
             weights_sha256=hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            source_sha256=hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            source_sha256=hash_of_file(self.file),
             origin="file",
         )
 
@@ -149,12 +152,10 @@ def _opened(
     info: ModelInfo, rules: Rules, placement: Placement, request: dict[str, Any], readable: Sequence[Path]
 ) -> Iterator[Remote]:
     """Start a worker, let it load a submission, and end it."""
-    if placement.tile not in (AUTO, None):
-        raise UsageError(f"--tile {placement.tile}: submissions run by their own forward; use --tile auto or none")
     device = torch.device(placement.device)
     threads = placement.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.checkouts.worker"]
-    mounts = Mounts((_PROJECT / "eval", *readable), _devices(device))
+    mounts = Mounts((PROJECT / "eval", *readable), _devices(device))
     with start(command, rules.sandbox, mounts, rules.limits, _environment(threads)) as sandboxed:
         connection = Connection(sandboxed, rules.timeout_s)
         request |= {"device": placement.device, "threads": threads, "as_template": placement.as_template}
@@ -180,4 +181,4 @@ def _environment(threads: int) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     kept = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ}
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
-    return {"PYTHONPATH": str(_PROJECT), **quiet, **kept, **{name: str(threads) for name in names}}
+    return {"PYTHONPATH": str(PROJECT), **quiet, **kept, **{name: str(threads) for name in names}}

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from eval.audit import audit as audit_results
+from eval.current import complete_ones, current, failures, found_and_used
 from eval.editions import GateRule, find_edition
 from eval.entries import entries_from, measured_baseline, published_baseline, select
 from eval.errors import RunError
@@ -19,13 +20,12 @@ from eval.records import find_records
 from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables
-from eval.report.columns import newest
 from eval.report.factsheet import factsheet as factsheet_report
 from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.figures import write_figures
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
-from eval.report.tables import tables_of, write_files, write_report
+from eval.report.tables import write_files, write_report
 from eval.report.terminal import Terminal
 from eval.scoring import rank
 
@@ -52,16 +52,18 @@ def report(
     """Make tables and a page of records: the newest complete one of each model, set, protocol and device."""
     rules = None if edition is None else find_edition(edition)
     found = find_records(records)
-    chosen = newest(found)
-    if not chosen:
+    tables = current(found)
+    if not complete_ones(tables):
         raise RunError(f"no complete record in {', '.join(map(str, records))}")
     terminal = Terminal()
-    for (dataset, protocol, device), rows in tables_of(chosen):
-        terminal.say(f"{dataset}, {rows[0].dataset.num_images} images, protocol {protocol}, {device}")
-        terminal.table(rows)
+    terminal.say(f"records  {found_and_used(found)}")
+    for conditions, rows in tables:
+        terminal.say(f"{conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
+        terminal.table([row for row in rows if row.complete])
+    terminal.not_run(failures(found))
     options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
     content = gather(found, options)
-    paths = [*write_report(chosen, out), write_page(content, out, options)]
+    paths = [*write_report(tables, out), write_page(content, out, options)]
     if latex:
         paths += write_files(out, {"challenge.tex": challenge_tables(content.boards)})
     if figures:
@@ -90,14 +92,15 @@ def score(
     ] = "measured",
     datasets: Annotated[str | None, typer.Option("--datasets", help="Only records of these sets.")] = None,
     protocol: Annotated[Protocol | None, typer.Option("--protocol", help="Only records of this protocol.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="Only records of this device: cpu, cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Only records of this device: cpu, cuda, or part of a name.")
+    ] = None,
     save_dir: Annotated[Path, typer.Option("--save_dir", help="Folder for score.md, .csv, .tex.")] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
     rules = find_edition(edition)
-    chosen = select(find_records(records), split(datasets), protocol, device)
-    unfinished = [record for record in chosen if not record.complete]
-    measured = entries_from([*newest(chosen), *unfinished], rules)
+    chosen = current(select(find_records(records), split(datasets), protocol, device))
+    measured = entries_from([row for _, rows in chosen for row in rows], rules)
     published = baseline == "published"
     reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)
     scored = score_report.Scored(rank(measured.entries, rules, reference, gate), measured)

@@ -9,7 +9,7 @@ import typer
 from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.checkouts.sandbox import choose_sandbox
 from eval.checkouts.submission import Rules
-from eval.contenders import AUTO, Contender, zoo_model
+from eval.contenders import AUTO, Contender, zoo_models
 from eval.engines.registry import EAGER
 from eval.errors import UsageError
 from eval.options import (
@@ -56,19 +56,21 @@ class _Asked:
     data_range: float | None
     engine: str
     precision: str
+    tile: int | str | None
 
-    def contenders(self, sandbox: str | None, trust: bool, timeout_s: float) -> list[Contender]:
+    def contenders(self, sandbox: str | None, trust: bool, timeout_s: float | None) -> list[Contender]:
         """Return them, the reference first."""
+        self._refuse_idle_flags({"--sandbox": sandbox, "--trust": trust or None, "--timeout": timeout_s})
         if not self.checkouts and not self.model_file:
-            if self.reference:
-                raise UsageError("--reference is for --checkout and --model_file; name models of the zoo by --models")
             return _of_the_zoo(self.models or DEFAULT_MODEL)
         if self.engine not in (EAGER, RAY) or self.precision != "fp32":
             raise UsageError(
                 f"--engine {self.engine} --precision {self.precision}: submissions run by their own code, "
                 "in plain torch and fp32; leave both flags out"
             )
-        rules = Rules(choose_sandbox(sandbox), trust, timeout_s)
+        if self.tile not in (AUTO, None):
+            raise UsageError(f"--tile {self.tile}: submissions run by their own forward; use --tile auto or none")
+        rules = Rules(choose_sandbox(sandbox), trust, timeout_s or Rules.timeout_s)
         chosen: list[Contender] = _of_the_zoo(self.reference) if self.reference else []
         if self.checkouts:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
@@ -76,11 +78,28 @@ class _Asked:
             chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
         return chosen
 
+    def _refuse_idle_flags(self, of_others: dict[str, object]) -> None:
+        """Refuse flags that are for models which are not asked for."""
+        of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range}
+        for flags, asked, wanted in (
+            (of_a_file, self.model_file, "--model_file"),
+            (
+                {"--reference": self.reference, **of_others},
+                self.checkouts or self.model_file,
+                "--checkout and --model_file",
+            ),
+        ):
+            idle = [flag for flag, value in flags.items() if value is not None and not asked]
+            if idle:
+                raise UsageError(f"{', '.join(idle)}: only with {wanted}; models of the zoo are named by --models")
+        if self.model_file and self.models and not self.checkouts:
+            raise UsageError(f"--models {self.models}: with --model_file, name models of the zoo by --reference")
+
 
 def _of_the_zoo(models: str) -> list[Contender]:
     """Return the models that are named, each once."""
     specs = all_models() if models == "all" else [find_model(key) for key in split(models)]
-    return [zoo_model(spec) for spec in {spec.id: spec for spec in specs}.values()]
+    return zoo_models(list({spec.id: spec for spec in specs}.values()))
 
 
 def run_models(
@@ -120,16 +139,18 @@ def run_models(
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each.")
-    ] = 900,
+        float | None,
+        typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
+    ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision)
+    tiles = parse_tile(tile)
+    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision, tiles)
     options = Options(
         save_dir=save_dir,
         device=device,
         protocol=protocol,
-        tile=parse_tile(tile),
+        tile=tiles,
         tile_overlap=tile_overlap,
         with_ssim=ssim,
         save_images=not no_images,

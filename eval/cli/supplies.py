@@ -19,7 +19,7 @@ from eval.report.checkout import entries_table
 from eval.report.terminal import Terminal
 from eval.report.zoo import zoo_table
 from eval.resize import imresize
-from eval.zoo import all_models, find_model
+from eval.zoo import MODEL_ZOO, CheckpointSpec, all_models, find_model
 
 
 def list_models(
@@ -46,13 +46,24 @@ def fetch_weights(
         raise UsageError("fetch weights: give either --model_id or --all")
     specs = list(all_models()) if every else [find_model(key) for key in split(model_id)]
     failures = []
-    for known in [known for spec in specs for known in spec.checkpoints if known.url]:
-        try:
-            typer.echo(f"{known.file}: {fetch_checkpoint(known, to or download_cache())}")
-        except (RunError, OSError) as error:
-            failures.append(str(error))
+    for spec in specs:
+        if not spec.checkpoints:
+            typer.echo(f"{spec.label}: has no weights, so there is nothing to download")
+        for known in spec.checkpoints:
+            try:
+                typer.echo(_fetched(known, to or download_cache()))
+            except (RunError, OSError) as error:
+                failures.append(str(error))
     if failures:
         raise RunError("\n".join(failures))
+
+
+def _fetched(known: CheckpointSpec, folder: Path) -> str:
+    """Download a checkpoint and say where it is; one without an address comes with the project."""
+    shipped = MODEL_ZOO / known.file
+    if known.url is None and shipped.is_file():
+        return f"{known.file}: comes with the project, {shipped}"
+    return f"{known.file}: {fetch_checkpoint(known, folder)}"
 
 
 def make_lr(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eval.checkpoints import download_cache
 from eval.engines.precision import in_precision
-from eval.errors import UsageError
+from eval.errors import EngineError
 from eval.timing import Forward
 
 # Unequal sides. The first is so large that its graph holds for all larger images; torch takes other convolutions for
@@ -26,7 +26,7 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     of whole images: it does not know of tiles.
 
     Raises:
-        UsageError: there is no compiler for the machine code.
+        EngineError: there is no compiler for the machine code.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(download_cache() / "inductor"))
     copied = copy.deepcopy(in_precision(network, precision, fused=True)).to(device)
@@ -47,8 +47,11 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
         with torch.inference_mode():
             for size in PROBE_SIZES:
                 forward(torch.zeros(1, 3, *size, device=device))
-    except torch._inductor.exc.InvalidCxxCompiler as error:
-        raise UsageError(
+    # torch wraps what its compiler raises.
+    except torch._inductor.exc.InductorError as error:
+        if not isinstance(error.inner_exception, torch._inductor.exc.InvalidCxxCompiler):
+            raise
+        raise EngineError(
             "--engine compiled: needs a C++ compiler; install g++, or use --engine channels-last"
         ) from error
     return forward

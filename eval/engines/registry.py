@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.engines.precision import PRECISIONS
-from eval.errors import UsageError
+from eval.errors import EngineError, UsageError, one_reason
 from eval.images import to_uint8
 from eval.timing import Forward
 
@@ -62,10 +62,11 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Execution:
-    """How a network is run: by which engine, in which precision."""
+    """How a network is run: by which engine, in which precision; ``left_out``: engines that "auto" could not try."""
 
     engine: str = EAGER
     precision: str = "fp32"
+    left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def memory_format(self) -> str:
@@ -106,18 +107,27 @@ def check_engine(execution: Execution, device: str) -> None:
 
 
 def prepare(network: nn.Module, device: torch.device, execution: Execution) -> Forward:
-    """Return the network's forward by an engine that has been checked; the network stays as it is."""
-    module = importlib.import_module(ENGINES[execution.engine].module)
-    return module.prepare(network, device, execution.precision)
+    """Return the network's forward by an engine that has been checked; the network stays as it is.
+
+    Raises:
+        EngineError: the engine cannot run this network, or lacks something on this machine.
+    """
+    try:
+        module = importlib.import_module(ENGINES[execution.engine].module)
+        return module.prepare(network, device, execution.precision)
+    except (EngineError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise EngineError(f"--engine {execution.engine}: {one_reason(error)}") from error
 
 
 def fastest_with_eager_pixels(
     network: nn.Module, device: torch.device, data_range: float, placed_tiles: bool = False
-) -> tuple[str, Forward]:
+) -> tuple[Execution, Forward]:
     """Return the engine that ``auto`` stands for, and its forward.
 
     Every engine that is installed for the device runs one synthetic image; those count whose pixels differ from
-    eager's by at most one grey level on at most 0.1% of the samples.
+    eager's by at most one grey level on at most 0.1% of the samples. One that fails is left out, and named.
 
     Args:
         network: on the device.
@@ -126,16 +136,23 @@ def fastest_with_eager_pixels(
         placed_tiles: it will be given tiles that must know where they lie, which not every engine can do.
     """
     probe = _probe(data_range).to(device)
-    prepared, times_s, expected = {}, {}, None
+    eager = prepare(network, device, PLAIN)
+    expected, seconds = _timed(eager, probe, data_range)
+    prepared, times_s, left_out = {EAGER: eager}, {EAGER: seconds}, []
     for name, engine in ENGINES.items():
-        if engine.is_here and device.type in engine.devices and (engine.any_tiles or not placed_tiles):
+        able = engine.is_here and device.type in engine.devices and (engine.any_tiles or not placed_tiles)
+        if name == EAGER or not able:
+            continue
+        try:
             prepared[name] = prepare(network, device, Execution(name))
             pixels, seconds = _timed(prepared[name], probe, data_range)
-            expected = pixels if expected is None else expected
-            if same_pixels(pixels, expected):
-                times_s[name] = seconds
+        except Exception as error:
+            left_out.append(f"{name} ({one_reason(error)})")
+            continue
+        if same_pixels(pixels, expected):
+            times_s[name] = seconds
     fastest = min(times_s, key=times_s.get)
-    return fastest, prepared[fastest]
+    return Execution(fastest, left_out=tuple(left_out)), prepared[fastest]
 
 
 def same_pixels(pixels: np.ndarray, expected: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from eval.current import manner_of
 from eval.record import Protocol, Record, State
 
 
@@ -29,7 +30,10 @@ class Column:
 
     def text(self, record: Record) -> str:
         """Return the rounded figure, or a dash where it was not taken."""
-        value = self.value(record)
+        return self.rounded(self.value(record))
+
+    def rounded(self, value: float | None) -> str:
+        """Return a figure in the column's unit and decimals, or a dash for None."""
         return "-" if value is None else f"{value / self.scale:.{self.decimals}f}"
 
     def figures(self, record: Record) -> dict[str, float | int | None]:
@@ -54,7 +58,6 @@ COLUMNS = (
 )
 
 
-_PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 # Shown only where a record has it.
 _RARE = ("flops_by_hooks",)
 
@@ -100,10 +103,10 @@ def legend(records: Iterable[Record]) -> list[str]:
     lines = ["PSNR and SSIM: RGB, 8 bits, 4-pixel border, mean over images."]
     protocols = {record.settings.protocol for record in records}
     if Protocol.OFFICIAL in protocols:
-        devices = sorted({_device(record) for record in records})
+        devices = sorted({record.environment.machine for record in records})
         lines.append(f"Time: the network alone, mean over images, cold first image included; on {'; '.join(devices)}.")
     if Protocol.STEADY in protocols:
-        devices = sorted({_device(record) for record in records})
+        devices = sorted({record.environment.machine for record in records})
         lines.append(
             f"Time: the network alone, warm, mean over images of the median over rounds; on {'; '.join(devices)}."
         )
@@ -138,40 +141,6 @@ def flag_notes(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(f"{record.model.label}: {flag.text}" for record in records for flag in record.flags))
 
 
-def _device(record: Record) -> str:
-    environment = record.environment
-    return environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
-
-
-def manner_of(record: Record) -> tuple[str, ...]:
-    """Return how a network ran if not as plain torch in float32; an engine counts where time was taken.
-
-    Engines have the same pixels, so they do not tell figures without times apart.
-    """
-    settings = record.settings
-    timed = settings.protocol != Protocol.ACCURACY
-    engine = [settings.engine] if timed and settings.engine != _PLAIN_ENGINE else []
-    return (*engine, *([settings.precision] if settings.precision != _PLAIN_PRECISION else []))
-
-
-def place_of(record: Record) -> str:
-    """Return the device, and how a network ran there: "cpu", "cpu, compiled, bf16"."""
-    return ", ".join((record.settings.device, *manner_of(record)))
-
-
-def newest(records: Iterable[Record]) -> list[Record]:
-    """Return the newest complete record of each model, set, protocol, device and manner; by set, then by id."""
-    latest = {}
-    for record in sorted(records, key=lambda record: record.started_at):
-        if record.complete:
-            latest[_identity(record)] = record
-    return sorted(latest.values(), key=lambda record: (record.dataset.name, record.model.id))
-
-
-def _identity(record: Record) -> tuple[str, ...]:
-    return record.model.label, record.dataset.name, record.settings.protocol, place_of(record)
-
-
 def outcome(record: Record) -> str:
     """Return what became of a record that is not complete, and why, on one line."""
     what = record.status if record.state is State.RAN else record.state.value
@@ -181,10 +150,3 @@ def outcome(record: Record) -> str:
 def visible(text: str) -> str:
     """Return a name with everything written out that would not print: control characters, marks of direction."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))
-
-
-def latest_failures(records: Iterable[Record]) -> list[Record]:
-    """Return the newest record of each model, set, protocol, device and manner where it is not complete."""
-    latest = {_identity(record): record for record in sorted(records, key=lambda record: record.started_at)}
-    failures = [record for record in latest.values() if not record.complete]
-    return sorted(failures, key=lambda record: (record.dataset.name, record.model.id))

@@ -89,7 +89,8 @@ def _table(models: Sequence[str], found: dict[tuple[str, str], Record]) -> list[
 
 def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
     own = [record for record in records if record.complete and record.model.name == model]
-    counted = [record.complexity for record in own if record.complexity]
+    known = [record.complexity for record in own if record.complexity]
+    counted = [its for its in known if None not in (its.flops, its.activations)]
     if not counted:
         names = ", ".join(sorted({record.model.name for record in records})) or "none"
         raise RunError(
@@ -113,11 +114,9 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _runtime(record: Record) -> str:
-    environment = record.environment
-    device = environment.gpu or f"{environment.cpu} ({environment.threads} thread(s))"
     return (
         f"On {record.dataset.name} it takes {record.mean('runtime_ms'):.2f} ms an image "
-        f"on {device} (protocol {record.settings.protocol})."
+        f"on {record.environment.machine} (protocol {record.settings.protocol})."
     )
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from eval.images import atomic_path
+from eval.files import atomic_path
 from eval.report.columns import visible
 from eval.report.crops import COLUMN_INCHES, comparison
 from eval.report.page.board import Board, Row

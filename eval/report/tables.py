@@ -3,25 +3,17 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
 
-from eval.images import atomic_path
+from eval.current import Conditions, Table, complete_ones, current, failures
+from eval.files import atomic_path
+from eval.layouts import ALIASES
 from eval.record import Record
 from eval.records import RECORDS_FOLDER, read_records
-from eval.report.columns import (
-    columns_of,
-    flag_notes,
-    latest_failures,
-    legend,
-    manner_of,
-    newest,
-    outcome,
-    place_of,
-    visible,
-)
+from eval.report.columns import columns_of, flag_notes, legend, outcome, visible
 from eval.report.latex import latex, leaderboard
 
 # Widths and titles of the challenge template's results.txt.
@@ -36,10 +28,11 @@ _DESCRIBED: dict[str, Callable[[Record], object]] = {
     "num_images": lambda record: record.dataset.num_images,
     "protocol": lambda record: record.settings.protocol.value,
     "device": lambda record: record.settings.device,
+    "machine": lambda record: inert(visible(record.environment.machine)),
     "engine": lambda record: record.settings.engine,
     "precision": lambda record: record.settings.precision,
     "tile": lambda record: record.settings.tile,
-    "checkpoint": lambda record: record.model.checkpoint,
+    "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
     "weights_sha256": lambda record: record.model.weights_sha256,
 }
 
@@ -49,31 +42,39 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
 
     Args:
         save_dir: the folder that holds ``records/``; the tables go beside it.
-        valid: the set that fills the validation columns of results.txt.
-        test: the set that fills its test columns; None leaves these columns out, as the template does.
+        valid: the set for the validation columns of results.txt, where there is a test set.
+        test: the set for its test columns; None leaves these columns out, as the template does.
     """
-    everything = read_records(save_dir / RECORDS_FOLDER)
-    records = newest(everything)
+    records = read_records(save_dir / RECORDS_FOLDER)
+    tables = current(records)
     contents = {
-        "results.txt": template_table(_plain_first(records), valid, test),
-        "results.csv": csv_table(records),
-        "leaderboard.md": markdown_tables(records) + markdown_failures(everything),
+        "results.txt": template_tables(tables, valid, test),
+        "results.csv": csv_table(complete_ones(tables)),
+        "leaderboard.md": markdown_tables(tables) + markdown_failures(records),
     }
     return write_files(save_dir, contents)
 
 
-def write_report(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of records, one table a set, protocol and device."""
+def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables."""
+    finished = _finished(tables)
     parts = [
-        f"% {latex(dataset)}, {rows[0].dataset.num_images} images, {protocol}, {device}\n{leaderboard(rows)}"
-        for (dataset, protocol, device), rows in tables_of(records)
+        f"% {latex(conditions.dataset)}, {rows[0].dataset.num_images} images, {conditions.protocol}, "
+        f"{latex(conditions.place)}\n{leaderboard(rows)}"
+        for conditions, rows in finished
     ]
     contents = {
-        "leaderboard.md": markdown_tables(records),
-        "leaderboard.csv": csv_table(records),
+        "leaderboard.md": markdown_tables(tables),
+        "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
     return write_files(folder, contents)
+
+
+def _finished(tables: Sequence[Table]) -> list[Table]:
+    """Return the complete rows of each table that has any."""
+    finished = [(conditions, [row for row in rows if row.complete]) for conditions, rows in tables]
+    return [(conditions, rows) for conditions, rows in finished if rows]
 
 
 def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
@@ -85,52 +86,67 @@ def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def template_table(records: Sequence[Record], valid: str, test: str | None) -> str:
-    """Return the table in the template's columns and formats, one row a model that ran on ``valid``."""
-    by_set = {name: _by_label(records, name) for name in (valid, test)}
-    if test is None:
-        titles = ("Model", "Val PSNR", "Val Time [ms]", "Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
-        lines = [_TEMPLATE.format(*titles)]
+def template_tables(tables: Sequence[Table], valid: str, test: str | None) -> str:
+    """Return each table in the template's columns and formats under a line that says its set and conditions.
+
+    Args:
+        tables: those to show; rows that are not complete are left out.
+        valid: the set for the validation columns, where there is a test set.
+        test: the set for the test columns, beside the rows of ``valid`` under the same conditions; None for tables of
+            one set each.
+    """
+    finished, parts = _finished(tables), []
+    halves = {conditions: rows for conditions, rows in finished if conditions.dataset == test}
+    for conditions, rows in finished:
+        tested = halves.get(replace(conditions, dataset=test or "")) if conditions.dataset == valid else None
+        if conditions.dataset != test or replace(conditions, dataset=valid) not in dict(finished):
+            parts.append(f"{_template_title(conditions, rows, tested)}\n{template_table(rows, tested)}")
+    return "\n".join(parts)
+
+
+def _template_title(conditions: Conditions, rows: Sequence[Record], tested: Sequence[Record] | None) -> str:
+    sets = [f"{visible(its[0].dataset.name)}, {its[0].dataset.num_images} images" for its in (rows, tested) if its]
+    return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}"
+
+
+def template_table(rows: Sequence[Record], tested: Sequence[Record] | None = None) -> str:
+    """Return the table in the template's columns and formats, one row a model; with test columns if any was tested."""
+    role = "Val " if _is_the_challenges(rows) or tested else ""
+    costs = ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
+    if tested is None:
+        lines = [_TEMPLATE.format("Model", f"{role}PSNR", f"{role}Time [ms]", *costs)]
     else:
-        titles = ("Model", "Val PSNR", "Test PSNR", "Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
-        titles += ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
-        lines = [_TEMPLATE_WITH_TEST.format(*titles)]
-    for label, record in by_set[valid].items():
-        tested = by_set[test].get(label) if test else None
-        costs = _complexity_cells(record)
-        if test is None:
-            lines.append(_TEMPLATE.format(label, _number(record.mean("psnr_db")), _time(record), *costs))
+        times = ("Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
+        lines = [_TEMPLATE_WITH_TEST.format("Model", "Val PSNR", "Test PSNR", *times, *costs)]
+    others = {record.model.label: record for record in tested or ()}
+    for record in rows:
+        label, other = visible(record.model.label), others.get(record.model.label)
+        figures = [_number(record.mean("psnr_db")), _time(record)]
+        if tested is None:
+            lines.append(_TEMPLATE.format(label, *figures, *_complexity_cells(record)))
         else:
-            psnrs = (_number(record.mean("psnr_db")), _number(tested and tested.mean("psnr_db")))
-            times = (_time(record), _time(tested), _number(_average_time(record, tested)))
-            lines.append(_TEMPLATE_WITH_TEST.format(label, *psnrs, *times, *costs))
+            figures[1:1] = [_number(other and other.mean("psnr_db"))]
+            figures += [_time(other), _number(_average_time(record, other))]
+            lines.append(_TEMPLATE_WITH_TEST.format(label, *figures, *_complexity_cells(record)))
     return "".join(lines)
 
 
-def _plain_first(records: Sequence[Record]) -> list[Record]:
-    """Leave out models in half precision or by other engines where there is plain torch's record on the same set."""
-    plain = {(record.model.label, record.dataset.name) for record in records if not manner_of(record)}
-    return [r for r in records if not manner_of(r) or (r.model.label, r.dataset.name) not in plain]
-
-
-def _by_label(records: Sequence[Record], dataset: str | None) -> dict[str, Record]:
-    """Return the records of a set by model; of several protocols, one with a runtime."""
-    of_set = [record for record in records if record.dataset.name == dataset]
-    timed = [record for record in of_set if record.mean("runtime_ms") is not None]
-    return {record.model.label: record for record in (*of_set, *timed)}
+def _is_the_challenges(rows: Sequence[Record]) -> bool:
+    return rows[0].dataset.name in ALIASES["valid"]
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
-    complexity = record.complexity
-    if complexity is None:
-        return ("-", "-", "-", _number(record.peak_memory_mib), "-")
-    return (
-        f"{complexity.num_params / 1e6:2.3f}",
-        f"{complexity.flops / 1e9:2.2f}",
-        f"{complexity.activations / 1e6:2.2f}",
-        _number(record.peak_memory_mib),
-        f"{complexity.num_conv:4d}",
-    )
+    formats = {
+        "num_params": (1e6, "2.3f"),
+        "flops": (1e9, "2.2f"),
+        "activations": (1e6, "2.2f"),
+        "num_conv": (1, "4.0f"),
+    }
+    cells = []
+    for key, (unit, form) in formats.items():
+        count = getattr(record.complexity, key, None)
+        cells.append("-" if count is None else f"{count / unit:{form}}")
+    return (*cells[:3], _number(record.peak_memory_mib), cells[3])
 
 
 def _number(value: float | None) -> str:
@@ -163,11 +179,14 @@ def inert(cell: str) -> str:
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-def markdown_tables(records: Sequence[Record]) -> str:
-    """Return a GitHub table for each set, protocol and device, with its legend."""
+def markdown_tables(tables: Sequence[Table]) -> str:
+    """Return a GitHub table for each set under each conditions, with its legend."""
     parts = ["# Results"]
-    for (dataset, protocol, device), rows in tables_of(records):
-        parts.append(f"## {markdown_text(dataset)} ({rows[0].dataset.num_images} images, {protocol}, {device})")
+    for conditions, rows in _finished(tables):
+        where = f"{conditions.protocol}, {visible(conditions.place)}"
+        parts.append(
+            f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {markdown_text(where)})"
+        )
         columns = columns_of(rows)
         headers = ["Model", *(column.heading for column in columns)]
         cells = [[markdown_text(visible(row.model.label)), *(column.text(row) for column in columns)] for row in rows]
@@ -180,21 +199,12 @@ def markdown_tables(records: Sequence[Record]) -> str:
 def markdown_failures(records: Sequence[Record]) -> str:
     """Return a GitHub table of the models that did not run, with state and reason; empty if all did."""
     rows = []
-    for record in latest_failures(records):
+    for record in failures(records):
         what, _, why = outcome(record).partition(": ")
         cells = (visible(record.model.label), record.dataset.name, record.settings.protocol.value, what, why)
         rows.append([markdown_text(cell) for cell in cells])
     headers = ("Model", "Set", "Protocol", "What", "Why")
     return f"\n## Did not run\n\n{tabulate(rows, headers, tablefmt='pipe', disable_numparse=True)}\n" if rows else ""
-
-
-def tables_of(records: Sequence[Record]) -> list[tuple[tuple[str, str, str], list[Record]]]:
-    """Return the records by set, protocol, and device with manner: different ones are never in one table."""
-
-    def key(record: Record) -> tuple[str, str, str]:
-        return record.dataset.name, record.settings.protocol.value, place_of(record)
-
-    return [(place, list(group)) for place, group in groupby(sorted(records, key=key), key=key)]
 
 
 def markdown_text(text: str) -> str:

@@ -11,14 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.record import Record
-from eval.report.columns import Column, columns_of, flag_notes, legend, outcome
+from eval.report.columns import Column, columns_of, flag_notes, legend, outcome, visible
 
 if TYPE_CHECKING:
-    from eval.scheduling import Task
+    from eval.datasets import Dataset
+    from eval.tasks import Task
 
 _PIPED_WIDTH = 120
 # Between two columns of a table.
 _GAP = 3
+_SHOWN_NAMES = 5
 # What a narrow window goes without, in this order.
 _LEAST_FIRST = ("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks", "ssim", "flops", "num_params")
 
@@ -43,14 +45,19 @@ class Terminal:
         """Print a line to standard error."""
         self._err.print(Text(text, style="yellow"), soft_wrap=True)
 
+    def announce_data(self, dataset: "Dataset") -> None:
+        """Say what a set was taken for, and what beside it is not used."""
+        self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
+        self.say(f"         layout: {dataset.layout}")
+        if dataset.left_out:
+            self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
+
     def announce(self, task: "Task") -> None:
-        """Say what is about to run, on what, with which weights."""
-        placement, dataset = task.placement, task.dataset
+        """Say what is about to run, how, with which weights."""
+        placement = task.placement
         overlap = "" if placement.tile_overlap is None else f", overlap {placement.tile_overlap}"
         tiling = {None: "whole images", "auto": "whole images if memory allows"}.get(placement.tile)
         self.say(f"model    {task.contender.info.label}: {task.contender.note}")
-        self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
-        self.say(f"         layout: {dataset.layout}")
         tiling = tiling or f"tiles of {placement.tile}{overlap}"
         self.say(f"running  protocol {task.protocol}, on {placement.device}, {tiling}")
 
@@ -96,6 +103,13 @@ class Terminal:
             what, _, why = outcome(record).partition(": ")
             table.add_row(*map(Text, (record.model.label, record.dataset.name, what, why)))
         self.show(table)
+
+
+def _listing(names: Sequence[str]) -> str:
+    """Return how many names there are, and the first few of them."""
+    shown = ", ".join(map(visible, names[:_SHOWN_NAMES]))
+    more = ", ..." if len(names) > _SHOWN_NAMES else ""
+    return f"{len(names)} other file(s): {shown}{more}"
 
 
 def _heading(column: Column) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from eval.current import Conditions
 from eval.editions import Edition
 from eval.record import ZOO, Record
 from eval.report.columns import Column, columns_of, legend, visible
 from eval.report.page.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
 from eval.report.page.ranking import Ranked, rank_rows
-from eval.report.page.selection import RAN, Conditions, baseline_of, edition_of, state_of
+from eval.report.page.selection import RAN, baseline_of, edition_of, state_of
 from eval.report.score import rank_text
 from eval.report.score_notes import UNITS, total_text
 

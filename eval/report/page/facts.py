@@ -16,7 +16,7 @@ def facts_of(board: Board) -> list[tuple[str, str]]:
     return [
         ("Set", f"{board.conditions.dataset}, {complete[0].dataset.num_images} images"),
         ("Protocol", board.conditions.protocol),
-        ("Device", _several({_machine(record) for record in complete})),
+        ("Device", _several({record.environment.machine for record in complete})),
         ("Settings", settings),
         ("Rules", f"{edition.year}, baseline {edition.baseline.model}" if board.ranked.rows else "no scores"),
         ("Models", f"{sum(record.complete for record in records)} of {len(records)} complete"),
@@ -56,11 +56,6 @@ def _state(load: float | None) -> str:
 
 def _several(values: Iterable[str]) -> str:
     return "; ".join(sorted(values))
-
-
-def _machine(record: Record) -> str:
-    its = record.environment
-    return its.gpu or f"{its.cpu}, {its.threads} thread(s)"
 
 
 def _software(record: Record) -> str:

@@ -73,7 +73,7 @@ def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) 
     """Return one contender a label whose folder of SR images exists under one of the roots."""
     found: dict[str, Contender] = {}
     for label, record in records:
-        inside = [(root, root / folder_of(record) / record.dataset.name) for root in roots]
+        inside = [(root, root / folder_of(record)) for root in roots]
         folders = tuple(
             folder for root, folder in inside if folder.is_dir() and folder.resolve().is_relative_to(root.resolve())
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eval.images import atomic_path
+from eval.files import atomic_path
 from eval.metrics import CROP_BORDER
 from eval.pairs import SCALE, ImagePair
 from eval.report.page.gallery import Contender, Interest, pairs_of, rank_images, readable

@@ -1,81 +1,16 @@
-"""Which records stand in which table of the page: complete ones first, others with the reason why they are not."""
+"""What the page says of a record beside its figures: state, edition, where its images lie."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Sequence
 
-from eval.record import ZOO, Protocol, Record, State
-from eval.report.columns import manner_of
+from eval.record import ZOO, Record, State
 from eval.zoo import ModelSpec, all_models
 
 RAN = State.RAN.value
 
 
-@dataclass(frozen=True, order=True)
-class Conditions:
-    """What all rows of a table have in common; figures of different conditions are never in one table."""
-
-    dataset: str
-    protocol: str
-    device: str
-    machine: str = ""
-    manner: str = ""
-
-    @property
-    def title(self) -> str:
-        """Set, protocol and device in one line, and how networks ran if not as plain torch in float32."""
-        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine or self.device, self.manner)))
-
-
-def conditions_of(record: Record) -> Conditions:
-    """Return a record's conditions; the machine counts where time was taken, for pixels are the same."""
-    settings, environment = record.settings, record.environment
-    timed = settings.protocol != Protocol.ACCURACY
-    machine = environment.gpu or f"{environment.cpu}, {environment.threads} thread(s)"
-    return Conditions(
-        record.dataset.name,
-        settings.protocol.value,
-        settings.device,
-        machine if timed else "",
-        ", ".join(manner_of(record)),
-    )
-
-
-def distinct(records: Sequence[Record]) -> list[Record]:
-    """Return records whose labels tell models apart: those of a checkout name it where the zoo has the same label."""
-    origins: dict[str, set[str]] = {}
-    for record in records:
-        origins.setdefault(record.model.label, set()).add(record.model.origin)
-    return [_with_origin(record) if len(origins[record.model.label]) > 1 else record for record in records]
-
-
-def _with_origin(record: Record) -> Record:
-    model = record.model
-    if model.origin == ZOO:
-        return record
-    renamed = model.model_copy(update={"label": f"{model.label}{_origin_mark(record)}"})
-    return record.model_copy(update={"model": renamed})
-
-
-def _origin_mark(record: Record) -> str:
-    return f" ({record.model.origin})"
-
-
 def folder_of(record: Record) -> str:
-    """Return the label under which a record's SR images lie."""
-    return record.model.label.removesuffix(_origin_mark(record))
-
-
-def group_records(records: Iterable[Record]) -> list[tuple[Conditions, list[Record]]]:
-    """Return one record a model and conditions: the newest complete one, or else the newest; by id."""
-
-    def place(record: Record) -> tuple[Conditions, int, str]:
-        return conditions_of(record), record.model.id, record.model.label
-
-    chosen = []
-    for _, group in groupby(sorted(distinct(list(records)), key=place), key=place):
-        chosen.append(max(group, key=lambda record: (record.complete, record.started_at)))
-    return [(conditions, list(group)) for conditions, group in groupby(chosen, key=conditions_of)]
+    """Return where a record's SR images lie, under the folder of results."""
+    return record.images_folder or f"{record.model.label}/{record.dataset.name}"
 
 
 def state_of(record: Record) -> str:

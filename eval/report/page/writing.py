@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from eval.current import Conditions, current
 from eval.editions import Edition
 from eval.record import Record
 from eval.report.page.board import Board, make_board
@@ -18,7 +19,6 @@ from eval.report.page.gallery import contenders_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
 from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, Comparison, find_comparison, write_pictures
-from eval.report.page.selection import Conditions, group_records
 from eval.report.tables import write_files
 
 ASSETS = Path(__file__).with_name("assets")
@@ -63,7 +63,7 @@ class Content:
 
 def gather(records: Sequence[Record], options: PageOptions) -> Content:
     """Return the tables of records, and what can be compared of their pictures."""
-    groups = group_records(records)
+    groups = current(records)
     boards = [
         make_board(conditions, rows, options.edition, _under_same_conditions(conditions, groups))
         for conditions, rows in groups

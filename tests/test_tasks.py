@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from eval import processes
 from eval.contenders import Placement, zoo_model
 from eval.datasets import open_dataset
 from eval.engines.registry import Execution
 from eval.images import write_png
+from eval.processes import carry_out, carry_out_all
 from eval.record import Protocol, State
-from eval.scheduling import Task, carry_out, carry_out_all, is_final
 from eval.subject import CannotRunError
+from eval.tasks import Task, is_final
 from eval.zoo import find_model
 from tests.deadly import BICUBIC, Deadly
 
@@ -77,9 +79,14 @@ def test_a_failed_run_is_final_and_an_interrupted_one_is_not(hr_folder: Path):
     record = carry_out(task_of(hr_folder), quiet)
     assert record.complete
     assert is_final(record)
-    failed = {"status": "failed", "state": State.TIMED_OUT}
-    assert is_final(record.model_copy(update=failed))
     assert not is_final(record.model_copy(update={"status": "interrupted"}))
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.RAN])
+def test_what_a_user_can_mend_is_tried_again(hr_folder: Path, state: State):
+    record = carry_out(task_of(hr_folder), quiet).model_copy(update={"status": "failed", "state": state})
+    final = {"failed to build", "failed to load", "failed to run", "invalid output"}
+    assert is_final(record) == (state.value in final)
 
 
 def test_side_by_side_gives_the_same_figures(hr_folder: Path):
@@ -100,14 +107,14 @@ def test_a_process_that_dies_costs_nobody_a_record(hr_folder: Path, tmp_path: Pa
     once, twice, other = (tasks.index(task) for task in tasks)
     records = {tasks.index(task): record for task, record in carry_out_all(tasks, 2)}
     assert records[once].complete
-    assert records[twice].state == "out of memory"
+    assert records[twice].state == "killed"
     assert "killed twice" in records[twice].reason
     assert records[other].complete
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A contender with an error of our own making."""
+    """A contender with an error that nobody expects."""
 
     info = BICUBIC.info
     note = ""
@@ -118,9 +125,11 @@ class Broken:
         yield
 
 
-def test_an_error_of_our_own_making_is_raised_here(hr_folder: Path):
-    with pytest.raises(ZeroDivisionError, match="a mistake"):
-        list(carry_out_all([task_of(hr_folder, contender=Broken())], 1))
+def test_an_error_of_any_kind_while_opening_is_that_models_record(hr_folder: Path):
+    ((_, record),) = carry_out_all([task_of(hr_folder, contender=Broken())], 1)
+    assert (record.status, record.state) == ("failed", State.FAILED_TO_BUILD)
+    assert record.reason == "ZeroDivisionError: a mistake"
+    assert 'raise ZeroDivisionError("a mistake")' in record.traceback
 
 
 def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: Path):
@@ -134,6 +143,31 @@ def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: 
     assert [image.runtime_ms for image in record.images] == pytest.approx(expected)
     assert record.mean("runtime_ms") == pytest.approx(sum(seen) / 4)
     assert record.key == task.key
+
+
+@pytest.mark.parametrize("kind", ["interrupted", "failed"])
+def test_finished_runs_are_kept_when_a_later_one_is_not(hr_folder: Path, monkeypatch, kind: str):
+    whole = carry_out(task_of(hr_folder, protocol=Protocol.OFFICIAL), quiet)
+    broken = whole.model_copy(
+        update={"status": "failed", "state": State.IO_FAILED, "reason": "disk full", "images": ()}
+    )
+    slower = whole.model_copy(
+        update={"images": tuple(i.model_copy(update={"runtime_ms": i.runtime_ms + 2}) for i in whole.images)}
+    )
+    left = [whole, slower, broken]
+
+    def once(tasks, _jobs):
+        if len(left) == 1 and kind == "interrupted":
+            raise KeyboardInterrupt
+        yield tasks[0], left.pop(0)
+
+    monkeypatch.setattr(processes, "carry_out_all", once)
+    record = carry_out(task_of(hr_folder, protocol=Protocol.OFFICIAL, runs=5), quiet)
+    assert (record.status, record.settings.runs) == (kind, 2)
+    expected = [image.runtime_ms + 1 for image in whole.images]
+    assert [image.runtime_ms for image in record.images] == pytest.approx(expected)
+    assert record.reason == f"run 3 of 5: {'interrupted' if kind == 'interrupted' else 'disk full'}"
+    assert not is_final(record)
 
 
 def test_the_first_run_that_fails_ends_several(hr_folder: Path):

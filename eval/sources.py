@@ -1,11 +1,11 @@
-"""Which of a checkout's files an entry is made of: those it imports, and those they import."""
+"""Which files a network is made of: those that its code imports, and those that they import. Read, never run."""
 
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from eval.checkouts.expressions import value_of
+from eval.expressions import value_of
 
 
 def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {}) -> list[str]:
@@ -22,12 +22,25 @@ def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {})
     return found
 
 
-def hash_of_sources(root: Path, modules: Iterable[str], branch: str) -> str:
-    """Return the hash of a branch's code and of all files of the checkout that it imports, however indirectly."""
-    digest = hashlib.sha256(branch.encode())
+def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
+    """Return the hash of a text and of all files under ``root`` that the modules are made of, however indirectly.
+
+    Args:
+        root: the folder that imports start from.
+        modules: dotted names; what does not lie under ``root`` is passed over.
+        text: what else it depends on: a branch of code, a row of a table.
+    """
+    digest = hashlib.sha256(text.encode())
     for file in sorted(_closure(root, modules)):
         digest.update(str(file.relative_to(root)).encode() + b"\n" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def hash_of_file(file: Path) -> str:
+    """Return the hash of a Python file and of all files of its folder that it imports, however indirectly."""
+    root = file.parent
+    modules = (".".join(parts) for parts in _imports_of(root, file))
+    return hash_of_sources(root, modules, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 def _closure(root: Path, modules: Iterable[str]) -> set[Path]:

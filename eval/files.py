@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all, and where the project lies."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to; it takes ``path``'s place if the block succeeds.
+
+    Raises:
+        OSError: it cannot be written; names ``path``, as a full disk's own error does not.
+    """
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        # The kernel takes the user's umask from this mode; to read the umask, a process would have to change it.
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)

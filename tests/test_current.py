@@ -1,0 +1,167 @@
+"""Which records count, and in which table: nothing mixed, nothing lost, nothing twice."""
+
+from datetime import UTC, datetime
+
+from eval.current import complete_ones, conditions_of, current, failures, found_and_used
+from eval.record import Protocol, Record, Settings
+from tests.test_record import make_record
+from tests.test_runner import timing_of
+
+
+def settings(protocol: Protocol = Protocol.ACCURACY, device: str = "cpu", **changes) -> Settings:
+    return Settings(protocol=protocol, device=device, **({"tile": None, "tile_overlap": None} | changes))
+
+
+def on(machine: str, **changes) -> Record:
+    """A record of a GPU."""
+    record = make_record(settings=settings(changes.pop("protocol", Protocol.OFFICIAL), "cuda"), **changes)
+    return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": machine})})
+
+
+def with_weights(record: Record, sha256: str | None, checkpoint: str | None, file: str | None = None) -> Record:
+    changes = {"weights_sha256": sha256, "checkpoint": checkpoint, "weights_file": file}
+    return record.model_copy(update={"model": record.model.model_copy(update=changes)})
+
+
+def labels(records: list[Record]) -> list[list[str]]:
+    return [[row.model.label for row in rows] for _, rows in current(records)]
+
+
+def test_other_conditions_are_other_tables():
+    records = [
+        make_record(),
+        make_record(dataset="Set3"),
+        make_record(settings=Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)),
+        make_record(environment=make_record().environment.model_copy(update={"gpu": "A GPU"})),
+    ]
+    groups = current(records)
+    assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
+    assert [conditions.title for conditions, _ in groups] == [
+        "Set2 · accuracy · A processor",
+        "Set2 · official · A GPU",
+        "Set2 · official · A processor, 2 thread(s)",
+        "Set3 · official · A processor, 2 thread(s)",
+    ]
+
+
+def test_engines_and_precisions_are_not_mixed_where_they_matter():
+    def titles(protocol: Protocol, **changes) -> list[str]:
+        plain = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
+        both = [make_record(settings=plain), make_record(settings=plain.model_copy(update=changes))]
+        return [conditions.manner for conditions, _ in current(both)]
+
+    assert titles(Protocol.OFFICIAL, engine="compiled", precision="bf16") == ["", "compiled, bf16"]
+    assert titles(Protocol.OFFICIAL, engine="compiled") == ["", "compiled"]
+    assert len(titles(Protocol.ACCURACY, engine="compiled")) == 1
+    assert len(titles(Protocol.ACCURACY, precision="fp16")) == 2
+
+
+def test_of_several_records_of_a_model_the_newest_complete_one_counts():
+    old, new = make_record((20.0,)), make_record((21.0,), second=1)
+    failed = make_record((), second=2, status="failed", reason="a fault")
+    assert current([failed, new, old]) == [(conditions_of(new), [new])]
+    assert current([failed]) == [(conditions_of(failed), [failed])]
+
+
+def test_two_machines_that_share_a_folder_keep_both_in_every_protocol():
+    for protocol in Protocol:
+        both = [on("NVIDIA A100", protocol=protocol), on("NVIDIA H100", protocol=protocol, second=1)]
+        assert [conditions.machine for conditions, _ in current(both)] == ["NVIDIA A100", "NVIDIA H100"]
+
+
+def test_threads_tell_machines_apart_only_where_time_was_taken():
+    def tables(protocol: Protocol) -> int:
+        one = make_record(settings=settings(protocol))
+        other = make_record(label="00_RLFN", settings=settings(protocol))
+        other = other.model_copy(update={"environment": other.environment.model_copy(update={"threads": 1})})
+        return len(current([one, other]))
+
+    assert [tables(protocol) for protocol in (Protocol.ACCURACY, Protocol.OFFICIAL)] == [1, 2]
+
+
+def test_two_checkpoints_of_one_network_are_two_rows_that_can_be_told_apart():
+    ten, twenty = (
+        with_weights(make_record((db,), second=db), sha, None, f"epoch{db}.pth") for db, sha in ((10, "a"), (20, "b"))
+    )
+    ((_, rows),) = current([ten, twenty])
+    assert [row.model.label for row in rows] == ["03_PFDNLite (epoch10)", "03_PFDNLite (epoch20)"]
+    assert [row.mean("psnr_db") for row in rows] == [10, 20]
+    # Their images lie where they lay.
+    assert {row.images_folder for row in rows} == {"03_PFDNLite/Set2"}
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_their_hashes():
+    both = [with_weights(make_record(), letter * 64, None, "latest.pth") for letter in "ab"]
+    assert labels(both) == [["03_PFDNLite (latest aaaaaaaa)", "03_PFDNLite (latest bbbbbbbb)"]]
+
+
+def test_a_run_that_did_not_find_its_weights_is_no_other_model():
+    missing = with_weights(make_record((), status="failed", reason="no weights"), None, None)
+    assert labels([missing, make_record(second=1)]) == [["03_PFDNLite"]]
+    assert failures([missing, make_record(second=1)]) == []
+
+
+def test_tiles_and_averaged_runs_do_not_take_the_place_of_the_plain_run():
+    official = Protocol.OFFICIAL
+    records = [
+        make_record(settings=settings(official)),
+        make_record(settings=settings(official, tile=64, tile_overlap=16), second=1),
+        make_record(settings=settings(official, runs=5), second=2),
+    ]
+    assert labels(records) == [["03_PFDNLite", "03_PFDNLite (5 runs)", "03_PFDNLite (tiles of 64)"]]
+
+
+def test_sets_of_one_name_and_other_images_are_two_tables():
+    def of(sha256: str | None, second: int) -> Record:
+        record = make_record(second=second)
+        return record.model_copy(update={"dataset": record.dataset.model_copy(update={"sha256": sha256})})
+
+    assert [its.dataset for its, _ in current([of("a" * 64, 0), of("b" * 64, 1)])] == [
+        "Set2 (aaaaaaaa)",
+        "Set2 (bbbbbbbb)",
+    ]
+    assert [its.dataset for its, _ in current([of("a" * 64, 0), of(None, 1)])] == ["Set2"]
+
+
+def test_without_times_a_run_that_took_fewer_figures_loses_none():
+    with_ssim = make_record(settings=settings())
+    without = make_record(settings=settings(), second=1)
+    without = without.model_copy(update={"means": {"psnr_db": without.means["psnr_db"]}})
+    assert complete_ones(current([with_ssim, without])) == [with_ssim]
+    other_code = without.model_copy(update={"model": without.model.model_copy(update={"source_sha256": "2" * 64})})
+    assert complete_ones(current([with_ssim, other_code])) == [other_code]
+    timed = [record.model_copy(update={"settings": settings(Protocol.OFFICIAL)}) for record in (with_ssim, without)]
+    assert complete_ones(current(timed)) == [timed[1]]
+
+
+def steady(record: Record) -> Record:
+    changed = {"settings": settings(Protocol.STEADY), "timing": timing_of(((1.0,),))}
+    return record.model_copy(update=changed)
+
+
+def test_the_accuracy_pass_of_a_steady_run_is_no_table_of_its_own():
+    passes = [make_record(label=label, settings=settings()) for label in ("00_RLFN", "03_PFDNLite")]
+    failed = make_record((), label="09_Broken", status="failed", reason="a fault", settings=settings())
+    timed = [steady(record) for record in passes]
+    ((conditions, rows),) = current([*passes, failed, *timed])
+    assert conditions.protocol == "steady"
+    assert rows == [*timed, failed]
+    assert found_and_used([*passes, failed, *timed]) == (
+        "5 found, 3 used; 2 are accuracy passes whose figures stand in the steady records"
+    )
+
+
+def test_an_accuracy_table_that_holds_more_than_the_timed_models_stays():
+    passes = [make_record(label=label, settings=settings()) for label in ("00_RLFN", "03_PFDNLite", "05_SPAN")]
+    assert [len(rows) for _, rows in current([*passes, *map(steady, passes[:2])])] == [3, 2]
+    # A later accuracy run is no pass of the steady one.
+    again = passes[0].model_copy(update={"started_at": datetime(2027, 1, 1, tzinfo=UTC)})
+    assert [len(rows) for _, rows in current([again, steady(passes[0])])] == [1, 1]
+
+
+def test_a_failure_after_a_complete_run_is_told_and_takes_nothing_away():
+    old, failed = make_record(), make_record((), second=1, status="failed", reason="disk full")
+    assert complete_ones(current([old, failed])) == [old]
+    assert failures([old, failed]) == [failed]
+    assert failures([failed, make_record(second=2)]) == []
+    assert found_and_used([old, failed]) == "2 found, 1 used; 1 have a newer or fuller one of their kind"
