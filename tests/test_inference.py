@@ -1,11 +1,13 @@
 """Devices, small inputs, invalid outputs, and the choice of tiles."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from eval import inference
+from eval import inference, timing
 from eval.errors import RunError, UsageError
 from eval.images import ImageSize
 from eval.inference import InvalidOutputError, Upscaler, choose_tiling, pick_device, reflect_up_to
@@ -50,9 +52,16 @@ def test_values_outside_the_range_are_clamped(random_image):
     assert np.abs(sr[::4, ::4] - expected).max() <= 1
 
 
-def test_time_is_that_of_the_network(random_image):
-    _, runtime_ms = Upscaler(SPEC, Spoilt(lambda y: y), CPU)(random_image(8, 10))
-    assert 0 < runtime_ms < 1000
+def test_time_is_that_of_the_network(random_image, monkeypatch: pytest.MonkeyPatch):
+    clock = [0]
+
+    def half_a_second(y: Tensor) -> Tensor:
+        clock[0] += 500_000_000
+        return y
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter_ns=lambda: clock[0]))
+    _, runtime_ms = Upscaler(SPEC, Spoilt(half_a_second), CPU)(random_image(8, 10))
+    assert runtime_ms == 500
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_the_work_is_the_callers_threads():
 
 
 def test_stages_overlap():
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=120)
 
     def meet(item, *_):
         # Item 2 is read, and item 0 finished, while item 1 is worked on.

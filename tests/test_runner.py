@@ -23,7 +23,7 @@ from eval.record import Protocol, Record, Timing
 from eval.resize import imresize
 from eval.runner import Job, numeric_switches, run, with_timing
 from eval.subject import InProcess
-from eval.zoo import ModelSpec, all_models, find_model
+from eval.zoo import find_model
 
 BICUBIC = find_model("Bicubic")
 
@@ -157,17 +157,20 @@ def test_numeric_switches_are_set_and_restored():
     assert (cudnn.benchmark, cudnn.allow_tf32) == before
 
 
-@pytest.mark.parametrize("spec", [spec for spec in all_models() if spec.checkpoints], ids=lambda spec: spec.name)
-def test_figures_equal_the_official_code_on_every_image_of_set5(spec: ModelSpec, esr_weights, esr_data):
-    official = json.loads((Path(__file__).parent / "reference" / "official_set5.json").read_text())
-    if spec.name not in official:
-        pytest.skip(f"the official code has no {spec.name}")
+OFFICIAL = json.loads((Path(__file__).parent / "reference" / "official_set5.json").read_text())
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_figures_equal_the_official_code_on_every_image_of_set5(name: str, esr_weights, esr_data):
+    spec = find_model(name)
     checkpoint = find_checkpoint(spec, "released")
     job = job_of(esr_data / "Set5", spec=spec, checkpoint=checkpoint, network=load_network(spec, checkpoint))
     record = run(replace(job, protocol=Protocol.ACCURACY), quiet)
     for image in record.images:
-        expected_psnr, expected_ssim = official[spec.name][image.name.removesuffix("_SRF_4")]
-        # The metrics agree to 1e-9; what is left is a grey level here and there, by other convolution kernels.
+        expected_psnr, expected_ssim = OFFICIAL[name][image.name.removesuffix("_SRF_4")]
+        # The metrics agree to 1e-9. Another processor's sums round some 0.1% of the samples to the neighbouring grey
+        # level: of 750,000 samples about 750, each of which moves the squared error by 16, up or down. That walks to
+        # 4e2 of 4e7, 5e-5 dB.
         assert image.psnr_db == pytest.approx(expected_psnr, abs=2e-4)
         assert image.ssim == pytest.approx(expected_ssim, abs=1e-5)
 

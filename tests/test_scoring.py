@@ -45,7 +45,7 @@ def test_no_torch_is_needed():
     # With None in its place, importing torch is an ImportError.
     imports = ", ".join(SAFE_MODULES)
     code = f"import sys; sys.modules['torch'] = None; import {imports}; print([m for m in sys.modules if 'torch' in m])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['torch']"
 
