@@ -27,6 +27,7 @@ from eval.engines.registry import (
 from eval.errors import EngineError, RunError, UsageError
 from eval.images import ImageSize, to_tensor, to_uint8
 from eval.zoo import all_models, find_model
+from tests.conftest import PROJECT
 from tests.rounding import rounding
 
 CPU = torch.device("cpu")
@@ -311,11 +312,10 @@ def test_an_engine_that_cannot_be_prepared_says_so(monkeypatch):
         prepare(nn.Identity(), CPU, Execution())
 
 
-def test_compiled_without_a_compiler_is_that_models_row_and_says_what_to_install(
-    command, tmp_path: Path, hr_folder: Path
-):
+def test_compiled_without_a_compiler_is_a_row_that_says_so(program, tmp_path: Path, hr_folder: Path):
     arguments = ("--model_id", "8", "--data_dir", hr_folder, "--protocol", "accuracy", "--engine", "compiled")
-    result = command("test_demo.py", *arguments, CXX="/no/compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
+    environment = {"CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    result = program(PROJECT / "test_demo.py", *arguments, **environment)
     assert result.returncode == 1
     said = " ".join(result.stderr.split())
     assert "engine failed: --engine compiled: needs a C++ compiler; install g++, or use --engine channels-last" in said
