@@ -141,10 +141,18 @@ def test_a_poorer_record_never_replaces_a_better_one(tmp_path: Path):
     assert [record.started_at.second for record in read_records(tmp_path) if record.complete] == [9]
 
 
+def test_a_complete_record_takes_the_place_of_what_did_not_finish(tmp_path: Path):
+    write_record(keyed(1, "interrupted", 0), tmp_path)
+    write_record(keyed(2, "complete", 1), tmp_path)
+    assert [record.status for record in read_records(tmp_path)] == ["complete"]
+
+
 def test_a_full_disk_leaves_the_former_record(tmp_path: Path, monkeypatch):
     write_record(keyed(2, "complete", 0), tmp_path)
 
-    def full(*_arguments, **_options):
+    def full(path: Path, text: str, **_options):
+        with path.open("w") as file:
+            file.write(text[:100])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
