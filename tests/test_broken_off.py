@@ -72,7 +72,7 @@ def test_a_full_disk_ends_the_run_by_name_and_leaves_no_half_file(photos: Path):
     assert process.returncode == 1, process.stderr
     assert "Traceback" not in process.stderr
     record = the_record(photos)
-    assert (record["status"], record["state"], record["images"]) == ("failed", "failed to run", [])
+    assert (record["status"], record["state"], record["images"]) == ("failed", "could not read or write", [])
     assert record["reason"].startswith("at image 00: [Errno 27] File too large")
     assert record["reason"].endswith("/Bicubic/photos/00.png'")
     assert list((photos / IMAGES).iterdir()) == []

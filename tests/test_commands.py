@@ -31,7 +31,10 @@ def test_the_demo_on_sample_photographs_without_anything_else(program, tmp_path:
     (record,) = records_of(tmp_path / "results")
     assert record["status"] == "complete"
     assert {image["name"] for image in record["images"]} == names
-    assert (tmp_path / "results" / "results.txt").read_text().startswith("Model  ")
+    title, headings, row = (tmp_path / "results" / "results.txt").read_text().splitlines()
+    assert title.startswith("# sample, 5 images; protocol official, on ")
+    assert headings.startswith("Model  ")
+    assert row.split()[:2] == ["Bicubic", "26.49"]
 
 
 def test_pfdnlite_with_weights_given_by_path(command, tmp_path: Path, hr_folder: Path):
@@ -56,7 +59,7 @@ def test_include_test_fills_both_columns(command, tmp_path: Path, random_image):
         write_png(tmp_path / "data" / f"DIV2K_LSDIR_{name}_LR" / "0801x4.png", imresize(hr, 0.25))
     result = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "data", "--include_test")
     assert result.returncode == 0, result.stderr
-    cells = [cell.strip() for cell in (tmp_path / "results" / "results.txt").read_text().splitlines()[1].split("\t")]
+    cells = [cell.strip() for cell in (tmp_path / "results" / "results.txt").read_text().splitlines()[2].split("\t")]
     by_set = {record["dataset"]["name"]: record["images"][0]["psnr_db"] for record in records_of(tmp_path / "results")}
     assert cells[0] == "Bicubic"
     assert cells[1:3] == [f"{by_set[f'DIV2K_LSDIR_{name}']:.2f}" for name in ("valid", "test")]
@@ -150,7 +153,7 @@ def test_an_image_that_cannot_be_written_ends_the_run_with_a_reason(tmp_path: Pa
     blocked.write_text("a file where the folder should be")
     result = command("test_demo.py", "--model_id", "-1", "--data_dir", hr_folder)
     assert result.returncode == 1
-    assert "failed to run: at image image0" in result.stderr
+    assert "could not read or write: at image image0" in result.stderr
     assert "Traceback" not in result.stderr
     (record,) = records_of(tmp_path / "results")
     assert record["status"] == "failed"
@@ -206,8 +209,10 @@ def test_steady_runs_of_two_models_share_a_group_and_make_a_report(command, tmp_
     torch.save(find_model("SPAN").build().state_dict(), tmp_path / "span_ntire2024_team38.pth")
     manifest_hash = find_model("SPAN").checkpoints[0].sha256
     arguments = ("--data_dir", hr_folder, "--protocol", "steady", "--no_images", "--device", "cpu", "--threads", "1")
-    refused = command("-m", "eval", "run", "--models", "5,-1", *arguments, ESR_WEIGHTS=str(tmp_path))
+    damaged = ("--models", "5,-1", "--save_dir", "damaged")
+    refused = command("-m", "eval", "run", *damaged, *arguments, ESR_WEIGHTS=str(tmp_path))
     assert refused.returncode == 1
+    assert "05_SPAN on photos refused: " in refused.stderr
     assert manifest_hash in refused.stderr
     result = command("-m", "eval", "run", "--models", "-1,3", *arguments)
     records = records_of(tmp_path / "results")
