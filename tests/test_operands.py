@@ -186,6 +186,14 @@ class Normalised(Base):
         return self.narrow(self.norm(self.wide(y)))
 
 
+class NormalisedUnderInferenceMode(Normalised):
+    """There the operator comes whole, under another name."""
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
 class Masked(Base):
     """A pruning mask over a kernel, and one over features."""
 
@@ -280,7 +288,20 @@ class Spectral(Base):
 
 @pytest.mark.parametrize(
     "network",
-    [Base, Normalised, Masked, Filtered, Attending, Computed, Added, Fused, SameSize, Spectral, ByIndex],
+    [
+        Base,
+        Normalised,
+        NormalisedUnderInferenceMode,
+        Masked,
+        Filtered,
+        Attending,
+        Computed,
+        Added,
+        Fused,
+        SameSize,
+        Spectral,
+        ByIndex,
+    ],
 )
 def test_what_only_looks_like_weights_stays_quiet(network: type[nn.Module]):
     assert used(network()) == {}
