@@ -155,6 +155,7 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
         raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
     ordered = {label: [its[name] for name in sets] for label, its in by_label.items()}
     together, notes = _timed_together(list(ordered.values()), protocol)
+    notes += dict.fromkeys(f"{r.model.label}: {flag.text}" for its in ordered.values() for r in its for flag in r.flags)
     entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
     return Measured(
         entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, (*left_out, *notes)

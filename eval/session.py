@@ -267,7 +267,8 @@ class Session:
         """Return what this session found out about a network on another set."""
         for record in self.records:
             same = (record.model.label, record.model.source_sha256) == (info.label, info.source_sha256)
-            if same and record.complexity and record.model.weights_sha256 == info.weights_sha256:
+            counted = record.complexity is not None and not record.complexity.faults
+            if same and counted and record.model.weights_sha256 == info.weights_sha256:
                 return Examination(record.complexity, record.flags)
         return None
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from eval.editions import all_editions, find_edition, read_editions
 from eval.entries import Entry, entries_from, measured_baseline, published_baseline, select
 from eval.errors import RunError, UsageError
-from eval.record import DatasetInfo, Mean, Protocol, Record, Settings, Timing
+from eval.record import DatasetInfo, Flag, Mean, Protocol, Record, Settings, Timing
 from eval.records import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import notes
@@ -511,6 +511,12 @@ def test_records_without_times_are_left_out_beside_timed_ones():
     measured = entries_from(records, find_edition(2024))
     assert [entry.label for entry in measured.entries] == ["00_RLFN", "03_PFDNLite"]
     assert "05_SPAN is not ranked: it was not timed" in measured.notes
+
+
+def test_what_figures_do_not_show_stands_beside_the_ranks():
+    flag = Flag(code="weights", text="22,080 numbers in buffers are used as weights and are not in Params")
+    measured = entries_from([make_record(), make_record(label="05_SPAN", flags=(flag, flag))], find_edition(2024))
+    assert measured.notes.count(f"05_SPAN: {flag.text}") == 1
 
 
 def test_records_of_other_images_of_one_name_are_not_ranked_together():
