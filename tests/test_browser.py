@@ -219,7 +219,7 @@ def test_a_flag_explains_itself_on_focus_and_escape_closes_it(browser: Browser, 
     show(browser, STEADY_BOARD)
     flag = browser.one(".board:not([hidden]) .flag")
     browser.js("arguments[0].focus()", flag)
-    assert browser.one("#tip").text.startswith("Few FLOPs. Fewer FLOPs than parameters times pixels")
+    assert browser.one("#tip").text.startswith("Few FLOPs. Far fewer FLOPs than parameters times pixels")
     assert flag.get_attribute("aria-describedby") == "tip"
     flag.send_keys(Keys.ESCAPE)
     assert not browser.one("#tip").is_displayed()

@@ -132,7 +132,7 @@ def template_table(rows: Sequence[Record], tested: Sequence[Record] | None = Non
 
 
 def _is_the_challenges(rows: Sequence[Record]) -> bool:
-    return rows[0].dataset.name in ALIASES["valid"]
+    return rows[0].dataset.name in ("valid", *ALIASES["valid"])
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
