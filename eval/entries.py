@@ -223,7 +223,8 @@ def _entry(
         raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
     psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
     complexity = records[0].complexity
-    costs = {key: getattr(complexity, key, None) for key in ("flops", "num_params", "activations")}
+    # A count of 0 is none: the network keeps its weights where no counter looks.
+    costs = {key: getattr(complexity, key, None) or None for key in ("flops", "num_params", "activations")}
     return Entry(
         label,
         None if None in runtimes else sum(runtimes) / len(runtimes),

@@ -513,6 +513,16 @@ def test_records_without_times_are_left_out_beside_timed_ones():
     assert "05_SPAN is not ranked: it was not timed" in measured.notes
 
 
+def test_a_count_of_nothing_takes_no_rank():
+    hidden = make_record(label="09_Hidden")
+    hidden = hidden.model_copy(update={"complexity": hidden.complexity.model_copy(update={"num_params": 0})})
+    rules = find_edition(2024)
+    measured = entries_from([make_record(label="00_RLFN"), make_record(), hidden], rules)
+    found = rank(measured.entries, rules, measured_baseline(measured, rules))
+    row = next(row for row in found.rows if row.entry.label == "09_Hidden")
+    assert (row.lacking, row.has_place, dict(row.places)) == (("num_params",), False, {})
+
+
 def test_what_figures_do_not_show_stands_beside_the_ranks():
     flag = Flag(code="weights", text="22,080 numbers in buffers are used as weights and are not in Params")
     measured = entries_from([make_record(), make_record(label="05_SPAN", flags=(flag, flag))], find_edition(2024))
