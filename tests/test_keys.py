@@ -3,15 +3,19 @@
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+import cv2
+import numpy as np
+import PIL
 import pytest
 import torch
 
 from eval import keys, sources
 from eval.contenders import Placement, ZooModel, zoo_model
 from eval.datasets import open_dataset
-from eval.engines.registry import ENGINES, Execution
+from eval.engines.registry import ENGINES, Engine, Execution
 from eval.images import write_png
 from eval.record import Protocol
 from eval.sources import hash_of_file, hash_of_sources
@@ -118,9 +122,27 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
     assert {Path("eval/checkouts/worker.py"), Path("eval/checkouts/shims/cuda.py")} <= files
 
 
-def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs():
-    assert f"torch {torch.__version__}" in keys.libraries("eager")
-    assert not any(its.startswith("onnxruntime ") for its in keys.libraries("eager"))
+def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monkeypatch):
+    rows = {"eager": Engine(""), "other": Engine("", needs=("pydantic",)), "absent": Engine("", needs=("no_package",))}
+    monkeypatch.setattr(keys, "ENGINES", rows)
+    versions = {name: keys.libraries.__wrapped__(name) for name in (*rows, "auto")}
+    added = f"pydantic {version('pydantic')}"
+    assert {name: added in its for name, its in versions.items()} == {
+        "eager": False, "other": True, "absent": False, "auto": True
+    }  # fmt: skip
+    plain = {
+        f"torch {torch.__version__}",
+        f"numpy {np.__version__}",
+        f"cv2 {cv2.__version__}",
+        f"PIL {PIL.__version__}",
+    }
+    assert plain <= set(versions["eager"])
+
+
+def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):
+    before = keys.machine.__wrapped__("cpu")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
+    assert keys.machine.__wrapped__("cpu") != before
 
 
 @pytest.fixture
