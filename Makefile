@@ -3,25 +3,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-RAY_READY := $(VENV)/.ready-ray
+# SYSTEM=no: the tests' set-up installs no system packages.
+export SYSTEM
+# Programs that the set-up puts into the environment are found like those of the system.
+export PATH := $(PATH):$(abspath $(BIN))
 
-.PHONY: demo test test-all test-browser train bench lint format clean
+.PHONY: help demo test test-all train bench lint format clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: $(READY)  ## super-resolve sample photographs with PFDNLite and bicubic, and compare
 	$(BIN)/python test_demo.py --model_id -1 --dataset sample --ssim --save_dir results/demo --device cpu
 	$(BIN)/python test_demo.py --model_id 3 --dataset sample --ssim --save_dir results/demo --device cpu
 
-test: $(READY) $(RAY_READY)  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: $(READY)  ## set up what the tests use, as root with Debian's packages (SYSTEM=no: without), and run all but the slow ones
+	@tests/set_up.sh $(VENV)
+	@$(BIN)/python -m pytest -m "not slow" $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
 
-test-all: $(READY) $(RAY_READY)  ## all tests
-	$(BIN)/python -m pytest
-
-test-browser: $(READY)  ## the report's page in chromium; installs chromium (as root) and axe-core (with npm) where absent
-	command -v chromedriver >/dev/null || apt-get install --yes chromium chromium-driver
-	$(BIN)/python -m pip install --quiet --requirement requirements-browser.txt
-	if command -v npm >/dev/null; then npm install --silent --prefix $(VENV)/browser axe-core@4.14.1; fi
-	$(BIN)/python -m pytest tests/test_browser.py
+test-all: $(READY)  ## the same with LaTeX, and all tests
+	@tests/set_up.sh $(VENV) latex
+	@$(BIN)/python -m pytest $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
 
 train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
 	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16
@@ -30,22 +32,19 @@ bench: $(READY)  ## the template and this harness side by side; CHECKOUT names t
 	$(BIN)/python -m pip install --quiet --requirement requirements-engines.txt
 	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
 
-lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+lint: $(READY)  ## check style
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
 
-format: $(READY)
+format: $(READY)  ## mend style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:
+clean:  ## remove the environment and results
 	rm -rf $(VENV) results .pytest_cache .ruff_cache
 
 $(READY): requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	touch $@
-
-$(RAY_READY): requirements-ray.txt $(READY)
-	$(BIN)/python -m pip install --quiet --requirement requirements-ray.txt
-	touch $@
+	@echo "$(VENV) with requirements.txt (what pip says is in $(VENV)/log)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --requirement requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
+	@touch $@

@@ -65,12 +65,15 @@ def _row(records: Sequence[Record], sets: Sequence[str]) -> list[str]:
     times = [time, f"{ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio else "-"]
     counts = ["-"] * 5
     if complexity:
-        hooks = complexity.flops_by_hooks
-        counts = [f"{complexity.num_params / 1e6:.3f}", f"{complexity.flops / 1e9:.2f}"]
-        counts += ["-" if hooks is None else f"{hooks / 1e9:.2f}", f"{complexity.activations / 1e6:.2f}"]
-        counts += [str(complexity.num_conv)]
+        counts = [f"{complexity.num_params / 1e6:.3f}", _giga(complexity.flops), _giga(complexity.flops_by_hooks)]
+        counts += ["-" if complexity.activations is None else f"{complexity.activations / 1e6:.2f}"]
+        counts += ["-" if complexity.num_conv is None else str(complexity.num_conv)]
     codes = ", ".join(dict.fromkeys(flag.code for record in records for flag in record.flags))
     return [markdown_text(records[0].model.label), *psnrs, *times, *counts, codes]
+
+
+def _giga(flops: int | None) -> str:
+    return "-" if flops is None else f"{flops / 1e9:.2f}"
 
 
 def _once(records: Sequence[Record]) -> list[Record]:

@@ -43,7 +43,7 @@ def _run(run: dict[str, Any]) -> tuple[float, float]:
 def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[float, float]:
     """Return the mean difference of PSNR by image in dB, and the largest by size."""
     pairs = zip(*(run.get("passes", [run])[0]["psnr_db"] for run in (ours, theirs)), strict=True)
-    gaps = [a - b for a, b in pairs]
+    gaps = [0.0 if a == b else a - b for a, b in pairs]
     return fmean(gaps), max(map(abs, gaps))
 
 

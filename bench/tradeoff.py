@@ -1,5 +1,6 @@
 """Draw PSNR against FLOPs, from records: ``python -m bench.tradeoff SAVE_DIR --dataset Urban100 --out FILE.svg``."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,9 @@ def draw(
     """Plot the newest records of a set: the area of a marker is the number of parameters."""
     complete = complete_ones(current(read_records(save_dir / RECORDS_FOLDER)))
     records = [record for record in complete if record.dataset.name == dataset]
-    networks = [record for record in records if record.complexity]
+    # A set with images that a model reproduces exactly has no place on the axis.
+    counted = [record for record in records if record.complexity and record.complexity.flops is not None]
+    networks = [record for record in counted if math.isfinite(record.mean("psnr_db"))]
     floor = next((record.mean("psnr_db") for record in records if not record.complexity), None)
     if not networks:
         raise RunError(f"{save_dir}: holds no complete record of a network on {dataset}")

@@ -1,16 +1,15 @@
 """A model timed against itself: what the steady protocol calls a difference where there is none."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-import torch
-
-from eval.checkpoints import Checkpoint, load_network
+from eval.contenders import Contender, Placement
 from eval.datasets import Dataset
-from eval.inference import Upscaler
-from eval.record import Ratio
+from eval.record import Protocol, Ratio
+from eval.runner import numeric_switches
 from eval.steady import Preset, measure_together
-from eval.zoo import ModelSpec
+from eval.tasks import largest_lr
 
 # Of 40 repeats 36 must cover 1: with 95% intervals fewer happen by chance in less than 1 of 20 trials.
 LEAST_COVERED = 0.9
@@ -61,24 +60,28 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is timed against itself, and on what."""
+class Case:
+    """What is timed against itself, where and how, and on what."""
 
-    spec: ModelSpec
-    checkpoint: Checkpoint | None
+    contender: Contender
+    placement: Placement
     dataset: Dataset
-    device: torch.device
 
 
-def run_trial(subject: Subject, preset: Preset, repeats: int, on_repeat: Callable[[Repeat], None]) -> Trial:
-    """Time two separately loaded copies of a model together, again and again, each time in another order."""
-    copies = [
-        Upscaler(subject.spec, load_network(subject.spec, subject.checkpoint).to(subject.device), subject.device)
-        for _ in range(2)
-    ]
+def run_trial(case: Case, preset: Preset, repeats: int, on_repeat: Callable[[Repeat], None]) -> Trial:
+    """Time two separately opened copies of a model together, again and again, each time in another order.
+
+    They are opened, and run under the same switches, as the steady protocol does it.
+    """
     done = []
-    for seed in range(repeats):
-        first, second = measure_together(copies, subject.dataset, preset, seed)
-        done.append(Repeat(second.ratio, sum(first.dropped.values())))
-        on_repeat(done[-1])
+    with ExitStack() as stack:
+        stack.enter_context(numeric_switches(Protocol.STEADY))
+        largest = largest_lr(case.dataset)
+        copies = [stack.enter_context(case.contender.open(case.placement, largest)) for _ in range(2)]
+        for copy in copies:
+            stack.enter_context(copy.on_device())
+        for seed in range(repeats):
+            first, second = measure_together(copies, case.dataset, preset, seed)
+            done.append(Repeat(second.ratio, sum(first.dropped.values())))
+            on_repeat(done[-1])
     return Trial(tuple(done))

@@ -194,9 +194,16 @@ def _psnr_neighbours(results: Results, roles: Sequence[str]) -> list[Neighbours]
     for role in roles:
         means = {name: result.mean_db(role) for name, result in results.items()}
         for first, second in _leading(sorted(means, key=lambda name: -means[name])):
-            difference = _difference(results[second].psnrs(role), results[first].psnrs(role))
-            found.append(Neighbours("psnr_db", role, first, second, means[second] - means[first], difference))
+            gap = 0.0 if means[first] == means[second] else means[second] - means[first]
+            difference = _psnr_difference(results[second].psnrs(role), results[first].psnrs(role))
+            found.append(Neighbours("psnr_db", role, first, second, gap, difference))
     return found
+
+
+def _psnr_difference(model: Sequence[float], other: Sequence[float]) -> Interval:
+    """Compare two models on the images that neither reproduces exactly: of those the difference is not finite."""
+    finite = [pair for pair in zip(model, other, strict=True) if math.inf not in pair]
+    return _difference(*zip(*finite, strict=True)) if finite else Interval(0.0, -math.inf, math.inf)
 
 
 def _leading(ordered: Sequence[str]) -> list[tuple[str, str]]:

@@ -148,7 +148,7 @@ class WithoutWeights:
         if isinstance(self.error, MissingWeightsError):
             command = f"python -m eval fetch weights --model_id {self.spec.id}"
             raise CannotRunError(State.MISSING_CHECKPOINT, f"its weights are not on this machine; {command}")
-        raise CannotRunError(State.MISSING_CHECKPOINT, str(self.error))
+        raise CannotRunError(State.REFUSED, str(self.error))
         yield
 
 

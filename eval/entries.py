@@ -155,6 +155,7 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
         raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
     ordered = {label: [its[name] for name in sets] for label, its in by_label.items()}
     together, notes = _timed_together(list(ordered.values()), protocol)
+    notes += dict.fromkeys(f"{r.model.label}: {flag.text}" for its in ordered.values() for r in its for flag in r.flags)
     entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
     return Measured(
         entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, (*left_out, *notes)
@@ -222,7 +223,8 @@ def _entry(
         raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
     psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
     complexity = records[0].complexity
-    costs = {key: getattr(complexity, key, None) for key in ("flops", "num_params", "activations")}
+    # A count of 0 is none: the network keeps its weights where no counter looks.
+    costs = {key: getattr(complexity, key, None) or None for key in ("flops", "num_params", "activations")}
     return Entry(
         label,
         None if None in runtimes else sum(runtimes) / len(runtimes),

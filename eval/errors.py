@@ -2,6 +2,8 @@
 
 from pydantic import ValidationError
 
+_MOST_CHARACTERS = 200
+
 
 class UsageError(ValueError):
     """The command asks for something that does not exist or does not fit together; exit code 2."""
@@ -21,7 +23,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(faults)
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, with its type's name unless it is one of ours."""
-    said = (str(error).strip() or "no reason given").splitlines()[0]
-    return said if isinstance(error, (UsageError, RunError)) else f"{type(error).__name__}: {said}"
+def one_reason(error: BaseException) -> str:
+    """Return the first line of what an error says, with its type unless it is one of ours; cut to a note's length."""
+    said = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return (said if isinstance(error, (UsageError, RunError)) else f"{type(error).__name__}: {said}")[:_MOST_CHARACTERS]

@@ -8,6 +8,7 @@ grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothin
 alpha channel or transparent colour          dropped if every pixel is opaque, else refused
 16 bits or float, CMYK, Lab, several frames  refused
 GIF, JPEG 2000, AVIF, HEIC, EXR, TGA, PPM    refused
+more than 16384x16384 pixels by its headers  refused before pixels are decoded
 EXIF orientation                             applied
 ===========================================  ==============================================
 """
@@ -16,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eval.files import atomic_path
 from eval.png import encode_png, png_fault
@@ -33,6 +35,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _TIFF_BITS_PER_SAMPLE = 258
+# 16384x16384, more than any camera's image or usual panorama; three bytes each once decoded.
+LARGEST_PIXELS = 2**28
 # EXIF orientations that lay an image on its side.
 _TURNED = (5, 6, 7, 8)
 # Of an output at a time: half a MiB of float32.
@@ -112,16 +116,36 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if path.suffix.lower() in REFUSED_SUFFIXES:
         raise ImageError(f"{path}: {path.suffix} files are not read; convert it to PNG first")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with path.open("rb") as file, _image_of(file) as image:
+            width, height = image.size
+            if width * height > LARGEST_PIXELS:
+                raise ImageError(
+                    f"{path}: states a size of {width}x{height}, more than the {LARGEST_PIXELS:,} pixels that are "
+                    "read; cut it into parts, or make it anew if that is not its size"
+                )
             yield image
     except ImageError:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {error} Save it as PNG, or cut it into parts") from error
     # Pillow's readers meet damage with whatever exception their code runs into.
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ImageError(f"{path}: not a readable image ({reason}); it may be truncated or damaged") from error
+
+
+def _image_of(file: BinaryIO) -> Image.Image:
+    """Read an image's headers as ``Image.open`` does; its own limit of pixels is one for the whole process."""
+    Image.init()
+    start = file.read(16)
+    for name in _FORMATS:
+        factory, accepts = Image.OPEN[name]
+        if accepts(start) is True:
+            file.seek(0)
+            return factory(file, "")
+    raise UnidentifiedImageError(f"cannot identify image file {str(file.name)!r}")
 
 
 def _refuse_other_kinds(path: Path, image: Image.Image) -> None:

@@ -18,7 +18,7 @@ def images_folder(task: Task, known: Sequence[Record]) -> str:
 
     Args:
         task: what is to run.
-        known: the records of that folder of results.
+        known: the records of that folder of results, oldest first.
     """
     owners = dict(_owners(known))
     for name in _names(task):
@@ -31,7 +31,7 @@ def images_folder(task: Task, known: Sequence[Record]) -> str:
 
 def _owners(records: Iterable[Record]) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
     """Yield each folder with the weights and the key of the images that were last written there."""
-    for record in sorted(records, key=lambda record: record.started_at):
+    for record in records:
         if record.images_folder:
             yield record.images_folder, (record.model.weights_sha256, record.images_key)
         elif record.key is None or record.images_key is None:

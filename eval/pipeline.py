@@ -106,4 +106,6 @@ def _first(finishing: deque[Future[Result]]) -> Result:
 
 def _lower_priority() -> None:
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWER_PRIORITY)
+        thread = threading.get_native_id()
+        # A process under a higher nice(1) may not go back.
+        os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), _LOWER_PRIORITY))

@@ -10,6 +10,7 @@ from isal import isal_zlib
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EIGHT_BITS, _RGB, _UP = 8, 2, 2
 _DEFLATE_LEVEL = 1
+_PIECE_BYTES = 2**16
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column and row, and the steps, of the seven passes of an interlaced image (PNG specification, 8.2).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -42,24 +43,33 @@ def png_fault(path: Path) -> str | None:
     Pillow halves the depth of 16-bit colour, and fills rows that are missing with black, both without a word.
     """
     content = path.read_bytes()
-    chunks = dict.fromkeys((b"IHDR", b"PLTE"), b"")
-    stream, present = isal_zlib.decompressobj(), 0
-    for kind, data in _chunks(content):
-        if kind == b"IDAT":
-            present += len(stream.decompress(data))
-        elif kind in chunks:
-            chunks[kind] = data
+    chunks = {kind: data for kind, data in _chunks(content) if kind in (b"IHDR", b"PLTE")}
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     if depth == 16:
         return "has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first"
-    if colour == 3 and not chunks[b"PLTE"]:
+    if colour == 3 and not chunks.get(b"PLTE"):
         return "not a readable image (its palette is missing); it may be truncated or damaged"
     expected = _pixel_bytes(width, height, depth * _SAMPLES[colour], bool(interlaced))
+    present = _inflated(content, expected)
     if present < expected:
         return (
             f"not a readable image ({expected - present} bytes of pixels are missing); it may be truncated or damaged"
         )
     return None
+
+
+def _inflated(content: bytes, most: int) -> int:
+    """Return how many bytes of pixels there are, counted as far as ``most``; only a piece of them is in memory."""
+    stream, total = isal_zlib.decompressobj(), 0
+    pixels = (data for kind, data in _chunks(content) if kind == b"IDAT")
+    for waiting in pixels:
+        while total < most:
+            piece = stream.decompress(waiting, _PIECE_BYTES)
+            total += len(piece)
+            waiting = stream.unconsumed_tail
+            if not waiting and len(piece) < _PIECE_BYTES:
+                break
+    return min(total, most)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -7,14 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eval.errors import RunError, UsageError, explain
 
 SHOWN_FAULTS = 10
 # No figure of the challenge comes near it; sums and products of such figures stay finite.
 _MOST = 1e12
+
+
+def _known_psnr(psnr_db: float) -> float:
+    if _MOST < psnr_db < math.inf:
+        raise ValueError(f"Input should be less than or equal to {_MOST:g}, or Infinity for identical images")
+    return psnr_db
+
+
 _Figure = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False, strict=True)]
+# That of identical images is infinite.
+_Psnr = Annotated[float, Field(ge=0, strict=True), AfterValidator(_known_psnr)]
 _Time = Annotated[float, Field(gt=0, le=_MOST, allow_inf_nan=False, strict=True)]
 
 
@@ -24,15 +34,15 @@ class ModelResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     valid_runtime: tuple[_Time, ...] = Field(min_length=1)
-    valid_psnr: tuple[_Figure, ...] = Field(min_length=1)
+    valid_psnr: tuple[_Psnr, ...] = Field(min_length=1)
     valid_memory: _Figure
     valid_ave_runtime: _Time
-    valid_ave_psnr: _Figure
+    valid_ave_psnr: _Psnr
     test_runtime: tuple[_Time, ...] = ()
-    test_psnr: tuple[_Figure, ...] = ()
+    test_psnr: tuple[_Psnr, ...] = ()
     test_memory: _Figure | None = None
     test_ave_runtime: _Time | None = None
-    test_ave_psnr: _Figure | None = None
+    test_ave_psnr: _Psnr | None = None
     num_parameters: _Figure
     flops: _Figure
     activations: _Figure
@@ -75,7 +85,7 @@ class ModelResult(BaseModel):
         return math.fsum(kept) / len(kept) if kept else None
 
     def mean_db(self, role: str) -> float:
-        """Return the mean of the images' PSNR, in dB."""
+        """Return the mean of the images' PSNR, in dB; infinite if an image is identical."""
         return math.fsum(self.psnrs(role)) / len(self.psnrs(role))
 
     def average_ms(self, roles: Sequence[str], dropped: int = 0) -> float | None:
@@ -102,7 +112,7 @@ def read_results(path: Path) -> dict[str, ModelResult]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the results.json that the challenge's test_demo.py writes")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_refused)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {error}") from error
     if not isinstance(content, dict) or not content:
@@ -133,7 +143,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _refused(constant: str) -> float:
+def _constant(constant: str) -> float:
+    """Return what JSON has no word for and Python writes all the same: the PSNR of identical images."""
+    if constant == "Infinity":
+        return math.inf
     raise ValueError(f"it holds {constant}, which is no figure")
 
 

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eval.errors import UsageError, first_line
+from eval.errors import UsageError, one_reason
 from eval.files import PROJECT
 from eval.processes import carry_out_quietly
 from eval.record import Record
@@ -69,7 +69,7 @@ def _record(ray: Any, done: Any, task: Task) -> Record:
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
         return lost(task, f"its Ray worker died {_RETRIES + 1} times: {type(error).__name__}")
     except ray.exceptions.RayError as error:
-        return lost(task, f"its Ray task failed: {first_line(error)}")
+        return lost(task, f"its Ray task failed: {one_reason(error)}")
 
 
 def _resources(task: Task) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Complexity(_Frozen):
 
     Attributes:
         num_params: all parameters, trainable or not.
-        flops: multiply-adds, by fvcore's convention (one multiply-add is one).
+        flops: multiply-adds, by fvcore's convention (one multiply-add is one), of an image of zeros.
         flops_by_dispatcher: the same by torch's own counter, halved; it follows every operator that runs, and leaves
             interpolation out.
         flops_bound: num_params times pixels: what a network does whose every weight meets every pixel once.
@@ -123,25 +123,41 @@ class Complexity(_Frozen):
         num_conv: calls of these modules.
         uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
         suspect_ops: those of them that can hide multiplications by weights.
+        flops_on_noise: as ``flops_by_dispatcher``, of an image of noise.
+        faults: what could not be counted, and why; its figures are None.
     """
 
     input_side: int
     num_params: int
-    flops: int
-    flops_by_dispatcher: int
+    flops: int | None
+    flops_by_dispatcher: int | None
     flops_bound: int
-    activations: int
-    num_conv: int
+    activations: int | None
+    num_conv: int | None
     uncounted_ops: dict[str, int]
     suspect_ops: tuple[str, ...]
     flops_by_hooks: int | None = None
     flops_by_operator: dict[str, int] = {}
+    flops_on_noise: int | None = None
+    faults: dict[str, str] = {}
 
 
 class Flag(_Frozen):
     """Something about a model that its figures do not show. A flag warns; it never changes a figure."""
 
-    code: Literal["counters", "bound", "operators", "precision", "parameters", "state", "uncounted", "late"]
+    code: Literal[
+        "counters",
+        "bound",
+        "operators",
+        "input",
+        "weights",
+        "precision",
+        "parameters",
+        "state",
+        "subnormal",
+        "uncounted",
+        "late",
+    ]
     text: str
 
 
@@ -164,7 +180,7 @@ class Timing(_Frozen):
         image_names: the images that were timed.
         inputs_sha256: of their names, sizes and pixels.
         samples_ms: one row an image, one column a round; None where a sample was dropped.
-        dropped: how many were, by reason.
+        dropped: how many were, by reason: "make on the CPU (pid 71, 60% of a core)"; older records name no process.
         cold_start_ms: the first forward pass of all, which no other figure holds.
         warmup_ms: time spent warming up, with ``warmup_runs`` forward passes.
         p50_ms, p90_ms: over all kept samples; None if every one was dropped.

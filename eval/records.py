@@ -13,6 +13,8 @@ from eval.record import SCHEMA_VERSION, Record
 
 RECORDS_FOLDER = "records"
 _LONGEST_PART_BYTES = 80
+# As long as a usual record.
+_PROBE_BYTES = 2**16
 
 
 def write_record(record: Record, folder: Path) -> Path:
@@ -50,8 +52,8 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
         raise UsageError(
             f"--save_dir {folder.parent}: cannot be written: {error.strerror}; name another folder"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from eval.datasets import Dataset
+from eval.disturbance import all_disturbed
 from eval.environment import describe_environment, machine_state
 from eval.images import write_png
 from eval.metrics import psnr, ssim
@@ -120,9 +121,7 @@ def with_timing(record: Record, timing: Timing) -> Record:
     if medians:
         changed["means"] = {**record.means, "runtime_ms": Mean(mean=fmean(medians), count=len(medians))}
     else:
-        reasons = ", ".join(f"{count} by {reason}" for reason, count in timing.dropped.items())
-        reason = f"every runtime sample was disturbed ({reasons}); end other work"
-        changed |= {"status": "failed", "state": State.FAILED_TO_RUN, "reason": reason}
+        changed |= {"status": "failed", "state": State.FAILED_TO_RUN, "reason": all_disturbed(timing.dropped)}
     return record.model_copy(update=changed)
 
 

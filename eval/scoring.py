@@ -3,17 +3,16 @@
 Works on plain figures, rounds nothing and knows no torch.
 """
 
-import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 
 from eval.editions import Edition, GateRule, Metric, Track, Verdict
 from eval.entries import Entry
 from eval.errors import RunError
-from eval.statistics import Interval, paired_ratio
+from eval.rank_intervals import PairedOrder
+from eval.scores import relative_score, weighted_score
 
 
 @dataclass(frozen=True)
@@ -59,23 +58,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All rows: those in the main track from its least total on, then those without a place."""
+    """All rows: those in the main track from its least total on, then those without a place.
+
+    Attributes:
+        simultaneous: whether intervals of ranks hold for all models together, or each pair's by itself.
+    """
 
     edition: Edition
     reference: Entry
     gate: GateRule
     rows: tuple[Row, ...]
+    simultaneous: bool = False
+
+    @property
+    def has_intervals(self) -> bool:
+        """Tell whether paired runtimes gave intervals of ranks."""
+        return any(place.interval for row in self.rows for place in row.places.values())
 
 
-def relative_score(figure: float, baseline: float) -> float:
-    """Return exp(2 figure / baseline), e² = 7.3891 at the baseline; ``inf`` where that exceeds a float."""
-    try:
-        return math.exp(2 * figure / baseline)
-    except OverflowError:
-        return math.inf
-
-
-def rank(entries: Sequence[Entry], edition: Edition, reference: Entry, gate: GateRule = "rounded") -> Ranking:
+def rank(
+    entries: Sequence[Entry],
+    edition: Edition,
+    reference: Entry,
+    gate: GateRule = "rounded",
+    simultaneous: bool = False,
+) -> Ranking:
     """Rank entries by an edition's rules.
 
     Args:
@@ -83,6 +90,7 @@ def rank(entries: Sequence[Entry], edition: Edition, reference: Entry, gate: Gat
         edition: whose tracks are known.
         reference: the baseline, measured or published. An entry of its name is shown, not ranked.
         gate: whether PSNRs are held against the gate as printed, or unrounded.
+        simultaneous: whether intervals of ranks are to hold for all models together.
 
     Raises:
         RunError: two entries have one label, or the reference lacks a figure of the main track, or it is 0.
@@ -95,7 +103,7 @@ def rank(entries: Sequence[Entry], edition: Edition, reference: Entry, gate: Gat
         raise RunError(f"{reference.label}: cannot be the baseline without {', '.join(lacking)}")
     judged = [_judge(entry, edition, gate) for entry in entries]
     placed = [row for row in judged if row.has_place]
-    order = _PairedOrder([row.entry for row in placed], reference)
+    order = PairedOrder([row.entry for row in placed], reference, simultaneous)
     places: list[dict[str, Place]] = [{} for _ in placed]
     for track in edition.tracks:
         for mine, place in zip(places, _places(track, placed, reference, order), strict=True):
@@ -105,7 +113,7 @@ def rank(entries: Sequence[Entry], edition: Edition, reference: Entry, gate: Gat
         for row, mine in zip(placed, places, strict=True)
     ]
     ranked.sort(key=lambda row: (row.places[edition.main.name].total, row.entry.label))
-    return Ranking(edition, reference, gate, (*ranked, *(row for row in judged if not row.has_place)))
+    return Ranking(edition, reference, gate, (*ranked, *(row for row in judged if not row.has_place)), simultaneous)
 
 
 def _judge(entry: Entry, edition: Edition, gate: GateRule) -> Row:
@@ -130,7 +138,7 @@ def _scores(entry: Entry, edition: Edition, reference: Entry) -> dict[Metric, fl
     return {metric: relative_score(getattr(entry, metric), getattr(reference, metric)) for metric in metrics}
 
 
-def _places(track: Track, rows: Sequence[Row], reference: Entry, order: "_PairedOrder") -> list[Place]:
+def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOrder) -> list[Place]:
     """Return one place a row; the baseline and rows without a figure do not count in the others' ranks."""
     lacking = [bool(_lacking(row.entry, track)) for row in rows]
     ranked = [index for index, row in enumerate(rows) if not row.is_baseline and not lacking[index]]
@@ -167,80 +175,7 @@ def _totals(track: Track, entries: Sequence[Entry], ranked: Sequence[int], refer
     return [total(entry) for entry in entries]
 
 
-def weighted_score(track: Track, entry: Entry, reference: Entry, runtime_ratio: float | None = None) -> float:
-    """Return a track's total of scores, at the entry's runtime or at another ratio to the baseline's."""
-    total = 0.0
-    for metric, weight in track.weights.items():
-        if metric == "runtime_ms" and runtime_ratio is not None:
-            total += weight * relative_score(runtime_ratio, 1)
-        else:
-            total += weight * relative_score(getattr(entry, metric), getattr(reference, metric))
-    return total
-
-
 def competition_ranks(values: Sequence[float]) -> list[int]:
     """Return each value's rank from the least on; equal values share one and the ranks after them are skipped."""
     ordered = sorted(values)
     return [1 + bisect_left(ordered, value) for value in values]
-
-
-class _PairedOrder:
-    """Which of two entries surely comes first, by 95% intervals of the ratio of their paired runtimes."""
-
-    def __init__(self, entries: Sequence[Entry], reference: Entry) -> None:
-        self._entries = entries
-        self._reference = reference
-        self._known = len(entries) > 1 and all(entry.samples_ms is not None for entry in entries)
-        # The entry whose ratios say where all others lie: the baseline if it is among them.
-        self._anchor = next((index for index, entry in enumerate(entries) if entry is reference), 0)
-        self._ratios: dict[tuple[int, int], Interval] = {}
-
-    def intervals(self, track: Track, ranked: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the interval of each entry's rank in a track; empty where paired runtimes do not tell."""
-        by_runtime = "runtime_ms" in track.weights or track.ranks == ("runtime_ms",)
-        if not (self._known and by_runtime):
-            return {}
-        before, after = Counter[int](), Counter[int]()
-        for first, second in permutations(ranked, 2):
-            if self._is_before(first, second, track):
-                before[second] += 1
-                after[first] += 1
-        return {index: (1 + before[index], len(ranked) - after[index]) for index in ranked}
-
-    def _is_before(self, first: int, second: int, track: Track) -> bool:
-        """Tell whether one entry's total is the lesser one wherever in their intervals the runtimes lie."""
-        mine, other = self._place(first), self._place(second)
-        if self._total(track, first, mine.low) >= self._total(track, second, other.high):
-            return False
-        if self._total(track, first, mine.high) < self._total(track, second, other.low):
-            return True
-        ratio = self._ratio(first, second).high
-        return all(
-            self._total(track, first, ratio * at) < self._total(track, second, at) for at in (other.low, other.high)
-        )
-
-    def _total(self, track: Track, index: int, runtime_ratio: float) -> float:
-        if track.ranks:
-            return runtime_ratio
-        return weighted_score(track, self._entries[index], self._reference, runtime_ratio)
-
-    def _place(self, index: int) -> Interval:
-        """Return an entry's runtime in units of the baseline's."""
-        unit = self._entries[self._anchor].runtime_ms / self._reference.runtime_ms
-        ratio = self._ratio(index, self._anchor)
-        return Interval(ratio.estimate * unit, ratio.low * unit, ratio.high * unit)
-
-    def _ratio(self, a: int, b: int) -> Interval:
-        """Return the ratio of two runtimes. That of two sets' mean runtimes lies between the ratios on each set."""
-        if a == b:
-            return Interval(1.0, 1.0, 1.0)
-        if (b, a) in self._ratios:
-            known = self._ratios[b, a]
-            return Interval(1 / known.estimate, 1 / known.high, 1 / known.low)
-        if (a, b) not in self._ratios:
-            pairs = zip(self._entries[a].samples_ms, self._entries[b].samples_ms, strict=True)
-            found = [paired_ratio(*pair) for pair in pairs]
-            mean = self._entries[a].runtime_ms / self._entries[b].runtime_ms
-            lows, highs = zip(*((ratio.low, ratio.high) for ratio in found), strict=True)
-            self._ratios[a, b] = Interval(mean, min(lows), max(highs))
-        return self._ratios[a, b]

@@ -194,16 +194,18 @@ class Session:
 
     def _store(self, record: Record) -> None:
         """Write a record and say what is not complete; if it cannot be written, its figures are printed instead."""
+        if not record.complete:
+            self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
         try:
             path = write_record(record, self.records_dir)
         except OSError as error:
-            self.terminal.table([record])
+            if record.images:
+                self.terminal.table([record])
             raise RunError(f"the record of these figures could not be written: {error}") from error
         self.records.append(record)
         if record.complete:
             self._say_what_was_taken(record)
             return
-        self.terminal.warn(f"{record.model.label} on {record.dataset.name} {outcome(record)}")
         if record.images:
             self.terminal.warn(f"what was finished is in {path}")
         if record.traceback:
@@ -267,7 +269,8 @@ class Session:
         """Return what this session found out about a network on another set."""
         for record in self.records:
             same = (record.model.label, record.model.source_sha256) == (info.label, info.source_sha256)
-            if same and record.complexity and record.model.weights_sha256 == info.weights_sha256:
+            counted = record.complexity is not None and not record.complexity.faults
+            if same and counted and record.model.weights_sha256 == info.weights_sha256:
                 return Examination(record.complexity, record.flags)
         return None
 

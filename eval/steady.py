@@ -33,7 +33,7 @@ class Preset:
         images: at most so many of a set's images are timed, evenly spread.
         rounds: least and largest number of rounds.
         budget_s: time for the rounds, per model.
-        half_width: of the interval of a ratio, below which it is tight enough.
+        half_width: of the interval of a ratio, as a part of the ratio, up to which it is tight enough.
     """
 
     name: str
@@ -106,7 +106,7 @@ def measure_together(
             cold_start_ms=warmth.cold_start_ms,
             warmup_ms=warmth.total_ms,
             warmup_runs=warmth.runs,
-            energy_mj=gpu and _energy_mj(upscalers[index], inputs, gpu),
+            energy_mj=gpu and _energy_mj(upscalers, index, inputs, gpu),
             **common,
         )
         for index, warmth in enumerate(warmths)
@@ -129,7 +129,7 @@ def _run_rounds(
     rounds = _Rounds([[] for _ in upscalers])
     least, most = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
-    with Watch(upscalers[0].device, frozenset().union(*(upscaler.processes for upscaler in upscalers))) as watch:
+    with Watch(upscalers[0].device, upscalers) as watch:
         for count in range(1, most + 1):
             block = np.full((len(upscalers), len(inputs)), np.nan)
             for image in random.permutation(len(inputs)):
@@ -143,6 +143,7 @@ def _run_rounds(
             if count >= least and count % CHECK_EVERY == 0 and _tight(rounds.samples_ms, preset.half_width):
                 rounds.stopped_by = "interval"
                 break
+        rounds.dropped = Counter({watch.described(reason): count for reason, count in rounds.dropped.items()})
     return rounds
 
 
@@ -166,7 +167,7 @@ def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float) -
     baseline, *others = (np.array(samples).T for samples in samples_ms)
     if not others or np.isnan(baseline).all():
         return False
-    return all(paired_ratio(model, baseline, resamples=200).half_width <= half_width for model in others)
+    return all(paired_ratio(model, baseline, resamples=200).relative_half_width <= half_width for model in others)
 
 
 def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> dict:
@@ -184,14 +185,14 @@ def _stored(samples_ms: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if np.isnan(ms) else ms for ms in row) for row in samples_ms.tolist())
 
 
-def _energy_mj(upscaler: Timed, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
+def _energy_mj(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
     """Return the energy an image takes, over a stretch long enough for a counter that moves every 0.1 s."""
     start_mj, start_s, images = gpu.energy_mj(), time.monotonic(), 0
     if start_mj is None:
         return None
     while time.monotonic() - start_s < ENERGY_WINDOW_S:
         for lr in inputs:
-            upscaler(lr)
+            time_one(upscalers, index, lr)
         images += len(inputs)
     return (gpu.energy_mj() - start_mj) / images
 

@@ -23,11 +23,11 @@ from eval.zoo import ModelSpec
 
 
 class CannotRunError(RunError):
-    """A model cannot be run, for a reason that a table can show."""
+    """A model cannot be run, for a reason that a table can show; ``trace`` is where that came from, elsewhere."""
 
-    def __init__(self, state: State, reason: str) -> None:
+    def __init__(self, state: State, reason: str, trace: str | None = None) -> None:
         super().__init__(reason)
-        self.state = state
+        self.state, self.trace = state, trace
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,12 @@ class InProcess:
         return self.upscaler(lr)
 
     def examine(self) -> Examination:
-        """Count the network and inspect it; three and four forward passes."""
+        """Count the network and inspect it; four forward passes each."""
         if self.checkpoint is None:
             return Examination()
-        network = self.upscaler.network
-        complexity = measure_complexity(network)
-        flags = (*complexity_flags(complexity), *inspect(network, self.upscaler.spec.data_range))
-        return Examination(complexity, flags)
+        network, data_range = self.upscaler.network, self.upscaler.spec.data_range
+        complexity = measure_complexity(network, data_range=data_range)
+        return Examination(complexity, (*complexity_flags(complexity), *inspect(network, data_range)))
 
     def peak_memory(self) -> AbstractContextManager[PeakMemory]:
         """Measure the peak of the device, or of this process on a CPU."""
@@ -176,5 +175,5 @@ def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> 
     """Return what a record says of an error, with where it came from if nobody expected it."""
     state, reason = what_failed(error, otherwise)
     expected = isinstance(error, (RunError, UsageError, OSError, ImageError))
-    trace = None if expected else "".join(traceback.format_exception(error))
+    trace = getattr(error, "trace", None) if expected else "".join(traceback.format_exception(error))
     return {"status": "failed", "state": state, "reason": reason, "traceback": trace}

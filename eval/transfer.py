@@ -1,7 +1,9 @@
 """Tensors to a device and back; to and from a GPU through page-locked memory, which it reads and writes by itself."""
 
+from itertools import chain
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -19,3 +21,9 @@ def to_host(x: Tensor) -> Tensor:
     host.copy_(x, non_blocking=True)
     torch.cuda.current_stream(x.device).synchronize()
     return host
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network's parameters are, or its buffers; the CPU for one that has neither."""
+    tensors = chain(network.parameters(), network.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

@@ -34,9 +34,9 @@ class Timed(Protocol):
 
 
 class TimingError(RunError):
-    """A model failed while it was timed; ``index`` is its place among the models."""
+    """A model failed while it was timed, in whatever way; ``index`` is its place among the models."""
 
-    def __init__(self, index: int, error: Exception) -> None:
+    def __init__(self, index: int, error: BaseException) -> None:
         super().__init__(str(error))
         self.index = index
 
@@ -67,11 +67,11 @@ def time_one(upscalers: Sequence[Timed], index: int, lr: np.ndarray) -> float:
     """Run one model on one image and return its time in ms.
 
     Raises:
-        TimingError: it failed.
+        TimingError: it failed; networks can raise anything, ``SystemExit`` included.
     """
     try:
         return upscalers[index](lr)[1]
-    except RunError as error:
+    except (Exception, SystemExit) as error:
         raise TimingError(index, error) from error
 
 

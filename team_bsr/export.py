@@ -12,7 +12,8 @@ from eval.errors import RunError
 from eval.images import to_tensor, to_uint8
 from team_bsr.network import TrainingPFDNLite, reparameterize
 
-TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
+# Roundings along 54 layers of up to 864 products walk about sqrt(54 x 864) = 216 steps; features stay below 10.
+TOLERANCES = {dtype: 216 * 10 * torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def verify(network: TrainingPFDNLite, images: Iterable[np.ndarray]) -> Agreement
         images: LR images, ``(h, w, 3)`` uint8.
 
     Raises:
-        RunError: they differ by more than 1e-12 in float64 or 1e-5 in float32.
+        RunError: they differ by more than rounding explains, 5e-13 in float64 or 3e-4 in float32.
     """
     branches = TrainingPFDNLite(network.channels, network.pruned_blocks, multi_branch=True)
     branches.load_state_dict(network.state_dict())

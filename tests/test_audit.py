@@ -1,14 +1,13 @@
 """The audit of published results: figures by hand, the challenge's own files, and files that cannot be."""
 
 import json
-import os
-import time
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eval.audit import MOST_COMPARED, Audit, audit, recognise
+from eval.audit import MOST_COMPARED, Audit, Neighbours, audit, recognise
 from eval.editions import find_edition
 from eval.errors import RunError, UsageError
 from eval.published import read_results
@@ -16,6 +15,7 @@ from eval.report.audit import markdown, recomputed_table, sections, terminal_tab
 from eval.report.audit_findings import findings
 from eval.report.audit_json import as_json
 from eval.report.columns import visible
+from eval.statistics import Interval
 from tests.conftest import PROJECT
 
 
@@ -132,6 +132,72 @@ def test_the_table_character_by_character(audited):
     assert [cell.strip() for cell in mixed.splitlines()[2].split("\t")][:6] == ["01_B", "27.00", "-", "1.50", "-", "-"]
 
 
+@pytest.mark.parametrize(
+    ("gap", "interval", "verdict"),
+    [
+        (1.0, (0.5, 1.5), "settled"),
+        (-1.0, (-1.5, -0.5), "settled"),
+        (1.0, (-1.5, -0.5), "reversed"),
+        (-1.0, (0.5, 1.5), "reversed"),
+        (1.0, (-0.5, 1.5), "not separable"),
+        (1.0, (0.0, 1.5), "not separable"),
+        # Of equal means the second one stands behind by name: what is greater there confirms the order.
+        (0.0, (0.5, 1.5), "settled"),
+        (0.0, (-1.5, -0.5), "reversed"),
+    ],
+)
+def test_verdicts_by_hand(gap: float, interval: tuple[float, float], verdict: str):
+    difference = Interval(sum(interval) / 2, *interval)
+    assert Neighbours("runtime_ms", "valid", "A", "B", gap, difference).verdict == verdict
+
+
+def test_the_bound_itself_is_no_undercount(audited):
+    bound_g = 0.5 * 256 * 256 / 1000
+    counts = {"At": 0.8 * bound_g, "Under": 0.8 * bound_g - 1e-9}
+    found = audited({name: result([1.0, 2.0], num_parameters=0.5, flops=flops) for name, flops in counts.items()})
+    assert list(found.undercounts) == ["Under"]
+    assert found.undercounts["Under"].bound == 500_000 * 65536
+
+
+def test_a_mean_is_misstated_from_a_billionth_on(audited):
+    stated = {"Rounded": 1.5 * (1 + 1e-10), "Wrong": 1.5 * (1 + 1e-8)}
+    found = audited({name: result([1.0, 2.0], valid_ave_runtime=mean) for name, mean in stated.items()})
+    assert found.misstated == {("Wrong", "valid_ave_runtime"): (stated["Wrong"], 1.5)}
+
+
+@pytest.mark.parametrize(
+    ("flops", "num_parameters", "year"),
+    [
+        (19.67, 0.317, 2024),
+        (19.6749, 0.31749, 2024),
+        (19.6651, 0.31651, 2024),
+        (19.676, 0.317, None),
+        (19.67, 0.318, None),
+    ],
+)
+def test_an_edition_is_told_by_its_baseline_as_printed(audited, flops: float, num_parameters: float, year: int | None):
+    found = audited({"000_RLFN_baseline": result([1.0, 2.0], flops=flops, num_parameters=num_parameters)})
+    assert (found.edition and found.edition.year) == year
+
+
+def test_scores_are_against_the_baselines_time_on_the_same_sets(audited):
+    baseline = find_edition(2025).baseline
+    fields = result([7.0, 9.0])
+    alone = audited({"A": fields}, 2025)
+    assert alone.ranking.reference.runtime_ms == baseline.runtime_valid_ms != baseline.runtime_ms
+    both = audited({"A": with_test(fields)}, 2025)
+    assert both.ranking.reference.runtime_ms == baseline.runtime_ms
+    assert alone.ranking.rows[0].scores["runtime_ms"] == pytest.approx(math.exp(2 * 8 / baseline.runtime_valid_ms))
+
+
+def test_the_rules_of_2022_rank_by_memory_too(audited):
+    figures = {"A": {"valid_memory": 300.0}, "B": {"valid_memory": 200.0}}
+    found = audited({name: result([5.0, 5.0], [29.0, 29.0], **its) for name, its in figures.items()}, 2022)
+    # Equal in four of five figures, and second in memory.
+    totals = {row.entry.label: row.places["Sub-track 2: overall"].total for row in found.ranking.rows}
+    assert totals == {"A": 4 * 1 + 2, "B": 5}
+
+
 # Files that cannot be.
 
 
@@ -233,7 +299,7 @@ def test_one_image_is_enough(audited):
     assert markdown(found)
 
 
-def test_a_thousand_models_take_seconds(tmp_path: Path):
+def test_of_a_thousand_models_only_the_first_are_compared(tmp_path: Path):
     random = np.random.default_rng(0)
     models = {
         f"{i:04}_Model": result(random.uniform(5, 50, 200).tolist(), random.uniform(20, 35, 200).tolist())
@@ -241,11 +307,9 @@ def test_a_thousand_models_take_seconds(tmp_path: Path):
     }
     path = tmp_path / "results.json"
     path.write_text(json.dumps(models))
-    started = time.monotonic()
     found = audit(path.name, read_results(path), find_edition(2026))
     write(found, tmp_path / "out")
     assert len(terminal_tables(found)) == 7
-    assert time.monotonic() - started < 60
     assert len(found.neighbours) == 2 * MOST_COMPARED
     assert f"Only the first {MOST_COMPARED} places" in "\n".join(findings(found))
     assert (tmp_path / "out" / "audit.md").read_text().count("0999\\_Model") > 3
@@ -293,14 +357,6 @@ def test_what_does_not_print_is_written_out_and_stays_apart():
 
 
 # The challenge's own files.
-
-
-@pytest.fixture(scope="session")
-def published() -> Path:
-    """The folder of published results."""
-    if not os.environ.get("ESR_PUBLISHED"):
-        pytest.skip("needs the challenge's published results: set ESR_PUBLISHED to their folder")
-    return Path(os.environ["ESR_PUBLISHED"])
 
 
 @pytest.fixture(scope="session")

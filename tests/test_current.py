@@ -101,6 +101,19 @@ def test_a_run_that_did_not_find_its_weights_is_no_other_model():
     assert failures([missing, make_record(second=1)]) == []
 
 
+def test_devices_of_one_name_are_two():
+    both = [make_record(settings=settings(device=device)) for device in ("cpu", "mps")]
+    assert [conditions.device for conditions, _ in current(both)] == ["cpu", "mps"]
+
+
+def test_rows_are_in_the_order_of_their_ids():
+    floor = make_record(label="05_SPAN")
+    floor = floor.model_copy(update={"model": floor.model.model_copy(update={"id": -1, "label": "Bicubic"})})
+    assert labels([make_record(label="10_Ten"), make_record(label="02_Two"), floor]) == [
+        ["Bicubic", "02_Two", "10_Ten"]
+    ]
+
+
 def test_tiles_and_averaged_runs_do_not_take_the_place_of_the_plain_run():
     official = Protocol.OFFICIAL
     records = [
@@ -130,6 +143,11 @@ def test_without_times_a_run_that_took_fewer_figures_loses_none():
     assert complete_ones(current([with_ssim, without])) == [with_ssim]
     other_code = without.model_copy(update={"model": without.model.model_copy(update={"source_sha256": "2" * 64})})
     assert complete_ones(current([with_ssim, other_code])) == [other_code]
+    other_torch = {"environment": without.environment.model_copy(update={"torch": "2.14.0"})}
+    other_images = {"images": without.images[:1]}
+    for changed in (other_torch, other_images):
+        later = without.model_copy(update=changed)
+        assert complete_ones(current([with_ssim, later])) == [later]
     timed = [record.model_copy(update={"settings": settings(Protocol.OFFICIAL)}) for record in (with_ssim, without)]
     assert complete_ones(current(timed)) == [timed[1]]
 

@@ -1,10 +1,13 @@
 """Decoded images are kept: once a file, bounded, and never for a file that changed."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from eval import decoded as decoded_module
 from eval import pairs
 from eval.datasets import open_dataset
 from eval.decoded import DecodedImages
@@ -84,3 +87,42 @@ def test_checking_a_set_and_reading_it_twice_decodes_each_file_once(hr_folder: P
     images = [[pair.read() for pair in dataset.pairs] for _ in range(2)]
     assert sorted(done) == ["image0.png", "image1.png"]
     assert images[0][1][0] is images[1][1][0]
+
+
+@pytest.mark.parametrize("part", ["st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_each_part_of_a_files_state_alone_tells_that_it_changed(decoded, monkeypatch: pytest.MonkeyPatch, part: str):
+    paths, decode, done = decoded
+    kept, stat = DecodedImages(100_000), os.stat(paths[0])
+    names = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+    state = SimpleNamespace(**{name: getattr(stat, name) for name in names})
+    monkeypatch.setattr(decoded_module.os, "stat", lambda _path: state)
+    for _ in range(2):
+        kept.get(paths[0], decode)
+    assert len(done) == 1
+    setattr(state, part, getattr(state, part) + 1)
+    kept.get(paths[0], decode)
+    assert len(done) == 2
+
+
+def test_another_decoder_or_path_is_another_image(decoded):
+    paths, decode, _ = decoded
+    kept = DecodedImages(100_000)
+    plain = kept.get(paths[0], decode)
+    assert np.array_equal(kept.get(paths[0], lambda path: 255 - read_image(path)), 255 - plain)
+    link = paths[0].with_name("link.png")
+    os.link(paths[0], link)
+    assert np.array_equal(kept.get(link, decode), plain)
+
+
+@pytest.mark.parametrize(("free_mib", "limit_mib"), [(100_000, 512), (4096, 512), (4095, 4095 / 8), (80, 10)])
+def test_the_store_takes_an_eighth_of_the_free_memory_at_most(
+    monkeypatch: pytest.MonkeyPatch, free_mib: int, limit_mib: float
+):
+    memory = SimpleNamespace(available=free_mib * 2**20)
+    monkeypatch.setattr(decoded_module.psutil, "virtual_memory", lambda: memory)
+    assert decoded_module._store.__wrapped__()._limit_bytes == limit_mib * 2**20
+
+
+def test_only_one_thread_makes_the_store(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decoded_module, "_store", decoded_module._making.locked)
+    assert decoded_module.decoded_images() is True

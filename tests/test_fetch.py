@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 CONTENT = bytes(range(256)) * 1024
 FILE = "tiny.pth"
 LEFT_BEHIND = {".fetch.lock", FILE}
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 FETCH = """
 import json, sys
 from pathlib import Path

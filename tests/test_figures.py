@@ -16,7 +16,10 @@ from tests.test_page import HOSTILE, STEADY, many, renamed
 from tests.test_page_pictures import measured
 from tests.test_record import make_record
 
-needs_pdflatex = pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+
+def needs_pdflatex(test):
+    """Mark a test as slow: what it needs takes hundreds of MB, which `make test-all` alone installs."""
+    return pytest.mark.slow(pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")(test))
 
 
 def board_of(records: list) -> Board:
@@ -28,7 +31,7 @@ def compile_latex(text: str, folder: Path) -> str:
     """Run plain pdflatex and return its log."""
     (folder / "a.tex").write_text(text, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "a.tex"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=600)
     assert result.returncode == 0, result.stdout[-2000:]
     return result.stdout
 

@@ -23,8 +23,12 @@ from eval.cli import app as eval_app
 from eval.errors import UsageError
 from eval.images import write_png
 from eval.program import USAGE_EXIT, new_app
+from eval.record import Protocol, Settings
+from eval.records import write_record
 from eval.resize import imresize
 from eval.zoo import MODEL_ZOO
+from tests.test_record import make_record
+from tests.test_runner import timing_of
 
 runner = CliRunner()
 DEMO = new_app()
@@ -95,6 +99,10 @@ def setting(name: str, expected: Any) -> Callable[[Ran], bool]:
     return lambda its: its.settings[name] == expected
 
 
+def model(name: str, expected: Any) -> Callable[[Ran], bool]:
+    return lambda its: its.record["model"][name] == expected
+
+
 def sets_of(its: Ran) -> set[str]:
     return {record["dataset"]["name"] for record in its.records}
 
@@ -125,12 +133,12 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--workers": (ACCURACY, ("5",), setting("workers", 5), False),
 }
 DEMO_ONLY = {
-    "--model_id": ((), ("-1",), lambda its: its.record["model"]["name"] == "Bicubic", True),
-    "--weights": ((), ("{sets}/../mine.safetensors",), lambda its: its.record["model"]["weights_file"] == "mine.safetensors", False),
+    "--model_id": ((), ("-1",), model("name", "Bicubic"), True),
+    "--weights": ((), ("{sets}/../mine.safetensors",), model("weights_file", "mine.safetensors"), False),
     "--include_test": (("--dataset", "valid"), (), lambda its: "DIV2K_LSDIR_test" in sets_of(its), False),
 }  # fmt: skip
 RUN_ONLY = {
-    "--models": ((), ("-1",), lambda its: its.record["model"]["name"] == "Bicubic", True),
+    "--models": ((), ("-1",), model("name", "Bicubic"), True),
     "--jobs": ((*ACCURACY, "--models", "8,-1"), ("2",), lambda its: "2 passes side by side" in its.said, False),
     "--ray_address": ((), ("host:1",), refused("only with --engine ray"), False),
     "--redo": ((), (), lambda its: "on record" not in its.said, False),
@@ -240,3 +248,67 @@ def test_a_flag_without_effect_is_said(words: tuple, note: str, sets: Path, tmp_
     found = ran(app, _typed(command, models, words, sets), tmp_path)
     assert found.code == 0
     assert f"note: {note}" in found.said
+
+
+def scored_folder(folder: Path) -> Path:
+    """Records of the challenge's test set: timed twice and untimed, one model near the gate; and of another set."""
+    near = {"00_RLFN": 27.0, "03_PFDNLite": 26.9864, "05_SPAN": 27.1}
+    plain = {"device": "cpu", "tile": None, "tile_overlap": None}
+    for second, (label, db) in enumerate(near.items()):
+        for protocol in (Protocol.OFFICIAL, Protocol.STEADY):
+            for dataset, count in (("DIV2K_LSDIR_test", 200), ("Set5", 5)):
+                record = make_record(
+                    (db,) * count, label, dataset, second, settings=Settings(protocol=protocol, **plain)
+                )
+                write_record(record, folder / "records")
+    other = make_record(
+        (27.0,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 9, settings=Settings(protocol="official", **plain)
+    )
+    gpu = other.environment.model_copy(update={"gpu": "NVIDIA H100"})
+    write_record(other.model_copy(update={"environment": gpu}), folder / "records")
+    return folder
+
+
+ONE_TABLE = ("--datasets", "test", "--protocol", "official", "--device", "A processor")
+# Flag, its value, what the score's file must hold with it and must not hold without it.
+SCORE = {
+    "--edition": ("2025", "Ranking by the rules of 2025"),
+    "--gate": ("strict", r"03\_PFDNLite is not ranked: PSNR below the gate"),
+    "--baseline": ("published", "RLFN (published)"),
+    "--datasets": ("Set5", "Set5"),
+    "--protocol": ("steady", "Protocol steady: nothing is paired"),
+    "--device": ("h100", "NVIDIA H100"),
+}
+
+
+@pytest.mark.parametrize("flag", SCORE)
+def test_a_flag_of_score_arrives(flag: str, tmp_path: Path):
+    value, expected = SCORE[flag]
+    folder = scored_folder(tmp_path / "in")
+    usual = dict(zip(ONE_TABLE[::2], ONE_TABLE[1::2], strict=True)) | {"--edition": "2024"}
+    usual |= {"--baseline": "published"} if flag in ("--edition", "--device") else {}
+    texts = []
+    for name, words in (("without", usual), ("with", usual | {flag: value})):
+        typed = [word for pair in words.items() for word in pair]
+        result = runner.invoke(eval_app, ["score", str(folder), *typed, "--save_dir", str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        texts.append((tmp_path / name / "score.md").read_text())
+    assert expected not in texts[0]
+    assert expected in texts[1]
+
+
+def test_score_and_report_take_the_records_of_one_steady_command_by_themselves(tmp_path: Path):
+    plain = {"device": "cpu", "tile": None, "tile_overlap": None}
+    for second, label in enumerate(("00_RLFN", "03_PFDNLite")):
+        untimed = make_record((27.0, 28.0), label, second=second, settings=Settings(protocol="accuracy", **plain))
+        timed = untimed.model_copy(
+            update={"settings": Settings(protocol="steady", **plain), "timing": timing_of(((2.0, 2.0), (3.0, 3.0)))}
+        )
+        for record in (untimed.model_copy(update={"key": "a" * 64}), timed.model_copy(update={"key": "b" * 64})):
+            write_record(record, tmp_path / "in" / "records")
+    score = runner.invoke(eval_app, ["score", str(tmp_path / "in"), "--edition", "2024", "--save_dir", str(tmp_path)])
+    assert score.exit_code == 0, score.output
+    report = runner.invoke(eval_app, ["report", str(tmp_path / "in"), "--out", str(tmp_path / "page")])
+    assert "records  4 found, 2 used; 2 are accuracy passes whose figures stand in the steady records" in report.output
+    rows = (tmp_path / "page" / "leaderboard.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["00_RLFN", "03_PFDNLite"]

@@ -1,11 +1,13 @@
 """Reading, checking and writing images: every row of the conversion table, damage, and atomic files."""
 
+import contextlib
 import io
 import os
 import random
 import re
 import stat
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from eval import images
 from eval.images import (
     IMAGE_SUFFIXES,
     REFUSED_SUFFIXES,
@@ -29,6 +32,7 @@ from eval.images import (
     to_uint8,
     write_png,
 )
+from eval.png import _inflated, _pixel_bytes, png_fault
 
 HEIGHT, WIDTH = 6, 9
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -280,24 +284,80 @@ def test_a_format_that_is_read_may_have_the_suffix_of_another(file, suffix: str,
     assert check_image(path) == ImageSize(HEIGHT, WIDTH)
 
 
-@pytest.mark.parametrize(("limit", "told"), [(26, 52), (1, 2)])
-@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".bmp", "BMP"), (".tif", "TIFF"), (".jpg", "JPEG")])
+SIZED = [(".png", "PNG"), (".bmp", "BMP"), (".tif", "TIFF"), (".jpg", "JPEG"), (".webp", "WEBP")]
+
+
+@pytest.mark.parametrize(("suffix", "kind"), SIZED)
 @pytest.mark.parametrize("function", [check_image, read_image])
-def test_decompression_bombs_are_refused(file, function, monkeypatch, suffix, kind, limit: int, told: int):
+def test_images_of_too_many_pixels_are_refused(file, function, monkeypatch, suffix: str, kind: str):
     path = file(suffix, encoded(RGB, kind))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    monkeypatch.setattr(images, "LARGEST_PIXELS", HEIGHT * WIDTH - 1)
     with pytest.raises(ImageError) as caught:
         function(path)
     assert str(caught.value) == (
-        f"{path}: not a readable image (Image size (54 pixels) exceeds limit of {told} pixels, "
-        "could be decompression bomb DOS attack.); it may be truncated or damaged"
+        f"{path}: states a size of 9x6, more than the 53 pixels that are read; "
+        "cut it into parts, or make it anew if that is not its size"
     )
+    monkeypatch.setattr(images, "LARGEST_PIXELS", HEIGHT * WIDTH)
+    assert function(path) is not None
 
 
-def test_an_image_of_the_most_pixels_is_none(file, monkeypatch):
-    path = file(".png", RGB_PNG)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH)
-    np.testing.assert_array_equal(read_image(path), RGB)
+def test_a_size_that_no_image_has_is_refused_by_its_header(file):
+    path = file(".png", png_file(png_header(60_000, 60_000, 8, PNG_RGB), png_chunk(b"IDAT", DEFLATED)))
+    with pytest.raises(ImageError, match="states a size of 60000x60000, more than the 268,435,456 pixels"):
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pillows_own_limit_does_not_stand_in_the_way(file, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    for suffix, kind in ((".png", "PNG"), (".bmp", "BMP")):
+        np.testing.assert_array_equal(read_image(file(suffix, encoded(RGB, kind))), RGB)
+    path = file(".tif", encoded(RGB, "TIFF"))
+    with pytest.raises(ImageError, match=r"exceeds limit of 2 pixels.* Save it as PNG, or cut it into parts$"):
+        read_image(path)
+
+
+BOMB = zlib.compress(bytes(100 * 2**20), 9)
+BOMBS = {
+    "pixels": png_chunk(b"IDAT", BOMB),
+    "pixels in pieces": b"".join(png_chunk(b"IDAT", BOMB[start : start + 999]) for start in range(0, len(BOMB), 999)),
+    "text": png_chunk(b"zTXt", b"a\0\0" + BOMB),
+    "international text": png_chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB),
+    "profile": png_chunk(b"iCCP", b"a\0\0" + BOMB),
+    "raw profile": png_chunk(b"zTXt", b"Raw profile type exif\0\0" + BOMB),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_nothing_in_a_png_takes_more_memory_than_its_size_allows(file, bomb: bytes):
+    path = file(".png", png_file(png_header(WIDTH, HEIGHT, 8, PNG_RGB), bomb, png_chunk(b"IDAT", DEFLATED)))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ImageError):
+            read_image(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The file's bytes twice, a piece of what it inflates to, and Pillow's own limit of a MiB a text.
+    assert peak < 4 * 2**20
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 1000, 65_535, 65_536, 65_537])
+@pytest.mark.parametrize("level", [0, 9])
+def test_pixels_that_are_missing_are_counted_to_the_byte(file, random_image, cut: int, level: int):
+    flat = random_image(150, 500) // 32
+    rows = png_rows(flat)
+    for data, missing in ((rows, 0), (rows[:-cut], cut), (rows + bytes(cut), 0)):
+        deflated = zlib.compress(data, level)
+        parts = [png_chunk(b"IDAT", deflated[start : start + 8191]) for start in range(0, len(deflated), 8191)]
+        path = file(".png", png_file(png_header(500, 150, 8, PNG_RGB), *parts))
+        fault = png_fault(path)
+        assert fault == (
+            f"not a readable image ({missing} bytes of pixels are missing); it may be truncated or damaged"
+            if missing
+            else None
+        )
 
 
 @pytest.mark.parametrize(("suffix", "content"), DAMAGED.values(), ids=DAMAGED)
@@ -638,6 +698,15 @@ def test_permissions_follow_the_umask(tmp_path: Path, random_image, umask: int, 
     assert left == umask
 
 
+def test_the_umask_is_never_touched_as_threads_share_it(tmp_path: Path, random_image, monkeypatch):
+    def refused(_mask: int) -> int:
+        raise AssertionError("a process-wide setting")
+
+    monkeypatch.setattr(os, "umask", refused)
+    write_png(tmp_path / "image.png", random_image(4, 4))
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
+
+
 def test_tensors_of_hand_values():
     image = np.array([[[0, 128, 255], [1, 2, 3]]], np.uint8)
     unit = to_tensor(image, 1.0)
@@ -683,3 +752,42 @@ def test_all_values_survive_the_way_to_a_tensor_and_back(data_range: float):
 
 def test_half_precision_is_rounded_in_float32():
     assert to_uint8(torch.full((3, 1, 1), 0.5, dtype=torch.float16), 1.0).tolist() == [[[128, 128, 128]]]
+
+
+def test_rows_wider_than_a_band_are_converted_one_by_one():
+    values = torch.linspace(0, 1, 3 * 2 * 50_000).view(3, 2, 50_000)
+    expected = torch.round(values * 255).permute(1, 2, 0).numpy()
+    assert np.array_equal(to_uint8(values, 1.0), expected)
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 5, 8, 9, 17])
+@pytest.mark.parametrize("height", [1, 2, 4, 5, 8, 13])
+@pytest.mark.parametrize("bits", [1, 2, 8, 24])
+def test_bytes_of_pixels_by_the_specifications_picture(width: int, height: int, bits: int):
+    # PNG specification, 8.2: in which pass each pixel of an 8x8 square is stored.
+    order = "16462646 77777777 56565656 77777777 36463646 77777777 56565656 77777777".split()
+    interlaced = 0
+    for number in "1234567":
+        rows = [sum(order[y % 8][x % 8] == number for x in range(width)) for y in range(height)]
+        interlaced += sum(1 + -(-columns * bits // 8) for columns in rows if columns)
+    assert _pixel_bytes(width, height, bits, True) == interlaced
+    assert _pixel_bytes(width, height, bits, False) == height * (1 + -(-width * bits // 8))
+
+
+def test_all_bytes_of_a_flat_image_are_counted():
+    # A thousandth of its bytes: the last ones come when all of them have been taken in.
+    rows = bytes(1_000_003)
+    content = png_file(png_header(1, 1, 8, PNG_RGB), png_chunk(b"IDAT", zlib.compress(rows, 9)))
+    assert _inflated(content, 2_000_000) == 1_000_003
+    assert _inflated(content, 1_000_000) == 1_000_000
+
+
+def test_any_range_is_rounded_as_the_template_does():
+    # 255 times the value, then divided: 6.5 and 14.5 are halves in float32, and go to the even number.
+    values = torch.tensor([0.2549019753932953, 0.5686274766921997]).repeat(3, 1, 1)
+    assert to_uint8(values, 10.0)[0, :, 0].tolist() == [6, 14]
+
+
+def test_half_precision_is_widened_before_it_is_scaled():
+    # 0.068603515625 x 255 is 17.49, and 17.5 in float16.
+    assert to_uint8(torch.full((3, 1, 1), 0.068603515625, dtype=torch.float16), 1.0).tolist() == [[[17, 17, 17]]]

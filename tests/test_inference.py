@@ -1,16 +1,19 @@
 """Devices, small inputs, invalid outputs, and the choice of tiles."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from eval import inference
+from eval import inference, timing
 from eval.errors import RunError, UsageError
 from eval.images import ImageSize
 from eval.inference import InvalidOutputError, Upscaler, choose_tiling, pick_device, reflect_up_to
 from eval.tiling import Tiling
 from eval.zoo import find_model
+from models import window
 
 CPU = torch.device("cpu")
 SPEC = find_model("SPAN")
@@ -49,9 +52,16 @@ def test_values_outside_the_range_are_clamped(random_image):
     assert np.abs(sr[::4, ::4] - expected).max() <= 1
 
 
-def test_time_is_that_of_the_network(random_image):
-    _, runtime_ms = Upscaler(SPEC, Spoilt(lambda y: y), CPU)(random_image(8, 10))
-    assert 0 < runtime_ms < 1000
+def test_time_is_that_of_the_network(random_image, monkeypatch: pytest.MonkeyPatch):
+    clock = [0]
+
+    def half_a_second(y: Tensor) -> Tensor:
+        clock[0] += 500_000_000
+        return y
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter_ns=lambda: clock[0]))
+    _, runtime_ms = Upscaler(SPEC, Spoilt(half_a_second), CPU)(random_image(8, 10))
+    assert runtime_ms == 500
 
 
 @pytest.mark.parametrize(
@@ -122,8 +132,91 @@ def test_auto_tiles_only_when_memory_would_not_do(monkeypatch: pytest.MonkeyPatc
     assert choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU) == expected
 
 
-def test_auto_refuses_when_no_tile_fits(monkeypatch: pytest.MonkeyPatch):
+def test_auto_keeps_the_overlap_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inference, "available_bytes", lambda _device: 2**30)
+    spec = find_model("PFDNLite")
+    tilings = [choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU, overlap) for overlap in (None, 16, 0)]
+    assert len({tiling.tile for tiling in tilings}) == 1
+    assert [tiling.shared for tiling in tilings] == [32, 16, 0]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "message"),
+    [
+        (None, "1 MiB can be used on cpu, too little for tiles of 64 with an overlap of the default size"),
+        (100, "too little for tiles of 128 with an overlap of 100; give --tile and --tile_overlap"),
+    ],
+)
+def test_auto_refuses_when_no_tile_fits(monkeypatch: pytest.MonkeyPatch, overlap: int | None, message: str):
     monkeypatch.setattr(inference, "available_bytes", lambda _device: 2**20)
     spec = find_model("PFDNLite")
-    with pytest.raises(RunError, match="too little for the smallest tile"):
-        choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU)
+    with pytest.raises(RunError, match=message):
+        choose_tiling(spec, spec.build(), ImageSize(1080, 2048), CPU, overlap)
+
+
+def test_time_is_the_sum_over_tiles(monkeypatch: pytest.MonkeyPatch, random_image):
+    times = iter([1.0, 2.0, 4.0, 8.0])
+    monkeypatch.setattr(inference, "timed", lambda forward, x: (forward(x), next(times)))
+    _, runtime_ms = Upscaler(SPEC, Spoilt(lambda y: y), CPU, Tiling(8, 0))(random_image(16, 16))
+    assert runtime_ms == 15.0
+
+
+def test_an_engines_forward_takes_the_networks_place(random_image):
+    upscaler = Upscaler(SPEC, Spoilt(lambda y: y / 0), CPU, forward=Spoilt(lambda y: y))
+    assert np.array_equal(upscaler(random_image(8, 10))[0][::4, ::4], random_image(8, 10))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_single_value_that_is_not_finite_is_seen(value: float, channels_last: bool, random_image):
+    def spoil(y: Tensor) -> Tensor:
+        y[0, 1, 5, 7] = value
+        return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+    with pytest.raises(InvalidOutputError, match="not finite"):
+        Upscaler(SPEC, Spoilt(spoil), CPU)(random_image(8, 10))
+
+
+def test_a_tile_is_told_where_it_lies(random_image):
+    seen = []
+
+    def note(y: Tensor) -> Tensor:
+        seen.append(window._window.get())
+        return y
+
+    Upscaler(SPEC, Spoilt(note), CPU, Tiling(8, 0))(random_image(8, 16))
+    assert seen == [window.Window(0, 0, 8, 16), window.Window(0, 8, 8, 16)]
+
+
+@pytest.mark.parametrize(
+    ("largest", "less", "expected"),
+    [
+        # 1,000 live bytes a pixel stand for 2,000; four fifths of the free memory hold 512 x 512 of them.
+        (ImageSize(512, 512), 0, None),
+        (ImageSize(512, 512), 5, Tiling(256, step=6)),
+        (ImageSize(513, 512), 0, Tiling(512, step=6)),
+    ],
+)
+def test_memory_is_counted_to_the_byte(monkeypatch: pytest.MonkeyPatch, largest: ImageSize, less: int, expected):
+    monkeypatch.setattr(inference, "live_bytes_per_pixel", lambda _network: 1000.0)
+    monkeypatch.setattr(inference, "available_bytes", lambda _device: 655_360_000 - less)
+    spec = find_model("PFDNLite")
+    assert choose_tiling(spec, nn.Identity(), largest, CPU) == expected
+
+
+@pytest.mark.parametrize(("side", "probes"), [(128, 0), (129, 1)])
+def test_an_ample_memory_leaves_the_network_cold(monkeypatch: pytest.MonkeyPatch, side: int, probes: int):
+    probed = []
+    monkeypatch.setattr(inference, "live_bytes_per_pixel", lambda network: probed.append(network) or 1.0)
+    # 16 KiB for each of 128 x 128 pixels, in four fifths of the memory.
+    monkeypatch.setattr(inference, "available_bytes", lambda _device: 5 * 2**26)
+    assert choose_tiling(find_model("PFDNLite"), nn.Identity(), ImageSize(side, 128), CPU) is None
+    assert len(probed) == probes
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="--device cuda:2: not available"):
+        pick_device("cuda:2")

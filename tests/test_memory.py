@@ -2,6 +2,8 @@
 
 import gc
 import weakref
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from eval import memory
-from eval.memory import freeze_imports, live_bytes_per_pixel, peak_memory
+from eval.memory import (
+    available_bytes,
+    freeze_imports,
+    keep_freed_memory,
+    keeps_freed_memory,
+    live_bytes_per_pixel,
+    peak_memory,
+    return_free_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -70,3 +80,71 @@ def test_only_the_first_call_freezes_so_networks_can_go():
         assert gone() is None
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(("mark_mib", "expected"), [(350, 250.0), (90, 0.0)])
+def test_the_peak_is_the_mark_less_the_level_before_in_mebibytes(
+    monkeypatch: pytest.MonkeyPatch, mark_mib: int, expected: float
+):
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=100 * 2**20))
+    monkeypatch.setattr(memory.psutil, "Process", lambda: process)
+    monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: True)
+    monkeypatch.setattr(memory, "_high_water_mark", lambda: mark_mib * 2**20)
+    with peak_memory(CPU) as peak:
+        assert peak.mib is None
+    assert peak.mib == expected
+
+
+def test_the_highest_sample_counts_where_there_is_no_mark(monkeypatch: pytest.MonkeyPatch):
+    levels = iter([100, 130, 180, 120])
+    monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: False)
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(levels) * 2**20))
+    monkeypatch.setattr(memory.psutil, "Process", lambda: process)
+    monkeypatch.setattr(memory, "_sampled", lambda: nullcontext([next(levels) * 2**20 for _ in range(3)]))
+    with peak_memory(CPU) as peak:
+        pass
+    assert peak.mib == 80.0
+
+
+def test_a_gpus_peak_begins_with_the_block(monkeypatch: pytest.MonkeyPatch):
+    told = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: told.append(f"reset {device}"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: told.append(f"read {device}") or 3 * 2**20)
+    with peak_memory(torch.device("cuda:1")) as peak:
+        told.append("work")
+    assert told == ["reset cuda:1", "work", "read cuda:1"]
+    assert peak.mib == 3.0
+
+
+def test_what_is_free_is_what_a_device_can_still_give(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=7, total=11))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (5, 13))
+    assert (available_bytes(CPU), available_bytes(torch.device("cuda"))) == (7, 5)
+
+
+@pytest.mark.parametrize(("answers", "keeps"), [((1, 1), True), ((1, 0), False), ((0, 1), False)])
+def test_memory_is_kept_if_both_thresholds_were_taken(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[int, int], keeps: bool
+):
+    given = iter(answers)
+    asked = []
+    library = SimpleNamespace(mallopt=lambda name, value: asked.append((name, value)) or next(given))
+    monkeypatch.setattr(memory, "_kept", [])
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: library)
+    assert keeps_freed_memory() is False
+    keep_freed_memory()
+    assert keeps_freed_memory() is keeps
+    # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's malloc.h.
+    assert asked == [(-3, 2**31 - 1), (-1, 2**31 - 1)][: 1 + answers[0]]
+
+
+def test_garbage_is_given_back_before_a_peak_is_taken():
+    class Ring:
+        """Garbage that only a collection finds."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    gone = weakref.ref(Ring())
+    return_free_memory()
+    assert gone() is None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import skimage.metrics
 
+from eval import metrics
 from eval.metrics import psnr, ssim
 
 
@@ -105,3 +106,24 @@ def test_ssim_needs_one_window_inside_the_border():
     assert ssim(image, image) == 1
     with pytest.raises(ValueError, match="18x19 image has less than 11"):
         ssim(image[:, :18], image[:, :18])
+
+
+@pytest.mark.parametrize("band", [1, 40, 128, 10_000])
+def test_ssim_is_the_same_in_bands_of_any_height(monkeypatch: pytest.MonkeyPatch, band: int):
+    rng = np.random.default_rng(2)
+    hr, sr = (rng.integers(0, 256, (160, 30), dtype=np.uint8) for _ in range(2))
+    _, full = skimage.metrics.structural_similarity(
+        hr.astype(float), sr.astype(float), data_range=255, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False, full=True,
+    )  # fmt: skip
+    monkeypatch.setattr(metrics, "SSIM_BAND", band)
+    assert ssim(sr, hr, crop_border=0) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("function", [psnr, ssim])
+def test_what_is_no_pair_of_images_is_refused(function):
+    batch = np.zeros((1, 40, 40, 3), np.uint8)
+    with pytest.raises(TypeError, match=r"expected uint8 \(h, w\) or \(h, w, channels\), got uint8 \(1, 40, 40, 3\)"):
+        function(batch, batch)
+    with pytest.raises(ValueError, match="after a border of -1"):
+        function(batch[0], batch[0], crop_border=-1)

@@ -1,5 +1,7 @@
 """Overlapping stages: order, bounds, the first failure, interrupts, and no thread left behind."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -64,7 +66,7 @@ def test_the_work_is_the_callers_threads():
 
 
 def test_stages_overlap():
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=120)
 
     def meet(item, *_):
         # Item 2 is read, and item 0 finished, while item 1 is worked on.
@@ -132,3 +134,63 @@ def test_nothing_is_started_after_the_consumer_stops():
     next(results)
     results.close()
     assert len(started) < 12
+
+
+def _niceness(*_rest) -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_workers_give_way_to_the_network():
+    own = _niceness()
+    stages = Stages(
+        read=_niceness, work=lambda read: (read, _niceness()), finish=lambda _, __, out: (*out, _niceness())
+    )
+    for read, work, finish in run_stages(range(4), stages, PARALLEL):
+        assert (read, work, finish) == (max(own, 10), own, max(own, 10))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_workers_of_a_nice_process_stay_as_nice(monkeypatch: pytest.MonkeyPatch):
+    given = []
+    monkeypatch.setattr(os, "getpriority", lambda *_: 15)
+    monkeypatch.setattr(os, "setpriority", lambda _which, _who, niceness: given.append(niceness))
+    assert list(run_stages(range(2), stages_of(), Overlap(1, 1))) == [(0, 0, 0), (1, 1, 10)]
+    assert given == [15]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_as_many_items_are_read_ahead_as_the_depth_says(depth: int):
+    ahead, read = threading.Event(), []
+
+    def reading(item):
+        read.append(item)
+        if len(read) == depth + 1:
+            ahead.set()
+        return item
+
+    def work(item):
+        # Items 1 to depth are read while item 0 is worked on, and no more.
+        assert item or ahead.wait(30)
+        return len(read) if item == 0 else 0
+
+    results = list(run_stages(range(20), stages_of(read=reading, work=work), Overlap(1, depth)))
+    assert results[0] == (0, 0, depth + 1)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_no_more_items_wait_to_be_finished_than_the_depth_says(depth: int):
+    full, one_more = threading.Event(), threading.Event()
+
+    def work(item):
+        if item == depth:
+            full.set()
+        elif item == depth + 1:
+            one_more.set()
+
+    def finish(item, *_):
+        # Behind item 0 the depth's items may wait; the next one is not worked on before item 0 is done.
+        return item or (full.wait(30), one_more.wait(0.2))
+
+    results = list(run_stages(range(20), stages_of(work=work, finish=finish), Overlap(2, depth)))
+    assert results == [(True, False), *range(1, 20)]

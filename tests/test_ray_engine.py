@@ -28,11 +28,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     # Workers have no tests to import from: the classes above are sent along.
     ray.cloudpickle.register_pickle_by_value(deadly)
-    nodes = Cluster()
-    for _ in range(2):
-        nodes.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
-    yield nodes.address
-    nodes.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray lets every other program go first, and gives a worker up that has not begun after a minute.
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_worker_register_timeout_seconds", "600")
+        nodes = Cluster()
+        for _ in range(2):
+            nodes.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
+        yield nodes.address
+        nodes.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(deadly)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from eval.record import (
     Complexity,
     DatasetInfo,
@@ -22,7 +22,7 @@ from eval.record import (
     Settings,
     means_of,
 )
-from eval.records import read_record, read_records, write_record
+from eval.records import by_key, check_writable, read_record, read_records, write_record
 
 STATE = MachineState(load_1min=0.1, cpu_mhz=2600, gpu_mhz=None, gpu_temperature_c=None)
 
@@ -119,6 +119,68 @@ def test_two_records_never_share_a_file(tmp_path: Path):
     second = write_record(make_record(second=1), tmp_path)
     assert first != second
     assert [record.started_at.second for record in read_records(tmp_path)] == [0, 1]
+
+
+def keyed(count: int, status: str, second: int) -> Record:
+    """Make a record of one key that holds so many images."""
+    reason = None if status == "complete" else "x"
+    return make_record((20.0,) * count, second=second, status=status, reason=reason, key="k" * 64)
+
+
+def test_a_poorer_record_never_replaces_a_better_one(tmp_path: Path):
+    for second, (count, status) in enumerate(
+        ((2, "complete"), (1, "interrupted"), (0, "failed"), (2, "interrupted"), (1, "failed"))
+    ):
+        write_record(keyed(count, status, second), tmp_path)
+    kept = [(record.status, len(record.images)) for record in read_records(tmp_path)]
+    assert ("complete", 2) in kept
+    assert ("interrupted", 2) in kept
+    assert by_key(read_records(tmp_path))["k" * 64].complete
+    # A complete one takes the place of all that is not more than it.
+    write_record(keyed(2, "complete", 9), tmp_path)
+    assert [record.started_at.second for record in read_records(tmp_path) if record.complete] == [9]
+
+
+def test_a_complete_record_takes_the_place_of_what_did_not_finish(tmp_path: Path):
+    write_record(keyed(1, "interrupted", 0), tmp_path)
+    write_record(keyed(2, "complete", 1), tmp_path)
+    assert [record.status for record in read_records(tmp_path)] == ["complete"]
+
+
+def test_a_full_disk_leaves_the_former_record(tmp_path: Path, monkeypatch):
+    write_record(keyed(2, "complete", 0), tmp_path)
+
+    def full(path: Path, text: str, **_options):
+        with path.open("w") as file:
+            file.write(text[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_record(keyed(2, "complete", 1), tmp_path)
+    assert [record.started_at.second for record in read_records(tmp_path)] == [0]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["n" * 235, "ü" * 117])
+def test_long_names_of_sets_and_models_make_no_name_that_a_file_cannot_have(tmp_path: Path, name: str):
+    path = write_record(make_record(dataset=name, label=f"01_{name}", key="k" * 64, status="failed"), tmp_path)
+    assert read_record(path).dataset.name == name
+
+
+def test_where_records_cannot_be_written_is_told_before_the_work(tmp_path: Path):
+    check_writable(tmp_path / "a" / "records")
+    assert list((tmp_path / "a" / "records").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--save_dir .*file: cannot be written: Not a directory; name another folder"):
+        check_writable(tmp_path / "file" / "records")
+
+
+def test_a_devices_name_comes_from_one_place():
+    its = make_record().environment
+    assert (its.device_name, its.machine) == ("A processor", "A processor, 2 thread(s)")
+    apple = its.model_copy(update={"gpu": "Apple M2, MPS"})
+    assert (apple.device_name, apple.machine) == ("Apple M2, MPS", "Apple M2, MPS")
 
 
 def test_records_are_sorted_by_time_and_an_absent_folder_has_none(tmp_path: Path):

@@ -99,3 +99,17 @@ def test_reproduces_every_published_lr_image(esr_data, name: str, count: int):
         lr = np.asarray(Image.open(path.with_name(path.name.replace("_HR", "_LR"))).convert("RGB"))
         differing += int((imresize(hr, Fraction(1, 4)) != lr).sum())
     assert differing == 0
+
+
+def test_the_kernel_by_hand():
+    # Keys: 1.5|x|^3 - 2.5|x|^2 + 1 up to 1, -0.5|x|^3 + 2.5|x|^2 - 4|x| + 2 up to 2.
+    at = np.array([0, 0.5, 1, -1.5, 1.96875, 2, 2.5])
+    expected = [1, 0.5625, 0, -0.0625, -0.5 * 1.96875**3 + 2.5 * 1.96875**2 - 4 * 1.96875 + 2, 0, 0]
+    assert bicubic_kernel(at).tolist() == expected
+
+
+@pytest.mark.parametrize("scale", [Fraction(3, 10), Fraction(7, 11), Fraction(1, 4), Fraction(5, 2)])
+def test_weights_sum_to_one_at_any_scale(scale: Fraction):
+    weights, indices = contributions(40, int(40 * scale), scale)
+    assert weights.sum(axis=1) == pytest.approx(1, abs=1e-15)
+    assert (indices.min(), indices.max()) == (0, 39)

@@ -55,7 +55,7 @@ def rows(folder: Path) -> list[tuple[str, str, float | None]]:
 
 
 def end(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=600)
     # Two of the four cannot run.
     assert process.returncode == 1, output
     return output

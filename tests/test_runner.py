@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from eval import runner
-from eval.checkpoints import find_checkpoint, load_network
+from eval.checkpoints import Checkpoint, find_checkpoint, load_network
 from eval.datasets import open_dataset
 from eval.images import read_image, write_png
 from eval.inference import Upscaler
@@ -23,7 +23,7 @@ from eval.record import Protocol, Record, Timing
 from eval.resize import imresize
 from eval.runner import Job, numeric_switches, run, with_timing
 from eval.subject import InProcess
-from eval.zoo import ModelSpec, all_models, find_model
+from eval.zoo import find_model
 
 BICUBIC = find_model("Bicubic")
 
@@ -157,17 +157,20 @@ def test_numeric_switches_are_set_and_restored():
     assert (cudnn.benchmark, cudnn.allow_tf32) == before
 
 
-@pytest.mark.parametrize("spec", [spec for spec in all_models() if spec.checkpoints], ids=lambda spec: spec.name)
-def test_figures_equal_the_official_code_on_every_image_of_set5(spec: ModelSpec, esr_weights, esr_data):
-    official = json.loads((Path(__file__).parent / "reference" / "official_set5.json").read_text())
-    if spec.name not in official:
-        pytest.skip(f"the official code has no {spec.name}")
+OFFICIAL = json.loads((Path(__file__).parent / "reference" / "official_set5.json").read_text())
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_figures_equal_the_official_code_on_every_image_of_set5(name: str, esr_weights, esr_data):
+    spec = find_model(name)
     checkpoint = find_checkpoint(spec, "released")
     job = job_of(esr_data / "Set5", spec=spec, checkpoint=checkpoint, network=load_network(spec, checkpoint))
     record = run(replace(job, protocol=Protocol.ACCURACY), quiet)
     for image in record.images:
-        expected_psnr, expected_ssim = official[spec.name][image.name.removesuffix("_SRF_4")]
-        # The metrics agree to 1e-9; what is left is a grey level here and there, by other convolution kernels.
+        expected_psnr, expected_ssim = OFFICIAL[name][image.name.removesuffix("_SRF_4")]
+        # The metrics agree to 1e-9. Another processor's sums round some 0.1% of the samples to the neighbouring grey
+        # level: of 750,000 samples about 750, each of which moves the squared error by 16, up or down. That walks to
+        # 4e2 of 4e7, 5e-5 dB.
         assert image.psnr_db == pytest.approx(expected_psnr, abs=2e-4)
         assert image.ssim == pytest.approx(expected_ssim, abs=1e-5)
 
@@ -223,7 +226,10 @@ def test_a_speed_pass_without_a_sample_is_a_failed_run(hr_folder: Path):
     record = run(job_of(hr_folder, protocol=Protocol.STEADY), quiet)
     timed = with_timing(record, timing_of(((None,), (None,)), p50_ms=None, p90_ms=None))
     assert timed.status == "failed"
-    assert timed.reason == "every runtime sample was disturbed (2 by thermal slowdown); end other work"
+    assert timed.reason == (
+        "every runtime sample was disturbed (2 by thermal slowdown); "
+        "let the GPU cool down, and see to its cooling; then run it again"
+    )
     assert timed.mean("psnr_db") == record.mean("psnr_db")
 
 
@@ -317,3 +323,26 @@ def test_ctrl_c_in_the_middle_keeps_what_passed_the_network_and_leaves_no_thread
     assert [image.name for image in record.images] == ["00"]
     assert (tmp_path / "sr" / "00.png").exists()
     assert threading.active_count() == before
+
+
+class Picky(nn.Module):
+    """Takes the images of the set, and none of those by which a network is counted and inspected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] >= 64:
+            raise ValueError("only small sizes")
+        return self.gain * x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_an_error_while_counting_costs_no_image(hr_folder: Path, tmp_path: Path):
+    checkpoint = Checkpoint(tmp_path / "mine.pth", "0" * 64, "mine")
+    record = run(job_of(hr_folder, network=Picky(), checkpoint=checkpoint), quiet)
+    assert record.complete
+    assert all(image.psnr_db for image in record.images)
+    assert (record.complexity.num_params, record.complexity.flops) == (1, None)
+    reason = "(ValueError: only small sizes)"
+    assert [(flag.code, flag.text.endswith(reason)) for flag in record.flags] == [("uncounted", True)] * 2

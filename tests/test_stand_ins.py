@@ -9,19 +9,19 @@ from eval.checkouts.shims import stand_ins
 
 def test_a_conv_module_is_convolution_normalisation_and_relu():
     torch.manual_seed(0)
-    module = stand_ins.ConvModule(3, 5, 3, padding=1, norm_cfg={"type": "BN"}).eval()
+    module = stand_ins.ConvModule(3, 5, 3, padding=1, norm_cfg={"type": "BN"}).double().eval()
     with torch.no_grad():
         module.bn.running_mean.uniform_(-1, 1)
         module.bn.running_var.uniform_(0.5, 2)
-        x = torch.randn(1, 3, 6, 7)
+        x = torch.randn(1, 3, 6, 7, dtype=torch.double)
         y = nn.functional.conv2d(x, module.conv.weight, None, padding=1)
         mean, var = module.bn.running_mean[:, None, None], module.bn.running_var[:, None, None]
         expected = ((y - mean) / torch.sqrt(var + 1e-5)).clamp(min=0)
-        assert torch.allclose(module(x), expected, atol=1e-6)
+        assert torch.allclose(module(x), expected, rtol=0, atol=1e-12)
     # mmcv leaves the bias out where normalisation follows; the keys are those of its checkpoints.
     assert "conv.bias" not in module.state_dict()
     assert "conv.bias" in stand_ins.ConvModule(3, 5, 1, act_cfg=None).state_dict()
-    assert stand_ins.ConvModule(3, 5, 1, act_cfg=None)(x).min() < 0
+    assert stand_ins.ConvModule(3, 5, 1, act_cfg=None)(x.float()).min() < 0
 
 
 def test_a_conv_module_that_is_not_known_is_missed():

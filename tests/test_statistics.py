@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval import statistics
-from eval.statistics import Interval, paired_difference, paired_ratio
+from eval.statistics import Interval, paired_difference, paired_ratio, resampled
 
 
 def test_a_constant_factor_is_found_exactly_whatever_images_and_drift_do():
@@ -31,6 +31,24 @@ def test_one_round_of_many_images_has_the_interval_of_a_paired_mean():
     # The standard error is 0.2 / 20; 1.96 of them on either side.
     assert interval.half_width == pytest.approx(0.0196, rel=0.15)
     assert interval.covers(0.1)
+
+
+def test_images_are_resampled_whole_also_where_there_are_rounds():
+    random = np.random.default_rng(5)
+    baseline = random.uniform(20, 30, (400, 1)) * np.ones((1, 3))
+    model = baseline + random.normal(0.1, 0.2, (400, 1))
+    # Rounds that repeat each other add nothing: 1.96 x 0.2 / 20, as with one round.
+    assert paired_difference(model, baseline).half_width == pytest.approx(0.0196, rel=0.15)
+
+
+def test_the_number_of_resamples_and_the_seed_are_those_asked_for():
+    model, baseline = np.random.default_rng(1).uniform(9, 11, (2, 20, 8))
+    few = resampled(np.stack((model, baseline)), seed=3, resamples=50)
+    assert few.drawn.shape == (2, 50)
+    low, high = np.quantile(few.drawn[0] / few.drawn[1], (0.025, 0.975))
+    found = paired_ratio(model, baseline, seed=3, resamples=50)
+    assert (found.low, found.high) == (low, high)
+    assert resampled(np.stack((model, baseline))).drawn.shape == (2, 1000)
 
 
 def test_samples_missing_on_one_side_count_on_neither():
@@ -83,6 +101,9 @@ def test_an_interval_covers_its_ends():
     assert interval.covers(1.2)
     assert not interval.covers(1.21)
     assert interval.half_width == pytest.approx(0.15)
+    # A ratio of 0.2 that is known to 0.02 is known to a tenth; so is a difference of -0.2.
+    assert Interval(0.2, 0.18, 0.22).relative_half_width == pytest.approx(0.1)
+    assert Interval(-0.2, -0.22, -0.18).relative_half_width == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

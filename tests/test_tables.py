@@ -1,5 +1,6 @@
 """Tables by hand: the template's formats, CSV that pandas reads, Markdown that nothing breaks."""
 
+import csv
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings
 from eval.records import write_record
 from eval.report.columns import columns_of, legend
 from eval.report.latex import latex, leaderboard
+from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, markdown_tables, template_table, template_tables, write_report, write_tables
 from tests.test_record import make_record
 from tests.test_runner import timing_of
@@ -37,6 +39,36 @@ def test_the_template_table_with_test_columns():
         "03_PFDNLite", "26.90", "27.00", "100.00", "75.00", "87.50", "0.218", "11.95", "36.10", "105.46", "24"
     ]  # fmt: skip
     assert cells[0][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
+
+
+def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
+    records = [make_record((27.0,)), make_record((26.0,), dataset="Set9"), make_record((25.0,), dataset="valid")]
+    gpu = make_record((24.0,), settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
+    records.append(gpu.model_copy(update={"environment": gpu.environment.model_copy(update={"gpu": "NVIDIA H100"})}))
+    parts = [part.splitlines() for part in template_tables(current(records), "valid", None).split("\n\n")]
+    assert [part[0] for part in parts] == [
+        "# Set2, 1 images; protocol official, on A processor, 2 thread(s)",
+        "# Set2, 1 images; protocol official, on NVIDIA H100",
+        "# Set9, 1 images; protocol official, on A processor, 2 thread(s)",
+        "# valid, 1 images; protocol official, on A processor, 2 thread(s)",
+    ]
+    assert [part[2].split()[1] for part in parts] == ["27.00", "24.00", "26.00", "25.00"]
+    # Only the challenge's own set fills "Val" columns.
+    assert [part[1].split("\t")[1].strip() for part in parts] == ["PSNR", "PSNR", "PSNR", "Val PSNR"]
+
+
+def test_csv_tells_machines_apart(tmp_path: Path):
+    def on(gpu: str) -> Record:
+        record = make_record(settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
+        return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
+
+    for second, gpu in enumerate(("NVIDIA A100", "NVIDIA H100")):
+        record = on(gpu).model_copy(update={"key": str(second) * 64})
+        write_record(record, tmp_path / "records")
+    write_tables(tmp_path, "Set2", None)
+    frame = pd.read_csv(tmp_path / "results.csv")
+    assert frame["machine"].tolist() == ["NVIDIA A100", "NVIDIA H100"]
+    assert (tmp_path / "results.txt").read_text().count("03_PFDNLite") == 2
 
 
 def test_csv_is_unrounded_and_pandas_reads_numbers(tmp_path: Path):
@@ -159,7 +191,7 @@ def test_steady_records_show_their_ratio_with_its_interval():
     assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
     notes = legend(STEADY)
     assert "Ratio: of runtimes to 00_RLFN, with its 95% interval; paired by image and round." in notes
-    assert "2 disturbed stretch(es), an image through all models each, were dropped." in notes
+    assert "2 disturbed stretch(es), an image through all models each, were dropped: 2 by thermal slowdown." in notes
 
 
 def test_csv_holds_the_ends_of_the_interval(tmp_path: Path):
@@ -204,3 +236,17 @@ def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
         "## Set9 (1 images, official, A processor, 2 thread(s))",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3
+
+
+def test_what_was_not_counted_is_a_dash_in_every_table(tmp_path: Path):
+    counted = make_record((25.0,)).complexity
+    partly = counted.model_copy(update={"flops": None, "activations": None, "num_conv": None, "faults": {"FLOPs": "x"}})
+    record = make_record((25.0,), complexity=partly)
+    assert template_table([record]).splitlines()[1].split("\t")[3:] == [
+        "0.218     ", "-         ", "-       ", "105.46  ", "-       ",
+    ]  # fmt: skip
+    (row,) = csv.DictReader(csv_table([record]).splitlines())
+    assert (row["num_params"], row["flops"], row["activations"], row["num_conv"]) == ("218288", "", "", "")
+    facts = dict(_complexity_facts(record))
+    assert facts["FLOPs by fvcore"] == "not counted"
+    assert facts["FLOPs by torch's dispatcher"] == "11.902 G"

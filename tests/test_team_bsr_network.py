@@ -8,9 +8,12 @@ from torch import nn
 
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.network import TrainingPFDNLite, reparameterize, training_form
+from tests.rounding import rounding
 
 STAGES = {"stage1": (), "stage2": (2, 3)}
 LR_SIDE = 256
+# From input to output of the branches: 54 convolutions of at most 9 x 96 products.
+ADDITIONS = 54 * 9 * 96
 
 
 def random_network(pruned_blocks=(), multi_branch=False) -> TrainingPFDNLite:
@@ -65,8 +68,8 @@ def test_merged_equals_branches_in_output_and_in_every_gradient(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("size", [(7, 7), (9, 31), (40, 17)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_fused_equals_unfused_at_every_pixel(stage, size, dtype, tolerance):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_fused_equals_unfused_at_every_pixel(stage, size, dtype):
     network = random_network(STAGES[stage], multi_branch=True).to(dtype).eval()
     x = torch.rand(1, 3, *size, dtype=dtype)
     with torch.no_grad():
@@ -74,7 +77,7 @@ def test_fused_equals_unfused_at_every_pixel(stage, size, dtype, tolerance):
         difference = (reparameterize(network).eval()(x) - expected).abs()
     anchor = x.repeat_interleave(4, 2).repeat_interleave(4, 3)
     assert (expected - anchor).std() > 0.1
-    assert difference.max() < tolerance
+    assert difference.max() < rounding(dtype, ADDITIONS, expected.abs().max().item())
 
 
 def test_fusing_is_pure_and_gives_the_deploy_class_in_the_network_s_type():
@@ -132,7 +135,8 @@ def test_channels_last_and_bf16_train_the_same_function():
     x = torch.rand(2, 3, 24, 24)
     with torch.no_grad():
         expected = network(x)
-        assert torch.allclose(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5)
+        difference = (network(x.contiguous(memory_format=torch.channels_last)) - expected).abs()
+        assert difference.max() < rounding(torch.float32, ADDITIONS, expected.abs().max().item())
         with torch.autocast("cpu", torch.bfloat16):
             assert (network(x) - expected).abs().mean() < 0.02 * expected.std()
 

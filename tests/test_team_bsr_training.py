@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,8 @@ from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
 from team_bsr.validation import open_set, validate
 from team_bsr.weights import read_network, write_weights
+from tests.rounding import rounding
+from tests.test_team_bsr_network import ADDITIONS
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOML = """
@@ -74,7 +75,7 @@ def environment() -> dict[str, str]:
 
 
 def run_command(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=120)
+    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=600)
 
 
 def small_step(number=1, **changes) -> Step:
@@ -159,12 +160,9 @@ def test_a_run_killed_twice_ends_with_the_weights_of_one_that_was_not(images, tm
     whole = run_command(command(tmp_path / "whole", images, steps, *options))
     assert whole.returncode == 0, whole.stderr
     for seen in ("step1-0000002.ckpt", "step4-0000002.ckpt"):
-        process = subprocess.Popen(command(tmp_path / "killed", images, steps, *options), env=environment())
-        while not (tmp_path / "killed" / seen).exists():
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        at = ("-m", "tests.signalled", "SIGKILL", "team_bsr.training.save_checkpoint", seen)
+        python, *rest = command(tmp_path / "killed", images, steps, *options)
+        assert run_command([python, *at, *rest]).returncode == -signal.SIGKILL
     assert (tmp_path / "killed" / "step3-0000003.ckpt").exists()
     resumed = run_command(command(tmp_path / "killed", images, steps, *options))
     assert resumed.returncode == 0, resumed.stderr
@@ -207,7 +205,9 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
         state = load_checkpoint(run_dir / "step1-0000001.ckpt")["optimizer"]["state"]
         gradients.append(torch.cat([state[key]["exp_avg"].flatten() / (1 - 0.9) for key in sorted(state)]))
     assert gradients[0].abs().max() > 1e-3
-    assert (gradients[0] - gradients[1]).abs().max() < 1e-6 * gradients[0].abs().max()
+    # Sums over 4 patches of 40x40 pixels and along the network, which two processes take in another order.
+    limit = rounding(torch.float32, 4 * 40 * 40 + 2 * ADDITIONS, gradients[0].abs().max().item())
+    assert (gradients[0] - gradients[1]).abs().max() < limit
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(images, tmp_path):

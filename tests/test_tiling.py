@@ -44,6 +44,7 @@ def test_spans_by_hand():
     assert Tiling(100, 20).spans(100) == [(0, 100)]
     assert Tiling(100, 20).spans(260) == [(0, 100), (80, 180), (160, 260)]
     assert Tiling(100, 20).spans(270) == [(0, 100), (80, 180), (160, 260), (170, 270)]
+    assert Tiling(10, 4, step=6).spans(23) == [(0, 10), (6, 16), (12, 22), (18, 23)]
     # Starts are multiples of 6; the last tile is the shorter for it.
     assert Tiling(128, 32, step=6).spans(256) == [(0, 128), (96, 224), (132, 256)]
 

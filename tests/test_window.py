@@ -23,10 +23,10 @@ def test_cells_is_the_length_that_the_layer_gives(layer: str, length: int):
 
 
 def test_a_tile_that_is_the_whole_image_changes_nothing():
-    values, features = torch.rand(1, 4, ESA.cells(70), ESA.cells(95)), torch.zeros(1, 1, 70, 95)
+    values, features = torch.rand(1, 4, ESA.cells(70), ESA.cells(95)).double(), torch.zeros(1, 1, 70, 95)
     whole = resize_map(values, features, ESA.cells, step=6)
     with tile_of(Window(0, 0, 70, 95)):
-        assert torch.allclose(resize_map(values, features, ESA.cells, step=6), whole, atol=1e-6)
+        assert torch.allclose(resize_map(values, features, ESA.cells, step=6), whole, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("layer", CELLS)
@@ -40,7 +40,7 @@ def test_a_tile_gets_its_part_of_the_whole_map(layer: str):
         tile = resize_map(part, torch.zeros(1, 1, side, side), cells, step=6)
     inside = slice(18, side - 24)
     expected = whole[:, :, top : top + side, left : left + side][:, :, inside, inside]
-    assert torch.allclose(tile[:, :, inside, inside], expected, atol=1e-12)
+    assert torch.allclose(tile[:, :, inside, inside], expected, rtol=0, atol=1e-12)
 
 
 def test_the_window_ends_with_its_block_even_after_an_error():

@@ -312,6 +312,35 @@ class TestReading:
         assert [[known.name for known in spec.checkpoints] for spec in specs] == [["released"], ["released"]]
 
 
+class TestBuilding:
+    @pytest.mark.parametrize(
+        ("target", "message"),
+        [
+            ("models.team08_ABPN:ABPM", "models.team08_ABPN has no class ABPM. Did you mean ABPN?"),
+            ("models.team08_ABPM:ABPN", "there is no module models.team08_ABPM. Did you mean models.team08_ABPN?"),
+            ("modles.team08_ABPN:ABPN", "there is no module modles.team08_ABPN."),
+        ],
+    )
+    def test_a_misspelt_target_names_the_row_and_the_nearest(self, target: str, message: str):
+        spec = find_model("ABPN").model_copy(update={"target": target})
+        with pytest.raises(RunError) as caught:
+            spec.build()
+        assert str(caught.value) == f"manifest.toml: the row of 08_ABPN: target '{target}': {message}"
+
+    def test_what_a_networks_own_file_lacks_is_not_a_misspelt_target(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "brand_new.py").write_text("import no_such_package\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        spec = find_model("ABPN").model_copy(update={"target": "brand_new:Net"})
+        with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+            spec.build()
+
+    def test_another_scale_is_refused(self, tmp_path: Path):
+        text = MANIFEST.read_text(encoding="utf-8").replace("scale = 4", "scale = 2", 1)
+        (tmp_path / "manifest.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(RunError, match=r"model\.0\.scale: .*expected 4, got 2: images, metrics"):
+            read_manifest(tmp_path / "manifest.toml")
+
+
 class TestFinding:
     def test_by_id_name_and_label_in_any_case(self, spec: ModelSpec):
         keys = [spec.id, str(spec.id), spec.name, spec.name.upper(), spec.name.lower(), f" {spec.name} "]

@@ -1,9 +1,10 @@
 """Asking a worker, and taking nothing that it says for granted."""
 
+import signal
 import time
 from typing import Any
 
-from eval.checkouts.faults import one_line
+from eval.checkouts.faults import one_line, plain_lines
 from eval.checkouts.sandbox import Sandboxed
 from eval.checkouts.wire import Message, SlowError, WireError, receive, send_in_time
 from eval.record import State
@@ -58,6 +59,9 @@ class Connection:
             state = State.OUT_OF_MEMORY
         elif "processor time" in reason:
             state = State.TIMED_OUT
+        elif f"by signal {signal.SIGKILL.value}" in reason or f"by signal {signal.SIGTERM.value}" in reason:
+            # By somebody else: a crash of its own has another signal.
+            state = State.KILLED
         last = one_line(self.sandboxed.log_tail()[-300:])
         return CannotRunError(state, f"its process ended ({reason})" + (f"; it said: {last}" if last else ""))
 
@@ -69,5 +73,6 @@ def _told(fault: Any) -> CannotRunError:
         state = State(fields.get("state"))
     except ValueError:
         state = State.FAILED_TO_RUN
-    text = fields.get("text")
-    return CannotRunError(State.FAILED_TO_RUN if state is State.RAN else state, one_line(str(text or "no reason")))
+    text, trace = fields.get("text"), fields.get("trace")
+    state = State.FAILED_TO_RUN if state is State.RAN else state
+    return CannotRunError(state, one_line(str(text or "no reason")), plain_lines(str(trace)) if trace else None)

@@ -18,6 +18,7 @@ _CUDA_WORDS = re.compile(
     r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
 )
 _MAX_CHARS = 300
+_MAX_TRACE_CHARS = 20_000
 
 
 class SubmissionError(Exception):
@@ -29,8 +30,15 @@ class SubmissionError(Exception):
 
 
 def described(error: BaseException, otherwise: State) -> dict[str, str]:
-    """Return the state that an exception stands for (one that says nothing of it: ``otherwise``), and one line why."""
-    return {"state": (_state(error) or otherwise).value, "text": one_line(_text(error))}
+    """Return an exception's state (``otherwise`` if it says nothing of it), one line why, and where it came from."""
+    trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
+    return {"state": (_state(error) or otherwise).value, "text": one_line(_text(error)), "trace": trace}
+
+
+def plain_lines(text: str) -> str:
+    """Return the end of a third party's text, lines kept, in characters that are safe to print."""
+    kept = text[-_MAX_TRACE_CHARS:]
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in kept)
 
 
 def one_line(text: str) -> str:

@@ -81,10 +81,10 @@ class Remote:
         late = [Flag(code="late", text=f"works outside of the timed forward: {text}") for text in self._late[:1]]
         try:
             answer, _ = self.connection.ask("examine")
+            complexity = _checked_complexity(answer.header)
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
             return Examination(None, (Flag(code="uncounted", text=text), *late))
-        complexity = _checked_complexity(answer.header)
         return Examination(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *late))
 
     @contextmanager
@@ -130,7 +130,7 @@ def _checked_complexity(header: dict[str, Any]) -> Complexity:
     try:
         complexity = Complexity.model_validate(header.get("complexity"))
         numbers = [value for value in complexity.model_dump().values() if isinstance(value, int)]
-        names = [*complexity.uncounted_ops, *complexity.suspect_ops, *complexity.flops_by_operator]
+        names = [*complexity.uncounted_ops, *complexity.suspect_ops, *complexity.flops_by_operator, *complexity.faults]
         numbers += [*complexity.uncounted_ops.values(), *complexity.flops_by_operator.values()]
         if not all(0 <= number < 2**60 for number in numbers) or len(names) > _MOST_OPERATORS:
             raise ValueError
@@ -139,7 +139,8 @@ def _checked_complexity(header: dict[str, Any]) -> Complexity:
     uncounted = {one_line(name): count for name, count in complexity.uncounted_ops.items()}
     counted = {one_line(name): count for name, count in complexity.flops_by_operator.items()}
     suspect = tuple(map(one_line, complexity.suspect_ops))
-    plain = {"uncounted_ops": uncounted, "suspect_ops": suspect, "flops_by_operator": counted}
+    faults = {one_line(what): one_line(reason) for what, reason in complexity.faults.items()}
+    plain = {"uncounted_ops": uncounted, "suspect_ops": suspect, "flops_by_operator": counted, "faults": faults}
     return complexity.model_copy(update=plain)
 
 

@@ -20,7 +20,7 @@ from eval.checkouts.shims import install
 from eval.checkouts.shims.cuda import OnCpu
 from eval.checkouts.shims.notes import Notes
 from eval.checkouts.wire import Message, WireError, receive, send
-from eval.complexity import measure_complexity
+from eval.complexity import attempt, measure_complexity
 from eval.images import to_tensor
 from eval.inspection import inspect
 from eval.memory import keep_freed_memory, return_free_memory
@@ -112,15 +112,12 @@ class Worker:
 
     def _examine(self, _request: Message) -> Message:
         loaded = self.loaded
-        answer = {"complexity": measure_complexity(loaded.network).model_dump()}
+        complexity = measure_complexity(loaded.network, data_range=loaded.data_range).model_dump()
         if loaded.count_with_hooks is not None:
-            answer["complexity"]["flops_by_hooks"] = loaded.count_with_hooks()
-        # Some networks cannot take the small images of the inspection: a warning is lost, no figure.
-        try:
-            answer["flags"] = [flag.model_dump() for flag in inspect(loaded.network, loaded.data_range)]
-        except Exception as error:
-            answer["not_inspected"] = described(error, State.FAILED_TO_RUN)["text"]
-        return Message(answer)
+            what = "FLOPs by the counter of 2022"
+            complexity["flops_by_hooks"] = attempt(complexity["faults"], what, loaded.count_with_hooks)
+        flags = [flag.model_dump() for flag in inspect(loaded.network, loaded.data_range)]
+        return Message({"complexity": complexity, "flags": flags})
 
 
 def _load(header: dict, device: torch.device) -> Loaded:

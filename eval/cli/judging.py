@@ -95,6 +95,10 @@ def score(
     device: Annotated[
         str | None, typer.Option("--device", help="Only records of this device: cpu, cuda, or part of a name.")
     ] = None,
+    simultaneous: Annotated[
+        bool,
+        typer.Option("--simultaneous", help="Ranges of ranks that hold for all models together."),
+    ] = False,
     save_dir: Annotated[Path, typer.Option("--save_dir", help="Folder for score.md, .csv, .tex.")] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
@@ -103,7 +107,7 @@ def score(
     measured = entries_from([row for _, rows in chosen for row in rows], rules)
     published = baseline == "published"
     reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)
-    scored = score_report.Scored(rank(measured.entries, rules, reference, gate), measured)
+    scored = score_report.Scored(rank(measured.entries, rules, reference, gate, simultaneous), measured)
     terminal = Terminal()
     for table in score_report.terminal_tables(scored):
         terminal.show(table)

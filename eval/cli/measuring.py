@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eval import table1 as table1_measurement
-from eval.aa import Subject, run_trial
+from eval.aa import Case, run_trial
 from eval.contenders import AUTO, zoo_model
 from eval.datasets import SAMPLE, open_dataset
 from eval.environment import describe_environment
@@ -76,14 +76,14 @@ def aa(
     """Time a model against itself by the steady protocol: its intervals must cover a ratio of 1."""
     session = Session(Options(save_dir, device, Protocol.STEADY, threads=threads))
     spec = find_model(model_id)
-    subject = Subject(spec, zoo_model(spec).checkpoint, open_dataset(data_dir, dataset), session.device)
+    case = Case(zoo_model(spec), session.placement, open_dataset(data_dir, dataset))
     with session.terminal.progress(spec.label, repeats, "repeats") as on_repeat:
-        trial = run_trial(subject, PRESETS[preset], repeats, on_repeat)
+        trial = run_trial(case, PRESETS[preset], repeats, on_repeat)
     for line in summary(trial):
         session.terminal.say(line)
     environment = describe_environment(session.device)
     facts = [
-        f"{spec.label} against itself, {len(subject.dataset.pairs)} images of {subject.dataset.name}, preset {preset}",
+        f"{spec.label} against itself, {len(case.dataset.pairs)} images of {case.dataset.name}, preset {preset}",
         f"{environment.gpu or environment.cpu}, {environment.threads} thread(s), torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eval.engines.onnx_graph import onnx_graph
 from eval.engines.precision import rounded
+from eval.errors import UsageError
 from eval.timing import Forward
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -27,10 +28,16 @@ def prepare(network: nn.Module, _device: torch.device, precision: str) -> Forwar
 
 
 def compile_model(network: nn.Module, precision: str) -> "openvino.CompiledModel":  # noqa: F821
-    """Return the network compiled for this CPU."""
+    """Return the network compiled for this CPU.
+
+    Raises:
+        UsageError: the processor has no bfloat16; OpenVINO would take float32 without a word.
+    """
     import openvino
 
     core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UsageError("--precision bf16: OpenVINO has none on this processor; take fp32 or another engine")
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.engines.precision import PRECISIONS
-from eval.errors import EngineError, UsageError, first_line
+from eval.errors import EngineError, UsageError, one_reason
 from eval.images import to_uint8
 from eval.timing import Forward
 
@@ -118,7 +118,7 @@ def prepare(network: nn.Module, device: torch.device, execution: Execution) -> F
     except (EngineError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise EngineError(f"--engine {execution.engine}: {first_line(error)}") from error
+        raise EngineError(f"--engine {execution.engine}: {one_reason(error)}") from error
 
 
 def fastest_with_eager_pixels(
@@ -147,7 +147,7 @@ def fastest_with_eager_pixels(
             prepared[name] = prepare(network, device, Execution(name))
             pixels, seconds = _timed(prepared[name], probe, data_range)
         except Exception as error:
-            left_out.append(f"{name} ({first_line(error)})")
+            left_out.append(f"{name} ({one_reason(error)})")
             continue
         if same_pixels(pixels, expected):
             times_s[name] = seconds

@@ -65,7 +65,7 @@ class _Line:
 
 def recomputed_table(audit: Audit) -> str:
     """Return the template's results.txt, computed from the values of each image."""
-    lines = []
+    lines: dict[str, list] = {"valid": [], "test": []}
     for label, result in audit.results.items():
         complexity = Complexity.model_construct(
             num_params=result.num_parameters * 1e6,
@@ -73,9 +73,9 @@ def recomputed_table(audit: Audit) -> str:
             activations=result.activations * 1e6,
             num_conv=result.num_conv,
         )
-        lines += [_Line(_Named(label=visible(label)), _Named(role), result, complexity) for role in result.roles]
-    with_test = any(result.has_test for result in audit.results.values())
-    return template_table(lines, "valid", "test" if with_test else None)
+        for role in result.roles:
+            lines[role].append(_Line(_Named(label=visible(label)), _Named(role), result, complexity))
+    return template_table(lines["valid"], lines["test"] or None)
 
 
 def _ms(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """The findings of an audit as sentences, the gravest first."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -144,6 +145,17 @@ def _file(audit: Audit) -> Iterator[str]:
     ]
     if texts:
         yield f"Stated means that are not the mean of their values: {_listing(texts)}. The values were used."
+    identical = [
+        f"{name(label)} on {result.psnrs(role).count(math.inf)} of {role}"
+        for label, result in audit.results.items()
+        for role in result.roles
+        if math.inf in result.psnrs(role)
+    ]
+    if identical:
+        yield (
+            f"Images that equal HR, so that their PSNR and its mean are infinite: {_listing(identical)}. Differences "
+            "of PSNR are over the other images."
+        )
     unknown = sorted({key for result in audit.results.values() for key in result.model_extra or {}})
     if unknown:
         yield f"Keys that were not looked at: {_listing([visible(key) for key in unknown])}."

@@ -25,7 +25,18 @@ def as_json(audit: Audit) -> str:
         "ranking": _ranking(audit.ranking),
         "ranking_with_flops_at_bound": _ranking(audit.at_bound),
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return json.dumps(_worded(content), indent=1, allow_nan=False) + "\n"
+
+
+def _worded(value: object) -> object:
+    """Return content with infinite figures, as the PSNR of identical images, in the words of our records."""
+    if isinstance(value, dict):
+        return {key: _worded(its) for key, its in value.items()}
+    if isinstance(value, list | tuple):
+        return [_worded(its) for its in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _model(audit: Audit, label: str, result: ModelResult) -> dict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eval.report.latex import booktabs
+from eval.report.latex import booktabs, figure, ruled
 from eval.report.latex_text import latex_text
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.selection import RAN
@@ -25,7 +25,7 @@ def _table(board: Board, number: int) -> str:
     others = [row for row in board.rows if row.record.complete and row not in ranked]
     figures = list(zip(*(_with_ranks(heading, ranked) for heading in headings), strict=True))
     rows = [[*_names(row), *cells] for row, cells in zip(ranked, figures, strict=True)]
-    rows += [[*_names(row), *(latex_text(row.cell(heading.key).text) for heading in headings)] for row in others]
+    rows += [[*_names(row), *(figure(row.cell(heading.key).text) for heading in headings)] for row in others]
     titles = [
         "Team",
         "Model",
@@ -37,7 +37,7 @@ def _table(board: Board, number: int) -> str:
             r"  \centering",
             f"  \\caption{{{_caption(board)}}}",
             f"  \\label{{tab:results{number}}}",
-            _ruled(booktabs(titles, rows), len(ranked) if others else 0),
+            _ruled_after(booktabs(titles, rows), len(ranked) if others else 0),
             r"\end{table*}",
             "",
         ]
@@ -57,7 +57,7 @@ def _names(row: Row) -> list[str]:
 
 def _with_ranks(heading: Heading, rows: Sequence[Row]) -> list[str]:
     """Return a column's figures, each with its rank among the rows as a subscript, the best ones bold."""
-    texts = [latex_text(row.cell(heading.key).text) for row in rows]
+    texts = [figure(row.cell(heading.key).text) for row in rows]
     values = [row.cell(heading.key).value for row in rows]
     if heading.lower_is_better is None or heading.key == "score" or None in values:
         return texts
@@ -79,11 +79,9 @@ def _caption(board: Board) -> str:
     return latex_text(text)
 
 
-def _ruled(table: str, after: int) -> str:
+def _ruled_after(table: str, after: int) -> str:
     """Set top and bottom rules of a table, and one more after so many rows."""
-    lines = table.split("\n")
-    rules = [index for index, line in enumerate(lines) if line == r"\midrule"]
-    lines[rules[0]], lines[rules[-1]] = r"\toprule", r"\bottomrule"
+    lines = ruled(table).split("\n")
     if after:
-        lines.insert(rules[1] + 1 + after, r"\midrule")
+        lines.insert(lines.index(r"\midrule") + 1 + after, r"\midrule")
     return "\n".join(f"  {line}" for line in lines)

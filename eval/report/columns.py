@@ -1,9 +1,11 @@
 """The columns of every table: where a figure comes from, its unit, and to how many digits it is printed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.current import manner_of
+from eval.disturbance import what_disturbed
 from eval.record import Protocol, Record, State
 
 
@@ -30,7 +32,10 @@ class Column:
 
     def text(self, record: Record) -> str:
         """Return the rounded figure, or a dash where it was not taken."""
-        value = self.value(record)
+        return self.rounded(self.value(record))
+
+    def rounded(self, value: float | None) -> str:
+        """Return a figure in the column's unit and decimals, or a dash for None."""
         return "-" if value is None else f"{value / self.scale:.{self.decimals}f}"
 
     def figures(self, record: Record) -> dict[str, float | int | None]:
@@ -127,9 +132,10 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     notes = []
     if baselines:
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
-    dropped = sum({timing.group: sum(timing.dropped.values()) for timing in timings}.values())
+    dropped = sum(map(Counter, {timing.group: timing.dropped for timing in timings}.values()), Counter())
     if dropped:
-        notes.append(f"{dropped} disturbed stretch(es), an image through all models each, were dropped.")
+        what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"
+        notes.append(f"{what}: {what_disturbed(dropped)}.")
     return notes
 
 

@@ -10,6 +10,7 @@ from eval.errors import RunError
 from eval.layouts import ALIASES
 from eval.record import Protocol, Record
 from eval.report.factsheet_facts import Step, Team
+from eval.report.latex import figure
 from eval.report.latex_text import latex_text
 from eval.report.table1 import read_table1
 
@@ -61,7 +62,7 @@ def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> s
         model=team.method.model,
         complexity=_complexity(team.method.model, records),
         models=models,
-        table=table,
+        table=[(name, [Latex(figure(cell)) for cell in cells]) for name, cells in table],
         has_published=any("(" in cell for _, cells in table for cell in cells),
     )  # fmt: skip
 
@@ -89,7 +90,8 @@ def _table(models: Sequence[str], found: dict[tuple[str, str], Record]) -> list[
 
 def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
     own = [record for record in records if record.complete and record.model.name == model]
-    counted = [record.complexity for record in own if record.complexity]
+    known = [record.complexity for record in own if record.complexity]
+    counted = [its for its in known if None not in (its.flops, its.activations)]
     if not counted:
         names = ", ".join(sorted({record.model.name for record in records})) or "none"
         raise RunError(

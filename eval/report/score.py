@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from eval.editions import Metric
 from eval.report.columns import visible
-from eval.report.score_notes import SCORES, UNITS, Scored, name_of, notes, total_text
+from eval.report.latex import booktabs, figure, latex, ruled
+from eval.report.score_notes import SCORES, UNITS, Scored, interval_kind, name_of, notes, total_text
 from eval.report.tables import inert, markdown_text, write_files
 from eval.scoring import Place, Ranking, Row
 
@@ -92,7 +93,8 @@ def _gate_text(row: Row, rule: str) -> str:
 def _cells(ranking: Ranking, marks: bool) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the main ranking; best and second figures of ranked rows marked if asked for."""
     columns = _columns(ranking)
-    headings = ["Rank", "Model", "Gate rounded", "Gate strict"]
+    kind = interval_kind(ranking)
+    headings = [f"Rank [{kind}]" if kind else "Rank", "Model", "Gate rounded", "Gate strict"]
     headings += [f"{column.title} [{column.unit}]" if column.unit else column.title for column in columns]
     figures = zip(*(_texts(column, ranking, marks) for column in columns), strict=True)
     rows = []
@@ -170,8 +172,9 @@ def _pipe(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def latex_table(scored: Scored) -> str:
     """Return the main ranking as a booktabs table, best figures bold and second ones underlined."""
     headings, rows = _cells(scored.ranking, marks=True)
-    aligned = ["left" if heading == "Model" else "right" for heading in headings]
-    table = tabulate(rows, headings, tablefmt="latex_booktabs", disable_numparse=True, colalign=aligned)
+    name = headings.index("Model")
+    cells = [[latex(cell) if column == name else figure(cell) for column, cell in enumerate(row)] for row in rows]
+    table = ruled(booktabs([latex(heading) for heading in headings], cells, left=name))
     return table.translate(_LATEX_MARKS) + "\n"
 
 
@@ -187,6 +190,7 @@ def csv_table(scored: Scored) -> str:
             "model",
             "edition",
             "device",
+            "rank_intervals",
             "gate_rounded",
             "gate_strict",
             *(inert(visible(column.key)) for column in columns),
@@ -195,6 +199,7 @@ def csv_table(scored: Scored) -> str:
     )
     for row in ranking.rows:
         start = [inert(visible(row.entry.label)), ranking.edition.year, inert(visible(row.entry.device))]
+        start.append(interval_kind(ranking))
         gates = [_gate_text(row, rule) for rule in ("rounded", "strict")]
         places = [cell for track in tracks for cell in _place_cells(row.places.get(track.name))]
         writer.writerow([*start, *gates, *(column.value(row) for column in columns), *places])

@@ -6,6 +6,7 @@ from eval.editions import Metric
 from eval.entries import Measured
 from eval.report.columns import visible
 from eval.scoring import Ranking, Row
+from eval.statistics import CONFIDENCE
 
 # Title, unit, decimals and scale of each figure.
 UNITS: dict[Metric, tuple[str, str, int, float]] = {
@@ -54,12 +55,27 @@ def notes(scored: Scored) -> list[str]:
     lines += _gate_notes(scored)
     lines += [_exclusion(row) for row in ranking.rows if not row.has_place]
     lines += _condition_notes(ranking)
-    if any(place.interval for row in ranking.rows for place in row.places.values()):
-        lines.append(
-            "A range of ranks: the order is not settled. One model is before another only where the 95% interval of "
-            "the ratio of their paired runtimes says so."
-        )
+    if ranking.has_intervals:
+        lines.append(_interval_note(ranking))
     return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in measured.notes)]
+
+
+def interval_kind(ranking: Ranking) -> str:
+    """Return what intervals of ranks are; empty where there are none."""
+    kind = "simultaneous" if ranking.simultaneous else "pairwise"
+    return f"{kind} {CONFIDENCE:.0%}" if ranking.has_intervals else ""
+
+
+def _interval_note(ranking: Ranking) -> str:
+    kinds = {
+        True: "these ranges hold for all models together",
+        False: "each comparison of two models holds by itself, so that of many some are wrong; "
+        "eval score --simultaneous gives ranges that hold for all models together",
+    }
+    return (
+        "A range of ranks: the order is not settled. One model is before another only where the interval of the ratio "
+        f"of their paired runtimes says so, {interval_kind(ranking)}: {kinds[ranking.simultaneous]}."
+    )
 
 
 def _with_unit(metric: Metric, figure: float) -> str:

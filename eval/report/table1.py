@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
+from eval.report.latex import booktabs, figure, latex, ruled
+
 TABLE1 = Path(__file__).with_suffix(".toml")
 
 
@@ -104,9 +106,10 @@ def csv_table(cells: Sequence[Cell]) -> str:
 def latex_table(cells: Sequence[Cell]) -> str:
     """Return a booktabs table: two columns a model, measured and published."""
     headers = ["PSNR [dB]", *(f"{model}, {kind}" for model in _models(cells) for kind in ("measured", "published"))]
-    rows = [[name, *(text for cell in row for text in cell.texts[:2])] for name, row in _rows(cells).items()]
-    aligned = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(rows, headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=aligned) + "\n"
+    rows = [
+        [latex(name), *(figure(text) for cell in row for text in cell.texts[:2])] for name, row in _rows(cells).items()
+    ]
+    return ruled(booktabs([latex(heading) for heading in headers], rows)) + "\n"
 
 
 def _models(cells: Sequence[Cell]) -> list[str]:

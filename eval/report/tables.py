@@ -32,7 +32,7 @@ _DESCRIBED: dict[str, Callable[[Record], object]] = {
     "engine": lambda record: record.settings.engine,
     "precision": lambda record: record.settings.precision,
     "tile": lambda record: record.settings.tile,
-    "checkpoint": lambda record: record.model.checkpoint,
+    "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
     "weights_sha256": lambda record: record.model.weights_sha256,
 }
 
@@ -132,20 +132,21 @@ def template_table(rows: Sequence[Record], tested: Sequence[Record] | None = Non
 
 
 def _is_the_challenges(rows: Sequence[Record]) -> bool:
-    return rows[0].dataset.name in ALIASES["valid"]
+    return rows[0].dataset.name in ("valid", *ALIASES["valid"])
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
-    complexity = record.complexity
-    if complexity is None:
-        return ("-", "-", "-", _number(record.peak_memory_mib), "-")
-    return (
-        f"{complexity.num_params / 1e6:2.3f}",
-        f"{complexity.flops / 1e9:2.2f}",
-        f"{complexity.activations / 1e6:2.2f}",
-        _number(record.peak_memory_mib),
-        f"{complexity.num_conv:4d}",
-    )
+    formats = {
+        "num_params": (1e6, "2.3f"),
+        "flops": (1e9, "2.2f"),
+        "activations": (1e6, "2.2f"),
+        "num_conv": (1, "4.0f"),
+    }
+    cells = []
+    for key, (unit, form) in formats.items():
+        count = getattr(record.complexity, key, None)
+        cells.append("-" if count is None else f"{count / unit:{form}}")
+    return (*cells[:3], _number(record.peak_memory_mib), cells[3])
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 from eval.checkpoints import find_checkpoint
 from eval.complexity import measure_complexity
 from eval.errors import RunError
+from eval.report.columns import COLUMNS
 from eval.zoo import ModelSpec
 
 
@@ -28,8 +29,8 @@ def _costs(spec: ModelSpec) -> tuple[str, ...]:
     if not spec.checkpoints:
         return ("-",) * 4
     complexity = measure_complexity(spec.build())
-    figures = (f"{complexity.num_params / 1e6:.3f}", f"{complexity.flops / 1e9:.2f}")
-    return (*figures, f"{complexity.activations / 1e6:.2f}", str(complexity.num_conv))
+    keys = {"num_params", "flops", "activations", "num_conv"}
+    return tuple(column.rounded(getattr(complexity, column.key)) for column in COLUMNS if column.key in keys)
 
 
 def _weights(spec: ModelSpec) -> str:

@@ -191,6 +191,15 @@ class Random(Honest):
         return super().forward(x) + 0.01 * torch.randn(1)
 
 
+class Picky(Honest):
+    """Takes no image of the sizes that networks are counted at."""
+
+    def forward(self, x):
+        if x.shape[-1] >= 64:
+            raise ValueError("only small sizes")
+        return super().forward(x)
+
+
 class ClaimsNothing(Honest):
     """Reports counts and flags of its own invention."""
 

@@ -54,6 +54,11 @@ class Cell:
     interval: Interval | None = None
     mark: str = ""
 
+    @property
+    def sorted_by(self) -> float | str | None:
+        """The value as scripts read it: they call infinity by its whole name."""
+        return "Infinity" if self.value == math.inf else self.value
+
 
 @dataclass(frozen=True)
 class FlagNote:

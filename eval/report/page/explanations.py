@@ -3,7 +3,8 @@
 from eval.record import Flag
 
 COLUMN_HELP = {
-    "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order.",
+    "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order, each pair "
+    "of models compared by itself (pairwise 95% intervals).",
     "score": "Weighted sum of exp(2 x figure / baseline's figure). The least wins; the baseline has 7.39.",
     "psnr_db": "RGB, 8 bits, 4-pixel border, mean over images of each image's dB.",
     "ssim": "Structural similarity by the challenge's definition, mean over images.",
@@ -22,19 +23,26 @@ FLAG_TITLES = {
     "counters": "FLOP counters differ",
     "bound": "FLOPs below bound",
     "operators": "Uncounted operators",
+    "input": "Depends on the input",
+    "weights": "Weights outside of Params",
     "precision": "Half precision inside",
     "parameters": "Writes its parameters",
     "state": "Keeps state",
+    "subnormal": "Subnormal numbers",
     "uncounted": "Cannot be counted",
     "late": "Works outside the clock",
 }
 _FLAG_HELP = {
     "counters": "fvcore and torch's own counter disagree by more than 1%, so one of them misses work.",
-    "bound": "Fewer FLOPs than parameters times pixels: weights that nobody counted, or legitimate strided branches.",
+    "bound": "Far fewer FLOPs than parameters times pixels (weights that nobody counted, or legitimate strided "
+    "branches), or far more (weights that are no parameters, weights used again, or products of features).",
     "operators": "An operator that fvcore has no rule for can hide multiplications.",
+    "input": "It runs other layers on noise than on zeros, on which FLOPs are counted and published.",
+    "weights": "Buffers, constants or random numbers do the work of parameters, so its Params are too low.",
     "precision": "A half-precision tensor inside a float32 network trades accuracy for speed.",
     "parameters": "A parameter or buffer changes during a forward pass, as in a network that fuses itself each time.",
-    "uncounted": "Its complexity could not be counted, so its FLOPs and activations are missing.",
+    "subnormal": "A CPU multiplies by numbers below 1.2e-38 in up to a hundred times the time; a GPU does not mind.",
+    "uncounted": "Something could not be counted, or it could not be inspected: that figure or flag is missing.",
     "late": "It does work outside of the timed forward pass, so its runtime is too low.",
     "state": "The same image gives another output after a different one: state between images, or randomness.",
 }

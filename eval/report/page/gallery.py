@@ -46,9 +46,14 @@ class Contender:
                 sr = read_image(path)
             except ImageError:
                 continue
-            if sr.shape == hr.shape and abs(psnr(sr, hr) - expected) < _SAME_DB:
+            if sr.shape == hr.shape and _same(psnr(sr, hr), expected):
                 return sr
         return None
+
+
+def _same(measured_db: float, recorded_db: float) -> bool:
+    # Of identical images both are infinite, and have no difference.
+    return measured_db == recorded_db or abs(measured_db - recorded_db) < _SAME_DB
 
 
 @dataclass(frozen=True)

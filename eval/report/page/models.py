@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eval.disturbance import what_disturbed
 from eval.record import ZOO, Record
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
@@ -95,7 +96,7 @@ def _timing_facts(record: Record) -> list[tuple[str, str]]:
     if timing is None:
         return []
     kept = sum(sample is not None for row in timing.samples_ms for sample in row)
-    dropped = ", ".join(f"{count} by {reason}" for reason, count in timing.dropped.items()) or "none"
+    dropped = what_disturbed(timing.dropped) or "none"
     facts = [
         ("Preset", f"{timing.preset}, ended by {timing.stopped_by}"),
         ("Samples", f"{kept} kept of {len(timing.samples_ms)} images; dropped: {dropped}"),
@@ -107,16 +108,20 @@ def _timing_facts(record: Record) -> list[tuple[str, str]]:
     return facts
 
 
+def _giga(flops: int | None) -> str:
+    return "not counted" if flops is None else f"{flops / 1e9:.3f} G"
+
+
 def _complexity_facts(record: Record) -> list[tuple[str, str]]:
     its = record.complexity
     if its is None:
         return []
     uncounted = ", ".join(f"{name} x{count}" for name, count in its.uncounted_ops.items())
-    by_hooks = [("FLOPs by the counter of 2022", f"{its.flops_by_hooks / 1e9:.3f} G")] if its.flops_by_hooks else []
+    by_hooks = [("FLOPs by the counter of 2022", _giga(its.flops_by_hooks))] if its.flops_by_hooks else []
     return [
         ("Counted at", f"3x{its.input_side}x{its.input_side}"),
-        ("FLOPs by fvcore", f"{its.flops / 1e9:.3f} G"),
-        ("FLOPs by torch's dispatcher", f"{its.flops_by_dispatcher / 1e9:.3f} G"),
+        ("FLOPs by fvcore", _giga(its.flops)),
+        ("FLOPs by torch's dispatcher", _giga(its.flops_by_dispatcher)),
         ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
         *by_hooks,
         *((f"FLOPs of {name}", _share(count, its.flops)) for name, count in sorted(its.flops_by_operator.items())),

@@ -6,6 +6,7 @@ the pictures keep of them.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -156,8 +157,15 @@ def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: P
         "sources": sources,
         "thumbnail": _thumbnail(hr, stem),
         "errors": script.name,
-        "psnrs_db": {keys[its.label]: round(its.psnr_db(interest.name), 4) for its in comparison.contenders},
+        "psnrs_db": {keys[its.label]: _printed(its.psnr_db(interest.name)) for its in comparison.contenders},
     }
+
+
+def _printed(psnr_db: float | None) -> float | str | None:
+    """Return a PSNR for JSON, which has no word for that of identical images."""
+    if psnr_db is None:
+        return None
+    return "Infinity" if psnr_db == math.inf else round(psnr_db, 4)
 
 
 def _window(errors: Sequence[np.ndarray], plan: Plan) -> tuple[slice, slice]:

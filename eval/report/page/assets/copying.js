@@ -22,7 +22,8 @@
     },
     CSV(headings, rows) { return [headings, ...rows].map((cells) => cells.map(csv).join(",")).join("\n"); },
     LaTeX(headings, rows, numeric) {
-      const line = (cells) => `  ${cells.map(latex).join(" & ")} \\\\`;
+      const figure = (text, i) => (numeric[i] && text === "inf" ? "$\\infty$" : latex(text));
+      const line = (cells) => `  ${cells.map(figure).join(" & ")} \\\\`;
       const columns = numeric.map((is) => (is ? "r" : "l")).join("");
       return [`\\begin{tabular}{${columns}}`, "  \\toprule", line(headings), "  \\midrule", ...rows.map(line),
         "  \\bottomrule", "\\end{tabular}"].join("\n");

@@ -1,0 +1,44 @@
+"""What a machine is called: every chip has its name, and a GPU is never taken for its CPU."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from eval import environment
+from eval.environment import describe_environment, device_name
+
+X86 = "processor\t: 0\nmodel name\t: AMD EPYC 7003\nflags\t: avx2\n"
+ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
+
+
+@pytest.fixture(autouse=True)
+def _forgotten():
+    """A name is asked for once a process."""
+    environment._cpu_name.cache_clear()
+    yield
+    environment._cpu_name.cache_clear()
+
+
+@pytest.mark.parametrize(("text", "name"), [(X86, "AMD EPYC 7003"), (ARM, "aarch64 0x41 0xd40")])
+def test_a_linux_processor(monkeypatch, text: str, name: str):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(environment.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(Path, "read_text", lambda *_arguments, **_options: text)
+    assert device_name(torch.device("cpu")) == name
+
+
+def test_an_apple_chip_has_its_own_name_and_its_gpu_another(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(environment, "_answer", lambda *command: "Apple M2 Pro" if command[0] == "sysctl" else None)
+    assert device_name(torch.device("cpu")) == "Apple M2 Pro"
+    assert device_name(torch.device("mps")) == "Apple M2 Pro, MPS"
+    on_gpu, on_cpu = (describe_environment(torch.device(kind)) for kind in ("mps", "cpu"))
+    assert (on_gpu.machine, on_cpu.gpu) == ("Apple M2 Pro, MPS", None)
+    assert on_cpu.machine.startswith("Apple M2 Pro, ")
+
+
+def test_a_program_that_is_not_there_answers_nothing():
+    assert environment._answer("/no/such/program") is None
+    assert environment._answer(sys.executable, "-c", "print(' a name ')") == "a name"

@@ -1,0 +1,193 @@
+"""The key part by part: each thing that a figure depends on, changed alone, makes another key."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL
+import pytest
+import torch
+
+from eval import keys, sources
+from eval.contenders import Placement, ZooModel, zoo_model
+from eval.datasets import open_dataset
+from eval.engines.registry import ENGINES, Engine, Execution
+from eval.images import write_png
+from eval.record import Protocol
+from eval.sources import hash_of_file, hash_of_sources
+from eval.tasks import Task
+from eval.zoo import find_model
+from tests.conftest import PROJECT
+
+PLACEMENT = Placement("cpu", tile=64, tile_overlap=16, threads=1)
+ABPN = zoo_model(find_model("ABPN"), "selftrained")
+
+
+@pytest.fixture
+def task(hr_folder: Path) -> Task:
+    return Task(ABPN, open_dataset(hr_folder, None), PLACEMENT, Protocol.ACCURACY)
+
+
+def weights_of_other_values(tmp_path: Path) -> ZooModel:
+    torch.manual_seed(0)
+    torch.save(ABPN.spec.build().state_dict(), tmp_path / "other.pth")
+    return zoo_model(ABPN.spec, str(tmp_path / "other.pth"))
+
+
+def row(**changes) -> ZooModel:
+    return replace(ABPN, spec=ABPN.spec.model_copy(update=changes))
+
+
+CHANGED = {
+    "protocol": lambda task, _: replace(task, protocol=Protocol.OFFICIAL),
+    "runs": lambda task, _: replace(task, runs=5),
+    "ssim": lambda task, _: replace(task, with_ssim=True),
+    "images": lambda task, folder: replace(task, images_dir=folder / "x" / "y"),
+    "tile": lambda task, _: replace(task, placement=replace(PLACEMENT, tile=48)),
+    "whole images": lambda task, _: replace(task, placement=replace(PLACEMENT, tile=None)),
+    "tile_overlap": lambda task, _: replace(task, placement=replace(PLACEMENT, tile_overlap=8)),
+    "threads": lambda task, _: replace(task, placement=replace(PLACEMENT, threads=2)),
+    "engine": lambda task, _: replace(task, placement=replace(PLACEMENT, execution=Execution("channels-last"))),
+    "precision": lambda task, _: replace(task, placement=replace(PLACEMENT, execution=Execution("eager", "bf16"))),
+    "weights": lambda task, folder: replace(task, contender=weights_of_other_values(folder)),
+    "model": lambda task, _: replace(task, contender=row(name="Other")),
+    "arguments": lambda task, _: replace(task, contender=row(arguments={"channels": 8})),
+    "data_range": lambda task, _: replace(task, contender=row(data_range=255.0)),
+    "min_size": lambda task, _: replace(task, contender=row(min_size=9)),
+    "tile_step": lambda task, _: replace(task, contender=row(tile_step=6)),
+    "target": lambda task, _: replace(task, contender=row(target="models.team05_SPAN:SPAN")),
+}
+
+
+@pytest.mark.parametrize("part", CHANGED)
+def test_each_part_of_the_task(task: Task, tmp_path: Path, part: str):
+    assert CHANGED[part](task, tmp_path).key != task.key
+
+
+def test_words_of_the_row_and_workers_change_no_figure(task: Task):
+    for words in ({"note": "Other words"}, {"paper": "https://example.org"}, {"team": "Others"}):
+        assert replace(task, contender=row(**words)).key == task.key
+    assert replace(task, placement=replace(PLACEMENT, workers=7)).key == task.key
+
+
+def test_pixels_and_name_of_the_set(task: Task, hr_folder: Path, random_image):
+    before = task.key
+    hr_folder.rename(hr_folder.with_name("renamed"))
+    assert replace(task, dataset=open_dataset(hr_folder.with_name("renamed"), None)).key != before
+    hr_folder.with_name("renamed").rename(hr_folder)
+    assert replace(task, dataset=open_dataset(hr_folder, None)).key == before
+    write_png(hr_folder / "image1.png", random_image(40, 52, 9))
+    assert replace(task, dataset=open_dataset(hr_folder, None)).key != before
+
+
+@pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
+def test_code_libraries_and_machine(task: Task, monkeypatch, part: str):
+    before = task.key
+    monkeypatch.setattr(f"eval.tasks.{part}", lambda _of: "another")
+    assert replace(task).key != before
+
+
+def test_equal_parts_have_equal_keys_in_another_process(task: Task):
+    code = (
+        "import sys; from tests.test_keys import *;"
+        "print(Task(ABPN, open_dataset(Path(sys.argv[1]), None), PLACEMENT, Protocol.ACCURACY).key)"
+    )
+    command = [sys.executable, "-c", code, str(task.dataset.folder)]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert other.stdout.strip() == task.key
+
+
+def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
+    files: set[Path] = set()
+    closure = sources._closure
+
+    def noted(root: Path, modules):
+        found = closure(root, modules)
+        files.update(path.relative_to(root) for path in found)
+        return found
+
+    monkeypatch.setattr(sources, "_closure", noted)
+    keys.measuring_sha256.__wrapped__()
+    names = (
+        "metrics images png pairs resize inference tiling timing transfer complexity inspection runner pipeline steady"
+    )
+    assert {Path(f"eval/{name}.py") for name in f"{names} statistics disturbance warmup memory".split()} <= files
+    assert {Path(f"{engine.module.replace('.', '/')}.py") for engine in ENGINES.values()} <= files
+    assert not {Path("eval/session.py"), Path("eval/report/tables.py"), Path("eval/cli/running.py")} & files
+    keys.measuring_sha256.__wrapped__("NTIRE2024")
+    assert {Path("eval/checkouts/worker.py"), Path("eval/checkouts/shims/cuda.py")} <= files
+
+
+def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monkeypatch):
+    rows = {"eager": Engine(""), "other": Engine("", needs=("pydantic",)), "absent": Engine("", needs=("no_package",))}
+    monkeypatch.setattr(keys, "ENGINES", rows)
+    versions = {name: keys.libraries.__wrapped__(name) for name in (*rows, "auto")}
+    added = f"pydantic {version('pydantic')}"
+    assert {name: added in its for name, its in versions.items()} == {
+        "eager": False, "other": True, "absent": False, "auto": True
+    }  # fmt: skip
+    plain = {
+        f"torch {torch.__version__}",
+        f"numpy {np.__version__}",
+        f"cv2 {cv2.__version__}",
+        f"PIL {PIL.__version__}",
+    }
+    assert plain <= set(versions["eager"])
+
+
+def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):
+    before = keys.machine.__wrapped__("cpu")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
+    assert keys.machine.__wrapped__("cpu") != before
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A network of two files, a package, and what none of them imports."""
+    files = {
+        "net.py": "from layers import conv\nimport torch\nfrom blocks.parts import block\n",
+        "layers.py": "import helpers\n",
+        "helpers.py": "x = 1\n",
+        "blocks/__init__.py": "",
+        "blocks/parts.py": "from . import inner\n",
+        "blocks/inner.py": "",
+        "unrelated.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", ["net.py", "layers.py", "helpers.py", "blocks/__init__.py", "blocks/inner.py"])
+def test_a_change_of_any_file_that_is_imported_changes_the_hash(folder: Path, file: str):
+    before = hash_of_file(folder / "net.py"), hash_of_sources(folder, ["net"])
+    (folder / file).write_text((folder / file).read_text() + "# changed\n")
+    after = hash_of_file(folder / "net.py"), hash_of_sources(folder, ["net"])
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_what_is_not_imported_does_not_count_and_the_text_does(folder: Path):
+    before = hash_of_sources(folder, ["net"], "a row")
+    (folder / "unrelated.py").write_text("# changed\n")
+    assert hash_of_sources(folder, ["net"], "a row") == before
+    assert hash_of_sources(folder, ["net"], "another row") != before
+
+
+def test_the_zoo_counts_shared_layers_and_the_network_it_derives_from(monkeypatch, tmp_path: Path):
+    import shutil
+
+    shutil.copytree(PROJECT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("eval.zoo.PROJECT", tmp_path)
+    before = find_model("DIPNet").source_sha256, find_model("SPAN").source_sha256
+    for file in ("layers.py", "team00_RLFN.py"):
+        path = tmp_path / "models" / file
+        path.write_text(path.read_text() + "\n# changed\n")
+        assert find_model("DIPNet").source_sha256 != before[0]
+        path.write_text(path.read_text().removesuffix("\n# changed\n"))
+    (tmp_path / "models" / "team00_RLFN.py").write_text("# changed\n")
+    assert find_model("SPAN").source_sha256 == before[1]

@@ -1,0 +1,177 @@
+"""One model's failure, in whatever phase and of whatever kind, is its own row; the others' figures stay."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from torch import Tensor, nn
+
+from eval import session as session_module
+from eval.contenders import Placement, WithoutWeights, ZooModel, zoo_models
+from eval.datasets import open_dataset
+from eval.errors import EngineError, RunError
+from eval.inference import Upscaler
+from eval.record import Protocol, State
+from eval.run_options import Options
+from eval.session import Session
+from eval.subject import InProcess
+from eval.zoo import find_model
+
+BICUBIC = ZooModel(find_model("Bicubic"), None)
+SPEC = find_model("Bicubic").model_copy(update={"id": 9, "name": "Failing", "data_range": 1.0})
+ERRORS = [
+    ValueError("only even sizes"),
+    IndexError("out of range"),
+    AssertionError("a check"),
+    torch.OutOfMemoryError("x"),
+]
+
+
+class Nearest(nn.Module):
+    """Enlarges by repeating, and raises an error from its ``after``-th image on."""
+
+    def __init__(self, error: BaseException | None = None, after: int = 0) -> None:
+        super().__init__()
+        self.error, self.left = error, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        if self.error is not None and self.left < 0:
+            raise self.error
+        return x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A model that fails in one phase."""
+
+    phase: str
+    error: BaseException
+    network: Nearest = field(default_factory=Nearest)
+    note = ""
+
+    @property
+    def info(self):
+        return WithoutWeights(SPEC, RunError("")).info
+
+    @contextmanager
+    def open(self, placement: Placement, _largest) -> Iterator[InProcess]:
+        if self.phase == "opening":
+            raise self.error
+        network = Nearest(self.error, 1) if self.phase == "second image" else self.network
+        device = torch.device(placement.device)
+        subject = InProcess(Upscaler(SPEC, network, device), None)
+        if self.phase == "moving to the device":
+            network.to = self._fail
+        yield subject
+
+    def _fail(self, _device) -> None:
+        raise self.error
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch):
+    for change in ("keep_freed_memory", "freeze_imports"):
+        monkeypatch.setattr(session_module, change, lambda: None)
+
+    def make(protocol: Protocol, **changes) -> Session:
+        return Session(Options(tmp_path / "out", "cpu", protocol, save_images=False, threads=1, **changes))
+
+    yield make
+    torch.set_num_threads(1)
+
+
+def ended(run: Session, dataset) -> int:
+    with pytest.raises(typer.Exit) as caught:
+        run.finish(valid=dataset.name)
+    return caught.value.exit_code
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("phase", ["opening", "moving to the device", "second image"])
+def test_an_error_of_any_kind_in_any_phase_is_that_models_row(
+    session, hr_folder: Path, tmp_path: Path, capsys, phase: str, error: Exception
+):
+    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    run.run_all([Failing(phase, error), BICUBIC], [dataset])
+    assert ended(run, dataset) == 1
+    failed, other = run.records
+    assert (failed.status, other.status) == ("failed", "complete")
+    assert len(failed.images) == (1 if phase == "second image" else 0)
+    if isinstance(error, torch.OutOfMemoryError):
+        assert failed.state is State.OUT_OF_MEMORY
+    else:
+        assert f"{type(error).__name__}: {error}" in failed.reason
+    (log,) = (tmp_path / "out" / "logs").iterdir()
+    assert type(error).__name__ in log.read_text()
+    assert "Traceback" in log.read_text()
+    said = capsys.readouterr()
+    assert str(log) in said.err
+    assert "09_Failing" in said.out.partition("Did not run")[2]
+
+
+class Later(Nearest):
+    """Passes the accuracy pass, and fails once it is timed."""
+
+
+@pytest.mark.parametrize("error", [*ERRORS, MemoryError()], ids=lambda error: type(error).__name__)
+def test_an_error_in_the_speed_pass_costs_the_others_nothing(session, hr_folder: Path, error: Exception):
+    run, dataset = session(Protocol.STEADY), open_dataset(hr_folder, None)
+    # Two images of the accuracy pass, then the first ones of the speed pass.
+    failing = Failing("none", error, Nearest(error, 5))
+    others = [BICUBIC, ZooModel(BICUBIC.spec.model_copy(update={"id": 8, "name": "Twin"}), None)]
+    run.run_all([failing, *others], [dataset])
+    states = {record.model.label: (record.status, record.timing is not None) for record in run.records}
+    assert states["09_Failing"] == ("failed", False)
+    assert {states[model.info.label][1] for model in others} == {True}
+    failed = next(record for record in run.records if record.model.label == "09_Failing")
+    assert failed.reason.startswith("while it was timed: ")
+    # Its accuracy pass stays on record.
+    assert len(failed.images) == 2
+    ratios = {record.timing.ratio.baseline for record in run.records if record.timing and record.timing.ratio}
+    assert ratios <= {"Bicubic"}
+
+
+def test_models_without_weights_are_rows_and_none_at_all_is_an_error(session, hr_folder: Path, monkeypatch):
+    monkeypatch.delenv("ESR_WEIGHTS", raising=False)
+    monkeypatch.setenv("ESR_CACHE", str(hr_folder / "no-cache"))
+    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    run.run_all(zoo_models([find_model("RLFN"), find_model("ABPN")]), [dataset])
+    missing, ran = run.records
+    assert (missing.state, ran.status) == (State.MISSING_CHECKPOINT, "complete")
+    assert missing.reason == "its weights are not on this machine; python -m eval fetch weights --model_id 0"
+    with pytest.raises(RunError, match="Run: python -m eval fetch weights --model_id 0"):
+        zoo_models([find_model("RLFN"), find_model("DIPNet")])
+
+
+def test_an_engine_that_cannot_run_a_model_is_its_row_and_is_tried_again(session, hr_folder: Path):
+    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    run.run_all([Failing("opening", EngineError("--engine x: needs a compiler")), BICUBIC], [dataset])
+    assert [record.state for record in run.records] == [State.ENGINE_FAILED, State.RAN]
+    again = session(Protocol.ACCURACY, redo=False)
+    again.run_all([Failing("opening", EngineError("--engine x: needs a compiler")), BICUBIC], [dataset])
+    assert again.records[0].started_at < again.records[1].started_at
+    started = {record.model.label: record.started_at for record in run.records}
+    kept = {record.model.label: record.started_at == started[record.model.label] for record in again.records}
+    assert kept == {"09_Failing": False, "Bicubic": True}
+
+
+def test_a_second_run_that_fails_leaves_the_first_in_every_table(session, hr_folder: Path, tmp_path: Path):
+    dataset = open_dataset(hr_folder, None)
+    first = session(Protocol.ACCURACY)
+    first.run_all([Failing("none", ValueError())], [dataset])
+    first.finish(valid=dataset.name)
+    before = (tmp_path / "out" / "results.csv").read_text()
+    second = session(Protocol.ACCURACY)
+    second.run_all([Failing("second image", OSError(28, "No space left on device"))], [dataset])
+    assert second.records[0].state is State.IO_FAILED
+    assert ended(second, dataset) == 1
+    assert (tmp_path / "out" / "results.csv").read_text() == before
+    assert "No space left on device" in (tmp_path / "out" / "leaderboard.md").read_text()
+    statuses = [json.loads(path.read_text())["status"] for path in (tmp_path / "out" / "records").iterdir()]
+    assert sorted(statuses) == ["complete", "failed"]
