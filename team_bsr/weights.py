@@ -27,7 +27,8 @@ def write_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(state, partial, dict(facts or {}))
+        # The library's own save_file makes a file that only its owner may read.
+        partial.write_bytes(safetensors.torch.save(state, dict(facts) if facts else None))
 
 
 def read_network(path: Path, trainee: str) -> nn.Module:

@@ -175,6 +175,9 @@ def test_the_training_form_that_export_writes_is_a_start(tmp_path, images):
     with safetensors.safe_open(written, "pt") as file:
         assert file.metadata() == {"step": "4", "iteration": "7", "recipe": '{"seed": 3}'}
     state = safetensors.torch.load_file(written)
+    # Written files are the user's umask's, as any file.
+    (tmp_path / "plain").touch()
+    assert written.stat().st_mode == (tmp_path / "plain").stat().st_mode
     invoke("fuse", written, tmp_path / "fused.safetensors")
     fused, exact = (safetensors.torch.load_file(tmp_path / name) for name in ("fused.safetensors", "w.safetensors"))
     for key, value in exact.items():
