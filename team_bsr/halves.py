@@ -19,7 +19,7 @@ _TAIL = r"(?i:_?(?:bicubic|bic|bi|bd|dn))?(?i:[_-]?(?:mod)?x?\d+)?(?![A-Za-z])"
 _HR = re.compile(_WORD.format("hr|hq|gt", "HR|HQ|GT") + _TAIL)
 _LR = re.compile(_WORD.format("lr|lq", "LR|LQ") + _TAIL)
 _SCALED = re.compile(r"[xX]\d+")
-_MARK = re.compile(r"(?:_|(?<=[a-z0-9]))(HR|LR|LQ|GT)(?:BI|BD|DN)?(?:_?x\d)?$")
+_MARK = re.compile(r"(?:_((?i:HR|LR|LQ|GT))|(?<=[a-z0-9])(HR|LR|LQ|GT))(?:BI|BD|DN)?(?:_?x\d)?$")
 NAMED_LR = "LR images by their names"
 SIZED_LR = "smaller copies of other images"
 BESIDE_PAIRS = "neither _HR nor _LR beside such pairs"
@@ -61,7 +61,7 @@ def no_hr_by_size(sizes: Mapping[Path, ImageSize]) -> dict[Path, str]:
 def _mark(stem: str) -> str | None:
     """Return "HR" or "LR" if a file's name ends so."""
     found = _MARK.search(stem)
-    return None if found is None else "HR" if found[1] in ("HR", "GT") else "LR"
+    return None if found is None else "HR" if (found[1] or found[2]).upper() in ("HR", "GT") else "LR"
 
 
 def _is_lr_folder(root: Path, folder: Path) -> bool:

@@ -44,6 +44,8 @@ def used(root: Path, *more: Path) -> list[str]:
         ("gt/baby.png", "lq/baby.png"),
         ("HR/baby.png", "x4/baby.png"),
         ("HR/baby.png", "HR/LR/baby.png"),
+        ("0001_hr.png", "0001_lr.png"),
+        ("a/babyHR.png", "b/babyLRBI_x4.png"),
         ("baby.png", "X4/other.png"),
         ("trainHR/baby.png", "trainLR/other.png"),
     ],

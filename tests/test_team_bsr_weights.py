@@ -1,5 +1,6 @@
 """The weights that ship, trained by this project: they are what their card says, and better than bicubic."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,24 +12,42 @@ from eval.datasets import SAMPLE, open_dataset
 from eval.images import to_tensor, to_uint8
 from eval.metrics import psnr
 from models.team03_PFDNLite import PFDNLite
+from team_bsr.network import reparameterize
+from team_bsr.weights import read_network
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "model_zoo" / "pfdnlite_selftrained.safetensors"
+ZOO = Path(__file__).resolve().parent.parent / "model_zoo"
+WEIGHTS, TRAINING = ZOO / "pfdnlite_selftrained.safetensors", ZOO / "pfdnlite_training.safetensors"
 
 
-@pytest.fixture(scope="module")
-def network():
+def fused() -> PFDNLite:
     network = PFDNLite()
     network.load_state_dict(safetensors.torch.load_file(WEIGHTS), strict=True)
-    return network.eval()
+    return network
+
+
+def training_form_fused() -> PFDNLite:
+    return reparameterize(read_network(TRAINING, "pfdnlite"))
 
 
 def test_they_are_small_enough_to_ship():
     assert WEIGHTS.stat().st_size < 2**20
+    assert TRAINING.stat().st_size < 2**21
+
+
+def test_the_training_form_is_the_pruned_one_in_float16_and_says_where_it_comes_from():
+    with safetensors.safe_open(TRAINING, "pt") as file:
+        facts = {key: json.loads(value) for key, value in file.metadata().items()}
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+    assert read_network(TRAINING, "pfdnlite").pruned_blocks == (2, 3)
+    assert facts["step"] == 4
+    assert facts["iteration"] >= 7500
+    assert [step["draw"] for step in facts["recipe"]["steps"]] == ["detail"]
 
 
 @torch.inference_mode()
-def test_they_beat_bicubic_on_every_photograph_that_is_here(network):
-    gains = []
+@pytest.mark.parametrize("build", [fused, training_form_fused])
+def test_they_beat_bicubic_on_every_photograph_that_is_here(build):
+    network, gains = build().eval(), []
     for pair in open_dataset(None, SAMPLE).pairs:
         lr, hr = pair.read()
         ours = psnr(to_uint8(network(to_tensor(lr, 1.0))[0], 1.0), hr)
