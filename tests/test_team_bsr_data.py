@@ -14,6 +14,7 @@ from eval.images import write_png
 from eval.resize import imresize
 from team_bsr import likeness
 from team_bsr.data import open_pairs
+from team_bsr.draws import DRAWS
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
@@ -157,17 +158,23 @@ def test_every_turn_image_and_corner_is_drawn(pairs):
     assert 200 < len(of_a) < 300
 
 
-def test_patches_depend_on_seed_step_and_iteration_alone(pairs):
-    draw = lambda iteration, **keys: PatchBatches(pairs, Sampling(16, 32, **keys))[iteration][0].numpy().tobytes()  # noqa: E731
+@pytest.mark.parametrize("rule", DRAWS)
+def test_patches_depend_on_seed_step_and_iteration_alone(pairs, rule):
+    def draw(iteration: int, **keys: int) -> bytes:
+        return PatchBatches(pairs, Sampling(16, 32, draw=rule, **keys))[iteration][0].numpy().tobytes()
+
     assert draw(7, seed=1, step=2) == draw(7, seed=1, step=2)
     assert (
         len({draw(7, seed=1, step=2), draw(8, seed=1, step=2), draw(7, seed=2, step=2), draw(7, seed=1, step=3)}) == 4
     )
 
 
-def test_the_shares_of_two_processes_are_the_batch_of_one(pairs):
-    whole = PatchBatches(pairs, Sampling(8, 32))[3]
-    shares = [PatchBatches(pairs, Sampling(8, 32, rank=rank, world=2))[3] for rank in (0, 1)]
+@pytest.mark.parametrize("draw", DRAWS)
+def test_the_shares_of_two_processes_are_the_batch_of_one(pairs, draw):
+    """Each process, and each of its workers, makes its own rule of what it is given."""
+    whole = PatchBatches(pairs, Sampling(8, 32, draw=draw))[3]
+    copies = [pickle.loads(pickle.dumps(pairs)) for _ in (0, 1)]
+    shares = [PatchBatches(copies[rank], Sampling(8, 32, rank=rank, world=2, draw=draw))[3] for rank in (0, 1)]
     for part in (0, 1):
         assert np.array_equal(np.concatenate([share[part] for share in shares]), whole[part])
 
