@@ -167,6 +167,7 @@ def test_finished_runs_are_kept_when_a_later_one_is_not(hr_folder: Path, monkeyp
     expected = [image.runtime_ms + 1 for image in whole.images]
     assert [image.runtime_ms for image in record.images] == pytest.approx(expected)
     assert record.reason == f"run 3 of 5: {'interrupted' if kind == 'interrupted' else 'disk full'}"
+    assert record.state is (State.RAN if kind == "interrupted" else State.IO_FAILED)
     assert not is_final(record)
 
 
