@@ -50,7 +50,7 @@ def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(clust
     expected = carry_out(tasks[0], lambda _result: None)
     assert done[0].images == done[1].images == expected.images
     assert len(list((tmp_path / "once").iterdir())) == 1
-    assert (done[2].status, done[2].state) == ("failed", "out of memory")
+    assert (done[2].status, done[2].state) == ("failed", "killed")
     assert "its Ray worker died 3 times" in done[2].reason
     assert done[2].key == tasks[2].key
 

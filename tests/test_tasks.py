@@ -167,7 +167,18 @@ def test_finished_runs_are_kept_when_a_later_one_is_not(hr_folder: Path, monkeyp
     expected = [image.runtime_ms + 1 for image in whole.images]
     assert [image.runtime_ms for image in record.images] == pytest.approx(expected)
     assert record.reason == f"run 3 of 5: {'interrupted' if kind == 'interrupted' else 'disk full'}"
+    assert record.state is (State.RAN if kind == "interrupted" else State.IO_FAILED)
     assert not is_final(record)
+
+
+def test_ctrl_c_before_any_run_is_finished_is_ctrl_c(hr_folder: Path, monkeypatch):
+    def broken_off(_tasks, _jobs):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(processes, "carry_out_all", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(task_of(hr_folder, protocol=Protocol.OFFICIAL, runs=5), quiet)
 
 
 def test_the_first_run_that_fails_ends_several(hr_folder: Path):
