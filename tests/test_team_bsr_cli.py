@@ -175,6 +175,8 @@ def test_the_training_form_that_export_writes_is_a_start(tmp_path, images):
     with safetensors.safe_open(written, "pt") as file:
         assert file.metadata() == {"step": "4", "iteration": "7", "recipe": '{"seed": 3}'}
     state = safetensors.torch.load_file(written)
+    with safetensors.safe_open(tmp_path / "w.safetensors", "pt") as file:
+        assert file.metadata() is None
     # Written files are the user's umask's, as any file.
     (tmp_path / "plain").touch()
     assert written.stat().st_mode == (tmp_path / "plain").stat().st_mode

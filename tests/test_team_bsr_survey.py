@@ -92,6 +92,8 @@ def test_smaller_copies_are_known_by_their_pictures(tmp_path):
         "small/c.png",
         "small/d.png",
     ]
+    found = survey(Sources((tmp_path,)))
+    assert str(found) == f"6 of 7 in {tmp_path}; left out: 1 smaller copies of other images (ax4.png)"
 
 
 def test_a_folder_of_lr_images_is_refused_whole(tmp_path):
