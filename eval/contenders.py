@@ -10,7 +10,7 @@ from torch import nn
 
 from eval.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, load_network
 from eval.engines.registry import ENGINES, PLAIN, Execution, check_engine, fastest_with_eager_pixels, prepare
-from eval.errors import EngineError, RunError
+from eval.errors import EngineError, RunError, UsageError
 from eval.images import ImageSize
 from eval.inference import Upscaler, choose_tiling
 from eval.record import ModelInfo, State
@@ -172,4 +172,6 @@ def zoo_models(specs: Sequence[ModelSpec]) -> list[Contender]:
 
 def zoo_model(spec: ModelSpec, weights: str | None = None) -> ZooModel:
     """Find a model's weights, if it has any, and return what can be run; arguments as for ``find_checkpoint``."""
-    return ZooModel(spec, find_checkpoint(spec, weights) if spec.checkpoints or weights else None)
+    if weights and not spec.checkpoints:
+        raise UsageError(f"--weights {weights}: {spec.label} has no weights; leave the flag out")
+    return ZooModel(spec, find_checkpoint(spec, weights) if spec.checkpoints else None)

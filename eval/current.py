@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePath
 
-from eval.record import ZOO, Protocol, Record
+from eval.record import ZOO, Protocol, Record, Settings
 
 _PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 _SHOWN_OF_A_HASH = 8
@@ -95,29 +95,54 @@ def failures(records: Iterable[Record]) -> list[Record]:
     return [record for record in latest if not record.complete]
 
 
+def once(records: Sequence[Record]) -> list[Record]:
+    """Return complete records without those whose figures all stand in a steady record among them."""
+    timed = {_identity(record): record for record in records if record.settings.protocol == Protocol.STEADY}
+    return [record for record in records if not _stands_in(record, timed.get(_identity(record)))]
+
+
 def _tables(records: Iterable[Record]) -> list[Table]:
     best = [(key[0], _best(group)) for key, group in _by_model(records)]
     return [(place, [row for _, row in items]) for place, items in groupby(best, key=lambda item: item[0])]
 
 
-def _place(record: Record) -> tuple:
-    """Return what an accuracy pass and the steady record that was made of it share."""
-    model = record.model
-    return model.label, model.origin, model.weights_sha256, record.dataset.name, record.started_at
+def _identity(record: Record) -> tuple:
+    """Return what an accuracy pass shares with the steady record that holds its figures."""
+    model, data = record.model, (record.dataset.name, record.dataset.sha256)
+    return (
+        model.label,
+        model.origin,
+        model.weights_sha256,
+        data,
+        record.environment.device_name,
+        record.settings.precision,
+    )
+
+
+def _stands_in(record: Record, timed: Record | None) -> bool:
+    """Tell whether all figures of an accuracy pass stand in a steady record."""
+    untimed = record.settings.protocol == Protocol.ACCURACY
+    return (
+        untimed
+        and timed is not None
+        and _made_of(record) == _made_of(timed)
+        and record.means.keys() <= timed.means.keys()
+    )
 
 
 def _folded(tables: Sequence[Table]) -> list[Table]:
-    """Leave out tables of accuracy passes; what did not finish there goes to the steady table."""
+    """Leave out accuracy tables that steady ones hold whole; what did not finish there goes to the steady table."""
     kept = [(conditions, list(rows)) for conditions, rows in tables]
-    homes = {_place(row): rows for its, rows in kept if its.protocol == Protocol.STEADY for row in rows}
+    homes = {_identity(row): rows for its, rows in kept if its.protocol == Protocol.STEADY for row in rows}
+    timed = {_identity(row): row for _, rows in kept for row in rows if row.settings.protocol == Protocol.STEADY}
     for table in list(kept):
-        conditions, rows = table
-        found = [homes.get(_place(row)) for row in rows if row.complete]
-        if conditions.protocol == Protocol.ACCURACY and found and None not in found:
+        complete = [row for row in table[1] if row.complete]
+        if complete and all(_stands_in(row, timed.get(_identity(row))) for row in complete):
             kept.remove(table)
-            there = {row.model.label for row in found[0]}
-            found[0].extend(row for row in rows if row.model.label not in there)
-            found[0].sort(key=_order)
+            home = homes[_identity(complete[0])]
+            there = {row.model.label for row in home}
+            home.extend(row for row in table[1] if row.model.label not in there)
+            home.sort(key=_order)
     return kept
 
 
@@ -131,6 +156,9 @@ def _best(records: Sequence[Record]) -> Record:
 
 
 def _made_of(record: Record) -> tuple:
+    """Return what decides figures besides times; of older records, which lack its key, what comes nearest to it."""
+    if record.figures_key:
+        return (record.figures_key,)
     return record.model.source_sha256, record.environment.torch, tuple(image.name for image in record.images)
 
 
@@ -186,10 +214,20 @@ def _origins(records: Sequence[Record]) -> list[list[str]]:
 
 def _variants(records: Sequence[Record]) -> list[list[str]]:
     """Return lists of a word for each record: its weights, its tiles, its runs."""
-    settings = [record.settings for record in records]
+    settings = _settings(records)
     tiles = [f"tiles of {its.tile}" if its.tile else "" for its in settings]
     runs = [f"{its.runs} runs" if its.runs > 1 else "" for its in settings]
     return [_weights(records), tiles, runs]
+
+
+def _settings(records: Sequence[Record]) -> list[Settings]:
+    """Return each record's settings; one that did not finish as any complete one is taken for the newest of these."""
+    complete = sorted((record for record in records if record.complete), key=lambda record: record.started_at)
+    known = {(record.settings.tile, record.settings.runs) for record in complete}
+    return [
+        its.settings if not complete or (its.settings.tile, its.settings.runs) in known else complete[-1].settings
+        for its in records
+    ]
 
 
 def _weights(records: Sequence[Record]) -> list[str]:

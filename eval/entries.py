@@ -91,9 +91,11 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
 
 
 def select(
-    records: Sequence["Record"], datasets: Sequence[str] = (), protocol: str | None = None, device: str | None = None
+    records: Sequence["Record"], datasets: Sequence[str] = (), device: str | None = None, **settings: str | None
 ) -> list["Record"]:
-    """Return the records of the given sets ("valid" is "DIV2K_LSDIR_valid" too), protocol and device; all by default.
+    """Return the records of the given sets ("valid" is "DIV2K_LSDIR_valid" too), device and settings; all by default.
+
+    ``settings`` are names and values of a record's, as in ``protocol="steady"``; None for any.
 
     Raises:
         UsageError: there is none; the message says what there is.
@@ -102,13 +104,14 @@ def select(
         record
         for record in records
         if (not datasets or any(_is_named(record.dataset.name, name) for name in datasets))
-        and protocol in (None, record.settings.protocol)
+        and all(value in (None, getattr(record.settings, name)) for name, value in settings.items())
         and (device is None or _is_on(record, device))
     ]
     if records and not chosen:
         kinds = {(r.dataset.name, str(r.settings.protocol), r.settings.device, r.environment.machine) for r in records}
         listing = "; ".join(", ".join(kind) for kind in sorted(kinds))
-        raise UsageError(f"no record fits --datasets, --protocol and --device; there are, by these: {listing}")
+        flags = ", ".join(f"--{name}" for name in ("datasets", "device", *settings))
+        raise UsageError(f"no record fits {flags}; there are: {listing}")
     return chosen
 
 
@@ -171,7 +174,7 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
     for what, advice, value in (
         ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
         ("device", "choose one by --device, or measure all on one", lambda record: record.environment.machine),
-        ("settings", "measure all alike, for example with --tile none", _settings),
+        ("settings", "choose by --engine and --precision, or measure all alike, as with --tile none", _settings),
     ):
         found = sorted({value(record) for record in records})
         if len(found) > 1:
@@ -203,13 +206,13 @@ def _settings(record: "Record") -> str:
 def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[bool, list[str]]:
     """Tell whether all models were timed in one group a set, and if not, what follows from it."""
     if any(record.timing is None for its in rows for record in its):
-        return False, [f"protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"]
+        return False, [f"Protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"]
     groups = [{record.timing.group for record in column} for column in zip(*rows, strict=True)]
     if not all(len(group) == 1 for group in groups):
-        return False, ["models were timed in separate runs, so ranks have no intervals; time them in one command"]
+        return False, ["Models were timed in separate runs, so ranks have no intervals; time them in one command"]
     kept = min(int((~np.isnan(_samples(record))).sum()) for its in rows for record in its)
     if kept < LEAST_KEPT:
-        return False, [f"only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"]
+        return False, [f"Only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"]
     return True, []
 
 

@@ -41,6 +41,7 @@ def describe_environment(device: torch.device) -> Environment:
         matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
         deterministic=torch.are_deterministic_algorithms_enabled(),
         keeps_freed_memory=keeps_freed_memory(),
+        instructions=instructions(),
     )
 
 
@@ -74,8 +75,16 @@ def _answer(*command: str) -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what a device is: the name of the GPU, or of the CPU."""
-    return _gpu_name(device) or _cpu_name()
+    """Return what a device is: the name of the GPU, or of the CPU with its instructions."""
+    return _gpu_name(device) or ", ".join(filter(None, (_cpu_name(), instructions())))
+
+
+def instructions() -> str | None:
+    """Return which of an x86 processor's instructions torch takes, as in "AVX512, AMX"; None for any other."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return torch.backends.cpu.get_cpu_capability() + (", AMX" if matrix_units else "")
 
 
 def _gpu_name(device: torch.device) -> str | None:

@@ -133,6 +133,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     # Pillow's readers meet damage with whatever exception their code runs into.
     except Exception as error:
         reason = str(error) or type(error).__name__
+        if "MAX_TEXT_CHUNK" in reason or "MAX_TEXT_MEMORY" in reason:
+            raise ImageError(f"{path}: holds text or a colour profile of over 1 MB; save it without these") from error
         raise ImageError(f"{path}: not a readable image ({reason}); it may be truncated or damaged") from error
 
 

@@ -21,7 +21,7 @@ from eval.record import ZOO
 from eval.sources import hash_of_sources
 
 # Everything that they import is part of it; engines and the worker are started by name.
-_MEASURING = ("eval.tasks", "eval.steady", *(engine.module for engine in ENGINES.values()))
+_MEASURING = ("eval.ray_engine", "eval.steady", *(engine.module for engine in ENGINES.values()))
 _MEASURING_OTHERS = ("eval.checkouts.submission", "eval.checkouts.worker")
 
 
@@ -54,4 +54,4 @@ def machine(device: str) -> tuple[str | int | None, ...]:
     name = device_name(where)
     if where.type == "cuda":
         return name, driver_version()
-    return name, torch.backends.cpu.get_cpu_capability(), os.cpu_count()
+    return name, os.cpu_count()

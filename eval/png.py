@@ -62,7 +62,10 @@ def _inflated(content: bytes, most: int) -> int:
     """Return how many bytes of pixels there are, counted as far as ``most``; only a piece of them is in memory."""
     stream, total = isal_zlib.decompressobj(), 0
     pixels = (data for kind, data in _chunks(content) if kind == b"IDAT")
-    for waiting in pixels:
+    # Fed in pieces as well: what waits is copied with every call.
+    for waiting in (
+        data[start : start + _PIECE_BYTES] for data in pixels for start in range(0, len(data), _PIECE_BYTES)
+    ):
         while total < most:
             piece = stream.decompress(waiting, _PIECE_BYTES)
             total += len(piece)

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -46,7 +47,9 @@ def carry_out(task: Task, on_image: Callable[[ImageResult], None]) -> Record:
 def _together(task: Task, records: Sequence[Record], ending: Record | None) -> Record:
     """Return the record of the finished runs, which ends as the last one did if not all are finished."""
     made = averaged(records) if records else ending
-    changed = {"key": task.key}
+    changed: dict[str, object] = {"key": task.key}
+    if not records:
+        changed["settings"] = made.settings.model_copy(update={"runs": task.runs})
     if ending is not None:
         reason = f"run {len(records) + 1} of {task.runs}: {ending.reason}"
         changed |= {"status": ending.status, "state": ending.state, "reason": reason, "traceback": ending.traceback}
@@ -99,9 +102,23 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Reco
 def _start() -> tuple[Connection, SpawnProcess]:
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
-    process.start()
+    with _ctrl_c_held_back():
+        process.start()
     theirs.close()
     return ours, process
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let a process be started that ctrl-C does not reach before it has said that it ignores it."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _received(connection: Connection) -> Record | None:
@@ -124,6 +141,8 @@ def _end(connection: Connection, process: SpawnProcess) -> None:
 def _serve(connection: Connection) -> None:
     """Carry out the tasks that come, until none does. Ctrl-C is left to the process that sends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     while True:

@@ -238,7 +238,12 @@ class MachineState(_Frozen):
 
 
 class Environment(_Frozen):
-    """Where it ran; ``gpu`` is None for a run on the CPU."""
+    """Where it ran.
+
+    Attributes:
+        gpu: None for a run on the CPU.
+        instructions: which of the CPU's instructions torch takes; processors of one name can differ in them.
+    """
 
     commit: str | None
     platform: str
@@ -258,16 +263,17 @@ class Environment(_Frozen):
     matmul_tf32: bool
     deterministic: bool
     keeps_freed_memory: bool = False
+    instructions: str | None = None
 
     @property
     def device_name(self) -> str:
-        """What computed: the GPU, or the CPU."""
-        return self.gpu or self.cpu
+        """What computed: the GPU, or the CPU with its instructions."""
+        return self.gpu or ", ".join(filter(None, (self.cpu, self.instructions)))
 
     @property
     def machine(self) -> str:
         """What computed, as far as times depend on it."""
-        return self.gpu or f"{self.cpu}, {self.threads} thread(s)"
+        return self.gpu or f"{self.device_name}, {self.threads} thread(s)"
 
 
 class Record(_Frozen):
@@ -280,6 +286,7 @@ class Record(_Frozen):
         images_folder: where its SR images lie, under the folder of results; None if none were written, or in records
             from before it was kept.
         images_key: of everything that their pixels depend on.
+        figures_key: of everything that figures besides times depend on, whichever of them are taken.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -290,6 +297,7 @@ class Record(_Frozen):
     key: str | None = None
     images_folder: str | None = None
     images_key: str | None = None
+    figures_key: str | None = None
     started_at: datetime
     finished_at: datetime
     model: ModelInfo

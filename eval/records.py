@@ -20,8 +20,9 @@ _PROBE_BYTES = 2**16
 def write_record(record: Record, folder: Path) -> Path:
     """Write a record as JSON; the file appears whole or not at all.
 
-    A complete record's name is made of its key, so that measuring again replaces it, and what did not finish. One that
-    is not complete has another name, and does not replace one that holds more images.
+    A complete record's name is made of its key, so that measuring again replaces it, and what did not finish; counts
+    that failed this time are kept from before. One that is not complete has another name, and does not replace one that
+    holds more runs or images.
 
     Raises:
         OSError: the folder cannot be written.
@@ -33,7 +34,8 @@ def write_record(record: Record, folder: Path) -> Path:
     incomplete = folder / f"{stem}_incomplete.json"
     if record.complete or not record.key:
         path = folder / f"{stem}.json"
-    elif incomplete.exists() and len(read_record(incomplete).images) > len(record.images):
+        record = _with_counts_of(read_record(path), record) if path.exists() else record
+    elif incomplete.exists() and _held(read_record(incomplete)) > _held(record):
         path = folder / f"{stem}_incomplete_{own}.json"
     else:
         path = incomplete
@@ -44,20 +46,32 @@ def write_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def check_writable(folder: Path) -> None:
-    """Make a folder for records and try to write there, before the work whose figures it is to hold.
+def _held(record: Record) -> tuple[int, int]:
+    """Return how much a record holds that is not complete: finished runs, and images."""
+    return record.settings.runs, len(record.images)
+
+
+def _with_counts_of(former: Record, record: Record) -> Record:
+    """Return a record with the counts of a former one of its key, where its own failed: they follow from the key."""
+    known, own = former.complexity, record.complexity
+    if former.key != record.key or known is None or known.faults or (own is not None and not own.faults):
+        return record
+    return record.model_copy(update={"complexity": known, "flags": former.flags})
+
+
+def check_writable(save_dir: Path, inside: str = "") -> None:
+    """Make a folder for results and try to write there, before the work whose figures it is to hold.
 
     Raises:
         UsageError: it cannot be made or written.
     """
+    folder = save_dir / inside
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
-        raise UsageError(
-            f"--save_dir {folder.parent}: cannot be written: {error.strerror}; name another folder"
-        ) from error
+        raise UsageError(f"--save_dir {save_dir}: cannot be written: {error.strerror}; name another folder") from error
 
 
 def _short(name: str) -> str:

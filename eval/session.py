@@ -5,14 +5,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import typer
 
 from eval.contenders import AUTO, Contender, Placement
 from eval.current import complete_ones, conditions_of, current
-from eval.datasets import Dataset, check_ssim_sizes, open_dataset
+from eval.datasets import SAMPLE, Dataset, check_ssim_sizes, open_dataset
 from eval.engines.registry import EAGER, Execution
 from eval.errors import RunError
 from eval.images_folders import images_folder
@@ -74,7 +76,9 @@ class Session:
         if self.options.with_ssim:
             for dataset in datasets:
                 check_ssim_sizes(dataset)
-        check_writable(self.records_dir)
+        check_writable(self.options.save_dir, RECORDS_FOLDER)
+        if data_dir and set(names) == {SAMPLE} and str(data_dir) != os.environ.get("ESR_DATA"):
+            self.terminal.say(f"note: --data_dir {data_dir} has no effect: {SAMPLE} comes with scikit-image")
         if self.options.with_ssim and not any(dataset.has_hr for dataset in datasets):
             self.terminal.say("note: --ssim has no effect: there are no HR images")
         return datasets
@@ -138,7 +142,7 @@ class Session:
                 return measure_together(subjects, dataset, preset, self.options.seed, on_round)
         except KeyboardInterrupt:
             self.terminal.warn("interrupted while timing; the records hold the accuracy only")
-            raise typer.Exit(INTERRUPTED_EXIT) from None
+            self._break_off()
 
     def _opened(self, stack: ExitStack, index: int, task: Task) -> Subject:
         try:
@@ -156,6 +160,9 @@ class Session:
             self.terminal.say(f"on record: {record.model.label} on {record.dataset.name}")
             self.records.append(record)
         left = [task for task in tasks if task.key not in done]
+        if self.options.jobs > 1 and len(left) == 1:
+            share = f"it runs with its share of {self.placement.threads} thread(s)"
+            self.terminal.say(f"note: --jobs {self.options.jobs} has no effect: one pass is left to run; {share}")
         if self.options.engine == RAY:
             done |= self._gather(left, carry_out_on_ray(left, self.options.ray_address))
         elif self.options.jobs > 1 and len(left) > 1:
@@ -171,8 +178,13 @@ class Session:
             record = carry_out(task, on_image)
         self._store(record)
         if record.status == "interrupted":
-            raise typer.Exit(INTERRUPTED_EXIT)
+            self._break_off()
         return record
+
+    def _break_off(self) -> NoReturn:
+        """End by ctrl-C, with the tables of what is finished."""
+        write_tables(self.options.save_dir, valid="", test=None)
+        raise typer.Exit(INTERRUPTED_EXIT)
 
     def _gather(self, tasks: Sequence[Task], results: Iterator[tuple[Task, Record]]) -> dict[str, Record]:
         """Store the records of tasks that are carried out elsewhere, as they come."""
@@ -186,11 +198,19 @@ class Session:
                     on_pass(record)
         except KeyboardInterrupt:
             self.terminal.warn(f"interrupted after {len(done)} of {len(tasks)} passes; the same command goes on")
-            raise typer.Exit(INTERRUPTED_EXIT) from None
+            self._break_off()
         return done
 
     def _on_record(self) -> dict[str, Record]:
-        return {key: record for key, record in by_key(read_records(self.records_dir)).items() if is_final(record)}
+        known = by_key(read_records(self.records_dir))
+        return {key: record for key, record in known.items() if is_final(record) and self._has_its_images(record)}
+
+    def _has_its_images(self, record: Record) -> bool:
+        """Tell whether the SR images that a run wrote are still there, if they are asked for."""
+        folder = record.images_folder and self.options.save_dir / record.images_folder
+        if not folder or not self.options.save_images:
+            return True
+        return all((folder / f"{image.name}.png").is_file() for image in record.images)
 
     def _store(self, record: Record) -> None:
         """Write a record and say what is not complete; if it cannot be written, its figures are printed instead."""
@@ -209,10 +229,17 @@ class Session:
         if record.images:
             self.terminal.warn(f"what was finished is in {path}")
         if record.traceback:
-            log = self.options.save_dir / LOGS_FOLDER / f"{path.stem}.log"
+            self._write_log(path.stem, record.traceback)
+
+    def _write_log(self, name: str, text: str) -> None:
+        log = self.options.save_dir / LOGS_FOLDER / f"{name}.log"
+        try:
             log.parent.mkdir(exist_ok=True)
-            log.write_text(record.traceback, encoding="utf-8")
-            self.terminal.warn(f"where it came from is in {log}")
+            log.write_text(text, encoding="utf-8")
+        except OSError as error:
+            self.terminal.warn(f"where it came from could not be written ({error}); the record holds it")
+            return
+        self.terminal.warn(f"where it came from is in {log}")
 
     def _say_what_was_taken(self, record: Record) -> None:
         """Say where a run differs from what the flags asked for."""
@@ -225,6 +252,9 @@ class Session:
             self.terminal.say(f"note: {label} has no weights: it ran as plain torch in float32")
         if self.options.tile_overlap is not None and taken.tile is None and self.options.tile is not None:
             self.terminal.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")
+        sides = [max(image.lr_height, image.lr_width) for image in record.images]
+        if taken.tile and max(sides) <= taken.tile:
+            self.terminal.say(f"note: --tile {taken.tile} has no effect on {label}: no image is larger")
 
     def finish(self, valid: str, test: str | None = None) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
@@ -241,7 +271,8 @@ class Session:
         self.terminal.not_run([record for record in self.records if not record.complete])
         save_dir = self.options.save_dir
         paths = write_tables(save_dir, valid, test)
-        images = ", SR images under <model>/<set>/" if self.options.save_images else ""
+        written = any(record.images_folder for record in self.records)
+        images = ", SR images under <model>/<set>/" if written else ""
         self.terminal.say(f"written to {save_dir}: {', '.join(path.name for path in paths)}, {RECORDS_FOLDER}/{images}")
         if not all(record.complete for record in self.records):
             raise typer.Exit(FAILURE_EXIT)
@@ -288,4 +319,4 @@ def _workers(jobs: int) -> int:
 def _as_steady(record: Record, key: str) -> Record:
     """Return the record of an accuracy pass as the beginning of one of the steady protocol."""
     settings = record.settings.model_copy(update={"protocol": Protocol.STEADY})
-    return record.model_copy(update={"settings": settings, "key": key})
+    return record.model_copy(update={"settings": settings, "key": key, "started_at": datetime.now(UTC)})

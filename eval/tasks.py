@@ -40,23 +40,33 @@ class Task:
     @cached_property
     def key(self) -> str:
         """The hash of everything that the figures depend on; sources, weights and images are read for it, once."""
-        info, placement = self.contender.info, self.placement
-        parts = {
-            "pixels": self._pixels,
-            "source": info.source_sha256,
+        asked = {
             "protocol": [self.protocol, self.runs, self.with_ssim],
-            "threads": placement.threads or torch.get_num_threads(),
-            "measuring": measuring_sha256(info.origin),
-            "libraries": libraries(placement.execution.engine),
-            "machine": machine(placement.device),
+            "threads": self.placement.threads or torch.get_num_threads(),
             "images": self.images_dir is not None,
         }
-        return hash_of(parts)
+        return hash_of({**self._making, **asked})
+
+    @cached_property
+    def figures_key(self) -> str:
+        """The hash of everything that figures besides times depend on, whichever of them are taken."""
+        return hash_of(self._making)
 
     @cached_property
     def images_key(self) -> str:
         """The hash of what tells SR images from those of another model or manner; a newer version's replace them."""
         return hash_of({"pixels": self._pixels})
+
+    @property
+    def _making(self) -> dict[str, object]:
+        info, placement = self.contender.info, self.placement
+        return {
+            "pixels": self._pixels,
+            "source": info.source_sha256,
+            "measuring": measuring_sha256(info.origin),
+            "libraries": libraries(placement.execution.engine),
+            "machine": machine(placement.device),
+        }
 
     @property
     def _pixels(self) -> list:
@@ -108,7 +118,8 @@ def largest_lr(dataset: Dataset) -> ImageSize:
 def _named(task: Task) -> dict[str, str | None]:
     """Return what ties a record to its task."""
     folder = None if task.images_dir is None else "/".join(task.images_dir.parts[-2:])
-    return {"key": task.key, "images_folder": folder, "images_key": folder and task.images_key}
+    images = {"images_folder": folder, "images_key": folder and task.images_key}
+    return {"key": task.key, "figures_key": task.figures_key, **images}
 
 
 def _failed(task: Task, started_at: datetime, error: Exception) -> Record:
@@ -124,8 +135,9 @@ def _failed(task: Task, started_at: datetime, error: Exception) -> Record:
         settings=Settings(
             protocol=task.protocol,
             device=task.placement.device,
-            tile=None,
-            tile_overlap=None,
+            tile=task.placement.tile if isinstance(task.placement.tile, int) else None,
+            tile_overlap=task.placement.tile_overlap,
+            runs=task.runs,
             engine=execution.engine,
             precision=execution.precision,
         ),

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from eval.current import complete_ones, conditions_of, current, failures, found_and_used
+from eval.current import complete_ones, conditions_of, current, failures, found_and_used, once
 from eval.record import Protocol, Record, Settings
 from tests.test_record import make_record
 from tests.test_runner import timing_of
@@ -172,9 +172,37 @@ def test_the_accuracy_pass_of_a_steady_run_is_no_table_of_its_own():
 def test_an_accuracy_table_that_holds_more_than_the_timed_models_stays():
     passes = [make_record(label=label, settings=settings()) for label in ("00_RLFN", "03_PFDNLite", "05_SPAN")]
     assert [len(rows) for _, rows in current([*passes, *map(steady, passes[:2])])] == [3, 2]
-    # A later accuracy run is no pass of the steady one.
-    again = passes[0].model_copy(update={"started_at": datetime(2027, 1, 1, tzinfo=UTC)})
-    assert [len(rows) for _, rows in current([again, steady(passes[0])])] == [1, 1]
+    # In CSV no model stands twice, whatever table it is from.
+    records = complete_ones(current([*passes, *map(steady, passes[:2])]))
+    assert [record.model.label for record in once(records)] == ["05_SPAN", "00_RLFN", "03_PFDNLite"]
+
+
+def test_an_accuracy_run_with_more_figures_than_the_timed_one_stays():
+    fuller = make_record(settings=settings())
+    timed = steady(fuller)
+    timed = timed.model_copy(update={"means": {"psnr_db": timed.means["psnr_db"]}})
+    assert [len(rows) for _, rows in current([fuller, timed])] == [1, 1]
+    assert len(once([fuller, timed])) == 2
+    # Measured anew since, it still holds nothing that the timed one lacks.
+    again = fuller.model_copy(update={"started_at": datetime(2027, 1, 1, tzinfo=UTC)})
+    assert [conditions.protocol for conditions, _ in current([again, steady(fuller)])] == ["steady"]
+    other_code = again.model_copy(update={"figures_key": "b"})
+    assert len(current([other_code, steady(fuller.model_copy(update={"figures_key": "a"}))])) == 2
+
+
+def test_figures_of_other_measuring_code_never_stand_in_for_newer_ones():
+    old = make_record((30.0,), settings=settings(), figures_key="a")
+    new = make_record((31.0,), settings=settings(), figures_key="b", second=1)
+    new = new.model_copy(update={"means": {"psnr_db": new.means["psnr_db"]}})
+    assert complete_ones(current([old, new])) == [new]
+
+
+def test_a_failed_run_of_several_or_in_tiles_is_no_other_model():
+    official = Protocol.OFFICIAL
+    whole = make_record(settings=settings(official, tile=16, tile_overlap=4))
+    failed = make_record((), second=1, status="failed", reason="x", settings=settings(official))
+    assert labels([whole, failed]) == [["03_PFDNLite"]]
+    assert [record.model.label for record in failures([whole, failed])] == ["03_PFDNLite"]
 
 
 def test_a_failure_after_a_complete_run_is_told_and_takes_nothing_away():

@@ -21,16 +21,26 @@ def _forgotten():
     environment._cpu_name.cache_clear()
 
 
-@pytest.mark.parametrize(("text", "name"), [(X86, "AMD EPYC 7003"), (ARM, "aarch64 0x41 0xd40")])
-def test_a_linux_processor(monkeypatch, text: str, name: str):
+@pytest.mark.parametrize(
+    ("text", "machine", "matrix_units", "name"),
+    [
+        (X86, "x86_64", False, "AMD EPYC 7003, AVX2"),
+        (X86, "x86_64", True, "AMD EPYC 7003, AVX2, AMX"),
+        (ARM, "aarch64", False, "aarch64 0x41 0xd40"),
+    ],
+)
+def test_a_linux_processor(monkeypatch, text: str, machine: str, matrix_units: bool, name: str):
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(environment.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(environment.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_units)
     monkeypatch.setattr(Path, "read_text", lambda *_arguments, **_options: text)
     assert device_name(torch.device("cpu")) == name
 
 
 def test_an_apple_chip_has_its_own_name_and_its_gpu_another(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(environment.platform, "machine", lambda: "arm64")
     monkeypatch.setattr(environment, "_answer", lambda *command: "Apple M2 Pro" if command[0] == "sysctl" else None)
     assert device_name(torch.device("cpu")) == "Apple M2 Pro"
     assert device_name(torch.device("mps")) == "Apple M2 Pro, MPS"

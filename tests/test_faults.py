@@ -29,6 +29,8 @@ def chained() -> Exception:
         (RuntimeError("[enforce fail] can't allocate memory: 99 bytes"), State.OUT_OF_MEMORY),
         (FileNotFoundError(2, "No such file", "model_zoo/x.pth"), State.MISSING_CHECKPOINT),
         (FileNotFoundError(2, "No such file", "other.txt"), State.FAILED_TO_RUN),
+        (OSError(28, "No space left on device"), State.IO_FAILED),
+        (OSError(122, "Disk quota exceeded"), State.IO_FAILED),
         (pickle.UnpicklingError("x"), State.FAILED_TO_LOAD),
         (RuntimeError("Error(s) in loading state_dict for X: missing"), State.FAILED_TO_LOAD),
         (SubmissionError(State.REFUSED, "x"), State.REFUSED),

@@ -237,6 +237,7 @@ def test_what_is_on_record_is_said_and_not_run_again(sets: Path, tmp_path: Path)
         (("--workers", "1"), "--workers 1 has no effect: nothing runs beside a timed network"),
         (("--tile", "none", "--tile_overlap", "8"), "--tile_overlap 8 has no effect: --tile none cuts no tiles"),
         (("--tile_overlap", "8"), "--tile_overlap has no effect on 08_ABPN: whole images fit into memory"),
+        (("--tile", "512"), "--tile 512 has no effect on 08_ABPN: no image is larger"),
         (
             ("--model_id", "-1", *ACCURACY, "--precision", "bf16"),
             "Bicubic has no weights: it ran as plain torch in float32",
@@ -250,6 +251,22 @@ def test_a_flag_without_effect_is_said(words: tuple, note: str, sets: Path, tmp_
     assert f"note: {note}" in found.said
 
 
+def test_jobs_without_several_passes_and_a_folder_beside_the_sample_are_said(sets: Path, tmp_path: Path):
+    app, command, models, _ = DOORS["run"]
+    found = ran(app, _typed(command, models, (*ACCURACY, "--jobs", "4"), sets), tmp_path)
+    assert "note: --jobs 4 has no effect: one pass is left to run; it runs with its share of 1 thread(s)" in found.said
+    assert (found.code, len(found.records)) == (0, 1)
+    words = [*command, "--models", "-1", "--dataset", "sample", "--data_dir", str(sets), "--no_images", *ACCURACY]
+    assert f"note: --data_dir {sets} has no effect: sample comes with scikit-image" in ran(app, words, tmp_path).said
+
+
+def test_weights_for_a_model_without_any_are_wrong_usage(sets: Path, tmp_path: Path):
+    app, command, _, _ = DOORS["test_demo.py"]
+    found = ran(app, _typed(command, ("--model_id", "-1"), ("--weights", "x.pth"), sets), tmp_path)
+    assert (found.code, found.records) == (USAGE_EXIT, [])
+    assert found.said.endswith("--weights x.pth: Bicubic has no weights; leave the flag out")
+
+
 def scored_folder(folder: Path) -> Path:
     """Records of the challenge's test set: timed twice and untimed, one model near the gate; and of another set."""
     near = {"00_RLFN": 27.0, "03_PFDNLite": 26.9864, "05_SPAN": 27.1}
@@ -261,6 +278,10 @@ def scored_folder(folder: Path) -> Path:
                     (db,) * count, label, dataset, second, settings=Settings(protocol=protocol, **plain)
                 )
                 write_record(record, folder / "records")
+    for second, (name, value, db) in enumerate((("engine", "compiled", 10.0), ("precision", "bf16", 20.0))):
+        other_manner = Settings(protocol="official", **plain, **{name: value})
+        record = make_record((db,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 20 + second, settings=other_manner)
+        write_record(record, folder / "records")
     other = make_record(
         (27.0,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 9, settings=Settings(protocol="official", **plain)
     )
@@ -270,6 +291,7 @@ def scored_folder(folder: Path) -> Path:
 
 
 ONE_TABLE = ("--datasets", "test", "--protocol", "official", "--device", "A processor")
+ONE_TABLE += ("--engine", "eager", "--precision", "fp32")
 # Flag, its value, what the score's file must hold with it and must not hold without it.
 SCORE = {
     "--edition": ("2025", "Ranking by the rules of 2025"),
@@ -278,6 +300,8 @@ SCORE = {
     "--datasets": ("Set5", "Set5"),
     "--protocol": ("steady", "Protocol steady: nothing is paired"),
     "--device": ("h100", "NVIDIA H100"),
+    "--engine": ("compiled", "10.00"),
+    "--precision": ("bf16", "20.00"),
 }
 
 

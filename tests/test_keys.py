@@ -115,7 +115,10 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
     names = (
         "metrics images png pairs resize inference tiling timing transfer complexity inspection runner pipeline steady"
     )
-    assert {Path(f"eval/{name}.py") for name in f"{names} statistics disturbance warmup memory".split()} <= files
+    assert {
+        Path(f"eval/{name}.py")
+        for name in f"{names} statistics disturbance warmup memory processes tasks ray_engine".split()
+    } <= files
     assert {Path(f"{engine.module.replace('.', '/')}.py") for engine in ENGINES.values()} <= files
     assert not {Path("eval/session.py"), Path("eval/report/tables.py"), Path("eval/cli/running.py")} & files
     keys.measuring_sha256.__wrapped__("NTIRE2024")
@@ -137,6 +140,24 @@ def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monke
         f"PIL {PIL.__version__}",
     }
     assert plain <= set(versions["eager"])
+
+
+def test_threads_that_are_not_asked_for_are_torchs_own(task: Task, monkeypatch):
+    by_default = replace(task, placement=replace(PLACEMENT, threads=None))
+    keys_of = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        keys_of.append(replace(by_default).key)
+    assert keys_of[0] == task.key != keys_of[1]
+
+
+def test_a_gpus_driver_is_part_of_its_machine(monkeypatch):
+    monkeypatch.setattr(keys, "device_name", lambda _device: "A GPU")
+    found = []
+    for driver in ("550.1", "560.2"):
+        monkeypatch.setattr(keys, "driver_version", lambda driver=driver: driver)
+        found.append(keys.machine.__wrapped__("cuda"))
+    assert found == [("A GPU", "550.1"), ("A GPU", "560.2")]
 
 
 def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):

@@ -14,6 +14,7 @@ from eval.record import (
     Complexity,
     DatasetInfo,
     Environment,
+    Flag,
     ImageResult,
     MachineState,
     ModelInfo,
@@ -121,10 +122,37 @@ def test_two_records_never_share_a_file(tmp_path: Path):
     assert [record.started_at.second for record in read_records(tmp_path)] == [0, 1]
 
 
-def keyed(count: int, status: str, second: int) -> Record:
+def keyed(count: int, status: str, second: int, runs: int = 1) -> Record:
     """Make a record of one key that holds so many images."""
     reason = None if status == "complete" else "x"
-    return make_record((20.0,) * count, second=second, status=status, reason=reason, key="k" * 64)
+    settings = Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None, runs=runs)
+    fields = {"status": status, "reason": reason, "key": "k" * 64, "settings": settings}
+    return make_record((20.0,) * count, second=second, **fields)
+
+
+def test_fewer_finished_runs_do_not_replace_more(tmp_path: Path):
+    for second, runs in enumerate((3, 1, 3, 4)):
+        write_record(keyed(2, "interrupted", second, runs), tmp_path)
+    assert sorted((record.started_at.second, record.settings.runs) for record in read_records(tmp_path)) == [
+        (1, 1),
+        (3, 4),
+    ]
+
+
+def test_counts_that_fail_this_time_are_kept_from_before(tmp_path: Path):
+    counted = keyed(2, "complete", 0)
+    write_record(counted, tmp_path)
+    flag = Flag(code="uncounted", text="x")
+    write_record(keyed(2, "complete", 1).model_copy(update={"complexity": None, "flags": (flag,)}), tmp_path)
+    (kept,) = read_records(tmp_path)
+    assert (kept.started_at.second, kept.complexity, kept.flags) == (1, counted.complexity, ())
+    partly = counted.complexity.model_copy(update={"flops": None, "faults": {"FLOPs": "x"}})
+    write_record(keyed(2, "complete", 2).model_copy(update={"complexity": partly}), tmp_path)
+    assert read_records(tmp_path)[0].complexity == counted.complexity
+    # What is counted anew stands.
+    other = counted.complexity.model_copy(update={"num_conv": 99})
+    write_record(keyed(2, "complete", 3).model_copy(update={"complexity": other}), tmp_path)
+    assert read_records(tmp_path)[0].complexity.num_conv == 99
 
 
 def test_a_poorer_record_never_replaces_a_better_one(tmp_path: Path):
@@ -169,16 +197,18 @@ def test_long_names_of_sets_and_models_make_no_name_that_a_file_cannot_have(tmp_
 
 
 def test_where_records_cannot_be_written_is_told_before_the_work(tmp_path: Path):
-    check_writable(tmp_path / "a" / "records")
+    check_writable(tmp_path / "a", "records")
     assert list((tmp_path / "a" / "records").iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"--save_dir .*file: cannot be written: Not a directory; name another folder"):
-        check_writable(tmp_path / "file" / "records")
+        check_writable(tmp_path / "file", "records")
 
 
 def test_a_devices_name_comes_from_one_place():
     its = make_record().environment
     assert (its.device_name, its.machine) == ("A processor", "A processor, 2 thread(s)")
+    told = its.model_copy(update={"instructions": "AVX2"})
+    assert (told.device_name, told.machine) == ("A processor, AVX2", "A processor, AVX2, 2 thread(s)")
     apple = its.model_copy(update={"gpu": "Apple M2, MPS"})
     assert (apple.device_name, apple.machine) == ("Apple M2, MPS", "Apple M2, MPS")
 

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from eval import session as session_module
 from eval.contenders import Placement, WithoutWeights, ZooModel, zoo_models
+from eval.current import complete_ones, current
 from eval.datasets import open_dataset
 from eval.errors import EngineError, RunError
 from eval.inference import Upscaler
 from eval.record import Protocol, State
+from eval.records import read_records
 from eval.run_options import Options
 from eval.session import Session
 from eval.subject import InProcess
@@ -159,6 +161,51 @@ def test_an_engine_that_cannot_run_a_model_is_its_row_and_is_tried_again(session
     started = {record.model.label: record.started_at for record in run.records}
     kept = {record.model.label: record.started_at == started[record.model.label] for record in again.records}
     assert kept == {"09_Failing": False, "Bicubic": True}
+
+
+def test_a_new_steady_run_is_what_its_table_shows(session, hr_folder: Path):
+    dataset = open_dataset(hr_folder, None)
+    models = [BICUBIC, Failing("none", ValueError())]
+    groups = []
+    for preset in ("rapid", "quick", "rapid"):
+        run = session(Protocol.STEADY, preset=preset, redo=preset == "rapid")
+        run.run_all(models, [dataset])
+        groups.append({record.timing.group for record in run.records if record.timing})
+        # Where every sample was disturbed there is no row to show.
+        rows = complete_ones(current(read_records(run.records_dir)))
+        shown = {record.timing.group for record in rows if record.timing}
+        assert shown in (groups[-1], set())
+    assert len(set().union(*groups)) == 3
+
+
+def test_images_that_are_gone_are_made_again(tmp_path: Path, session, hr_folder: Path, capsys):
+    dataset = open_dataset(hr_folder, None)
+    options = Options(tmp_path / "out", "cpu", Protocol.ACCURACY, threads=1, redo=False)
+    folder = tmp_path / "out" / "Bicubic" / "photos"
+    for left in (2, 1, 2):
+        for path in sorted(folder.glob("*.png"))[left:]:
+            path.unlink()
+        Session(options).run_all([BICUBIC], [dataset])
+        assert len(list(folder.iterdir())) == 2
+    assert capsys.readouterr().out.count("on record: Bicubic on photos") == 1
+
+
+def test_ctrl_c_writes_the_tables_of_what_is_finished(session, hr_folder: Path, tmp_path: Path, capsys):
+    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    with pytest.raises(typer.Exit) as caught:
+        run.run_all([BICUBIC, Failing("second image", KeyboardInterrupt())], [dataset])
+    assert caught.value.exit_code == 130
+    assert "Bicubic" in (tmp_path / "out" / "results.txt").read_text()
+    assert "09_Failing on photos interrupted after 1 of 2 images\n" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_costs_no_row(session, hr_folder: Path, tmp_path: Path, capsys):
+    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "logs").touch()
+    run.run_all([Failing("opening", ValueError("x")), BICUBIC], [dataset])
+    assert [record.status for record in run.records] == ["failed", "complete"]
+    assert "the record holds it" in capsys.readouterr().err
 
 
 def test_a_second_run_that_fails_leaves_the_first_in_every_table(session, hr_folder: Path, tmp_path: Path):

@@ -472,7 +472,7 @@ def test_a_missing_baseline_says_what_to_run():
     ("timings", "message"),
     [
         ((timing(1, 1, "one"), timing(1, 2, "two")), "timed in separate runs"),
-        ((timing(1, 1, samples_ms=((1.0,),)), timing(1, 2, samples_ms=((2.0,),))), "only 1 undisturbed sample(s)"),
+        ((timing(1, 1, samples_ms=((1.0,),)), timing(1, 2, samples_ms=((2.0,),))), "Only 1 undisturbed sample(s)"),
     ],
 )
 def test_what_was_not_paired_has_no_intervals(timings: tuple[Timing, Timing], message: str):

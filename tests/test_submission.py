@@ -167,7 +167,7 @@ def test_a_trusted_checkpoint_runs_its_code_inside_the_sandbox_only(entry, tmp_p
         ("Leaves", State.FAILED_TO_RUN, "SystemExit"),
         ("Crashes", State.FAILED_TO_RUN, "signal 11"),
         ("EatsMemory", State.OUT_OF_MEMORY, "killed: over 1024 MiB"),
-        ("FillsTheDisk", State.FAILED_TO_RUN, "No space left|File too large"),
+        ("FillsTheDisk", State.IO_FAILED, "No space left|File too large"),
         ("ReadsSecrets", State.FAILED_TO_RUN, "FileNotFoundError"),
         ("WritesBesideItself", State.FAILED_TO_RUN, "Read-only file system"),
         ("Garbles", State.FAILED_TO_RUN, "does not keep to the protocol: it sent something that is no message"),

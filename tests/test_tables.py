@@ -194,6 +194,13 @@ def test_steady_records_show_their_ratio_with_its_interval():
     assert "2 disturbed stretch(es), an image through all models each, were dropped: 2 by thermal slowdown." in notes
 
 
+def test_models_that_were_timed_apart_are_told():
+    apart = STEADY[1].model_copy(update={"timing": STEADY[1].timing.model_copy(update={"group": "another"})})
+    note = "Timed in 2 separate runs; ratios compare models of one run only: 00_RLFN; 03_PFDNLite."
+    assert note in legend([STEADY[0], apart])
+    assert not any("separate runs" in line for line in legend(STEADY))
+
+
 def test_csv_holds_the_ends_of_the_interval(tmp_path: Path):
     (tmp_path / "results.csv").write_text(csv_table(STEADY))
     frame = pd.read_csv(tmp_path / "results.csv").set_index("model")

@@ -73,6 +73,9 @@ def test_a_failure_names_how_the_network_was_to_run(hr_folder: Path):
     placement = Placement("cpu", execution=Execution("channels-last", "bf16"))
     settings = carry_out(task_of(hr_folder, contender=Refusing(), placement=placement), quiet).settings
     assert (settings.engine, settings.precision) == ("channels-last", "bf16")
+    tiled = task_of(hr_folder, contender=Refusing(), placement=Placement("cpu", tile=16, tile_overlap=4), runs=3)
+    settings = carry_out(tiled, quiet).settings
+    assert (settings.tile, settings.tile_overlap, settings.runs) == (16, 4, 3)
 
 
 def test_a_failed_run_is_final_and_an_interrupted_one_is_not(hr_folder: Path):

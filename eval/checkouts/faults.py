@@ -1,5 +1,6 @@
 """From an exception in a stranger's code to a state and one line why."""
 
+import errno
 import pickle
 import re
 import traceback
@@ -18,6 +19,8 @@ _CUDA_WORDS = re.compile(
     r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
 )
 _MAX_CHARS = 300
+# What a user can mend: a full disk, a used-up quota, a disk that fails.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _MAX_TRACE_CHARS = 20_000
 
 
@@ -57,6 +60,8 @@ def _state(error: BaseException) -> State | None:
             return State.NEEDS_OPERATOR if package in CUDA_PACKAGES else State.MISSING_DEPENDENCY
         if isinstance(cause, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(cause):
             return State.OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return State.IO_FAILED
     if isinstance(error, FileNotFoundError) and "model_zoo" in str(error):
         return State.MISSING_CHECKPOINT
     if _CUDA_WORDS.search(str(error)):

@@ -95,6 +95,8 @@ def score(
     device: Annotated[
         str | None, typer.Option("--device", help="Only records of this device: cpu, cuda, or part of a name.")
     ] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Only records of this engine.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="Only records of this precision.")] = None,
     simultaneous: Annotated[
         bool,
         typer.Option("--simultaneous", help="Ranges of ranks that hold for all models together."),
@@ -103,7 +105,8 @@ def score(
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
     rules = find_edition(edition)
-    chosen = current(select(find_records(records), split(datasets), protocol, device))
+    settings = {"protocol": protocol, "engine": engine, "precision": precision}
+    chosen = current(select(find_records(records), split(datasets), device, **settings))
     measured = entries_from([row for _, rows in chosen for row in rows], rules)
     published = baseline == "published"
     reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)

@@ -25,6 +25,7 @@ from eval.options import (
 )
 from eval.program import FAILURE_EXIT
 from eval.record import Protocol
+from eval.records import check_writable
 from eval.report.aa import markdown, summary
 from eval.report.table1 import notes, read_table1, terminal_table
 from eval.report.tables import write_files
@@ -52,6 +53,7 @@ def table1(
     session = Session(
         Options(save_dir, device, Protocol.ACCURACY, parse_tile(tile), save_images=False, threads=threads)
     )
+    check_writable(save_dir)
     cells = table1_measurement.measure(session, models, chosen, data_dir)
     session.terminal.show(terminal_table(cells))
     for note in notes(cells):
@@ -77,6 +79,7 @@ def aa(
     session = Session(Options(save_dir, device, Protocol.STEADY, threads=threads))
     spec = find_model(model_id)
     case = Case(zoo_model(spec), session.placement, open_dataset(data_dir, dataset))
+    check_writable(save_dir)
     with session.terminal.progress(spec.label, repeats, "repeats") as on_repeat:
         trial = run_trial(case, PRESETS[preset], repeats, on_repeat)
     for line in summary(trial):

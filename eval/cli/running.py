@@ -57,6 +57,7 @@ class _Asked:
     engine: str
     precision: str
     tile: int | str | None
+    tile_overlap: int | None
 
     def contenders(self, sandbox: str | None, trust: bool, timeout_s: float | None) -> list[Contender]:
         """Return them, the reference first."""
@@ -68,8 +69,9 @@ class _Asked:
                 f"--engine {self.engine} --precision {self.precision}: submissions run by their own code, "
                 "in plain torch and fp32; leave both flags out"
             )
-        if self.tile not in (AUTO, None):
-            raise UsageError(f"--tile {self.tile}: submissions run by their own forward; use --tile auto or none")
+        if self.tile not in (AUTO, None) or self.tile_overlap is not None:
+            given = f"--tile {self.tile}" if self.tile_overlap is None else f"--tile_overlap {self.tile_overlap}"
+            raise UsageError(f"{given}: submissions run by their own forward, which cuts no tiles; leave it out")
         rules = Rules(choose_sandbox(sandbox), trust, timeout_s or Rules.timeout_s)
         chosen: list[Contender] = _of_the_zoo(self.reference) if self.reference else []
         if self.checkouts:
@@ -145,7 +147,9 @@ def run_models(
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
     tiles = parse_tile(tile)
-    asked = _Asked(models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision, tiles)
+    asked = _Asked(
+        models, checkout or [], reference, model_file, checkpoint, data_range, engine, precision, tiles, tile_overlap
+    )
     options = Options(
         save_dir=save_dir,
         device=device,

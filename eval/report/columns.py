@@ -132,6 +132,13 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     notes = []
     if baselines:
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
+    groups = {timing.group: [] for timing in timings}
+    for record in records:
+        if record.timing:
+            groups[record.timing.group].append(record.model.label)
+    if len(groups) > 1:
+        runs = "; ".join(", ".join(labels) for labels in groups.values())
+        notes.append(f"Timed in {len(groups)} separate runs; ratios compare models of one run only: {runs}.")
     dropped = sum(map(Counter, {timing.group: timing.dropped for timing in timings}.values()), Counter())
     if dropped:
         what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"
@@ -147,7 +154,8 @@ def flag_notes(records: Iterable[Record]) -> list[str]:
 def outcome(record: Record) -> str:
     """Return what became of a record that is not complete, and why, on one line."""
     what = record.status if record.state is State.RAN else record.state.value
-    return f"{what}: {record.reason}"
+    reason = str(record.reason)
+    return reason if reason.startswith(what) else f"{what}: {reason}"
 
 
 def visible(text: str) -> str:

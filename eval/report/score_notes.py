@@ -57,7 +57,7 @@ def notes(scored: Scored) -> list[str]:
     lines += _condition_notes(ranking)
     if ranking.has_intervals:
         lines.append(_interval_note(ranking))
-    return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in measured.notes)]
+    return [*lines, *(f"{note}." for note in measured.notes)]
 
 
 def interval_kind(ranking: Ranking) -> str:

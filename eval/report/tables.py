@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from eval.current import Conditions, Table, complete_ones, current, failures
+from eval.current import Conditions, Table, complete_ones, current, failures, once
 from eval.files import atomic_path
 from eval.layouts import ALIASES
 from eval.record import Record
@@ -49,7 +49,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
     tables = current(records)
     contents = {
         "results.txt": template_tables(tables, valid, test),
-        "results.csv": csv_table(complete_ones(tables)),
+        "results.csv": csv_table(once(complete_ones(tables))),
         "leaderboard.md": markdown_tables(tables) + markdown_failures(records),
     }
     return write_files(save_dir, contents)
@@ -65,7 +65,7 @@ def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
     ]
     contents = {
         "leaderboard.md": markdown_tables(tables),
-        "leaderboard.csv": csv_table(complete_ones(tables)),
+        "leaderboard.csv": csv_table(once(complete_ones(tables))),
         "leaderboard.tex": "\n".join(parts),
     }
     return write_files(folder, contents)

@@ -28,7 +28,10 @@ def zoo_table(specs: Sequence[ModelSpec]) -> Table:
 def _costs(spec: ModelSpec) -> tuple[str, ...]:
     if not spec.checkpoints:
         return ("-",) * 4
-    complexity = measure_complexity(spec.build())
+    try:
+        complexity = measure_complexity(spec.build())
+    except RunError as error:
+        return (f"cannot be built: {error}", "-", "-", "-")
     keys = {"num_params", "flops", "activations", "num_conv"}
     return tuple(column.rounded(getattr(complexity, column.key)) for column in COLUMNS if column.key in keys)
 
