@@ -11,14 +11,16 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from isal import isal_zlib
 from PIL import Image
 
-from eval import images
+from eval import images, png
 from eval.images import (
     IMAGE_SUFFIXES,
     REFUSED_SUFFIXES,
@@ -791,3 +793,24 @@ def test_any_range_is_rounded_as_the_template_does():
 def test_half_precision_is_widened_before_it_is_scaled():
     # 0.068603515625 x 255 is 17.49, and 17.5 in float16.
     assert to_uint8(torch.full((3, 1, 1), 0.068603515625, dtype=torch.float16), 1.0).tolist() == [[[17, 17, 17]]]
+
+
+def test_pixel_data_is_fed_in_pieces(tmp_path: Path, random_image, monkeypatch):
+    write_png(tmp_path / "noise.png", random_image(400, 400))
+    fed = []
+
+    class Noted:
+        def __init__(self) -> None:
+            self.stream = isal_zlib.decompressobj()
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            fed.append(len(data))
+            return self.stream.decompress(data, most)
+
+        @property
+        def unconsumed_tail(self) -> bytes:
+            return self.stream.unconsumed_tail
+
+    monkeypatch.setattr(png, "isal_zlib", SimpleNamespace(decompressobj=Noted, crc32=isal_zlib.crc32))
+    assert png_fault(tmp_path / "noise.png") is None
+    assert max(fed) <= 2**16 < 400 * 400 * 3
