@@ -20,7 +20,8 @@ import torch
 from isal import isal_zlib
 from PIL import Image
 
-from eval import images, png
+from eval import images
+from eval import png as png_module
 from eval.images import (
     IMAGE_SUFFIXES,
     REFUSED_SUFFIXES,
@@ -811,6 +812,6 @@ def test_pixel_data_is_fed_in_pieces(tmp_path: Path, random_image, monkeypatch):
         def unconsumed_tail(self) -> bytes:
             return self.stream.unconsumed_tail
 
-    monkeypatch.setattr(png, "isal_zlib", SimpleNamespace(decompressobj=Noted, crc32=isal_zlib.crc32))
+    monkeypatch.setattr(png_module, "isal_zlib", SimpleNamespace(decompressobj=Noted, crc32=isal_zlib.crc32))
     assert png_fault(tmp_path / "noise.png") is None
     assert max(fed) <= 2**16 < 400 * 400 * 3
