@@ -21,7 +21,7 @@ from eval.record import ZOO
 from eval.sources import hash_of_sources
 
 # Everything that they import is part of it; engines and the worker are started by name.
-_MEASURING = ("eval.ray_engine", "eval.steady", *(engine.module for engine in ENGINES.values()))
+_MEASURING = ("eval.ray_engine", "eval.speed_pass", *(engine.module for engine in ENGINES.values()))
 _MEASURING_OTHERS = ("eval.checkouts.submission", "eval.checkouts.worker")
 
 

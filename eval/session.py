@@ -1,11 +1,8 @@
 """Models times sets, carried out for a person: say what is used, show progress, keep records, print tables."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,10 +26,11 @@ from eval.report.columns import outcome
 from eval.report.tables import write_tables
 from eval.report.terminal import Terminal
 from eval.run_options import RAY, Options, without_effect
-from eval.runner import as_failed, numeric_switches, with_timing
-from eval.steady import PRESETS, measure_together
-from eval.subject import Examination, Subject
-from eval.tasks import Task, is_final, largest_lr
+from eval.runner import as_failed, with_timing
+from eval.speed_pass import as_steady, steady_keys, time_together
+from eval.steady import PRESETS
+from eval.subject import Examination
+from eval.tasks import Task, is_final
 from eval.warmup import TimingError
 
 INTERRUPTED_EXIT = 130
@@ -108,13 +106,13 @@ class Session:
         timed_later = {id(record) for _, record in able}
         self.records = [record for record in self.records if id(record) not in timed_later]
         while able:
-            keys = [self._steady_key(task, able) for task, _ in able]
+            keys = steady_keys([task for task, _ in able], self.options.preset, self.options.seed)
             known = {} if self.options.redo else self._on_record()
             if all(key in known for key in keys):
                 self.terminal.say(f"on record: the times of {len(keys)} models together on {dataset.name}")
                 self.records += [known[key] for key in keys]
                 return
-            steady = [_as_steady(record, key) for key, (_, record) in zip(keys, able, strict=True)]
+            steady = [as_steady(record, key) for key, (_, record) in zip(keys, able, strict=True)]
             try:
                 timings = self._time([task for task, _ in able])
             except TimingError as error:
@@ -132,25 +130,15 @@ class Session:
         Raises:
             TimingError: one of them could not be opened again, or failed.
         """
-        preset, dataset = PRESETS[self.options.preset], tasks[0].dataset
+        preset = PRESETS[self.options.preset]
         names = ", ".join(task.contender.info.label for task in tasks)
         self.terminal.say(f"timing   {names} together, preset {preset.name}")
         try:
-            with ExitStack() as stack, self.terminal.progress("rounds", preset.rounds[1], "rounds") as on_round:
-                stack.enter_context(numeric_switches(Protocol.STEADY))
-                subjects = [self._opened(stack, index, task) for index, task in enumerate(tasks)]
-                return measure_together(subjects, dataset, preset, self.options.seed, on_round)
+            with self.terminal.progress("rounds", preset.rounds[1], "rounds") as on_round:
+                return time_together(tasks, preset, self.options.seed, on_round)
         except KeyboardInterrupt:
             self.terminal.warn("interrupted while timing; the records hold the accuracy only")
             self._break_off()
-
-    def _opened(self, stack: ExitStack, index: int, task: Task) -> Subject:
-        try:
-            subject = stack.enter_context(task.contender.open(task.placement, largest_lr(task.dataset)))
-            stack.enter_context(subject.on_device())
-        except Exception as error:
-            raise TimingError(index, error) from error
-        return subject
 
     def _carry_out(self, tasks: Sequence[Task]) -> list[Record]:
         """Return the record of each task: from the folder, or carried out and stored."""
@@ -305,18 +293,7 @@ class Session:
                 return Examination(record.complexity, record.flags)
         return None
 
-    def _steady_key(self, task: Task, group: Sequence[tuple[Task, Record]]) -> str:
-        """Return the key of a model's figures in a group: they depend on what it was timed with."""
-        parts = [task.key, self.options.preset, str(self.options.seed), *(other.key for other, _ in group)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
 
 def _workers(jobs: int) -> int:
     """Return how many threads work beside each network: its share of the cores."""
     return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // jobs))
-
-
-def _as_steady(record: Record, key: str) -> Record:
-    """Return the record of an accuracy pass as the beginning of one of the steady protocol."""
-    settings = record.settings.model_copy(update={"protocol": Protocol.STEADY})
-    return record.model_copy(update={"settings": settings, "key": key, "started_at": datetime.now(UTC)})

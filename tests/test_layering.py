@@ -40,7 +40,7 @@ ROOMS = [
     ["eval.runner", "eval.contenders"],
     ["eval.checkouts"],
     ["eval.tasks"],
-    ["eval.images_folders", "eval.processes"],
+    ["eval.images_folders", "eval.processes", "eval.speed_pass"],
     ["eval.ray_engine", "eval.aa"],
     [
         "eval.editions",
