@@ -19,8 +19,8 @@ _CUDA_WORDS = re.compile(
     r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
 )
 _MAX_CHARS = 300
-# What a user can mend: a full disk, a used-up quota, a disk that fails.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+# What a user can mend: a full disk, a used-up quota or limit, a disk that fails.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _MAX_TRACE_CHARS = 20_000
 
 
