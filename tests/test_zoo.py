@@ -1,13 +1,16 @@
 """The manifest and its rows: what is refused, what is found, and that every row builds."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 from torch import nn
 
 from eval.errors import RunError, UsageError
+from eval.report.zoo import zoo_table
 from eval.zoo import MANIFEST, CheckpointSpec, ModelSpec, all_models, find_model, read_manifest
 
 ROW = {
@@ -379,3 +382,12 @@ class TestFinding:
         assert re.findall(r"(-?\d+) \w+", message.partition("There are: ")[2]) == [
             str(spec.id) for spec in all_models()
         ]
+
+
+def test_one_row_that_cannot_be_built_is_told_beside_the_others():
+    misspelt = find_model("ABPN").model_copy(update={"target": "models.team08_ABPN:ABPM"})
+    console = Console(file=io.StringIO(), width=300)
+    console.print(zoo_table([misspelt, find_model("Bicubic")]))
+    text = console.file.getvalue()
+    assert "cannot be built: manifest.toml: the row of 08_ABPN" in " ".join(text.split())
+    assert "Bicubic" in text
