@@ -231,7 +231,7 @@ def test_copies_are_what_is_shown_and_escaped(browser: Browser, page: Path):
     copied = {form: browser.js("return Report.tableAs(Report.leaderboards[0], arguments[0])", form) for form in FORMS}
     assert r"\<img src=x onerror=alert(1)\>" in copied["Markdown"]
     assert copied["Markdown"].count("\n") == 3
-    assert r"\textbackslash{}\{\{7*7\}\}" in copied["LaTeX"]
+    assert r"\textbackslash{}\{\{7777*3\}\}" in copied["LaTeX"]
     assert r"\&" in copied["LaTeX"]
     assert ",'=1+1," in copied["CSV"]
     assert ",25.00," in copied["CSV"]
