@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from eval.contenders import AUTO, zoo_model
-from eval.engines.registry import EAGER
-from eval.options import (
+from eval.cli.flags import (
     DEFAULT_SAVE_DIR,
     DataDir,
     Datasets,
@@ -28,11 +26,13 @@ from eval.options import (
     parse_tile,
     split,
 )
-from eval.program import run_program
-from eval.record import Protocol
-from eval.run_options import Options
-from eval.session import Session
-from eval.zoo import find_model
+from eval.cli.program import run_program
+from eval.cli.run_options import Options
+from eval.cli.session import Session
+from eval.inference.engines.registry import EAGER
+from eval.records.record import Protocol
+from eval.run.model_source import AUTO, zoo_model
+from eval.zoo.manifest import find_model
 
 
 def demo(

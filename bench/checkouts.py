@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from eval.current import complete_ones, current
+from eval.cli.program import run_program
 from eval.files import atomic_path
-from eval.program import run_program
-from eval.record import Record
-from eval.records import find_records
+from eval.records.current import complete_ones, current
+from eval.records.record import Record
+from eval.records.store import find_records
 from eval.report.columns import legend
 from eval.report.tables import markdown_failures, markdown_text
 

@@ -16,19 +16,19 @@ from typing import Annotated, Any
 
 import typer
 
-from eval import runner
-from eval.contenders import Placement, zoo_model
-from eval.datasets import Dataset, open_dataset
-from eval.engines.registry import Execution
-from eval.memory import freeze_imports, keep_freed_memory
-from eval.options import DataDir, parse_tile, split
-from eval.pairs import ImagePair
-from eval.program import run_program
-from eval.record import Protocol
-from eval.runner import Job, run
-from eval.subject import Examination, Subject
-from eval.tasks import largest_lr
-from eval.zoo import find_model
+from eval.cli.flags import DataDir, parse_tile, split
+from eval.cli.program import run_program
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.pairs import ImagePair
+from eval.device.memory import freeze_imports, keep_freed_memory
+from eval.inference.engines.registry import Execution
+from eval.records.record import Protocol
+from eval.run import runner
+from eval.run.loaded_model import Examination, Subject
+from eval.run.model_source import Placement, zoo_model
+from eval.run.runner import Job, run
+from eval.run.tasks import largest_lr
+from eval.zoo.manifest import find_model
 
 
 @dataclass

@@ -13,10 +13,10 @@ from PIL import Image
 from tabulate import tabulate
 
 from bench.speed_parts import clocked, interleaved_ms
-from eval.datasets import open_dataset
-from eval.options import DataDir
-from eval.png import encode_png
-from eval.program import run_program
+from eval.cli.flags import DataDir
+from eval.cli.program import run_program
+from eval.data.datasets import open_dataset
+from eval.data.png import encode_png
 
 _RUNS_WITH_UP = (
     cv2.IMWRITE_PNG_STRATEGY,

@@ -10,12 +10,12 @@ from statistics import median
 import numpy as np
 import torch
 
-from eval.complexity import measure_complexity
-from eval.contenders import Placement, zoo_model
-from eval.engines.registry import Execution
-from eval.images import ImageSize
-from eval.metrics import psnr, ssim
-from eval.zoo import find_model
+from eval.data.images import ImageSize
+from eval.inference.engines.registry import Execution
+from eval.metrics.complexity import measure_complexity
+from eval.metrics.psnr_ssim import psnr, ssim
+from eval.run.model_source import Placement, zoo_model
+from eval.zoo.manifest import find_model
 
 SIZE = (170, 256)
 GEMM_SIDE = 2048

@@ -78,8 +78,8 @@ def _network(figures: dict[str, Any]) -> str:
     return (
         f"## The network alone\n\nOne 256x170 input, {macs / 1e9:.2f} G multiply-adds; medians of rounds that take "
         "turns. The first row is plain torch as the template runs it; in all other rows the process keeps freed memory "
-        f"(`eval/memory.py`). Floor: multiply-adds over the rate of a large matrix product ({text} a second).\n\n"
-        + tabulate(rows, headers, "pipe", disable_numparse=True)
+        f"(`eval/device/memory.py`). Floor: multiply-adds over the rate of a large matrix product "
+        f"({text} a second).\n\n" + tabulate(rows, headers, "pipe", disable_numparse=True)
     )
 
 

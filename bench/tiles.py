@@ -12,16 +12,16 @@ import torch
 import typer
 from tabulate import tabulate
 
-from eval.checkpoints import load_network
-from eval.contenders import zoo_model
-from eval.datasets import open_dataset
-from eval.images import to_tensor, to_uint8
-from eval.inference import Upscaler
-from eval.metrics import psnr
-from eval.options import DataDir
-from eval.program import run_program
-from eval.tiling import Tiling
-from eval.zoo import all_models
+from eval.cli.flags import DataDir
+from eval.cli.program import run_program
+from eval.data.datasets import open_dataset
+from eval.data.images import to_tensor, to_uint8
+from eval.inference.tiling import Tiling
+from eval.inference.upscaler import Upscaler
+from eval.metrics.psnr_ssim import psnr
+from eval.run.model_source import zoo_model
+from eval.zoo.checkpoints import load_network
+from eval.zoo.manifest import all_models
 
 CPU = torch.device("cpu")
 

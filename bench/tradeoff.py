@@ -8,10 +8,10 @@ import matplotlib as mpl
 import typer
 from matplotlib import pyplot as plt
 
-from eval.current import complete_ones, current
+from eval.cli.program import run_program
 from eval.errors import RunError
-from eval.program import run_program
-from eval.records import RECORDS_FOLDER, read_records
+from eval.records.current import complete_ones, current
+from eval.records.store import RECORDS_FOLDER, read_records
 
 INK, ACCENT, OTHERS = "#333333", "#c2410c", "#3b6ea5"
 

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from tabulate import tabulate
 from torch import nn
 
-from eval.program import new_app, run_program
+from eval.cli.program import new_app, run_program
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_network
 from team_bsr.data import open_pairs

@@ -22,12 +22,12 @@ import typer
 
 from bench import speed_parts, template_side
 from bench.speed_report import write_report
-from eval.datasets import Dataset, open_dataset
-from eval.environment import describe_environment
-from eval.images import write_png
-from eval.memory import keep_freed_memory
-from eval.options import DataDir
-from eval.program import run_program
+from eval.cli.flags import DataDir
+from eval.cli.program import run_program
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.images import write_png
+from eval.device.memory import keep_freed_memory
+from eval.run.environment import describe_environment
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "docs" / "results"

@@ -1,6 +1,6 @@
 """Entry point of ``python -m team_bsr``."""
 
-from eval.program import run_program
+from eval.cli.program import run_program
 from team_bsr.cli import app
 
 if __name__ == "__main__":

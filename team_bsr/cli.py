@@ -9,11 +9,11 @@ import torch
 import typer
 from accelerate import Accelerator
 
-from eval.datasets import SAMPLE, open_dataset
+from eval.cli.program import new_app
+from eval.data.datasets import SAMPLE, open_dataset
+from eval.data.images import read_image, write_png
+from eval.data.resize import imresize
 from eval.errors import UsageError
-from eval.images import read_image, write_png
-from eval.program import new_app
-from eval.resize import imresize
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eval.checkpoints import file_sha256
+from eval.data.images import to_tensor, to_uint8
 from eval.errors import RunError
-from eval.images import to_tensor, to_uint8
+from eval.zoo.checkpoints import file_sha256
 from team_bsr.network import TrainingPFDNLite, reparameterize
 
 # Roundings along 54 layers of up to 864 products walk about sqrt(54 x 864) = 216 steps; features stay below 10.

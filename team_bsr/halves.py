@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from eval.images import ImageSize
+from eval.data.images import ImageSize
 from team_bsr.likeness import are_alike
 
 FACTORS = (2, 3, 4, 8)

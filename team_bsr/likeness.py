@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from eval.datasets import Dataset
-from eval.images import ImageError, read_image
+from eval.data.datasets import Dataset
+from eval.data.images import ImageError, read_image
 from team_bsr.sources import SCALE
 
 SIDE = 16

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.datasets import Dataset
+from eval.data.datasets import Dataset
 from eval.errors import UsageError
 from team_bsr.data import Pairs
 from team_bsr.recipe import Step

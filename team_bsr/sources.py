@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.images import ImageError, ImageSize, is_image_file, read_image
-from eval.resize import imresize
+from eval.data.images import ImageError, ImageSize, is_image_file, read_image
+from eval.data.resize import imresize
 
 SCALE = 4
 DECODED_AT_ONCE = 16

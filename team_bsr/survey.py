@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eval.data.images import ImageError, ImageSize, is_image_file, read_size
 from eval.errors import RunError
-from eval.images import ImageError, ImageSize, is_image_file, read_size
 from team_bsr.halves import no_hr_by_name, no_hr_by_size
 from team_bsr.recipe import Step
 from team_bsr.sources import Sources, lr_partners, pair_fault

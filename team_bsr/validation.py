@@ -7,10 +7,10 @@ from statistics import fmean
 import torch
 from torch import nn
 
-from eval.datasets import Dataset, open_dataset
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.images import to_tensor, to_uint8
 from eval.errors import UsageError
-from eval.images import to_tensor, to_uint8
-from eval.metrics import psnr
+from eval.metrics.psnr_ssim import psnr
 from team_bsr.trainees import deploy_form
 
 

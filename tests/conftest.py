@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from eval.cli import app
-from eval.images import write_png
-from eval.program import run_program
+from eval.cli.app import app
+from eval.cli.program import run_program
+from eval.data.images import write_png
 from test_demo import demo
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.contenders import ZooModel
-from eval.zoo import find_model
+from eval.run.model_source import ZooModel
+from eval.zoo.manifest import find_model
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
 

@@ -1,7 +1,7 @@
 """Run a command of the project that gets a signal at a moment that no scheduler moves: once a named file is written.
 
-``python -m tests.signalled SIGINT eval.runner.write_png 02.png COMMAND...``: the function, whose first argument is a
-path, is called as ever; when it has written the file of that name, the process sends itself the signal.
+``python -m tests.signalled SIGINT eval.run.runner.write_png 02.png COMMAND...``: the function, whose first argument is
+a path, is called as ever; when it has written the file of that name, the process sends itself the signal.
 """
 
 import importlib

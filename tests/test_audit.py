@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.audit import MOST_COMPARED, Audit, Neighbours, audit, recognise
-from eval.editions import find_edition
 from eval.errors import RunError, UsageError
-from eval.published import read_results
+from eval.intervals import Interval
+from eval.ranking.audit import MOST_COMPARED, Audit, Neighbours, audit, recognise
+from eval.ranking.editions import find_edition
+from eval.ranking.from_results_json import read_results
 from eval.report.audit import markdown, recomputed_table, sections, terminal_tables, write
 from eval.report.audit_findings import findings
 from eval.report.audit_json import as_json
 from eval.report.columns import visible
-from eval.statistics import Interval
 from tests.conftest import PROJECT
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.images import read_image, write_png
+from eval.data.images import read_image, write_png
 from tests.conftest import PROJECT
 
 resource = pytest.importorskip("resource", reason="limits and signals are POSIX")
@@ -21,7 +21,7 @@ def run(folder: Path, ctrl_c_after: str | None = None, **options) -> subprocess.
     arguments = ("--models", "-1", "--data_dir", "photos", "--protocol", "accuracy", "--ssim", "--workers", "3")
     command = ["-m", "eval", "run", *arguments, "--device", "cpu"]
     if ctrl_c_after is not None:
-        command = ["-m", "tests.signalled", "SIGINT", "eval.runner.write_png", ctrl_c_after, *command]
+        command = ["-m", "tests.signalled", "SIGINT", "eval.run.runner.write_png", ctrl_c_after, *command]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, text=True, capture_output=True, timeout=600, **options

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.images import write_png
-from eval.record import Flag, Ratio, Record
+from eval.data.images import write_png
+from eval.metrics.figures import Flag
+from eval.records.record import Record
 from eval.report.page.writing import PageOptions
+from eval.timing.samples import Ratio
 from tests.test_page import HOSTILE, many, page_of, renamed
 from tests.test_page_pictures import measured
 from tests.test_record import make_record

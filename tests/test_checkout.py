@@ -8,12 +8,12 @@ from textwrap import dedent, indent
 
 import pytest
 
-from eval.checkouts.checkout import is_present, read_checkout
-from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
-from eval.checkouts.sandbox import SandboxKind
-from eval.checkouts.submission import Rules
 from eval.errors import UsageError
 from eval.expressions import value_of
+from eval.third_party.checkout import is_present, read_checkout
+from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
+from eval.third_party.sandbox import SandboxKind
+from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED
 
 RULES = Rules(SandboxKind.NONE)

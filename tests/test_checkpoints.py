@@ -16,8 +16,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-import eval.checkpoints
-from eval.checkpoints import (
+import eval.zoo.checkpoints
+from eval.errors import RunError, UsageError
+from eval.zoo.checkpoints import (
     WRAPPERS,
     Checkpoint,
     MissingWeightsError,
@@ -27,8 +28,7 @@ from eval.checkpoints import (
     load_network,
     weight_folders,
 )
-from eval.errors import RunError, UsageError
-from eval.zoo import CheckpointSpec, ModelSpec, all_models
+from eval.zoo.manifest import CheckpointSpec, ModelSpec, all_models
 
 STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
 ADDRESS = "https://example.org/tiny.pth"
@@ -109,7 +109,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     found = Folders(tmp_path / "zoo", tmp_path / "env", tmp_path / "cache")
     for folder in (found.zoo, found.env, found.cache):
         folder.mkdir()
-    monkeypatch.setattr(eval.checkpoints, "MODEL_ZOO", found.zoo)
+    monkeypatch.setattr(eval.zoo.checkpoints, "MODEL_ZOO", found.zoo)
     monkeypatch.setenv("ESR_WEIGHTS", str(found.env))
     monkeypatch.setenv("ESR_CACHE", str(found.cache))
     return found

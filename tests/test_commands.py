@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from eval.cli import supplies
-from eval.images import read_image, write_png
-from eval.resize import imresize
-from eval.zoo import find_model
+from eval.data.images import read_image, write_png
+from eval.data.resize import imresize
+from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 
 
@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_finished_images_and_a_partial_record(program, tmp_path: P
     for i in range(9):
         write_png(tmp_path / "photos" / f"{i:02}.png", random_image(200, 200, i))
     demo = (PROJECT / "test_demo.py", "--model_id", "-1", "--data_dir", "photos", "--tile", "none")
-    result = program("-m", "tests.signalled", "SIGINT", "eval.runner.write_png", "03.png", *demo)
+    result = program("-m", "tests.signalled", "SIGINT", "eval.run.runner.write_png", "03.png", *demo)
     assert result.returncode == 130, result.stderr
     assert "interrupted after" in result.stderr
     (record,) = records_of(tmp_path / "results")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eval.complexity import complexity_flags, measure_complexity
-from eval.record import Complexity
+from eval.metrics.complexity import complexity_flags, measure_complexity
+from eval.metrics.figures import Complexity
 
 
 class Small(nn.Module):

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from eval.current import complete_ones, conditions_of, current, failures, found_and_used, once
-from eval.record import Protocol, Record, Settings
+from eval.records.current import complete_ones, conditions_of, current, failures, found_and_used, once
+from eval.records.record import Protocol, Record, Settings
 from tests.test_record import make_record
 from tests.test_runner import timing_of
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import eval.datasets
-from eval.datasets import HR_FOLDER, LR_FOLDER, SAMPLE_FILES, Dataset, open_dataset
+import eval.data.datasets
+from eval.data.datasets import HR_FOLDER, LR_FOLDER, SAMPLE_FILES, Dataset, open_dataset
+from eval.data.images import ImageSize, read_image, write_png
+from eval.data.pairs import ImagePair
+from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
-from eval.images import ImageSize, read_image, write_png
-from eval.pairs import ImagePair
-from eval.resize import imresize
 
 # layout, folder of HR, folder of LR, tail of an HR file's name, tail of an LR file's name
 LAYOUTS = [
@@ -303,7 +303,7 @@ class TestSample:
         assert len(open_dataset(tmp_path / "absent", "sample").pairs) == 5
 
     def test_without_scikit_image_it_says_what_to_install(self, monkeypatch):
-        monkeypatch.setattr(eval.datasets.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(eval.data.datasets.importlib.util, "find_spec", lambda name: None)
         message = refused(RunError, None, "sample")
         assert message == (
             "--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt"

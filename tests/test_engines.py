@@ -10,12 +10,12 @@ import torch
 from skimage.data import astronaut
 from torch import Tensor, nn
 
-from eval.checkpoints import find_checkpoint, load_network
-from eval.contenders import Placement, ZooModel
-from eval.engines import cuda_graphs, registry
-from eval.engines.cuda_graphs import Recording, replaying
-from eval.engines.precision import in_precision, rounded
-from eval.engines.registry import (
+from eval.data.images import ImageSize, to_tensor, to_uint8
+from eval.errors import EngineError, RunError, UsageError
+from eval.inference.engines import cuda_graphs, registry
+from eval.inference.engines.cuda_graphs import Recording, replaying
+from eval.inference.engines.precision import in_precision, rounded
+from eval.inference.engines.registry import (
     ENGINES,
     Engine,
     Execution,
@@ -24,9 +24,9 @@ from eval.engines.registry import (
     prepare,
     same_pixels,
 )
-from eval.errors import EngineError, RunError, UsageError
-from eval.images import ImageSize, to_tensor, to_uint8
-from eval.zoo import all_models, find_model
+from eval.run.model_source import Placement, ZooModel
+from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.manifest import all_models, find_model
 from tests.conftest import PROJECT
 from tests.rounding import rounding
 
@@ -197,7 +197,7 @@ def test_openvino_keeps_what_follows_the_tail_in_float32():
     pytest.importorskip("openvino")
     from openvino import Core
 
-    from eval.engines.open_vino import compile_model
+    from eval.inference.engines.open_vino import compile_model
 
     if "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(UsageError, match="--precision bf16: OpenVINO has none on this processor"):
@@ -213,7 +213,7 @@ def test_openvino_keeps_what_follows_the_tail_in_float32():
 
 def test_openvino_refuses_half_precision_that_it_would_replace_in_silence(monkeypatch: pytest.MonkeyPatch):
     openvino = pytest.importorskip("openvino")
-    from eval.engines.open_vino import compile_model
+    from eval.inference.engines.open_vino import compile_model
 
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
     with pytest.raises(UsageError, match="--precision bf16: OpenVINO has none on this processor; take fp32"):

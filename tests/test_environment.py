@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval import environment
-from eval.environment import describe_environment, device_name
+from eval.run import environment
+from eval.run.environment import describe_environment, device_name
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC 7003\nflags\t: avx2\n"
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from eval.errors import RunError, UsageError
-from eval.record import Record
-from eval.records import write_record
+from eval.records.record import Record
+from eval.records.store import write_record
 from eval.report.factsheet import factsheet
 from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.latex_text import latex_text

@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from eval.checkouts.faults import SubmissionError, described, one_line
-from eval.record import State
+from eval.records.record import State
+from eval.third_party.faults import SubmissionError, described, one_line
 
 
 def chained() -> Exception:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-import eval.checkpoints
-import eval.fetch
-from eval.checkpoints import find_checkpoint
+import eval.zoo.checkpoints
+import eval.zoo.fetch
 from eval.errors import RunError
-from eval.fetch import fetch_checkpoint
-from eval.zoo import CheckpointSpec, ModelSpec
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.fetch import fetch_checkpoint
+from eval.zoo.manifest import CheckpointSpec, ModelSpec
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONTENT = bytes(range(256)) * 1024
@@ -29,8 +29,8 @@ TIMEOUT_S = 300
 FETCH = """
 import json, sys
 from pathlib import Path
-from eval.fetch import fetch_checkpoint
-from eval.zoo import CheckpointSpec
+from eval.zoo.fetch import fetch_checkpoint
+from eval.zoo.manifest import CheckpointSpec
 print("ready", flush=True)
 sys.stdin.readline()
 print(fetch_checkpoint(CheckpointSpec(**json.loads(sys.argv[1])), Path(sys.argv[2]), progress=False))
@@ -160,7 +160,7 @@ def refusal(spec: CheckpointSpec, folder: Path) -> str:
     assert rest == [
         f"  address   {spec.url}",
         f"  SHA-256   {spec.sha256} (262,144 bytes)",
-        f"To do it by hand: download that file and put it at {eval.fetch.MODEL_ZOO / FILE}",
+        f"To do it by hand: download that file and put it at {eval.zoo.fetch.MODEL_ZOO / FILE}",
     ]
     start = f"{FILE}: the download failed: "
     assert first.startswith(start)
@@ -215,7 +215,7 @@ def test_into_the_download_cache_where_it_is_then_found(
 ):
     monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ESR_WEIGHTS", raising=False)
-    monkeypatch.setattr(eval.checkpoints, "MODEL_ZOO", tmp_path / "zoo")
+    monkeypatch.setattr(eval.zoo.checkpoints, "MODEL_ZOO", tmp_path / "zoo")
     spec = ModelSpec(
         id=42,
         name="Tiny",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.current import current
+from eval.records.current import current
 from eval.report.challenge_table import challenge_tables
 from eval.report.crops import COLUMN_INCHES
 from eval.report.figures import tradeoff, write_figures

@@ -18,15 +18,15 @@ import typer
 from typer.testing import CliRunner
 
 import test_demo
-from eval import session
-from eval.cli import app as eval_app
+from eval.cli import session
+from eval.cli.app import app as eval_app
+from eval.cli.program import USAGE_EXIT, new_app
+from eval.data.images import write_png
+from eval.data.resize import imresize
 from eval.errors import UsageError
-from eval.images import write_png
-from eval.program import USAGE_EXIT, new_app
-from eval.record import Protocol, Settings
-from eval.records import write_record
-from eval.resize import imresize
-from eval.zoo import MODEL_ZOO
+from eval.records.record import Protocol, Settings
+from eval.records.store import write_record
+from eval.zoo.manifest import MODEL_ZOO
 from tests.test_record import make_record
 from tests.test_runner import timing_of
 

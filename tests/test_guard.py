@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from eval.checkouts import guard
-from eval.checkouts.guard import Guard, Limits, Process, excess
+from eval.third_party import guard
+from eval.third_party.guard import Guard, Limits, Process, excess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard needs Linux's /proc")
 MIB = 2**20

@@ -11,18 +11,19 @@ import pytest
 import torch
 from rich.console import Console
 
-from eval.audit import audit
-from eval.bicubic import Bicubic
-from eval.current import current
-from eval.datasets import open_dataset
-from eval.editions import find_edition
-from eval.entries import entries_from, published_baseline
+from eval.data.datasets import open_dataset
+from eval.data.images import write_png
 from eval.errors import RunError
-from eval.images import write_png
-from eval.inference import Upscaler
-from eval.published import read_results
-from eval.record import Protocol, Record
-from eval.records import read_record, write_record
+from eval.inference.upscaler import Upscaler
+from eval.intervals import Interval
+from eval.ranking.audit import audit
+from eval.ranking.editions import find_edition
+from eval.ranking.from_records import entries_from, published_baseline
+from eval.ranking.from_results_json import read_results
+from eval.ranking.scoring import rank
+from eval.records.current import current
+from eval.records.record import Protocol, Record
+from eval.records.store import read_record, write_record
 from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables
@@ -35,11 +36,10 @@ from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.score_notes import notes
 from eval.report.table1 import Cell, latex_table, markdown_table
 from eval.report.tables import csv_table, markdown_tables, template_table
-from eval.runner import Job, run
-from eval.scoring import rank
-from eval.statistics import Interval
-from eval.subject import InProcess
-from eval.zoo import find_model
+from eval.run.loaded_model import InProcess
+from eval.run.runner import Job, run
+from eval.zoo.bicubic import Bicubic
+from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.test_audit import result
 from tests.test_page import Reader

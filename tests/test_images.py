@@ -20,9 +20,9 @@ import torch
 from isal import isal_zlib
 from PIL import Image
 
-from eval import images
-from eval import png as png_module
-from eval.images import (
+from eval.data import images
+from eval.data import png as png_module
+from eval.data.images import (
     IMAGE_SUFFIXES,
     REFUSED_SUFFIXES,
     ImageError,
@@ -35,7 +35,7 @@ from eval.images import (
     to_uint8,
     write_png,
 )
-from eval.png import _inflated, _pixel_bytes, png_fault
+from eval.data.png import _inflated, _pixel_bytes, png_fault
 
 HEIGHT, WIDTH = 6, 9
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)

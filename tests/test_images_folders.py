@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.contenders import Placement, zoo_model
-from eval.datasets import open_dataset
-from eval.engines.registry import Execution
-from eval.images_folders import images_folder
-from eval.processes import carry_out
-from eval.record import Protocol
-from eval.tasks import Task
-from eval.zoo import find_model
+from eval.data.datasets import open_dataset
+from eval.inference.engines.registry import Execution
+from eval.records.record import Protocol
+from eval.run.images_folders import images_folder
+from eval.run.model_source import Placement, zoo_model
+from eval.run.processes import carry_out
+from eval.run.tasks import Task
+from eval.zoo.manifest import find_model
 
 PLAIN = Placement("cpu", None, threads=1)
 

@@ -12,15 +12,16 @@ import PIL
 import pytest
 import torch
 
-from eval import keys, sources
-from eval.contenders import Placement, ZooModel, zoo_model
-from eval.datasets import open_dataset
-from eval.engines.registry import ENGINES, Engine, Execution
-from eval.images import write_png
-from eval.record import Protocol
+from eval import sources
+from eval.data.datasets import open_dataset
+from eval.data.images import write_png
+from eval.inference.engines.registry import ENGINES, Engine, Execution
+from eval.records.record import Protocol
+from eval.run import keys
+from eval.run.model_source import Placement, ZooModel, zoo_model
+from eval.run.tasks import Task
 from eval.sources import hash_of_file, hash_of_sources
-from eval.tasks import Task
-from eval.zoo import find_model
+from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 
 PLACEMENT = Placement("cpu", tile=64, tile_overlap=16, threads=1)
@@ -87,7 +88,7 @@ def test_pixels_and_name_of_the_set(task: Task, hr_folder: Path, random_image):
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
 def test_code_libraries_and_machine(task: Task, monkeypatch, part: str):
     before = task.key
-    monkeypatch.setattr(f"eval.tasks.{part}", lambda _of: "another")
+    monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
     assert replace(task).key != before
 
 
@@ -112,17 +113,15 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
 
     monkeypatch.setattr(sources, "_closure", noted)
     keys.measuring_sha256.__wrapped__()
-    names = (
-        "metrics images png pairs resize inference tiling timing transfer complexity inspection runner pipeline steady"
-    )
-    assert {
-        Path(f"eval/{name}.py")
-        for name in f"{names} statistics disturbance warmup memory processes tasks ray_engine".split()
-    } <= files
+    names = "metrics/psnr_ssim metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"
+    names += " data/resize inference/upscaler inference/tiling device/clock device/transfer device/memory intervals"
+    names += " run/processes run/speed_pass run/tasks run/ray_launcher"
+    names += " run/runner run/pipeline timing/interleaved timing/interference timing/warmup"
+    assert {Path(f"eval/{name}.py") for name in names.split()} <= files
     assert {Path(f"{engine.module.replace('.', '/')}.py") for engine in ENGINES.values()} <= files
-    assert not {Path("eval/session.py"), Path("eval/report/tables.py"), Path("eval/cli/running.py")} & files
+    assert not {Path("eval/cli/session.py"), Path("eval/report/tables.py"), Path("eval/cli/running.py")} & files
     keys.measuring_sha256.__wrapped__("NTIRE2024")
-    assert {Path("eval/checkouts/worker.py"), Path("eval/checkouts/shims/cuda.py")} <= files
+    assert {Path("eval/third_party/worker.py"), Path("eval/third_party/shims/cuda.py")} <= files
 
 
 def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monkeypatch):
@@ -203,7 +202,7 @@ def test_the_zoo_counts_shared_layers_and_the_network_it_derives_from(monkeypatc
     import shutil
 
     shutil.copytree(PROJECT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("eval.zoo.PROJECT", tmp_path)
+    monkeypatch.setattr("eval.zoo.manifest.PROJECT", tmp_path)
     before = find_model("DIPNet").source_sha256, find_model("SPAN").source_sha256
     for file in ("layers.py", "team00_RLFN.py"):
         path = tmp_path / "models" / file

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.layouts import (
+from eval.data.layouts import (
     ALIASES,
     LAYOUTS,
     Layout,
@@ -15,7 +15,7 @@ from eval.layouts import (
     matching_layouts,
     pair_files,
 )
-from eval.pairs import ImagePair
+from eval.data.pairs import ImagePair
 
 CHALLENGE, DIV2K, SELFEXSR, BENCHMARK, HR_AND_LR = LAYOUTS
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eval import memory
-from eval.memory import (
+from eval.device import memory
+from eval.device.memory import (
     available_bytes,
     freeze_imports,
     keep_freed_memory,

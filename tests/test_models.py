@@ -5,9 +5,9 @@ import importlib
 import pytest
 import torch
 
-from eval.checkpoints import find_checkpoint, load_network
-from eval.complexity import measure_complexity
-from eval.zoo import ModelSpec, all_models, find_model
+from eval.metrics.complexity import measure_complexity
+from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.manifest import ModelSpec, all_models, find_model
 from models.team03_PFDNLite import PFDNLite
 from models.team08_ABPN import ABPN
 

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eval.inspection import inspect
-from eval.operands import Operands
-from eval.zoo import find_model
+from eval.metrics.behaviour import inspect
+from eval.metrics.operands import Operands
+from eval.zoo.manifest import find_model
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

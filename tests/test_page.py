@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from eval.current import conditions_of, current
-from eval.editions import find_edition
-from eval.record import Flag, Ratio, Record, State
-from eval.records import write_record
+from eval.metrics.figures import Flag
+from eval.ranking.editions import find_edition
+from eval.records.current import conditions_of, current
+from eval.records.record import Record, State
+from eval.records.store import write_record
 from eval.report.page.board import Board, make_board
 from eval.report.page.island import island
 from eval.report.page.models import _complexity_facts
 from eval.report.page.selection import baseline_of, edition_of, folder_of, state_of
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
+from eval.timing.samples import Ratio
 from tests.test_record import make_record
 from tests.test_tables import steady
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.images import ImageSize, write_png
-from eval.pairs import MIN_HR_SIDE, ImagePair, check_pairs
-from eval.resize import imresize
+from eval.data.images import ImageSize, write_png
+from eval.data.pairs import MIN_HR_SIDE, ImagePair, check_pairs
+from eval.data.resize import imresize
 
 
 @pytest.fixture

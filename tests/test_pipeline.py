@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eval.pipeline import Overlap, Stages, run_stages
+from eval.run.pipeline import Overlap, Stages, run_stages
 
 SERIAL, PARALLEL = Overlap(workers=0, depth=1), Overlap(workers=3, depth=2)
 

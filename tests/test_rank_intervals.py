@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.editions import find_edition
-from eval.entries import Entry, published_baseline
-from eval.rank_intervals import PairedOrder, _Ratios, _SimultaneousRatios, worst_error
-from eval.scoring import rank
-from eval.statistics import Interval, resampled
+from eval.intervals import Interval, resampled
+from eval.ranking.editions import find_edition
+from eval.ranking.from_records import Entry, published_baseline
+from eval.ranking.rank_intervals import PairedOrder, _Ratios, _SimultaneousRatios, worst_error
+from eval.ranking.scoring import rank
 
 RULES = find_edition(2024)
 BASE = published_baseline(RULES)

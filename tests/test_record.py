@@ -10,11 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from eval.errors import RunError, UsageError
-from eval.record import (
-    Complexity,
+from eval.metrics.figures import Complexity, Flag
+from eval.records.record import (
     DatasetInfo,
     Environment,
-    Flag,
     ImageResult,
     MachineState,
     ModelInfo,
@@ -23,7 +22,7 @@ from eval.record import (
     Settings,
     means_of,
 )
-from eval.records import by_key, check_writable, read_record, read_records, write_record
+from eval.records.store import by_key, check_writable, read_record, read_records, write_record
 
 STATE = MachineState(load_1min=0.1, cpu_mhz=2600, gpu_mhz=None, gpu_temperature_c=None)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.resize import bicubic_kernel, contributions, imresize
+from eval.data.resize import bicubic_kernel, contributions, imresize
 
 
 def test_kernel_at_points_computed_by_hand():

@@ -11,18 +11,18 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from eval import session as session_module
-from eval.contenders import Placement, WithoutWeights, ZooModel, zoo_models
-from eval.current import complete_ones, current
-from eval.datasets import open_dataset
+from eval.cli import session as session_module
+from eval.cli.run_options import Options
+from eval.cli.session import Session
+from eval.data.datasets import open_dataset
 from eval.errors import EngineError, RunError
-from eval.inference import Upscaler
-from eval.record import Protocol, State
-from eval.records import read_records
-from eval.run_options import Options
-from eval.session import Session
-from eval.subject import InProcess
-from eval.zoo import find_model
+from eval.inference.upscaler import Upscaler
+from eval.records.current import complete_ones, current
+from eval.records.record import Protocol, State
+from eval.records.store import read_records
+from eval.run.loaded_model import InProcess
+from eval.run.model_source import Placement, WithoutWeights, ZooModel, zoo_models
+from eval.zoo.manifest import find_model
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
 SPEC = find_model("Bicubic").model_copy(update={"id": 9, "name": "Failing", "data_range": 1.0})

@@ -13,17 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from eval import runner
-from eval.checkpoints import Checkpoint, find_checkpoint, load_network
-from eval.datasets import open_dataset
-from eval.images import read_image, write_png
-from eval.inference import Upscaler
-from eval.metrics import psnr, ssim
-from eval.record import Protocol, Record, Timing
-from eval.resize import imresize
-from eval.runner import Job, numeric_switches, run, with_timing
-from eval.subject import InProcess
-from eval.zoo import find_model
+from eval.data.datasets import open_dataset
+from eval.data.images import read_image, write_png
+from eval.data.resize import imresize
+from eval.inference.upscaler import Upscaler
+from eval.metrics.psnr_ssim import psnr, ssim
+from eval.records.record import Protocol, Record
+from eval.run import runner
+from eval.run.loaded_model import InProcess
+from eval.run.runner import Job, numeric_switches, run, with_timing
+from eval.timing.samples import Timing
+from eval.zoo.checkpoints import Checkpoint, find_checkpoint, load_network
+from eval.zoo.manifest import find_model
 
 BICUBIC = find_model("Bicubic")
 

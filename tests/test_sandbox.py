@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eval.checkouts import sandbox
-from eval.checkouts.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
 from eval.errors import RunError, UsageError
+from eval.third_party import sandbox
+from eval.third_party.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
 
 MIB = 2**20
 DEFAULT = Limits()
@@ -491,7 +491,7 @@ def _open_files() -> list[str]:
 HARNESS = """
 import os, signal, sys
 from pathlib import Path
-from eval.checkouts.sandbox import Limits, Mounts, SandboxKind, start
+from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 
 script = Path(sys.argv[1])
 sandboxed = start([sys.executable, str(script)], SandboxKind.BUBBLEWRAP, Mounts((script,)), Limits(), {})

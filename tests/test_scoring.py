@@ -12,21 +12,25 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval.editions import all_editions, find_edition, read_editions
-from eval.entries import Entry, entries_from, measured_baseline, published_baseline, select
 from eval.errors import RunError, UsageError
-from eval.record import DatasetInfo, Flag, Mean, Protocol, Record, Settings, Timing
-from eval.records import write_record
+from eval.metrics.figures import Flag
+from eval.ranking.editions import all_editions, find_edition, read_editions
+from eval.ranking.from_records import Entry, entries_from, measured_baseline, published_baseline, select
+from eval.ranking.scores import relative_score
+from eval.ranking.scoring import Ranking, competition_ranks, rank
+from eval.records.record import DatasetInfo, Mean, Protocol, Record, Settings
+from eval.records.store import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import notes
-from eval.scores import relative_score
-from eval.scoring import Ranking, competition_ranks, rank
+from eval.timing.samples import Timing
 from tests.conftest import PROJECT
 from tests.test_record import make_record
 
 E2 = math.exp(2)
 GATED = {"valid": 26.95, "test": 27.05}
-SAFE_MODULES = ("eval.scoring", "eval.audit", "eval.editions", "eval.entries", "eval.published")
+SAFE_MODULES = tuple(
+    f"eval.ranking.{name}" for name in ("scoring", "audit", "editions", "from_records", "from_results_json")
+)
 
 
 def entry(label: str, runtime_ms: float, flops: float = 2e9, num_params: float = 1e6, **more) -> Entry:
@@ -276,7 +280,7 @@ def test_2023_cannot_be_ranked_and_says_why():
 )
 def test_a_wrong_table_of_an_edition_is_named(tmp_path: Path, change: tuple[str, str], message: str):
     path = tmp_path / "editions.toml"
-    text = (PROJECT / "eval" / "editions.toml").read_text()
+    text = (PROJECT / "eval" / "ranking" / "editions.toml").read_text()
     assert change[0] in text
     path.write_text(text.replace(*change))
     with pytest.raises(RunError, match=message):
@@ -284,7 +288,7 @@ def test_a_wrong_table_of_an_edition_is_named(tmp_path: Path, change: tuple[str,
 
 
 def test_adding_an_edition_is_adding_a_table(tmp_path: Path):
-    text = (PROJECT / "eval" / "editions.toml").read_text()
+    text = (PROJECT / "eval" / "ranking" / "editions.toml").read_text()
     added = (
         text[text.index("[[edition]]\nyear = 2026") :]
         .replace("2026", "2027")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from eval.checkouts.shims import stand_ins
+from eval.third_party.shims import stand_ins
 
 
 def test_a_conv_module_is_convolution_normalisation_and_relu():

@@ -15,19 +15,19 @@ import psutil
 import pytest
 import torch
 
-from eval.checkouts.checkout import read_checkout
-from eval.checkouts.choosing import choose_model_file, choose_submissions
-from eval.checkouts.connection import Connection
-from eval.checkouts.sandbox import Limits, SandboxKind, choose_sandbox
-from eval.checkouts.submission import Rules
-from eval.contenders import Placement
-from eval.datasets import open_dataset
+from eval.data.datasets import open_dataset
+from eval.data.images import read_image, write_png
 from eval.errors import UsageError
-from eval.images import read_image, write_png
-from eval.metrics import psnr
-from eval.processes import carry_out
-from eval.record import Protocol, Record, State
-from eval.tasks import Task
+from eval.metrics.psnr_ssim import psnr
+from eval.records.record import Protocol, Record, State
+from eval.run.model_source import Placement
+from eval.run.processes import carry_out
+from eval.run.tasks import Task
+from eval.third_party.checkout import read_checkout
+from eval.third_party.choosing import choose_model_file, choose_submissions
+from eval.third_party.connection import Connection
+from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
+from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED, copy_of_planted
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.current import current
-from eval.record import Flag, Mean, Protocol, Ratio, Record, Settings
-from eval.records import write_record
+from eval.metrics.figures import Flag
+from eval.records.current import current
+from eval.records.record import Mean, Protocol, Record, Settings
+from eval.records.store import write_record
 from eval.report.columns import columns_of, legend
 from eval.report.latex import latex, leaderboard
 from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, markdown_tables, template_table, template_tables, write_report, write_tables
+from eval.timing.samples import Ratio
 from tests.test_record import make_record
 from tests.test_runner import timing_of
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval import processes
-from eval.contenders import Placement, zoo_model
-from eval.datasets import open_dataset
-from eval.engines.registry import Execution
-from eval.images import write_png
-from eval.processes import carry_out, carry_out_all
-from eval.record import Protocol, State
-from eval.subject import CannotRunError
-from eval.tasks import Task, is_final
-from eval.zoo import find_model
+from eval.data.datasets import open_dataset
+from eval.data.images import write_png
+from eval.inference.engines.registry import Execution
+from eval.records.record import Protocol, State
+from eval.run import processes
+from eval.run.loaded_model import CannotRunError
+from eval.run.model_source import Placement, zoo_model
+from eval.run.processes import carry_out, carry_out_all
+from eval.run.tasks import Task, is_final
+from eval.zoo.manifest import find_model
 from tests.deadly import BICUBIC, Deadly
 
 

@@ -8,7 +8,7 @@ from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from bench.training import app
-from eval.images import write_png
+from eval.data.images import write_png
 from team_bsr.checkpoint import save_checkpoint
 from team_bsr.progress import Progress
 from team_bsr.recipe import load_recipe

@@ -15,9 +15,9 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from typer.testing import CliRunner
 
+from eval.data.images import read_image, write_png
+from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
-from eval.images import read_image, write_png
-from eval.resize import imresize
 from models.team03_PFDNLite import PFDNLite
 from models.team08_ABPN import ABPN
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint

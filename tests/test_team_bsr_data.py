@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.data.images import write_png
+from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
-from eval.images import write_png
-from eval.resize import imresize
 from team_bsr import likeness
 from team_bsr.data import open_pairs
 from team_bsr.draws import DRAWS

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.data.images import write_png
 from eval.errors import RunError
-from eval.images import write_png
 from team_bsr.likeness import MOST_APART, shared_images, thumbnail, thumbnails
 from team_bsr.sources import Sources
 from team_bsr.survey import steps_left_out, survey

@@ -13,8 +13,8 @@ import torch
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from eval.data.images import write_png
 from eval.errors import RunError
-from eval.images import write_png
 from team_bsr.average import moving_average
 from team_bsr.checkpoint import build_network, checkpoints, load_checkpoint, load_network, rotate, save_checkpoint
 from team_bsr.data import open_pairs

@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from eval.images import write_png
+from eval.data.images import write_png
 from team_bsr import planning
 from team_bsr.losses import LOSSES
 from team_bsr.plan import Plan

@@ -7,10 +7,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from eval.bicubic import Bicubic
-from eval.datasets import SAMPLE, open_dataset
-from eval.images import to_tensor, to_uint8
-from eval.metrics import psnr
+from eval.data.datasets import SAMPLE, open_dataset
+from eval.data.images import to_tensor, to_uint8
+from eval.metrics.psnr_ssim import psnr
+from eval.zoo.bicubic import Bicubic
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.network import reparameterize
 from team_bsr.weights import read_network

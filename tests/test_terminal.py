@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from eval.report.terminal import Terminal
+from eval.cli.terminal import Terminal
 from tests.test_record import make_record
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from eval.checkpoints import find_checkpoint, load_network
-from eval.datasets import open_dataset
+from eval.data.datasets import open_dataset
 from eval.errors import UsageError
-from eval.inference import Upscaler
-from eval.metrics import psnr
-from eval.tiling import Tiling, upscale_in_tiles
-from eval.zoo import ModelSpec, all_models
+from eval.inference.tiling import Tiling, upscale_in_tiles
+from eval.inference.upscaler import Upscaler
+from eval.metrics.psnr_ssim import psnr
+from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.manifest import ModelSpec, all_models
 from models.window import Window
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from eval.transfer import device_of, to_device, to_host
+from eval.device.transfer import device_of, to_device, to_host
 
 
 def test_a_network_is_where_its_parameters_are_or_its_buffers():

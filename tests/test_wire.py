@@ -8,7 +8,7 @@ from io import FileIO
 
 import pytest
 
-from eval.checkouts.wire import MAX_HEADER_BYTES, Message, SlowError, WireError, receive, send, send_in_time
+from eval.third_party.wire import MAX_HEADER_BYTES, Message, SlowError, WireError, receive, send, send_in_time
 
 
 @pytest.fixture

@@ -5,18 +5,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.audit import audit as audit_results
-from eval.current import complete_ones, current, failures, found_and_used
-from eval.editions import GateRule, find_edition
-from eval.entries import entries_from, measured_baseline, published_baseline, select
-from eval.errors import RunError
-from eval.options import (
+from eval.cli.flags import (
     DEFAULT_SAVE_DIR,
     split,
 )
-from eval.published import read_results
-from eval.record import Protocol
-from eval.records import find_records
+from eval.cli.terminal import Terminal
+from eval.errors import RunError
+from eval.ranking.audit import audit as audit_results
+from eval.ranking.editions import GateRule, find_edition
+from eval.ranking.from_records import entries_from, measured_baseline, published_baseline, select
+from eval.ranking.from_results_json import read_results
+from eval.ranking.scoring import rank
+from eval.records.current import complete_ones, current, failures, found_and_used
+from eval.records.record import Protocol
+from eval.records.store import find_records
 from eval.report import audit as audit_report
 from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables
@@ -26,8 +28,6 @@ from eval.report.figures import write_figures
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.tables import write_files, write_report
-from eval.report.terminal import Terminal
-from eval.scoring import rank
 
 
 def report(

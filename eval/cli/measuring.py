@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
-from eval import table1 as table1_measurement
-from eval.aa import Case, run_trial
-from eval.contenders import AUTO, zoo_model
-from eval.datasets import SAMPLE, open_dataset
-from eval.environment import describe_environment
-from eval.errors import UsageError
-from eval.options import (
+from eval.cli import table1_measurement
+from eval.cli.aa import Case, run_trial
+from eval.cli.aa_report import markdown, summary
+from eval.cli.flags import (
     DEFAULT_SAVE_DIR,
     DataDir,
     Datasets,
@@ -23,16 +20,19 @@ from eval.options import (
     parse_tile,
     split,
 )
-from eval.program import FAILURE_EXIT
-from eval.record import Protocol
-from eval.records import check_writable
-from eval.report.aa import markdown, summary
+from eval.cli.program import FAILURE_EXIT
+from eval.cli.run_options import Options
+from eval.cli.session import Session
+from eval.data.datasets import SAMPLE, open_dataset
+from eval.errors import UsageError
+from eval.records.record import Protocol
+from eval.records.store import check_writable
 from eval.report.table1 import notes, read_table1, terminal_table
 from eval.report.tables import write_files
-from eval.run_options import Options
-from eval.session import Session
-from eval.steady import PRESETS
-from eval.zoo import find_model
+from eval.run.environment import describe_environment
+from eval.run.model_source import AUTO, zoo_model
+from eval.timing.interleaved import PRESETS
+from eval.zoo.manifest import find_model
 
 
 def table1(

@@ -6,13 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eval.checkouts.choosing import choose_model_file, choose_submissions, read_checkouts
-from eval.checkouts.sandbox import choose_sandbox
-from eval.checkouts.submission import Rules
-from eval.contenders import AUTO, Contender, zoo_models
-from eval.engines.registry import EAGER
-from eval.errors import UsageError
-from eval.options import (
+from eval.cli.flags import (
     DEFAULT_SAVE_DIR,
     DataDir,
     Datasets,
@@ -36,10 +30,16 @@ from eval.options import (
     parse_tile,
     split,
 )
-from eval.record import Protocol
-from eval.run_options import RAY, Options
-from eval.session import Session
-from eval.zoo import all_models, find_model
+from eval.cli.run_options import RAY, Options
+from eval.cli.session import Session
+from eval.errors import UsageError
+from eval.inference.engines.registry import EAGER
+from eval.records.record import Protocol
+from eval.run.model_source import AUTO, Contender, zoo_models
+from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
+from eval.third_party.sandbox import choose_sandbox
+from eval.third_party.submission import Rules
+from eval.zoo.manifest import all_models, find_model
 
 DEFAULT_MODEL = "3"
 

@@ -6,20 +6,20 @@ from typing import Annotated
 
 import typer
 
-from eval.checkouts.choosing import read_checkouts
-from eval.checkpoints import download_cache
-from eval.errors import RunError, UsageError
-from eval.fetch import fetch_checkpoint
-from eval.images import read_image, write_png
-from eval.layouts import image_files
-from eval.options import (
+from eval.cli.entries_table import entries_table
+from eval.cli.flags import (
     split,
 )
-from eval.report.checkout import entries_table
-from eval.report.terminal import Terminal
+from eval.cli.terminal import Terminal
+from eval.data.images import read_image, write_png
+from eval.data.layouts import image_files
+from eval.data.resize import imresize
+from eval.errors import RunError, UsageError
 from eval.report.zoo import zoo_table
-from eval.resize import imresize
-from eval.zoo import MODEL_ZOO, CheckpointSpec, all_models, find_model
+from eval.third_party.choosing import read_checkouts
+from eval.zoo.checkpoints import download_cache
+from eval.zoo.fetch import fetch_checkpoint
+from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, all_models, find_model
 
 
 def list_models(

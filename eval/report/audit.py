@@ -10,16 +10,16 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from eval.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
-from eval.published import ModelResult
-from eval.record import Complexity
+from eval.metrics.figures import Complexity
+from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
+from eval.ranking.from_results_json import ModelResult
+from eval.ranking.scoring import Ranking, Row
 from eval.report.audit_findings import cold_share, findings, name
 from eval.report.audit_json import as_json
 from eval.report.columns import visible
 from eval.report.score import rank_text
 from eval.report.score_notes import total_text
 from eval.report.tables import markdown_text, template_table, write_files
-from eval.scoring import Ranking, Row
 
 NONE = "-"
 MOST_SHOWN = 60

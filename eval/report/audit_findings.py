@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from eval.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
-from eval.editions import Track
+from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
+from eval.ranking.editions import Track
+from eval.ranking.scoring import Ranking
 from eval.report.columns import visible
 from eval.report.score_notes import total_text
-from eval.scoring import Ranking
 
 COLD_SHARE = 0.05
 _LISTED = 8

@@ -4,10 +4,10 @@ import json
 import math
 from dataclasses import asdict
 
-from eval.audit import DROPPED, Audit, Neighbours
-from eval.published import ModelResult
+from eval.ranking.audit import DROPPED, Audit, Neighbours
+from eval.ranking.from_results_json import ModelResult
+from eval.ranking.scoring import Ranking
 from eval.report.audit_findings import cold_share, findings
-from eval.scoring import Ranking
 
 
 def as_json(audit: Audit) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from eval.ranking.scoring import competition_ranks
 from eval.report.latex import booktabs, figure, ruled
 from eval.report.latex_text import latex_text
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.selection import RAN
-from eval.scoring import competition_ranks
 
 _TEXTS = frozenset({"label", "team", "edition", "state", "rank"})
 _LEFT_OUT = frozenset({"ssim", "p90_ms", "ratio"})

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from eval.current import manner_of
-from eval.disturbance import what_disturbed
-from eval.record import Protocol, Record, State
+from eval.records.current import manner_of
+from eval.records.record import Protocol, Record, State
+from eval.timing.interference import what_disturbed
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from eval.metrics import PEAK
-from eval.pairs import SCALE
+from eval.data.pairs import SCALE
+from eval.data.resize import imresize
+from eval.metrics.psnr_ssim import PEAK
 from eval.report.columns import visible
 from eval.report.page.gallery import readable
 from eval.report.page.pictures import Comparison, most_contested
 from eval.report.page.windows import CELL, choose_window, squared_errors
-from eval.resize import imresize
 
 COLUMN_INCHES = 3.3
 _CROP_SIDE = 64

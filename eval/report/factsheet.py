@@ -6,9 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from eval.data.layouts import ALIASES
 from eval.errors import RunError
-from eval.layouts import ALIASES
-from eval.record import Protocol, Record
+from eval.records.record import Protocol, Record
 from eval.report.factsheet_facts import Step, Team
 from eval.report.latex import figure
 from eval.report.latex_text import latex_text

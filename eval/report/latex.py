@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from eval.record import Record
+from eval.records.record import Record
 from eval.report.columns import Column, columns_of, visible
 
 _INFINITE = re.compile(r"(-?)\binf\b")

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from eval.editions import Metric
+from eval.ranking.editions import Metric
+from eval.ranking.scoring import Place, Ranking, Row
 from eval.report.columns import visible
 from eval.report.latex import booktabs, figure, latex, ruled
 from eval.report.score_notes import SCORES, UNITS, Scored, interval_kind, name_of, notes, total_text
 from eval.report.tables import inert, markdown_text, write_files
-from eval.scoring import Place, Ranking, Row
 
 NONE = "-"
 # Private characters stand for marks until LaTeX's and Markdown's own characters have been escaped.

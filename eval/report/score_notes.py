@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from eval.editions import Metric
-from eval.entries import Measured
+from eval.intervals import CONFIDENCE
+from eval.ranking.editions import Metric
+from eval.ranking.from_records import Measured
+from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import visible
-from eval.scoring import Ranking, Row
-from eval.statistics import CONFIDENCE
 
 # Title, unit, decimals and scale of each figure.
 UNITS: dict[Metric, tuple[str, str, int, float]] = {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from eval.current import Conditions, Table, complete_ones, current, failures, once
+from eval.data.layouts import ALIASES
 from eval.files import atomic_path
-from eval.layouts import ALIASES
-from eval.record import Record
-from eval.records import RECORDS_FOLDER, read_records
+from eval.records.current import Conditions, Table, complete_ones, current, failures, once
+from eval.records.record import Record
+from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import columns_of, flag_notes, legend, outcome, visible
 from eval.report.latex import latex, leaderboard
 

@@ -6,11 +6,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval.checkpoints import find_checkpoint
-from eval.complexity import measure_complexity
 from eval.errors import RunError
+from eval.metrics.complexity import measure_complexity
 from eval.report.columns import COLUMNS
-from eval.zoo import ModelSpec
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.manifest import ModelSpec
 
 
 def zoo_table(specs: Sequence[ModelSpec]) -> Table:

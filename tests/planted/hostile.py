@@ -206,7 +206,7 @@ class ClaimsNothing(Honest):
     def __init__(self):
         super().__init__()
         worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
-        message = sys.modules["eval.checkouts.wire"].Message
+        message = sys.modules["eval.third_party.wire"].Message
         worker._examine = lambda _request: message({"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]})
 
 
@@ -232,8 +232,8 @@ class PatchesTorch(Honest):
         super().__init__()
         torch.isfinite = lambda x: torch.ones(1, dtype=torch.bool)
         torch.set_num_threads = lambda _count: None
-        sys.modules["eval.metrics"] = None
-        sys.modules["eval.images"].to_uint8 = lambda *_: None
+        sys.modules["eval.metrics.psnr_ssim"] = None
+        sys.modules["eval.data.images"].to_uint8 = lambda *_: None
 
     def forward(self, x):
         return super().forward(x) * float("nan")

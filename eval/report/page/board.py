@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from eval.current import Conditions
-from eval.editions import Edition
-from eval.record import ZOO, Record
+from eval.ranking.editions import Edition
+from eval.records.current import Conditions
+from eval.records.record import ZOO, Record
 from eval.report.columns import Column, columns_of, legend, visible
 from eval.report.page.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
 from eval.report.page.ranking import Ranked, rank_rows

@@ -1,6 +1,6 @@
 """What columns and flags mean, in a sentence each."""
 
-from eval.record import Flag
+from eval.metrics.figures import Flag
 
 COLUMN_HELP = {
     "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order, each pair "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from eval.record import ZOO, Record
+from eval.records.record import ZOO, Record
 from eval.report.page.board import Board
 
 

@@ -8,13 +8,13 @@ from statistics import fmean
 
 import numpy as np
 
-from eval.datasets import HR_FOLDER, SAMPLE, Dataset, open_dataset
+from eval.data.datasets import HR_FOLDER, SAMPLE, Dataset, open_dataset
+from eval.data.images import ImageError, read_image
+from eval.data.pairs import ImagePair
 from eval.errors import RunError, UsageError
-from eval.images import ImageError, read_image
-from eval.metrics import psnr
-from eval.pairs import ImagePair
-from eval.record import Record
-from eval.records import RECORDS_FOLDER
+from eval.metrics.psnr_ssim import psnr
+from eval.records.record import Record
+from eval.records.store import RECORDS_FOLDER
 from eval.report.page.selection import folder_of
 
 _SAME_DB = 1e-6

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.disturbance import what_disturbed
-from eval.record import ZOO, Record
+from eval.records.record import ZOO, Record
 from eval.report.page.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
 from eval.report.page.selection import spec_of
+from eval.timing.interference import what_disturbed
 
 _HARDEST = 10
 

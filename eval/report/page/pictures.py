@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eval.data.pairs import SCALE, ImagePair
+from eval.data.resize import imresize
 from eval.files import atomic_path
-from eval.metrics import CROP_BORDER
-from eval.pairs import SCALE, ImagePair
+from eval.metrics.psnr_ssim import CROP_BORDER
 from eval.report.page.gallery import Contender, Interest, pairs_of, rank_images, readable
 from eval.report.page.windows import CELL, choose_window, encode_errors, squared_errors
-from eval.resize import imresize
 
 PICTURE_FOLDER = "pictures"
 DEFAULT_MEGABYTES = 54.0

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from eval.editions import Edition, all_editions
-from eval.entries import entries_from, measured_baseline
 from eval.errors import RunError
-from eval.record import Protocol, Record
+from eval.ranking.editions import Edition, all_editions
+from eval.ranking.from_records import entries_from, measured_baseline
+from eval.ranking.scoring import Row, rank
+from eval.records.record import Protocol, Record
 from eval.report.score_notes import Scored, notes
-from eval.scoring import Row, rank
 
 
 @dataclass(frozen=True)

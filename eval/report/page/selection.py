@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from eval.record import ZOO, Record, State
-from eval.zoo import ModelSpec, all_models
+from eval.records.record import ZOO, Record, State
+from eval.zoo.manifest import ModelSpec, all_models
 
 RAN = State.RAN.value
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from eval.current import Conditions, current
-from eval.editions import Edition
-from eval.record import Record
+from eval.ranking.editions import Edition
+from eval.records.current import Conditions, current
+from eval.records.record import Record
 from eval.report.page.board import Board, make_board
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import contenders_of

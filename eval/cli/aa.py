@@ -1,0 +1,88 @@
+"""A model timed against itself: what the steady protocol calls a difference where there is none."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from eval.data.datasets import Dataset
+from eval.records.record import Protocol
+from eval.run.model_source import Contender, Placement
+from eval.run.runner import numeric_switches
+from eval.run.tasks import largest_lr
+from eval.timing.interleaved import Preset, measure_together
+from eval.timing.samples import Ratio
+
+# Of 40 repeats 36 must cover 1: with 95% intervals fewer happen by chance in less than 1 of 20 trials.
+LEAST_COVERED = 0.9
+P50_WITHIN = 0.01
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One repeat. ``ratio`` is the second copy's runtime over the first's; None if every sample was disturbed.
+
+    A runtime is the mean over images of each image's p50, so this is the ratio of those.
+    """
+
+    ratio: Ratio | None
+    dropped: int
+
+    @property
+    def covers_one(self) -> bool:
+        """Tell whether the interval says that the copies may be equal."""
+        return self.ratio is not None and self.ratio.low <= 1 <= self.ratio.high
+
+    @property
+    def p50_agrees(self) -> bool:
+        """Tell whether the copies' p50 lie within 1% of each other."""
+        return self.ratio is not None and abs(self.ratio.estimate - 1) <= P50_WITHIN
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All repeats."""
+
+    repeats: tuple[Repeat, ...]
+
+    @property
+    def covered(self) -> int:
+        """The number of repeats whose interval covers 1."""
+        return sum(repeat.covers_one for repeat in self.repeats)
+
+    @property
+    def agreed(self) -> int:
+        """The number of repeats whose p50 agree."""
+        return sum(repeat.p50_agrees for repeat in self.repeats)
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether enough intervals cover 1, and all p50 agree."""
+        return self.covered >= LEAST_COVERED * len(self.repeats) and self.agreed == len(self.repeats)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed against itself, where and how, and on what."""
+
+    contender: Contender
+    placement: Placement
+    dataset: Dataset
+
+
+def run_trial(case: Case, preset: Preset, repeats: int, on_repeat: Callable[[Repeat], None]) -> Trial:
+    """Time two separately opened copies of a model together, again and again, each time in another order.
+
+    They are opened, and run under the same switches, as the steady protocol does it.
+    """
+    done = []
+    with ExitStack() as stack:
+        stack.enter_context(numeric_switches(Protocol.STEADY))
+        largest = largest_lr(case.dataset)
+        copies = [stack.enter_context(case.contender.open(case.placement, largest)) for _ in range(2)]
+        for copy in copies:
+            stack.enter_context(copy.on_device())
+        for seed in range(repeats):
+            first, second = measure_together(copies, case.dataset, preset, seed)
+            done.append(Repeat(second.ratio, sum(first.dropped.values())))
+            on_repeat(done[-1])
+    return Trial(tuple(done))

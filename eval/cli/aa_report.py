@@ -1,0 +1,36 @@
+"""A trial of a model against itself, as a page."""
+
+from statistics import median
+
+from tabulate import tabulate
+
+from eval.cli.aa import LEAST_COVERED, P50_WITHIN, Trial
+
+
+def summary(trial: Trial) -> list[str]:
+    """Return the trial's outcome in sentences."""
+    count = len(trial.repeats)
+    widths = [(repeat.ratio.high - repeat.ratio.low) / 2 for repeat in trial.repeats if repeat.ratio]
+    apart = [abs(repeat.ratio.estimate - 1) for repeat in trial.repeats if repeat.ratio]
+    lines = [
+        f"{trial.covered} of {count} intervals cover a ratio of 1 (expected: at least {LEAST_COVERED:.0%})",
+        f"{trial.agreed} of {count} ratios of p50 lie within {P50_WITHIN:.0%} of 1 (expected: all)",
+    ]
+    if widths:
+        lines.append(f"half-width of the intervals, median: {median(widths):.2%}")
+        lines.append(f"ratios of p50, distance from 1: median {median(apart):.2%}, largest {max(apart):.2%}")
+    return [*lines, f"disturbed stretches dropped: {sum(repeat.dropped for repeat in trial.repeats)}"]
+
+
+def markdown(title: str, facts: list[str], trial: Trial) -> str:
+    """Return a page: facts of the run, its outcome, and a row a repeat."""
+    rows = []
+    for number, repeat in enumerate(trial.repeats, 1):
+        ratio = repeat.ratio
+        figures = ("-",) * 3 if ratio is None else (f"{value:.4f}" for value in (ratio.estimate, ratio.low, ratio.high))
+        verdicts = ("yes" if verdict else "NO" for verdict in (repeat.covers_one, repeat.p50_agrees))
+        rows.append([number, *figures, *verdicts, repeat.dropped])
+    headers = ["Repeat", "Ratio of p50", "from", "to", "covers 1", f"within {P50_WITHIN:.0%}", "dropped"]
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=("right",) * len(headers))
+    listing = "\n".join(f"- {line}" for line in (*facts, *summary(trial)))
+    return f"# {title}\n\n{listing}\n\n{table}\n"

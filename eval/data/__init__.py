@@ -1,0 +1,1 @@
+"""A folder of images becomes checked pairs of 8-bit RGB."""

@@ -1,0 +1,193 @@
+"""Opening a set of images by folder and name. Everything is checked before any network runs."""
+
+import hashlib
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from eval.data.images import ImageSize
+from eval.data.layouts import (
+    ALIASES,
+    Layout,
+    has_images,
+    image_files,
+    is_paired,
+    list_datasets,
+    matching_layouts,
+    pair_files,
+)
+from eval.data.pairs import SCALE, ImagePair, check_pairs
+from eval.errors import RunError, UsageError
+from eval.metrics.psnr_ssim import CROP_BORDER, SSIM_WINDOW
+
+MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
+HR_FOLDER = "HR folder, LR made by the exact bicubic"
+LR_FOLDER = "LR folder, no HR"
+PAIRS_IN_FOLDER = Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
+SAMPLE = "sample"
+SAMPLE_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked set of images. ``lr_sizes`` has one entry an image."""
+
+    name: str
+    layout: str
+    folder: Path
+    pairs: tuple[ImagePair, ...]
+    lr_sizes: tuple[ImageSize, ...]
+
+    @property
+    def has_hr(self) -> bool:
+        """Tell whether fidelity can be measured."""
+        return self.pairs[0].hr is not None
+
+    @property
+    def left_out(self) -> list[Path]:
+        """The files that lie beside those of the set and are not used, hidden ones apart."""
+        used = {path for pair in self.pairs for path in (pair.lr, pair.hr) if path}
+        if self.name == SAMPLE:
+            return []
+        beside = {path for folder in {path.parent for path in used} for path in folder.iterdir() if path.is_file()}
+        return sorted(path for path in beside - used if not path.name.startswith("."))
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of all names and files."""
+        digest = hashlib.sha256()
+        for pair in self.pairs:
+            digest.update(f"{pair.name}\n".encode())
+            for path in (pair.lr, pair.hr):
+                digest.update(b"-" if path is None else hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
+    """Find a set by folder and name, and check every file of it.
+
+    Args:
+        data_dir: a folder that holds sets, or one set itself; None for nothing but ``sample``.
+        name: which set; "valid" and "test" stand for the challenge's; None if the folder says it.
+
+    Raises:
+        UsageError: there is no such set, or the name is needed to tell which.
+        RunError: the set is empty, or files are missing, damaged or of the wrong size; all of them are listed.
+    """
+    if name == SAMPLE or (data_dir is None and name is None):
+        return _checked(SAMPLE, HR_FOLDER, *_sample())
+    if data_dir is None:
+        raise UsageError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
+    if not data_dir.is_dir():
+        raise UsageError(f"--data_dir {data_dir}: no such folder")
+    return _open_only(data_dir) if name is None else _open_named(data_dir, name)
+
+
+def check_ssim_sizes(dataset: Dataset) -> None:
+    """Refuse a set whose images are too small for SSIM.
+
+    Raises:
+        RunError: some are; the message names them.
+    """
+
+    def too_small(size: ImageSize) -> bool:
+        return min(size.height, size.width) * SCALE < MIN_SSIM_SIDE
+
+    small = [pair.name for pair, size in zip(dataset.pairs, dataset.lr_sizes, strict=True) if too_small(size)]
+    if dataset.has_hr and small:
+        raise RunError(
+            f"--ssim: HR images need {MIN_SSIM_SIDE} pixels a side; smaller are: {', '.join(small)}. "
+            "Leave --ssim out, or these images"
+        )
+
+
+def _open_only(data_dir: Path) -> Dataset:
+    """Open the one set that a folder is, or holds."""
+    folder = Path(os.path.abspath(data_dir))
+    own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
+    if own:
+        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], folder.name)
+    if has_images(folder):
+        return _plain_folder(folder.name, folder)
+    names = list_datasets(data_dir)
+    if len(names) == 1:
+        return _open_named(data_dir, names[0])
+    challenge = [name for name in names if name in ALIASES["valid"]]
+    if len(challenge) == 1:
+        return _open_named(data_dir, challenge[0])
+    if not names:
+        raise UsageError(f"--data_dir {data_dir}: holds no images and no set in a known layout")
+    raise UsageError(f"--data_dir {data_dir}: holds several sets; choose by --dataset: {', '.join([*names, SAMPLE])}")
+
+
+def _open_named(data_dir: Path, name: str) -> Dataset:
+    if not _plain_name(name):
+        raise UsageError(f"--dataset '{name}': expected the name of a set in {data_dir}")
+    aliases = [alias for alias in ALIASES.get(name, ()) if matching_layouts(data_dir, alias)]
+    found = [(alias, layout) for alias in aliases or [name] for layout in matching_layouts(data_dir, alias)]
+    if found:
+        return _open_layout(data_dir, found, name if not aliases else found[0][0])
+    # The HR images of a challenge's test set are often not public.
+    inputs = [data_dir / f"{alias}_LR" for alias in ALIASES.get(name, ())]
+    for folder in (data_dir / name, *inputs):
+        if folder.is_dir():
+            return _plain_folder(_plain_name(name), folder)
+    known = ", ".join([*list_datasets(data_dir), SAMPLE])
+    raise UsageError(f"--dataset {name}: not in {data_dir}; there are: {known}")
+
+
+def _open_layout(data_dir: Path, found: list[tuple[str, Layout]], name: str) -> Dataset:
+    """Open a set, called ``name`` from now on, under the one name and in the one layout in which it was found."""
+    (found_name, layout), *others = found
+    if others:
+        ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
+        raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
+    return _checked(_plain_name(name), layout.name, data_dir, *pair_files(data_dir, found_name, layout))
+
+
+def _plain_name(name: str) -> str:
+    """Return a set's name without folders, so that results of it lie under one folder: BSDS500/test, BSDS500_test."""
+    return "_".join(part for part in Path(name).parts if part not in ("..", "/"))
+
+
+def _plain_folder(name: str, folder: Path) -> Dataset:
+    """Open a folder of images.
+
+    Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else inputs without HR, if the
+    folder's name ends in LR as a word, LR_bicubic or LRX4; else HR images.
+    """
+    stem = folder.name.removesuffix("_HR")
+    if stem != folder.name and is_paired(folder.parent, stem):
+        found = [(stem, layout) for layout in matching_layouts(folder.parent, stem)]
+        return _open_layout(folder.parent, found, name.removesuffix("_HR"))
+    images = image_files(folder)
+    if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
+        located = pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
+        return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
+    if re.search(r"(^|[^A-Z])LR(_BICUBIC)?(_?X4)?$", folder.name.upper()):
+        return _checked(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
+    return _checked(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
+
+
+def _sample() -> tuple[Path, list[ImagePair], list[str]]:
+    """Return the photographs that the scikit-image package carries, without importing it."""
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise RunError("--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt")
+    folder = Path(package.origin).parent / "data"
+    return folder, [ImagePair(Path(file).stem, lr=None, hr=folder / file) for file in SAMPLE_FILES], []
+
+
+def _checked(name: str, layout: str, folder: Path, pairs: list[ImagePair], faults: list[str]) -> Dataset:
+    """Check all files and raise one error that lists every offender."""
+    lr_sizes, found = check_pairs(pairs)
+    faults = [*faults, *found]
+    if not pairs and not faults:
+        faults = [f"{folder}: no images ({layout})"]
+    if faults:
+        listing = "\n".join(f"  {fault}" for fault in faults)
+        raise RunError(f"--dataset {name}: cannot be used; {len(faults)} fault(s) found\n{listing}")
+    return Dataset(name, layout, folder, tuple(pairs), tuple(lr_sizes))

@@ -1,0 +1,202 @@
+"""Images in and out: files, uint8 arrays of shape (h, w, 3) in RGB order, and float tensors of shape (1, 3, h, w).
+
+What a file holds is converted by rule or refused by name:
+
+===========================================  ==============================================
+8-bit RGB                                    taken as it is
+grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothing
+alpha channel or transparent colour          dropped if every pixel is opaque, else refused
+16 bits or float, CMYK, Lab, several frames  refused
+GIF, JPEG 2000, AVIF, HEIC, EXR, TGA, PPM    refused
+more than 16384x16384 pixels by its headers  refused before pixels are decoded
+EXIF orientation                             applied
+===========================================  ==============================================
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from eval.data.png import encode_png, png_fault
+from eval.device.transfer import to_host
+from eval.files import atomic_path
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".ppm", ".npy"})
+# What a file holds, whatever its name says; Pillow would start other programs for some formats.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+_PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
+_ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_TIFF_BITS_PER_SAMPLE = 258
+# 16384x16384, more than any camera's image or usual panorama; three bytes each once decoded.
+LARGEST_PIXELS = 2**28
+# EXIF orientations that lay an image on its side.
+_TURNED = (5, 6, 7, 8)
+# Of an output at a time: half a MiB of float32.
+_BAND_SAMPLES = 2**17
+
+
+class ImageError(ValueError):
+    """A file is no image that the protocol can use; the message names the file and says what to do."""
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """Height and width in pixels, after EXIF orientation."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+def is_image_file(path: Path) -> bool:
+    """Tell by its name whether a file is meant as an image; broken links are, hidden files are not."""
+    known = path.suffix.lower() in IMAGE_SUFFIXES | REFUSED_SUFFIXES
+    return known and not path.name.startswith(".") and (path.is_file() or path.is_symlink())
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode a file to ``(h, w, 3)``, uint8, RGB.
+
+    Raises:
+        ImageError: the file is missing, truncated, damaged, or of a kind that the table above refuses.
+    """
+    with _opened(path) as image:
+        # Decoding alone stops at the last row, and would not see what is wrong behind it or with a checksum.
+        if image.format == "PNG":
+            image.verify()
+            if fault := png_fault(path):
+                raise ImageError(f"{path}: {fault}")
+    with _opened(path) as image:
+        _refuse_other_kinds(path, image)
+        upright = ImageOps.exif_transpose(image) if image.getexif() else image
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            if upright.getchannel("A").getextrema()[0] < 255:
+                raise ImageError(f"{path}: has transparent pixels; flatten it onto a background first")
+        return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def check_image(path: Path) -> ImageSize:
+    """Check a file, pixels included, and return its size.
+
+    Raises:
+        ImageError: as ``read_image``.
+    """
+    height, width, _ = read_image(path).shape
+    return ImageSize(height, width)
+
+
+def read_size(path: Path) -> ImageSize:
+    """Return the size that a file's head states, without decoding it; damage behind the head goes unseen.
+
+    Raises:
+        ImageError: the file is missing, no image, or of a kind that the table above refuses.
+    """
+    with _opened(path) as image:
+        _refuse_other_kinds(path, image)
+        width, height = image.size
+        # The PNG reader's own getexif would decode the image, in search of a chunk behind the pixels.
+        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in _TURNED
+        return ImageSize(width, height) if turned else ImageSize(height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file with Pillow, turning whatever goes wrong while it is open into an ``ImageError``."""
+    if path.suffix.lower() in REFUSED_SUFFIXES:
+        raise ImageError(f"{path}: {path.suffix} files are not read; convert it to PNG first")
+    try:
+        with path.open("rb") as file, _image_of(file) as image:
+            width, height = image.size
+            if width * height > LARGEST_PIXELS:
+                raise ImageError(
+                    f"{path}: states a size of {width}x{height}, more than the {LARGEST_PIXELS:,} pixels that are "
+                    "read; cut it into parts, or make it anew if that is not its size"
+                )
+            yield image
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {error} Save it as PNG, or cut it into parts") from error
+    # Pillow's readers meet damage with whatever exception their code runs into.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if "MAX_TEXT_CHUNK" in reason or "MAX_TEXT_MEMORY" in reason:
+            raise ImageError(f"{path}: holds text or a colour profile of over 1 MB; save it without these") from error
+        raise ImageError(f"{path}: not a readable image ({reason}); it may be truncated or damaged") from error
+
+
+def _image_of(file: BinaryIO) -> Image.Image:
+    """Read an image's headers as ``Image.open`` does; its own limit of pixels is one for the whole process."""
+    Image.init()
+    start = file.read(16)
+    for name in _FORMATS:
+        factory, accepts = Image.OPEN[name]
+        if accepts(start) is True:
+            file.seek(0)
+            return factory(file, "")
+    raise UnidentifiedImageError(f"cannot identify image file {str(file.name)!r}")
+
+
+def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
+    """Raise for a mode or depth that would have to be converted with loss."""
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"{path}: holds {image.n_frames} frames; give one image a file")
+    if image.mode not in _PLAIN_MODES | _ALPHA_MODES:
+        kind = "16 bits or more" if image.mode.startswith(("I", "F")) else f"the colour mode {image.mode}"
+        raise ImageError(f"{path}: has {kind}; the protocol is defined on 8-bit RGB, so convert it first")
+    if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
+        raise ImageError(f"{path}: has 16 bits or more; the protocol is defined on 8-bit RGB, so convert it first")
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write ``(h, w, 3)`` uint8 RGB as PNG; the file appears whole or not at all."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise TypeError(f"{path}: expected uint8 (h, w, 3), got {image.dtype} {image.shape}")
+    encoded = encode_png(image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_bytes(encoded)
+
+
+def to_tensor(image: np.ndarray, data_range: float) -> torch.Tensor:
+    """Turn ``(h, w, 3)`` uint8 into ``(1, 3, h, w)`` float32 in ``[0, data_range]``, as the challenge's template."""
+    # A copy, since the image may be read-only; the result is one in any case.
+    chw = torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)
+    return chw.float().div(255.0 / data_range).unsqueeze(0)
+
+
+def to_uint8(output: torch.Tensor, data_range: float) -> np.ndarray:
+    """Turn ``(3, h, w)`` float in about ``[0, data_range]`` into ``(h, w, 3)`` uint8, as the challenge's template.
+
+    Clamp, scale by 255 / data_range, round halves to even; on a CPU in bands of rows, which stay in the cache from one
+    of these steps to the next. The caller has checked that the values are finite.
+    """
+    if output.device.type != "cpu":
+        return to_host(_levels(output, data_range).permute(1, 2, 0).contiguous()).numpy()
+    _, height, width = output.shape
+    rows = max(_BAND_SAMPLES // (3 * width), 1)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        band = _levels(output[:, top : top + rows], data_range)
+        if band.is_contiguous():
+            cv2.merge(list(band.numpy()), pixels[top : top + rows])
+        else:
+            pixels[top : top + rows] = band.permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _levels(output: torch.Tensor, data_range: float) -> torch.Tensor:
+    return output.float().clamp(0, data_range).mul_(255.0).div_(data_range).round_().to(torch.uint8)

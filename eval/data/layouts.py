@@ -1,0 +1,119 @@
+"""How sets of images lie on disk. Supporting another layout is one row of ``LAYOUTS``."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.data.images import is_image_file
+from eval.data.pairs import ImagePair
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a set lies on disk. ``hr`` and ``lr`` are folders under the data folder, with ``{name}`` for the set's name.
+
+    An image's name is its HR file's stem less ``hr_tail``; its LR file's stem is that name plus one of ``lr_tails``.
+    """
+
+    name: str
+    hr: str
+    lr: str
+    hr_tail: str = ""
+    lr_tails: tuple[str, ...] = ("x4", "")
+
+    @property
+    def in_own_folder(self) -> bool:
+        """Tell whether all of a set lies under a folder of its name."""
+        return self.hr.startswith("{name}/")
+
+
+LAYOUTS = (
+    Layout("challenge", hr="{name}_HR", lr="{name}_LR"),
+    Layout("DIV2K", hr="{name}_HR", lr="{name}_LR_bicubic/X4"),
+    Layout("SelfExSR", hr="{name}/image_SRF_4", lr="{name}/image_SRF_4", hr_tail="_HR", lr_tails=("_LR",)),
+    Layout("benchmark", hr="{name}/HR", lr="{name}/LR_bicubic/X4"),
+    Layout("HR and LR", hr="{name}/HR", lr="{name}/LR"),
+)
+# The challenge has spelled its sets both ways.
+ALIASES = {
+    "valid": ("DIV2K_LSDIR_valid", "LSDIR_DIV2K_valid"),
+    "test": ("DIV2K_LSDIR_test", "LSDIR_DIV2K_test"),
+}
+
+
+def matching_layouts(data_dir: Path, name: str) -> list[Layout]:
+    """Return the layouts in which a set has its HR and LR folders; if there is none, one in which it has the HR."""
+    with_hr = [layout for layout in LAYOUTS if (data_dir / layout.hr.format(name=name)).is_dir()]
+    with_both = [layout for layout in with_hr if (data_dir / layout.lr.format(name=name)).is_dir()]
+    return with_both or with_hr[:1]
+
+
+def is_paired(data_dir: Path, name: str) -> bool:
+    """Tell whether a set has both its HR and its LR folder in some layout."""
+    return any((data_dir / layout.lr.format(name=name)).is_dir() for layout in matching_layouts(data_dir, name))
+
+
+def has_images(folder: Path) -> bool:
+    """Tell whether a folder exists and at least one image lies directly in it."""
+    return folder.is_dir() and any(map(is_image_file, folder.iterdir()))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images that lie directly in a folder, sorted by name."""
+    return sorted(filter(is_image_file, folder.iterdir()))
+
+
+def list_datasets(data_dir: Path) -> list[str]:
+    """Return the names of the sets that lie directly in a folder, the challenge's under their full names."""
+    names = set()
+    for child in sorted(data_dir.iterdir()):
+        if not child.is_dir() or child.name.startswith("."):
+            continue
+        stem = child.name.removesuffix("_HR")
+        own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
+        if is_paired(data_dir, stem):
+            names.add(stem)
+        elif own or (has_images(child) and not _is_partner(child)):
+            names.add(child.name)
+    return sorted(names)
+
+
+def _is_partner(folder: Path) -> bool:
+    """Tell whether a folder is the LR half of a set whose HR half lies beside it."""
+    stem, separator, _ = folder.name.rpartition("_LR")
+    return bool(separator) and folder.with_name(f"{stem}_HR").is_dir()
+
+
+def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePair], list[str]]:
+    """Pair the files of a set by name, and say what has no partner, or more than one."""
+    hr_folder, lr_folder = (data_dir / folder.format(name=name) for folder in (layout.hr, layout.lr))
+    if not lr_folder.is_dir():
+        hint = f"to have LR made by the exact bicubic, name the HR folder itself: {hr_folder}"
+        return [], [f"{lr_folder}: no such folder; the LR images of the layout '{layout.name}' belong there; {hint}"]
+    hr_by_name = _by_stem(hr_folder, layout.hr_tail)
+    lr_by_stem = _by_stem(lr_folder)
+    if hr_folder == lr_folder:
+        # Results of other methods may lie beside the pairs.
+        lr_by_stem = {stem: paths for stem, paths in lr_by_stem.items() if stem.endswith(layout.lr_tails)}
+    pairs, faults = [], [] if hr_by_name else [f"{hr_folder}: no HR images (layout '{layout.name}')"]
+    for image_name, (hr, *others) in hr_by_name.items():
+        stems = list(dict.fromkeys(image_name + tail for tail in layout.lr_tails))
+        partners = [path for stem in stems for path in lr_by_stem.pop(stem, [])]
+        if others:
+            faults.append(f"{' and '.join(map(str, (hr, *others)))}: have the same name")
+        elif len(partners) == 1:
+            pairs.append(ImagePair(image_name, partners[0], hr))
+        else:
+            found = ", ".join(map(str, partners)) or "none"
+            faults.append(f"{hr}: expected one LR partner, {' or '.join(stems)} in {lr_folder}; found {found}")
+    faults += [f"{path}: has no HR partner in {hr_folder}" for paths in lr_by_stem.values() for path in paths]
+    return pairs, faults
+
+
+def _by_stem(folder: Path, tail: str = "") -> dict[str, list[Path]]:
+    """Return the images of a folder whose stems end in a tail, under their stems without it."""
+    by_stem = defaultdict(list)
+    for path in image_files(folder):
+        if path.stem.endswith(tail):
+            by_stem[path.stem.removesuffix(tail)].append(path)
+    return by_stem

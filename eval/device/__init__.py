@@ -1,0 +1,1 @@
+"""What is different from device to device: clock, copies, memory, NVIDIA's library."""

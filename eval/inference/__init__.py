@@ -1,0 +1,1 @@
+"""From an LR image to an SR image: whole or in tiles, by an engine."""

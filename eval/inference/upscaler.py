@@ -1,0 +1,169 @@
+"""From an LR image to an SR image: device, whole image or tiles, checks on what the network returns."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eval.data.images import ImageSize, to_tensor, to_uint8
+from eval.device.clock import Forward, timed
+from eval.device.memory import available_bytes, live_bytes_per_pixel
+from eval.device.transfer import to_device
+from eval.errors import RunError, UsageError
+from eval.inference.tiling import Tiling, upscale_in_tiles
+from eval.zoo.manifest import ModelSpec
+from models.window import Window, tile_of
+
+DEVICES = ("auto", "cuda", "cpu", "mps")
+AUTO_TILES = (1024, 512, 256, 128, 64)
+# Convolution libraries keep reordered copies beside the network's own tensors.
+_WORKSPACE_FACTOR = 2.0
+_USABLE_SHARE = 0.8
+# More than any network of the zoo takes. Where even this fits, no probe is run, and the network stays cold.
+_AMPLE_BYTES_PER_PIXEL = 16 * 1024
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the best one here, in the order cuda, mps, cpu.
+
+    Raises:
+        UsageError: the name is unknown, or this machine has no such device.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"--device {name}: expected one of {', '.join(DEVICES)}, or cuda:N")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available[kind] or (number and int(number) >= torch.cuda.device_count()):
+        here = ", ".join(kind for kind, usable in available.items() if usable)
+        raise UsageError(f"--device {name}: not available; this machine has {here}")
+    return torch.device(name)
+
+
+class InvalidOutputError(RunError):
+    """A network returned something that is no SR image of its input."""
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """A network ready to super-resolve images on a device.
+
+    Attributes:
+        tiling: None sends the whole image at once.
+        forward: an engine's way to run the network on the device; None for the network itself.
+    """
+
+    spec: ModelSpec
+    network: nn.Module
+    device: torch.device
+    tiling: Tiling | None = None
+    forward: Forward | None = None
+    # All of its work is done by this process.
+    processes: ClassVar[frozenset[int]] = frozenset()
+
+    @property
+    def label(self) -> str:
+        """The model's name in tables."""
+        return self.spec.label
+
+    @torch.inference_mode()
+    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
+        """Super-resolve one image.
+
+        Args:
+            lr: ``(h, w, 3)``, uint8, RGB.
+
+        Returns:
+            ``(4h, 4w, 3)`` uint8, and the network's own time in ms (summed over tiles).
+
+        Raises:
+            InvalidOutputError: the network's output has a wrong shape or type, or is not finite.
+        """
+        height, width = (side * self.spec.scale for side in lr.shape[:2])
+        x = reflect_up_to(to_tensor(lr, self.spec.data_range), self.spec.min_size)
+        if self.tiling is None:
+            sr, runtime_ms = self._forward(x)
+            pixels = self._to_uint8(sr)
+        else:
+            pixels, runtime_ms = self._in_tiles(x, self.tiling)
+        return np.ascontiguousarray(pixels[:height, :width]), runtime_ms
+
+    def _in_tiles(self, x: Tensor, tiling: Tiling) -> tuple[np.ndarray, float]:
+        runtimes_ms = []
+
+        def upscale(tile: Tensor, window: Window) -> Tensor:
+            height, width = (side * self.spec.scale for side in tile.shape[-2:])
+            with tile_of(window):
+                sr, runtime_ms = self._forward(reflect_up_to(tile, self.spec.min_size))
+            runtimes_ms.append(runtime_ms)
+            return sr[:, :height, :width].float().cpu()
+
+        pixels = upscale_in_tiles(x, tiling, self.spec.scale, upscale, self._to_uint8)
+        return pixels, sum(runtimes_ms)
+
+    def _to_uint8(self, sr: Tensor) -> np.ndarray:
+        return to_uint8(sr, self.spec.data_range)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, float]:
+        """Send ``(1, 3, h, w)`` to the device and run the network; return ``(3, 4h, 4w)`` and its time in ms."""
+        sr, runtime_ms = timed(self.forward or self.network, to_device(x, self.device))
+        scale = self.spec.scale
+        self._check(sr, (1, 3, x.shape[-2] * scale, x.shape[-1] * scale))
+        return sr[0], runtime_ms
+
+    def _check(self, sr: Tensor, expected: tuple[int, ...]) -> None:
+        if not isinstance(sr, Tensor) or not sr.is_floating_point() or tuple(sr.shape) != expected:
+            got = f"{sr.dtype} {tuple(sr.shape)}" if isinstance(sr, Tensor) else type(sr).__name__
+            raise InvalidOutputError(f"{self.spec.label}: expected a float output of shape {expected}, got {got}")
+        # One pass, in the order of memory: least and largest value of a tensor with a NaN are NaN.
+        in_order = sr if sr.is_contiguous() else sr.movedim(1, -1)
+        if not torch.stack(in_order.aminmax()).isfinite().all():
+            raise InvalidOutputError(f"{self.spec.label}: the output holds values that are not finite (NaN or inf)")
+
+
+def reflect_up_to(x: Tensor, min_size: int) -> Tensor:
+    """Extend ``(N, C, h, w)`` at right and bottom by reflection until both sides are at least ``min_size``.
+
+    The edge pixel is not repeated; a side of one pixel is. Sides that are long enough stay as they are.
+    """
+    for axis in (-2, -1):
+        length = x.shape[axis]
+        if length < min_size:
+            period = max(2 * length - 2, 1)
+            position = torch.arange(min_size) % period
+            x = x.index_select(axis, torch.minimum(position, period - position).clamp(max=length - 1))
+    return x
+
+
+def choose_tiling(
+    spec: ModelSpec, network: nn.Module, largest: ImageSize, device: torch.device, overlap: int | None = None
+) -> Tiling | None:
+    """Decide for ``--tile auto``: the whole image, or the largest tile whose tensors fit into free memory.
+
+    Args:
+        spec: the model.
+        network: on the CPU.
+        largest: the size of the largest LR image.
+        device: where it is to run.
+        overlap: LR pixels that tiles share, or None for the default.
+
+    Raises:
+        RunError: no tile that is larger than the overlap fits.
+    """
+    usable = _USABLE_SHARE * available_bytes(device)
+    if largest.height * largest.width * _AMPLE_BYTES_PER_PIXEL <= usable:
+        return None
+    per_pixel = _WORKSPACE_FACTOR * live_bytes_per_pixel(network)
+    if largest.height * largest.width * per_pixel <= usable:
+        return None
+    fitting = [tile for tile in AUTO_TILES if tile**2 * per_pixel <= usable and tile > (overlap or 0)]
+    if not fitting:
+        smallest = min((tile for tile in AUTO_TILES if tile > (overlap or 0)), default=max(AUTO_TILES))
+        raise RunError(
+            f"--tile auto: {usable / 2**20:.0f} MiB can be used on {device}, too little for tiles of {smallest} with "
+            f"an overlap of {'the default size' if overlap is None else overlap}; give --tile and --tile_overlap"
+        )
+    return Tiling(fitting[0], overlap, spec.tile_step)

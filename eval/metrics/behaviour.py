@@ -1,0 +1,159 @@
+"""What a network does that its figures do not show: half precision inside, re-fusing, memory of former images."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import chain, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from eval.device.transfer import device_of
+from eval.errors import one_reason
+from eval.metrics.figures import Flag
+from eval.metrics.operands import Operands
+
+_SIDE = 64
+_HALF = (torch.float16, torch.bfloat16)
+_SAME_OUTPUT = 1e-4
+# Each vector of 16 that holds one costs a hundred times its time: at this share all of them together do, too.
+_SUBNORMAL_SHARE = 0.001
+
+
+@torch.no_grad()
+def inspect(network: nn.Module, data_range: float) -> list[Flag]:
+    """Run a network four times on two smooth images of 64x64, and flag what should not be there.
+
+    Args:
+        network: in eval mode, on its device.
+        data_range: of its input.
+
+    No error of the network's own leaves this function: what could not be looked for is a flag.
+    """
+    flags = _subnormal_weights(network)
+    try:
+        return [*flags, *_observed(network, data_range)]
+    except Exception as error:
+        text = f"could not be inspected with images of {_SIDE}x{_SIDE} ({one_reason(error)})"
+        return [*flags, Flag(code="uncounted", text=text)]
+
+
+def _observed(network: nn.Module, data_range: float) -> list[Flag]:
+    """Return what running it shows."""
+    device = device_of(network)
+    first, second = (image.to(device) * data_range for image in (_smooth_image(0.0), 0.6 * _smooth_image(1.7)))
+    types, subnormal, operands = _Types(), _SubnormalValues(), Operands(network, first)
+    prints, outputs = [_fingerprints(network)], []
+    for x, watched in ((first, (operands, subnormal)), (second, ()), (first, ()), (first, ())):
+        with types, ExitStack() as stack:
+            for mode in watched:
+                stack.enter_context(mode)
+            outputs.append(network(x).float())
+        # After each pass: memory that one pass frees can be what the next one gets.
+        prints.append(_fingerprints(network))
+    return [
+        *operands.flags(),
+        *types.flags(),
+        *subnormal.flags(),
+        *_written(prints),
+        *_remembering(outputs[2], outputs[3], data_range),
+    ]
+
+
+def _written(prints: Iterable[dict[str, tuple]]) -> list[Flag]:
+    """Flag parameters and buffers that are not the same after each pass."""
+    changed = sorted({name for old, new in pairwise(prints) for name in new if old.get(name) != new[name]})
+    if not changed:
+        return []
+    text = f"writes its own parameters or buffers while it runs: {len(changed)} of them (first: {changed[0]})"
+    return [Flag(code="parameters", text=text)]
+
+
+def _remembering(after_another: Tensor, after_itself: Tensor, data_range: float) -> list[Flag]:
+    """Flag outputs for one image that depend on what was run before."""
+    difference = (after_another - after_itself).abs().max().item() / data_range
+    if difference <= _SAME_OUTPUT:
+        return []
+    text = f"the same image gives another output after a different one, by up to {difference:.1e} of the range"
+    return [Flag(code="state", text=f"{text}: it keeps state, or draws at random")]
+
+
+def _smooth_image(phase: float) -> Tensor:
+    """Return ``(1, 3, 64, 64)`` in [0, 1]: like a photograph, it overflows nothing."""
+    position = torch.linspace(0, 6.28, _SIDE)
+    waves = torch.sin(position + phase)[:, None] * torch.cos(2 * position - phase)[None, :]
+    return torch.stack([0.5 + 0.4 * waves, 0.5 - 0.3 * waves, 0.4 + 0.2 * waves]).unsqueeze(0)
+
+
+def _fingerprints(network: nn.Module) -> dict[str, tuple[int, int, str]]:
+    """Return what changes when a parameter or buffer is written, replaced, or added."""
+    tensors = chain(network.named_parameters(), network.named_buffers())
+    # Tensors that were made under inference mode have no version.
+    return {
+        name: (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, str(tensor.dtype))
+        for name, tensor in tensors
+    }
+
+
+def _subnormal_weights(network: nn.Module) -> list[Flag]:
+    """Flag weights that a CPU multiplies by in up to a hundred times the time; a GPU does not mind."""
+    weights = [tensor for tensor in chain(network.parameters(), network.buffers()) if tensor.device.type == "cpu"]
+    count = sum(map(_subnormal, weights))
+    if not count:
+        return []
+    text = f"{count:,} of its weights are subnormal: slow on CPUs, see torch.set_flush_denormal"
+    return [Flag(code="subnormal", text=text)]
+
+
+def _subnormal(tensor: Tensor) -> int:
+    """Return how many values are so small that a CPU computes with them slowly; float16 is widened before it does."""
+    if tensor.dtype not in (torch.float32, torch.float64, torch.bfloat16):
+        return 0
+    return int(((tensor != 0) & (tensor.abs() < torch.finfo(tensor.dtype).tiny)).sum())
+
+
+class _Types(TorchDispatchMode):
+    """Note the types of all tensors that operators return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.seen |= {leaf.dtype for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
+        return output
+
+    def flags(self) -> list[Flag]:
+        """Flag half precision; what the network is given is float32."""
+        half = self.seen.intersection(_HALF)
+        if not half:
+            return []
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        return [Flag(code="precision", text=f"computes in {names} inside")]
+
+
+class _SubnormalValues(TorchDispatchMode):
+    """Find the operator of whose output the largest share is subnormal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most: tuple[float, int, int, str] = (0.0, 0, 0, "")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor) and tensor.device.type == "cpu" and tensor.numel():
+                count, size = _subnormal(tensor), tensor.numel()
+                self.most = max(self.most, (count / size, count, size, func._schema.name))
+        return output
+
+    def flags(self) -> list[Flag]:
+        """Flag values that slow a CPU down as subnormal weights do."""
+        share, count, size, operator = self.most
+        if share <= _SUBNORMAL_SHARE:
+            return []
+        text = f"{count:,} of {size:,} values that {operator} returns are subnormal"
+        return [Flag(code="subnormal", text=f"{text}: slow on CPUs, see torch.set_flush_denormal")]

@@ -1,0 +1,1 @@
+"""The challenge's rules: editions, scores, ranks, audits. Runs no model."""

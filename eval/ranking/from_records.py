@@ -1,0 +1,252 @@
+"""What is ranked: one model's figures, taken from its records or from what the organisers publish.
+
+Knows no torch: records are read elsewhere. Records that do not belong together are refused with the reason.
+"""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.errors import RunError, UsageError
+from eval.ranking.editions import Edition
+
+if TYPE_CHECKING:
+    from eval.records.record import Record
+
+UNTIMED = "accuracy"
+# A bootstrap over fewer samples would take its ignorance for certainty.
+LEAST_KEPT = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model's unrounded figures; None where one was not taken.
+
+    Attributes:
+        runtime_ms: mean over images; with valid and test, the mean of the two.
+        flops: multiply-adds of one 256x256 input.
+        psnr_db: by "valid" and "test", or by a set's name where the set is not the challenge's.
+        device: on which the runtime was taken.
+        samples_ms: one ``(images, rounds)`` array a set, paired with all other entries'; None if there are none.
+    """
+
+    label: str
+    runtime_ms: float | None
+    flops: float | None
+    num_params: float | None
+    activations: float | None = None
+    peak_memory_mib: float | None = None
+    psnr_db: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
+    samples_ms: tuple[np.ndarray, ...] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Entries that were measured alike.
+
+    Attributes:
+        sets: names of the sets, valid before test.
+        roles: which parts of the challenge's images these are; empty if they are not.
+    """
+
+    entries: tuple[Entry, ...]
+    sets: tuple[str, ...]
+    roles: tuple[str, ...]
+    protocol: str
+    device: str
+    notes: tuple[str, ...] = ()
+
+
+def published_baseline(edition: Edition, roles: Sequence[str] = ()) -> Entry:
+    """Return the baseline's published figures; its runtime on one role alone where that is what was measured."""
+    figures = edition.baseline
+    runtimes = {"valid": figures.runtime_valid_ms, "test": figures.runtime_test_ms}
+    alone = runtimes.get(roles[0]) if len(roles) == 1 else None
+    costs = {key: getattr(figures, key) for key in ("flops", "num_params", "activations", "peak_memory_mib")}
+    return Entry(f"{figures.model} (published)", alone or figures.runtime_ms, **costs, device=edition.gpu)
+
+
+def measured_baseline(measured: Measured, edition: Edition) -> Entry:
+    """Return the entry of the edition's baseline.
+
+    Raises:
+        RunError: it was not measured; the message says what to run.
+    """
+    model = edition.baseline.model
+    found = [entry for entry in measured.entries if edition.baseline.is_called(entry.label)]
+    if found:
+        return found[0]
+    names = ",".join([model, *(entry.label.lstrip("0123456789").lstrip("_") for entry in measured.entries)])
+    command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
+    raise RunError(
+        f"--baseline measured: expected a record of {model}, the baseline of {edition.year}, beside those of "
+        f"{', '.join(entry.label for entry in measured.entries)}; measure them together: "
+        f"{shlex.join([*command, '--protocol', measured.protocol])}; or take --baseline published"
+    )
+
+
+def select(
+    records: Sequence["Record"], datasets: Sequence[str] = (), device: str | None = None, **settings: str | None
+) -> list["Record"]:
+    """Return the records of the given sets ("valid" is "DIV2K_LSDIR_valid" too), device and settings; all by default.
+
+    ``settings`` are names and values of a record's, as in ``protocol="steady"``; None for any.
+
+    Raises:
+        UsageError: there is none; the message says what there is.
+    """
+    chosen = [
+        record
+        for record in records
+        if (not datasets or any(_is_named(record.dataset.name, name) for name in datasets))
+        and all(value in (None, getattr(record.settings, name)) for name, value in settings.items())
+        and (device is None or _is_on(record, device))
+    ]
+    if records and not chosen:
+        kinds = {(r.dataset.name, str(r.settings.protocol), r.settings.device, r.environment.machine) for r in records}
+        listing = "; ".join(", ".join(kind) for kind in sorted(kinds))
+        flags = ", ".join(f"--{name}" for name in ("datasets", "device", *settings))
+        raise UsageError(f"no record fits {flags}; there are: {listing}")
+    return chosen
+
+
+def _is_on(record: "Record", device: str) -> bool:
+    """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100"."""
+    return device == record.settings.device or device.lower() in record.environment.machine.lower()
+
+
+def _is_named(dataset: str, name: str) -> bool:
+    return dataset == name or (name in ("valid", "test") and dataset.endswith(f"_{name}") and "LSDIR" in dataset)
+
+
+def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
+    """Make one entry a model from records of one protocol on one device, over one set or valid and test.
+
+    A model that has no complete record is left out, and a note says why. So are records without times beside others.
+
+    Raises:
+        RunError: records differ in protocol, device, settings or images, a model lacks a set, or no time was taken.
+    """
+    finished = [record for record in records if record.complete]
+    timed = [record for record in finished if record.settings.protocol != UNTIMED]
+    labels = {record.model.label for record in timed or finished}
+    others = {r.model.label: r for r in records if r.model.label not in labels}
+    left_out = [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
+    finished = timed or finished
+    if not finished:
+        reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
+        raise RunError(f"expected records of finished runs to rank, found:{reasons}")
+    records = finished
+    protocol, device = _refuse_mixtures(records)
+    roles = {record.dataset.name: edition.role_of(record.dataset.name, record.dataset.num_images) for record in records}
+    sets = sorted(roles, key=lambda name: (roles[name] != "valid", name))
+    if len(sets) > 1 and [roles[name] for name in sets] != ["valid", "test"]:
+        raise RunError(
+            f"expected records of one set, or of the challenge's valid and test sets, got {', '.join(sets)}; "
+            "choose one by --datasets"
+        )
+    by_label: dict[str, dict[str, Record]] = {}
+    for record in sorted(records, key=lambda record: record.model.id):
+        by_label.setdefault(record.model.label, {})[record.dataset.name] = record
+    lacking = [f"{label} on {name}" for label, its in by_label.items() for name in sets if name not in its]
+    if lacking:
+        raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
+    ordered = {label: [its[name] for name in sets] for label, its in by_label.items()}
+    together, notes = _timed_together(list(ordered.values()), protocol)
+    notes += dict.fromkeys(f"{r.model.label}: {flag.text}" for its in ordered.values() for r in its for flag in r.flags)
+    entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
+    return Measured(
+        entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, (*left_out, *notes)
+    )
+
+
+def _why_not(record: "Record") -> str:
+    return "it was not timed" if record.complete else f"its run {record.status}: {record.reason}"
+
+
+def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
+    """Return the protocol and the device that all records share."""
+    for what, advice, value in (
+        ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
+        ("device", "choose one by --device, or measure all on one", lambda record: record.environment.machine),
+        ("settings", "choose by --engine and --precision, or measure all alike, as with --tile none", _settings),
+    ):
+        found = sorted({value(record) for record in records})
+        if len(found) > 1:
+            labels = {item: [record.model.label for record in records if value(record) == item] for item in found}
+            listing = "; ".join(f"{item} ({', '.join(sorted(set(labels[item])))})" for item in found)
+            raise RunError(f"records of different {what} cannot be ranked together: {listing}; {advice}")
+    images: dict[str, tuple] = {}
+    for record in records:
+        names = tuple(image.name for image in record.images)
+        if images.setdefault(record.dataset.name, names) != names:
+            raise RunError(
+                f"{record.dataset.name}: the record of {record.model.label} is of other images than the first one's "
+                f"({len(names)} and {len(images[record.dataset.name])}); measure all on the same"
+            )
+    files = {(record.dataset.name, record.dataset.sha256) for record in records if record.dataset.sha256}
+    if len(files) > len({name for name, _ in files}):
+        raise RunError("records are of different images of one name; measure all on the same")
+    if records[0].settings.protocol == UNTIMED:
+        raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
+    return str(records[0].settings.protocol), records[0].environment.machine
+
+
+def _settings(record: "Record") -> str:
+    settings = record.settings
+    tiles = f"tiles of {settings.tile}, overlap {settings.tile_overlap}" if settings.tile else "whole images"
+    return f"{settings.engine}, {settings.precision}, {settings.memory_format}, {tiles}, runs averaged: {settings.runs}"
+
+
+def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[bool, list[str]]:
+    """Tell whether all models were timed in one group a set, and if not, what follows from it."""
+    if any(record.timing is None for its in rows for record in its):
+        return False, [f"Protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"]
+    groups = [{record.timing.group for record in column} for column in zip(*rows, strict=True)]
+    if not all(len(group) == 1 for group in groups):
+        return False, ["Models were timed in separate runs, so ranks have no intervals; time them in one command"]
+    kept = min(int((~np.isnan(_samples(record))).sum()) for its in rows for record in its)
+    if kept < LEAST_KEPT:
+        return False, [f"Only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"]
+    return True, []
+
+
+def _entry(
+    label: str, records: Sequence["Record"], roles: Mapping[str, str | None], device: str, together: bool
+) -> Entry:
+    samples = tuple(_samples(record) for record in records) if together else None
+    runtimes = [runtime_of(record) for record in records]
+    wrong = [ms for ms in runtimes if ms is not None and not 0 < ms < math.inf]
+    if wrong:
+        raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
+    psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
+    complexity = records[0].complexity
+    # A count of 0 is none: the network keeps its weights where no counter looks.
+    costs = {key: getattr(complexity, key, None) or None for key in ("flops", "num_params", "activations")}
+    return Entry(
+        label,
+        None if None in runtimes else sum(runtimes) / len(runtimes),
+        **costs,
+        peak_memory_mib=records[0].peak_memory_mib,
+        psnr_db={name: db for name, db in psnrs.items() if db is not None},
+        device=device,
+        samples_ms=samples,
+    )
+
+
+def runtime_of(record: "Record") -> float | None:
+    """Return a record's runtime in ms: the mean over images, with rounds of the median over rounds."""
+    if record.timing is None:
+        return record.mean("runtime_ms")
+    images = [row[~np.isnan(row)] for row in _samples(record)]
+    medians = [float(np.median(row)) for row in images if row.size]
+    return sum(medians) / len(medians) if medians else None
+
+
+def _samples(record: "Record") -> np.ndarray:
+    return np.array(record.timing.samples_ms, dtype=float)

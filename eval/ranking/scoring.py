@@ -1,0 +1,181 @@
+"""Ranking by the challenge's rules: gates, scores, tracks, and how far an order is settled.
+
+Works on plain figures, rounds nothing and knows no torch.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from eval.errors import RunError
+from eval.ranking.editions import Edition, GateRule, Metric, Track, Verdict
+from eval.ranking.from_records import Entry
+from eval.ranking.rank_intervals import PairedOrder
+from eval.ranking.scores import relative_score, weighted_score
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a row has in one track.
+
+    Attributes:
+        total: weighted scores, or sum of ranks; None where a figure is missing.
+        rank: None for the baseline, which is not ranked.
+        interval: the ranks that paired runtimes allow; None where nothing was paired, or the runtime does not count.
+        worse: figures that the track asks to keep up with the baseline, and that are worse.
+    """
+
+    total: float | None
+    rank: int | None = None
+    interval: tuple[int, int] | None = None
+    worse: tuple[Metric, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry in the ranking.
+
+    Attributes:
+        scores: exp(2x) of each figure in the main track; empty where an edition ranks without scores.
+        lacking: figures of the main track that were not measured; then it has no place.
+        failed: the gates that keep it out.
+    """
+
+    entry: Entry
+    is_baseline: bool = False
+    verdicts: tuple[Verdict, ...] = ()
+    scores: Mapping[Metric, float] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    lacking: tuple[Metric, ...] = ()
+    failed: tuple[Verdict, ...] = ()
+
+    @property
+    def has_place(self) -> bool:
+        """Tell whether it takes part in the ranking."""
+        return not (self.lacking or self.failed)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All rows: those in the main track from its least total on, then those without a place.
+
+    Attributes:
+        simultaneous: whether intervals of ranks hold for all models together, or each pair's by itself.
+    """
+
+    edition: Edition
+    reference: Entry
+    gate: GateRule
+    rows: tuple[Row, ...]
+    simultaneous: bool = False
+
+    @property
+    def has_intervals(self) -> bool:
+        """Tell whether paired runtimes gave intervals of ranks."""
+        return any(place.interval for row in self.rows for place in row.places.values())
+
+
+def rank(
+    entries: Sequence[Entry],
+    edition: Edition,
+    reference: Entry,
+    gate: GateRule = "rounded",
+    simultaneous: bool = False,
+) -> Ranking:
+    """Rank entries by an edition's rules.
+
+    Args:
+        entries: each with a label of its own.
+        edition: whose tracks are known.
+        reference: the baseline, measured or published. An entry of its name is shown, not ranked.
+        gate: whether PSNRs are held against the gate as printed, or unrounded.
+        simultaneous: whether intervals of ranks are to hold for all models together.
+
+    Raises:
+        RunError: two entries have one label, or the reference lacks a figure of the main track, or it is 0.
+    """
+    repeated = [label for label, count in Counter(entry.label for entry in entries).items() if count > 1]
+    if repeated:
+        raise RunError(f"every model can be ranked once; given more than once: {', '.join(repeated)}")
+    lacking = [metric for metric in edition.main.metrics if not getattr(reference, metric)]
+    if lacking and edition.has_scores:
+        raise RunError(f"{reference.label}: cannot be the baseline without {', '.join(lacking)}")
+    judged = [_judge(entry, edition, gate) for entry in entries]
+    placed = [row for row in judged if row.has_place]
+    order = PairedOrder([row.entry for row in placed], reference, simultaneous)
+    places: list[dict[str, Place]] = [{} for _ in placed]
+    for track in edition.tracks:
+        for mine, place in zip(places, _places(track, placed, reference, order), strict=True):
+            mine[track.name] = place
+    ranked = [
+        replace(row, scores=_scores(row.entry, edition, reference), places=mine)
+        for row, mine in zip(placed, places, strict=True)
+    ]
+    ranked.sort(key=lambda row: (row.places[edition.main.name].total, row.entry.label))
+    return Ranking(edition, reference, gate, (*ranked, *(row for row in judged if not row.has_place)), simultaneous)
+
+
+def _judge(entry: Entry, edition: Edition, gate: GateRule) -> Row:
+    """Return the row of an entry, without places yet."""
+    verdicts = edition.judge(entry.psnr_db)
+    failed = tuple(verdict for verdict in verdicts if not getattr(verdict, gate))
+    return Row(
+        entry,
+        is_baseline=edition.baseline.is_called(entry.label),
+        verdicts=verdicts,
+        lacking=_lacking(entry, edition.main),
+        failed=failed,
+    )
+
+
+def _lacking(entry: Entry, track: Track) -> tuple[Metric, ...]:
+    return tuple(metric for metric in track.metrics if getattr(entry, metric) is None)
+
+
+def _scores(entry: Entry, edition: Edition, reference: Entry) -> dict[Metric, float]:
+    metrics = edition.main.weights
+    return {metric: relative_score(getattr(entry, metric), getattr(reference, metric)) for metric in metrics}
+
+
+def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOrder) -> list[Place]:
+    """Return one place a row; the baseline and rows without a figure do not count in the others' ranks."""
+    lacking = [bool(_lacking(row.entry, track)) for row in rows]
+    ranked = [index for index, row in enumerate(rows) if not row.is_baseline and not lacking[index]]
+    totals = _totals(track, [row.entry for row in rows], ranked, reference)
+    ranks = dict(zip(ranked, competition_ranks([totals[index] for index in ranked]), strict=True))
+    intervals = order.intervals(track, ranked)
+    places = []
+    for index, row in enumerate(rows):
+        worse = tuple(metric for metric in track.not_worse if _is_worse(row.entry, reference, metric))
+        interval = intervals.get(index)
+        if interval:
+            interval = min(interval[0], ranks[index]), max(interval[1], ranks[index])
+        places.append(Place(totals[index], ranks.get(index), interval, () if row.is_baseline else worse))
+    return places
+
+
+def _is_worse(entry: Entry, reference: Entry, metric: Metric) -> bool:
+    figure, baseline = getattr(entry, metric), getattr(reference, metric)
+    return figure is not None and baseline is not None and figure > baseline
+
+
+def _totals(track: Track, entries: Sequence[Entry], ranked: Sequence[int], reference: Entry) -> list[float | None]:
+    if track.weights:
+        return [None if _lacking(entry, track) else weighted_score(track, entry, reference) for entry in entries]
+    columns = [sorted(getattr(entries[index], metric) for index in ranked) for metric in track.ranks]
+
+    def total(entry: Entry) -> float | None:
+        if _lacking(entry, track):
+            return None
+        return sum(
+            1 + bisect_left(column, getattr(entry, metric)) for metric, column in zip(track.ranks, columns, strict=True)
+        )
+
+    return [total(entry) for entry in entries]
+
+
+def competition_ranks(values: Sequence[float]) -> list[int]:
+    """Return each value's rank from the least on; equal values share one and the ranks after them are skipped."""
+    ordered = sorted(values)
+    return [1 + bisect_left(ordered, value) for value in values]

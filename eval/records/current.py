@@ -1,0 +1,258 @@
+"""Which records count: one rule for the terminal, for files, for the page and for rankings.
+
+Records whose figures may stand side by side share their ``Conditions``. Of several records of one model under the same
+conditions one counts; models that share a label get labels that tell them apart.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import PurePath
+
+from eval.records.record import ZOO, Protocol, Record, Settings
+
+_PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
+_SHOWN_OF_A_HASH = 8
+
+
+@dataclass(frozen=True, order=True)
+class Conditions:
+    """What all rows of a table have in common; figures of different conditions are never in one table.
+
+    Attributes:
+        machine: the name of what computed; where time was taken, with the number of threads of a CPU.
+        manner: how networks ran if not as plain torch in float32; an engine counts where time was taken, for engines
+            have the same pixels.
+    """
+
+    dataset: str
+    protocol: str
+    device: str
+    machine: str
+    manner: str = ""
+
+    @property
+    def place(self) -> str:
+        """Machine and manner in one line."""
+        return ", ".join(filter(None, (self.machine, self.manner)))
+
+    @property
+    def title(self) -> str:
+        """All of them in one line."""
+        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine, self.manner)))
+
+
+Table = tuple[Conditions, list[Record]]
+
+
+def conditions_of(record: Record) -> Conditions:
+    """Return the conditions of a record's figures."""
+    settings, environment = record.settings, record.environment
+    machine = environment.machine if _is_timed(record) else environment.device_name
+    return Conditions(
+        record.dataset.name, settings.protocol.value, settings.device, machine, ", ".join(manner_of(record))
+    )
+
+
+def manner_of(record: Record) -> tuple[str, ...]:
+    """Return how a network ran if not as plain torch in float32."""
+    settings = record.settings
+    engine = [settings.engine] if _is_timed(record) and settings.engine != _PLAIN_ENGINE else []
+    return (*engine, *([settings.precision] if settings.precision != _PLAIN_PRECISION else []))
+
+
+def _is_timed(record: Record) -> bool:
+    return record.settings.protocol != Protocol.ACCURACY
+
+
+def current(records: Iterable[Record]) -> list[Table]:
+    """Return the records that count, table by table, one a model: the best complete one, or else the newest; by id.
+
+    The accuracy pass of a steady run is not a table of its own: the steady records hold all of its figures.
+    """
+    return _folded(_tables(records))
+
+
+def found_and_used(records: Sequence[Record]) -> str:
+    """Say how many records there are, how many count, and why the others do not."""
+    tables = _tables(records)
+    chosen, used = (sum(len(rows) for _, rows in each) for each in (tables, _folded(tables)))
+    words = [f"{len(records)} found, {used} used"]
+    words += [f"{chosen - used} are accuracy passes whose figures stand in the steady records"] if chosen > used else []
+    words += [f"{len(records) - chosen} have a newer or fuller one of their kind"] if len(records) > chosen else []
+    return "; ".join(words)
+
+
+def complete_ones(tables: Iterable[Table]) -> list[Record]:
+    """Return the complete records of all tables, in their order."""
+    return [record for _, rows in tables for record in rows if record.complete]
+
+
+def failures(records: Iterable[Record]) -> list[Record]:
+    """Return the newest record of each model and conditions where it is not complete."""
+    latest = [max(group, key=lambda record: record.started_at) for _, group in _by_model(records)]
+    return [record for record in latest if not record.complete]
+
+
+def once(records: Sequence[Record]) -> list[Record]:
+    """Return complete records without those whose figures all stand in a steady record among them."""
+    timed = {_identity(record): record for record in records if record.settings.protocol == Protocol.STEADY}
+    return [record for record in records if not _stands_in(record, timed.get(_identity(record)))]
+
+
+def _tables(records: Iterable[Record]) -> list[Table]:
+    best = [(key[0], _best(group)) for key, group in _by_model(records)]
+    return [(place, [row for _, row in items]) for place, items in groupby(best, key=lambda item: item[0])]
+
+
+def _identity(record: Record) -> tuple:
+    """Return what an accuracy pass shares with the steady record that holds its figures."""
+    model, data = record.model, (record.dataset.name, record.dataset.sha256)
+    return (
+        model.label,
+        model.origin,
+        model.weights_sha256,
+        data,
+        record.environment.device_name,
+        record.settings.precision,
+    )
+
+
+def _stands_in(record: Record, timed: Record | None) -> bool:
+    """Tell whether all figures of an accuracy pass stand in a steady record."""
+    untimed = record.settings.protocol == Protocol.ACCURACY
+    return (
+        untimed
+        and timed is not None
+        and _made_of(record) == _made_of(timed)
+        and record.means.keys() <= timed.means.keys()
+    )
+
+
+def _folded(tables: Sequence[Table]) -> list[Table]:
+    """Leave out accuracy tables that steady ones hold whole; what did not finish there goes to the steady table."""
+    kept = [(conditions, list(rows)) for conditions, rows in tables]
+    homes = {_identity(row): rows for its, rows in kept if its.protocol == Protocol.STEADY for row in rows}
+    timed = {_identity(row): row for _, rows in kept for row in rows if row.settings.protocol == Protocol.STEADY}
+    for table in list(kept):
+        complete = [row for row in table[1] if row.complete]
+        if complete and all(_stands_in(row, timed.get(_identity(row))) for row in complete):
+            kept.remove(table)
+            home = homes[_identity(complete[0])]
+            there = {row.model.label for row in home}
+            home.extend(row for row in table[1] if row.model.label not in there)
+            home.sort(key=_order)
+    return kept
+
+
+def _best(records: Sequence[Record]) -> Record:
+    """Return the record of a model that counts: the newest complete one, unless one made alike holds more."""
+    complete = [record for record in records if record.complete]
+    newest = max(complete or records, key=lambda record: record.started_at)
+    # Without times, figures of the same making are the same, so none is lost by a run that took fewer.
+    alike = [] if _is_timed(newest) else [record for record in complete if _made_of(record) == _made_of(newest)]
+    return max(alike or [newest], key=lambda record: (len(record.means), record.started_at))
+
+
+def _made_of(record: Record) -> tuple:
+    """Return what decides figures besides times; of older records, which lack its key, what comes nearest to it."""
+    if record.figures_key:
+        return (record.figures_key,)
+    return record.model.source_sha256, record.environment.torch, tuple(image.name for image in record.images)
+
+
+def _order(record: Record) -> tuple[int, str]:
+    return record.model.id, record.model.label
+
+
+def _by_model(records: Iterable[Record]) -> list[tuple[tuple, list[Record]]]:
+    """Return the records of each model under each conditions, labels told apart; by conditions, then by id."""
+    records = list(records)
+    names = _sets_apart(records)
+
+    def place(record: Record) -> tuple:
+        conditions = replace(conditions_of(record), dataset=names[record.dataset.name, record.dataset.sha256])
+        return conditions, *_order(record)
+
+    ordered = sorted(distinct(records), key=place)
+    return [(key, list(group)) for key, group in groupby(ordered, key=place)]
+
+
+def _sets_apart(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
+    """Return what each set is called: its name, and where sets of other images have that name, their hash."""
+    sets = {(record.dataset.name, record.dataset.sha256) for record in records}
+    known = Counter(name for name, sha256 in sets if sha256)
+    return {
+        (name, sha256): f"{name} ({sha256[:_SHOWN_OF_A_HASH]})" if sha256 and known[name] > 1 else name
+        for name, sha256 in sets
+    }
+
+
+def distinct(records: Sequence[Record]) -> list[Record]:
+    """Return records whose labels tell models apart.
+
+    Of models that share a label, those of a checkout name it. What then still shares one is told apart by the name of
+    its weights, by tiles, and by the number of averaged runs, as far as they differ.
+    """
+    for describe in (_origins, _variants):
+        alike: dict[str, list[int]] = defaultdict(list)
+        for place, record in enumerate(records):
+            alike[record.model.label].append(place)
+        renamed = list(records)
+        for places in alike.values():
+            telling = [words for words in describe([records[place] for place in places]) if len(set(words)) > 1]
+            for place, *words in zip(places, *telling, strict=True):
+                renamed[place] = _marked(records[place], ", ".join(filter(None, words)))
+        records = renamed
+    return list(records)
+
+
+def _origins(records: Sequence[Record]) -> list[list[str]]:
+    return [["" if record.model.origin == ZOO else record.model.origin for record in records]]
+
+
+def _variants(records: Sequence[Record]) -> list[list[str]]:
+    """Return lists of a word for each record: its weights, its tiles, its runs."""
+    settings = _settings(records)
+    tiles = [f"tiles of {its.tile}" if its.tile else "" for its in settings]
+    runs = [f"{its.runs} runs" if its.runs > 1 else "" for its in settings]
+    return [_weights(records), tiles, runs]
+
+
+def _settings(records: Sequence[Record]) -> list[Settings]:
+    """Return each record's settings; one that did not finish as any complete one is taken for the newest of these."""
+    complete = sorted((record for record in records if record.complete), key=lambda record: record.started_at)
+    known = {(record.settings.tile, record.settings.runs) for record in complete}
+    return [
+        its.settings if not complete or (its.settings.tile, its.settings.runs) in known else complete[-1].settings
+        for its in records
+    ]
+
+
+def _weights(records: Sequence[Record]) -> list[str]:
+    """Return the name of each record's weights, with its hash where others have that name.
+
+    Of a run that did not find its weights nothing is known; it is taken for one with the newest.
+    """
+    known = [
+        record.model for record in sorted(records, key=lambda record: record.started_at) if record.model.weights_sha256
+    ]
+    models = [record.model if record.model.weights_sha256 or not known else known[-1] for record in records]
+    names = [model.checkpoint or PurePath(model.weights_file or "no weights").stem for model in models]
+    hashes: dict[str, set[str | None]] = defaultdict(set)
+    for name, model in zip(names, models, strict=True):
+        hashes[name].add(model.weights_sha256)
+    return [
+        name if len(hashes[name]) == 1 else f"{name} {str(model.weights_sha256)[:_SHOWN_OF_A_HASH]}"
+        for name, model in zip(names, models, strict=True)
+    ]
+
+
+def _marked(record: Record, mark: str) -> Record:
+    """Return a record with a mark behind its label; its images lie where they lay."""
+    if not mark:
+        return record
+    folder = record.images_folder or f"{record.model.label}/{record.dataset.name}"
+    model = record.model.model_copy(update={"label": f"{record.model.label} ({mark})"})
+    return record.model_copy(update={"model": model, "images_folder": folder})

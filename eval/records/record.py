@@ -1,0 +1,235 @@
+"""The record of one model on one set: the only memory of a run, from which every table is computed."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, get_args
+
+from eval.frozen import Frozen
+from eval.metrics.figures import Complexity, Flag
+from eval.timing.samples import Timing
+
+SCHEMA_VERSION = 1
+ZOO = "zoo"
+Figure = Literal["psnr_db", "ssim", "runtime_ms"]
+
+
+class Protocol(StrEnum):
+    """How a run is carried out.
+
+    ``official`` repeats the challenge's template: every image is timed once, the first one with its cold start.
+    ``accuracy`` takes no time. ``steady`` measures runtime in a pass of its own: all models warmed alike, timed in
+    interleaved rounds until the comparison is settled.
+    """
+
+    OFFICIAL = "official"
+    ACCURACY = "accuracy"
+    STEADY = "steady"
+
+
+class State(StrEnum):
+    """What became of a model: it ran, or why it did not."""
+
+    RAN = "ran"
+    REFUSED = "refused"
+    MISSING_CHECKPOINT = "missing checkpoint"
+    MISSING_DEPENDENCY = "missing dependency"
+    NEEDS_OPERATOR = "needs CUDA operator"
+    FAILED_TO_BUILD = "failed to build"
+    FAILED_TO_LOAD = "failed to load"
+    FAILED_TO_RUN = "failed to run"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    INVALID_OUTPUT = "invalid output"
+    ENGINE_FAILED = "engine failed"
+    IO_FAILED = "could not read or write"
+    DEVICE_FAILED = "device failed"
+    KILLED = "killed"
+
+    @property
+    def follows_from_key(self) -> bool:
+        """Tell whether the same model on the same images must end like this again, whatever a user mends."""
+        return self in (State.FAILED_TO_BUILD, State.FAILED_TO_LOAD, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
+
+
+class ModelInfo(Frozen):
+    """Which model ran, with which weights.
+
+    Attributes:
+        data_range: None for a submission that did not get as far as telling it.
+        source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
+            branch of ``select_model``.
+        origin: "zoo", or the checkout that a submission comes from.
+        shims: what a submission's code needed to be loadable here.
+    """
+
+    id: int
+    name: str
+    label: str
+    team: str
+    scale: int
+    data_range: float | None
+    checkpoint: str | None
+    weights_file: str | None
+    weights_sha256: str | None
+    source_sha256: str
+    origin: str = ZOO
+    shims: tuple[str, ...] = ()
+
+
+class DatasetInfo(Frozen):
+    """Which set it ran on; ``sha256`` is of all names and files, None in records from before it was kept."""
+
+    name: str
+    layout: str
+    folder: str
+    num_images: int
+    sha256: str | None = None
+
+
+class ImageResult(Frozen):
+    """One image. Figures that were not taken are None; ``psnr_db`` of identical images is ``inf``."""
+
+    name: str
+    lr_height: int
+    lr_width: int
+    psnr_db: float | None
+    ssim: float | None
+    runtime_ms: float | None
+
+
+class Mean(Frozen):
+    """An unrounded mean, and over how many images it was taken."""
+
+    mean: float
+    count: int
+
+
+class Settings(Frozen):
+    """What the user chose.
+
+    Attributes:
+        tile: None for the whole image.
+        engine: what ran; of "auto", what it took.
+        left_out: engines that "auto" could not try, each with the reason.
+        workers: threads beside the network; they change no figure. None in records from before it was kept.
+    """
+
+    protocol: Protocol
+    device: str
+    tile: int | None
+    tile_overlap: int | None
+    runs: int = 1
+    engine: str = "eager"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    left_out: tuple[str, ...] = ()
+    workers: int | None = None
+
+
+class MachineState(Frozen):
+    """The machine at a moment; None where it cannot be read."""
+
+    load_1min: float | None
+    cpu_mhz: float | None
+    gpu_mhz: float | None
+    gpu_temperature_c: float | None
+
+
+class Environment(Frozen):
+    """Where it ran.
+
+    Attributes:
+        gpu: None for a run on the CPU.
+        instructions: which of the CPU's instructions torch takes; processors of one name can differ in them.
+    """
+
+    commit: str | None
+    platform: str
+    python: str
+    torch: str
+    numpy: str
+    opencv: str
+    fvcore: str
+    cpu: str
+    gpu: str | None
+    cuda: str | None
+    cudnn: int | None
+    driver: str | None
+    threads: int
+    cudnn_benchmark: bool
+    cudnn_tf32: bool
+    matmul_tf32: bool
+    deterministic: bool
+    keeps_freed_memory: bool = False
+    instructions: str | None = None
+
+    @property
+    def device_name(self) -> str:
+        """What computed: the GPU, or the CPU with its instructions."""
+        return self.gpu or ", ".join(filter(None, (self.cpu, self.instructions)))
+
+    @property
+    def machine(self) -> str:
+        """What computed, as far as times depend on it."""
+        return self.gpu or f"{self.device_name}, {self.threads} thread(s)"
+
+
+class Record(Frozen):
+    """One model on one set.
+
+    Attributes:
+        reason: why a record is not complete.
+        traceback: where an error came from that nobody expected.
+        key: of everything that the figures depend on; equal keys need not be measured again.
+        images_folder: where its SR images lie, under the folder of results; None if none were written, or in records
+            from before it was kept.
+        images_key: of everything that their pixels depend on.
+        figures_key: of everything that figures besides times depend on, whichever of them are taken.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    status: Literal["complete", "interrupted", "failed"]
+    reason: str | None = None
+    traceback: str | None = None
+    state: State = State.RAN
+    key: str | None = None
+    images_folder: str | None = None
+    images_key: str | None = None
+    figures_key: str | None = None
+    started_at: datetime
+    finished_at: datetime
+    model: ModelInfo
+    dataset: DatasetInfo
+    settings: Settings
+    images: tuple[ImageResult, ...]
+    means: dict[Figure, Mean]
+    timing: Timing | None = None
+    complexity: Complexity | None
+    peak_memory_mib: float | None
+    peak_memory_method: str | None
+    flags: tuple[Flag, ...] = ()
+    environment: Environment
+    before: MachineState
+    after: MachineState
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every image was done."""
+        return self.status == "complete"
+
+    def mean(self, figure: Figure) -> float | None:
+        """Return the mean over images, unrounded; None if the figure was not taken."""
+        return self.means[figure].mean if figure in self.means else None
+
+
+def means_of(images: Sequence[ImageResult]) -> dict[Figure, Mean]:
+    """Return the mean of each figure that was taken of every image, with the number of images."""
+    means: dict[Figure, Mean] = {}
+    for figure in get_args(Figure):
+        values = [getattr(image, figure) for image in images]
+        if values and None not in values:
+            total = math.fsum(values) if all(map(math.isfinite, values)) else math.inf
+            means[figure] = Mean(mean=total / len(values), count=len(values))
+    return means

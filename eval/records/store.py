@@ -1,0 +1,126 @@
+"""Records on disk: one JSON file each, in a folder ``records`` of a folder of results."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from eval.errors import RunError, UsageError, explain
+from eval.files import atomic_path
+from eval.records.record import SCHEMA_VERSION, Record
+
+RECORDS_FOLDER = "records"
+_LONGEST_PART_BYTES = 80
+# As long as a usual record.
+_PROBE_BYTES = 2**16
+
+
+def write_record(record: Record, folder: Path) -> Path:
+    """Write a record as JSON; the file appears whole or not at all.
+
+    A complete record's name is made of its key, so that measuring again replaces it, and what did not finish; counts
+    that failed this time are kept from before. One that is not complete has another name, and does not replace one that
+    holds more runs or images.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
+    parts = [_short(record.model.label), _short(record.dataset.name), record.settings.protocol]
+    stem = "_".join((*parts, record.key[:16] if record.key else own))
+    incomplete = folder / f"{stem}_incomplete.json"
+    if record.complete or not record.key:
+        path = folder / f"{stem}.json"
+        record = _with_counts_of(read_record(path), record) if path.exists() else record
+    elif incomplete.exists() and _held(read_record(incomplete)) > _held(record):
+        path = folder / f"{stem}_incomplete_{own}.json"
+    else:
+        path = incomplete
+    with atomic_path(path) as partial:
+        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if record.complete:
+        incomplete.unlink(missing_ok=True)
+    return path
+
+
+def _held(record: Record) -> tuple[int, int]:
+    """Return how much a record holds that is not complete: finished runs, and images."""
+    return record.settings.runs, len(record.images)
+
+
+def _with_counts_of(former: Record, record: Record) -> Record:
+    """Return a record with the counts of a former one of its key, where its own failed: they follow from the key."""
+    known, own = former.complexity, record.complexity
+    if former.key != record.key or known is None or known.faults or (own is not None and not own.faults):
+        return record
+    return record.model_copy(update={"complexity": known, "flags": former.flags})
+
+
+def check_writable(save_dir: Path, inside: str = "") -> None:
+    """Make a folder for results and try to write there, before the work whose figures it is to hold.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    folder = save_dir / inside
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise UsageError(f"--save_dir {save_dir}: cannot be written: {error.strerror}; name another folder") from error
+
+
+def _short(name: str) -> str:
+    """Return the beginning of a name: a file's name has 255 bytes at most, and the key tells records apart."""
+    return name.encode()[:_LONGEST_PART_BYTES].decode(errors="ignore")
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read every record of a folder, oldest first; an absent folder holds none.
+
+    Raises:
+        RunError: a file is no record of this schema version; the message names it.
+    """
+    return sorted(map(read_record, sorted(folder.glob("*.json"))), key=lambda record: record.started_at)
+
+
+def find_records(places: Sequence[Path]) -> list[Record]:
+    """Read the records of files, of folders of records, and of folders that hold ``records/``; oldest first.
+
+    Raises:
+        UsageError: a place does not exist or holds no record.
+        RunError: a file is no record of this schema version.
+    """
+    records: list[Record] = []
+    for place in places:
+        inside = place / RECORDS_FOLDER
+        found = [read_record(place)] if place.is_file() else read_records(inside) or read_records(place)
+        if not found:
+            raise UsageError(f"{place}: no such file or folder, or no records in it")
+        records += found
+    return sorted(records, key=lambda record: record.started_at)
+
+
+def by_key(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the record of each key that answers it: a complete one before any other, then the newest."""
+    known = [record for record in records if record.key]
+    return {record.key: record for record in sorted(known, key=lambda record: (record.complete, record.started_at))}
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        RunError: the file is no record of this schema version.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RunError(
+            f"{path}: not a record of schema version {SCHEMA_VERSION} ({explain(error)}); "
+            "move it out of the records folder, or measure again"
+        ) from error

@@ -1,0 +1,1 @@
+"""Making records: models are opened, tasks carried out here or elsewhere."""

@@ -1,0 +1,110 @@
+"""What a run depended on: versions, machine, numeric switches."""
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import torch
+
+from eval.device.memory import keeps_freed_memory
+from eval.device.nvml import driver_version, open_gpu
+from eval.files import PROJECT
+from eval.records.record import Environment, MachineState
+
+
+def describe_environment(device: torch.device) -> Environment:
+    """Read the environment as it is now; call it with the run's numeric switches set."""
+    on_cuda = device.type == "cuda"
+    return Environment(
+        commit=_commit(),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        opencv=cv2.__version__,
+        fvcore=version("fvcore"),
+        cpu=_cpu_name(),
+        gpu=_gpu_name(device),
+        cuda=torch.version.cuda if on_cuda else None,
+        cudnn=torch.backends.cudnn.version() if on_cuda else None,
+        driver=driver_version() if on_cuda else None,
+        threads=torch.get_num_threads(),
+        cudnn_benchmark=torch.backends.cudnn.benchmark,
+        cudnn_tf32=torch.backends.cudnn.allow_tf32,
+        matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        keeps_freed_memory=keeps_freed_memory(),
+        instructions=instructions(),
+    )
+
+
+def machine_state(device: torch.device) -> MachineState:
+    """Read load, clocks and temperature as they are now."""
+    gpu = open_gpu(device)
+    return MachineState(
+        load_1min=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        cpu_mhz=_cpu_mhz(),
+        gpu_mhz=gpu and gpu.clock_mhz(),
+        gpu_temperature_c=gpu and gpu.temperature_c(),
+    )
+
+
+def _cpu_mhz() -> float | None:
+    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    return frequency.current if frequency else None
+
+
+def _commit() -> str | None:
+    """Return the project's commit, with "+changes" where tracked files differ from it; None outside git."""
+    return _answer("git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
+
+
+def _answer(*command: str) -> str | None:
+    """Return what a program prints; None where it cannot be run."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is: the name of the GPU, or of the CPU with its instructions."""
+    return _gpu_name(device) or ", ".join(filter(None, (_cpu_name(), instructions())))
+
+
+def instructions() -> str | None:
+    """Return which of an x86 processor's instructions torch takes, as in "AVX512, AMX"; None for any other."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return torch.backends.cpu.get_cpu_capability() + (", AMX" if matrix_units else "")
+
+
+def _gpu_name(device: torch.device) -> str | None:
+    """Return a GPU's name; that of an Apple chip is the chip's, whose CPU is another device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return None if device.type == "cpu" else f"{_cpu_name()}, {device.type.upper()}"
+
+
+@cache
+def _cpu_name() -> str:
+    """Return the processor's name as its system tells it; Python's own is "arm" for every Apple chip."""
+    if sys.platform == "darwin":
+        return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" in facts:
+        return facts["model name"]
+    parts = [facts[key] for key in ("CPU implementer", "CPU part") if key in facts]
+    return " ".join((platform.machine(), *parts))

@@ -1,0 +1,57 @@
+"""What figures depend on besides the model and the images: the code that measures, its libraries, the machine."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+import PIL
+import torch
+
+from eval.device.nvml import driver_version
+from eval.files import PROJECT
+from eval.inference.engines.registry import AUTO, ENGINES
+from eval.records.record import ZOO
+from eval.run.environment import device_name
+from eval.sources import hash_of_sources
+
+# Everything that they import is part of it; engines and the worker are started by name.
+_MEASURING = ("eval.run.ray_launcher", "eval.run.speed_pass", *(engine.module for engine in ENGINES.values()))
+_MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker")
+
+
+def hash_of(parts: Mapping[str, Sequence]) -> str:
+    """Return the hash of named parts; equal ones have equal hashes in any process."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def measuring_sha256(origin: str = ZOO) -> str:
+    """Return the hash of the code that makes figures of models of an origin, so that other code makes others."""
+    return hash_of_sources(PROJECT, _MEASURING if origin == ZOO else (*_MEASURING, *_MEASURING_OTHERS))
+
+
+@cache
+def libraries(engine: str) -> tuple[str, ...]:
+    """Return the libraries that an engine's figures depend on, with their versions."""
+    engines = ENGINES.values() if engine == AUTO else (ENGINES[engine],)
+    optional = [package for row in engines for package in row.needs if find_spec(package)]
+    own = {module.__name__: module.__version__ for module in (torch, np, cv2, PIL)}
+    return tuple(
+        f"{name} {its}" for name, its in (own | {name: version(name) for name in ("fvcore", *optional)}).items()
+    )
+
+
+@cache
+def machine(device: str) -> tuple[str | int | None, ...]:
+    """Return what a device is, so that figures of another machine are not taken for this one's."""
+    where = torch.device(device)
+    name = device_name(where)
+    if where.type == "cuda":
+        return name, driver_version()
+    return name, os.cpu_count()

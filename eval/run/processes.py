@@ -1,0 +1,164 @@
+"""Carrying out tasks: here, several times over, or side by side in processes of their own."""
+
+import ctypes
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as connections_with_news
+from multiprocessing.context import SpawnProcess
+
+from eval.device.memory import freeze_imports, keep_freed_memory
+from eval.records.record import ImageResult, Record
+from eval.run.runner import averaged
+from eval.run.tasks import Task, carry_out_once, lost
+
+_PR_SET_PDEATHSIG = 1
+
+
+def carry_out(task: Task, on_image: Callable[[ImageResult], None]) -> Record:
+    """Carry out a task in this process; if it has several runs, each in one of its own, with a cold start of its own.
+
+    Runs end with the first that is not complete, or by ctrl-C; the record then holds the finished ones' mean times.
+    """
+    if task.runs == 1:
+        return carry_out_once(task, on_image)
+    single, records, ending = replace(task, runs=1), [], None
+    try:
+        while len(records) < task.runs:
+            ((_, record),) = carry_out_all([single], 1)
+            if not record.complete:
+                ending = record
+                break
+            records.append(record)
+            for image in record.images:
+                on_image(image)
+    except KeyboardInterrupt:
+        if not records:
+            raise
+        ending = records[-1].model_copy(update={"status": "interrupted", "reason": "interrupted"})
+    return _together(task, records, ending)
+
+
+def _together(task: Task, records: Sequence[Record], ending: Record | None) -> Record:
+    """Return the record of the finished runs, which ends as the last one did if not all are finished."""
+    made = averaged(records) if records else ending
+    changed: dict[str, object] = {"key": task.key}
+    if not records:
+        changed["settings"] = made.settings.model_copy(update={"runs": task.runs})
+    if ending is not None:
+        reason = f"run {len(records) + 1} of {task.runs}: {ending.reason}"
+        changed |= {"status": ending.status, "state": ending.state, "reason": reason, "traceback": ending.traceback}
+    return made.model_copy(update=changed)
+
+
+def carry_out_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Record]]:
+    """Carry out tasks side by side in processes of their own; yields each as it is done.
+
+    A task whose process dies (the system's memory ran out, a crash) is tried once more at the end, with nothing
+    beside it; if its process dies again, its record says so, and the others go on. When this process dies, so do
+    all of them.
+    """
+    unlucky = []
+    for task, record in _in_processes(tasks, jobs):
+        if record is None:
+            unlucky.append(task)
+        else:
+            yield task, record
+    for task, record in _in_processes(unlucky, 1):
+        reason = "its process was killed twice, by the system or by a crash; free some memory, or use a smaller --tile"
+        yield task, record or lost(task, reason)
+
+
+def _in_processes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Record | None]]:
+    """Yield each task with its record, or with None if its process died."""
+    waiting = deque(tasks)
+    running: dict[Connection, tuple[SpawnProcess, Task]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                connection, process = _start()
+                running[connection] = process, waiting.popleft()
+                connection.send(running[connection][1])
+            for connection in connections_with_news(list(running)):
+                process, task = running[connection]
+                record = _received(connection)
+                if record is not None and waiting:
+                    running[connection] = process, waiting.popleft()
+                    connection.send(running[connection][1])
+                else:
+                    del running[connection]
+                    _end(connection, process)
+                yield task, record
+    finally:
+        for connection, (process, _) in running.items():
+            _end(connection, process)
+
+
+def _start() -> tuple[Connection, SpawnProcess]:
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
+    with _ctrl_c_held_back():
+        process.start()
+    theirs.close()
+    return ours, process
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let a process be started that ctrl-C does not reach before it has said that it ignores it."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _received(connection: Connection) -> Record | None:
+    """Return the record that a process sends, None if it died; an error of the task's is raised here."""
+    try:
+        answer = connection.recv()
+    except (EOFError, ConnectionError):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _end(connection: Connection, process: SpawnProcess) -> None:
+    connection.close()
+    process.kill()
+    process.join()
+
+
+def _serve(connection: Connection) -> None:
+    """Carry out the tasks that come, until none does. Ctrl-C is left to the process that sends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(carry_out_quietly(task))
+        except Exception as error:
+            connection.send(error)
+
+
+def carry_out_quietly(task: Task) -> Record:
+    """Carry out a task in a process that was started for it."""
+    if not task.placement.as_template:
+        keep_freed_memory()
+        freeze_imports()
+    return carry_out(task, lambda _result: None)

@@ -1,0 +1,111 @@
+"""The bubblewrap command line: a root of its own made of read-only binds, no network, no rights."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.third_party.guard import Limits
+
+SCRATCH = "/scratch"
+_PROGRAM = "bwrap"
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/sys/devices/system/cpu")
+# For programs that insist on these two; large files belong in scratch.
+_SMALL_BYTES = 64 * 2**20
+_PROBE_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Mounts:
+    """What a program sees of the machine beside the system's programs and Python.
+
+    Attributes:
+        readable: files and folders, visible read-only at their own paths, and where a path itself leads if it is a
+            link (never give a link of a stranger's making). A Unix socket in them can still be spoken to.
+        devices: device nodes to pass through (for CUDA: /dev/nvidia*).
+    """
+
+    readable: tuple[Path, ...] = ()
+    devices: tuple[Path, ...] = ()
+
+
+def fault() -> str | None:
+    """Return why bubblewrap cannot be used here, or None when it can; tried once a process."""
+    program = shutil.which(_PROGRAM)
+    return "bwrap is not on the PATH" if program is None else _fault_of(program)
+
+
+@functools.cache
+def _fault_of(program: str) -> str | None:
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        return "this kernel does not list a process's children (/proc/PID/task/PID/children)"
+    try:
+        trial = subprocess.run(
+            [program, *_options(Mounts(), Limits()), "--", "prlimit", "--core=0", "true"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{program}: {error}"
+    return None if trial.returncode == 0 else trial.stderr.strip() or f"{program}: exit code {trial.returncode}"
+
+
+def wrap(command: Sequence[str], mounts: Mounts, limits: Limits, info: int) -> list[str]:
+    """Return the command that runs ``command`` in a sandbox, and writes its host pid as JSON to the fd ``info``."""
+    return [shutil.which(_PROGRAM) or _PROGRAM, "--info-fd", str(info), *_options(mounts, limits), "--", *command]
+
+
+def _options(mounts: Mounts, limits: Limits) -> list[str]:
+    options = "--unshare-all --unshare-user --disable-userns --uid 65534 --gid 65534 --cap-drop ALL".split()
+    options += "--die-with-parent --new-session --hostname sandbox --proc /proc --dev /dev".split()
+    for folder, size in ((SCRATCH, limits.scratch_bytes), ("/tmp", _SMALL_BYTES), ("/dev/shm", _SMALL_BYTES)):
+        options += ["--size", str(size), "--tmpfs", folder]
+    options += _system()
+    for path in _outermost([*_python(), *map(os.fspath, mounts.readable)]):
+        options += ["--ro-bind", path, path]
+    for device in mounts.devices:
+        options += ["--dev-bind", str(device), str(device)]
+    # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
+    for folder in ("/proc", "/dev", "/"):
+        options += ["--remount-ro", folder]
+    return [*options, "--chdir", SCRATCH]
+
+
+def _system() -> list[str]:
+    """Return the options for the system's own programs and libraries; some of these folders may be links."""
+    options = []
+    for folder in _SYSTEM:
+        if os.path.islink(folder):
+            options += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            options += ["--ro-bind", folder, folder]
+    for path in _SETTINGS:
+        options += ["--ro-bind-try", path, path]
+    return options
+
+
+def _python() -> Iterator[str]:
+    """Yield the folders of this Python, and the links that lead from its name to its program."""
+    yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    path = sys.executable
+    yield path
+    while os.path.islink(path):
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+        yield path
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """Return the paths and where their links lead, without those below another or below the system's folders."""
+    both = {form for path in paths for form in (os.path.abspath(path), os.path.realpath(path))}
+    kept: list[str] = []
+    for path in sorted(both, key=lambda path: (path.count("/"), path)):
+        if not any(path == above or path.startswith(f"{above}/") for above in (*_SYSTEM, *kept)):
+            kept.append(path)
+    return kept

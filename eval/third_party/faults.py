@@ -1,0 +1,84 @@
+"""From an exception in a stranger's code to a state and one line why."""
+
+import errno
+import pickle
+import re
+import traceback
+from pathlib import Path
+
+import torch
+
+from eval.records.record import State
+
+# Packages whose kernels exist for CUDA only.
+CUDA_PACKAGES = (
+    "mamba_ssm", "causal_conv1d", "selective_scan", "selective_scan_cuda", "span_attention", "triton", "cupy",
+    "pycuda", "flash_attn", "natten", "spatial_correlation_sampler", "dcn_v2",
+)  # fmt: skip
+_CUDA_WORDS = re.compile(
+    r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
+)
+_MAX_CHARS = 300
+# What a user can mend: a full disk, a used-up quota or limit, a disk that fails.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_MAX_TRACE_CHARS = 20_000
+
+
+class SubmissionError(Exception):
+    """A fault whose state is known where it is raised."""
+
+    def __init__(self, state: State, text: str) -> None:
+        super().__init__(text)
+        self.state = state
+
+
+def described(error: BaseException, otherwise: State) -> dict[str, str]:
+    """Return an exception's state (``otherwise`` if it says nothing of it), one line why, and where it came from."""
+    trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
+    return {"state": (_state(error) or otherwise).value, "text": one_line(_text(error)), "trace": trace}
+
+
+def plain_lines(text: str) -> str:
+    """Return the end of a third party's text, lines kept, in characters that are safe to print."""
+    kept = text[-_MAX_TRACE_CHARS:]
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in kept)
+
+
+def one_line(text: str) -> str:
+    """Return a stranger's text as one line that is safe to print, not longer than a table can bear."""
+    flat = " ".join(text.split())
+    plain = "".join(char if char.isprintable() else "?" for char in flat)
+    return plain if len(plain) <= _MAX_CHARS else f"{plain[:_MAX_CHARS]}…"
+
+
+def _state(error: BaseException) -> State | None:
+    for cause in _chain(error):
+        if isinstance(cause, SubmissionError):
+            return cause.state
+        if isinstance(cause, ImportError):
+            package = (cause.name or "").split(".")[0]
+            return State.NEEDS_OPERATOR if package in CUDA_PACKAGES else State.MISSING_DEPENDENCY
+        if isinstance(cause, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(cause):
+            return State.OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return State.IO_FAILED
+    if isinstance(error, FileNotFoundError) and "model_zoo" in str(error):
+        return State.MISSING_CHECKPOINT
+    if _CUDA_WORDS.search(str(error)):
+        return State.NEEDS_OPERATOR
+    files = {Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__)}
+    loading = isinstance(error, pickle.UnpicklingError) or "Error(s) in loading state_dict" in str(error)
+    return State.FAILED_TO_LOAD if loading or "serialization.py" in files else None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and what it says it comes from."""
+    chain = [error]
+    while chain[-1].__cause__ is not None and len(chain) < 10:
+        chain.append(chain[-1].__cause__)
+    return chain
+
+
+def _text(error: BaseException) -> str:
+    said = str(error) or "no reason given"
+    return said if isinstance(error, SubmissionError) else f"{type(error).__name__}: {said}"

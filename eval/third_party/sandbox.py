@@ -1,0 +1,235 @@
+"""One stranger's program that can harm nobody: pipes to talk with it, a log, limits, and an end for good."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from io import FileIO
+from types import TracebackType
+
+from eval.errors import RunError, UsageError
+from eval.third_party import bubblewrap
+from eval.third_party.bubblewrap import Mounts
+from eval.third_party.guard import Guard, Limits
+from eval.third_party.log import Log
+from eval.third_party.rlimits import first_to_go, rlimits
+
+__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "start"]
+
+_DEATH_TIMEOUT_S = 10
+_DEATH_POLL_S = 0.002
+# While bubblewrap sets up a sandbox, the sandbox does not yet die with its parent. So its program waits for a line from
+# the harness, and never begins if that has died; at worst an idle bwrap is left that nobody's code has been in.
+# (Pipes are opened by name, as not every shell can duplicate an fd above 9.)
+_WAITING = ["sh", "-c", 'echo >/dev/fd/$ESR_REPLIES_FD && read -r _ </dev/fd/$ESR_REQUESTS_FD && exec "$@"', "sh"]
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "LOGNAME": "sandbox"}
+
+
+class SandboxKind(StrEnum):
+    """How a stranger's program is kept apart: by bubblewrap, or hardly at all."""
+
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
+
+
+def choose_sandbox(asked: str | None) -> SandboxKind:
+    """Return the sandbox to use, ``asked`` being what --sandbox says (None: bubblewrap).
+
+    Raises:
+        UsageError: there is no such sandbox, or bubblewrap does not work here.
+    """
+    try:
+        kind = SandboxKind(asked or SandboxKind.BUBBLEWRAP)
+    except ValueError:
+        raise UsageError(f"--sandbox {asked}: expected {' or '.join(SandboxKind)}") from None
+    if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
+        raise UsageError(
+            f"strangers' code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
+            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces, or give"
+            " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
+        )
+    return kind
+
+
+class Sandboxed:
+    """A program in a sandbox, made by ``start``; use it in a ``with`` statement, whose end is the program's end.
+
+    Attributes:
+        to_worker: what is written here, the program reads from its fd ESR_REQUESTS_FD. Unbuffered: ``write`` may
+            take a part only, blocks while the pipe is full, and raises BrokenPipeError when nobody reads.
+        from_worker: what the program writes to its fd ESR_REPLIES_FD; unbuffered; b"" when it has closed it or died.
+        pid: the sandbox's first process, in the host's numbers: the program, or in bubblewrap the one that started it.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], pid: int, ends: "_Ends", limits: Limits) -> None:
+        self.to_worker, self.from_worker, self.pid = ends.to_worker, ends.from_worker, pid
+        self._process, self._limits, self._killed = process, limits, False
+        self._log = ends.log
+        self._guard = Guard(pid, limits)
+        self._held = ends.held.pop_all()
+
+    def __enter__(self) -> "Sandboxed":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.kill()
+        finally:
+            self._held.close()
+
+    def kill(self) -> None:
+        """End all processes of the sandbox, and return when none is left; whoever waits for a reply then gets b"".
+
+        Raises:
+            RunError: one of them survives for ten seconds, which only a hanging device or file system can bring about.
+        """
+        self._killed = self._killed or self._process.poll() is None
+        deadline = time.monotonic() + _DEATH_TIMEOUT_S
+        while self._process.poll() is None or self._guard.look():
+            self._guard.strike()
+            if time.monotonic() > deadline:
+                raise RunError(f"process {self.pid} of a sandbox cannot be killed; it seems to hang in the kernel")
+            time.sleep(_DEATH_POLL_S)
+        self._guard.stop()
+        self._log.close()
+
+    def exit_reason(self) -> str | None:
+        """Return how the program ended, as in "exit code 3" or "killed: over 64 processes"; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if self._guard.reason:
+            return f"killed: {self._guard.reason}"
+        if self._killed:
+            return "killed"
+        # As shells do, bubblewrap gives a signal's number on top of 128.
+        number = -code if code < 0 else code - 128
+        if number == signal.SIGXCPU:
+            return f"killed: over {self._limits.cpu_s} s of processor time"
+        return f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit code {code}"
+
+    def log_tail(self) -> str:
+        """Return the end of what the program printed, at most the limit's bytes, in printable characters."""
+        return self._log.tail()
+
+    def host_pids(self) -> list[int]:
+        """Return the pids of all live processes of the sandbox, in the host's numbers."""
+        return [process.pid for process in self._guard.look()]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The harness's ends of the pipes; ``held`` ends the process, closes them and removes a scratch folder on disk."""
+
+    to_worker: FileIO
+    from_worker: FileIO
+    log: Log
+    held: ExitStack
+
+
+def start(
+    command: Sequence[str], kind: SandboxKind, mounts: Mounts, limits: Limits, environment: Mapping[str, str]
+) -> Sandboxed:
+    """Start a program, which finds its pipes and its scratch folder by ESR_REQUESTS_FD, ESR_REPLIES_FD, ESR_SCRATCH.
+
+    Its working directory is the scratch folder, its environment the given one with a few names added, its stdin is
+    empty. The thread that starts it must live on: in bubblewrap, the program ends with it.
+    It returns when the sandbox stands, in some ten milliseconds.
+
+    Raises:
+        RunError: something to mount does not exist, or bubblewrap does not start.
+    """
+    if missing := [str(path) for path in (*mounts.readable, *mounts.devices) if not path.exists()]:
+        raise RunError(f"a sandbox is to show what does not exist: {', '.join(missing)}")
+    with ExitStack() as ours, ExitStack() as theirs:
+        requests, to_worker = _pipe(theirs, ours)
+        from_worker, replies = _pipe(ours, theirs)
+        printing, printed = _pipe(ours, theirs)
+        info, told = _pipe(ours, theirs)
+        wrapped = [*rlimits(limits, counted_apart=kind is SandboxKind.BUBBLEWRAP), *command]
+        if kind is SandboxKind.BUBBLEWRAP:
+            scratch, cwd, channels = bubblewrap.SCRATCH, "/", [requests, replies, told]
+            wrapped = bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, told.fileno())
+        else:
+            scratch = cwd = ours.enter_context(_temporary_folder())
+            channels = [requests, replies]
+        environment = _environment(environment, scratch, requests, replies)
+        process = _launch([*first_to_go(), *wrapped], cwd, environment, channels, printed)
+        log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
+        ours.callback(process.wait)
+        ours.callback(process.kill)
+        theirs.close()
+        pid = process.pid
+        if kind is SandboxKind.BUBBLEWRAP:
+            pid = _first_inside(process, info, log)
+            ours.callback(_kill_first, process, pid)
+            _let_go(process, to_worker, from_worker, log)
+        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours), limits)
+
+
+def _launch(
+    command: list[str], cwd: str, environment: dict[str, str], channels: list[FileIO], printed: FileIO
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own that prints to ``printed`` and has ``channels`` open."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=printed,
+        cwd=cwd,
+        env=environment,
+        pass_fds=[channel.fileno() for channel in channels],
+        start_new_session=True,
+    )
+
+
+def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[FileIO, FileIO]:
+    """Return the two ends of a new pipe, each to be closed with its stack."""
+    read, write = os.pipe()
+    return reading.enter_context(FileIO(read, "r")), writing.enter_context(FileIO(write, "w"))
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="esr-scratch-", ignore_cleanup_errors=True)
+
+
+def _environment(given: Mapping[str, str], scratch: str, requests: FileIO, replies: FileIO) -> dict[str, str]:
+    pipes = {"ESR_REQUESTS_FD": str(requests.fileno()), "ESR_REPLIES_FD": str(replies.fileno())}
+    return {**_ENVIRONMENT, **given, "HOME": scratch, "TMPDIR": scratch, "ESR_SCRATCH": scratch, **pipes}
+
+
+def _first_inside(process: subprocess.Popen[bytes], info: FileIO, log: Log) -> int:
+    """Return the host's pid of the first process of bubblewrap's pid namespace: with it, all die."""
+    try:
+        return json.loads(info.readall())["child-pid"]
+    except ValueError:
+        raise _start_error(process, log) from None
+
+
+def _let_go(process: subprocess.Popen[bytes], to_worker: FileIO, from_worker: FileIO, log: Log) -> None:
+    """Let the program begin once the sandbox stands."""
+    if not from_worker.read(1):
+        raise _start_error(process, log)
+    to_worker.write(b"\n")
+
+
+def _start_error(process: subprocess.Popen[bytes], log: Log) -> RunError:
+    process.wait(_DEATH_TIMEOUT_S)
+    log.close()
+    return RunError(f"bubblewrap did not start: {log.tail().strip() or 'it does not say why'}")
+
+
+def _kill_first(process: subprocess.Popen[bytes], pid: int) -> None:
+    """Kill the first process inside if it lives; to kill bubblewrap would not do while it sets up the sandbox."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

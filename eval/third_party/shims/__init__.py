@@ -1,0 +1,28 @@
+"""What stale submissions need to be loadable here: one named shim each, none of which changes what a network computes.
+
+A shim is noted when a submission's code meets it, so that a record lists what was needed and nothing else.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from eval.third_party.shims import cuda, numbers, packages, weights
+from eval.third_party.shims.notes import Notes
+
+
+def install(device: torch.device, trusted: bool, weights_folders: Sequence[str]) -> Notes:
+    """Install all shims in this process, for good; returns the notes of those that are met.
+
+    Args:
+        device: where networks are to run; on a CUDA device, calls of CUDA stay as they are.
+        trusted: allow checkpoints that are not plain tensors.
+        weights_folders: where a checkpoint is looked for that is not where the code says.
+    """
+    notes = Notes()
+    if device.type != "cuda":
+        cuda.install(notes)
+    numbers.install(notes)
+    packages.install(notes)
+    weights.install(notes, device, trusted, weights_folders)
+    return notes

@@ -1,0 +1,184 @@
+"""Submissions as contenders: described without running a line of them, opened in a sandbox."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.data.images import ImageSize
+from eval.data.pairs import SCALE
+from eval.errors import UsageError
+from eval.files import PROJECT
+from eval.records.record import ModelInfo, State
+from eval.run.loaded_model import CannotRunError, Subject
+from eval.run.model_source import Placement
+from eval.sources import hash_of_file
+from eval.third_party.checkout import Checkout, Entry, is_present
+from eval.third_party.connection import Connection
+from eval.third_party.faults import one_line
+from eval.third_party.remote import Remote
+from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
+
+LARGEST_RANGE = 65535.0
+_MOST_SHIMS = 40
+# Labels become names of folders.
+_LONGEST_LABEL = 100
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How strangers' code is run.
+
+    Attributes:
+        trusted: open checkpoints that are not plain tensors; inside the sandbox.
+        timeout_s: for building, for one image, and for counting, each.
+    """
+
+    sandbox: SandboxKind
+    trusted: bool = False
+    timeout_s: float = 900.0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Refuse to open code outside of a sandbox."""
+        if self.trusted and self.sandbox is SandboxKind.NONE:
+            raise UsageError("--trust opens checkpoints that run code, only ever in a sandbox: not with --sandbox none")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An entry of a checkout."""
+
+    checkout: Checkout
+    entry: Entry
+    rules: Rules
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it by reading."""
+        entry, present = self.entry, not self._missing()
+        return ModelInfo(
+            id=entry.id,
+            name=entry.name,
+            label=entry.label,
+            team=f"team {entry.id:02}",
+            scale=SCALE,
+            data_range=entry.data_range,
+            checkpoint=None,
+            weights_file=Path(entry.weights[-1]).name if entry.weights else None,
+            weights_sha256=self.checkout.weights_sha256(entry) if entry.weights and present else None,
+            source_sha256=entry.source_sha256,
+            origin=self.checkout.origin,
+        )
+
+    @property
+    def note(self) -> str:
+        """Where it comes from."""
+        return f"entry {self.entry.id} of {self.checkout.path}"
+
+    @contextmanager
+    def open(self, placement: Placement, _largest: ImageSize) -> Iterator[Subject]:
+        """Build it in a sandbox of its own."""
+        if not self.entry.defines_model:
+            raise CannotRunError(State.FAILED_TO_BUILD, "its branch of select_model defines no model: it was withheld")
+        if missing := self._missing():
+            raise CannotRunError(State.MISSING_CHECKPOINT, f"{', '.join(missing)} is not in the checkout")
+        request = {
+            "checkout": str(self.checkout.path),
+            "model_id": self.entry.id,
+            "forward": self.entry.forward,
+            "weights_folders": [str(self.checkout.path / "model_zoo")],
+        }
+        with _opened(self.info, self.rules, placement, request, (self.checkout.path,)) as subject:
+            yield subject
+
+    def _missing(self) -> list[str]:
+        """Return the files of weights that the branch names and that are not here, under no case of their name."""
+        folder = self.checkout.path / "model_zoo"
+        here = {file.name.lower() for file in folder.iterdir() if is_present(file)} if folder.is_dir() else set()
+        return [file for file in self.entry.weights if Path(file).name.lower() not in here]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A class of a single file with a checkpoint: the form that a participant has in hand."""
+
+    file: Path
+    class_name: str
+    checkpoint: Path
+    data_range: float
+    rules: Rules
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it by reading."""
+        return ModelInfo(
+            id=0,
+            name=self.class_name,
+            label=f"{self.file.stem}-{self.class_name}"[:_LONGEST_LABEL],
+            team="",
+            scale=SCALE,
+            data_range=self.data_range,
+            checkpoint=None,
+            weights_file=self.checkpoint.name,
+            weights_sha256=hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
+            source_sha256=hash_of_file(self.file),
+            origin="file",
+        )
+
+    @property
+    def note(self) -> str:
+        """Where it comes from."""
+        return f"class {self.class_name} of {self.file}, weights {self.checkpoint}"
+
+    @contextmanager
+    def open(self, placement: Placement, _largest: ImageSize) -> Iterator[Subject]:
+        """Build it in a sandbox of its own."""
+        names = {"file": str(self.file), "class": self.class_name, "checkpoint": str(self.checkpoint)}
+        request = {"model_file": {**names, "data_range": self.data_range}, "weights_folders": []}
+        readable = (self.file.parent, self.checkpoint)
+        with _opened(self.info, self.rules, placement, request, readable) as subject:
+            yield subject
+
+
+@contextmanager
+def _opened(
+    info: ModelInfo, rules: Rules, placement: Placement, request: dict[str, Any], readable: Sequence[Path]
+) -> Iterator[Remote]:
+    """Start a worker, let it load a submission, and end it."""
+    device = torch.device(placement.device)
+    threads = placement.threads or torch.get_num_threads()
+    command = [sys.executable, "-m", "eval.third_party.worker"]
+    mounts = Mounts((PROJECT / "eval", *readable), _devices(device))
+    with start(command, rules.sandbox, mounts, rules.limits, _environment(threads)) as sandboxed:
+        connection = Connection(sandboxed, rules.timeout_s)
+        request |= {"device": placement.device, "threads": threads, "as_template": placement.as_template}
+        answer, _ = connection.ask("load", trusted=rules.trusted, **request)
+        yield Remote(_completed(info, answer.header), device, connection)
+
+
+def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:
+    """Add what only running tells: the data range, and which shims were met."""
+    data_range, shims = header.get("data_range"), header.get("shims")
+    if type(data_range) is not float or not 0 < data_range <= LARGEST_RANGE:
+        raise CannotRunError(State.FAILED_TO_BUILD, f"its data range is {one_line(str(data_range)[:40])}")
+    told = [one_line(str(name)[:80]) for name in shims[:_MOST_SHIMS]] if isinstance(shims, list) else []
+    return info.model_copy(update={"data_range": data_range, "shims": tuple(told)})
+
+
+def _devices(device: torch.device) -> tuple[Path, ...]:
+    return tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker: nothing of the user's but the choice of GPUs."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    kept = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ}
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
+    return {"PYTHONPATH": str(PROJECT), **quiet, **kept, **{name: str(threads) for name in names}}

@@ -1,0 +1,165 @@
+"""The program inside the sandbox: builds one submission by its own code, and runs it as it is asked to.
+
+It shares its process with a stranger's code. What it says is therefore a claim, which the harness checks or labels.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eval.data.images import to_tensor
+from eval.device.memory import keep_freed_memory, return_free_memory
+from eval.metrics.behaviour import inspect
+from eval.metrics.complexity import attempt, measure_complexity
+from eval.records.record import State
+from eval.third_party.faults import described
+from eval.third_party.loading import Loaded, load_entry, load_model_file
+from eval.third_party.shims import install
+from eval.third_party.shims.cuda import OnCpu
+from eval.third_party.shims.notes import Notes
+from eval.third_party.wire import Message, WireError, receive, send
+
+MAX_INPUT_BYTES = 2**31
+_SMALL_FILE_BYTES = 2**20
+
+
+class Worker:
+    """Answers requests about one submission."""
+
+    def __init__(self) -> None:
+        self.loaded: Loaded | None = None
+        self.notes = Notes()
+        # Entered for every forward of a network that asks for a CUDA device while it runs.
+        self.mode: OnCpu | None = None
+        self.lr: torch.Tensor | None = None
+        self.sr: torch.Tensor | None = None
+
+    def answer(self, request: Message) -> Message:
+        """Carry out one request; an error of the submission's is an answer, too."""
+        handlers: dict[str, Callable[[Message], Message]] = {
+            "load": self._load,
+            "put": self._put,
+            "go": self._go,
+            "get": self._get,
+            "examine": self._examine,
+            "settle": self._settle,
+        }
+        operation = request.header["op"]
+        try:
+            return handlers[operation](request)
+        except BaseException as error:
+            # Strangers' code can raise anything, SystemExit and KeyboardInterrupt included.
+            otherwise = State.FAILED_TO_BUILD if operation == "load" else State.FAILED_TO_RUN
+            return Message({"fault": described(error, otherwise)})
+
+    def _load(self, request: Message) -> Message:
+        header = request.header
+        torch.set_num_threads(header["threads"])
+        torch.backends.cudnn.benchmark = False
+        if not header["as_template"]:
+            torch.backends.cudnn.allow_tf32 = False
+            keep_freed_memory()
+        device = torch.device(header["device"])
+        self.notes = install(device, trusted=header["trusted"], weights_folders=header["weights_folders"])
+        _forget_our_models()
+        with OnCpu(self.notes) if device.type == "cpu" else contextlib.nullcontext():
+            self.loaded = _load(header, device)
+        loaded = self.loaded
+        return Message({"name": loaded.name, "data_range": loaded.data_range, "shims": sorted(self.notes.met)})
+
+    def _put(self, request: Message) -> Message:
+        height, width = request.header["height"], request.header["width"]
+        lr = np.frombuffer(request.payload, np.uint8).reshape(height, width, 3)
+        self.lr = to_tensor(lr, self.loaded.data_range).to(self.loaded.device)
+        self.sr = None
+        # Some draw noise even at inference: this way at least the same every time.
+        torch.manual_seed(0)
+        return Message()
+
+    def _go(self, _request: Message) -> Message:
+        try:
+            return self._forward()
+        except (AssertionError, RuntimeError) as error:
+            if self.mode or self.loaded.device.type != "cpu" or "CUDA" not in str(error):
+                raise
+            self.mode = OnCpu(self.notes)
+            return self._forward()
+
+    def _forward(self) -> Message:
+        with torch.no_grad(), self.mode or contextlib.nullcontext():
+            self.sr = self.loaded.forward(self.lr)
+        if self.loaded.device.type == "cuda":
+            torch.cuda.synchronize()
+        if type(self.sr) is not torch.Tensor:
+            return Message({"shape": [], "dtype": type(self.sr).__name__})
+        return Message({"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")})
+
+    def _get(self, _request: Message) -> Message:
+        sr = self.sr.detach().float().cpu().contiguous().numpy()
+        return Message({}, memoryview(sr).cast("B"))
+
+    def _settle(self, _request: Message) -> Message:
+        """Give back what building has freed, so that it does not hide what images take."""
+        return_free_memory()
+        return Message()
+
+    def _examine(self, _request: Message) -> Message:
+        loaded = self.loaded
+        complexity = measure_complexity(loaded.network, data_range=loaded.data_range).model_dump()
+        if loaded.count_with_hooks is not None:
+            what = "FLOPs by the counter of 2022"
+            complexity["flops_by_hooks"] = attempt(complexity["faults"], what, loaded.count_with_hooks)
+        flags = [flag.model_dump() for flag in inspect(loaded.network, loaded.data_range)]
+        return Message({"complexity": complexity, "flags": flags})
+
+
+def _load(header: dict, device: torch.device) -> Loaded:
+    if "model_file" in header:
+        return load_model_file(header["model_file"], device)
+    folder = _scratch_copy(Path(header["checkout"]))
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    return load_entry(folder, header["model_id"], header["forward"], device)
+
+
+def _scratch_copy(checkout: Path) -> Path:
+    """Copy a checkout into the scratch folder, where its code may write; large files are linked to."""
+    copy = Path(os.environ["ESR_SCRATCH"]) / "checkout"
+
+    def take(source: str, target: str) -> None:
+        if os.path.getsize(source) > _SMALL_FILE_BYTES:
+            os.symlink(source, target)
+        else:
+            shutil.copyfile(source, target)
+
+    ignored = shutil.ignore_patterns(".git", "figs", "__pycache__", "results*")
+    return Path(shutil.copytree(checkout, copy, ignore=ignored, copy_function=take, ignore_dangling_symlinks=True))
+
+
+def _forget_our_models() -> None:
+    """Make ``import models`` and ``import utils`` find the submission's."""
+    project = str(Path(__file__).resolve().parent.parent.parent)
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != project]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("models", "utils", "test_demo")]:
+        del sys.modules[name]
+
+
+def main() -> None:
+    """Answer requests until the harness closes the pipe."""
+    requests = FileIO(int(os.environ.pop("ESR_REQUESTS_FD")), "r")
+    replies = FileIO(int(os.environ.pop("ESR_REPLIES_FD")), "w")
+    worker = Worker()
+    with contextlib.suppress(WireError):
+        while True:
+            send(replies, worker.answer(receive(requests, MAX_INPUT_BYTES)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Runtimes that can be compared: warm-up, interleaved rounds, what interferes."""

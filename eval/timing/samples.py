@@ -1,0 +1,50 @@
+"""What the steady protocol measures: samples, and their ratio to the baseline's. Plain data, without torch."""
+
+from typing import Literal
+
+from eval.frozen import Frozen
+
+
+class Ratio(Frozen):
+    """How many times a model's runtime is the baseline's, with its 95% interval."""
+
+    baseline: str
+    estimate: float
+    low: float
+    high: float
+
+
+class Timing(Frozen):
+    """The speed pass of the steady protocol.
+
+    Attributes:
+        group: shared by the models that were timed together, image by image and round by round; only these are paired.
+        preset: which limits on rounds, images and time were used.
+        seed: of the order in which models ran.
+        image_names: the images that were timed.
+        inputs_sha256: of their names, sizes and pixels.
+        samples_ms: one row an image, one column a round; None where a sample was dropped.
+        dropped: how many were, by reason: "make on the CPU (pid 71, 60% of a core)"; older records name no process.
+        cold_start_ms: the first forward pass of all, which no other figure holds.
+        warmup_ms: time spent warming up, with ``warmup_runs`` forward passes.
+        p50_ms, p90_ms: over all kept samples; None if every one was dropped.
+        ratio: to the first model of the group; None if no sample was kept.
+        stopped_by: "interval" (tight enough), "rounds" or "budget".
+        energy_mj: per image, indicative; None where it cannot be read.
+    """
+
+    group: str
+    preset: str
+    seed: int
+    image_names: tuple[str, ...]
+    inputs_sha256: str
+    samples_ms: tuple[tuple[float | None, ...], ...]
+    dropped: dict[str, int]
+    cold_start_ms: float
+    warmup_ms: float
+    warmup_runs: int
+    p50_ms: float | None
+    p90_ms: float | None
+    ratio: Ratio | None
+    stopped_by: Literal["interval", "rounds", "budget"]
+    energy_mj: float | None = None

@@ -1,0 +1,67 @@
+"""Downloading published weights: on request only, hash-checked, whole or not at all."""
+
+import shutil
+from pathlib import Path
+
+import pooch
+import requests
+from filelock import FileLock
+
+from eval.errors import RunError
+from eval.zoo.checkpoints import download_cache, file_sha256
+from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+
+
+def fetch_checkpoint(known: CheckpointSpec, folder: Path | None = None, progress: bool = True) -> Path:
+    """Download one checkpoint into a folder (the download cache by default) and return its path.
+
+    The file is downloaded beside its place, checked, and moved there. What a killed download left behind is
+    removed by the next one. A file that is already there and has the right hash is not downloaded again.
+
+    Raises:
+        RunError: the download failed or brought other bytes; the message says how to do it by hand.
+    """
+    folder = folder or download_cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / known.file
+    with FileLock(folder / ".fetch.lock"):
+        if target.is_file() and file_sha256(target) == known.sha256:
+            return target
+        incoming = folder / ".incoming"
+        shutil.rmtree(incoming, ignore_errors=True)
+        try:
+            _download(known, incoming, progress).replace(target)
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+    return target
+
+
+def _download(known: CheckpointSpec, folder: Path, progress: bool) -> Path:
+    if known.url is None:
+        raise RunError(f"{known.file}: has no public address")
+    pooch.get_logger().setLevel("ERROR")
+    source = pooch.create(
+        path=folder,
+        base_url="",
+        registry={known.file: f"sha256:{known.sha256}"},
+        urls={known.file: known.url},
+        retry_if_failed=1,
+    )
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+    try:
+        return Path(source.fetch(known.file, downloader=downloader))
+    except (requests.RequestException, ValueError, OSError) as error:
+        raise RunError(_by_hand(known, error)) from error
+
+
+def _by_hand(known: CheckpointSpec, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        f"{known.file}: the download failed: {reason}\n"
+        f"  address   {known.url}\n"
+        f"  SHA-256   {known.sha256} ({known.bytes:,} bytes)\n"
+        f"To do it by hand: download that file and put it at {MODEL_ZOO / known.file}"
+    )

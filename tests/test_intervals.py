@@ -1,0 +1,130 @@
+"""Intervals: exact where arithmetic gives them, and honest where chance does."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from eval import intervals
+from eval.intervals import Interval, paired_difference, paired_ratio, resampled
+
+
+def test_a_constant_factor_is_found_exactly_whatever_images_and_drift_do():
+    random = np.random.default_rng(0)
+    baseline = random.uniform(10, 500, (12, 1)) * random.uniform(0.8, 1.2, (1, 9))
+    ratio = paired_ratio(1.25 * baseline, baseline)
+    assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx((1.25, 1.25, 1.25))
+
+
+def test_the_estimate_by_hand():
+    model = np.array([[10.0, 12.0, 50.0], [20.0, 22.0, 21.0]])
+    baseline = np.array([[10.0, 11.0, 12.0], [10.0, 10.0, 10.0]])
+    # Medians 12 and 21 against 11 and 10; means of them 16.5 and 10.5.
+    assert paired_ratio(model, baseline).estimate == pytest.approx(16.5 / 10.5)
+    assert paired_difference(model, baseline).estimate == pytest.approx(6.0)
+
+
+def test_one_round_of_many_images_has_the_interval_of_a_paired_mean():
+    random = np.random.default_rng(5)
+    baseline = random.uniform(20, 30, (400, 1))
+    interval = paired_difference(baseline + random.normal(0.1, 0.2, (400, 1)), baseline)
+    # The standard error is 0.2 / 20; 1.96 of them on either side.
+    assert interval.half_width == pytest.approx(0.0196, rel=0.15)
+    assert interval.covers(0.1)
+
+
+def test_images_are_resampled_whole_also_where_there_are_rounds():
+    random = np.random.default_rng(5)
+    baseline = random.uniform(20, 30, (400, 1)) * np.ones((1, 3))
+    model = baseline + random.normal(0.1, 0.2, (400, 1))
+    # Rounds that repeat each other add nothing: 1.96 x 0.2 / 20, as with one round.
+    assert paired_difference(model, baseline).half_width == pytest.approx(0.0196, rel=0.15)
+
+
+def test_the_number_of_resamples_and_the_seed_are_those_asked_for():
+    model, baseline = np.random.default_rng(1).uniform(9, 11, (2, 20, 8))
+    few = resampled(np.stack((model, baseline)), seed=3, resamples=50)
+    assert few.drawn.shape == (2, 50)
+    low, high = np.quantile(few.drawn[0] / few.drawn[1], (0.025, 0.975))
+    found = paired_ratio(model, baseline, seed=3, resamples=50)
+    assert (found.low, found.high) == (low, high)
+    assert resampled(np.stack((model, baseline))).drawn.shape == (2, 1000)
+
+
+def test_samples_missing_on_one_side_count_on_neither():
+    model = np.array([[10.0, np.nan, 10.0], [np.nan, np.nan, np.nan]])
+    baseline = np.array([[5.0, 1000.0, 5.0], [1.0, 1.0, 1.0]])
+    assert paired_ratio(model, baseline).estimate == 2.0
+
+
+def test_one_sample_tells_nothing_of_the_spread():
+    ratio = paired_ratio(np.array([[3.0, np.nan]]), np.array([[2.0, 5.0]]))
+    assert (ratio.estimate, ratio.low, ratio.high) == (1.5, -np.inf, np.inf)
+
+
+def test_the_inputs_stay_as_they_are():
+    model = np.array([[1.0, np.nan]])
+    baseline = np.array([[1.0, 2.0]])
+    paired_ratio(model, baseline)
+    assert baseline.tolist() == [[1.0, 2.0]]
+
+
+def test_the_same_seed_gives_the_same_interval():
+    random = np.random.default_rng(1)
+    model, baseline = random.uniform(9, 11, (2, 20, 8))
+    assert paired_ratio(model, baseline, seed=3) == paired_ratio(model, baseline, seed=3)
+    assert paired_ratio(model, baseline, seed=3) != paired_ratio(model, baseline, seed=4)
+
+
+def test_equal_models_are_covered_and_different_ones_are_told_apart():
+    random = np.random.default_rng(2)
+    covered, apart = 0, 0
+    for seed in range(40):
+        base = random.uniform(50, 200, (10, 1)) * random.normal(1, 0.05, (1, 10))
+        noisy = base * random.normal(1, 0.02, (2, 10, 10))
+        covered += paired_ratio(noisy[0], noisy[1], seed, resamples=300).covers(1)
+        apart += not paired_ratio(1.05 * noisy[0], noisy[1], seed, resamples=300).covers(1)
+    assert covered >= 36
+    assert apart >= 36
+
+
+def test_one_round_is_a_mean_over_images():
+    model, baseline = np.array([[3.0], [5.0]]), np.array([[1.0], [2.0]])
+    difference = paired_difference(model, baseline)
+    assert difference.estimate == 2.5
+    assert (difference.low, difference.high) == (2.0, 3.0)
+
+
+def test_an_interval_covers_its_ends():
+    interval = Interval(1.0, 0.9, 1.2)
+    assert interval.covers(0.9)
+    assert interval.covers(1.2)
+    assert not interval.covers(1.21)
+    assert interval.half_width == pytest.approx(0.15)
+    # A ratio of 0.2 that is known to 0.02 is known to a tenth; so is a difference of -0.2.
+    assert Interval(0.2, 0.18, 0.22).relative_half_width == pytest.approx(0.1)
+    assert Interval(-0.2, -0.22, -0.18).relative_half_width == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "baseline", "message"),
+    [
+        (np.ones((2, 3)), np.ones((2, 4)), r"got \(2, 3\) and \(2, 4\)"),
+        (np.ones(3), np.ones(3), r"got \(3,\)"),
+        (np.full((2, 2), np.nan), np.ones((2, 2)), "no image has a sample of both"),
+    ],
+)
+def test_refuses_what_cannot_be_paired(model: np.ndarray, baseline: np.ndarray, message: str):
+    with pytest.raises(ValueError, match=message):
+        paired_ratio(model, baseline)
+
+
+def test_medians_are_numpys_whatever_is_missing():
+    random = np.random.default_rng(0)
+    samples = random.normal(size=(2, 30, 9))
+    samples[random.random(samples.shape) < 0.4] = np.nan
+    samples[0, 3], samples[1, 4, 1:] = np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.nanmedian(samples, axis=-1)
+    assert np.array_equal(intervals._medians(samples), expected, equal_nan=True)

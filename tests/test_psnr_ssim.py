@@ -1,0 +1,129 @@
+"""PSNR and SSIM: hand arithmetic, scikit-image, the definition written out, and the official code's figures."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import skimage.metrics
+
+from eval.metrics import psnr_ssim
+from eval.metrics.psnr_ssim import psnr, ssim
+
+
+@pytest.fixture
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    hr = cv2.GaussianBlur(rng.integers(0, 256, (67, 83, 3), dtype=np.uint8), (0, 0), 2)
+    noise = rng.normal(0, 6, hr.shape)
+    return np.clip(hr + noise, 0, 255).astype(np.uint8), hr
+
+
+def test_one_level_apart_is_48_13_db():
+    hr = np.full((20, 30, 3), 100, np.uint8)
+    assert psnr(hr + 1, hr) == pytest.approx(20 * math.log10(255), abs=1e-12)
+    assert round(psnr(hr + 1, hr), 4) == 48.1308
+
+
+def test_black_against_white_is_0_db():
+    assert psnr(np.zeros((12, 12, 3), np.uint8), np.full((12, 12, 3), 255, np.uint8)) == 0
+
+
+def test_identical_images_have_infinite_psnr_and_ssim_one(pair):
+    assert psnr(pair[1], pair[1]) == math.inf
+    assert ssim(pair[1], pair[1]) == 1
+
+
+def test_the_border_does_not_count(pair):
+    sr, hr = pair
+    spoilt = sr.copy()
+    spoilt[:4], spoilt[-4:], spoilt[:, :4], spoilt[:, -4:] = 0, 0, 0, 0
+    assert psnr(spoilt, hr) == psnr(sr, hr)
+    assert ssim(spoilt, hr) == ssim(sr, hr)
+    spoilt[4, 4] = 0
+    assert psnr(spoilt, hr) < psnr(sr, hr)
+
+
+def test_squared_error_does_not_overflow():
+    sr, hr = np.zeros((2000, 2000, 3), np.uint8), np.full((2000, 2000, 3), 254, np.uint8)
+    assert psnr(sr, hr) == pytest.approx(20 * math.log10(255 / 254), abs=1e-12)
+
+
+def test_psnr_equals_scikit_image(pair):
+    sr, hr = (image[4:-4, 4:-4] for image in pair)
+    expected = skimage.metrics.peak_signal_noise_ratio(hr.astype(float), sr.astype(float), data_range=255)
+    assert psnr(*pair) == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_equals_scikit_image(pair):
+    sr, hr = (image[4:-4, 4:-4].astype(float) for image in pair)
+    _, full = skimage.metrics.structural_similarity(
+        hr, sr, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2, full=True
+    )
+    assert ssim(*pair) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def test_ssim_equals_its_definition_window_by_window(pair):
+    sr, hr = (image[:31, :29] for image in pair)
+    distance = np.arange(11) - 5
+    gaussian = np.exp(-(distance**2) / (2 * 1.5**2))
+    window = np.outer(gaussian, gaussian) / gaussian.sum() ** 2
+    x, y = (image[4:-4, 4:-4].astype(float) for image in (sr, hr))
+    values = []
+    for channel in range(3):
+        for i in range(x.shape[0] - 10):
+            for j in range(x.shape[1] - 10):
+                a, b = x[i : i + 11, j : j + 11, channel], y[i : i + 11, j : j + 11, channel]
+                mean_a, mean_b = (window * a).sum(), (window * b).sum()
+                var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+                covariance = (window * (a - mean_a) * (b - mean_b)).sum()
+                c1, c2 = 2.55**2, 7.65**2
+                numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+                values.append(numerator / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
+    assert ssim(sr, hr) == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_grey_images_are_measured_as_they_are(pair):
+    sr, hr = (image[..., 0] for image in pair)
+    threefold = [np.repeat(image[..., None], 3, axis=2) for image in (sr, hr)]
+    assert psnr(sr, hr) == pytest.approx(psnr(*threefold), abs=1e-12)
+    assert ssim(sr, hr) == pytest.approx(ssim(*threefold), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_refuses_what_it_cannot_compare(metric):
+    image = np.zeros((40, 40, 3), np.uint8)
+    with pytest.raises(TypeError, match="sr: expected uint8"):
+        metric(image.astype(np.float32), image)
+    with pytest.raises(ValueError, match=r"one shape, got \(40, 40, 3\) and \(40, 36, 3\)"):
+        metric(image, image[:, :36])
+    with pytest.raises(ValueError, match="8x8 image"):
+        metric(image[:8, :8], image[:8, :8])
+
+
+def test_ssim_needs_one_window_inside_the_border():
+    image = np.zeros((19, 19, 3), np.uint8)
+    assert ssim(image, image) == 1
+    with pytest.raises(ValueError, match="18x19 image has less than 11"):
+        ssim(image[:, :18], image[:, :18])
+
+
+@pytest.mark.parametrize("band", [1, 40, 128, 10_000])
+def test_ssim_is_the_same_in_bands_of_any_height(monkeypatch: pytest.MonkeyPatch, band: int):
+    rng = np.random.default_rng(2)
+    hr, sr = (rng.integers(0, 256, (160, 30), dtype=np.uint8) for _ in range(2))
+    _, full = skimage.metrics.structural_similarity(
+        hr.astype(float), sr.astype(float), data_range=255, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False, full=True,
+    )  # fmt: skip
+    monkeypatch.setattr(psnr_ssim, "SSIM_BAND", band)
+    assert ssim(sr, hr, crop_border=0) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("function", [psnr, ssim])
+def test_what_is_no_pair_of_images_is_refused(function):
+    batch = np.zeros((1, 40, 40, 3), np.uint8)
+    with pytest.raises(TypeError, match=r"expected uint8 \(h, w\) or \(h, w, channels\), got uint8 \(1, 40, 40, 3\)"):
+        function(batch, batch)
+    with pytest.raises(ValueError, match="after a border of -1"):
+        function(batch[0], batch[0], crop_border=-1)

@@ -1,0 +1,77 @@
+"""Tasks on a Ray cluster of two nodes on this machine: the same figures, and workers that are killed."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eval.cli.run_options import Options
+from eval.data.datasets import open_dataset
+from eval.errors import UsageError
+from eval.records.record import Protocol
+from eval.run.model_source import Placement
+from eval.run.processes import carry_out
+from eval.run.ray_launcher import carry_out_on_ray
+from eval.run.tasks import Task
+from tests import deadly
+from tests.deadly import BICUBIC, Deadly
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster with two nodes of one CPU each."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
+    from ray.cluster_utils import Cluster
+
+    # Workers have no tests to import from: the classes above are sent along.
+    ray.cloudpickle.register_pickle_by_value(deadly)
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray lets every other program go first, and gives a worker up that has not begun after a minute.
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_worker_register_timeout_seconds", "600")
+        nodes = Cluster()
+        for _ in range(2):
+            nodes.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
+        yield nodes.address
+        nodes.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(deadly)
+
+
+def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(cluster: str, hr_folder, tmp_path: Path):
+    for name in ("once", "always"):
+        (tmp_path / name).mkdir()
+    dataset, placement = open_dataset(hr_folder, None), Placement("cpu", threads=1)
+    contenders = (BICUBIC, Deadly(tmp_path / "once", 1), Deadly(tmp_path / "always", 99))
+    tasks = [Task(contender, dataset, placement, Protocol.ACCURACY, with_ssim=True) for contender in contenders]
+    done = {tasks.index(task): record for task, record in carry_out_on_ray(tasks, cluster)}
+    expected = carry_out(tasks[0], lambda _result: None)
+    assert done[0].images == done[1].images == expected.images
+    assert len(list((tmp_path / "once").iterdir())) == 1
+    assert (done[2].status, done[2].state) == ("failed", "killed")
+    assert "its Ray worker died 3 times" in done[2].reason
+    assert done[2].key == tasks[2].key
+
+
+def test_an_address_without_a_cluster_is_said():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
+    with pytest.raises(UsageError, match=r"--ray_address 127.0.0.1:1: no Ray cluster answers there"):
+        list(carry_out_on_ray([], "127.0.0.1:1"))
+
+
+def test_without_ray_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install -r requirements-ray.txt"):
+        list(carry_out_on_ray([], None))
+
+
+def test_shared_machines_take_no_times(tmp_path: Path):
+    with pytest.raises(UsageError, match="passes share a node's CPU, so official cannot be timed there"):
+        Options(tmp_path, device="cpu", engine="ray", protocol=Protocol.OFFICIAL)
+    with pytest.raises(UsageError, match="steady cannot be timed there"):
+        Options(tmp_path, device="cuda", engine="ray", protocol=Protocol.STEADY)
+    assert Options(tmp_path, device="cuda", engine="ray", protocol=Protocol.OFFICIAL)
+    with pytest.raises(UsageError, match="--ray_address auto: only with --engine ray"):
+        Options(tmp_path, ray_address="auto")
