@@ -1,14 +1,11 @@
 """A model timed against itself: what the steady protocol calls a difference where there is none."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from eval.data.datasets import Dataset
-from eval.records.record import Protocol
 from eval.run.model_source import Contender, Placement
-from eval.run.runner import numeric_switches
-from eval.run.tasks import largest_lr
+from eval.run.speed_pass import opened_together
 from eval.timing.interleaved import Preset, measure_together
 from eval.timing.samples import Ratio
 
@@ -75,12 +72,7 @@ def run_trial(case: Case, preset: Preset, repeats: int, on_repeat: Callable[[Rep
     They are opened, and run under the same switches, as the steady protocol does it.
     """
     done = []
-    with ExitStack() as stack:
-        stack.enter_context(numeric_switches(Protocol.STEADY))
-        largest = largest_lr(case.dataset)
-        copies = [stack.enter_context(case.contender.open(case.placement, largest)) for _ in range(2)]
-        for copy in copies:
-            stack.enter_context(copy.on_device())
+    with opened_together([case.contender] * 2, case.placement, case.dataset) as copies:
         for seed in range(repeats):
             first, second = measure_together(copies, case.dataset, preset, seed)
             done.append(Repeat(second.ratio, sum(first.dropped.values())))

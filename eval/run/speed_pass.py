@@ -1,12 +1,14 @@
 """The speed pass of the steady protocol: models whose accuracy is known are opened together, and timed."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+from eval.data.datasets import Dataset
 from eval.records.record import Protocol, Record
 from eval.run.keys import hash_of
 from eval.run.loaded_model import Subject
+from eval.run.model_source import Contender, Placement
 from eval.run.runner import numeric_switches
 from eval.run.tasks import Task, largest_lr
 from eval.timing.interleaved import Preset, measure_together
@@ -26,15 +28,25 @@ def time_together(tasks: Sequence[Task], preset: Preset, seed: int, on_round: Ca
     Raises:
         TimingError: one of them could not be opened again, or failed.
     """
-    with ExitStack() as stack:
-        stack.enter_context(numeric_switches(Protocol.STEADY))
-        subjects = [_opened(stack, index, task) for index, task in enumerate(tasks)]
+    with opened_together([task.contender for task in tasks], tasks[0].placement, tasks[0].dataset) as subjects:
         return measure_together(subjects, tasks[0].dataset, preset, seed, on_round)
 
 
-def _opened(stack: ExitStack, index: int, task: Task) -> Subject:
+@contextmanager
+def opened_together(contenders: Sequence[Contender], placement: Placement, dataset: Dataset) -> Iterator[list[Subject]]:
+    """Hold models open on their device, all at once, under the switches of the steady protocol.
+
+    Raises:
+        TimingError: one of them could not be opened.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(numeric_switches(Protocol.STEADY))
+        yield [_opened(stack, index, contender, placement, dataset) for index, contender in enumerate(contenders)]
+
+
+def _opened(stack: ExitStack, index: int, contender: Contender, placement: Placement, dataset: Dataset) -> Subject:
     try:
-        subject = stack.enter_context(task.contender.open(task.placement, largest_lr(task.dataset)))
+        subject = stack.enter_context(contender.open(placement, largest_lr(dataset)))
         stack.enter_context(subject.on_device())
     except Exception as error:
         raise TimingError(index, error) from error

@@ -57,7 +57,7 @@ class Task:
         """The hash of what tells SR images from those of another model or manner; a newer version's replace them."""
         return hash_of({"pixels": self._pixels})
 
-    @property
+    @cached_property
     def _making(self) -> dict[str, object]:
         info, placement = self.contender.info, self.placement
         return {
@@ -68,7 +68,7 @@ class Task:
             "machine": machine(placement.device),
         }
 
-    @property
+    @cached_property
     def _pixels(self) -> list:
         info, placement, execution = self.contender.info, self.placement, self.placement.execution
         model = [info.label, info.origin, info.weights_sha256, info.data_range]
