@@ -189,5 +189,5 @@ def test_more_children_than_a_page_of_proc_lists():
         print(flush=True)
         time.sleep(3600)
     """
-    with _guarded(text, Limits(processes=2000)) as (watch, _):
+    with _guarded(text, Limits(processes=2000, threads=2000)) as (watch, _):
         assert len(watch.look()) == 1001

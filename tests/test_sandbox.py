@@ -239,6 +239,11 @@ def test_a_fork_bomb_is_put_out(bubblewrap: SandboxKind, run: Run):
         assert _end(sandboxed) == "killed: over 64 processes"
 
 
+def test_the_harness_goes_first_at_the_processors(kind: SandboxKind, run: Run):
+    with run("say(os.nice(0))", kind) as sandboxed:
+        assert _said(sandboxed) == [str(min(os.nice(0) + 5, 19))]
+
+
 def test_too_many_processes(kind: SandboxKind, run: Run):
     text = """
 for _ in range(20):

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MIB = 2**20
@@ -18,6 +18,8 @@ _CHUNK_BYTES = 2**16
 # What /proc answers about a process that has just ended.
 _GONE = (FileNotFoundError, ProcessLookupError)
 _DEAD = (b"Z", b"X")
+# Libraries start some pools of a thread a core. More would let a swarm of forks keep the machine from ending it.
+_THREADS, _THREADS_A_CORE = 64, 16
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Limits:
         memory_bytes: resident memory of all its processes together; a page that two share counts twice.
         scratch_bytes: any one file, and in bubblewrap all files in the scratch folder, which take memory, together.
         processes: processes at once.
-        threads: threads of all its processes at once.
+        threads: threads of all its processes at once; by default in proportion to the machine's cores.
         cpu_s: processor time of any one process.
         log_bytes: the last bytes of its stdout and stderr that are kept.
     """
@@ -36,7 +38,7 @@ class Limits:
     memory_bytes: int = 8 * 2**30
     scratch_bytes: int = 2 * 2**30
     processes: int = 64
-    threads: int = 1024
+    threads: int = field(default_factory=lambda: _THREADS + _THREADS_A_CORE * (os.cpu_count() or 1))
     cpu_s: int = 7200
     log_bytes: int = 2**20
 

@@ -19,11 +19,11 @@ from eval.third_party import bubblewrap
 from eval.third_party.bubblewrap import Mounts
 from eval.third_party.guard import Guard, Limits
 from eval.third_party.log import Log
-from eval.third_party.rlimits import first_to_go, rlimits
+from eval.third_party.rlimits import rlimits, second_to_the_harness
 
 __all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "start"]
 
-_DEATH_TIMEOUT_S = 10
+_DEATH_TIMEOUT_S = 60
 _DEATH_POLL_S = 0.002
 # While bubblewrap sets up a sandbox, the sandbox does not yet die with its parent. So its program waits for a line from
 # the harness, and never begins if that has died; at worst an idle bwrap is left that nobody's code has been in.
@@ -90,7 +90,7 @@ class Sandboxed:
         """End all processes of the sandbox, and return when none is left; whoever waits for a reply then gets b"".
 
         Raises:
-            RunError: one of them survives for ten seconds, which only a hanging device or file system can bring about.
+            RunError: one of them survives for a minute, which only a hanging device or file system can bring about.
         """
         self._killed = self._killed or self._process.poll() is None
         deadline = time.monotonic() + _DEATH_TIMEOUT_S
@@ -163,7 +163,7 @@ def start(
             scratch = cwd = ours.enter_context(_temporary_folder())
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
-        process = _launch([*first_to_go(), *wrapped], cwd, environment, channels, printed)
+        process = _launch([*second_to_the_harness(), *wrapped], cwd, environment, channels, printed)
         log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
         ours.callback(process.wait)
         ours.callback(process.kill)
