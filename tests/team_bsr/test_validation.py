@@ -13,8 +13,8 @@ from team_bsr.losses import LOSSES
 from team_bsr.plan import Plan
 from team_bsr.trainees import TRAINEES, Trainee
 from team_bsr.validation import open_set, validate
-from tests.test_team_bsr_network import random_network
-from tests.test_team_bsr_training import small_step
+from tests.team_bsr.test_network import random_network
+from tests.team_bsr.test_training import small_step
 
 
 def test_validation_is_the_mean_psnr_of_8_bit_rgb_less_4_pixels(tmp_path):

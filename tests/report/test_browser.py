@@ -16,10 +16,10 @@ from eval.metrics.figures import Flag
 from eval.records.record import Record
 from eval.report.page.writing import PageOptions
 from eval.timing.samples import Ratio
-from tests.test_page import HOSTILE, many, page_of, renamed
-from tests.test_page_pictures import measured
-from tests.test_record import make_record
-from tests.test_tables import steady
+from tests.records.test_record import make_record
+from tests.report.test_page import HOSTILE, many, page_of, renamed
+from tests.report.test_page_pictures import measured
+from tests.report.test_tables import steady
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 By = pytest.importorskip("selenium.webdriver.common.by").By

@@ -13,7 +13,7 @@ from team_bsr.likeness import MOST_APART, shared_images, thumbnail, thumbnails
 from team_bsr.sources import Sources
 from team_bsr.survey import steps_left_out, survey
 from team_bsr.validation import open_set
-from tests.test_team_bsr_training import small_step
+from tests.team_bsr.test_training import small_step
 
 
 def picture(number: int, side: int = 64) -> np.ndarray:

@@ -12,7 +12,7 @@ from eval.data.images import write_png
 from team_bsr.checkpoint import save_checkpoint
 from team_bsr.progress import Progress
 from team_bsr.recipe import load_recipe
-from tests.test_team_bsr_network import random_network
+from tests.team_bsr.test_network import random_network
 
 
 def invoke(*arguments) -> list[list[str]]:

@@ -1,7 +1,6 @@
 """The weights that ship, trained by this project: they are what their card says, and better than bicubic."""
 
 import json
-from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -14,8 +13,9 @@ from eval.zoo.bicubic import Bicubic
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.network import reparameterize
 from team_bsr.weights import read_network
+from tests.conftest import PROJECT
 
-ZOO = Path(__file__).resolve().parent.parent / "model_zoo"
+ZOO = PROJECT / "model_zoo"
 WEIGHTS, TRAINING = ZOO / "pfdnlite_selftrained.safetensors", ZOO / "pfdnlite_training.safetensors"
 
 

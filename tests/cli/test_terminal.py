@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from eval.cli.terminal import Terminal
-from tests.test_record import make_record
+from tests.records.test_record import make_record
 
 
 def printed(records: list, width: int) -> list[str]:

@@ -16,8 +16,8 @@ from eval.report.page.gallery import contenders_of, image_roots, rank_images
 from eval.report.page.pictures import find_comparison, make_plan, write_pictures
 from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
 from eval.report.page.writing import PageOptions
-from tests.test_page import Reader, page_of
-from tests.test_record import make_record
+from tests.records.test_record import make_record
+from tests.report.test_page import Reader, page_of
 
 
 def measured(

@@ -17,6 +17,7 @@ import pytest
 from eval.errors import RunError, UsageError
 from eval.third_party import sandbox
 from eval.third_party.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
+from tests.conftest import PROJECT
 
 MIB = 2**20
 DEFAULT = Limits()
@@ -510,7 +511,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_sandbox_dies_with_the_harness(bubblewrap: SandboxKind, tmp_path: Path, moment: str):
     script = tmp_path / "program.py"
     script.write_text(PREAMBLE + SLEEP)
-    project = Path(__file__).parent.parent
+    project = PROJECT
     harness = subprocess.run([sys.executable, "-c", HARNESS, str(script), moment], cwd=project, timeout=PATIENCE_S)
     assert harness.returncode == -signal.SIGKILL
     _until_gone(script)

@@ -12,10 +12,10 @@ from eval.report.factsheet import factsheet
 from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.latex_text import latex_text
 from tests.conftest import PROJECT
-from tests.test_figures import compile_latex, needs_pdflatex
-from tests.test_page import HOSTILE, renamed
-from tests.test_record import make_record
-from tests.test_tables import steady
+from tests.records.test_record import make_record
+from tests.report.test_figures import compile_latex, needs_pdflatex
+from tests.report.test_page import HOSTILE, renamed
+from tests.report.test_tables import steady
 
 TEAM = PROJECT / "team_bsr" / "team.toml"
 

@@ -19,8 +19,8 @@ from eval.report.page.models import _complexity_facts
 from eval.report.page.selection import baseline_of, edition_of, folder_of, state_of
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
 from eval.timing.samples import Ratio
-from tests.test_record import make_record
-from tests.test_tables import steady
+from tests.records.test_record import make_record
+from tests.report.test_tables import steady
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028=2+3\\{{7777*3}}"
 

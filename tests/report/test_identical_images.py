@@ -41,10 +41,10 @@ from eval.run.runner import Job, run
 from eval.zoo.bicubic import Bicubic
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
-from tests.test_audit import result
-from tests.test_page import Reader
-from tests.test_page_pictures import measured
-from tests.test_record import make_record
+from tests.ranking.test_audit import result
+from tests.records.test_record import make_record
+from tests.report.test_page import Reader
+from tests.report.test_page_pictures import measured
 
 INF = math.inf
 

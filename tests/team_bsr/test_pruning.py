@@ -7,7 +7,7 @@ from eval.errors import RunError, UsageError
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.pruning import RULES, important_channels, prune
 from tests.rounding import rounding
-from tests.test_team_bsr_network import random_network
+from tests.team_bsr.test_network import random_network
 
 # A merged kernel's entries, below 4, are sums over expand, mix and reduce.
 EXACT = rounding(torch.float64, 48 + 96 + 96, 4.0)

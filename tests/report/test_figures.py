@@ -12,9 +12,9 @@ from eval.report.crops import COLUMN_INCHES
 from eval.report.figures import tradeoff, write_figures
 from eval.report.page.board import Board, make_board
 from eval.report.page.writing import PageOptions, gather
-from tests.test_page import HOSTILE, STEADY, many, renamed
-from tests.test_page_pictures import measured
-from tests.test_record import make_record
+from tests.records.test_record import make_record
+from tests.report.test_page import HOSTILE, STEADY, many, renamed
+from tests.report.test_page_pictures import measured
 
 
 def needs_pdflatex(test):

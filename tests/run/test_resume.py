@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PROJECT
 from tests.planted_checkout import copy_of_planted
 
-PROJECT = Path(__file__).resolve().parent.parent
 MODELS = "0,5,6,8"
 
 

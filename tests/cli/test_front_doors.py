@@ -27,8 +27,8 @@ from eval.errors import UsageError
 from eval.records.record import Protocol, Settings
 from eval.records.store import write_record
 from eval.zoo.manifest import MODEL_ZOO
-from tests.test_record import make_record
-from tests.test_runner import timing_of
+from tests.records.test_record import make_record
+from tests.run.test_runner import timing_of
 
 runner = CliRunner()
 DEMO = new_app()

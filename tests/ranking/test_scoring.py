@@ -24,7 +24,7 @@ from eval.report.score import Scored, csv_table, latex_table, markdown, rank_tex
 from eval.report.score_notes import notes
 from eval.timing.samples import Timing
 from tests.conftest import PROJECT
-from tests.test_record import make_record
+from tests.records.test_record import make_record
 
 E2 = math.exp(2)
 GATED = {"valid": 26.95, "test": 27.05}

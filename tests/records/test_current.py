@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from eval.records.current import complete_ones, conditions_of, current, failures, found_and_used, once
 from eval.records.record import Protocol, Record, Settings
-from tests.test_record import make_record
-from tests.test_runner import timing_of
+from tests.records.test_record import make_record
+from tests.run.test_runner import timing_of
 
 
 def settings(protocol: Protocol = Protocol.ACCURACY, device: str = "cpu", **changes) -> Settings:

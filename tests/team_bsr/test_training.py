@@ -30,10 +30,10 @@ from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
 from team_bsr.validation import open_set, validate
 from team_bsr.weights import read_network, write_weights
+from tests.conftest import PROJECT
 from tests.rounding import rounding
-from tests.test_team_bsr_network import ADDITIONS
+from tests.team_bsr.test_network import ADDITIONS
 
-PROJECT = Path(__file__).resolve().parent.parent
 TOML = """
 stage = {stage}
 hr_patch = 40

@@ -94,7 +94,7 @@ def test_code_libraries_and_machine(task: Task, monkeypatch, part: str):
 
 def test_equal_parts_have_equal_keys_in_another_process(task: Task):
     code = (
-        "import sys; from tests.test_keys import *;"
+        "import sys; from tests.run.test_keys import *;"
         "print(Task(ABPN, open_dataset(Path(sys.argv[1]), None), PLACEMENT, Protocol.ACCURACY).key)"
     )
     command = [sys.executable, "-c", code, str(task.dataset.folder)]

@@ -28,8 +28,8 @@ from team_bsr.plan import Habits
 from team_bsr.training import TrainingError
 from team_bsr.weights import write_weights
 from tests.rounding import rounding
-from tests.test_team_bsr_network import ADDITIONS, random_network
-from tests.test_team_bsr_training import command, environment, recipe
+from tests.team_bsr.test_network import ADDITIONS, random_network
+from tests.team_bsr.test_training import command, environment, recipe
 
 
 def invoke(*arguments) -> str:

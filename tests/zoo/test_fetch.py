@@ -20,8 +20,8 @@ from eval.errors import RunError
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.fetch import fetch_checkpoint
 from eval.zoo.manifest import CheckpointSpec, ModelSpec
+from tests.conftest import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 CONTENT = bytes(range(256)) * 1024
 FILE = "tiny.pth"
 LEFT_BEHIND = {".fetch.lock", FILE}

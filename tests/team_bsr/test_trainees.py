@@ -15,7 +15,7 @@ from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.trainees import TRAINEES, deploy_form, pruned_blocks
 from team_bsr.training import train
-from tests.test_team_bsr_training import images, small_step
+from tests.team_bsr.test_training import images, small_step
 
 __all__ = ["images"]
 

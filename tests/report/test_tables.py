@@ -15,8 +15,8 @@ from eval.report.latex import latex, leaderboard
 from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, markdown_tables, template_table, template_tables, write_report, write_tables
 from eval.timing.samples import Ratio
-from tests.test_record import make_record
-from tests.test_runner import timing_of
+from tests.records.test_record import make_record
+from tests.run.test_runner import timing_of
 
 
 def test_the_template_table_character_by_character():
