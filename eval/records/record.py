@@ -4,15 +4,19 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Literal
+
+from pydantic import ConfigDict, model_validator
 
 from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
+from eval.metrics.registry import METRICS
 from eval.timing.samples import Timing
 
 SCHEMA_VERSION = 1
 ZOO = "zoo"
-Figure = Literal["psnr_db", "ssim", "runtime_ms"]
+# The figures of an image: those of the registry, and its time.
+FIGURES = (*(metric.key for metric in METRICS.values()), "runtime_ms")
 
 
 class Protocol(StrEnum):
@@ -89,14 +93,30 @@ class DatasetInfo(Frozen):
 
 
 class ImageResult(Frozen):
-    """One image. Figures that were not taken are None; ``psnr_db`` of identical images is ``inf``."""
+    """One image. Figures that were not taken are None; the dB of identical images are ``inf``.
+
+    A figure of the metrics' registry that has no field here stands beside the others under its key.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
 
     name: str
     lr_height: int
     lr_width: int
-    psnr_db: float | None
-    ssim: float | None
-    runtime_ms: float | None
+    psnr_db: float | None = None
+    ssim: float | None = None
+    runtime_ms: float | None = None
+
+    @model_validator(mode="after")
+    def _knows_all_figures(self) -> "ImageResult":
+        if unknown := self.__pydantic_extra__.keys() - set(FIGURES):
+            raise ValueError(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(FIGURES)}")
+        return self
+
+    def figure(self, key: str) -> float | None:
+        """Return a figure by its key; None if it was not taken."""
+        return getattr(self, key, None)
 
 
 class Mean(Frozen):
@@ -204,7 +224,7 @@ class Record(Frozen):
     dataset: DatasetInfo
     settings: Settings
     images: tuple[ImageResult, ...]
-    means: dict[Figure, Mean]
+    means: dict[str, Mean]
     timing: Timing | None = None
     complexity: Complexity | None
     peak_memory_mib: float | None
@@ -219,16 +239,16 @@ class Record(Frozen):
         """Tell whether every image was done."""
         return self.status == "complete"
 
-    def mean(self, figure: Figure) -> float | None:
+    def mean(self, figure: str) -> float | None:
         """Return the mean over images, unrounded; None if the figure was not taken."""
         return self.means[figure].mean if figure in self.means else None
 
 
-def means_of(images: Sequence[ImageResult]) -> dict[Figure, Mean]:
+def means_of(images: Sequence[ImageResult]) -> dict[str, Mean]:
     """Return the mean of each figure that was taken of every image, with the number of images."""
-    means: dict[Figure, Mean] = {}
-    for figure in get_args(Figure):
-        values = [getattr(image, figure) for image in images]
+    means: dict[str, Mean] = {}
+    for figure in FIGURES:
+        values = [image.figure(figure) for image in images]
         if values and None not in values:
             total = math.fsum(values) if all(map(math.isfinite, values)) else math.inf
             means[figure] = Mean(mean=total / len(values), count=len(values))

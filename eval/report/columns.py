@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from eval.metrics.registry import METRICS, Metric
 from eval.records.current import manner_of
 from eval.records.record import Protocol, Record, State
 from eval.timing.interference import what_disturbed
@@ -47,9 +48,13 @@ def _complexity(key: str) -> Callable[[Record], int | None]:
     return lambda record: getattr(record.complexity, key) if record.complexity else None
 
 
+def _metric(row: Metric) -> Column:
+    better = row.higher_is_better
+    return Column(row.key, row.title, row.unit, row.decimals, lambda record: record.mean(row.key), 1, better)
+
+
 COLUMNS = (
-    Column("psnr_db", "PSNR", "dB", 2, lambda record: record.mean("psnr_db"), higher_is_better=True),
-    Column("ssim", "SSIM", "", 4, lambda record: record.mean("ssim"), higher_is_better=True),
+    *map(_metric, METRICS.values()),
     Column("runtime_ms", "Time", "ms", 2, lambda record: record.mean("runtime_ms")),
     Column("num_params", "Params", "M", 3, _complexity("num_params"), 1e6),
     Column("flops", "FLOPs", "G", 2, _complexity("flops"), 1e9),
@@ -60,8 +65,8 @@ COLUMNS = (
 )
 
 
-# Shown only where a record has it.
-_RARE = ("flops_by_hooks",)
+# Shown only where a record has them.
+_RARE = {"flops_by_hooks", *(row.key for row in METRICS.values())} - {"psnr_db", "ssim"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ STEADY_COLUMNS = (
 
 def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
     """Return the columns that records fill: those of the steady protocol stand behind the time."""
-    rare = [column for column in COLUMNS if column.key in _RARE and not any(map(column.value, records))]
+    rare = [column for column in COLUMNS if column.key in _RARE and all(column.value(row) is None for row in records)]
     columns = tuple(column for column in COLUMNS if column not in rare)
     if not any(record.timing for record in records):
         return columns
@@ -102,7 +107,7 @@ def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
 def legend(records: Iterable[Record]) -> list[str]:
     """Return the sentences that a table of these records needs to be understood."""
     records = list(records)
-    lines = ["PSNR and SSIM: RGB, 8 bits, 4-pixel border, mean over images."]
+    lines = _metric_notes(records)
     protocols = {record.settings.protocol for record in records}
     if Protocol.OFFICIAL in protocols:
         devices = sorted({record.environment.machine for record in records})
@@ -123,6 +128,16 @@ def legend(records: Iterable[Record]) -> list[str]:
     methods = sorted({record.peak_memory_method for record in records if record.peak_memory_method})
     lines += [f"Mem: {method}." for method in methods]
     return lines
+
+
+def _metric_notes(records: Sequence[Record]) -> list[str]:
+    """Say how each metric that was taken is defined, those of one definition together."""
+    taken = {key for record in records for key in record.means}
+    titles: dict[str, list[str]] = {}
+    for row in METRICS.values():
+        if row.key in taken:
+            titles.setdefault(row.meaning, []).append(row.title)
+    return [f"{' and '.join(names)}: {meaning}" for meaning, names in titles.items()]
 
 
 def _timing_notes(records: Sequence[Record]) -> list[str]:
