@@ -12,9 +12,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
-from eval.report.columns import visible
+from eval.report.board import Board, Row
 from eval.report.crops import COLUMN_INCHES, comparison
-from eval.report.page.board import Board, Row
+from eval.report.escapes import visible
 from eval.report.page.pictures import Comparison
 
 FIGURE_FOLDER = "figures"

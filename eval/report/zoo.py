@@ -2,38 +2,41 @@
 
 from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+import rich.table
 
 from eval.errors import RunError
 from eval.metrics.complexity import measure_complexity
 from eval.report.columns import COLUMNS
+from eval.report.renderers import to_terminal
+from eval.report.table import Column, Table, Value
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.manifest import ModelSpec
 
+_COUNTED = tuple(its for its in COLUMNS if its.key in {"num_params", "flops", "activations", "num_conv"})
 
-def zoo_table(specs: Sequence[ModelSpec]) -> Table:
+
+def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
     """Return one row a model."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for title in ("Id", "Model", "Params\n[M]", "FLOPs\n[G]", "Acts\n[M]", "Conv"):
-        table.add_column(Text(title), justify="left" if title == "Model" else "right", no_wrap=True)
-    table.add_column("Weights here")
-    table.add_column("Note")
-    for spec in specs:
-        table.add_row(str(spec.id), spec.name, *_costs(spec), _weights(spec), spec.note)
-    return table
+    columns = (
+        Column("id", "Id"),
+        Column("model", "Model", left=True),
+        *_COUNTED,
+        Column("weights", "Weights here", left=True, wraps=True),
+        Column("note", "Note", left=True, wraps=True),
+    )
+    return to_terminal(
+        Table.of(columns, [(spec.id, spec.name, *_costs(spec), _weights(spec), spec.note) for spec in specs])
+    )
 
 
-def _costs(spec: ModelSpec) -> tuple[str, ...]:
+def _costs(spec: ModelSpec) -> tuple[Value, ...]:
     if not spec.checkpoints:
-        return ("-",) * 4
+        return (None,) * 4
     try:
         complexity = measure_complexity(spec.build())
     except RunError as error:
-        return (f"cannot be built: {error}", "-", "-", "-")
-    keys = {"num_params", "flops", "activations", "num_conv"}
-    return tuple(column.rounded(getattr(complexity, column.key)) for column in COLUMNS if column.key in keys)
+        return (f"cannot be built: {error}", None, None, None)
+    return tuple(getattr(complexity, column.key) for column in _COUNTED)
 
 
 def _weights(spec: ModelSpec) -> str:

@@ -30,12 +30,11 @@ from eval.report.challenge_table import challenge_tables
 from eval.report.factsheet import factsheet
 from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.figures import tradeoff, write_figures
-from eval.report.latex import leaderboard
 from eval.report.page.gallery import Contender, rank_images
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.score_notes import notes
 from eval.report.table1 import Cell, latex_table, markdown_table
-from eval.report.tables import csv_table, markdown_tables, template_table
+from eval.report.tables import csv_table, leaderboard, markdown_tables, template_table
 from eval.run.loaded_model import InProcess
 from eval.run.runner import Job, run
 from eval.zoo.bicubic import Bicubic

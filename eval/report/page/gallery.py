@@ -15,7 +15,7 @@ from eval.errors import RunError, UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER
-from eval.report.page.selection import folder_of
+from eval.report.selection import folder_of
 
 _SAME_DB = 1e-6
 

@@ -1,9 +1,9 @@
 """Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from eval.ranking.editions import Edition
-from eval.records.current import Conditions, current
+from eval.records.current import current
 from eval.records.record import Record
-from eval.report.page.board import Board, make_board
+from eval.report.board import Board, make_boards
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import contenders_of
 from eval.report.page.island import board_data, island
@@ -63,24 +63,12 @@ class Content:
 
 def gather(records: Sequence[Record], options: PageOptions) -> Content:
     """Return the tables of records, and what can be compared of their pictures."""
-    groups = current(records)
-    boards = [
-        make_board(conditions, rows, options.edition, _under_same_conditions(conditions, groups))
-        for conditions, rows in groups
-    ]
+    boards = make_boards(current(records), options.edition)
     rows: dict[str, list[tuple[str, Record]]] = {}
     for board in boards:
         rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
     found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
-    return Content(tuple(boards), tuple(its for its in found if its))
-
-
-def _under_same_conditions(conditions: Conditions, groups: Iterable[tuple[Conditions, list[Record]]]) -> list[Record]:
-    """Return the records of other sets that were made alike."""
-    alike = (
-        rows for its, rows in groups if its != conditions and replace(its, dataset=conditions.dataset) == conditions
-    )
-    return [record for rows in alike for record in rows]
+    return Content(boards, tuple(its for its in found if its))
 
 
 def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
