@@ -12,10 +12,11 @@ from rich.text import Text
 
 from eval.records.record import Record
 from eval.report.columns import Column, columns_of, flag_notes, legend, outcome, visible
+from eval.run.observer import Observer
 
 if TYPE_CHECKING:
     from eval.data.datasets import Dataset
-    from eval.run.tasks import Task
+    from eval.run.tasks import EvaluationTask
 
 _PIPED_WIDTH = 120
 # Between two columns of a table.
@@ -25,7 +26,7 @@ _SHOWN_NAMES = 5
 _LEAST_FIRST = ("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks", "ssim", "flops", "num_params")
 
 
-class Terminal:
+class Terminal(Observer):
     """Facts and tables go to standard output; progress and errors to standard error."""
 
     def __init__(self) -> None:
@@ -52,14 +53,15 @@ class Terminal:
         if dataset.left_out:
             self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
 
-    def announce(self, task: "Task") -> None:
+    def announce(self, task: "EvaluationTask") -> None:
         """Say what is about to run, how, with which weights."""
-        placement = task.placement
-        overlap = "" if placement.tile_overlap is None else f", overlap {placement.tile_overlap}"
-        tiling = {None: "whole images", "auto": "whole images if memory allows"}.get(placement.tile)
-        self.say(f"model    {task.contender.info.label}: {task.contender.note}")
-        tiling = tiling or f"tiles of {placement.tile}{overlap}"
-        self.say(f"running  protocol {task.protocol}, on {placement.device}, {tiling}")
+        self.say(f"model    {task.model.info.label}: {task.model.note}")
+        self.say(f"running  {task.config}")
+
+    def failed_to_store(self, record: Record) -> None:
+        """Print the figures of a record that could not be written."""
+        if record.images:
+            self.table([record])
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:
