@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import (
-    DEFAULT_SAVE_DIR,
-    split,
-)
+from eval.cli.flags import DEFAULT_SAVE_DIR
 from eval.cli.terminal import Terminal
+from eval.config import split
 from eval.errors import RunError
 from eval.ranking.audit import audit as audit_results
 from eval.ranking.editions import GateRule, find_edition

@@ -16,10 +16,11 @@ from eval.report.escapes import visible
 from eval.report.renderers import terminal_heading, to_terminal
 from eval.report.table import Table
 from eval.report.tables import failures_table
+from eval.run.observer import Observer
 
 if TYPE_CHECKING:
     from eval.data.datasets import Dataset
-    from eval.run.tasks import Task
+    from eval.run.tasks import EvaluationTask
 
 _PIPED_WIDTH = 120
 # Between two columns of a table.
@@ -33,7 +34,7 @@ _LEAST_FIRST = (
 )
 
 
-class Terminal:
+class Terminal(Observer):
     """Facts and tables go to standard output; progress and errors to standard error."""
 
     def __init__(self) -> None:
@@ -60,14 +61,15 @@ class Terminal:
         if dataset.left_out:
             self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
 
-    def announce(self, task: "Task") -> None:
+    def announce(self, task: "EvaluationTask") -> None:
         """Say what is about to run, how, with which weights."""
-        placement = task.placement
-        overlap = "" if placement.tile_overlap is None else f", overlap {placement.tile_overlap}"
-        tiling = {None: "whole images", "auto": "whole images if memory allows"}.get(placement.tile)
-        self.say(f"model    {task.contender.info.label}: {task.contender.note}")
-        tiling = tiling or f"tiles of {placement.tile}{overlap}"
-        self.say(f"running  protocol {task.protocol}, on {placement.device}, {tiling}")
+        self.say(f"model    {task.model.info.label}: {task.model.note}")
+        self.say(f"running  {task.config}")
+
+    def failed_to_store(self, record: Record) -> None:
+        """Print the figures of a record that could not be written."""
+        if record.images:
+            self.table([record])
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:

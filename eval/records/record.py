@@ -8,28 +8,17 @@ from typing import Literal
 
 from pydantic import ConfigDict, model_validator
 
+from eval.config import Protocol, RunConfig
 from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
 from eval.metrics.registry import METRICS
 from eval.timing.samples import Timing
+from eval.zoo.model_info import ZOO as ZOO
+from eval.zoo.model_info import ModelInfo
 
 SCHEMA_VERSION = 1
-ZOO = "zoo"
 # The figures of an image: those of the registry, and its time.
 FIGURES = (*(metric.key for metric in METRICS.values()), "runtime_ms")
-
-
-class Protocol(StrEnum):
-    """How a run is carried out.
-
-    ``official`` repeats the challenge's template: every image is timed once, the first one with its cold start.
-    ``accuracy`` takes no time. ``steady`` measures runtime in a pass of its own: all models warmed alike, timed in
-    interleaved rounds until the comparison is settled.
-    """
-
-    OFFICIAL = "official"
-    ACCURACY = "accuracy"
-    STEADY = "steady"
 
 
 class State(StrEnum):
@@ -55,31 +44,6 @@ class State(StrEnum):
     def follows_from_key(self) -> bool:
         """Tell whether the same model on the same images must end like this again, whatever a user mends."""
         return self in (State.FAILED_TO_BUILD, State.FAILED_TO_LOAD, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
-
-
-class ModelInfo(Frozen):
-    """Which model ran, with which weights.
-
-    Attributes:
-        data_range: None for a submission that did not get as far as telling it.
-        source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
-            branch of ``select_model``.
-        origin: "zoo", or the checkout that a submission comes from.
-        shims: what a submission's code needed to be loadable here.
-    """
-
-    id: int
-    name: str
-    label: str
-    team: str
-    scale: int
-    data_range: float | None
-    checkpoint: str | None
-    weights_file: str | None
-    weights_sha256: str | None
-    source_sha256: str
-    origin: str = ZOO
-    shims: tuple[str, ...] = ()
 
 
 class DatasetInfo(Frozen):
@@ -127,12 +91,13 @@ class Mean(Frozen):
 
 
 class Settings(Frozen):
-    """What the user chose.
+    """How it ran, as readers of records know it.
 
     Attributes:
         tile: None for the whole image.
         engine: what ran; of "auto", what it took.
         left_out: engines that "auto" could not try, each with the reason.
+        engine_asked: "auto" where that chose the engine.
         workers: threads beside the network; they change no figure. None in records from before it was kept.
     """
 
@@ -145,6 +110,7 @@ class Settings(Frozen):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     left_out: tuple[str, ...] = ()
+    engine_asked: str | None = None
     workers: int | None = None
 
 
@@ -203,6 +169,8 @@ class Record(Frozen):
         reason: why a record is not complete.
         traceback: where an error came from that nobody expected.
         key: of everything that the figures depend on; equal keys need not be measured again.
+        config: how it was to run, with device, threads and engine as they were taken; None in records from before it
+            was kept.
         images_folder: where its SR images lie, under the folder of results; None if none were written, or in records
             from before it was kept.
         images_key: of everything that their pixels depend on.
@@ -223,6 +191,7 @@ class Record(Frozen):
     model: ModelInfo
     dataset: DatasetInfo
     settings: Settings
+    config: RunConfig | None = None
     images: tuple[ImageResult, ...]
     means: dict[str, Mean]
     timing: Timing | None = None
@@ -233,6 +202,13 @@ class Record(Frozen):
     environment: Environment
     before: MachineState
     after: MachineState
+
+    @property
+    def outcome(self) -> str:
+        """What became of a record that is not complete, and why, on one line."""
+        what = self.status if self.state is State.RAN else self.state.value
+        reason = str(self.reason)
+        return reason if reason.startswith(what) else f"{what}: {reason}"
 
     @property
     def complete(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.metrics.registry import METRICS, Metric
 from eval.records.current import manner_of
-from eval.records.record import ImageResult, Protocol, Record, State
+from eval.records.record import ImageResult, Protocol, Record
 from eval.report.escapes import visible
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
@@ -146,10 +146,3 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
 def flag_notes(records: Iterable[Record]) -> list[str]:
     """Return a sentence for each flag of each model."""
     return list(dict.fromkeys(f"{record.model.label}: {flag.text}" for record in records for flag in record.flags))
-
-
-def outcome(record: Record) -> str:
-    """Return what became of a record that is not complete, and why, on one line."""
-    what = record.status if record.state is State.RAN else record.state.value
-    reason = str(record.reason)
-    return reason if reason.startswith(what) else f"{what}: {reason}"

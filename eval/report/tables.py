@@ -10,7 +10,7 @@ from eval.records.current import Conditions, complete_ones, current, failures, o
 from eval.records.current import Table as Group
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
-from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend, outcome
+from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
 from eval.report.escapes import latex, markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown
 from eval.report.table import NONE, Figure, Table, Value
@@ -187,19 +187,9 @@ def markdown_tables(groups: Sequence[Group]) -> str:
 
 def failures_table(records: Sequence[Record], *more: Figure) -> Table:
     """Return one row a record that is not complete: its state and why, and what else is asked for."""
-
-    def what_and_why(record: Record) -> tuple[str, str]:
-        what, _, why = outcome(record).partition(": ")
-        return what, why
-
-    columns = [
-        LABEL,
-        SET,
-        *more,
-        Figure("what", "What", left=True, of=lambda record: what_and_why(record)[0]),
-        Figure("why", "Why", left=True, wraps=True, of=lambda record: what_and_why(record)[1]),
-    ]
-    return Table.about(columns, records)
+    what = Figure("what", "What", left=True, of=lambda record: record.outcome.partition(": ")[0])
+    why = Figure("why", "Why", left=True, wraps=True, of=lambda record: record.outcome.partition(": ")[2])
+    return Table.about([LABEL, SET, *more, what, why], records)
 
 
 def markdown_failures(records: Sequence[Record]) -> str:

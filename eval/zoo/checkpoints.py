@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
+from eval.zoo.model_info import ModelInfo
 
 # Training frameworks keep the weights under one of these keys.
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
@@ -109,6 +110,17 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def zoo_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
+    """Return what a record says of a model of the zoo."""
+    return ModelInfo(
+        **{key: getattr(spec, key) for key in ("id", "name", "label", "team", "scale", "data_range")},
+        checkpoint=checkpoint and checkpoint.name,
+        weights_file=checkpoint and checkpoint.path.name,
+        weights_sha256=checkpoint and checkpoint.sha256,
+        source_sha256=spec.source_sha256,
+    )
 
 
 def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
