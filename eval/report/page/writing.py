@@ -8,22 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 
 from eval.ranking.editions import Edition
 from eval.records.current import current
 from eval.records.record import Record
 from eval.report.board import Board, make_boards
 from eval.report.page.facts import facts_of
-from eval.report.page.gallery import contenders_of
+from eval.report.page.gallery import Comparison, contenders_of, find_comparison
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
-from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, Comparison, find_comparison, write_pictures
 from eval.report.tables import write_files
 
 ASSETS = Path(__file__).with_name("assets")
 ASSET_FOLDER = "page"
 MODEL_FOLDER = "models"
+PICTURE_FOLDER = "pictures"
 STYLES = ("page.css", "print.css")
 SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "names.js", "plots.js", "compare.js")
 PLOTLY = "plotly.min.js"
@@ -49,7 +48,7 @@ class PageOptions:
     edition: Edition | None = None
     title: str = "Efficient super-resolution"
     roots: tuple[Path, ...] = ()
-    megabytes: float = DEFAULT_MEGABYTES
+    megabytes: float = 54.0
     watch: Callable[[str, int], AbstractContextManager[Callable[[object], None]]] = _unwatched
 
 
@@ -111,6 +110,8 @@ def _environment() -> Environment:
 
 
 def _assets() -> dict[str, str]:
+    from plotly.offline import get_plotlyjs
+
     own = {name: (ASSETS / name).read_text(encoding="utf-8") for name in (*STYLES, *SCRIPTS)}
     return own | {PLOTLY: get_plotlyjs()}
 
@@ -123,6 +124,8 @@ def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
 def _write_comparisons(comparisons: Sequence[Comparison], folder: Path, options: PageOptions) -> dict[str, dict]:
     """Write the pictures of each set and return what the page must know of them, by set."""
     comparable = {}
+    if comparisons:
+        from eval.report.page.pictures import write_pictures
     for number, comparison in enumerate(comparisons):
         address = f"{PICTURE_FOLDER}/{number}"
         budget = options.megabytes * 1e6 / len(comparisons)
