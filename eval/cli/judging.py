@@ -18,13 +18,13 @@ from eval.ranking.scoring import rank
 from eval.records.current import complete_ones, current, failures, found_and_used
 from eval.records.record import Protocol
 from eval.records.store import find_records
-from eval.report import audit as audit_report
 from eval.report import score as score_report
-from eval.report.challenge_table import challenge_tables
-from eval.report.factsheet import factsheet as factsheet_report
-from eval.report.factsheet_facts import read_steps, read_team
+from eval.report.audits import tables as audit_report
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
+from eval.report.papers.challenge_table import challenge_tables
+from eval.report.papers.factsheet import factsheet as factsheet_report
+from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.tables import write_files, write_report
 
 _RECORDS_HELP = "Records, folders of them, or folders given as --save_dir."
@@ -67,7 +67,7 @@ def report(
     if latex:
         paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})
     if figures:
-        from eval.report.figures import write_figures
+        from eval.report.papers.figures import write_figures
 
         paths += write_figures(content.boards, content.comparisons, save_dir)
     terminal.say(f"written: {', '.join(map(str, paths))}")

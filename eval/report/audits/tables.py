@@ -11,8 +11,8 @@ from eval.metrics.figures import Complexity
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
 from eval.ranking.from_results_json import ModelResult
 from eval.ranking.scoring import Ranking, Row
-from eval.report.audit_findings import cold_share, findings, name
-from eval.report.audit_json import as_json
+from eval.report.audits.as_json import as_json
+from eval.report.audits.findings import cold_share, findings, name
 from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
