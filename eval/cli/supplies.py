@@ -20,7 +20,7 @@ def list_models(
     """List the zoo: complexity, and which weights are on this machine; or a checkout's entries, without running any."""
     from eval.cli.entries_table import entries_table
     from eval.cli.terminal import Terminal
-    from eval.report.zoo import zoo_table
+    from eval.cli.zoo_table import zoo_table
     from eval.third_party.choosing import read_checkouts
     from eval.zoo.manifest import all_models
 

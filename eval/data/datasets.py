@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from eval.data.aliases import ALIASES
 from eval.data.images import ImageSize
 from eval.data.layouts import (
-    ALIASES,
     Layout,
     has_images,
     image_files,

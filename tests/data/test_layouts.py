@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.data.aliases import ALIASES
 from eval.data.layouts import (
-    ALIASES,
     LAYOUTS,
     Layout,
     has_images,

@@ -95,7 +95,7 @@ def test_a_row_is_all_that_a_record_and_a_table_need(row):
     assert record.mean(row.key) == math.inf
     assert row.key in FIGURES
     column = next(column for column in COLUMNS if column.key == row.key)
-    assert (column.text(record), column.heading.split()[0]) == ("inf", row.title.split()[0])
+    assert (column.cell(record).text, column.heading.split()[0]) == ("inf", row.title.split()[0])
     assert f"{row.title}: {row.meaning}" in legend([record])
     with pytest.raises(ValueError, match=r"no such figure: lpips; there are psnr_db"):
         ImageResult(**image, lpips=0.1)

@@ -27,12 +27,11 @@ from eval.report.challenge_table import challenge_tables
 from eval.report.factsheet import factsheet
 from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.figures import tradeoff, write_figures
-from eval.report.latex import leaderboard
 from eval.report.page.gallery import Contender, rank_images
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.score_notes import notes
 from eval.report.table1 import Cell, latex_table, markdown_table
-from eval.report.tables import csv_table, markdown_tables, template_table
+from eval.report.tables import csv_table, leaderboard, markdown_tables, template_table
 from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
