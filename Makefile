@@ -29,7 +29,6 @@ train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR 
 	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16
 
 bench: $(READY)  ## the template and this harness side by side; CHECKOUT names the challenge's repository of 2024, DATA the sets
-	$(BIN)/python -m pip install --quiet --requirement requirements-engines.txt
 	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
 
 lint: $(READY)  ## check style

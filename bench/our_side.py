@@ -1,6 +1,6 @@
 """Our side of a comparison, in a process of its own: models over one set, as ``python -m eval run`` does it.
 
-``python -m bench.our_side --dataset Urban100 --models 3 --engine openvino --precision bf16 --ssim`` prints JSON.
+``python -m bench.our_side --dataset Urban100 --models 3 --engine compiled --precision bf16 --ssim`` prints JSON.
 """
 
 import json

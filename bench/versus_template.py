@@ -37,14 +37,11 @@ SETUPS = (
     ("eager", "fp32"),
     ("channels-last", "fp32"),
     ("compiled", "fp32"),
-    ("onnxruntime", "fp32"),
-    ("openvino", "fp32"),
     ("channels-last", "bf16"),
     ("compiled", "bf16"),
-    ("openvino", "bf16"),
     ("channels-last", "fp16"),
 )
-PASSES = (("channels-last", "fp32"), ("compiled", "fp32"), ("openvino", "bf16"), ("compiled", "bf16"))
+PASSES = (("channels-last", "fp32"), ("compiled", "fp32"), ("compiled", "bf16"))
 SIZES = ((80, 80), (128, 192), (256, 256), (400, 400), (600, 700), (1000, 1000))
 
 

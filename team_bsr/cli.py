@@ -10,15 +10,18 @@ import typer
 from accelerate import Accelerator
 
 from eval.cli.program import new_app
-from eval.data.datasets import SAMPLE, open_dataset
+from eval.data.datasets import SAMPLE, Dataset, open_dataset
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
 from eval.errors import UsageError
+from eval.files import atomic_path
+from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify
 from team_bsr.likeness import shared_images, thumbnails
 from team_bsr.network import reparameterize
+from team_bsr.onnx_graph import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, onnx_graph
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.planning import describe, describe_data
 from team_bsr.pruning import prune
@@ -119,8 +122,11 @@ def export_command(
     training: Annotated[
         Path | None, typer.Option(help="File for the training form too, float16, to go on from by train --start.")
     ] = None,
+    onnx: Annotated[Path | None, typer.Option(help="File for the deploy network's ONNX graph too, any size.")] = None,
 ) -> None:
     """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
+    if onnx is not None:
+        check_onnx()
     state, network = load_checkpoint(checkpoint), load_network(checkpoint)
     if not pruned_blocks(network):
         raise UsageError(f"{checkpoint}: expected PFDNLite of the second stage; prune it, or use fuse")
@@ -134,9 +140,25 @@ def export_command(
         facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
         write_weights(network, training, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
         typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
+    if onnx is not None:
+        _write_onnx(reparameterize(network.float()), onnx, dataset)
     typer.echo(
         f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
     )
+
+
+def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:
+    graph = onnx_graph(deploy)
+    agreement = compare_onnx(graph, deploy, (pair.read()[0] for pair in dataset.pairs))
+    with atomic_path(path) as partial:
+        partial.write_bytes(graph)
+    typer.echo(f"{path}: {len(graph)} bytes, ONNX of {INPUT} (1, 3, h, w) to {OUTPUT} (1, 3, 4h, 4w), float32")
+    if agreement is None:
+        typer.echo(f"not compared with torch: onnxruntime is not installed; {INSTALL}")
+        return
+    largest = agreement.largest[torch.float32]
+    typer.echo(f"ONNX Runtime - torch on {len(dataset.pairs)} images of {dataset.name}: {largest:.1e}")
+    typer.echo(f"8-bit samples changed by it: {agreement.changed} of {agreement.samples}")
 
 
 @app.command(name="shrink")

@@ -135,10 +135,15 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     """
     network = spec.build()
     if checkpoint is not None:
-        state = _read_state(checkpoint)
-        _check_fit(checkpoint.path, network.state_dict(), state)
-        network.load_state_dict(state, strict=True)
+        load_weights(network, checkpoint)
     return network.requires_grad_(False)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load a file of weights strictly into a network that is on the CPU; errors as of ``load_network``."""
+    state = _read_state(checkpoint)
+    _check_fit(checkpoint.path, network.state_dict(), state)
+    network.load_state_dict(state, strict=True)
 
 
 def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:

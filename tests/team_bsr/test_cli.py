@@ -1,6 +1,7 @@
 """The commands, from the command line to files and exit codes."""
 
 import hashlib
+import importlib.util
 import subprocess
 import tomllib
 from fractions import Fraction
@@ -24,6 +25,7 @@ from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
 from team_bsr.cli import app
 from team_bsr.export import verify
 from team_bsr.network import reparameterize
+from team_bsr.onnx_graph import onnx_graph
 from team_bsr.plan import Habits
 from team_bsr.training import TrainingError
 from team_bsr.weights import write_weights
@@ -89,6 +91,53 @@ def test_export_refuses_what_is_not_the_entry(tmp_path, images):
     with pytest.raises(UsageError, match="expected PFDNLite of the second stage; prune it"):
         invoke("export", stage1, "--weights", tmp_path / "w.safetensors", "--images", images)
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_export_writes_an_onnx_graph_for_any_size_that_agrees_with_torch(tmp_path, images):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    write_png(images / "3.png", np.random.default_rng(3).integers(0, 256, (92, 72, 3), dtype=np.uint8))
+    stage2, network = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    graph = tmp_path / "deploy.onnx"
+    output = invoke("export", stage2, "--weights", tmp_path / "w.safetensors", "--images", images, "--onnx", graph)
+    assert f"{graph}: {graph.stat().st_size} bytes, ONNX of lr (1, 3, h, w) to sr (1, 3, 4h, 4w), float32" in output
+    assert "ONNX Runtime - torch on 3 images of hr: " in output
+    session, x = runtime.InferenceSession(graph), torch.rand(1, 3, 21, 17)
+    with torch.no_grad():
+        expected = network(x)
+    sr = torch.from_numpy(session.run(["sr"], {"lr": x.numpy()})[0])
+    assert (sr - expected).abs().max() < rounding(torch.float32, ADDITIONS, expected.abs().max().item())
+
+
+def test_a_graph_that_is_not_the_network_s_is_not_written(tmp_path, images, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    stage2, _ = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    monkeypatch.setattr("team_bsr.cli.onnx_graph", lambda _network: onnx_graph(random_network()))
+    arguments = ("export", stage2, "--weights", tmp_path / "w.safetensors", "--images", images, "--onnx")
+    with pytest.raises(RunError, match=r"ONNX Runtime and torch differ by .*; expected at most 3e-04"):
+        invoke(*arguments, tmp_path / "deploy.onnx")
+    assert not (tmp_path / "deploy.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"),
+    [("onnx", "--onnx: the onnx package is not installed"), ("onnxruntime", "not compared with torch: onnxruntime")],
+)
+def test_export_without_a_package_says_how_to_get_it(tmp_path, images, monkeypatch, absent, said):
+    if absent != "onnx":
+        pytest.importorskip("onnx")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == absent else found(name))
+    stage2, _ = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    arguments = ("export", stage2, "--weights", tmp_path / "w.safetensors", "--images", images, "--onnx")
+    try:
+        output = invoke(*arguments, tmp_path / "deploy.onnx")
+    except UsageError as error:
+        output = str(error)
+    assert said in output
+    assert "pip install -e '.[export]'" in output
+    assert (tmp_path / "deploy.onnx").exists() == (absent != "onnx")
 
 
 def test_verify_fails_where_fusing_is_wrong(monkeypatch):

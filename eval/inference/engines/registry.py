@@ -16,7 +16,7 @@ class Engine:
 
     Attributes:
         module: has ``prepare(network, device, precision) -> Forward``; imported when it is used.
-        needs: packages that are not in requirements.txt.
+        needs: packages that are not among the dependencies of pyproject.toml.
         devices: kinds of devices it runs on.
         any_tiles: its tiles may be told where they lie, as networks that interpolate a map must be.
     """
@@ -39,12 +39,6 @@ ENGINES = {
     "channels-last": Engine("eval.inference.engines.channels_last", "channels_last", any_tiles=True),
     "compiled": Engine("eval.inference.engines.compiled", "channels_last", devices=("cpu", "cuda")),
     "cuda-graphs": Engine("eval.inference.engines.cuda_graphs", "channels_last", devices=("cuda",)),
-    "onnxruntime": Engine(
-        "eval.inference.engines.onnx_runtime", precisions=("fp32",), devices=("cpu",), needs=("onnx", "onnxruntime")
-    ),
-    "openvino": Engine(
-        "eval.inference.engines.open_vino", precisions=("fp32", "bf16"), devices=("cpu",), needs=("onnx", "openvino")
-    ),
 }
 
 
@@ -86,7 +80,7 @@ def check_engine(execution: Execution, device: str) -> None:
         raise UsageError(f"--engine {name}: expected one of {', '.join([*ENGINES, AUTO])}")
     engine, kind = ENGINES[name], device.partition(":")[0]
     if not engine.is_here:
-        raise UsageError(f"--engine {name}: not installed; pip install -r requirements-engines.txt")
+        raise UsageError(f"--engine {name}: not installed; pip install {' '.join(engine.needs)}")
     if precision not in engine.precisions:
         able = ", ".join(other for other, row in ENGINES.items() if precision in row.precisions)
         raise UsageError(f"--precision {precision}: not with --engine {name}; use one of {able}")
