@@ -248,8 +248,7 @@ def runtime_of(record: "Record") -> float | None:
     """Return a record's runtime in ms: the mean over images, with rounds of the median over rounds."""
     if record.timing is None:
         return record.mean("runtime_ms")
-    images = [row[~np.isnan(row)] for row in _samples(record)]
-    medians = [float(np.median(row)) for row in images if row.size]
+    medians = record.timing.medians_ms().values()
     return sum(medians) / len(medians) if medians else None
 
 
