@@ -31,7 +31,8 @@ from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.papers.figures import tradeoff, write_figures
 from eval.report.papers.table1 import Cell, latex_table, markdown_table
 from eval.report.score_notes import notes
-from eval.report.tables import TemplateRow, csv_table, leaderboard, markdown_tables, template_table
+from eval.report.tables import csv_table, leaderboard, markdown_tables
+from eval.report.template import TemplateRow, template_table
 from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT

@@ -13,16 +13,8 @@ from eval.records.store import write_record
 from eval.report.columns import columns_of, legend
 from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
-from eval.report.tables import (
-    TemplateRow,
-    csv_table,
-    leaderboard,
-    markdown_tables,
-    template_table,
-    template_tables,
-    write_report,
-    write_tables,
-)
+from eval.report.tables import csv_table, leaderboard, markdown_tables, write_report, write_tables
+from eval.report.template import TemplateRow, template_table, template_tables
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of

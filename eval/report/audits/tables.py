@@ -15,7 +15,8 @@ from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
 from eval.report.table import NONE, Table, number
-from eval.report.tables import TemplateRow, template_table, write_files
+from eval.report.tables import write_files
+from eval.report.template import TemplateRow, template_table
 
 MOST_SHOWN = 60
 _NOT_RANKED = "A dash: below the gate as printed."
