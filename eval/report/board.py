@@ -11,7 +11,7 @@ from eval.records.current import Table as Group
 from eval.records.record import ZOO, Record
 from eval.report.columns import filled_columns, legend
 from eval.report.escapes import visible
-from eval.report.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
+from eval.report.explanations import COLUMN_HELP, flag_words
 from eval.report.ranked import Ranked, rank_rows
 from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
@@ -189,7 +189,8 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
         reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
     described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
-    notes = tuple(FlagNote(FLAG_TITLES.get(flag.code, flag.code), flag.text, flag_help(flag)) for flag in record.flags)
+    words = ((flag.text, *flag_words(flag)) for flag in record.flags)
+    notes = tuple(FlagNote(title, text, why) for text, title, why in words)
     cells = {**_rank_cells(record, ranked), **figures, **described}
     return Row(record, visible(record.model.label), state, visible(reason), notes, cells)
 
