@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tabulate import tabulate
 
 from eval.cli.program import run_program
 from eval.files import atomic_path
@@ -20,6 +19,8 @@ from eval.records.record import Record
 from eval.records.store import find_records
 from eval.report.columns import legend
 from eval.report.escapes import markdown_text
+from eval.report.renderers import to_markdown
+from eval.report.table import Table
 from eval.report.tables import markdown_failures
 
 
@@ -49,7 +50,7 @@ def _parts(found: Sequence[Record], title: str, note: str) -> list[str]:
     by_hooks = any(record.complexity and record.complexity.flops_by_hooks for record in complete)
     headings += [*(["FLOPs '22 [G]"] if by_hooks else []), "Acts [M]", "Conv", "Flags"]
     rows = [row if by_hooks else [*row[:-4], *row[-3:]] for row in rows]
-    table = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True)
+    table = to_markdown(Table.headed(headings, rows, 1))
     lines = [f"- {markdown_text(line)}" for line in dict.fromkeys(legend([*complete, *timed.values()]))]
     parts = [f"# {title}", f"{ran} of {ran + len(failed)} entries ran. {note}".strip(), table, "\n".join(lines)]
     return [*parts, markdown_failures(_once(found)).strip(), _flags(complete)]
@@ -70,7 +71,7 @@ def _row(records: Sequence[Record], sets: Sequence[str]) -> list[str]:
         counts += ["-" if complexity.activations is None else f"{complexity.activations / 1e6:.2f}"]
         counts += ["-" if complexity.num_conv is None else str(complexity.num_conv)]
     codes = ", ".join(dict.fromkeys(flag.code for record in records for flag in record.flags))
-    return [markdown_text(records[0].model.label), *psnrs, *times, *counts, codes]
+    return [records[0].model.label, *psnrs, *times, *counts, codes]
 
 
 def _giga(flops: int | None) -> str:

@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 import typer
 from PIL import Image
-from tabulate import tabulate
 
 from bench.speed_parts import clocked, interleaved_ms
 from eval.cli.flags import DataDir
 from eval.cli.program import run_program
 from eval.data.datasets import open_dataset
 from eval.data.png import encode_png
+from eval.report.renderers import to_markdown
+from eval.report.table import Table
 
 _RUNS_WITH_UP = (
     cv2.IMWRITE_PNG_STRATEGY,
@@ -62,7 +63,7 @@ def measure(
         [name, f"{fmean(times_ms[name]):.1f}", f"{fmean(len(encode(picture)) for picture in pictures) / 1e3:.0f}"]
         for name, encode in ENCODERS.items()
     ]
-    typer.echo(tabulate(rows, ["encoder", "ms", "kB"], "pipe", disable_numparse=True))
+    typer.echo(to_markdown(Table.headed(["encoder", "ms", "kB"], rows, 1)))
 
 
 if __name__ == "__main__":

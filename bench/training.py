@@ -5,7 +5,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -14,10 +14,11 @@ from typing import Annotated
 import torch
 import typer
 from accelerate import Accelerator
-from tabulate import tabulate
 from torch import nn
 
 from eval.cli.program import new_app, run_program
+from eval.report.renderers import to_markdown
+from eval.report.table import Table
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_network
 from team_bsr.data import open_pairs
@@ -63,9 +64,9 @@ def speed(
             seconds = {form: median(values) for form, values in times.items()}
             rates = [batch / seconds[form] for form in FORMS]
             ratios = seconds["multi-branch"] / seconds["merged"], seconds["merged"] / seconds["deploy"]
-            rows.append([stage, dtype, layout, *rates, *ratios])
+            rows.append([stage, dtype, layout, *(f"{figure:.2f}" for figure in (*rates, *ratios))])
     headers = ["Stage", "Precision", "Layout", *(f"{form} [patches/s]" for form in FORMS)]
-    typer.echo(tabulate(rows, [*headers, "merged gains", "merged / deploy time"], tablefmt="pipe", floatfmt=".2f"))
+    typer.echo(to_markdown(Table.headed([*headers, "merged gains", "merged / deploy time"], rows, 3)))
 
 
 def _step(network: nn.Module, batch: int, side: int, dtype: str, layout: str) -> Callable[[], float]:
@@ -107,7 +108,7 @@ def loader(
                 drawn[iteration]
             rate = batches * step.batch / (time.perf_counter() - started)
             rows.append([step.number, step.batch, step.hr_patch, rate])
-    typer.echo(tabulate(rows, ["Step", "Batch", "HR patch", "patches/s"], tablefmt="pipe", floatfmt=".0f"))
+    typer.echo(to_markdown(Table.headed(["Step", "Batch", "HR patch", "patches/s"], rows)))
 
 
 @app.command()
@@ -119,21 +120,25 @@ def pruning(
 ) -> None:
     """Compare both rules of pruning on a trained network of the first stage: PSNR at once, and after fine-tuning."""
     sets, network = [open_set(folder) for folder in validation], load_network(checkpoint)
-    rows = [["not pruned", 0, *validate(network, sets).values()]]
+    rows = [["not pruned", 0, *_texts(validate(network, sets))]]
     last = load_recipe(preset="cpu")[-1]
     step = replace(last, iterations=iterations, halve_every=max(1, iterations // 5))
     with tempfile.TemporaryDirectory() as folder:
         pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for rule in RULES:
-            rows.append([rule, 0, *validate(prune(network, rule), sets).values()])
+            rows.append([rule, 0, *_texts(validate(prune(network, rule), sets))])
             plan, run = (
                 Plan((replace(step, rule=rule),), precision="bf16"),
                 Run(Path(folder) / rule, pairs, start=checkpoint),
             )
             tuned = load_network(train(plan, Habits(), run, Accelerator(cpu=True, mixed_precision="bf16")))
-            rows.append([rule, iterations, *validate(tuned, sets).values()])
+            rows.append([rule, iterations, *_texts(validate(tuned, sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
-    typer.echo(tabulate(rows, ["Rule", "Iterations", *names], tablefmt="pipe", floatfmt=".3f"))
+    typer.echo(to_markdown(Table.headed(["Rule", "Iterations", *names], rows, 1)))
+
+
+def _texts(psnrs_db: Mapping[str, float]) -> list[str]:
+    return [f"{psnr_db:.3f}" for psnr_db in psnrs_db.values()]
 
 
 @app.command()
