@@ -19,7 +19,8 @@ from eval.records.current import complete_ones, current
 from eval.records.record import Record
 from eval.records.store import find_records
 from eval.report.columns import legend
-from eval.report.tables import markdown_failures, markdown_text
+from eval.report.escapes import markdown_text
+from eval.report.tables import markdown_failures
 
 
 def make(

@@ -1,1 +1,19 @@
-"""Evaluation harness of the Efficient Super-Resolution challenge. Import as ``from eval.x import y``."""
+"""Evaluate x4 super-resolution networks by the Efficient Super-Resolution challenge's rules.
+
+From a notebook or a script: ``from eval import evaluate, compare, load_model, list_models, open_dataset, load_records``;
+see ``eval/api.py``. Nothing heavy is imported before one of them is used.
+"""
+
+import importlib
+
+__all__ = ["Result", "RunConfig", "compare", "evaluate", "list_models", "load_model", "load_records", "open_dataset"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return getattr(importlib.import_module("eval.api"), name)
+    raise AttributeError(f"module 'eval' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""A contender that kills its process, for tests of what becomes of the others."""
+"""A source that kills its process, for tests of what becomes of the others."""
 
 import os
 import signal
@@ -15,18 +15,21 @@ BICUBIC = ZooModel(find_model("Bicubic"), None)
 
 @dataclass(frozen=True)
 class Deadly:
-    """A contender that kills its process the first ``deaths`` times it is opened."""
+    """A source that kills its process the first ``deaths`` times it is opened."""
 
     folder: Path
     deaths: int
     info = BICUBIC.info
     note = ""
 
+    def settled(self, config, _largest):
+        return config, ()
+
     @contextmanager
-    def open(self, placement, largest) -> Iterator:
+    def open(self, config, largest) -> Iterator:
         done = len(list(self.folder.iterdir()))
         if done < self.deaths:
             (self.folder / str(done)).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        with BICUBIC.open(placement, largest) as subject:
-            yield subject
+        with BICUBIC.open(config, largest) as loaded:
+            yield loaded

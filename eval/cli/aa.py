@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from eval.config import RunConfig
 from eval.data.datasets import Dataset
-from eval.run.model_source import Contender, Placement
+from eval.run.model_source import ModelSource
 from eval.run.speed_pass import opened_together
-from eval.timing.interleaved import Preset, measure_together
+from eval.timing.interleaved import PRESETS, measure_together
 from eval.timing.samples import Ratio
 
 # Of 40 repeats 36 must cover 1: with 95% intervals fewer happen by chance in less than 1 of 20 trials.
@@ -57,24 +58,24 @@ class Trial:
         return self.covered >= LEAST_COVERED * len(self.repeats) and self.agreed == len(self.repeats)
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is timed against itself, where and how, and on what."""
-
-    contender: Contender
-    placement: Placement
-    dataset: Dataset
-
-
-def run_trial(case: Case, preset: Preset, repeats: int, on_repeat: Callable[[Repeat], None]) -> Trial:
+def run_trial(
+    model: ModelSource, dataset: Dataset, config: RunConfig, repeats: int, on_repeat: Callable[[Repeat], None]
+) -> Trial:
     """Time two separately opened copies of a model together, again and again, each time in another order.
 
     They are opened, and run under the same switches, as the steady protocol does it.
+
+    Args:
+        model: what is timed against itself.
+        dataset: on these images.
+        config: of the steady protocol, resolved.
+        repeats: how often.
+        on_repeat: called after each repeat.
     """
     done = []
-    with opened_together([case.contender] * 2, case.placement, case.dataset) as copies:
+    with opened_together([(model, config)] * 2, dataset) as copies:
         for seed in range(repeats):
-            first, second = measure_together(copies, case.dataset, preset, seed)
+            first, second = measure_together(copies, dataset, PRESETS[config.preset], seed)
             done.append(Repeat(second.ratio, sum(first.dropped.values())))
             on_repeat(done[-1])
     return Trial(tuple(done))

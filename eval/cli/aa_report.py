@@ -2,9 +2,9 @@
 
 from statistics import median
 
-from tabulate import tabulate
-
 from eval.cli.aa import LEAST_COVERED, P50_WITHIN, Trial
+from eval.report.renderers import to_markdown
+from eval.report.table import Column, Table
 
 
 def summary(trial: Trial) -> list[str]:
@@ -24,13 +24,14 @@ def summary(trial: Trial) -> list[str]:
 
 def markdown(title: str, facts: list[str], trial: Trial) -> str:
     """Return a page: facts of the run, its outcome, and a row a repeat."""
+    within = f"within {P50_WITHIN:.0%}"
+    titles = ("Repeat", "Ratio of p50", "from", "to", "covers 1", within, "dropped")
     rows = []
     for number, repeat in enumerate(trial.repeats, 1):
         ratio = repeat.ratio
-        figures = ("-",) * 3 if ratio is None else (f"{value:.4f}" for value in (ratio.estimate, ratio.low, ratio.high))
+        figures = (ratio.estimate, ratio.low, ratio.high) if ratio else (None,) * 3
         verdicts = ("yes" if verdict else "NO" for verdict in (repeat.covers_one, repeat.p50_agrees))
         rows.append([number, *figures, *verdicts, repeat.dropped])
-    headers = ["Repeat", "Ratio of p50", "from", "to", "covers 1", f"within {P50_WITHIN:.0%}", "dropped"]
-    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=("right",) * len(headers))
+    columns = [Column(its, its, decimals=0 if its in ("Repeat", "dropped") else 4) for its in titles]
     listing = "\n".join(f"- {line}" for line in (*facts, *summary(trial)))
-    return f"# {title}\n\n{listing}\n\n{table}\n"
+    return f"# {title}\n\n{listing}\n\n{to_markdown(Table.of(columns, rows))}\n"

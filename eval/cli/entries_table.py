@@ -1,21 +1,26 @@
 """The entries of an official checkout as a table, known by reading alone."""
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+import rich.table
 
+from eval.report.renderers import to_terminal
+from eval.report.table import Column, Table
 from eval.third_party.checkout import Checkout, Entry, is_present
 
 
-def entries_table(checkout: Checkout) -> Table:
+def entries_table(checkout: Checkout) -> rich.table.Table:
     """Return one row an entry: its id, its label, the range of its input, its weights and whether they are here."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for title in ("Id", "Entry", "Range", "Weights"):
-        table.add_column(title, justify="right" if title in ("Id", "Range") else "left")
-    for entry in checkout.entries:
-        data_range = "-" if entry.data_range is None else f"{entry.data_range:g}"
-        table.add_row(*map(Text, (str(entry.id), entry.label, data_range, _weights(checkout, entry))))
-    return table
+    columns = (
+        Column("id", "Id", wraps=True),
+        Column("entry", "Entry", left=True, wraps=True),
+        Column("range", "Range", wraps=True),
+        Column("weights", "Weights", left=True, wraps=True),
+    )
+    ranges = [None if entry.data_range is None else f"{entry.data_range:g}" for entry in checkout.entries]
+    rows = [
+        (entry.id, entry.label, data_range, _weights(checkout, entry))
+        for entry, data_range in zip(checkout.entries, ranges, strict=True)
+    ]
+    return to_terminal(Table.of(columns, rows))
 
 
 def _weights(checkout: Checkout, entry: Entry) -> str:

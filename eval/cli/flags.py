@@ -1,95 +1,99 @@
-"""The flags that several commands share, each defined and explained once."""
+"""The flags that several commands share, each defined once; those of ``RunConfig`` come from its fields."""
 
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from eval.data.datasets import SAMPLE
-from eval.errors import UsageError
+from eval.config import EAGER, RunConfig
 from eval.inference.engines.registry import ENGINES
-from eval.inference.upscaler import DEVICES
-from eval.records.record import Protocol
-from eval.run.model_source import AUTO
+from eval.metrics.registry import METRICS
 
 DataDir = Annotated[
     Path | None,
     typer.Option("--data_dir", envvar="ESR_DATA", help="Folder that holds image sets, or one set itself."),
 ]
-SaveDir = Annotated[Path, typer.Option("--save_dir", help="Folder for SR images (<model>/<set>/), records and tables.")]
+SaveDir = Annotated[
+    Path,
+    typer.Option("--save_dir", "--out", help="Folder for SR images (<model>/<set>/), records and tables."),
+]
 Datasets = Annotated[
     str | None,
     typer.Option(
         "--datasets",
         "--dataset",
-        help=f"Sets by name, separated by commas; '{SAMPLE}' needs no data, 'valid' and 'test' are the challenge's.",
+        help="Sets by name, separated by commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
     ),
 ]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
 ]
-Device = Annotated[str, typer.Option("--device", help=f"One of {', '.join(DEVICES)}, or cuda:N.")]
-Tile = Annotated[
-    str,
-    typer.Option("--tile", help="LR pixels a side; 'none' for whole images; 'auto' tiles only if memory would not do."),
-]
-TileOverlap = Annotated[
-    int | None,
-    typer.Option("--tile_overlap", help="LR pixels that tiles share; by default 32, or a quarter of a tile."),
-]
-ProtocolOption = Annotated[
-    Protocol,
-    typer.Option(
-        "--protocol", help="official: timed as the challenge does it, cold start included; accuracy: untimed."
-    ),
-]
-Ssim = Annotated[bool, typer.Option("--ssim", help="Also calculate SSIM.")]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for the network.")]
-Runs = Annotated[int, typer.Option("--runs", min=1, help="Runs to average, official protocol only; the challenge: 5.")]
-PresetOption = Annotated[
-    Literal["rapid", "quick", "normal"], typer.Option("--preset", help="Limits of the steady protocol.")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Of the order in which the steady protocol runs models.")]
-
-Jobs = Annotated[
-    int, typer.Option("--jobs", min=1, help="Untimed passes side by side; each gets its share of the CPU's cores.")
-]
-EngineOption = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        help=f"What runs networks: {', '.join(ENGINES)}; auto for the fastest with eager's pixels; or ray, a cluster.",
-    ),
-]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="Of the network's layers: fp32, bf16 or fp16.")]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=0, help="Threads that decode, measure and write beside an untimed network."),
-]
-RayAddress = Annotated[
-    str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")
-]
-Redo = Annotated[bool, typer.Option("--redo", help="Run again what is on record.")]
 
 DEFAULT_SAVE_DIR = Path("results")
+RAY = "ray"
+# What a field of the configuration is called on the command line, where that is not its name alone.
+_SWITCHES = {"tf32": "--tf32/--no_tf32"}
+_WORDS = {"engines": ", ".join(ENGINES), "metrics": ", ".join(METRICS)}
+Command = Callable[..., None]
 
 
-def parse_tile(tile: str) -> int | str | None:
-    """Read ``--tile``: "auto", None for "none", or a number.
+def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
+    """Give a command flags for fields of ``RunConfig``, in place of its parameter ``config``.
 
-    Raises:
-        UsageError: it is none of these.
+    Args:
+        names: the fields; all of them by default, and ``--ssim`` as a short form of ``--metrics psnr,ssim``.
+        fixed: values of fields that the command does not ask for.
     """
-    if tile == AUTO:
-        return AUTO
-    if tile == "none":
-        return None
-    if not tile.isdecimal():
-        raise UsageError(f"--tile {tile}: expected auto, none, or a number of LR pixels")
-    return int(tile)
+    fields = [name for name in names or RunConfig.model_fields if name not in fixed]
+    flags = [_flag(name, fixed) for name in fields]
+    if "metrics" in fields:
+        flags.append(_keyword("ssim", Annotated[bool, typer.Option("--ssim", help="Also calculate SSIM.")], False))
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            values = {name: given.pop(name) for name in fields}
+            if values.get("engine") == RAY and "launcher" in given:
+                # What spreads passes was called an engine once.
+                values["engine"], given["launcher"] = EAGER, RAY
+            if given.pop("ssim", False):
+                values["metrics"] += ",ssim"
+            command(**given, config=RunConfig(**fixed, **values))
+
+        own = [parameter for name, parameter in signature.parameters.items() if name != "config"]
+        parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own), *flags]
+        run.__signature__ = signature.replace(parameters=parameters)
+        run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+        return run
+
+    return decorate
 
 
-def split(names: str | None) -> list[str]:
-    """Split a list given with commas; an absent one is empty."""
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+def _flag(name: str, fixed: dict[str, Any]) -> inspect.Parameter:
+    """Return the flag of a field: its help, its type as a command line has it, its default."""
+    field = RunConfig.model_fields[name]
+    option = typer.Option(_SWITCHES.get(name, f"--{name}"), help=field.description.format(**_WORDS))
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    return _keyword(name, Annotated[_typed(field.annotation), option], fixed.get(name, default))
+
+
+def _typed(annotation: Any) -> Any:
+    """Return a field's type where a command line has one like it; text is read by the field itself."""
+    plain = {part for part in get_args(annotation) if part is not type(None)}
+    if get_origin(annotation) in (Union, UnionType):
+        return (plain.pop() if len(plain) == 1 else str) | None
+    if annotation in (int, str) or get_origin(annotation) is Literal:
+        return annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Enum) else str
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

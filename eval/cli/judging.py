@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import (
-    DEFAULT_SAVE_DIR,
-    split,
-)
+from eval.cli.flags import DEFAULT_SAVE_DIR
 from eval.cli.terminal import Terminal
+from eval.config import split
 from eval.errors import RunError
 from eval.ranking.audit import audit as audit_results
 from eval.ranking.editions import GateRule, find_edition
@@ -24,7 +22,6 @@ from eval.report import score as score_report
 from eval.report.challenge_table import challenge_tables
 from eval.report.factsheet import factsheet as factsheet_report
 from eval.report.factsheet_facts import read_steps, read_team
-from eval.report.figures import write_figures
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.tables import write_files, write_report
@@ -67,6 +64,8 @@ def report(
     if latex:
         paths += write_files(out, {"challenge.tex": challenge_tables(content.boards)})
     if figures:
+        from eval.report.figures import write_figures
+
         paths += write_figures(content.boards, content.comparisons, out)
     terminal.say(f"written: {', '.join(map(str, paths))}")
 

@@ -1,25 +1,15 @@
 """Commands that bring, list or make what the others need."""
 
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.entries_table import entries_table
-from eval.cli.flags import (
-    split,
-)
-from eval.cli.terminal import Terminal
-from eval.data.images import read_image, write_png
-from eval.data.layouts import image_files
-from eval.data.resize import imresize
+from eval.config import split
 from eval.errors import RunError, UsageError
-from eval.report.zoo import zoo_table
-from eval.third_party.choosing import read_checkouts
-from eval.zoo.checkpoints import download_cache
-from eval.zoo.fetch import fetch_checkpoint
-from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, all_models, find_model
+
+if TYPE_CHECKING:
+    from eval.zoo.manifest import CheckpointSpec
 
 
 def list_models(
@@ -28,6 +18,12 @@ def list_models(
     ] = None,
 ) -> None:
     """List the zoo: complexity, and which weights are on this machine; or a checkout's entries, without running any."""
+    from eval.cli.entries_table import entries_table
+    from eval.cli.terminal import Terminal
+    from eval.cli.zoo_table import zoo_table
+    from eval.third_party.choosing import read_checkouts
+    from eval.zoo.manifest import all_models
+
     terminal = Terminal()
     if not checkout:
         terminal.show(zoo_table(all_models()))
@@ -42,6 +38,9 @@ def fetch_weights(
     to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
 ) -> None:
     """Download published weights, check their SHA-256, and keep them in the download cache."""
+    from eval.zoo.checkpoints import download_cache
+    from eval.zoo.manifest import all_models, find_model
+
     if (model_id is None) == (not every):
         raise UsageError("fetch weights: give either --model_id or --all")
     specs = list(all_models()) if every else [find_model(key) for key in split(model_id)]
@@ -58,8 +57,11 @@ def fetch_weights(
         raise RunError("\n".join(failures))
 
 
-def _fetched(known: CheckpointSpec, folder: Path) -> str:
+def _fetched(known: "CheckpointSpec", folder: Path) -> str:
     """Download a checkpoint and say where it is; one without an address comes with the project."""
+    from eval.zoo.fetch import fetch_checkpoint
+    from eval.zoo.manifest import MODEL_ZOO
+
     shipped = MODEL_ZOO / known.file
     if known.url is None and shipped.is_file():
         return f"{known.file}: comes with the project, {shipped}"
@@ -72,6 +74,12 @@ def make_lr(
     scale: Annotated[int, typer.Option("--scale", min=2, help="How many times smaller.")] = 4,
 ) -> None:
     """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale."""
+    from fractions import Fraction
+
+    from eval.data.images import read_image, write_png
+    from eval.data.layouts import image_files
+    from eval.data.resize import imresize
+
     paths = image_files(hr_dir) if hr_dir.is_dir() else []
     if not paths:
         raise UsageError(f"{hr_dir}: no folder with images")

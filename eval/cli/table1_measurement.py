@@ -36,12 +36,12 @@ def _measure_set(session: Session, models: Sequence[str], published: PublishedSe
 def _measure_cell(session: Session, cell: Cell, dataset: Dataset) -> Cell:
     spec = find_model(cell.model)
     try:
-        contender = zoo_model(spec)
+        model = zoo_model(spec)
     except MissingWeightsError:
         return replace(cell, missing=f"no weights; python -m eval fetch weights --model_id {spec.id}")
     except RunError as error:
         return replace(cell, missing=str(error))
-    record = session.run(contender, dataset)
+    record = session.run([model], [dataset])[-1]
     return replace(cell, measured_db=record.mean("psnr_db") if record.complete else None, missing=record.reason)
 
 

@@ -4,28 +4,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich import box
+import rich.table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
+from eval.metrics.registry import METRICS
 from eval.records.record import Record
-from eval.report.columns import Column, columns_of, flag_notes, legend, outcome, visible
+from eval.report.columns import LABEL, SET, filled_columns, flag_notes, legend
+from eval.report.escapes import visible
+from eval.report.renderers import terminal_heading, to_terminal
+from eval.report.table import Table
+from eval.report.tables import failures_table
+from eval.run.observer import Observer
 
 if TYPE_CHECKING:
     from eval.data.datasets import Dataset
-    from eval.run.tasks import Task
+    from eval.run.tasks import EvaluationTask
 
 _PIPED_WIDTH = 120
 # Between two columns of a table.
 _GAP = 3
 _SHOWN_NAMES = 5
 # What a narrow window goes without, in this order.
-_LEAST_FIRST = ("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks", "ssim", "flops", "num_params")
+_LEAST_FIRST = (
+    *("num_conv", "p90_ms", "peak_memory_mib", "activations", "flops_by_hooks"),
+    *reversed([row.key for row in METRICS.values()][1:]),
+    *("flops", "num_params"),
+)
 
 
-class Terminal:
+class Terminal(Observer):
     """Facts and tables go to standard output; progress and errors to standard error."""
 
     def __init__(self) -> None:
@@ -37,7 +46,7 @@ class Terminal:
         """Print a line: wrapped between words on a terminal, as it is in a pipe or file."""
         self._out.print(Text(text), soft_wrap=not self._out.is_terminal)
 
-    def show(self, table: Table) -> None:
+    def show(self, table: rich.table.Table) -> None:
         """Print a table."""
         self._out.print(table)
 
@@ -52,14 +61,15 @@ class Terminal:
         if dataset.left_out:
             self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
 
-    def announce(self, task: "Task") -> None:
+    def announce(self, task: "EvaluationTask") -> None:
         """Say what is about to run, how, with which weights."""
-        placement = task.placement
-        overlap = "" if placement.tile_overlap is None else f", overlap {placement.tile_overlap}"
-        tiling = {None: "whole images", "auto": "whole images if memory allows"}.get(placement.tile)
-        self.say(f"model    {task.contender.info.label}: {task.contender.note}")
-        tiling = tiling or f"tiles of {placement.tile}{overlap}"
-        self.say(f"running  protocol {task.protocol}, on {placement.device}, {tiling}")
+        self.say(f"model    {task.model.info.label}: {task.model.note}")
+        self.say(f"running  {task.config}")
+
+    def failed_to_store(self, record: Record) -> None:
+        """Print the figures of a record that could not be written."""
+        if record.images:
+            self.table([record])
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:
@@ -72,20 +82,14 @@ class Terminal:
 
     def table(self, records: Sequence[Record]) -> None:
         """Print one row a record, as many columns as fit, and the legend."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         several_sets = len({record.dataset.name for record in records}) > 1
-        names = [[record.model.label, record.dataset.name][: 2 if several_sets else 1] for record in records]
-        for title in ("Model", "Set") if several_sets else ("Model",):
-            table.add_column(title, no_wrap=True)
-        taken = sum(max(map(len, column)) + _GAP for column in zip(*names, strict=True))
-        columns, left_out = _fitting(records, self._out.width - taken)
-        for column in columns:
-            table.add_column(Text(_heading(column)), justify="right", no_wrap=True)
-        for record, name in zip(records, names, strict=True):
-            table.add_row(*map(Text, name), *(column.text(record) for column in columns))
-        self.show(table)
+        names = (LABEL, SET) if several_sets else (LABEL,)
+        whole = Table.about((*names, *filled_columns(records)), records)
+        table = _fitting(whole, self._out.width)
+        self.show(to_terminal(table))
+        left_out = {column.key: column.title for column in whole.columns if column not in table.columns}
         if left_out:
-            titles = ", ".join(column.title for column in left_out)
+            titles = ", ".join(left_out[key] for key in _LEAST_FIRST if key in left_out)
             self.say(f"Left out for want of room: {titles}; they are in the files, and in a wider window.")
         for line in legend(records):
             self.say(line)
@@ -94,15 +98,8 @@ class Terminal:
 
     def not_run(self, records: Sequence[Record]) -> None:
         """Print one row a model that did not run, with its state and why; nothing if there is none."""
-        if not records:
-            return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title="Did not run", title_justify="left")
-        for title in ("Model", "Set", "What", "Why"):
-            table.add_column(title, no_wrap=title != "Why")
-        for record in records:
-            what, _, why = outcome(record).partition(": ")
-            table.add_row(*map(Text, (record.model.label, record.dataset.name, what, why)))
-        self.show(table)
+        if records:
+            self.show(to_terminal(failures_table(records), title="Did not run", title_justify="left"))
 
 
 def _listing(names: Sequence[str]) -> str:
@@ -112,21 +109,16 @@ def _listing(names: Sequence[str]) -> str:
     return f"{len(names)} other file(s): {shown}{more}"
 
 
-def _heading(column: Column) -> str:
-    return f"{column.title}\n[{column.unit}]" if column.unit else column.title
-
-
-def _fitting(records: Sequence[Record], width: int) -> tuple[list[Column], list[Column]]:
-    """Return the columns that hold a figure and fit into a width, and those that hold one and do not fit."""
-    columns = [column for column in columns_of(records) if any(column.value(row) is not None for row in records)]
-    left_out = []
+def _fitting(table: Table, width: int) -> Table:
+    """Return a table without the columns for which a width has no room, those of least interest first."""
     for key in _LEAST_FIRST:
-        if sum(_width(column, records) for column in columns) > width:
-            left_out += [column for column in columns if column.key == key]
-            columns = [column for column in columns if column.key != key]
-    return columns, left_out
+        if sum(_widths(table)) > width:
+            table = table.chosen({column.key for column in table.columns} - {key})
+    return table
 
 
-def _width(column: Column, records: Sequence[Record]) -> int:
-    texts = [*_heading(column).splitlines(), *(column.text(record) for record in records)]
-    return max(map(len, texts)) + _GAP
+def _widths(table: Table) -> list[int]:
+    texts = ((terminal_heading(column).splitlines(), column) for column in table.columns)
+    headings = [max(map(len, lines)) * (not column.left) for lines, column in texts]
+    cells = zip(*([len(cell.text) for cell in row] for row in table.rows), strict=True)
+    return [max(heading, *its) + _GAP for heading, its in zip(headings, cells, strict=True)]

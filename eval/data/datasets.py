@@ -4,13 +4,14 @@ import hashlib
 import importlib.util
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from eval.data.aliases import ALIASES
 from eval.data.images import ImageSize
 from eval.data.layouts import (
-    ALIASES,
     Layout,
     has_images,
     image_files,
@@ -21,9 +22,8 @@ from eval.data.layouts import (
 )
 from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
-from eval.metrics.psnr_ssim import CROP_BORDER, SSIM_WINDOW
+from eval.metrics.registry import Metric
 
-MIN_SSIM_SIDE = 2 * CROP_BORDER + SSIM_WINDOW
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
 LR_FOLDER = "LR folder, no HR"
 PAIRS_IN_FOLDER = Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
@@ -86,22 +86,20 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     return _open_only(data_dir) if name is None else _open_named(data_dir, name)
 
 
-def check_ssim_sizes(dataset: Dataset) -> None:
-    """Refuse a set whose images are too small for SSIM.
+def check_metric_sizes(dataset: Dataset, metrics: Sequence[Metric]) -> None:
+    """Refuse a set whose images are too small for a metric.
 
     Raises:
         RunError: some are; the message names them.
     """
-
-    def too_small(size: ImageSize) -> bool:
-        return min(size.height, size.width) * SCALE < MIN_SSIM_SIDE
-
-    small = [pair.name for pair, size in zip(dataset.pairs, dataset.lr_sizes, strict=True) if too_small(size)]
-    if dataset.has_hr and small:
-        raise RunError(
-            f"--ssim: HR images need {MIN_SSIM_SIDE} pixels a side; smaller are: {', '.join(small)}. "
-            "Leave --ssim out, or these images"
-        )
+    for metric in metrics if dataset.has_hr else ():
+        sides = [min(size.height, size.width) * SCALE for size in dataset.lr_sizes]
+        small = [pair.name for pair, side in zip(dataset.pairs, sides, strict=True) if side < metric.least_side]
+        if small and metric.needs == "hr":
+            raise RunError(
+                f"{metric.title}: HR images need {metric.least_side} pixels a side; smaller are: {', '.join(small)}. "
+                f"Leave {metric.title} out, or these images"
+            )
 
 
 def _open_only(data_dir: Path) -> Dataset:

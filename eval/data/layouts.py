@@ -34,11 +34,6 @@ LAYOUTS = (
     Layout("benchmark", hr="{name}/HR", lr="{name}/LR_bicubic/X4"),
     Layout("HR and LR", hr="{name}/HR", lr="{name}/LR"),
 )
-# The challenge has spelled its sets both ways.
-ALIASES = {
-    "valid": ("DIV2K_LSDIR_valid", "LSDIR_DIV2K_valid"),
-    "test": ("DIV2K_LSDIR_test", "LSDIR_DIV2K_test"),
-}
 
 
 def matching_layouts(data_dir: Path, name: str) -> list[Layout]:

@@ -1,5 +1,7 @@
 """From an LR image to an SR image: device, whole image or tiles, checks on what the network returns."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,11 +11,17 @@ from torch import Tensor, nn
 
 from eval.data.images import ImageSize, to_tensor, to_uint8
 from eval.device.clock import Forward, timed
-from eval.device.memory import available_bytes, live_bytes_per_pixel
+from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel, peak_memory
 from eval.device.transfer import to_device
 from eval.errors import RunError, UsageError
+from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling, upscale_in_tiles
+from eval.metrics.behaviour import inspect
+from eval.metrics.complexity import complexity_flags, measure_complexity
+from eval.metrics.figures import ModelAnalysis
+from eval.zoo.checkpoints import zoo_info
 from eval.zoo.manifest import ModelSpec
+from eval.zoo.model_info import ModelInfo
 from models.window import Window, tile_of
 
 DEVICES = ("auto", "cuda", "cpu", "mps")
@@ -49,11 +57,13 @@ class InvalidOutputError(RunError):
 
 @dataclass(frozen=True)
 class Upscaler:
-    """A network ready to super-resolve images on a device.
+    """A loaded model of this process, ready to super-resolve images on a device.
 
     Attributes:
         tiling: None sends the whole image at once.
         forward: an engine's way to run the network on the device; None for the network itself.
+        execution: that engine and its precision.
+        info: which model it is; by default that of the spec without weights.
     """
 
     spec: ModelSpec
@@ -61,13 +71,41 @@ class Upscaler:
     device: torch.device
     tiling: Tiling | None = None
     forward: Forward | None = None
+    execution: Execution = PLAIN
+    info: ModelInfo | None = None
     # All of its work is done by this process.
     processes: ClassVar[frozenset[int]] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Describe what has no weights."""
+        if self.info is None:
+            object.__setattr__(self, "info", zoo_info(self.spec, None))
 
     @property
     def label(self) -> str:
         """The model's name in tables."""
         return self.spec.label
+
+    def analyse(self) -> ModelAnalysis:
+        """Count the network and look for what its figures do not show; four forward passes each."""
+        if self.info.weights_sha256 is None:
+            return ModelAnalysis()
+        complexity = measure_complexity(self.network, data_range=self.spec.data_range)
+        flags = (*complexity_flags(complexity), *inspect(self.network, self.spec.data_range))
+        return ModelAnalysis(complexity, flags)
+
+    def peak_memory(self) -> AbstractContextManager[PeakMemory]:
+        """Measure the peak memory of a block of code that calls it: of the device, or of this process on a CPU."""
+        return peak_memory(self.device)
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Hold the network on the device for a block of code; several models may not fit there together."""
+        try:
+            self.network.to(self.device)
+            yield
+        finally:
+            self.network.to("cpu")
 
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:

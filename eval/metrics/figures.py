@@ -1,5 +1,6 @@
 """What is found out about a network: its counts, and flags for what they do not show. Plain data, without torch."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from eval.frozen import Frozen
@@ -56,3 +57,11 @@ class Flag(Frozen):
         "late",
     ]
     text: str
+
+
+@dataclass(frozen=True)
+class ModelAnalysis:
+    """What is found out about a network itself; nothing for one without weights."""
+
+    complexity: Complexity | None = None
+    flags: tuple[Flag, ...] = ()

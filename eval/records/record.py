@@ -4,28 +4,21 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Literal
 
+from pydantic import ConfigDict, model_validator
+
+from eval.config import Protocol, RunConfig
 from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
+from eval.metrics.registry import METRICS
 from eval.timing.samples import Timing
+from eval.zoo.model_info import ZOO as ZOO
+from eval.zoo.model_info import ModelInfo
 
 SCHEMA_VERSION = 1
-ZOO = "zoo"
-Figure = Literal["psnr_db", "ssim", "runtime_ms"]
-
-
-class Protocol(StrEnum):
-    """How a run is carried out.
-
-    ``official`` repeats the challenge's template: every image is timed once, the first one with its cold start.
-    ``accuracy`` takes no time. ``steady`` measures runtime in a pass of its own: all models warmed alike, timed in
-    interleaved rounds until the comparison is settled.
-    """
-
-    OFFICIAL = "official"
-    ACCURACY = "accuracy"
-    STEADY = "steady"
+# The figures of an image: those of the registry, and its time.
+FIGURES = (*(metric.key for metric in METRICS.values()), "runtime_ms")
 
 
 class State(StrEnum):
@@ -53,31 +46,6 @@ class State(StrEnum):
         return self in (State.FAILED_TO_BUILD, State.FAILED_TO_LOAD, State.FAILED_TO_RUN, State.INVALID_OUTPUT)
 
 
-class ModelInfo(Frozen):
-    """Which model ran, with which weights.
-
-    Attributes:
-        data_range: None for a submission that did not get as far as telling it.
-        source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
-            branch of ``select_model``.
-        origin: "zoo", or the checkout that a submission comes from.
-        shims: what a submission's code needed to be loadable here.
-    """
-
-    id: int
-    name: str
-    label: str
-    team: str
-    scale: int
-    data_range: float | None
-    checkpoint: str | None
-    weights_file: str | None
-    weights_sha256: str | None
-    source_sha256: str
-    origin: str = ZOO
-    shims: tuple[str, ...] = ()
-
-
 class DatasetInfo(Frozen):
     """Which set it ran on; ``sha256`` is of all names and files, None in records from before it was kept."""
 
@@ -89,14 +57,30 @@ class DatasetInfo(Frozen):
 
 
 class ImageResult(Frozen):
-    """One image. Figures that were not taken are None; ``psnr_db`` of identical images is ``inf``."""
+    """One image. Figures that were not taken are None; the dB of identical images are ``inf``.
+
+    A figure of the metrics' registry that has no field here stands beside the others under its key.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
 
     name: str
     lr_height: int
     lr_width: int
-    psnr_db: float | None
-    ssim: float | None
-    runtime_ms: float | None
+    psnr_db: float | None = None
+    ssim: float | None = None
+    runtime_ms: float | None = None
+
+    @model_validator(mode="after")
+    def _knows_all_figures(self) -> "ImageResult":
+        if unknown := self.__pydantic_extra__.keys() - set(FIGURES):
+            raise ValueError(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(FIGURES)}")
+        return self
+
+    def figure(self, key: str) -> float | None:
+        """Return a figure by its key; None if it was not taken."""
+        return getattr(self, key, None)
 
 
 class Mean(Frozen):
@@ -107,12 +91,13 @@ class Mean(Frozen):
 
 
 class Settings(Frozen):
-    """What the user chose.
+    """How it ran, as readers of records know it.
 
     Attributes:
         tile: None for the whole image.
         engine: what ran; of "auto", what it took.
         left_out: engines that "auto" could not try, each with the reason.
+        engine_asked: "auto" where that chose the engine.
         workers: threads beside the network; they change no figure. None in records from before it was kept.
     """
 
@@ -125,6 +110,7 @@ class Settings(Frozen):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     left_out: tuple[str, ...] = ()
+    engine_asked: str | None = None
     workers: int | None = None
 
 
@@ -183,6 +169,8 @@ class Record(Frozen):
         reason: why a record is not complete.
         traceback: where an error came from that nobody expected.
         key: of everything that the figures depend on; equal keys need not be measured again.
+        config: how it was to run, with device, threads and engine as they were taken; None in records from before it
+            was kept.
         images_folder: where its SR images lie, under the folder of results; None if none were written, or in records
             from before it was kept.
         images_key: of everything that their pixels depend on.
@@ -203,8 +191,9 @@ class Record(Frozen):
     model: ModelInfo
     dataset: DatasetInfo
     settings: Settings
+    config: RunConfig | None = None
     images: tuple[ImageResult, ...]
-    means: dict[Figure, Mean]
+    means: dict[str, Mean]
     timing: Timing | None = None
     complexity: Complexity | None
     peak_memory_mib: float | None
@@ -215,20 +204,27 @@ class Record(Frozen):
     after: MachineState
 
     @property
+    def outcome(self) -> str:
+        """What became of a record that is not complete, and why, on one line."""
+        what = self.status if self.state is State.RAN else self.state.value
+        reason = str(self.reason)
+        return reason if reason.startswith(what) else f"{what}: {reason}"
+
+    @property
     def complete(self) -> bool:
         """Tell whether every image was done."""
         return self.status == "complete"
 
-    def mean(self, figure: Figure) -> float | None:
+    def mean(self, figure: str) -> float | None:
         """Return the mean over images, unrounded; None if the figure was not taken."""
         return self.means[figure].mean if figure in self.means else None
 
 
-def means_of(images: Sequence[ImageResult]) -> dict[Figure, Mean]:
+def means_of(images: Sequence[ImageResult]) -> dict[str, Mean]:
     """Return the mean of each figure that was taken of every image, with the number of images."""
-    means: dict[Figure, Mean] = {}
-    for figure in get_args(Figure):
-        values = [getattr(image, figure) for image in images]
+    means: dict[str, Mean] = {}
+    for figure in FIGURES:
+        values = [image.figure(figure) for image in images]
         if values and None not in values:
             total = math.fsum(values) if all(map(math.isfinite, values)) else math.inf
             means[figure] = Mean(mean=total / len(values), count=len(values))

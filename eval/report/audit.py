@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-from tabulate import tabulate
+import rich.table
 
 from eval.metrics.figures import Complexity
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
@@ -16,25 +13,29 @@ from eval.ranking.from_results_json import ModelResult
 from eval.ranking.scoring import Ranking, Row
 from eval.report.audit_findings import cold_share, findings, name
 from eval.report.audit_json import as_json
-from eval.report.columns import visible
+from eval.report.escapes import markdown_text, visible
+from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
-from eval.report.score_notes import total_text
-from eval.report.tables import markdown_text, template_table, write_files
+from eval.report.table import NONE, Column, Table, number
+from eval.report.tables import template_table, write_files
 
-NONE = "-"
 MOST_SHOWN = 60
 _NOT_RANKED = "A dash: below the gate as printed."
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table; the first ``left`` columns hold names."""
+    """One table, its title and what it is about."""
 
     title: str
     about: str
-    headings: tuple[str, ...]
-    rows: list[list[str]]
-    left: int = 1
+    table: Table
+
+
+def _section(title: str, about: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Section:
+    """Return a section; the first ``left`` columns hold names. On a narrow terminal names are broken, figures never."""
+    columns = [Column(h, h, left=place < left, wraps=place < left) for place, h in enumerate(headings)]
+    return Section(title, about, Table.of(columns, rows))
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _cold_section(audit: Audit) -> Section:
             times = (result.runtimes(role)[0], *(result.mean_ms(role, dropped) for dropped in DROPPED))
             rows.append([name(label), role, *map(_ms, times), share])
     headings = ("Model", "Set", "First [ms]", "Mean [ms]", "without 1", "without 10", "Share of first")
-    return Section("Cold start", "What the first image adds to the mean of the others.", headings, rows, 2)
+    return _section("Cold start", "What the first image adds to the mean of the others.", headings, rows, 2)
 
 
 def _rank_section(audit: Audit) -> Section:
@@ -123,7 +124,7 @@ def _rank_section(audit: Audit) -> Section:
         rows.append([name(label), *(cell for pair in cells for cell in pair)])
     headings = ("Model", "Time [ms]", "Rank", "without 1", "Rank", "without 10", "Rank")
     about = f"Mean of {' and '.join(audit.roles)}, all models, gated ones too."
-    return Section("Time and rank without first images", about, headings, rows)
+    return _section("Time and rank without first images", about, headings, rows)
 
 
 def _gate_section(audit: Audit) -> Section:
@@ -134,7 +135,7 @@ def _gate_section(audit: Audit) -> Section:
         for verdict in verdicts
     ]
     headings = ("Model", "Set", "PSNR [dB]", "Least", "As printed", "Unrounded")
-    return Section(f"Gate of {audit.edition.year}", "The challenge compares two decimals.", headings, rows, 2)
+    return _section(f"Gate of {audit.edition.year}", "The challenge compares two decimals.", headings, rows, 2)
 
 
 def _bound_section(audit: Audit) -> Section:
@@ -145,7 +146,7 @@ def _bound_section(audit: Audit) -> Section:
         flag = "low" if label in audit.undercounts else ""
         rows.append([name(label), f"{result.flops:.2f}", f"{bound:.2f}", share, flag])
     about = "The bound is each parameter used once at each of 256 x 256 positions."
-    return Section("FLOPs against the bound", about, ("Model", "FLOPs [G]", "Bound [G]", "Ratio", "Flag"), rows)
+    return _section("FLOPs against the bound", about, ("Model", "FLOPs [G]", "Bound [G]", "Ratio", "Flag"), rows)
 
 
 def _score_section(title: str, about: str, ranking: Ranking) -> Section:
@@ -154,11 +155,11 @@ def _score_section(title: str, about: str, ranking: Ranking) -> Section:
         [name(row.entry.label), _total(row, tracks[0]), *(rank_text(row.places.get(track)) for track in tracks)]
         for row in ranking.rows
     ]
-    return Section(title, about, ("Model", "Total", *(track.partition(": ")[2] or track for track in tracks)), rows)
+    return _section(title, about, ("Model", "Total", *(track.partition(": ")[2] or track for track in tracks)), rows)
 
 
 def _total(row: Row, track: str) -> str:
-    return total_text(row.places[track].total) if row.has_place else NONE
+    return number(row.places[track].total) if row.has_place else NONE
 
 
 def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> Section:
@@ -169,26 +170,18 @@ def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> S
         cells = [name(pair.first), name(pair.second), pair.role, f"{pair.gap:+.3f}"]
         rows.append([*cells, f"{difference.estimate:+.3f}", interval, pair.verdict])
     headings = ("First", "Second", "Set", "Gap of means", "Difference", "95% interval", "Order")
-    return Section(title, f"Second less first, image by image. {about}", headings, rows, 3)
+    return _section(title, f"Second less first, image by image. {about}", headings, rows, 3)
 
 
-def terminal_tables(audit: Audit) -> list[tuple[str, Table]]:
+def terminal_tables(audit: Audit) -> list[tuple[str, rich.table.Table]]:
     """Return each section's title and table; long ones are cut, the files hold all."""
-    return [(f"{section.title}. {section.about}", _terminal(section)) for section in sections(audit)]
+    return [(f"{section.title}. {section.about}", _terminal(section.table)) for section in sections(audit)]
 
 
-def _terminal(section: Section) -> Table:
-    more = len(section.rows) - MOST_SHOWN
+def _terminal(table: Table) -> rich.table.Table:
+    more = len(table.rows) - MOST_SHOWN
     caption = f"{more} more rows" if more > 0 else None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, caption=caption)
-    for index, heading in enumerate(section.headings):
-        # On a narrow terminal names are broken, figures never.
-        justify, no_wrap = ("left", False) if index < section.left else ("right", True)
-        text = Text(heading.replace(" [", "\n[").replace(" of ", "\nof "))
-        table.add_column(text, justify=justify, no_wrap=no_wrap, overflow="fold")
-    for row in section.rows[:MOST_SHOWN]:
-        table.add_row(*map(Text, row))
-    return table
+    return to_terminal(Table(table.columns, table.rows[:MOST_SHOWN]), "fold", collapse_padding=True, caption=caption)
 
 
 def markdown(audit: Audit) -> str:
@@ -198,12 +191,8 @@ def markdown(audit: Audit) -> str:
     table = recomputed_table(audit)
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", table))]))
     parts += ["## The table, recomputed from the values of each image", f"{fence}text\n{table}{fence}"]
-    for section in sections(audit):
-        aligned = ["left" if index < section.left else "right" for index in range(len(section.headings))]
-        headings = [markdown_text(heading) for heading in section.headings]
-        rows = [[markdown_text(cell) for cell in row] for row in section.rows]
-        cells = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=aligned)
-        parts += [f"## {markdown_text(section.title)}", markdown_text(section.about), cells]
+    for its in sections(audit):
+        parts += [f"## {markdown_text(its.title)}", markdown_text(its.about), to_markdown(its.table)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
 from eval.ranking.editions import Track
 from eval.ranking.scoring import Ranking
-from eval.report.columns import visible
-from eval.report.score_notes import total_text
+from eval.report.escapes import visible
+from eval.report.table import number
 
 COLD_SHARE = 0.05
 _LISTED = 8
@@ -110,7 +110,7 @@ def _change(audit: Audit, label: str, by_flops: Track | None) -> str:
     before, after = _places(audit.ranking)[label], _places(audit.at_bound)[label]
     text = f"{name(label)} main rank {before[main].rank} -> {after[main].rank}"
     if audit.ranking.edition.has_scores:
-        text += f", Score_Final {total_text(before[main].total)} -> {total_text(after[main].total)}"
+        text += f", Score_Final {number(before[main].total)} -> {number(after[main].total)}"
     if by_flops:
         text += f", rank in FLOPs {before[by_flops.name].rank} -> {after[by_flops.name].rank}"
     return text

@@ -1,108 +1,95 @@
-"""The columns of every table: where a figure comes from, its unit, and to how many digits it is printed."""
+"""The columns of every table of records: where a figure comes from, and how it is printed."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from eval.metrics.registry import METRICS, Metric
 from eval.records.current import manner_of
-from eval.records.record import Protocol, Record, State
-from eval.timing.interference import what_disturbed
+from eval.records.record import ImageResult, Protocol, Record
+from eval.report.escapes import visible
+from eval.report.table import Cell, Figure, Value
+from eval.timing.samples import what_disturbed
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    ``decimals`` are those of the challenge's own table; ``scale`` divides before printing; ``higher_is_better`` is
-    None where a figure only describes.
-    """
-
-    key: str
-    title: str
-    unit: str
-    decimals: int
-    value: Callable[[Record], float | int | None]
-    scale: float = 1
-    higher_is_better: bool | None = False
-
-    @property
-    def heading(self) -> str:
-        """Title and unit in one line."""
-        return f"{self.title} [{self.unit}]" if self.unit else self.title
-
-    def text(self, record: Record) -> str:
-        """Return the rounded figure, or a dash where it was not taken."""
-        return self.rounded(self.value(record))
-
-    def rounded(self, value: float | None) -> str:
-        """Return a figure in the column's unit and decimals, or a dash for None."""
-        return "-" if value is None else f"{value / self.scale:.{self.decimals}f}"
-
-    def figures(self, record: Record) -> dict[str, float | int | None]:
-        """Return the unrounded figures, in base units, under their names in CSV."""
-        return {self.key: self.value(record)}
+LABEL = Figure("model", "Model", left=True, of=lambda record: visible(record.model.label))
+SET = Figure("dataset", "Set", left=True, of=lambda record: record.dataset.name)
 
 
 def _complexity(key: str) -> Callable[[Record], int | None]:
     return lambda record: getattr(record.complexity, key) if record.complexity else None
 
 
+def _cost(key: str, title: str, unit: str, decimals: int, scale: float = 1, of: Callable | None = None) -> Figure:
+    """Return the column of a figure that is better the lower it is; by default a count of the network's."""
+    return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key))
+
+
+def _metric(row: Metric) -> Figure:
+    better = row.higher_is_better
+    return Figure(row.key, row.title, row.unit, row.decimals, 1, better, of=lambda record: record.mean(row.key))
+
+
+# Decimals are those of the challenge's own table.
 COLUMNS = (
-    Column("psnr_db", "PSNR", "dB", 2, lambda record: record.mean("psnr_db"), higher_is_better=True),
-    Column("ssim", "SSIM", "", 4, lambda record: record.mean("ssim"), higher_is_better=True),
-    Column("runtime_ms", "Time", "ms", 2, lambda record: record.mean("runtime_ms")),
-    Column("num_params", "Params", "M", 3, _complexity("num_params"), 1e6),
-    Column("flops", "FLOPs", "G", 2, _complexity("flops"), 1e9),
-    Column("flops_by_hooks", "FLOPs '22", "G", 2, _complexity("flops_by_hooks"), 1e9),
-    Column("activations", "Acts", "M", 2, _complexity("activations"), 1e6),
-    Column("num_conv", "Conv", "", 0, _complexity("num_conv"), higher_is_better=None),
-    Column("peak_memory_mib", "Mem", "MiB", 1, lambda record: record.peak_memory_mib),
+    *map(_metric, METRICS.values()),
+    _cost("runtime_ms", "Time", "ms", 2, of=lambda record: record.mean("runtime_ms")),
+    _cost("num_params", "Params", "M", 3, 1e6),
+    _cost("flops", "FLOPs", "G", 2, 1e9),
+    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9),
+    _cost("activations", "Acts", "M", 2, 1e6),
+    Figure("num_conv", "Conv", of=_complexity("num_conv")),
+    _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib),
 )
 
 
-# Shown only where a record has it.
-_RARE = ("flops_by_hooks",)
+# Shown only where a record has them: those for which it keeps no field.
+_RARE = {"flops_by_hooks", *(row.key for row in METRICS.values() if row.key not in ImageResult.model_fields)}
 
 
 @dataclass(frozen=True)
-class RatioColumn(Column):
+class RatioFigure(Figure):
     """The ratio of the steady protocol: one text with its interval, three figures in CSV."""
 
-    def text(self, record: Record) -> str:
-        """Return the ratio and its interval, rounded."""
-        ratio = record.timing and record.timing.ratio
+    def cell(self, item: Record) -> Cell:
+        """Return the ratio with its interval."""
+        ratio = self.of(item)
         if not ratio:
-            return "-"
-        low, high = f"{ratio.low:.{self.decimals}f}", f"{ratio.high:.{self.decimals}f}"
-        return f"{ratio.estimate:.{self.decimals}f} [{low}, {high}]"
+            return Cell(self.text(None))
+        estimate, low, high = map(self.text, (ratio.estimate, ratio.low, ratio.high))
+        return Cell(f"{estimate} [{low}, {high}]", ratio.estimate)
 
-    def figures(self, record: Record) -> dict[str, float | int | None]:
+    def csv(self, item: Record) -> dict[str, Value]:
         """Return the ratio and both ends of its interval, unrounded."""
-        ratio = record.timing and record.timing.ratio
+        ratio = self.of(item)
         parts = {"": "estimate", "_low": "low", "_high": "high"}
         return {f"{self.key}{tail}": ratio and getattr(ratio, part) for tail, part in parts.items()}
 
 
 STEADY_COLUMNS = (
-    Column("p90_ms", "p90", "ms", 2, lambda record: record.timing and record.timing.p90_ms),
-    RatioColumn("ratio", "Ratio", "x", 3, lambda record: record.timing and record.timing.ratio),
+    _cost("p90_ms", "p90", "ms", 2, of=lambda record: record.timing and record.timing.p90_ms),
+    RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=lambda record: record.timing and record.timing.ratio),
 )
 
 
-def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
+def columns_of(records: Sequence[Record]) -> tuple[Figure, ...]:
     """Return the columns that records fill: those of the steady protocol stand behind the time."""
-    rare = [column for column in COLUMNS if column.key in _RARE and not any(map(column.value, records))]
-    columns = tuple(column for column in COLUMNS if column not in rare)
-    if not any(record.timing for record in records):
-        return columns
-    place = next(index for index, column in enumerate(columns) if column.key == "runtime_ms") + 1
-    return (*columns[:place], *STEADY_COLUMNS, *columns[place:])
+    rare = {figure.key for figure in COLUMNS if all(figure.of(record) is None for record in records)} & _RARE
+    columns = [figure for figure in COLUMNS if figure.key not in rare]
+    if any(record.timing for record in records):
+        place = next(index for index, figure in enumerate(columns) if figure.key == "runtime_ms") + 1
+        columns[place:place] = STEADY_COLUMNS
+    return tuple(columns)
+
+
+def filled_columns(records: Sequence[Record]) -> tuple[Figure, ...]:
+    """Return the columns of which at least one record has the figure."""
+    return tuple(its for its in columns_of(records) if any(its.of(record) is not None for record in records))
 
 
 def legend(records: Iterable[Record]) -> list[str]:
     """Return the sentences that a table of these records needs to be understood."""
     records = list(records)
-    lines = ["PSNR and SSIM: RGB, 8 bits, 4-pixel border, mean over images."]
+    lines = _metric_notes(records)
     protocols = {record.settings.protocol for record in records}
     if Protocol.OFFICIAL in protocols:
         devices = sorted({record.environment.machine for record in records})
@@ -123,6 +110,16 @@ def legend(records: Iterable[Record]) -> list[str]:
     methods = sorted({record.peak_memory_method for record in records if record.peak_memory_method})
     lines += [f"Mem: {method}." for method in methods]
     return lines
+
+
+def _metric_notes(records: Sequence[Record]) -> list[str]:
+    """Say how each metric that was taken is defined, those of one definition together."""
+    taken = {key for record in records for key in record.means}
+    titles: dict[str, list[str]] = {}
+    for row in METRICS.values():
+        if row.key in taken:
+            titles.setdefault(row.meaning, []).append(row.title)
+    return [f"{' and '.join(names)}: {meaning}" for meaning, names in titles.items()]
 
 
 def _timing_notes(records: Sequence[Record]) -> list[str]:
@@ -149,15 +146,3 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
 def flag_notes(records: Iterable[Record]) -> list[str]:
     """Return a sentence for each flag of each model."""
     return list(dict.fromkeys(f"{record.model.label}: {flag.text}" for record in records for flag in record.flags))
-
-
-def outcome(record: Record) -> str:
-    """Return what became of a record that is not complete, and why, on one line."""
-    what = record.status if record.state is State.RAN else record.state.value
-    reason = str(record.reason)
-    return reason if reason.startswith(what) else f"{what}: {reason}"
-
-
-def visible(text: str) -> str:
-    """Return a name with everything written out that would not print: control characters, marks of direction."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))

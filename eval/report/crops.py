@@ -12,9 +12,8 @@ from matplotlib.patches import Rectangle
 from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.metrics.psnr_ssim import PEAK
-from eval.report.columns import visible
-from eval.report.page.gallery import readable
-from eval.report.page.pictures import Comparison, most_contested
+from eval.report.escapes import visible
+from eval.report.page.gallery import Comparison, most_contested, readable
 from eval.report.page.windows import CELL, choose_window, squared_errors
 
 COLUMN_INCHES = 3.3

@@ -6,12 +6,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from eval.data.layouts import ALIASES
+from eval.data.aliases import ALIASES
 from eval.errors import RunError
 from eval.records.record import Protocol, Record
+from eval.report.escapes import latex_figure, latex_text
 from eval.report.factsheet_facts import Step, Team
-from eval.report.latex import figure
-from eval.report.latex_text import latex_text
 from eval.report.table1 import read_table1
 
 
@@ -62,7 +61,7 @@ def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> s
         model=team.method.model,
         complexity=_complexity(team.method.model, records),
         models=models,
-        table=[(name, [Latex(figure(cell)) for cell in cells]) for name, cells in table],
+        table=[(name, [Latex(latex_figure(cell)) for cell in cells]) for name, cells in table],
         has_published=any("(" in cell for _, cells in table for cell in cells),
     )  # fmt: skip
 

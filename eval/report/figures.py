@@ -12,10 +12,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
-from eval.report.columns import visible
+from eval.report.board import Board, Row
 from eval.report.crops import COLUMN_INCHES, comparison
-from eval.report.page.board import Board, Row
-from eval.report.page.pictures import Comparison
+from eval.report.escapes import visible
+from eval.report.page.gallery import Comparison
 
 FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"

@@ -1,77 +1,57 @@
-"""A ranking for the terminal, Markdown, CSV and LaTeX, with what must be known to read it."""
+"""A ranking as tables: for the terminal, Markdown, CSV and LaTeX, with what must be known to read it."""
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-from tabulate import tabulate
+import rich.table
 
 from eval.ranking.editions import Metric
 from eval.ranking.scoring import Place, Ranking, Row
-from eval.report.columns import visible
-from eval.report.latex import booktabs, figure, latex, ruled
-from eval.report.score_notes import SCORES, UNITS, Scored, interval_kind, name_of, notes, total_text
-from eval.report.tables import inert, markdown_text, write_files
+from eval.report.escapes import markdown_text, visible
+from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
+from eval.report.score_notes import SCORES, UNITS, Scored, interval_kind, name_of, notes
+from eval.report.table import NONE, Figure, Table, Value
+from eval.report.tables import write_files
 
-NONE = "-"
-# Private characters stand for marks until LaTeX's and Markdown's own characters have been escaped.
-_BEST, _SECOND = ("\ue000", "\ue001"), ("\ue002", "\ue003")
-_LATEX_MARKS = str.maketrans(dict(zip((*_BEST, *_SECOND), (r"\textbf{", "}", r"\underline{", "}"), strict=True)))
-_MARKDOWN_MARKS = str.maketrans(dict(zip((*_BEST, *_SECOND), ("**", "**", "*", "*"), strict=True)))
+NAME = Figure("model", "Model", left=True, of=name_of)
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One column of figures; ``marked`` where the least figure is the best one."""
-
-    key: str
-    title: str
-    unit: str
-    value: Callable[[Row], float | None]
-    decimals: int
-    scale: float = 1
-    marked: bool = True
-
-    def text(self, row: Row) -> str:
-        """Return the rounded figure, or a dash."""
-        value = self.value(row)
-        return total_text(None if value is None else value / self.scale, self.decimals)
+def _text(key: str, title: str, of: Callable[[Row], str]) -> Figure:
+    return Figure(key, title, wraps=True, of=of)
 
 
-def _figure(metric: Metric) -> Callable[[Row], float | None]:
-    return lambda row: getattr(row.entry, metric)
+def _figure(key: str, title: str, decimals: int, of: Callable[[Row], float | None], scale: float = 1) -> Figure:
+    """Return a column in which the least figure is the best one."""
+    return Figure(key, title, "", decimals, scale, False, wraps=True, of=of)
 
 
-def _psnr(key: str) -> Callable[[Row], float | None]:
-    return lambda row: row.entry.psnr_db.get(key)
+def _psnr(key: str) -> Figure:
+    """Return a set's column: PSNR decides who takes part, not who is first."""
+    title = f"PSNR {visible(key)} [dB]"
+    return Figure(f"psnr_{visible(key)}_db", title, decimals=2, wraps=True, of=lambda row: row.entry.psnr_db.get(key))
+
+
+def _figures(ranking: Ranking) -> list[Figure]:
+    """Return the columns of figures: PSNR, what the tracks are made of, scores and their total."""
+    edition = ranking.edition
+    figures = [_psnr(key) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
+    for metric in dict.fromkeys(metric for track in edition.tracks for metric in track.metrics):
+        title, unit, decimals, scale = UNITS[metric]
+        figures.append(_figure(metric, f"{title} [{unit}]", decimals, attrgetter(f"entry.{metric}"), scale))
+    if edition.has_scores:
+        totals = [(SCORES[metric], _score(metric)) for metric in edition.main.weights]
+        totals.append(("Score_Final", lambda row: _total(row, edition.main.name)))
+        figures += [_figure(title.lower(), title, 4, of) for title, of in totals]
+    return figures
 
 
 def _score(metric: Metric) -> Callable[[Row], float | None]:
     return lambda row: row.scores.get(metric)
 
 
-def _total(track: str) -> Callable[[Row], float | None]:
-    return lambda row: row.places[track].total if track in row.places else None
-
-
-def _columns(ranking: Ranking) -> list[_Column]:
-    edition = ranking.edition
-    metrics = list(dict.fromkeys(metric for track in edition.tracks for metric in track.metrics))
-    keys = list(dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db))
-    columns = [_Column(f"psnr_{key}_db", f"PSNR {visible(key)}", "dB", _psnr(key), 2, marked=False) for key in keys]
-    for metric in metrics:
-        title, unit, decimals, scale = UNITS[metric]
-        columns.append(_Column(metric, title, unit, _figure(metric), decimals, scale))
-    if edition.has_scores:
-        scores = ((SCORES[metric], _score(metric)) for metric in edition.main.weights)
-        for title, value in (*scores, ("Score_Final", _total(edition.main.name))):
-            columns.append(_Column(title.lower(), title, "", value, 4))
-    return columns
+def _total(row: Row, track: str) -> float | None:
+    return row.places[track].total if track in row.places else None
 
 
 def rank_text(place: Place | None) -> str:
@@ -90,126 +70,75 @@ def _gate_text(row: Row, rule: str) -> str:
     return "pass" if all(getattr(verdict, rule) for verdict in row.verdicts) else "below"
 
 
-def _cells(ranking: Ranking, marks: bool) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of the main ranking; best and second figures of ranked rows marked if asked for."""
-    columns = _columns(ranking)
+def _gates() -> list[Figure]:
+    return [_text(f"gate_{r}", f"Gate {r}", lambda row, rule=r: _gate_text(row, rule)) for r in ("rounded", "strict")]
+
+
+def main_table(ranking: Ranking) -> Table:
+    """Return the main ranking; the least figures of ranked rows are marked."""
     kind = interval_kind(ranking)
-    headings = [f"Rank [{kind}]" if kind else "Rank", "Model", "Gate rounded", "Gate strict"]
-    headings += [f"{column.title} [{column.unit}]" if column.unit else column.title for column in columns]
-    figures = zip(*(_texts(column, ranking, marks) for column in columns), strict=True)
-    rows = []
-    for row, texts in zip(ranking.rows, figures, strict=True):
-        place = row.places.get(ranking.edition.main.name)
-        gates = (_gate_text(row, rule) for rule in ("rounded", "strict"))
-        rows.append([rank_text(place), name_of(row), *gates, *texts])
-    return headings, rows
-
-
-def _texts(column: _Column, ranking: Ranking, marks: bool) -> list[str]:
-    """Return a column's cells; among ranked rows the least figure and the next one are marked if asked for."""
+    main = ranking.edition.main.name
+    rank = _text("rank", f"Rank [{kind}]" if kind else "Rank", lambda row: rank_text(row.places.get(main)))
     ranked = [row.has_place and not row.is_baseline for row in ranking.rows]
-    values = sorted(
-        {column.value(row) for row, takes_part in zip(ranking.rows, ranked, strict=True) if takes_part} - {None}
-    )
-    marked = dict(zip(values, (_BEST, _SECOND), strict=False)) if marks and column.marked else {}
-    texts = []
-    for row, takes_part in zip(ranking.rows, ranked, strict=True):
-        before, after = marked.get(column.value(row), ("", "")) if takes_part else ("", "")
-        texts.append(f"{before}{column.text(row)}{after}")
-    return texts
+    return Table.about([rank, NAME, *_gates(), *_figures(ranking)], ranking.rows).marked(judged=ranked)
 
 
-def _track_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of the other tracks; a star where a figure is worse than the baseline's."""
-    tracks = ranking.edition.tracks[1:]
-    rows = []
-    for row in ranking.rows:
-        places = [row.places.get(track.name) for track in tracks]
-        starred = [rank_text(place) + ("*" if place and place.worse else "") for place in places]
-        rows.append([name_of(row), *starred])
-    return ["Model", *(track.name for track in tracks)], rows
+def track_table(ranking: Ranking) -> Table:
+    """Return the ranks in the other tracks; a star where a figure is worse than the baseline's."""
+
+    def starred(row: Row, track: str) -> str:
+        place = row.places.get(track)
+        return rank_text(place) + ("*" if place and place.worse else "")
+
+    names = [track.name for track in ranking.edition.tracks[1:]]
+    tracks = [_text(name, name, lambda row, name=name: starred(row, name)) for name in names]
+    return Table.about([NAME, *tracks], ranking.rows)
 
 
-def terminal_tables(scored: Scored) -> list[Table]:
+def terminal_tables(scored: Scored) -> list[rich.table.Table]:
     """Return the main ranking in two tables that fit a narrow terminal, and the other tracks."""
-    headings, rows = _cells(scored.ranking, marks=False)
-    scores = [index for index, heading in enumerate(headings) if heading.startswith("Score_")]
-    first = scores or [index for index, heading in enumerate(headings) if heading.startswith(("Gate", "PSNR"))]
-    others = [index for index in range(2, len(headings)) if index not in first]
-    parts = [[0, 1, *first], [1, *others]]
-    tables = [([headings[i] for i in part], [[row[i] for i in part] for row in rows]) for part in parts]
-    return [_terminal(*table) for table in (*tables, _track_cells(scored.ranking))]
-
-
-def _terminal(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    for heading in headings:
-        broken = heading.replace(" [", "\n[").replace("_", "_\n").replace("Gate ", "Gate\n")
-        is_name = heading == "Model"
-        table.add_column(Text(broken), justify="left" if is_name else "right", no_wrap=is_name)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+    main = main_table(scored.ranking)
+    keys = [column.key for column in main.columns if column.key not in ("rank", NAME.key)]
+    scores = [key for key in keys if key.startswith("score_")]
+    first = scores or [key for key in keys if key.startswith(("gate_", "psnr_"))]
+    others = [key for key in keys if key not in first]
+    tables = (main.chosen(["rank", NAME.key, *first]), main.chosen([NAME.key, *others]), track_table(scored.ranking))
+    return [to_terminal(table, collapse_padding=True) for table in tables]
 
 
 def markdown(scored: Scored) -> str:
-    """Return both tables as GitHub tables, best figures bold and second ones in italics, and the notes."""
-    edition = scored.ranking.edition
-    main, others = _cells(scored.ranking, marks=True), _track_cells(scored.ranking)
-    parts = [f"# Ranking by the rules of {edition.year}", f"## {edition.main.name}", _pipe(*main)]
-    parts += ["## Sub-tracks", _pipe(*others), "\n".join(f"- {markdown_text(note)}" for note in notes(scored))]
-    return "\n\n".join(parts) + "\n"
-
-
-def _pipe(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    escaped = [[markdown_text(cell) for cell in row] for row in rows]
-    aligned = ["left" if heading == "Model" else "right" for heading in headings]
-    headers = [markdown_text(heading) for heading in headings]
-    table = tabulate(escaped, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned)
-    return table.translate(_MARKDOWN_MARKS)
-
-
-def latex_table(scored: Scored) -> str:
-    """Return the main ranking as a booktabs table, best figures bold and second ones underlined."""
-    headings, rows = _cells(scored.ranking, marks=True)
-    name = headings.index("Model")
-    cells = [[latex(cell) if column == name else figure(cell) for column, cell in enumerate(row)] for row in rows]
-    table = ruled(booktabs([latex(heading) for heading in headings], cells, left=name))
-    return table.translate(_LATEX_MARKS) + "\n"
+    """Return both tables as GitHub tables, and the notes."""
+    ranking = scored.ranking
+    parts = [f"# Ranking by the rules of {ranking.edition.year}", f"## {ranking.edition.main.name}"]
+    parts += [to_markdown(main_table(ranking)), "## Sub-tracks", to_markdown(track_table(ranking))]
+    return "\n\n".join([*parts, "\n".join(f"- {markdown_text(note)}" for note in notes(scored))]) + "\n"
 
 
 def csv_table(scored: Scored) -> str:
     """Return one line a model: unrounded figures in base units, ranks with their intervals, and gates."""
     ranking = scored.ranking
-    columns, tracks = _columns(ranking), ranking.edition.tracks
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    names = [f"{what}: {track.name}" for track in tracks for what in ("rank", "first", "last", "total", "worse")]
-    writer.writerow(
-        [
-            "model",
-            "edition",
-            "device",
-            "rank_intervals",
-            "gate_rounded",
-            "gate_strict",
-            *(inert(visible(column.key)) for column in columns),
-            *names,
-        ]
-    )
-    for row in ranking.rows:
-        start = [inert(visible(row.entry.label)), ranking.edition.year, inert(visible(row.entry.device))]
-        start.append(interval_kind(ranking))
-        gates = [_gate_text(row, rule) for rule in ("rounded", "strict")]
-        places = [cell for track in tracks for cell in _place_cells(row.places.get(track.name))]
-        writer.writerow([*start, *gates, *(column.value(row) for column in columns), *places])
-    return buffer.getvalue()
+    figures = [*_gates(), *_figures(ranking)]
+    rows = [
+        {"model": visible(row.entry.label), "edition": ranking.edition.year, "device": visible(row.entry.device)}
+        | {"rank_intervals": interval_kind(ranking)}
+        | {key: value for figure in figures for key, value in figure.csv(row).items()}
+        | {key: value for track in ranking.edition.tracks for key, value in _place_cells(row, track.name).items()}
+        for row in ranking.rows
+    ]
+    return to_csv(Table.headed(rows[0], [row.values() for row in rows]))
 
 
-def _place_cells(place: Place | None) -> list:
-    if place is None:
-        return [None] * 5
-    return [place.rank, *(place.interval or (None, None)), place.total, " ".join(place.worse)]
+def _place_cells(row: Row, track: str) -> dict[str, Value]:
+    place = row.places.get(track)
+    first, last = (place and place.interval) or (None, None)
+    worse = " ".join(place.worse) if place else None
+    cells = {"rank": place and place.rank, "first": first, "last": last, "total": place and place.total, "worse": worse}
+    return {f"{what}: {track}": value for what, value in cells.items()}
+
+
+def latex_table(scored: Scored) -> str:
+    """Return the main ranking as a booktabs table."""
+    return to_latex(main_table(scored.ranking)) + "\n"
 
 
 def write(scored: Scored, folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from eval.intervals import CONFIDENCE
 from eval.ranking.editions import Metric
 from eval.ranking.from_records import Measured
 from eval.ranking.scoring import Ranking, Row
-from eval.report.columns import visible
+from eval.report.escapes import visible
 
 # Title, unit, decimals and scale of each figure.
 UNITS: dict[Metric, tuple[str, str, int, float]] = {
@@ -17,7 +17,6 @@ UNITS: dict[Metric, tuple[str, str, int, float]] = {
     "peak_memory_mib": ("Mem", "MiB", 1, 1),
 }
 SCORES: dict[Metric, str] = {"runtime_ms": "Score_Runtime", "flops": "Score_FLOPs", "num_params": "Score_Params"}
-_HUGE = 1e6
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,6 @@ class Scored:
 
     ranking: Ranking
     measured: Measured
-
-
-def total_text(total: float | None, decimals: int = 2) -> str:
-    """Return a score, a huge one in powers of ten; a dash for none."""
-    return "-" if total is None else f"{total:.3e}" if total >= _HUGE else f"{total:.{decimals}f}"
 
 
 def name_of(row: Row) -> str:

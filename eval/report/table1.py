@@ -1,21 +1,18 @@
 """The factsheet's Table 1: measured beside published, for the terminal, Markdown, CSV and LaTeX."""
 
-import csv
-import io
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import rich.table
 from pydantic import BaseModel, ConfigDict
-from rich import box
-from rich.table import Table
-from rich.text import Text
-from tabulate import tabulate
 
-from eval.report.latex import booktabs, figure, latex, ruled
+from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
+from eval.report.table import Column, Table, number
 
 TABLE1 = Path(__file__).with_suffix(".toml")
+_SET = Column("set", "PSNR", "dB", left=True, wraps=True)
 
 
 class PublishedSet(BaseModel):
@@ -42,8 +39,7 @@ class Cell:
     @property
     def texts(self) -> tuple[str, str, str]:
         """Measured, published, and their difference at the printed two decimals; a dash where there is none."""
-        measured = "-" if self.measured_db is None else f"{self.measured_db:.2f}"
-        published = "-" if self.published_db is None else f"{self.published_db:.2f}"
+        measured, published = number(self.measured_db), number(self.published_db)
         both = self.measured_db is not None and self.published_db is not None
         return measured, published, f"{float(measured) - float(published):+.2f}" if both else "-"
 
@@ -54,16 +50,11 @@ def read_table1() -> tuple[tuple[str, ...], tuple[PublishedSet, ...]]:
     return tuple(content["models"]), tuple(PublishedSet.model_validate(row) for row in content["set"])
 
 
-def terminal_table(cells: Sequence[Cell]) -> Table:
+def terminal_table(cells: Sequence[Cell]) -> rich.table.Table:
     """Return the table for a terminal: one row a set, three columns a model."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column(Text("PSNR\n[dB]"))
-    for model in _models(cells):
-        for title in (f"{model}\nmeas.", "\npubl.", "\ndiff."):
-            table.add_column(Text(title), justify="right", no_wrap=True)
-    for name, row in _rows(cells).items():
-        table.add_row(Text(name), *(text for cell in row for text in cell.texts))
-    return table
+    titles = [title for model in _models(cells) for title in (f"{model}\nmeas.", "\npubl.", "\ndiff.")]
+    rows = [[name, *(text for cell in row for text in cell.texts)] for name, row in _rows(cells).items()]
+    return to_terminal(Table.of([_SET, *(Column(title, title) for title in titles)], rows))
 
 
 def notes(cells: Sequence[Cell]) -> list[str]:
@@ -80,36 +71,26 @@ def notes(cells: Sequence[Cell]) -> list[str]:
 
 def markdown_table(cells: Sequence[Cell]) -> str:
     """Return a GitHub table with one column a model, "measured (published, difference)"."""
-    headers = ["PSNR [dB]", *_models(cells)]
-    rows = [[name, *map(_together, row)] for name, row in _rows(cells).items()]
-    aligned = ("left", *["right"] * (len(headers) - 1))
-    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+    rows = [[name, *("{} ({}, {})".format(*cell.texts) for cell in row)] for name, row in _rows(cells).items()]
+    table = to_markdown(Table.of([_SET, *(Column(model, model) for model in _models(cells))], rows))
     listing = "\n".join(f"- {note}" for note in notes(cells))
     return f"{table}\n\nMeasured (published, difference).\n\n{listing}".rstrip() + "\n"
 
 
-def _together(cell: Cell) -> str:
-    measured, published, difference = cell.texts
-    return f"{measured} ({published}, {difference})"
-
-
 def csv_table(cells: Sequence[Cell]) -> str:
     """Return one line a cell; the measured figure is not rounded."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("set", "model", "measured_psnr_db", "published_psnr_db", "missing"))
-    for cell in cells:
-        writer.writerow((cell.set_name, cell.model, cell.measured_db, cell.published_db, cell.missing))
-    return buffer.getvalue()
+    keys = ("set", "model", "measured_psnr_db", "published_psnr_db", "missing")
+    rows = [(its.set_name, its.model, its.measured_db, its.published_db, its.missing) for its in cells]
+    return to_csv(Table.headed(keys, rows))
 
 
 def latex_table(cells: Sequence[Cell]) -> str:
     """Return a booktabs table: two columns a model, measured and published."""
-    headers = ["PSNR [dB]", *(f"{model}, {kind}" for model in _models(cells) for kind in ("measured", "published"))]
+    titles = [f"{model}, {kind}" for model in _models(cells) for kind in ("measured", "published")]
     rows = [
-        [latex(name), *(figure(text) for cell in row for text in cell.texts[:2])] for name, row in _rows(cells).items()
+        [name, *(db for its in row for db in (its.measured_db, its.published_db))] for name, row in _rows(cells).items()
     ]
-    return ruled(booktabs([latex(heading) for heading in headers], rows)) + "\n"
+    return to_latex(Table.of([_SET, *(Column(title, title, decimals=2) for title in titles)], rows)) + "\n"
 
 
 def _models(cells: Sequence[Cell]) -> list[str]:

@@ -1,20 +1,19 @@
 """Tables of records as files: the challenge's results.txt, CSV, and Markdown."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tabulate import tabulate
-
-from eval.data.layouts import ALIASES
+from eval.data.aliases import ALIASES
 from eval.files import atomic_path
-from eval.records.current import Conditions, Table, complete_ones, current, failures, once
+from eval.records.current import Conditions, complete_ones, current, failures, once
+from eval.records.current import Table as Group
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
-from eval.report.columns import columns_of, flag_notes, legend, outcome, visible
-from eval.report.latex import latex, leaderboard
+from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
+from eval.report.escapes import latex, markdown_text, visible
+from eval.report.renderers import to_csv, to_latex, to_markdown
+from eval.report.table import NONE, Figure, Table, Value
 
 # Widths and titles of the challenge template's results.txt.
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
@@ -22,13 +21,13 @@ _TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{
 
 
 # What stands before the figures in CSV.
-_DESCRIBED: dict[str, Callable[[Record], object]] = {
-    "model": lambda record: inert(visible(record.model.label)),
-    "dataset": lambda record: inert(record.dataset.name),
+_DESCRIBED: dict[str, Callable[[Record], Value]] = {
+    "model": lambda record: visible(record.model.label),
+    "dataset": lambda record: record.dataset.name,
     "num_images": lambda record: record.dataset.num_images,
     "protocol": lambda record: record.settings.protocol.value,
     "device": lambda record: record.settings.device,
-    "machine": lambda record: inert(visible(record.environment.machine)),
+    "machine": lambda record: visible(record.environment.machine),
     "engine": lambda record: record.settings.engine,
     "precision": lambda record: record.settings.precision,
     "tile": lambda record: record.settings.tile,
@@ -55,7 +54,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
     return write_files(save_dir, contents)
 
 
-def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
+def write_report(tables: Sequence[Group], folder: Path) -> list[Path]:
     """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables."""
     finished = _finished(tables)
     parts = [
@@ -71,7 +70,7 @@ def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
     return write_files(folder, contents)
 
 
-def _finished(tables: Sequence[Table]) -> list[Table]:
+def _finished(tables: Sequence[Group]) -> list[Group]:
     """Return the complete rows of each table that has any."""
     finished = [(conditions, [row for row in rows if row.complete]) for conditions, rows in tables]
     return [(conditions, rows) for conditions, rows in finished if rows]
@@ -86,7 +85,7 @@ def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def template_tables(tables: Sequence[Table], valid: str, test: str | None) -> str:
+def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> str:
     """Return each table in the template's columns and formats under a line that says its set and conditions.
 
     Args:
@@ -136,21 +135,15 @@ def _is_the_challenges(rows: Sequence[Record]) -> bool:
 
 
 def _complexity_cells(record: Record) -> tuple[str, ...]:
-    formats = {
-        "num_params": (1e6, "2.3f"),
-        "flops": (1e9, "2.2f"),
-        "activations": (1e6, "2.2f"),
-        "num_conv": (1, "4.0f"),
-    }
-    cells = []
-    for key, (unit, form) in formats.items():
-        count = getattr(record.complexity, key, None)
-        cells.append("-" if count is None else f"{count / unit:{form}}")
-    return (*cells[:3], _number(record.peak_memory_mib), cells[3])
+    counts = {key: getattr(record.complexity, key, None) for key in ("num_params", "flops", "activations", "num_conv")}
+    params, flops, activations, convolutions = counts.values()
+    millions = (_number(params, 1e6, 3), _number(flops, 1e9), _number(activations, 1e6))
+    number = NONE if convolutions is None else f"{convolutions:4d}"
+    return (*millions, _number(record.peak_memory_mib), number)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:2.2f}"
+def _number(value: float | None, scale: float = 1, decimals: int = 2) -> str:
+    return NONE if value is None else f"{value / scale:.{decimals}f}"
 
 
 def _time(record: Record | None) -> str:
@@ -164,49 +157,43 @@ def _average_time(valid: Record, test: Record | None) -> float | None:
 
 def csv_table(records: Sequence[Record]) -> str:
     """Return one line a record, figures unrounded and in base units (``flops`` in multiply-adds)."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    columns = columns_of(records)
-    figures = [{key: figure for column in columns for key, figure in column.figures(row).items()} for row in records]
-    writer.writerow([*_DESCRIBED, *(figures[0] if figures else (column.key for column in columns))])
-    for record, row in zip(records, figures, strict=True):
-        writer.writerow([*(described(record) for described in _DESCRIBED.values()), *row.values()])
-    return buffer.getvalue()
+    figures = columns_of(records)
+    rows = [
+        {key: described(record) for key, described in _DESCRIBED.items()}
+        | {key: value for figure in figures for key, value in figure.csv(record).items()}
+        for record in records
+    ]
+    keys = rows[0] if rows else (*_DESCRIBED, *(figure.key for figure in figures))
+    return to_csv(Table.headed(keys, [row.values() for row in rows]))
 
 
-def inert(cell: str) -> str:
-    """Keep a spreadsheet from running a name as a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+def leaderboard(records: Sequence[Record]) -> str:
+    """Return one table of records of one set, protocol and device for papers, its best figures marked."""
+    return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(least=2)) + "\n"
 
 
-def markdown_tables(tables: Sequence[Table]) -> str:
+def markdown_tables(groups: Sequence[Group]) -> str:
     """Return a GitHub table for each set under each conditions, with its legend."""
     parts = ["# Results"]
-    for conditions, rows in _finished(tables):
+    for conditions, rows in _finished(groups):
         where = f"{conditions.protocol}, {visible(conditions.place)}"
         parts.append(
             f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {markdown_text(where)})"
         )
-        columns = columns_of(rows)
-        headers = ["Model", *(column.heading for column in columns)]
-        cells = [[markdown_text(visible(row.model.label)), *(column.text(row) for column in columns)] for row in rows]
-        aligned = ("left", *["right"] * len(columns))
-        parts.append(tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned))
+        parts.append(to_markdown(Table.about((LABEL, *columns_of(rows)), rows)))
         parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
     return "\n\n".join(parts) + "\n"
 
 
+def failures_table(records: Sequence[Record], *more: Figure) -> Table:
+    """Return one row a record that is not complete: its state and why, and what else is asked for."""
+    what = Figure("what", "What", left=True, of=lambda record: record.outcome.partition(": ")[0])
+    why = Figure("why", "Why", left=True, wraps=True, of=lambda record: record.outcome.partition(": ")[2])
+    return Table.about([LABEL, SET, *more, what, why], records)
+
+
 def markdown_failures(records: Sequence[Record]) -> str:
     """Return a GitHub table of the models that did not run, with state and reason; empty if all did."""
-    rows = []
-    for record in failures(records):
-        what, _, why = outcome(record).partition(": ")
-        cells = (visible(record.model.label), record.dataset.name, record.settings.protocol.value, what, why)
-        rows.append([markdown_text(cell) for cell in cells])
-    headers = ("Model", "Set", "Protocol", "What", "Why")
-    return f"\n## Did not run\n\n{tabulate(rows, headers, tablefmt='pipe', disable_numparse=True)}\n" if rows else ""
-
-
-def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would read as markup."""
-    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in text)
+    failed = failures(records)
+    protocol = Figure("protocol", "Protocol", left=True, of=lambda record: record.settings.protocol.value)
+    return f"\n## Did not run\n\n{to_markdown(failures_table(failed, protocol))}\n" if failed else ""

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
-from eval.inference.engines.registry import EAGER
+from eval.config import EAGER, FULL_PRECISION
 from eval.records.record import Record
-from eval.run.tasks import Task
+from eval.run.tasks import EvaluationTask
 
 _SHOWN_OF_A_HASH, _LONGEST_PART = 8, 60
 
 
-def images_folder(task: Task, known: Sequence[Record]) -> str:
+def images_folder(task: EvaluationTask, known: Sequence[Record]) -> str:
     """Return the folder for a task's SR images, under the folder of results.
 
     The same model, run the same way, writes over its images. Another one of the same label (other weights, another
@@ -24,7 +24,7 @@ def images_folder(task: Task, known: Sequence[Record]) -> str:
     for name in _names(task):
         folder = f"{name}/{task.dataset.name}"
         weights, key = owners.get(folder, (None, task.images_key))
-        if key == task.images_key or (key is None and weights == task.contender.info.weights_sha256):
+        if key == task.images_key or (key is None and weights == task.model.info.weights_sha256):
             return folder
     raise AssertionError("the last name holds the key")
 
@@ -39,12 +39,12 @@ def _owners(records: Iterable[Record]) -> Iterator[tuple[str, tuple[str | None, 
             yield f"{record.model.label}/{record.dataset.name}", (record.model.weights_sha256, None)
 
 
-def _names(task: Task) -> Iterator[str]:
-    info, placement = task.contender.info, task.placement
+def _names(task: EvaluationTask) -> Iterator[str]:
+    info, config = task.model.info, task.config
     weights = (info.checkpoint or PurePath(info.weights_file or "").stem)[:_LONGEST_PART]
-    engine = placement.execution.engine if placement.execution.engine != EAGER else ""
-    precision = placement.execution.precision if placement.execution.precision != "fp32" else ""
-    tiles = f"tile{placement.tile}" if isinstance(placement.tile, int) else ""
+    engine = config.engine if config.engine != EAGER else ""
+    precision = config.precision if config.precision != FULL_PRECISION else ""
+    tiles = f"tile{config.tile}" if isinstance(config.tile, int) else ""
     yield info.label
     yield "-".join(filter(None, (info.label, weights, engine, precision, tiles)))
     yield f"{info.label}-{task.images_key[:_SHOWN_OF_A_HASH]}"

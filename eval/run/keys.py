@@ -13,15 +13,22 @@ import numpy as np
 import PIL
 import torch
 
+from eval.config import AUTO
 from eval.device.nvml import driver_version
 from eval.files import PROJECT
-from eval.inference.engines.registry import AUTO, ENGINES
-from eval.records.record import ZOO
+from eval.inference.engines.registry import ENGINES
+from eval.metrics.registry import METRICS
 from eval.run.environment import device_name
 from eval.sources import hash_of_sources
+from eval.zoo.model_info import ZOO
 
-# Everything that they import is part of it; engines and the worker are started by name.
-_MEASURING = ("eval.run.ray_launcher", "eval.run.speed_pass", *(engine.module for engine in ENGINES.values()))
+# Everything that they import is part of it; engines, metrics and the worker are found by name.
+_MEASURING = (
+    "eval.run.ray_launcher",
+    "eval.run.speed_pass",
+    *(engine.module for engine in ENGINES.values()),
+    *(metric.function.partition(":")[0] for metric in METRICS.values()),
+)
 _MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker")
 
 

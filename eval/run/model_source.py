@@ -1,58 +1,73 @@
-"""What a command is asked to run, before it is loaded: light, and sent to other processes as it is."""
+"""What is asked to run, before it is loaded: light, and sent to other processes as it is."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
+from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.device.clock import Forward
+from eval.device.memory import PeakMemory
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines.registry import ENGINES, PLAIN, Execution, check_engine, fastest_with_eager_pixels, prepare
+from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare
+from eval.inference.engines.registry import ENGINES, PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler, choose_tiling
-from eval.records.record import ModelInfo, State
-from eval.run.loaded_model import CannotRunError, InProcess, Subject, zoo_info
-from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, load_network
+from eval.metrics.figures import ModelAnalysis
+from eval.records.record import State
+from eval.run.failures import CannotRunError
+from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, load_network, zoo_info
 from eval.zoo.manifest import ModelSpec
-
-AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where and how a model is to run.
-
-    Attributes:
-        device: as torch names it.
-        tile: "auto", None for whole images, or a number of LR pixels.
-        tile_overlap: LR pixels that tiles share, or None for the default.
-        threads: CPU threads for the network; None for as many as torch takes.
-        as_template: leave the process as the challenge's template finds it; else keep freed memory, and full float32.
-        execution: engine and precision of networks of the zoo; those without weights have no other than plain torch.
-        workers: threads that decode, measure and write beside an untimed network.
-    """
-
-    device: str
-    tile: int | str | None = AUTO
-    tile_overlap: int | None = None
-    threads: int | None = None
-    as_template: bool = False
-    execution: Execution = PLAIN
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        """Refuse tiles that cannot cover an image, and engines that cannot be used here."""
-        check_engine(self.execution, self.device)
-        if isinstance(self.tile, int):
-            Tiling(self.tile, self.tile_overlap)
+from eval.zoo.model_info import ModelInfo
 
 
-class Contender(Protocol):
-    """A model that can be opened."""
+class LoadedModel(Protocol):
+    """A model that is ready to run, in this process or in another one. Calling it super-resolves one image."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How images are cut; None for whole images."""
+
+    @property
+    def execution(self) -> Execution:
+        """By which engine it runs, in which precision."""
+
+    @property
+    def processes(self) -> frozenset[int]:
+        """The processes besides this one that work for it."""
+
+    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the SR image ``(4h, 4w, 3)`` uint8 of ``(h, w, 3)`` uint8, and the network's time in ms."""
+
+    def analyse(self) -> ModelAnalysis:
+        """Count it, and look for what its figures do not show."""
+
+    def peak_memory(self) -> AbstractContextManager[PeakMemory]:
+        """Measure the peak memory of a block of code that calls it."""
+
+    def on_device(self) -> AbstractContextManager[None]:
+        """Hold it on its device for a block of code."""
+
+
+class ModelSource(Protocol):
+    """A model that can be loaded."""
 
     @property
     def info(self) -> ModelInfo:
@@ -62,7 +77,13 @@ class Contender(Protocol):
     def note(self) -> str:
         """A few words about it."""
 
-    def open(self, placement: Placement, largest: ImageSize) -> AbstractContextManager[Subject]:
+    def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+        """Return how this model runs when asked to run so, and the engines that ``auto`` could not try.
+
+        The engine is one by name then, and what the model cannot do otherwise is as it does it.
+        """
+
+    def open(self, config: RunConfig, largest: ImageSize) -> AbstractContextManager[LoadedModel]:
         """Make it ready for images of at most this size (LR).
 
         Raises:
@@ -90,39 +111,59 @@ class ZooModel:
         known = self.checkpoint.name or "not in the manifest"
         return f"{self.spec.note}\nweights  {known}, SHA-256 {self.checkpoint.sha256[:16]}…, {self.checkpoint.path}"
 
+    def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+        """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""
+        if self.checkpoint is None:
+            return config.replaced(engine=EAGER, precision=FULL_PRECISION), ()
+        if config.engine != AUTO:
+            return config, ()
+        execution = upscaler_of(
+            self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest
+        ).execution
+        return config.replaced(engine=execution.engine), execution.left_out
+
     @contextmanager
-    def open(self, placement: Placement, largest: ImageSize) -> Iterator[Subject]:
+    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[LoadedModel]:
         """Load the network into this process."""
-        network = load_network(self.spec, self.checkpoint)
-        device = torch.device(placement.device)
-        if placement.tile == AUTO:
-            tiling = choose_tiling(self.spec, network, largest, device, placement.tile_overlap)
-        else:
-            tile = placement.tile
-            tiling = tile and Tiling(int(tile), placement.tile_overlap, self.spec.tile_step)
-        execution, forward = self._prepared(network, placement, tiling)
-        yield InProcess(Upscaler(self.spec, network, device, tiling, forward), self.checkpoint, execution)
+        yield upscaler_of(self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest)
 
-    def _prepared(
-        self, network: nn.Module, placement: Placement, tiling: Tiling | None
-    ) -> tuple[Execution, Forward | None]:
-        """Return what runs the network, and how; None for the network itself.
 
-        Raises:
-            EngineError: the engine cannot run this network, or not on this machine.
-        """
-        execution, device = placement.execution, torch.device(placement.device)
-        if execution == PLAIN or self.checkpoint is None:
-            return PLAIN, None
-        placed_tiles = tiling is not None and self.spec.tile_step > 1
-        if execution.engine == AUTO:
-            return fastest_with_eager_pixels(network.to(device), device, self.spec.data_range, placed_tiles)
-        if placed_tiles and not ENGINES[execution.engine].any_tiles:
-            raise EngineError(
-                f"--engine {execution.engine}: cannot tell tiles where they lie, as {self.spec.label} needs it, and "
-                f"images are cut into tiles of {tiling.tile}; use --engine channels-last"
-            )
-        return execution, prepare(network.to(device), device, execution)
+def upscaler_of(
+    spec: ModelSpec, network: nn.Module, info: ModelInfo, config: RunConfig, largest: ImageSize
+) -> Upscaler:
+    """Return a network of this process, cut into tiles and run by an engine as asked.
+
+    Raises:
+        EngineError: the engine cannot run this network, or not on this machine.
+    """
+    device = torch.device(config.device)
+    tiling = tiling_of(spec, network, config, largest)
+    execution, forward = PLAIN, None
+    if not config.is_plain and info.weights_sha256 is not None:
+        execution, forward = _prepared(spec, network, config, tiling)
+    return Upscaler(spec, network, device, tiling, forward, execution, info)
+
+
+def tiling_of(spec: ModelSpec, network: nn.Module, config: RunConfig, largest: ImageSize) -> Tiling | None:
+    """Return how images are cut; None for whole images."""
+    if config.tile == AUTO:
+        return choose_tiling(spec, network, largest, torch.device(config.device), config.tile_overlap)
+    return None if config.tile is None else Tiling(int(config.tile), config.tile_overlap, spec.tile_step)
+
+
+def _prepared(
+    spec: ModelSpec, network: nn.Module, config: RunConfig, tiling: Tiling | None
+) -> tuple[Execution, Forward]:
+    execution, device = Execution(config.engine, config.precision), torch.device(config.device)
+    placed_tiles = tiling is not None and spec.tile_step > 1
+    if execution.engine == AUTO:
+        return fastest_with_eager_pixels(network.to(device), device, spec.data_range, placed_tiles)
+    if placed_tiles and not ENGINES[execution.engine].any_tiles:
+        raise EngineError(
+            f"--engine {execution.engine}: cannot tell tiles where they lie, as {spec.label} needs it, and "
+            f"images are cut into tiles of {tiling.tile}; use --engine channels-last"
+        )
+    return execution, prepare(network.to(device), device, execution)
 
 
 @dataclass(frozen=True)
@@ -142,8 +183,12 @@ class WithoutWeights:
         """The manifest's words about it."""
         return self.spec.note
 
+    def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+        """Return what was asked for: nothing runs."""
+        return config, ()
+
     @contextmanager
-    def open(self, _placement: Placement, _largest: ImageSize) -> Iterator[Subject]:
+    def open(self, _config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Say what is wrong with the weights."""
         if isinstance(self.error, MissingWeightsError):
             command = f"python -m eval fetch weights --model_id {self.spec.id}"
@@ -152,13 +197,13 @@ class WithoutWeights:
         yield
 
 
-def zoo_models(specs: Sequence[ModelSpec]) -> list[Contender]:
+def zoo_models(specs: Sequence[ModelSpec]) -> list[ModelSource]:
     """Return what can be run of several models; one without usable weights is a row that says so.
 
     Raises:
         RunError: none of them has weights that can be used; the message is that of the first.
     """
-    found: list[Contender] = []
+    found: list[ModelSource] = []
     for spec in specs:
         try:
             found.append(zoo_model(spec))

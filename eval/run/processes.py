@@ -14,22 +14,23 @@ from multiprocessing.context import SpawnProcess
 
 from eval.device.memory import freeze_imports, keep_freed_memory
 from eval.records.record import ImageResult, Record
-from eval.run.runner import averaged
-from eval.run.tasks import Task, carry_out_once, lost
+from eval.run.runner import averaged, carry_out_once
+from eval.run.tasks import EvaluationTask, lost
 
 _PR_SET_PDEATHSIG = 1
 
 
-def carry_out(task: Task, on_image: Callable[[ImageResult], None]) -> Record:
+def carry_out(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> Record:
     """Carry out a task in this process; if it has several runs, each in one of its own, with a cold start of its own.
 
     Runs end with the first that is not complete, or by ctrl-C; the record then holds the finished ones' mean times.
     """
-    if task.runs == 1:
+    runs = task.config.runs
+    if runs == 1:
         return carry_out_once(task, on_image)
-    single, records, ending = replace(task, runs=1), [], None
+    single, records, ending = replace(task, config=task.config.replaced(runs=1)), [], None
     try:
-        while len(records) < task.runs:
+        while len(records) < runs:
             ((_, record),) = carry_out_all([single], 1)
             if not record.complete:
                 ending = record
@@ -44,19 +45,19 @@ def carry_out(task: Task, on_image: Callable[[ImageResult], None]) -> Record:
     return _together(task, records, ending)
 
 
-def _together(task: Task, records: Sequence[Record], ending: Record | None) -> Record:
+def _together(task: EvaluationTask, records: Sequence[Record], ending: Record | None) -> Record:
     """Return the record of the finished runs, which ends as the last one did if not all are finished."""
     made = averaged(records) if records else ending
-    changed: dict[str, object] = {"key": task.key}
+    changed: dict[str, object] = {"key": task.key, "config": task.config}
     if not records:
-        changed["settings"] = made.settings.model_copy(update={"runs": task.runs})
+        changed["settings"] = made.settings.model_copy(update={"runs": task.config.runs})
     if ending is not None:
-        reason = f"run {len(records) + 1} of {task.runs}: {ending.reason}"
+        reason = f"run {len(records) + 1} of {task.config.runs}: {ending.reason}"
         changed |= {"status": ending.status, "state": ending.state, "reason": reason, "traceback": ending.traceback}
     return made.model_copy(update=changed)
 
 
-def carry_out_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Record]]:
+def carry_out_all(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[EvaluationTask, Record]]:
     """Carry out tasks side by side in processes of their own; yields each as it is done.
 
     A task whose process dies (the system's memory ran out, a crash) is tried once more at the end, with nothing
@@ -74,10 +75,10 @@ def carry_out_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Reco
         yield task, record or lost(task, reason)
 
 
-def _in_processes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Record | None]]:
+def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[EvaluationTask, Record | None]]:
     """Yield each task with its record, or with None if its process died."""
     waiting = deque(tasks)
-    running: dict[Connection, tuple[SpawnProcess, Task]] = {}
+    running: dict[Connection, tuple[SpawnProcess, EvaluationTask]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -156,9 +157,9 @@ def _serve(connection: Connection) -> None:
             connection.send(error)
 
 
-def carry_out_quietly(task: Task) -> Record:
+def carry_out_quietly(task: EvaluationTask) -> Record:
     """Carry out a task in a process that was started for it."""
-    if not task.placement.as_template:
+    if not task.config.is_timed:
         keep_freed_memory()
         freeze_imports()
     return carry_out(task, lambda _result: None)

@@ -8,13 +8,13 @@ from eval.errors import UsageError, one_reason
 from eval.files import PROJECT
 from eval.records.record import Record
 from eval.run.processes import carry_out_quietly
-from eval.run.tasks import Task, lost
+from eval.run.tasks import EvaluationTask, lost
 
 _RETRIES = 2
 _ANSWER_S = 5
 
 
-def carry_out_on_ray(tasks: Sequence[Task], address: str | None) -> Iterator[tuple[Task, Record]]:
+def carry_out_on_ray(tasks: Sequence[EvaluationTask], address: str | None) -> Iterator[tuple[EvaluationTask, Record]]:
     """Carry out tasks on a cluster, or with ``address=None`` on a Ray of this machine; yields each as it is done.
 
     A task asks for its threads as CPUs, and for a GPU if it runs on one. One whose worker or node dies is tried twice
@@ -58,12 +58,12 @@ def _check(address: str) -> None:
         raise UsageError(f"--ray_address {address}: no Ray cluster answers there ({error}); give HOST:PORT") from error
 
 
-def _carry_out(task: Task) -> str:
+def _carry_out(task: EvaluationTask) -> str:
     """Carry out a task on a node; what comes home is the record as it would be written."""
     return carry_out_quietly(task).model_dump_json()
 
 
-def _record(ray: Any, done: Any, task: Task) -> Record:
+def _record(ray: Any, done: Any, task: EvaluationTask) -> Record:
     try:
         return Record.model_validate_json(ray.get(done))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
@@ -72,7 +72,6 @@ def _record(ray: Any, done: Any, task: Task) -> Record:
         return lost(task, f"its Ray task failed: {one_reason(error)}")
 
 
-def _resources(task: Task) -> dict[str, Any]:
-    placement = task.placement
-    gpus = int(placement.device.startswith("cuda"))
-    return {"num_cpus": placement.threads or 1, "num_gpus": gpus, "name": task.contender.info.label}
+def _resources(task: EvaluationTask) -> dict[str, Any]:
+    gpus = int(task.config.device.startswith("cuda"))
+    return {"num_cpus": task.config.threads or 1, "num_gpus": gpus, "name": task.model.info.label}

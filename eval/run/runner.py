@@ -1,24 +1,26 @@
-"""One model over one set, giving a record. Knows no team and prints nothing."""
+"""Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
 import torch
 
+from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import write_png
 from eval.data.pairs import ImagePair
-from eval.metrics.psnr_ssim import psnr, ssim
-from eval.records.record import DatasetInfo, ImageResult, Mean, Protocol, Record, Settings, State, means_of
+from eval.metrics.figures import ModelAnalysis
+from eval.metrics.registry import find_metrics
+from eval.records.record import ImageResult, Mean, Record, State, means_of
 from eval.run.environment import describe_environment, machine_state
-from eval.run.loaded_model import Examination, Subject, failure_of
+from eval.run.failures import failure_of
+from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
+from eval.run.tasks import EvaluationTask, facts_of, failed, largest_lr, settings_of
 from eval.timing.interference import all_disturbed
 from eval.timing.samples import Timing
 
@@ -27,72 +29,74 @@ _BYTES_PER_LR_PIXEL = 2 * 3 * 16
 _WAITING_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True)
-class Job:
-    """One model on one set, and how to run it.
-
-    Attributes:
-        images_dir: where SR images are written as PNG, or None to write none.
-        with_ssim: also take SSIM where there is HR.
-        examined: what is known of the network already; None to find it out.
-        workers: threads for decoding, metrics and writing beside the network; 0 for none. Never beside a timed one.
-    """
-
-    subject: Subject
-    dataset: Dataset
-    protocol: Protocol
-    with_ssim: bool
-    images_dir: Path | None
-    examined: Examination | None = None
-    workers: int = 2
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[None]:
+    """Let torch use so many threads for a block of code; None leaves it as it is."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def run(job: Job, on_image: Callable[[ImageResult], None]) -> Record:
-    """Run a job and return its record, complete or not.
+def carry_out_once(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> Record:
+    """Carry out a task once, in this process; whatever fails is a record."""
+    started_at = datetime.now(UTC)
+    with threads_set(task.config.threads):
+        try:
+            with task.model.open(task.config, largest_lr(task.dataset)) as model:
+                return run(task, model, on_image)
+        except Exception as error:
+            return failed(task, started_at, error)
+
+
+def run(task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResult], None]) -> Record:
+    """Run a loaded model over a task's images and return the record, complete or not.
 
     An interrupt (ctrl-C) or an error of any kind ends the run; what was finished by then is in the record, with the
     reason. ``on_image`` is called after each image.
     """
-    subject = job.subject
-    started_at, before = datetime.now(UTC), machine_state(subject.device)
+    started_at, before = datetime.now(UTC), machine_state(model.device)
     images: list[ImageResult] = []
-    examined, memory, ending = Examination(), None, {"status": "complete"}
-    with numeric_switches(job.protocol):
+    analysis, memory, ending = ModelAnalysis(), None, {"status": "complete"}
+    with numeric_switches(task.config):
         try:
-            with subject.on_device():
-                with subject.peak_memory() as memory, closing(_results(job)) as results:
+            with model.on_device():
+                with model.peak_memory() as memory, closing(_results(task, model)) as results:
                     for result in results:
                         images.append(result)
                         on_image(result)
                 # After the images, as in the template: before them it would warm the network up.
-                examined = job.examined or subject.examine()
+                analysis = task.analysis or model.analyse()
         except KeyboardInterrupt:
-            reason = f"interrupted after {len(images)} of {len(job.dataset.pairs)} images"
+            reason = f"interrupted after {len(images)} of {len(task.dataset.pairs)} images"
             ending = {"status": "interrupted", "reason": reason}
         except Exception as error:
-            ending = _failure(error, job.dataset.pairs[len(images) :])
-        environment = describe_environment(subject.device)
+            ending = _failure(error, task.dataset.pairs[len(images) :])
+        environment = describe_environment(model.device)
     return Record(
         **ending,
+        **facts_of(task),
         started_at=started_at,
         finished_at=datetime.now(UTC),
-        model=subject.info,
-        dataset=dataset_info(job.dataset),
-        settings=_settings(job),
+        model=model.info,
+        settings=settings_of(task, model),
         images=tuple(images),
         means=means_of(images),
-        complexity=examined.complexity,
+        complexity=analysis.complexity,
         peak_memory_mib=memory and memory.mib,
         peak_memory_method=memory and memory.method,
-        flags=examined.flags,
+        flags=analysis.flags,
         environment=environment,
         before=before,
-        after=machine_state(subject.device),
+        after=machine_state(model.device),
     )
 
 
 def averaged(records: Sequence[Record]) -> Record:
-    """Return the first of several complete runs of a job, with each image's mean time over all of them."""
+    """Return the first of several complete runs of a task, with each image's mean time over all of them."""
     images = tuple(
         first.model_copy(update={"runtime_ms": fmean(image.runtime_ms for image in (first, *others))})
         for first, *others in zip(*(record.images for record in records), strict=True)
@@ -123,27 +127,18 @@ def as_failed(record: Record, error: BaseException) -> Record:
 
 
 @contextmanager
-def numeric_switches(protocol: Protocol) -> Iterator[None]:
-    """Set what the protocol says of cuDNN, and restore it.
-
-    The template turns cudnn.benchmark off and leaves TF32 as torch ships it; figures of accuracy are taken in full
-    float32.
-    """
-    tf32 = torch.backends.cudnn.allow_tf32 and protocol is Protocol.OFFICIAL
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=tf32):
+def numeric_switches(config: RunConfig) -> Iterator[None]:
+    """Set what the configuration says of cuDNN, and restore it; the template turns cudnn.benchmark off."""
+    allowed = bool(config.tf32)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=allowed):
         yield
 
 
-def _results(job: Job) -> Iterator[ImageResult]:
+def _results(task: EvaluationTask, model: LoadedModel) -> Iterator[ImageResult]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
-    stages = Stages(ImagePair.read, lambda images: job.subject(images[0]), partial(_finish, job))
-    workers = _workers(job)
-    return run_stages(job.dataset.pairs, stages, Overlap(workers, _depth(job.dataset, workers)))
-
-
-def _workers(job: Job) -> int:
-    """Return how many threads work beside the network: none beside a timed one."""
-    return 0 if job.protocol is Protocol.OFFICIAL else job.workers
+    stages = Stages(ImagePair.read, lambda images: model(images[0]), partial(_finish, task))
+    workers = 0 if task.config.is_timed else task.config.workers or 0
+    return run_stages(task.dataset.pairs, stages, Overlap(workers, _depth(task.dataset, workers)))
 
 
 def _depth(dataset: Dataset, workers: int) -> int:
@@ -152,49 +147,23 @@ def _depth(dataset: Dataset, workers: int) -> int:
     return max(1, min(workers + 1, _WAITING_BYTES // (2 * largest)))
 
 
-def _finish(job: Job, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None], out: tuple) -> ImageResult:
+def _finish(
+    task: EvaluationTask, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None], out: tuple
+) -> ImageResult:
     (lr, hr), (sr, runtime_ms) = images, out
     result = ImageResult(
         name=pair.name,
         lr_height=lr.shape[0],
         lr_width=lr.shape[1],
-        psnr_db=None if hr is None else psnr(sr, hr),
-        ssim=ssim(sr, hr) if job.with_ssim and hr is not None else None,
-        runtime_ms=runtime_ms if job.protocol is Protocol.OFFICIAL else None,
+        runtime_ms=runtime_ms if task.config.is_timed else None,
+        **{metric.key: metric.compute(sr, hr, lr) for metric in find_metrics(task.config.metrics)},
     )
-    if job.images_dir is not None:
-        write_png(job.images_dir / f"{pair.name}.png", sr)
+    if task.images_dir is not None:
+        write_png(task.images_dir / f"{pair.name}.png", sr)
     return result
 
 
-def _failure(error: BaseException, remaining: tuple[ImagePair, ...]) -> dict[str, str | None]:
+def _failure(error: BaseException, remaining: Sequence[ImagePair]) -> dict[str, str | None]:
     ending = failure_of(error)
     at = f"at image {remaining[0].name}: " if remaining else ""
     return {**ending, "reason": f"{at}{ending['reason']}"}
-
-
-def dataset_info(dataset: Dataset) -> DatasetInfo:
-    """Return what a record says of a set."""
-    return DatasetInfo(
-        name=dataset.name,
-        layout=dataset.layout,
-        folder=str(dataset.folder),
-        num_images=len(dataset.pairs),
-        sha256=dataset.sha256,
-    )
-
-
-def _settings(job: Job) -> Settings:
-    tiling = job.subject.tiling
-    execution = job.subject.execution
-    return Settings(
-        protocol=job.protocol,
-        device=str(job.subject.device),
-        tile=tiling and tiling.tile,
-        tile_overlap=tiling and tiling.shared,
-        engine=execution.engine,
-        precision=execution.precision,
-        memory_format=execution.memory_format,
-        left_out=execution.left_out,
-        workers=_workers(job),
-    )

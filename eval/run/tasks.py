@@ -1,6 +1,5 @@
-"""Tasks: one model on one set each. What makes two of them the same, and carrying one out in this process."""
+"""Tasks: one model on one set each. What makes two of them the same, and what their records say of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -8,44 +7,40 @@ from pathlib import Path
 
 import torch
 
+from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
-from eval.records.record import ImageResult, Protocol, Record, Settings, State
+from eval.metrics.figures import ModelAnalysis
+from eval.records.record import DatasetInfo, Record, Settings, State
 from eval.run.environment import describe_environment, machine_state
+from eval.run.failures import CannotRunError, failure_of
 from eval.run.keys import hash_of, libraries, machine, measuring_sha256
-from eval.run.loaded_model import CannotRunError, Examination, failure_of
-from eval.run.model_source import Contender, Placement
-from eval.run.runner import Job, dataset_info, run
+from eval.run.model_source import LoadedModel, ModelSource
 
 
 @dataclass(frozen=True)
-class Task:
+class EvaluationTask:
     """One model on one set, described well enough to be carried out in any process.
 
     Attributes:
+        config: as this model runs on this machine: device, threads and engine are named, and what they are.
         images_dir: where SR images are written, or None.
-        runs: of which the times are averaged, each in a process of its own.
-        examined: what is known of the network already, or None.
+        analysis: what is known of the network already, or None.
+        engine_asked: "auto" where that chose the engine; ``left_out`` are those that it could not try.
     """
 
-    contender: Contender
+    model: ModelSource
     dataset: Dataset
-    placement: Placement
-    protocol: Protocol
-    with_ssim: bool = False
+    config: RunConfig
     images_dir: Path | None = None
-    runs: int = 1
-    examined: Examination | None = None
+    analysis: ModelAnalysis | None = None
+    engine_asked: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
         """The hash of everything that the figures depend on; sources, weights and images are read for it, once."""
-        asked = {
-            "protocol": [self.protocol, self.runs, self.with_ssim],
-            "threads": self.placement.threads or torch.get_num_threads(),
-            "images": self.images_dir is not None,
-        }
-        return hash_of({**self._making, **asked})
+        return hash_of({**self._making, "config": self.config.decides, "images": self.images_dir is not None})
 
     @cached_property
     def figures_key(self) -> str:
@@ -59,22 +54,19 @@ class Task:
 
     @cached_property
     def _making(self) -> dict[str, object]:
-        info, placement = self.contender.info, self.placement
         return {
             "pixels": self._pixels,
-            "source": info.source_sha256,
-            "measuring": measuring_sha256(info.origin),
-            "libraries": libraries(placement.execution.engine),
-            "machine": machine(placement.device),
+            "source": self.model.info.source_sha256,
+            "measuring": measuring_sha256(self.model.info.origin),
+            "libraries": libraries(self.config.engine),
+            "machine": machine(self.config.device),
         }
 
     @cached_property
     def _pixels(self) -> list:
-        info, placement, execution = self.contender.info, self.placement, self.placement.execution
+        info = self.model.info
         model = [info.label, info.origin, info.weights_sha256, info.data_range]
-        tiles = [str(placement.tile), placement.tile_overlap]
-        data, ran = [self.dataset.name, self.dataset.sha256], [execution.engine, execution.precision]
-        return [model, data, placement.device, tiles, ran]
+        return [model, [self.dataset.name, self.dataset.sha256], self.config.decides_pixels]
 
 
 def is_final(record: Record) -> bool:
@@ -82,65 +74,27 @@ def is_final(record: Record) -> bool:
     return record.complete or (record.status == "failed" and record.state.follows_from_key and record.timing is None)
 
 
-def carry_out_once(task: Task, on_image: Callable[[ImageResult], None]) -> Record:
-    """Carry out a task once, in this process; whatever fails is a record."""
-    if task.placement.threads is not None:
-        torch.set_num_threads(task.placement.threads)
-    started_at = datetime.now(UTC)
-    try:
-        with task.contender.open(task.placement, largest_lr(task.dataset)) as subject:
-            job = Job(
-                subject,
-                task.dataset,
-                task.protocol,
-                task.with_ssim,
-                task.images_dir,
-                task.examined,
-                task.placement.workers,
-            )
-            record = run(job, on_image)
-    except Exception as error:
-        record = _failed(task, started_at, error)
-    return record.model_copy(update=_named(task))
-
-
-def lost(task: Task, reason: str) -> Record:
-    """Return the record of a task whose process died."""
-    error = CannotRunError(State.KILLED, reason)
-    return _failed(task, datetime.now(UTC), error).model_copy(update=_named(task))
-
-
 def largest_lr(dataset: Dataset) -> ImageSize:
     """Return the size of a set's largest LR image."""
     return max(dataset.lr_sizes, key=lambda size: size.height * size.width)
 
 
-def _named(task: Task) -> dict[str, str | None]:
-    """Return what ties a record to its task."""
-    folder = None if task.images_dir is None else "/".join(task.images_dir.parts[-2:])
-    images = {"images_folder": folder, "images_key": folder and task.images_key}
-    return {"key": task.key, "figures_key": task.figures_key, **images}
+def lost(task: EvaluationTask, reason: str) -> Record:
+    """Return the record of a task whose process died."""
+    return failed(task, datetime.now(UTC), CannotRunError(State.KILLED, reason))
 
 
-def _failed(task: Task, started_at: datetime, error: Exception) -> Record:
+def failed(task: EvaluationTask, started_at: datetime, error: Exception) -> Record:
     """Return the record of a task of which no image was run."""
-    device, execution = torch.device(task.placement.device), task.placement.execution
-    failure, now = failure_of(error, State.FAILED_TO_BUILD), machine_state(device)
+    device = torch.device(task.config.device)
+    now = machine_state(device)
     return Record(
-        **failure,
+        **failure_of(error, State.FAILED_TO_BUILD),
+        **facts_of(task),
         started_at=started_at,
         finished_at=datetime.now(UTC),
-        model=task.contender.info,
-        dataset=dataset_info(task.dataset),
-        settings=Settings(
-            protocol=task.protocol,
-            device=task.placement.device,
-            tile=task.placement.tile if isinstance(task.placement.tile, int) else None,
-            tile_overlap=task.placement.tile_overlap,
-            runs=task.runs,
-            engine=execution.engine,
-            precision=execution.precision,
-        ),
+        model=task.model.info,
+        settings=settings_of(task, None),
         images=(),
         means={},
         complexity=None,
@@ -149,4 +103,52 @@ def _failed(task: Task, started_at: datetime, error: Exception) -> Record:
         environment=describe_environment(device),
         before=now,
         after=now,
+    )
+
+
+def facts_of(task: EvaluationTask) -> dict[str, object]:
+    """Return what a record says of its task, whatever became of it."""
+    folder = None if task.images_dir is None else "/".join(task.images_dir.parts[-2:])
+    return {
+        "key": task.key,
+        "figures_key": task.figures_key,
+        "images_folder": folder,
+        "images_key": folder and task.images_key,
+        "config": task.config,
+        "dataset": DatasetInfo(
+            name=task.dataset.name,
+            layout=task.dataset.layout,
+            folder=str(task.dataset.folder),
+            num_images=len(task.dataset.pairs),
+            sha256=task.dataset.sha256,
+        ),
+    }
+
+
+def settings_of(task: EvaluationTask, model: LoadedModel | None) -> Settings:
+    """Return how a model ran, or was to run where it could not be loaded."""
+    config, tile = task.config, task.config.tile
+    taken = {
+        "device": config.device,
+        "tile": tile if isinstance(tile, int) else None,
+        "tile_overlap": config.tile_overlap,
+        "engine": config.engine,
+        "precision": config.precision,
+    }
+    if model is not None:
+        taken = {
+            "device": str(model.device),
+            "tile": model.tiling and model.tiling.tile,
+            "tile_overlap": model.tiling and model.tiling.shared,
+            "engine": model.execution.engine,
+            "precision": model.execution.precision,
+            "memory_format": model.execution.memory_format,
+            "workers": 0 if config.is_timed else config.workers,
+        }
+    return Settings(
+        protocol=config.protocol,
+        runs=config.runs,
+        engine_asked=task.engine_asked,
+        left_out=task.left_out,
+        **taken,
     )

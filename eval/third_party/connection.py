@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from eval.records.record import State
-from eval.run.loaded_model import CannotRunError
+from eval.run.failures import CannotRunError
 from eval.third_party.faults import one_line, plain_lines
 from eval.third_party.sandbox import Sandboxed
 from eval.third_party.wire import Message, SlowError, WireError, receive, send_in_time

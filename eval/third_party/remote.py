@@ -1,4 +1,4 @@
-"""A submission in a sandbox, as a subject: pixels and times are taken here, outside of its reach."""
+"""A submission in a sandbox, as a loaded model: pixels and times are taken here, outside of its reach."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,12 @@ from eval.device.memory import MIB, PeakMemory
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
-from eval.metrics.figures import Complexity, Flag
-from eval.records.record import ModelInfo, State
-from eval.run.loaded_model import CannotRunError, Examination
+from eval.metrics.figures import Complexity, Flag, ModelAnalysis
+from eval.records.record import State
+from eval.run.failures import CannotRunError
 from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
+from eval.zoo.model_info import ModelInfo
 
 _FLOAT_BYTES = 4
 # Outside of the timed forward a worker has only bytes to move: what takes longer may be hidden work.
@@ -34,7 +35,7 @@ _MOST_OPERATORS = 200
 
 
 @dataclass
-class Remote:
+class SandboxedUpscaler:
     """A submission that its worker has loaded."""
 
     info: ModelInfo
@@ -77,7 +78,7 @@ class Remote:
         if spent_s > _LATE_SHARE * forward_s:
             self._late.append(f"{around_s * 1000:.0f} ms passed around a forward of {forward_s * 1000:.0f} ms")
 
-    def examine(self) -> Examination:
+    def analyse(self) -> ModelAnalysis:
         """Let the worker count and inspect the network: claims of a process that a stranger's code shares."""
         late = [Flag(code="late", text=f"works outside of the timed forward: {text}") for text in self._late[:1]]
         try:
@@ -85,8 +86,8 @@ class Remote:
             complexity = _checked_complexity(answer.header)
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
-            return Examination(None, (Flag(code="uncounted", text=text), *late))
-        return Examination(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *late))
+            return ModelAnalysis(None, (Flag(code="uncounted", text=text), *late))
+        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *late))
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:

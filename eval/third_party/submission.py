@@ -1,4 +1,4 @@
-"""Submissions as contenders: described without running a line of them, opened in a sandbox."""
+"""Submissions as sources of models: described without running a line of them, opened in a sandbox."""
 
 import hashlib
 import os
@@ -11,19 +11,21 @@ from typing import Any
 
 import torch
 
+from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.errors import UsageError
 from eval.files import PROJECT
-from eval.records.record import ModelInfo, State
-from eval.run.loaded_model import CannotRunError, Subject
-from eval.run.model_source import Placement
+from eval.records.record import State
+from eval.run.failures import CannotRunError
+from eval.run.model_source import LoadedModel
 from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
 from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
-from eval.third_party.remote import Remote
+from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
+from eval.zoo.model_info import ModelInfo
 
 LARGEST_RANGE = 65535.0
 _MOST_SHIMS = 40
@@ -82,8 +84,12 @@ class Submission:
         """Where it comes from."""
         return f"entry {self.entry.id} of {self.checkout.path}"
 
+    def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+        """Return how it runs: on whole images."""
+        return config.replaced(tile=None), ()
+
     @contextmanager
-    def open(self, placement: Placement, _largest: ImageSize) -> Iterator[Subject]:
+    def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
         if not self.entry.defines_model:
             raise CannotRunError(State.FAILED_TO_BUILD, "its branch of select_model defines no model: it was withheld")
@@ -95,8 +101,8 @@ class Submission:
             "forward": self.entry.forward,
             "weights_folders": [str(self.checkout.path / "model_zoo")],
         }
-        with _opened(self.info, self.rules, placement, request, (self.checkout.path,)) as subject:
-            yield subject
+        with _opened(self.info, self.rules, config, request, (self.checkout.path,)) as loaded:
+            yield loaded
 
     def _missing(self) -> list[str]:
         """Return the files of weights that the branch names and that are not here, under no case of their name."""
@@ -137,30 +143,35 @@ class ModelFile:
         """Where it comes from."""
         return f"class {self.class_name} of {self.file}, weights {self.checkpoint}"
 
+    def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+        """Return how it runs: on whole images."""
+        return config.replaced(tile=None), ()
+
     @contextmanager
-    def open(self, placement: Placement, _largest: ImageSize) -> Iterator[Subject]:
+    def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
         names = {"file": str(self.file), "class": self.class_name, "checkpoint": str(self.checkpoint)}
         request = {"model_file": {**names, "data_range": self.data_range}, "weights_folders": []}
         readable = (self.file.parent, self.checkpoint)
-        with _opened(self.info, self.rules, placement, request, readable) as subject:
-            yield subject
+        with _opened(self.info, self.rules, config, request, readable) as loaded:
+            yield loaded
 
 
 @contextmanager
 def _opened(
-    info: ModelInfo, rules: Rules, placement: Placement, request: dict[str, Any], readable: Sequence[Path]
-) -> Iterator[Remote]:
+    info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], readable: Sequence[Path]
+) -> Iterator[SandboxedUpscaler]:
     """Start a worker, let it load a submission, and end it."""
-    device = torch.device(placement.device)
-    threads = placement.threads or torch.get_num_threads()
+    device = torch.device(config.device)
+    threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
     mounts = Mounts((PROJECT / "eval", *readable), _devices(device))
     with start(command, rules.sandbox, mounts, rules.limits, _environment(threads)) as sandboxed:
         connection = Connection(sandboxed, rules.timeout_s)
-        request |= {"device": placement.device, "threads": threads, "as_template": placement.as_template}
+        request |= {"device": config.device, "threads": threads}
+        request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
         answer, _ = connection.ask("load", trusted=rules.trusted, **request)
-        yield Remote(_completed(info, answer.header), device, connection)
+        yield SandboxedUpscaler(_completed(info, answer.header), device, connection)
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

@@ -63,8 +63,8 @@ class Worker:
         header = request.header
         torch.set_num_threads(header["threads"])
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = header["tf32"]
         if not header["as_template"]:
-            torch.backends.cudnn.allow_tf32 = False
             keep_freed_memory()
         device = torch.device(header["device"])
         self.notes = install(device, trusted=header["trusted"], weights_folders=header["weights_folders"])

@@ -11,6 +11,7 @@ import torch
 
 from eval.device.nvml import Gpu, open_gpu
 from eval.errors import RunError
+from eval.timing.samples import what_disturbed
 from eval.timing.usage import Look, Used, look, name_of, spent_s, used_between, with_descendants
 from eval.timing.warmup import Timed, TimingError
 
@@ -163,12 +164,6 @@ class Watch:
         for index in self._with_workers:
             if not any(map(psutil.pid_exists, self._models[index].processes)):
                 raise TimingError(index, RunError("its process has ended"))
-
-
-def what_disturbed(dropped: Mapping[str, int]) -> str:
-    """Return a list of reasons with how many samples each disturbed, the most frequent first."""
-    ordered = sorted(dropped.items(), key=lambda item: -item[1])
-    return ", ".join(f"{count} by {reason}" for reason, count in ordered)
 
 
 def all_disturbed(dropped: Mapping[str, int]) -> str:

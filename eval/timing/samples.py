@@ -1,5 +1,6 @@
 """What the steady protocol measures: samples, and their ratio to the baseline's. Plain data, without torch."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from eval.frozen import Frozen
@@ -48,3 +49,9 @@ class Timing(Frozen):
     ratio: Ratio | None
     stopped_by: Literal["interval", "rounds", "budget"]
     energy_mj: float | None = None
+
+
+def what_disturbed(dropped: Mapping[str, int]) -> str:
+    """Return a list of reasons with how many samples each disturbed, the most frequent first."""
+    ordered = sorted(dropped.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count} by {reason}" for reason, count in ordered)

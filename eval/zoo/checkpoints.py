@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
+from eval.zoo.model_info import ModelInfo
 
 # Training frameworks keep the weights under one of these keys.
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
@@ -111,6 +112,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def zoo_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
+    """Return what a record says of a model of the zoo."""
+    return ModelInfo(
+        **{key: getattr(spec, key) for key in ("id", "name", "label", "team", "scale", "data_range")},
+        checkpoint=checkpoint and checkpoint.name,
+        weights_file=checkpoint and checkpoint.path.name,
+        weights_sha256=checkpoint and checkpoint.sha256,
+        source_sha256=spec.source_sha256,
+    )
+
+
 def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     """Build a model and load its weights strictly; on the CPU, in eval mode, without gradients.
 
@@ -123,10 +135,15 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     """
     network = spec.build()
     if checkpoint is not None:
-        state = _read_state(checkpoint)
-        _check_fit(checkpoint.path, network.state_dict(), state)
-        network.load_state_dict(state, strict=True)
+        load_weights(network, checkpoint)
     return network.requires_grad_(False)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load a file of weights strictly into a network that is on the CPU; errors as of ``load_network``."""
+    state = _read_state(checkpoint)
+    _check_fit(checkpoint.path, network.state_dict(), state)
+    network.load_state_dict(state, strict=True)
 
 
 def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:

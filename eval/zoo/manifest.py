@@ -9,14 +9,16 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from torch import nn
 
 from eval.errors import RunError, UsageError, explain
 from eval.files import PROJECT
 from eval.sources import hash_of_sources
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODEL_ZOO = PROJECT / "model_zoo"
 MANIFEST = MODEL_ZOO / "manifest.toml"
@@ -77,7 +79,7 @@ class ModelSpec(BaseModel):
         """The hash of the files that the network is made of, with all that they import, and of the manifest's row."""
         return hash_of_sources(PROJECT, [self.target.partition(":")[0]], self.model_dump_json(exclude=_WORDS))
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """Construct the network on the CPU, in eval mode, with untrained weights.
 
         Raises:

@@ -21,10 +21,11 @@ import test_demo
 from eval.cli import session
 from eval.cli.app import app as eval_app
 from eval.cli.program import USAGE_EXIT, new_app
+from eval.config import Protocol
 from eval.data.images import write_png
 from eval.data.resize import imresize
 from eval.errors import UsageError
-from eval.records.record import Protocol, Settings
+from eval.records.record import Settings
 from eval.records.store import write_record
 from eval.zoo.manifest import MODEL_ZOO
 from tests.records.test_record import make_record
@@ -131,6 +132,8 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--engine": (ACCURACY, ("channels-last",), setting("engine", "channels-last"), True),
     "--precision": (ACCURACY, ("bf16",), setting("precision", "bf16"), True),
     "--workers": (ACCURACY, ("5",), setting("workers", 5), False),
+    "--metrics": ((), ("psnr,psnr_y",), lambda its: its.record["means"]["psnr_y_db"]["count"] == 2, True),
+    "--tf32": ((), (), lambda its: "note: --tf32 True has no effect: cpu has no TF32" in its.said, False),
 }
 DEMO_ONLY = {
     "--model_id": ((), ("-1",), model("name", "Bicubic"), True),
@@ -140,7 +143,8 @@ DEMO_ONLY = {
 RUN_ONLY = {
     "--models": ((), ("-1",), model("name", "Bicubic"), True),
     "--jobs": ((*ACCURACY, "--models", "8,-1"), ("2",), lambda its: "2 passes side by side" in its.said, False),
-    "--ray_address": ((), ("host:1",), refused("only with --engine ray"), False),
+    "--ray_address": ((), ("host:1",), refused("only with --launcher ray"), False),
+    "--launcher": ((), ("ray",), refused("official cannot be timed there"), False),
     "--redo": ((), (), lambda its: "on record" not in its.said, False),
     "--checkout": ((), ("absent",), refused("--checkout absent: expected the challenge's repository"), False),
     "--model_file": ((), ("absent.py:Net",), refused("--models 8: with --model_file"), False),

@@ -12,16 +12,16 @@ import typer
 from torch import Tensor, nn
 
 from eval.cli import session as session_module
-from eval.cli.run_options import Options
 from eval.cli.session import Session
+from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.errors import EngineError, RunError
 from eval.inference.upscaler import Upscaler
 from eval.records.current import complete_ones, current
-from eval.records.record import Protocol, State
+from eval.records.record import State
 from eval.records.store import read_records
-from eval.run.loaded_model import InProcess
-from eval.run.model_source import Placement, WithoutWeights, ZooModel, zoo_models
+from eval.run.launch import Launch
+from eval.run.model_source import WithoutWeights, ZooModel, zoo_models
 from eval.zoo.manifest import find_model
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
@@ -61,16 +61,19 @@ class Failing:
     def info(self):
         return WithoutWeights(SPEC, RunError("")).info
 
+    def settled(self, config: RunConfig, _largest) -> tuple[RunConfig, tuple[str, ...]]:
+        return config, ()
+
     @contextmanager
-    def open(self, placement: Placement, _largest) -> Iterator[InProcess]:
+    def open(self, config: RunConfig, _largest) -> Iterator[Upscaler]:
         if self.phase == "opening":
             raise self.error
         network = Nearest(self.error, 1) if self.phase == "second image" else self.network
-        device = torch.device(placement.device)
-        subject = InProcess(Upscaler(SPEC, network, device), None)
+        device = torch.device(config.device)
+        loaded = Upscaler(SPEC, network, device)
         if self.phase == "moving to the device":
             network.to = self._fail
-        yield subject
+        yield loaded
 
     def _fail(self, _device) -> None:
         raise self.error
@@ -81,8 +84,10 @@ def session(tmp_path: Path, monkeypatch):
     for change in ("keep_freed_memory", "freeze_imports"):
         monkeypatch.setattr(session_module, change, lambda: None)
 
-    def make(protocol: Protocol, **changes) -> Session:
-        return Session(Options(tmp_path / "out", "cpu", protocol, save_images=False, threads=1, **changes))
+    def make(protocol: str, redo: bool = True, images: bool = False, **changes) -> Session:
+        out = tmp_path / "out"
+        config = RunConfig(device="cpu", protocol=protocol, threads=1, **changes)
+        return Session(config, Launch(out, out if images else None, redo))
 
     yield make
     torch.set_num_threads(1)
@@ -99,8 +104,8 @@ def ended(run: Session, dataset) -> int:
 def test_an_error_of_any_kind_in_any_phase_is_that_models_row(
     session, hr_folder: Path, tmp_path: Path, capsys, phase: str, error: Exception
 ):
-    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
-    run.run_all([Failing(phase, error), BICUBIC], [dataset])
+    run, dataset = session("accuracy"), open_dataset(hr_folder, None)
+    run.run([Failing(phase, error), BICUBIC], [dataset])
     assert ended(run, dataset) == 1
     failed, other = run.records
     assert (failed.status, other.status) == ("failed", "complete")
@@ -123,11 +128,11 @@ class Later(Nearest):
 
 @pytest.mark.parametrize("error", [*ERRORS, MemoryError()], ids=lambda error: type(error).__name__)
 def test_an_error_in_the_speed_pass_costs_the_others_nothing(session, hr_folder: Path, error: Exception):
-    run, dataset = session(Protocol.STEADY), open_dataset(hr_folder, None)
+    run, dataset = session("steady"), open_dataset(hr_folder, None)
     # Two images of the accuracy pass, then the first ones of the speed pass.
     failing = Failing("none", error, Nearest(error, 5))
     others = [BICUBIC, ZooModel(BICUBIC.spec.model_copy(update={"id": 8, "name": "Twin"}), None)]
-    run.run_all([failing, *others], [dataset])
+    run.run([failing, *others], [dataset])
     states = {record.model.label: (record.status, record.timing is not None) for record in run.records}
     assert states["09_Failing"] == ("failed", False)
     assert {states[model.info.label][1] for model in others} == {True}
@@ -142,8 +147,8 @@ def test_an_error_in_the_speed_pass_costs_the_others_nothing(session, hr_folder:
 def test_models_without_weights_are_rows_and_none_at_all_is_an_error(session, hr_folder: Path, monkeypatch):
     monkeypatch.delenv("ESR_WEIGHTS", raising=False)
     monkeypatch.setenv("ESR_CACHE", str(hr_folder / "no-cache"))
-    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
-    run.run_all(zoo_models([find_model("RLFN"), find_model("ABPN")]), [dataset])
+    run, dataset = session("accuracy"), open_dataset(hr_folder, None)
+    run.run(zoo_models([find_model("RLFN"), find_model("ABPN")]), [dataset])
     missing, ran = run.records
     assert (missing.state, ran.status) == (State.MISSING_CHECKPOINT, "complete")
     assert missing.reason == "its weights are not on this machine; python -m eval fetch weights --model_id 0"
@@ -152,11 +157,11 @@ def test_models_without_weights_are_rows_and_none_at_all_is_an_error(session, hr
 
 
 def test_an_engine_that_cannot_run_a_model_is_its_row_and_is_tried_again(session, hr_folder: Path):
-    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
-    run.run_all([Failing("opening", EngineError("--engine x: needs a compiler")), BICUBIC], [dataset])
+    run, dataset = session("accuracy"), open_dataset(hr_folder, None)
+    run.run([Failing("opening", EngineError("--engine x: needs a compiler")), BICUBIC], [dataset])
     assert [record.state for record in run.records] == [State.ENGINE_FAILED, State.RAN]
-    again = session(Protocol.ACCURACY, redo=False)
-    again.run_all([Failing("opening", EngineError("--engine x: needs a compiler")), BICUBIC], [dataset])
+    again = session("accuracy", redo=False)
+    again.run([Failing("opening", EngineError("--engine x: needs a compiler")), BICUBIC], [dataset])
     assert again.records[0].started_at < again.records[1].started_at
     started = {record.model.label: record.started_at for record in run.records}
     kept = {record.model.label: record.started_at == started[record.model.label] for record in again.records}
@@ -168,11 +173,11 @@ def test_a_new_steady_run_is_what_its_table_shows(session, hr_folder: Path):
     models = [BICUBIC, Failing("none", ValueError())]
     groups = []
     for preset in ("rapid", "quick", "rapid"):
-        run = session(Protocol.STEADY, preset=preset, redo=preset == "rapid")
-        run.run_all(models, [dataset])
+        run = session("steady", preset=preset, redo=preset == "rapid")
+        run.run(models, [dataset])
         groups.append({record.timing.group for record in run.records if record.timing})
         # Where every sample was disturbed there is no row to show.
-        rows = complete_ones(current(read_records(run.records_dir)))
+        rows = complete_ones(current(read_records(run.save_dir / "records")))
         shown = {record.timing.group for record in rows if record.timing}
         assert shown in (groups[-1], set())
     assert len(set().union(*groups)) == 3
@@ -180,42 +185,41 @@ def test_a_new_steady_run_is_what_its_table_shows(session, hr_folder: Path):
 
 def test_images_that_are_gone_are_made_again(tmp_path: Path, session, hr_folder: Path, capsys):
     dataset = open_dataset(hr_folder, None)
-    options = Options(tmp_path / "out", "cpu", Protocol.ACCURACY, threads=1, redo=False)
     folder = tmp_path / "out" / "Bicubic" / "photos"
     for left in (2, 1, 2):
         for path in sorted(folder.glob("*.png"))[left:]:
             path.unlink()
-        Session(options).run_all([BICUBIC], [dataset])
+        session("accuracy", redo=False, images=True).run([BICUBIC], [dataset])
         assert len(list(folder.iterdir())) == 2
     assert capsys.readouterr().out.count("on record: Bicubic on photos") == 1
 
 
 def test_ctrl_c_writes_the_tables_of_what_is_finished(session, hr_folder: Path, tmp_path: Path, capsys):
-    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    run, dataset = session("accuracy"), open_dataset(hr_folder, None)
     with pytest.raises(typer.Exit) as caught:
-        run.run_all([BICUBIC, Failing("second image", KeyboardInterrupt())], [dataset])
+        run.run([BICUBIC, Failing("second image", KeyboardInterrupt())], [dataset])
     assert caught.value.exit_code == 130
     assert "Bicubic" in (tmp_path / "out" / "results.txt").read_text()
     assert "09_Failing on photos interrupted after 1 of 2 images\n" in capsys.readouterr().err
 
 
 def test_a_log_that_cannot_be_written_costs_no_row(session, hr_folder: Path, tmp_path: Path, capsys):
-    run, dataset = session(Protocol.ACCURACY), open_dataset(hr_folder, None)
+    run, dataset = session("accuracy"), open_dataset(hr_folder, None)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "logs").touch()
-    run.run_all([Failing("opening", ValueError("x")), BICUBIC], [dataset])
+    run.run([Failing("opening", ValueError("x")), BICUBIC], [dataset])
     assert [record.status for record in run.records] == ["failed", "complete"]
     assert "the record holds it" in capsys.readouterr().err
 
 
 def test_a_second_run_that_fails_leaves_the_first_in_every_table(session, hr_folder: Path, tmp_path: Path):
     dataset = open_dataset(hr_folder, None)
-    first = session(Protocol.ACCURACY)
-    first.run_all([Failing("none", ValueError())], [dataset])
+    first = session("accuracy")
+    first.run([Failing("none", ValueError())], [dataset])
     first.finish(valid=dataset.name)
     before = (tmp_path / "out" / "results.csv").read_text()
-    second = session(Protocol.ACCURACY)
-    second.run_all([Failing("second image", OSError(28, "No space left on device"))], [dataset])
+    second = session("accuracy")
+    second.run([Failing("second image", OSError(28, "No space left on device"))], [dataset])
     assert second.records[0].state is State.IO_FAILED
     assert ended(second, dataset) == 1
     assert (tmp_path / "out" / "results.csv").read_text() == before

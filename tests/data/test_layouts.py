@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.data.aliases import ALIASES
 from eval.data.layouts import (
     LAYOUTS,
     Layout,

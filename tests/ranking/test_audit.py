@@ -62,8 +62,8 @@ def test_a_planted_cold_start_by_hand(audited):
     text = "\n".join(findings(found))
     assert "Cold 15.00 -> 10.00 ms on valid (+50%; first image 110.0)" in text
     assert "Warm 12.00 < 15.00 Cold becomes 12.00 > 10.00 ms" in text
-    (cold,) = (row for row in sections(found)[0].rows if row[0] == "Cold")
-    assert cold == ["Cold", "valid", "110.00", "15.00", "10.00", "10.00", "33.3%"]
+    (cold,) = (row for row in sections(found)[0].table.rows if row[0].text == "Cold")
+    assert [cell.text for cell in cold] == ["Cold", "valid", "110.00", "15.00", "10.00", "10.00", "33.3%"]
     (pair,) = (pair for pair in found.neighbours if pair.figure == "runtime_ms")
     assert (pair.first, pair.second, pair.gap, pair.difference.estimate) == ("Warm", "Cold", 3.0, -2.0)
     assert pair.verdict == "reversed"

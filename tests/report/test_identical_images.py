@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
-from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.errors import RunError
-from eval.inference.upscaler import Upscaler
 from eval.intervals import Interval
 from eval.ranking.audit import audit
 from eval.ranking.editions import find_edition
@@ -30,21 +27,19 @@ from eval.report.challenge_table import challenge_tables
 from eval.report.factsheet import factsheet
 from eval.report.factsheet_facts import read_steps, read_team
 from eval.report.figures import tradeoff, write_figures
-from eval.report.latex import leaderboard
 from eval.report.page.gallery import Contender, rank_images
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.score_notes import notes
 from eval.report.table1 import Cell, latex_table, markdown_table
-from eval.report.tables import csv_table, markdown_tables, template_table
-from eval.run.loaded_model import InProcess
-from eval.run.runner import Job, run
-from eval.zoo.bicubic import Bicubic
+from eval.report.tables import csv_table, leaderboard, markdown_tables, template_table
+from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.ranking.test_audit import result
 from tests.records.test_record import make_record
 from tests.report.test_page import Reader
 from tests.report.test_page_pictures import measured
+from tests.tasks import task_of
 
 INF = math.inf
 
@@ -61,11 +56,10 @@ def flat(tmp_path: Path, random_image) -> Path:
 def records(tmp_path: Path, flat: Path) -> list[Record]:
     """Bicubic, whose mean is infinite, and two networks with noise, whose means are not; all with pictures."""
     spec = find_model("Bicubic")
-    subject = InProcess(Upscaler(spec, Bicubic(), torch.device("cpu")), None)
-    job = Job(subject, open_dataset(flat, None), Protocol.ACCURACY, True, tmp_path / "r" / spec.label / "photos")
+    task = task_of(flat, metrics=("psnr", "ssim"), images_dir=tmp_path / "r" / spec.label / "photos")
     names = ("flat", "image0")
     networks = [measured(tmp_path / "r", flat, *its, names) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
-    floor = run(job, lambda _image: None)
+    floor = carry_out(task, lambda _image: None)
     alike = {"environment": floor.environment}
     networks = [
         record.model_copy(

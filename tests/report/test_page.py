@@ -13,11 +13,11 @@ from eval.ranking.editions import find_edition
 from eval.records.current import conditions_of, current
 from eval.records.record import Record, State
 from eval.records.store import write_record
-from eval.report.page.board import Board, make_board
+from eval.report.board import Board, make_board
 from eval.report.page.island import island
 from eval.report.page.models import _complexity_facts
-from eval.report.page.selection import baseline_of, edition_of, folder_of, state_of
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
+from eval.report.selection import baseline_of, edition_of, folder_of, state_of
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.report.test_tables import steady

@@ -12,8 +12,8 @@ import pytest
 from eval.data.images import read_image, write_png
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import ImageResult, Record, means_of
-from eval.report.page.gallery import contenders_of, image_roots, rank_images
-from eval.report.page.pictures import find_comparison, make_plan, write_pictures
+from eval.report.page.gallery import contenders_of, find_comparison, image_roots, rank_images
+from eval.report.page.pictures import make_plan, write_pictures
 from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
 from eval.report.page.writing import PageOptions
 from tests.records.test_record import make_record

@@ -40,7 +40,7 @@ def test_markdown_and_notes():
     lines = markdown_table(CELLS).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert rows[0] == ["PSNR [dB]", "RLFN", "DIPNet"]
-    assert rows[2] == ["Urban_100", "24.59 (24.59, +0.00)", "24.24 (24.25, -0.01)"]
+    assert rows[2] == [r"Urban\_100", "24.59 (24.59, +0.00)", "24.24 (24.25, -0.01)"]
     assert rows[3] == ["LD-valid", "- (26.96, -)", "- (27.00, -)"]
     assert notes(CELLS) == ["LD-valid, RLFN, DIPNet: not measured: images not found"]
     assert lines[-1] == "- LD-valid, RLFN, DIPNet: not measured: images not found"

@@ -11,9 +11,17 @@ from eval.records.current import current
 from eval.records.record import Mean, Protocol, Record, Settings
 from eval.records.store import write_record
 from eval.report.columns import columns_of, legend
-from eval.report.latex import latex, leaderboard
+from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
-from eval.report.tables import csv_table, markdown_tables, template_table, template_tables, write_report, write_tables
+from eval.report.tables import (
+    csv_table,
+    leaderboard,
+    markdown_tables,
+    template_table,
+    template_tables,
+    write_report,
+    write_tables,
+)
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of
@@ -118,7 +126,7 @@ def test_markdown_by_hand():
 
 def test_figures_that_were_not_taken_are_dashes_and_infinity_is_said():
     record = make_record((math.inf, 20.0), complexity=None, peak_memory_mib=None)
-    assert [column.text(record) for column in columns_of([record])] == [
+    assert [column.cell(record).text for column in columns_of([record])] == [
         "inf",
         "0.5000",
         "75.00",

@@ -13,24 +13,26 @@ import pytest
 import torch
 
 from eval import sources
+from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
-from eval.inference.engines.registry import ENGINES, Engine, Execution
-from eval.records.record import Protocol
+from eval.inference.engines.registry import ENGINES, Engine
 from eval.run import keys
-from eval.run.model_source import Placement, ZooModel, zoo_model
-from eval.run.tasks import Task
+from eval.run.launch import Launch, resolved
+from eval.run.model_source import ZooModel, zoo_model
+from eval.run.tasks import EvaluationTask
 from eval.sources import hash_of_file, hash_of_sources
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
+from tests.tasks import config_of
 
-PLACEMENT = Placement("cpu", tile=64, tile_overlap=16, threads=1)
+CONFIG = config_of(tile=64, tile_overlap=16)
 ABPN = zoo_model(find_model("ABPN"), "selftrained")
 
 
 @pytest.fixture
-def task(hr_folder: Path) -> Task:
-    return Task(ABPN, open_dataset(hr_folder, None), PLACEMENT, Protocol.ACCURACY)
+def task(hr_folder: Path) -> EvaluationTask:
+    return EvaluationTask(ABPN, open_dataset(hr_folder, None), CONFIG)
 
 
 def weights_of_other_values(tmp_path: Path) -> ZooModel:
@@ -43,39 +45,42 @@ def row(**changes) -> ZooModel:
     return replace(ABPN, spec=ABPN.spec.model_copy(update=changes))
 
 
+def given(**changes):
+    return lambda task, _: replace(task, config=CONFIG.replaced(**changes))
+
+
 CHANGED = {
-    "protocol": lambda task, _: replace(task, protocol=Protocol.OFFICIAL),
-    "runs": lambda task, _: replace(task, runs=5),
-    "ssim": lambda task, _: replace(task, with_ssim=True),
+    "protocol": given(protocol="official"),
+    "ssim": given(metrics="psnr,ssim"),
     "images": lambda task, folder: replace(task, images_dir=folder / "x" / "y"),
-    "tile": lambda task, _: replace(task, placement=replace(PLACEMENT, tile=48)),
-    "whole images": lambda task, _: replace(task, placement=replace(PLACEMENT, tile=None)),
-    "tile_overlap": lambda task, _: replace(task, placement=replace(PLACEMENT, tile_overlap=8)),
-    "threads": lambda task, _: replace(task, placement=replace(PLACEMENT, threads=2)),
-    "engine": lambda task, _: replace(task, placement=replace(PLACEMENT, execution=Execution("channels-last"))),
-    "precision": lambda task, _: replace(task, placement=replace(PLACEMENT, execution=Execution("eager", "bf16"))),
-    "weights": lambda task, folder: replace(task, contender=weights_of_other_values(folder)),
-    "model": lambda task, _: replace(task, contender=row(name="Other")),
-    "arguments": lambda task, _: replace(task, contender=row(arguments={"channels": 8})),
-    "data_range": lambda task, _: replace(task, contender=row(data_range=255.0)),
-    "min_size": lambda task, _: replace(task, contender=row(min_size=9)),
-    "tile_step": lambda task, _: replace(task, contender=row(tile_step=6)),
-    "target": lambda task, _: replace(task, contender=row(target="models.team05_SPAN:SPAN")),
+    "tile": given(tile=48),
+    "whole images": given(tile=None),
+    "tile_overlap": given(tile_overlap=8),
+    "threads": given(threads=2),
+    "engine": given(engine="channels-last"),
+    "precision": given(precision="bf16"),
+    "weights": lambda task, folder: replace(task, model=weights_of_other_values(folder)),
+    "model": lambda task, _: replace(task, model=row(name="Other")),
+    "arguments": lambda task, _: replace(task, model=row(arguments={"channels": 8})),
+    "data_range": lambda task, _: replace(task, model=row(data_range=255.0)),
+    "min_size": lambda task, _: replace(task, model=row(min_size=9)),
+    "tile_step": lambda task, _: replace(task, model=row(tile_step=6)),
+    "target": lambda task, _: replace(task, model=row(target="models.team05_SPAN:SPAN")),
 }
 
 
 @pytest.mark.parametrize("part", CHANGED)
-def test_each_part_of_the_task(task: Task, tmp_path: Path, part: str):
+def test_each_part_of_the_task(task: EvaluationTask, tmp_path: Path, part: str):
     assert CHANGED[part](task, tmp_path).key != task.key
 
 
-def test_words_of_the_row_and_workers_change_no_figure(task: Task):
+def test_words_of_the_row_and_workers_change_no_figure(task: EvaluationTask):
     for words in ({"note": "Other words"}, {"paper": "https://example.org"}, {"team": "Others"}):
-        assert replace(task, contender=row(**words)).key == task.key
-    assert replace(task, placement=replace(PLACEMENT, workers=7)).key == task.key
+        assert replace(task, model=row(**words)).key == task.key
+    assert replace(task, config=CONFIG.replaced(workers=7)).key == task.key
 
 
-def test_pixels_and_name_of_the_set(task: Task, hr_folder: Path, random_image):
+def test_pixels_and_name_of_the_set(task: EvaluationTask, hr_folder: Path, random_image):
     before = task.key
     hr_folder.rename(hr_folder.with_name("renamed"))
     assert replace(task, dataset=open_dataset(hr_folder.with_name("renamed"), None)).key != before
@@ -86,16 +91,16 @@ def test_pixels_and_name_of_the_set(task: Task, hr_folder: Path, random_image):
 
 
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
-def test_code_libraries_and_machine(task: Task, monkeypatch, part: str):
+def test_code_libraries_and_machine(task: EvaluationTask, monkeypatch, part: str):
     before = task.key
     monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
     assert replace(task).key != before
 
 
-def test_equal_parts_have_equal_keys_in_another_process(task: Task):
+def test_equal_parts_have_equal_keys_in_another_process(task: EvaluationTask):
     code = (
         "import sys; from tests.run.test_keys import *;"
-        "print(Task(ABPN, open_dataset(Path(sys.argv[1]), None), PLACEMENT, Protocol.ACCURACY).key)"
+        "print(EvaluationTask(ABPN, open_dataset(Path(sys.argv[1]), None), CONFIG).key)"
     )
     command = [sys.executable, "-c", code, str(task.dataset.folder)]
     other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
@@ -141,13 +146,18 @@ def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monke
     assert plain <= set(versions["eager"])
 
 
-def test_threads_that_are_not_asked_for_are_torchs_own(task: Task, monkeypatch):
-    by_default = replace(task, placement=replace(PLACEMENT, threads=None))
-    keys_of = []
-    for threads in (1, 2):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        keys_of.append(replace(by_default).key)
-    assert keys_of[0] == task.key != keys_of[1]
+def test_threads_that_are_not_asked_for_are_torchs_own(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert resolved(RunConfig(device="cpu")).threads == 5
+    assert resolved(RunConfig(device="cpu", threads=3)).threads == 3
+    assert resolved(RunConfig(device="cpu", protocol="accuracy"), Launch(jobs=2)).threads == 2
+    assert resolved(RunConfig(device="cpu", protocol="accuracy"), Launch(launcher="ray")).threads == 1
+
+
+@pytest.mark.parametrize("runs", [(1, 5)])
+def test_runs_that_are_averaged_are_in_the_key(task: EvaluationTask, runs):
+    keys_of = [replace(task, config=CONFIG.replaced(protocol="official", runs=count)).key for count in runs]
+    assert keys_of[0] != keys_of[1]
 
 
 def test_a_gpus_driver_is_part_of_its_machine(monkeypatch):

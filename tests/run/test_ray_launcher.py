@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from eval.cli.run_options import Options
-from eval.data.datasets import open_dataset
+from eval.config import RunConfig
 from eval.errors import UsageError
-from eval.records.record import Protocol
-from eval.run.model_source import Placement
+from eval.run.launch import Launch
 from eval.run.processes import carry_out
 from eval.run.ray_launcher import carry_out_on_ray
-from eval.run.tasks import Task
 from tests import deadly
 from tests.deadly import BICUBIC, Deadly
+from tests.tasks import task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -43,9 +41,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(cluster: str, hr_folder, tmp_path: Path):
     for name in ("once", "always"):
         (tmp_path / name).mkdir()
-    dataset, placement = open_dataset(hr_folder, None), Placement("cpu", threads=1)
-    contenders = (BICUBIC, Deadly(tmp_path / "once", 1), Deadly(tmp_path / "always", 99))
-    tasks = [Task(contender, dataset, placement, Protocol.ACCURACY, with_ssim=True) for contender in contenders]
+    models = (BICUBIC, Deadly(tmp_path / "once", 1), Deadly(tmp_path / "always", 99))
+    tasks = [task_of(hr_folder, model, metrics=("psnr", "ssim")) for model in models]
     done = {tasks.index(task): record for task, record in carry_out_on_ray(tasks, cluster)}
     expected = carry_out(tasks[0], lambda _result: None)
     assert done[0].images == done[1].images == expected.images
@@ -67,11 +64,14 @@ def test_without_ray_the_command_says_what_to_install(monkeypatch: pytest.Monkey
         list(carry_out_on_ray([], None))
 
 
-def test_shared_machines_take_no_times(tmp_path: Path):
+def test_shared_machines_take_no_times():
+    on_ray = Launch(launcher="ray")
     with pytest.raises(UsageError, match="passes share a node's CPU, so official cannot be timed there"):
-        Options(tmp_path, device="cpu", engine="ray", protocol=Protocol.OFFICIAL)
+        on_ray.check(RunConfig(device="cpu"))
     with pytest.raises(UsageError, match="steady cannot be timed there"):
-        Options(tmp_path, device="cuda", engine="ray", protocol=Protocol.STEADY)
-    assert Options(tmp_path, device="cuda", engine="ray", protocol=Protocol.OFFICIAL)
-    with pytest.raises(UsageError, match="--ray_address auto: only with --engine ray"):
-        Options(tmp_path, ray_address="auto")
+        on_ray.check(RunConfig(device="cuda", protocol="steady"))
+    with pytest.raises(UsageError, match="--precision bf16: not with --launcher ray"):
+        on_ray.check(RunConfig(precision="bf16", protocol="accuracy"))
+    on_ray.check(RunConfig(device="cuda"))
+    with pytest.raises(UsageError, match="--ray_address auto: only with --launcher ray"):
+        Launch(ray_address="auto").check(RunConfig())

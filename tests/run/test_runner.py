@@ -13,33 +13,32 @@ import pytest
 import torch
 from torch import nn
 
-from eval.data.datasets import open_dataset
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
-from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr, ssim
-from eval.records.record import Protocol, Record
+from eval.records.record import Record
 from eval.run import runner
-from eval.run.loaded_model import InProcess
-from eval.run.runner import Job, numeric_switches, run, with_timing
+from eval.run.runner import numeric_switches, with_timing
+from eval.run.tasks import EvaluationTask
 from eval.timing.samples import Timing
 from eval.zoo.checkpoints import Checkpoint, find_checkpoint, load_network
 from eval.zoo.manifest import find_model
+from tests.tasks import InHand, config_of, task_of
 
 BICUBIC = find_model("Bicubic")
 
 
-def job_of(folder: Path, **changes) -> Job:
+def job_of(folder: Path, **changes) -> EvaluationTask:
+    """A timed task with SSIM, of a network that is built already."""
     spec = changes.pop("spec", BICUBIC)
-    upscaler = Upscaler(spec, changes.pop("network", None) or spec.build(), torch.device("cpu"))
-    job = Job(
-        subject=InProcess(upscaler, changes.pop("checkpoint", None)),
-        dataset=open_dataset(folder, None),
-        protocol=Protocol.OFFICIAL,
-        with_ssim=True,
-        images_dir=None,
-    )
-    return replace(job, **changes)
+    network = changes.pop("network", None) or spec.build()
+    model = InHand(spec, network, changes.pop("checkpoint", None))
+    return task_of(folder, model, **({"protocol": "official", "metrics": ("psnr", "ssim")} | changes))
+
+
+def run(task: EvaluationTask, on_image) -> Record:
+    with task.model.open(task.config, None) as loaded:
+        return runner.run(task, loaded, on_image)
 
 
 def quiet(_result) -> None:
@@ -66,7 +65,7 @@ def test_figures_images_and_facts_of_a_run(hr_folder: Path, tmp_path: Path):
 
 
 def test_the_accuracy_protocol_takes_no_time(hr_folder: Path):
-    record = run(job_of(hr_folder, protocol=Protocol.ACCURACY), quiet)
+    record = run(job_of(hr_folder, protocol="accuracy"), quiet)
     assert [image.runtime_ms for image in record.images] == [None, None]
 
 
@@ -151,10 +150,10 @@ def test_an_error_of_any_kind_ends_the_run_with_its_traceback(hr_folder: Path):
 def test_numeric_switches_are_set_and_restored():
     cudnn = torch.backends.cudnn
     before = (cudnn.benchmark, cudnn.allow_tf32)
-    with numeric_switches(Protocol.ACCURACY):
+    with numeric_switches(config_of(tf32=False)):
         assert (cudnn.benchmark, cudnn.allow_tf32) == (False, False)
-    with numeric_switches(Protocol.OFFICIAL):
-        assert (cudnn.benchmark, cudnn.allow_tf32) == (False, before[1])
+    with numeric_switches(config_of(tf32=True)):
+        assert (cudnn.benchmark, cudnn.allow_tf32) == (False, True)
     assert (cudnn.benchmark, cudnn.allow_tf32) == before
 
 
@@ -166,7 +165,7 @@ def test_figures_equal_the_official_code_on_every_image_of_set5(name: str, esr_w
     spec = find_model(name)
     checkpoint = find_checkpoint(spec, "released")
     job = job_of(esr_data / "Set5", spec=spec, checkpoint=checkpoint, network=load_network(spec, checkpoint))
-    record = run(replace(job, protocol=Protocol.ACCURACY), quiet)
+    record = run(replace(job, config=job.config.replaced(protocol="accuracy")), quiet)
     for image in record.images:
         expected_psnr, expected_ssim = OFFICIAL[name][image.name.removesuffix("_SRF_4")]
         # The metrics agree to 1e-9. Another processor's sums round some 0.1% of the samples to the neighbouring grey
@@ -188,7 +187,7 @@ def test_urban100_is_the_factsheets(name: str, published: str, esr_weights, esr_
     spec = find_model(name)
     checkpoint = find_checkpoint(spec, "released")
     job = job_of(esr_data / "Urban100", spec=spec, checkpoint=checkpoint, network=load_network(spec, checkpoint))
-    record = run(replace(job, protocol=Protocol.ACCURACY, with_ssim=False), quiet)
+    record = run(replace(job, config=job.config.replaced(protocol="accuracy", metrics="psnr")), quiet)
     assert len(record.images) == 100
     assert math.isfinite(record.mean("psnr_db"))
     assert f"{record.mean('psnr_db'):.2f}" == published
@@ -215,7 +214,7 @@ def timing_of(samples_ms: tuple, **changes) -> Timing:
 
 
 def test_the_steady_mean_is_over_images_of_the_median_over_rounds(hr_folder: Path):
-    record = run(job_of(hr_folder, protocol=Protocol.STEADY), quiet)
+    record = run(job_of(hr_folder, protocol="steady"), quiet)
     assert record.mean("runtime_ms") is None
     timed = with_timing(record, timing_of(((10.0, 12.0, 99.0), (20.0, None, 22.0))))
     assert timed.mean("runtime_ms") == pytest.approx((12 + 21) / 2)
@@ -224,7 +223,7 @@ def test_the_steady_mean_is_over_images_of_the_median_over_rounds(hr_folder: Pat
 
 
 def test_a_speed_pass_without_a_sample_is_a_failed_run(hr_folder: Path):
-    record = run(job_of(hr_folder, protocol=Protocol.STEADY), quiet)
+    record = run(job_of(hr_folder, protocol="steady"), quiet)
     timed = with_timing(record, timing_of(((None,), (None,)), p50_ms=None, p90_ms=None))
     assert timed.status == "failed"
     assert timed.reason == (
@@ -258,7 +257,7 @@ def folder_of(tmp_path: Path, random_image, count: int) -> Path:
 def test_workers_change_no_figure_and_no_file(tmp_path: Path, random_image, workers: int):
     folder = folder_of(tmp_path, random_image, 7)
     serial, overlapped = (
-        run(job_of(folder, protocol=Protocol.ACCURACY, workers=count, images_dir=tmp_path / str(count)), quiet)
+        run(job_of(folder, protocol="accuracy", workers=count, images_dir=tmp_path / str(count)), quiet)
         for count in (0, workers)
     )
     assert overlapped.images == serial.images
@@ -278,7 +277,7 @@ def test_an_official_run_has_nothing_beside_the_network(tmp_path: Path, random_i
 
 
 def test_a_corrupt_image_in_the_middle_keeps_those_before_it(tmp_path: Path, random_image):
-    job = job_of(folder_of(tmp_path, random_image, 9), protocol=Protocol.ACCURACY, images_dir=tmp_path / "sr")
+    job = job_of(folder_of(tmp_path, random_image, 9), protocol="accuracy", images_dir=tmp_path / "sr")
     corrupt = tmp_path / "many" / "05.png"
     corrupt.write_bytes(corrupt.read_bytes()[:200])
     record = run(job, quiet)
@@ -298,7 +297,7 @@ def test_a_disk_that_fills_in_the_middle_ends_the_run_with_its_image(tmp_path: P
 
     monkeypatch.setattr(runner, "write_png", write_until_full)
     folder = folder_of(tmp_path, random_image, 9)
-    record = run(job_of(folder, protocol=Protocol.ACCURACY, images_dir=tmp_path / "sr"), quiet)
+    record = run(job_of(folder, protocol="accuracy", images_dir=tmp_path / "sr"), quiet)
     assert record.status == "failed"
     assert re.match(r"at image 03: .*No space left on device", record.reason)
     assert [image.name for image in record.images] == ["00", "01", "02"]
@@ -310,7 +309,7 @@ def test_a_slow_disk_costs_no_image_and_no_order(tmp_path: Path, random_image, m
 
     monkeypatch.setattr(runner, "write_png", write_slowly)
     folder = folder_of(tmp_path, random_image, 9)
-    record = run(job_of(folder, protocol=Protocol.ACCURACY, images_dir=tmp_path / "sr"), quiet)
+    record = run(job_of(folder, protocol="accuracy", images_dir=tmp_path / "sr"), quiet)
     assert record.complete
     assert [image.name for image in record.images] == [f"{number:02}" for number in range(9)]
 
@@ -319,7 +318,7 @@ def test_ctrl_c_in_the_middle_keeps_what_passed_the_network_and_leaves_no_thread
     before = threading.active_count()
     folder = folder_of(tmp_path, random_image, 9)
     network = Failing(KeyboardInterrupt())
-    record = run(job_of(folder, protocol=Protocol.ACCURACY, network=network, images_dir=tmp_path / "sr"), quiet)
+    record = run(job_of(folder, protocol="accuracy", network=network, images_dir=tmp_path / "sr"), quiet)
     assert record.status == "interrupted"
     assert [image.name for image in record.images] == ["00"]
     assert (tmp_path / "sr" / "00.png").exists()

@@ -8,22 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.data.datasets import open_dataset
 from eval.data.images import write_png
-from eval.inference.engines.registry import Execution
-from eval.records.record import Protocol, State
+from eval.records.record import State
 from eval.run import processes
-from eval.run.loaded_model import CannotRunError
-from eval.run.model_source import Placement, zoo_model
+from eval.run.failures import CannotRunError
+from eval.run.model_source import zoo_model
 from eval.run.processes import carry_out, carry_out_all
-from eval.run.tasks import Task, is_final
+from eval.run.tasks import is_final
 from eval.zoo.manifest import find_model
-from tests.deadly import BICUBIC, Deadly
-
-
-def task_of(folder: Path, **changes) -> Task:
-    task = Task(BICUBIC, open_dataset(folder, None), Placement("cpu", threads=1), Protocol.ACCURACY)
-    return replace(task, **changes)
+from tests.deadly import Deadly
+from tests.tasks import BICUBIC, task_of
 
 
 def quiet(_result) -> None:
@@ -32,13 +26,13 @@ def quiet(_result) -> None:
 
 @dataclass(frozen=True)
 class Refusing:
-    """A contender that cannot be opened."""
+    """A model that cannot be opened."""
 
     info = BICUBIC.info
     note = ""
 
     @contextmanager
-    def open(self, _placement, _largest) -> Iterator:
+    def open(self, _config, _largest) -> Iterator:
         raise CannotRunError(State.MISSING_DEPENDENCY, "needs mamba_ssm")
         yield
 
@@ -47,13 +41,13 @@ def test_a_key_names_everything_that_figures_depend_on(hr_folder: Path, tmp_path
     task = task_of(hr_folder)
     assert task.key == task_of(hr_folder).key
     others = [
-        replace(task, contender=zoo_model(find_model("PFDNLite"), "selftrained")),
-        replace(task, protocol=Protocol.OFFICIAL),
-        replace(task, with_ssim=True),
-        replace(task, runs=5),
-        replace(task, placement=Placement("cpu", tile=64, threads=1)),
-        replace(task, placement=Placement("cpu", threads=2)),
-        replace(task, images_dir=tmp_path),
+        replace(task, model=zoo_model(find_model("PFDNLite"), "selftrained")),
+        task_of(hr_folder, protocol="official"),
+        task_of(hr_folder, metrics=("psnr", "ssim")),
+        task_of(hr_folder, protocol="official", runs=5),
+        task_of(hr_folder, tile=64),
+        task_of(hr_folder, threads=2),
+        task_of(hr_folder, images_dir=tmp_path),
     ]
     keys = [task.key, *(other.key for other in others)]
     assert len(set(keys)) == len(keys)
@@ -61,8 +55,8 @@ def test_a_key_names_everything_that_figures_depend_on(hr_folder: Path, tmp_path
     assert task_of(hr_folder).key != task.key
 
 
-def test_a_contender_that_cannot_be_opened_is_a_record(hr_folder: Path):
-    record = carry_out(task_of(hr_folder, contender=Refusing()), quiet)
+def test_a_model_that_cannot_be_opened_is_a_record(hr_folder: Path):
+    record = carry_out(task_of(hr_folder, model=Refusing()), quiet)
     assert (record.status, record.state, record.reason) == ("failed", "missing dependency", "needs mamba_ssm")
     assert record.key == task_of(hr_folder).key
     # It may be installed by the next time.
@@ -70,12 +64,13 @@ def test_a_contender_that_cannot_be_opened_is_a_record(hr_folder: Path):
 
 
 def test_a_failure_names_how_the_network_was_to_run(hr_folder: Path):
-    placement = Placement("cpu", execution=Execution("channels-last", "bf16"))
-    settings = carry_out(task_of(hr_folder, contender=Refusing(), placement=placement), quiet).settings
+    task = task_of(hr_folder, Refusing(), engine="channels-last", precision="bf16")
+    settings = carry_out(task, quiet).settings
     assert (settings.engine, settings.precision) == ("channels-last", "bf16")
-    tiled = task_of(hr_folder, contender=Refusing(), placement=Placement("cpu", tile=16, tile_overlap=4), runs=3)
-    settings = carry_out(tiled, quiet).settings
-    assert (settings.tile, settings.tile_overlap, settings.runs) == (16, 4, 3)
+    tiled = task_of(hr_folder, Refusing(), tile=16, tile_overlap=4, protocol="official", runs=3)
+    record = carry_out(tiled, quiet)
+    assert (record.settings.tile, record.settings.tile_overlap, record.settings.runs) == (16, 4, 3)
+    assert record.config == tiled.config
 
 
 def test_a_failed_run_is_final_and_an_interrupted_one_is_not(hr_folder: Path):
@@ -93,7 +88,7 @@ def test_what_a_user_can_mend_is_tried_again(hr_folder: Path, state: State):
 
 
 def test_side_by_side_gives_the_same_figures(hr_folder: Path):
-    tasks = [task_of(hr_folder), task_of(hr_folder, with_ssim=True), task_of(hr_folder, protocol=Protocol.STEADY)]
+    tasks = [task_of(hr_folder), task_of(hr_folder, metrics=("psnr", "ssim")), task_of(hr_folder, protocol="steady")]
     alone = [carry_out(task, quiet) for task in tasks]
     beside = {task.key: record for task, record in carry_out_all(tasks, 2)}
     assert [beside[task.key].images for task in tasks] == [record.images for record in alone]
@@ -103,8 +98,8 @@ def test_a_process_that_dies_costs_nobody_a_record(hr_folder: Path, tmp_path: Pa
     for name in ("once", "twice"):
         (tmp_path / name).mkdir()
     tasks = [
-        task_of(hr_folder, contender=Deadly(tmp_path / "once", 1)),
-        task_of(hr_folder, contender=Deadly(tmp_path / "twice", 2)),
+        task_of(hr_folder, model=Deadly(tmp_path / "once", 1)),
+        task_of(hr_folder, model=Deadly(tmp_path / "twice", 2)),
         task_of(hr_folder),
     ]
     once, twice, other = (tasks.index(task) for task in tasks)
@@ -117,19 +112,19 @@ def test_a_process_that_dies_costs_nobody_a_record(hr_folder: Path, tmp_path: Pa
 
 @dataclass(frozen=True)
 class Broken:
-    """A contender with an error that nobody expects."""
+    """A model with an error that nobody expects."""
 
     info = BICUBIC.info
     note = ""
 
     @contextmanager
-    def open(self, _placement, _largest) -> Iterator:
+    def open(self, _config, _largest) -> Iterator:
         raise ZeroDivisionError("a mistake")
         yield
 
 
 def test_an_error_of_any_kind_while_opening_is_that_models_record(hr_folder: Path):
-    ((_, record),) = carry_out_all([task_of(hr_folder, contender=Broken())], 1)
+    ((_, record),) = carry_out_all([task_of(hr_folder, model=Broken())], 1)
     assert (record.status, record.state) == ("failed", State.FAILED_TO_BUILD)
     assert record.reason == "ZeroDivisionError: a mistake"
     assert 'raise ZeroDivisionError("a mistake")' in record.traceback
@@ -137,7 +132,7 @@ def test_an_error_of_any_kind_while_opening_is_that_models_record(hr_folder: Pat
 
 def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: Path):
     seen = []
-    task = task_of(hr_folder, protocol=Protocol.OFFICIAL, runs=2)
+    task = task_of(hr_folder, protocol="official", runs=2)
     record = carry_out(task, lambda result: seen.append(result.runtime_ms))
     assert record.complete
     assert record.settings.runs == 2
@@ -150,7 +145,7 @@ def test_several_official_runs_are_averaged_each_with_its_cold_start(hr_folder: 
 
 @pytest.mark.parametrize("kind", ["interrupted", "failed"])
 def test_finished_runs_are_kept_when_a_later_one_is_not(hr_folder: Path, monkeypatch, kind: str):
-    whole = carry_out(task_of(hr_folder, protocol=Protocol.OFFICIAL), quiet)
+    whole = carry_out(task_of(hr_folder, protocol="official"), quiet)
     broken = whole.model_copy(
         update={"status": "failed", "state": State.IO_FAILED, "reason": "disk full", "images": ()}
     )
@@ -165,7 +160,7 @@ def test_finished_runs_are_kept_when_a_later_one_is_not(hr_folder: Path, monkeyp
         yield tasks[0], left.pop(0)
 
     monkeypatch.setattr(processes, "carry_out_all", once)
-    record = carry_out(task_of(hr_folder, protocol=Protocol.OFFICIAL, runs=5), quiet)
+    record = carry_out(task_of(hr_folder, protocol="official", runs=5), quiet)
     assert (record.status, record.settings.runs) == (kind, 2)
     expected = [image.runtime_ms + 1 for image in whole.images]
     assert [image.runtime_ms for image in record.images] == pytest.approx(expected)
@@ -181,18 +176,16 @@ def test_ctrl_c_before_any_run_is_finished_is_ctrl_c(hr_folder: Path, monkeypatc
 
     monkeypatch.setattr(processes, "carry_out_all", broken_off)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(task_of(hr_folder, protocol=Protocol.OFFICIAL, runs=5), quiet)
+        carry_out(task_of(hr_folder, protocol="official", runs=5), quiet)
 
 
 def test_the_first_run_that_fails_ends_several(hr_folder: Path):
-    record = carry_out(task_of(hr_folder, contender=Refusing(), protocol=Protocol.OFFICIAL, runs=3), quiet)
+    record = carry_out(task_of(hr_folder, model=Refusing(), protocol="official", runs=3), quiet)
     assert record.state == "missing dependency"
 
 
-def test_threads_are_set(hr_folder: Path):
+def test_threads_are_set_and_set_back(hr_folder: Path):
     before = torch.get_num_threads()
-    try:
-        record = carry_out(task_of(hr_folder), quiet)
-        assert record.environment.threads == 1
-    finally:
-        torch.set_num_threads(before)
+    record = carry_out(task_of(hr_folder, threads=before + 1), quiet)
+    assert record.environment.threads == before + 1
+    assert torch.get_num_threads() == before

@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,15 @@ from eval.data.datasets import open_dataset
 from eval.data.images import read_image, write_png
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
-from eval.records.record import Protocol, Record, State
-from eval.run.model_source import Placement
+from eval.records.record import Record, State
 from eval.run.processes import carry_out
-from eval.run.tasks import Task
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions
 from eval.third_party.connection import Connection
 from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED, copy_of_planted
+from tests.tasks import task_of
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
 
@@ -55,9 +53,8 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def record_of(contender, photos: Path, **changes) -> Record:
-    task = Task(contender, open_dataset(photos, None), Placement("cpu", threads=1), Protocol.ACCURACY)
-    return carry_out(replace(task, **changes), lambda _result: None)
+def record_of(source, photos: Path, **changes) -> Record:
+    return carry_out(task_of(photos, source, **changes), lambda _result: None)
 
 
 @pytest.fixture
@@ -80,7 +77,7 @@ def hostile(tmp_path: Path, photos: Path) -> Callable[..., Record]:
         torch.save({"weight": torch.ones(1)}, tmp_path / "one.pth")
         rules = Rules(**{"sandbox": sandbox(), "timeout_s": 300, "limits": SMALL} | rules)
         target = f"{folder / 'hostile.py'}:{class_name}"
-        protocol = Protocol.OFFICIAL
+        protocol = "official"
         return record_of(choose_model_file(target, tmp_path / "one.pth", 1.0, rules), photos, protocol=protocol)
 
     return run

@@ -14,19 +14,18 @@ import pytest
 import torch
 
 from eval.cli import aa
-from eval.cli.aa import Case, Repeat, Trial, run_trial
+from eval.cli.aa import Repeat, Trial, run_trial
 from eval.cli.aa_report import markdown, summary
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.errors import RunError
 from eval.intervals import Interval
-from eval.run.model_source import Placement, ZooModel
 from eval.timing import interference, interleaved
 from eval.timing.interleaved import PRESETS, Preset, measure_together, spread
 from eval.timing.samples import Ratio, Timing
 from eval.timing.warmup import TimingError, warm_up
-from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
+from tests.tasks import BICUBIC, config_of
 
 CPU = torch.device("cpu")
 # No interval is narrower than its half-width, so all rounds are run.
@@ -292,17 +291,18 @@ def test_a_trial_times_two_copies_in_another_order_each_time(dataset, monkeypatc
 
     def count(copies, _dataset, preset, seed):
         seeds[seed] += 1
-        assert copies[0].upscaler.network is not copies[1].upscaler.network
+        assert copies[0].network is not copies[1].network
         # As the steady protocol opens and runs them: TF32 off, tiles as asked for.
         assert not torch.backends.cudnn.allow_tf32
         assert [copy.tiling.tile for copy in copies] == [8, 8]
-        return measure_together([Clockwork("A", 1.0, []), Clockwork("A", 1.0, [])], dataset, preset, seed)
+        assert preset.name == "rapid"
+        return measure_together([Clockwork("A", 1.0, []), Clockwork("A", 1.0, [])], dataset, TEST, seed)
 
     monkeypatch.setattr(aa, "measure_together", count)
     seen: list = []
     torch_ships = torch.backends.cudnn.allow_tf32
-    case = Case(ZooModel(find_model("Bicubic"), None), Placement("cpu", tile=8, tile_overlap=2), dataset)
-    trial = run_trial(case, TEST, 3, seen.append)
+    config = config_of(protocol="steady", tile=8, tile_overlap=2, tf32=False)
+    trial = run_trial(BICUBIC, dataset, config, 3, seen.append)
     assert torch.backends.cudnn.allow_tf32 == torch_ships
     assert seeds == {0: 1, 1: 1, 2: 1}
     assert trial.passed

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from eval.errors import RunError
 
-PRECISIONS = ("fp32", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PROBE_SIDE = 24
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from eval.records.record import ZOO, Record
-from eval.report.page.board import Board
+from eval.report.board import Board
 
 
 def facts_of(board: Board) -> list[tuple[str, str]]:

@@ -1,21 +1,25 @@
-"""Which pictures the page can compare: SR images found on disk that are proven to be those of the records."""
+"""Which pictures can be compared: SR images found on disk that are proven to be those of the records.
+
+What decodes images is imported where there are some: a report without pictures needs none of it.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.data.datasets import HR_FOLDER, SAMPLE, Dataset, open_dataset
-from eval.data.images import ImageError, read_image
-from eval.data.pairs import ImagePair
 from eval.errors import RunError, UsageError
-from eval.metrics.psnr_ssim import psnr
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER
-from eval.report.page.selection import folder_of
+from eval.report.selection import folder_of
+
+if TYPE_CHECKING:
+    from eval.data.datasets import Dataset
+    from eval.data.pairs import ImagePair
 
 _SAME_DB = 1e-6
 
@@ -37,6 +41,9 @@ class Contender:
 
         A record can name any path; a file that it did not measure is not shown.
         """
+        from eval.data.images import ImageError, read_image
+        from eval.metrics.psnr_ssim import psnr
+
         expected = self.psnr_db(image)
         for folder in self.folders if expected is not None else ():
             path = folder / f"{image}.png"
@@ -63,6 +70,16 @@ class Interest:
     name: str
     mean_db: float
     spread_db: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A set whose pictures can be compared: who has images, which, and the pairs they belong to."""
+
+    dataset: str
+    contenders: tuple[Contender, ...]
+    interests: tuple[Interest, ...]
+    pairs: dict[str, "ImagePair"]
 
 
 def image_roots(places: Sequence[Path]) -> tuple[Path, ...]:
@@ -100,13 +117,15 @@ def rank_images(contenders: Sequence[Contender]) -> list[Interest]:
     return list(dict.fromkeys(filter(None, chain(*zip_longest(contested, hardest)))))
 
 
-def find_dataset(record: Record) -> Dataset:
+def find_dataset(record: Record) -> "Dataset":
     """Open the set that a record was made on.
 
     Raises:
         UsageError: it is no longer there.
         RunError: files of it are missing or damaged.
     """
+    from eval.data.datasets import HR_FOLDER, SAMPLE, open_dataset
+
     its = record.dataset
     if its.name == SAMPLE and its.layout == HR_FOLDER:
         return open_dataset(None, SAMPLE)
@@ -117,7 +136,7 @@ def find_dataset(record: Record) -> Dataset:
         return open_dataset(folder, None)
 
 
-def pairs_of(record: Record) -> dict[str, ImagePair]:
+def pairs_of(record: Record) -> dict[str, "ImagePair"]:
     """Return the pairs with ground truth of a record's set, by name; none if the set cannot be opened."""
     try:
         return {pair.name: pair for pair in find_dataset(record).pairs if pair.hr is not None}
@@ -131,3 +150,15 @@ def readable(contenders: Sequence[Contender], image: str, hr: np.ndarray) -> Ite
         sr = contender.read(image, hr)
         if sr is not None:
             yield contender, sr
+
+
+def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison | None:
+    """Return what can be compared of a set; None where there are no SR images, or no ground truth any more."""
+    pairs = pairs_of(contenders[0].record) if contenders else {}
+    interests = tuple(its for its in rank_images(contenders) if its.name in pairs) if pairs else ()
+    return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None
+
+
+def most_contested(comparison: Comparison) -> str:
+    """Return the name of the image that networks disagree on most."""
+    return max(comparison.interests, key=lambda its: its.spread_db).name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from eval.report.page.board import Board, Row
+from eval.report.board import Board, Row
 
 _DIGITS = 6
 
@@ -52,7 +52,7 @@ def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
         "complete": row.record.complete,
         **figures,
         "interval_ms": [_finite(interval.low), _finite(interval.high)] if interval else None,
-        "texts": {cell.key: cell.text for cell in row.cells},
+        "texts": {key: cell.text for key, cell in row.cells.items()},
         "psnrs_db": [_finite(by_name[name].psnr_db) if name in by_name else None for name in names],
         "runtimes_ms": [_finite(runtimes.get(name)) for name in names],
     }

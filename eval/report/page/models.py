@@ -3,13 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from eval.records.record import ZOO, Record
-from eval.report.page.board import Board, Heading, Row
+from eval.report.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
-from eval.report.page.selection import spec_of
-from eval.timing.interference import what_disturbed
+from eval.report.renderers import to_html
+from eval.report.selection import spec_of
+from eval.report.table import Column, Table
+from eval.timing.samples import what_disturbed
 
 _HARDEST = 10
+_IMAGE_COLUMNS = (
+    Column("image", "Image", left=True),
+    Column("size", "LR pixels"),
+    Column("psnr_db", "PSNR", "dB", 2),
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,7 @@ class Run:
     environment: tuple[tuple[str, str], ...]
     timing: tuple[tuple[str, str], ...]
     complexity: tuple[tuple[str, str], ...]
-    hardest: tuple[tuple[str, str, str], ...]
+    hardest: Markup
 
 
 @dataclass(frozen=True)
@@ -50,13 +59,8 @@ def model_views(boards: Sequence[Board], addresses: dict[str, str]) -> list[Mode
 
 
 def _run(board: Board, row: Row) -> Run:
-    printed = {cell.key: cell.text for cell in row.cells}
-    figures = tuple((heading, printed[heading.key]) for heading in board.headings if heading.key in printed)
+    figures = tuple((its, row.cells[its.key].text) for its in board.headings if its.key in row.cells)
     record = row.record
-    scored = sorted((image for image in record.images if image.psnr_db is not None), key=lambda image: image.psnr_db)
-    hardest = tuple(
-        (image.name, f"{image.lr_width}x{image.lr_height}", f"{image.psnr_db:.2f}") for image in scored[:_HARDEST]
-    )
     return Run(
         board.conditions.title,
         row,
@@ -64,8 +68,15 @@ def _run(board: Board, row: Row) -> Run:
         tuple(environment_facts(record)),
         tuple(_timing_facts(record)),
         tuple(_complexity_facts(record)),
-        hardest,
+        _hardest(record),
     )
+
+
+def _hardest(record: Record) -> Markup:
+    """Return a table of the images with the lowest PSNR; nothing where there is none."""
+    scored = sorted((image for image in record.images if image.psnr_db is not None), key=lambda image: image.psnr_db)
+    rows = [(its.name, f"{its.lr_width}x{its.lr_height}", its.psnr_db) for its in scored[:_HARDEST]]
+    return Markup(to_html(Table.of(_IMAGE_COLUMNS, rows), "small") if rows else "")
 
 
 def _provenance(record: Record) -> tuple[tuple[str, str], ...]:

@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eval.data.pairs import SCALE, ImagePair
+from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.files import atomic_path
 from eval.metrics.psnr_ssim import CROP_BORDER
-from eval.report.page.gallery import Contender, Interest, pairs_of, rank_images, readable
+from eval.report.page.gallery import Comparison, Contender, Interest, readable
 from eval.report.page.windows import CELL, choose_window, encode_errors, squared_errors
 
-PICTURE_FOLDER = "pictures"
-DEFAULT_MEGABYTES = 54.0
 # Bytes a pixel, errors included, as measured on SR images of Urban100, with some room.
 _LOSSLESS_BYTES = 1.25
 _LOSSY_BYTES = 0.33
@@ -54,16 +52,6 @@ class Plan:
         return _LOSSLESS if self.lossless else _LOSSY
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A set whose pictures can be compared: who has images, which, and the pairs they belong to."""
-
-    dataset: str
-    contenders: tuple[Contender, ...]
-    interests: tuple[Interest, ...]
-    pairs: dict[str, ImagePair]
-
-
 def make_plan(num_pictures: int, num_images: int, image_pixels: int, budget_bytes: float) -> Plan:
     """Divide a budget of bytes among pictures.
 
@@ -81,18 +69,6 @@ def make_plan(num_pictures: int, num_images: int, image_pixels: int, budget_byte
         return Plan(num_images, min(pixels, image_pixels), lossless=False)
     least = min(_LEAST_WINDOW, image_pixels)
     return Plan(int(each * num_images / (least * _LOSSY_BYTES)), least, lossless=False)
-
-
-def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison | None:
-    """Return what can be compared of a set; None where there are no SR images, or no ground truth any more."""
-    pairs = pairs_of(contenders[0].record) if contenders else {}
-    interests = tuple(its for its in rank_images(contenders) if its.name in pairs) if pairs else ()
-    return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None
-
-
-def most_contested(comparison: Comparison) -> str:
-    """Return the name of the image that networks disagree on most."""
-    return max(comparison.interests, key=lambda its: its.spread_db).name
 
 
 def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable[[object], None]) -> dict:

@@ -1,29 +1,28 @@
 """Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 
 from eval.ranking.editions import Edition
-from eval.records.current import Conditions, current
+from eval.records.current import current
 from eval.records.record import Record
-from eval.report.page.board import Board, make_board
+from eval.report.board import Board, make_boards
 from eval.report.page.facts import facts_of
-from eval.report.page.gallery import contenders_of
+from eval.report.page.gallery import Comparison, contenders_of, find_comparison
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
-from eval.report.page.pictures import DEFAULT_MEGABYTES, PICTURE_FOLDER, Comparison, find_comparison, write_pictures
 from eval.report.tables import write_files
 
 ASSETS = Path(__file__).with_name("assets")
 ASSET_FOLDER = "page"
 MODEL_FOLDER = "models"
+PICTURE_FOLDER = "pictures"
 STYLES = ("page.css", "print.css")
 SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "names.js", "plots.js", "compare.js")
 PLOTLY = "plotly.min.js"
@@ -49,7 +48,7 @@ class PageOptions:
     edition: Edition | None = None
     title: str = "Efficient super-resolution"
     roots: tuple[Path, ...] = ()
-    megabytes: float = DEFAULT_MEGABYTES
+    megabytes: float = 54.0
     watch: Callable[[str, int], AbstractContextManager[Callable[[object], None]]] = _unwatched
 
 
@@ -63,24 +62,12 @@ class Content:
 
 def gather(records: Sequence[Record], options: PageOptions) -> Content:
     """Return the tables of records, and what can be compared of their pictures."""
-    groups = current(records)
-    boards = [
-        make_board(conditions, rows, options.edition, _under_same_conditions(conditions, groups))
-        for conditions, rows in groups
-    ]
+    boards = make_boards(current(records), options.edition)
     rows: dict[str, list[tuple[str, Record]]] = {}
     for board in boards:
         rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
     found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
-    return Content(tuple(boards), tuple(its for its in found if its))
-
-
-def _under_same_conditions(conditions: Conditions, groups: Iterable[tuple[Conditions, list[Record]]]) -> list[Record]:
-    """Return the records of other sets that were made alike."""
-    alike = (
-        rows for its, rows in groups if its != conditions and replace(its, dataset=conditions.dataset) == conditions
-    )
-    return [record for rows in alike for record in rows]
+    return Content(boards, tuple(its for its in found if its))
 
 
 def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
@@ -123,6 +110,8 @@ def _environment() -> Environment:
 
 
 def _assets() -> dict[str, str]:
+    from plotly.offline import get_plotlyjs
+
     own = {name: (ASSETS / name).read_text(encoding="utf-8") for name in (*STYLES, *SCRIPTS)}
     return own | {PLOTLY: get_plotlyjs()}
 
@@ -135,6 +124,8 @@ def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
 def _write_comparisons(comparisons: Sequence[Comparison], folder: Path, options: PageOptions) -> dict[str, dict]:
     """Write the pictures of each set and return what the page must know of them, by set."""
     comparable = {}
+    if comparisons:
+        from eval.report.page.pictures import write_pictures
     for number, comparison in enumerate(comparisons):
         address = f"{PICTURE_FOLDER}/{number}"
         budget = options.megabytes * 1e6 / len(comparisons)

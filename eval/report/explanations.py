@@ -1,13 +1,13 @@
 """What columns and flags mean, in a sentence each."""
 
 from eval.metrics.figures import Flag
+from eval.metrics.registry import METRICS
 
 COLUMN_HELP = {
     "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order, each pair "
     "of models compared by itself (pairwise 95% intervals).",
     "score": "Weighted sum of exp(2 x figure / baseline's figure). The least wins; the baseline has 7.39.",
-    "psnr_db": "RGB, 8 bits, 4-pixel border, mean over images of each image's dB.",
-    "ssim": "Structural similarity by the challenge's definition, mean over images.",
+    **{row.key: f"{row.title}: {row.meaning}" for row in METRICS.values()},
     "runtime_ms": "The network's forward pass on one image, mean over images. Below it its 95% "
     "interval, between the fastest and the slowest of the table.",
     "p90_ms": "90% of all samples took at most so long.",

@@ -1,10 +1,10 @@
-"""Any text as LaTeX that every engine reads: plain ASCII, nothing in it a command, whatever a name holds."""
+"""Any text as text: what a terminal, Markdown, a spreadsheet or LaTeX would read as more than that is escaped."""
 
+import re
 import unicodedata
 
-from eval.report.columns import visible
-from eval.report.latex import latex
-
+_INFINITE = re.compile(r"(-?)\binf\b")
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _ACCENTS = {
     "\u0300": "`",
     "\u0301": "'",
@@ -49,8 +49,33 @@ _SYMBOLS = {
 }
 
 
+def visible(text: str) -> str:
+    """Return a name with everything written out that would not print: control characters, marks of direction."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML would read as markup."""
+    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in text)
+
+
+def inert(cell: str) -> str:
+    """Keep a spreadsheet from running a name as a formula."""
+    return f"'{cell}" if len(cell) > 1 and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def latex(text: str) -> str:
+    """Escape what LaTeX would read as a command."""
+    return "".join(_SPECIAL.get(char, f"\\{char}" if char in "#$%&_{}" else char) for char in text)
+
+
+def latex_figure(text: str) -> str:
+    """Return a printed figure as LaTeX, an infinite one by its sign."""
+    return _INFINITE.sub(r"$\1\\infty$", latex(text))
+
+
 def latex_text(text: str) -> str:
-    """Return text as LaTeX; a character that LaTeX has no command for becomes its code point, as in [U+4E2D]."""
+    """Return text as LaTeX in ASCII; a character that LaTeX has no command for becomes its code point: [U+4E2D]."""
     escaped = "".join(map(_character, unicodedata.normalize("NFC", visible(text))))
     # After a line's end, LaTeX takes these for an argument or a star.
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped

@@ -1,37 +1,41 @@
-"""One table of the page: headings with their explanations, rows with printed and unrounded figures, warnings."""
+"""A table with all that is needed to read it: explained headings, ranks, marks, intervals, warnings."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from eval.ranking.editions import Edition
 from eval.records.current import Conditions
+from eval.records.current import Table as Group
 from eval.records.record import ZOO, Record
-from eval.report.columns import Column, columns_of, legend, visible
-from eval.report.page.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
-from eval.report.page.ranking import Ranked, rank_rows
-from eval.report.page.selection import RAN, baseline_of, edition_of, state_of
+from eval.report.columns import filled_columns, legend
+from eval.report.escapes import visible
+from eval.report.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
+from eval.report.ranked import Ranked, rank_rows
 from eval.report.score import rank_text
-from eval.report.score_notes import UNITS, total_text
+from eval.report.score_notes import UNITS
+from eval.report.selection import RAN, baseline_of, edition_of, state_of
+from eval.report.table import Cell, Column, Table, number
 
 BELOW_GATE = "below the gate"
 _LISTED_AT_MOST = 12
 TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
 HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "edition"})
+# A mark says something where more figures differ than have one.
+_LEAST_MARKED = 3
 
 
 @dataclass(frozen=True)
-class Heading:
-    """One column of the leaderboard; ``lower_is_better`` is None where a figure only describes."""
+class Heading(Column):
+    """One column of a board: what it means, and whether the page shows it at first."""
 
-    key: str
-    title: str
-    unit: str = ""
     help: str = ""
-    numeric: bool = True
-    shown: bool = True
-    lower_is_better: bool | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Tell whether the page shows it at first."""
+        return self.key not in HIDDEN_AT_FIRST
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,10 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One figure: as printed, unrounded in base units (None if not taken), and its interval if it has one."""
+class BoardCell(Cell):
+    """A cell whose figure may have an interval."""
 
-    key: str
-    text: str
-    value: float | str | None = None
     interval: Interval | None = None
-    mark: str = ""
 
     @property
     def sorted_by(self) -> float | str | None:
@@ -78,16 +78,16 @@ class Row:
     state: str
     reason: str
     flags: tuple[FlagNote, ...]
-    cells: tuple[Cell, ...]
+    cells: Mapping[str, BoardCell]
 
-    def cell(self, key: str) -> Cell | None:
+    def cell(self, key: str) -> BoardCell | None:
         """Return the cell of a column."""
-        return next((cell for cell in self.cells if cell.key == key), None)
+        return self.cells.get(key)
 
 
 @dataclass(frozen=True)
 class Board:
-    """A table of the page and what is needed to read it.
+    """A table and what is needed to read it.
 
     Attributes:
         baseline: place of the row that others are compared with; None if no row has figures.
@@ -107,6 +107,17 @@ class Board:
         return [row.record for row in self.rows]
 
 
+def make_boards(groups: Sequence[Group], edition: Edition | None = None) -> tuple[Board, ...]:
+    """Make the table of each group of records, as ``current`` returns them; see ``make_board``."""
+    return tuple(make_board(its, rows, edition, _made_alike(its, groups)) for its, rows in groups)
+
+
+def _made_alike(conditions: Conditions, groups: Sequence[Group]) -> list[Record]:
+    """Return the records of other sets under the same conditions."""
+    alike = (its != conditions and replace(its, dataset=conditions.dataset) == conditions for its, _ in groups)
+    return [record for (_, rows), is_alike in zip(groups, alike, strict=True) if is_alike for record in rows]
+
+
 def make_board(
     conditions: Conditions, records: Sequence[Record], edition: Edition | None = None, others: Sequence[Record] = ()
 ) -> Board:
@@ -119,45 +130,31 @@ def make_board(
         others: records of other sets under the same conditions; see ``rank_rows``.
     """
     ranked = rank_rows(records, edition, others)
-    columns = [column for column in columns_of(records) if any(column.value(record) is not None for record in records)]
-    cells = [list(cells) for cells in zip(*(_column_cells(column, records) for column in columns), strict=True)]
-    cells = cells or [[] for _ in records]
-    headings = [Heading("label", "Model", numeric=False), *_rank_headings(ranked), *map(_heading, columns)]
-    headings += [Heading(key, title, numeric=False, shown=key not in HIDDEN_AT_FIRST) for key, title in TEXT_HEADINGS]
-    rows = [_row(record, figures, ranked) for record, figures in zip(records, cells, strict=True)]
+    columns = filled_columns(records)
+    table = Table.about(columns, records).marked(_LEAST_MARKED, [record.complete for record in records])
+    headings = [Heading("label", "Model", left=True), *_rank_headings(ranked), *map(_heading, columns)]
+    headings += [Heading(key, title, left=True) for key, title in TEXT_HEADINGS]
+    rows = []
+    for record, cells, interval in zip(records, table.rows, runtime_intervals(records), strict=True):
+        figures = {its.key: BoardCell(**vars(cell)) for its, cell in zip(columns, cells, strict=True)}
+        if "runtime_ms" in figures:
+            figures["runtime_ms"] = replace(figures["runtime_ms"], interval=interval)
+        rows.append(_row(record, figures, ranked))
     baseline = baseline_of(records, ranked.baseline)
     return Board(
         conditions, tuple(headings), tuple(rows), baseline, ranked, tuple(legend(records)), tuple(_warnings(rows))
     )
 
 
-def _heading(column: Column) -> Heading:
-    lower = None if column.higher_is_better is None else not column.higher_is_better
-    shown = column.key not in HIDDEN_AT_FIRST
-    return Heading(column.key, column.title, column.unit, COLUMN_HELP.get(column.key, ""), True, shown, lower)
+def _heading(its: Column) -> Heading:
+    return Heading(its.key, its.title, its.unit, higher_is_better=its.higher_is_better, help=COLUMN_HELP[its.key])
 
 
 def _rank_headings(ranked: Ranked) -> list[Heading]:
     if not ranked.rows:
         return []
-    headings = [Heading("rank", "Rank", help=COLUMN_HELP["rank"], lower_is_better=True)]
-    if ranked.edition.has_scores:
-        headings.append(Heading("score", "Score", help=COLUMN_HELP["score"], lower_is_better=True))
-    return headings
-
-
-def _column_cells(column: Column, records: Sequence[Record]) -> list[Cell]:
-    """Return a column's cells, the best and the second figure marked, runtimes with their intervals."""
-    figures = [next(iter(column.figures(record).values())) for record in records]
-    complete = {figure for figure, record in zip(figures, records, strict=True) if record.complete}
-    taken = sorted(complete - {None}, reverse=bool(column.higher_is_better))
-    judged = column.higher_is_better is not None and len(taken) > 2
-    marks = dict(zip(taken, ("best", "second"), strict=False)) if judged else {}
-    spans = runtime_intervals(records) if column.key == "runtime_ms" else [None] * len(records)
-    return [
-        Cell(column.key, column.text(record), figure, span, marks.get(figure, "") if record.complete else "")
-        for record, figure, span in zip(records, figures, spans, strict=True)
-    ]
+    titles = {"rank": "Rank"} | ({"score": "Score"} if ranked.edition.has_scores else {})
+    return [Heading(key, its, higher_is_better=False, help=COLUMN_HELP[key]) for key, its in titles.items()]
 
 
 def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
@@ -182,7 +179,7 @@ def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
     return spans
 
 
-def _row(record: Record, figures: Sequence[Cell], ranked: Ranked) -> Row:
+def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Row:
     judged = ranked.rows.get(record.model.label)
     state, reason = state_of(record), record.reason or ""
     if record.complete and judged and judged.failed:
@@ -191,24 +188,22 @@ def _row(record: Record, figures: Sequence[Cell], ranked: Ranked) -> Row:
     elif record.complete and judged and judged.lacking:
         reason = f"not ranked: not measured: {', '.join(UNITS[metric][0] for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
-    ranks = _rank_cells(record, ranked)
-    described = [Cell(key, visible(text), visible(text)) for key, text in texts.items()]
+    described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
     notes = tuple(FlagNote(FLAG_TITLES.get(flag.code, flag.code), flag.text, flag_help(flag)) for flag in record.flags)
-    return Row(record, visible(record.model.label), state, visible(reason), notes, (*ranks, *figures, *described))
+    cells = {**_rank_cells(record, ranked), **figures, **described}
+    return Row(record, visible(record.model.label), state, visible(reason), notes, cells)
 
 
-def _rank_cells(record: Record, ranked: Ranked) -> list[Cell]:
+def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
     if not ranked.rows:
-        return []
+        return {}
     judged = ranked.rows.get(record.model.label) if record.complete else None
     place = judged and judged.places.get(ranked.edition.main.name)
     interval = place and place.interval
     middle = fmean(interval) if interval else place and place.rank
-    cells = [Cell("rank", rank_text(place), middle)]
-    if ranked.edition.has_scores:
-        total = place and place.total
-        cells.append(Cell("score", total_text(total), total))
-    return cells
+    total = place and place.total
+    cells = {"rank": BoardCell(rank_text(place), middle), "score": BoardCell(number(total), total)}
+    return cells if ranked.edition.has_scores else {"rank": cells["rank"]}
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:

@@ -1,0 +1,319 @@
+"""What notebooks and scripts import. It measures as the commands do, and leaves the process as it found it.
+
+    from eval import evaluate, compare
+    result = evaluate("PFDNLite", "Set5", data_dir="DATA")
+    result.to_frame()
+    compare({"mine": network, "RLFN": "RLFN"}, "Set5", data_dir="DATA")
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from eval.config import Protocol, RunConfig
+from eval.data import datasets
+from eval.data.arrays import dataset_of_arrays
+from eval.data.datasets import Dataset, check_metric_sizes
+from eval.errors import RunError
+from eval.inference.upscaler import Upscaler
+from eval.metrics.registry import find_metrics
+from eval.ranking.comparison import Comparison, Side, compare_sides
+from eval.records.record import FIGURES, Record
+from eval.records.store import find_records
+from eval.run.evaluation import Evaluation
+from eval.run.launch import Launch, resolved
+from eval.run.model_source import ModelSource, zoo_model
+from eval.run.network_source import source_of_file, source_of_module, source_of_upscaler
+from eval.run.observer import Observer
+from eval.zoo.manifest import all_models, find_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Model = nn.Module | Upscaler | str
+Images = str | Path | Dataset | Sequence[tuple[np.ndarray, np.ndarray | None]]
+_COSTS = ("num_params", "flops", "activations", "num_conv")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model on one set, as it was measured; ``record`` holds everything."""
+
+    record: Record
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row an image: ``model``, ``dataset``, ``image``, then one column a figure that was taken."""
+        import pandas as pd
+
+        columns = [key for key in FIGURES if any(image.figure(key) is not None for image in self.record.images)]
+        rows = [
+            {"model": self.record.model.label, "dataset": self.record.dataset.name, "image": image.name}
+            | {key: image.figure(key) for key in columns}
+            for image in self.record.images
+        ]
+        return pd.DataFrame(rows)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the means over images, the counts, and the peak memory, each under its key; None if not taken."""
+        record = self.record
+        means = {key: mean.mean for key, mean in record.means.items()}
+        costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
+        named = {"model": record.model.label, "dataset": record.dataset.name}
+        return named | means | costs | {"peak_memory_mib": record.peak_memory_mib}
+
+    def _repr_html_(self) -> str:
+        from eval.report.notebook import html_of_records
+
+        return html_of_records([self.record])
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{key}={value:.6g}" for key, value in self.summary().items() if isinstance(value, float))
+        return f"Result({self.record.model.label} on {self.record.dataset.name}: {figures})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Models that were timed together on one set: their results, and how each pair compares."""
+
+    results: tuple[Result, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row a pair: differences in dB and ratios of runtimes, each with its 95% interval."""
+        import pandas as pd
+
+        rows = []
+        for its in self.comparisons:
+            row: dict[str, Any] = {"first": its.first, "second": its.second, "dataset": its.dataset}
+            for name, interval in (("psnr_difference_db", its.psnr), ("runtime_ratio", its.runtime)):
+                ends = (interval.estimate, interval.low, interval.high) if interval else (None, None, None)
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+            rows.append(row | {"verdict": its.sentence})
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return "\n".join(its.sentence for its in self.comparisons)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from eval.report.notebook import html_of_records, html_of_sentences
+
+        table = html_of_records([result.record for result in self.results])
+        return table + html_of_sentences([line for its in self.comparisons for line in (its.sentence, *its.notes)])
+
+
+class _Bars(Observer):
+    """Shows progress, as a notebook or a terminal can."""
+
+    @contextmanager
+    def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Any]:
+        """Show a bar for a block of code."""
+        with tqdm(total=total, desc=label, unit=f" {unit}", leave=False) as bar:
+            yield lambda _done: bar.update()
+
+
+def evaluate(
+    model: Model,
+    dataset: Images,
+    *,
+    data_dir: str | Path | None = None,
+    data_range: float = 1.0,
+    metrics: Sequence[str] = ("psnr", "ssim"),
+    config: RunConfig | None = None,
+    images_dir: str | Path | None = None,
+    progress: bool = True,
+) -> Result:
+    """Run one model on one set of images and measure it.
+
+    Args:
+        model: a network that maps ``(N, 3, h, w)`` in ``[0, data_range]`` to ``(N, 3, 4h, 4w)``, also one that was
+            defined in a notebook (a copy of it runs); the name of one of the zoo; ``"FILE.py:CLASS"``, imported into this
+            process; or what ``load_model`` returned.
+        dataset: the name of a set, a folder, what ``open_dataset`` returned, or ``[(lr, hr), …]`` uint8 RGB arrays,
+            ``hr`` four times as large, or None.
+        data_dir: the folder that holds sets; ``$ESR_DATA`` by default.
+        data_range: of a network that is given as such: 1 or 255.
+        metrics: their names, as in ``--metrics``.
+        config: how it is run; by default as ``test_demo.py`` does it, the official protocol.
+        images_dir: where SR images are written, ``<model>/<set>/`` under it; None to write none.
+        progress: show a bar.
+
+    Raises:
+        UsageError: the model, the set or a setting does not exist or does not fit.
+        RunError: the run failed; the message says why.
+    """
+    config = (config or RunConfig()).replaced(metrics=tuple(metrics))
+    (record,) = _records([_source(model, data_range)], dataset, data_dir, config, images_dir, progress)
+    return Result(record)
+
+
+def compare(
+    models: Mapping[str, Model] | Sequence[str],
+    dataset: Images,
+    *,
+    data_dir: str | Path | None = None,
+    data_range: float = 1.0,
+    config: RunConfig | None = None,
+    progress: bool = True,
+) -> Verdict:
+    """Time models together by the steady protocol, and say of each pair what is settled.
+
+    Args:
+        models: by the names that sentences use, or names of the zoo; the first one is the baseline of ratios.
+        dataset: as for ``evaluate``, as are the others.
+        data_dir: the folder that holds sets.
+        data_range: of networks that are given as such.
+        config: how they are run; its protocol is taken to be ``steady``.
+        progress: show bars.
+
+    Raises:
+        UsageError: fewer than two models are given, or as for ``evaluate``.
+        RunError: one of them failed.
+    """
+    named = dict(models) if isinstance(models, Mapping) else {name: name for name in models}
+    sources = [_source(model, data_range, name) for name, model in named.items()]
+    config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
+    records = _records(sources, dataset, data_dir, config, None, progress)
+    sides = [replace(Side.of_record(record), label=name) for name, record in zip(named, records, strict=True)]
+    pairs = combinations(reversed(sides), 2)
+    return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs))
+
+
+def load_model(model: str, weights: str | Path | None = None, *, data_range: float = 1.0, device: str = "cpu") -> Upscaler:
+    """Return a loaded model: call it with an LR image ``(h, w, 3)`` uint8 to get ``(sr, runtime_ms)``.
+
+    Its network is ``.network``, a ``torch.nn.Module`` in eval mode.
+
+    Args:
+        model: a name or id of the zoo, or ``"FILE.py:CLASS"``, imported into this process.
+        weights: a checkpoint's name in the manifest, or a file.
+        data_range: of a network of a file.
+        device: where it runs.
+
+    Raises:
+        UsageError: there is no such model, file or device.
+        RunError: the weights are not on this machine, or do not fit.
+    """
+    source = _source_of_name(model, weights, data_range)
+    config = resolved(RunConfig(device=device, tile=None))
+    with source.open(config, None) as loaded, loaded.on_device():
+        upscaler = loaded
+    upscaler.network.to(upscaler.device)
+    return upscaler
+
+
+def list_models() -> list[str]:
+    """Return the names of the zoo's models, as ``evaluate`` and ``load_model`` take them."""
+    return [spec.name for spec in all_models()]
+
+
+def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset:
+    """Open and check a set of images; arguments as for ``evaluate``.
+
+    Raises:
+        UsageError: there is no such set, or arrays have another form.
+        RunError: images are missing, damaged or of the wrong size; all of them are named.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset
+    if not isinstance(dataset, (str, Path)):
+        return dataset_of_arrays(dataset)
+    folder = data_dir or os.environ.get("ESR_DATA")
+    if isinstance(dataset, Path) or (os.sep in dataset and Path(dataset).is_dir()):
+        return datasets.open_dataset(Path(dataset), None)
+    return datasets.open_dataset(Path(folder) if folder else None, dataset)
+
+
+def load_records(*places: str | Path) -> "pd.DataFrame":
+    """Return records as one tidy frame: a row an image, with what its record says of model, set and run.
+
+    Args:
+        places: folders that were given as ``--save_dir``, folders of records, or record files.
+
+    Raises:
+        UsageError: a place holds no record.
+    """
+    import pandas as pd
+
+    rows = [row for record in find_records([Path(place) for place in places]) for row in _rows(record)]
+    return pd.DataFrame(rows)
+
+
+def _rows(record: Record) -> Iterator[dict[str, Any]]:
+    settings = record.settings
+    shared = {
+        "model": record.model.label,
+        "dataset": record.dataset.name,
+        "protocol": settings.protocol.value,
+        "device": settings.device,
+        "machine": record.environment.machine,
+        "engine": settings.engine,
+        "precision": settings.precision,
+        "status": record.status,
+        "weights_sha256": record.model.weights_sha256,
+        "started_at": record.started_at,
+    }
+    costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
+    medians = _medians_ms(record)
+    for image in record.images:
+        figures = {key: image.figure(key) for key in FIGURES}
+        figures["runtime_ms"] = medians.get(image.name, figures["runtime_ms"])
+        yield shared | {"image": image.name} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
+    if not record.images:
+        yield shared | {"image": None}
+
+
+def _medians_ms(record: Record) -> dict[str, float]:
+    """Return the median over rounds of each image that the steady protocol timed."""
+    if record.timing is None:
+        return {}
+    rows = zip(record.timing.image_names, record.timing.samples_ms, strict=True)
+    kept = {name: [ms for ms in samples if ms is not None] for name, samples in rows}
+    return {name: float(np.median(samples)) for name, samples in kept.items() if samples}
+
+
+def _records(
+    sources: Sequence[ModelSource],
+    images: Images,
+    data_dir: str | Path | None,
+    config: RunConfig,
+    images_dir: str | Path | None,
+    progress: bool,
+) -> list[Record]:
+    """Return the records of models on a set, in their order.
+
+    Raises:
+        RunError: one of them is not complete.
+    """
+    dataset = open_dataset(images, data_dir)
+    check_metric_sizes(dataset, find_metrics(config.metrics))
+    launch = Launch(images_dir=Path(images_dir) if images_dir else None)
+    evaluation = Evaluation(config, launch, _Bars() if progress else Observer())
+    records = evaluation.run(sources, [dataset])
+    if failed := [record for record in records if not record.complete]:
+        raise RunError("\n".join(f"{record.model.label}: {record.outcome}" for record in failed))
+    by_label = {record.model.label: record for record in records}
+    return [by_label[source.info.label] for source in sources]
+
+
+def _source(model: Model, data_range: float, name: str | None = None) -> ModelSource:
+    if isinstance(model, Upscaler):
+        return source_of_upscaler(model)
+    if isinstance(model, nn.Module):
+        return source_of_module(model, data_range, name)
+    return _source_of_name(model, None, data_range)
+
+
+def _source_of_name(model: str, weights: str | Path | None, data_range: float) -> ModelSource:
+    if ".py:" in str(model):
+        return source_of_file(str(model), Path(weights) if weights else None, data_range)
+    return zoo_model(find_model(model), str(weights) if weights else None)

@@ -1,0 +1,52 @@
+"""The zoo as a table: complexity of each model, and which of its weights are on this machine."""
+
+from collections.abc import Sequence
+
+import rich.table
+
+from eval.errors import RunError
+from eval.metrics.complexity import measure_complexity
+from eval.report.columns import COLUMNS
+from eval.report.renderers import to_terminal
+from eval.report.table import Column, Table, Value
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.manifest import ModelSpec
+
+_COUNTED = tuple(its for its in COLUMNS if its.key in {"num_params", "flops", "activations", "num_conv"})
+
+
+def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
+    """Return one row a model."""
+    columns = (
+        Column("id", "Id"),
+        Column("model", "Model", left=True),
+        *_COUNTED,
+        Column("weights", "Weights here", left=True, wraps=True),
+        Column("note", "Note", left=True, wraps=True),
+    )
+    return to_terminal(
+        Table.of(columns, [(spec.id, spec.name, *_costs(spec), _weights(spec), spec.note) for spec in specs])
+    )
+
+
+def _costs(spec: ModelSpec) -> tuple[Value, ...]:
+    if not spec.checkpoints:
+        return (None,) * 4
+    try:
+        complexity = measure_complexity(spec.build())
+    except RunError as error:
+        return (f"cannot be built: {error}", None, None, None)
+    return tuple(getattr(complexity, column.key) for column in _COUNTED)
+
+
+def _weights(spec: ModelSpec) -> str:
+    if not spec.checkpoints:
+        return "needs none"
+    here = []
+    for known in spec.checkpoints:
+        try:
+            find_checkpoint(spec, known.name)
+            here.append(known.name)
+        except RunError:
+            continue
+    return ", ".join(here) or "none"

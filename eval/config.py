@@ -1,0 +1,177 @@
+"""All that figures depend on besides the model and the images, as one checked value.
+
+The flags of ``test_demo.py`` and ``python -m eval run`` come from the fields of ``RunConfig``, tasks carry it, records
+store it. A new flag is one field with its help; unless it is named below, its value is taken to decide pixels, and is
+part of every key.
+"""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from eval.errors import UsageError
+from eval.frozen import Frozen
+
+AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
+# Fields that change no pixel, and those that change no figure at all.
+_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "workers", "runs", "preset", "seed"})
+_NO_FIGURES = frozenset({"workers"})
+
+
+class Protocol(StrEnum):
+    """How a run is carried out.
+
+    ``official`` repeats the challenge's template: every image is timed once, the first one with its cold start.
+    ``accuracy`` takes no time. ``steady`` measures runtime in a pass of its own: all models warmed alike, timed in
+    interleaved rounds until the comparison is settled.
+    """
+
+    OFFICIAL = "official"
+    ACCURACY = "accuracy"
+    STEADY = "steady"
+
+
+class RunConfig(Frozen):
+    """How models are run and measured.
+
+    Raises:
+        UsageError: a value has a wrong type or range, or values do not fit together; the message names the flag.
+            Names of devices, engines and metrics are checked where they are looked up.
+    """
+
+    protocol: Protocol = Field(
+        Protocol.OFFICIAL,
+        description="official: timed as the challenge does it, cold start included; accuracy: untimed; steady: models"
+        " are warmed up and timed together in rounds.",
+    )
+    device: str = Field(AUTO, description="One of auto, cuda, cpu, mps, or cuda:N.")
+    engine: str = Field(
+        EAGER, description="What runs networks: {engines}; auto for the fastest one with eager's pixels."
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(FULL_PRECISION, description="Of the network's layers.")
+    tf32: bool | None = Field(
+        None, description="Let convolutions round to TF32 on a GPU; by default as torch does, and not for accuracy."
+    )
+    tile: int | Literal["auto"] | None = Field(
+        AUTO, description="LR pixels a side; 'none' for whole images; 'auto' for tiles only where memory is too small."
+    )
+    tile_overlap: int | None = Field(
+        None, description="LR pixels that tiles share; by default 32, or a quarter of a tile."
+    )
+    metrics: tuple[str, ...] = Field(("psnr",), description="What is calculated, separated by commas: {metrics}.")
+    threads: int | None = Field(None, ge=1, description="CPU threads for the network.")
+    workers: int | None = Field(
+        None, ge=0, description="Threads that decode, measure and write beside an untimed network."
+    )
+    runs: int = Field(1, ge=1, description="Runs to average, official protocol only; the challenge takes 5.")
+    preset: Literal["rapid", "quick", "normal"] = Field("rapid", description="Limits of the steady protocol.")
+    seed: int = Field(0, description="Of the order in which the steady protocol runs models.")
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise UsageError("; ".join(map(_fault, error.errors()))) from None
+        self._check_together()
+
+    @field_validator("tile", mode="before")
+    @classmethod
+    def _read_tile(cls, given: object) -> object:
+        if given == "none":
+            return None
+        if isinstance(given, str) and given != AUTO and not given.isdecimal():
+            raise ValueError("expected auto, none, or a number of LR pixels")
+        return int(given) if isinstance(given, str) and given != AUTO else given
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _read_metrics(cls, given: object) -> object:
+        return tuple(split(given)) if isinstance(given, str) else given
+
+    def _check_together(self) -> None:
+        if self.runs > 1 and self.protocol is not Protocol.OFFICIAL:
+            raise UsageError(f"--runs {self.runs}: only the official protocol averages runs, not {self.protocol}")
+        if self.protocol is Protocol.OFFICIAL and not self.is_plain:
+            raise UsageError(
+                f"--engine {self.engine} --precision {self.precision}: the official protocol times plain torch in "
+                "fp32, as the challenge does; use --protocol accuracy or steady"
+            )
+        if isinstance(self.tile, int):
+            if self.tile < 1:
+                raise UsageError(f"--tile {self.tile}: expected at least 1")
+            if self.tile_overlap is not None and not 0 <= self.tile_overlap < self.tile:
+                raise UsageError(f"--tile_overlap {self.tile_overlap}: expected 0 to {self.tile - 1}, less than --tile")
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether networks run as plain torch in float32."""
+        return (self.engine, self.precision) == (EAGER, FULL_PRECISION)
+
+    @property
+    def is_timed(self) -> bool:
+        """Tell whether the official protocol times each image, with nothing beside the network."""
+        return self.protocol is Protocol.OFFICIAL
+
+    def replaced(self, **changes: Any) -> "RunConfig":
+        """Return a copy with other values, checked like this one."""
+        return RunConfig(**(dict(self) | changes))
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """The fields that change nothing in such a run, each with the reason."""
+        kind = self.device.partition(":")[0]
+        reasons = {
+            "preset": self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds",
+            "seed": self.protocol is not Protocol.STEADY and f"{self.protocol} draws nothing",
+            "workers": self.is_timed and "nothing runs beside a timed network",
+            "tile_overlap": self.tile is None and "--tile none cuts no tiles",
+            "threads": kind not in (AUTO, "cpu") and f"the network runs on {kind}",
+            "tf32": kind in ("cpu", "mps") and f"{kind} has no TF32",
+        }
+        return {name: why for name, why in reasons.items() if why}
+
+    def notes(self, given: "RunConfig") -> list[str]:
+        """Return a sentence for each value that was given, other than the default, and has no effect here.
+
+        Args:
+            given: what was asked for; this one is what it comes to on this machine.
+        """
+        values = {name: getattr(given, name) for name in self.idle}
+        unusual = {name: value for name, value in values.items() if value != type(self).model_fields[name].default}
+        return [f"--{name} {value} has no effect: {self.idle[name]}" for name, value in unusual.items()]
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """The fields that figures depend on, those without effect left out: what a key is made of."""
+        left_out = _NO_FIGURES | self.idle.keys()
+        return {name: value for name, value in self.model_dump(mode="json").items() if name not in left_out}
+
+    @property
+    def decides_pixels(self) -> dict[str, Any]:
+        """The fields that pixels depend on."""
+        return {name: value for name, value in self.decides.items() if name not in _NO_PIXELS}
+
+    def __str__(self) -> str:
+        tiling = {None: "whole images", AUTO: "whole images if memory allows"}.get(self.tile)
+        overlap = "" if self.tile_overlap is None else f", overlap {self.tile_overlap}"
+        words = [f"protocol {self.protocol}", f"on {self.device}", tiling or f"tiles of {self.tile}{overlap}"]
+        words += [f"engine {self.engine}"] if self.engine != EAGER else []
+        words += [self.precision] if self.precision != FULL_PRECISION else []
+        words += ["TF32 on" if self.tf32 else "TF32 off"] if "tf32" not in self.idle and self.tf32 is not None else []
+        return ", ".join([*words, *([f"{self.runs} runs"] if self.runs > 1 else [])])
+
+
+def split(names: str | None) -> list[str]:
+    """Split a list given with commas; an absent one is empty."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+def _fault(fault: Any) -> str:
+    """Return one of pydantic's faults as a sentence about a flag."""
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: no such setting; there are {', '.join(RunConfig.model_fields)}"
+    expected = fault.get("ctx", {}).get("expected")
+    said = f"expected {expected}" if expected else fault["msg"].removeprefix("Value error, ")
+    return f"--{name} {fault['input']}: {said}"

@@ -1,0 +1,89 @@
+"""The image metrics, one row each: what a figure is called, how it is printed and how it is computed.
+
+A new metric is a function and a row. Records, tables, CSV, the page and ``--metrics`` follow from the row. Nothing here
+imports OpenCV: what reads records only needs the rows.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from eval.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row.
+
+    Attributes:
+        key: the figure's name in records, CSV and frames, with its unit.
+        title: its heading in tables.
+        unit: "dB", or "" for a number without one.
+        decimals: to how many it is printed.
+        needs: the image that the SR image is compared with.
+        function: ``module:function`` of ``(sr, reference)``, both uint8 ``(h, w, 3)``, that returns the figure.
+        meaning: a sentence for the legend.
+        least_side: the least height and width of an HR image in pixels.
+        higher_is_better: which of two figures is the better one.
+    """
+
+    key: str
+    title: str
+    unit: str
+    decimals: int
+    needs: Literal["hr", "lr"]
+    function: str
+    meaning: str
+    least_side: int = 9
+    higher_is_better: bool = True
+
+    def compute(self, sr: "np.ndarray", hr: "np.ndarray | None", lr: "np.ndarray") -> float | None:
+        """Return the figure of one image, ``inf`` dB for identical ones; None where there is no HR image to compare.
+
+        Args:
+            sr: super-resolved image, ``(4h, 4w, 3)``, uint8.
+            hr: ground truth of the same shape, or None.
+            lr: the input, ``(h, w, 3)``, uint8.
+        """
+        reference = {"hr": hr, "lr": lr}[self.needs]
+        if reference is None:
+            return None
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)(sr, reference)
+
+
+_PSNR_SSIM, _LUMA = "eval.metrics.psnr_ssim", "eval.metrics.luma"
+_RGB = "RGB, 8 bits, 4-pixel border, mean over images"
+_Y = "MATLAB's luma rounded to 8 bits, 4-pixel border, mean over images"
+# The order of columns. SSIM needs a window of 11 pixels inside the border.
+METRICS = {
+    "psnr": Metric("psnr_db", "PSNR", "dB", 2, "hr", f"{_PSNR_SSIM}:psnr", f"{_RGB}."),
+    "ssim": Metric("ssim", "SSIM", "", 4, "hr", f"{_PSNR_SSIM}:ssim", f"{_RGB}.", least_side=19),
+    "psnr_y": Metric("psnr_y_db", "PSNR-Y", "dB", 2, "hr", f"{_LUMA}:psnr_y", f"{_Y}."),
+    "ssim_y": Metric("ssim_y", "SSIM-Y", "", 4, "hr", f"{_LUMA}:ssim_y", f"{_Y}.", least_side=19),
+    "lr_psnr": Metric(
+        "lr_psnr_db",
+        "LR PSNR",
+        "dB",
+        2,
+        "lr",
+        "eval.metrics.consistency:lr_psnr",
+        "of the SR image, reduced by MATLAB's bicubic, to the LR image; RGB, 8 bits, no border, mean over images.",
+    ),
+}
+DEFAULT_METRICS = ("psnr",)
+
+
+def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
+    """Return the rows of metrics by name, each once, in the registry's order.
+
+    Raises:
+        UsageError: one is unknown; the message lists those that exist.
+    """
+    if unknown := [name for name in names if name not in METRICS]:
+        raise UsageError(f"--metrics {', '.join(unknown)}: no such metric; there are {', '.join(METRICS)}")
+    return tuple(metric for name, metric in METRICS.items() if name in names)

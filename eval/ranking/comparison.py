@@ -1,0 +1,156 @@
+"""Two models side by side: how far apart they are in PSNR and in runtime, and what of that is settled."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eval.errors import RunError
+from eval.intervals import Interval, paired_difference, paired_ratio
+from eval.ranking.from_results_json import ModelResult
+from eval.records.record import Record
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model's figures on one set.
+
+    Attributes:
+        psnr_db: by image.
+        samples_ms: runtimes ``(images, rounds)``, NaN where one was dropped; None if there are none.
+        group: samples of one group are paired, image by image and round by round.
+        baseline_ratio: the ratio to ``baseline``'s runtime with its interval; None if it was not timed beside one.
+    """
+
+    label: str
+    dataset: str
+    machine: str
+    psnr_db: Mapping[str, float]
+    samples_ms: np.ndarray | None = field(default=None, compare=False)
+    group: str = ""
+    baseline: str = ""
+    baseline_ratio: Interval | None = None
+
+    @classmethod
+    def of_record(cls, record: Record) -> "Side":
+        """Return what a record says of its model."""
+        timing = record.timing
+        ratio = timing.ratio if timing else None
+        return cls(
+            record.model.label,
+            record.dataset.name,
+            record.environment.machine,
+            {image.name: image.psnr_db for image in record.images if image.psnr_db is not None},
+            np.array(timing.samples_ms, dtype=float) if timing else None,
+            timing.group if timing else "",
+            ratio.baseline if ratio else "",
+            Interval(ratio.estimate, ratio.low, ratio.high) if ratio else None,
+        )
+
+    @classmethod
+    def of_published(cls, name: str, result: ModelResult, role: str, source: str) -> "Side":
+        """Return what a published results.json says of a model on the validation or the test images.
+
+        Its runtimes are one an image; images of two such files are paired by their place.
+        """
+        psnrs = {f"{index:04}": db for index, db in enumerate(result.psnrs(role))}
+        samples = np.array(result.runtimes(role), dtype=float)[:, None]
+        return cls(name, role, source, psnrs, samples, group=f"published {role}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How ``first`` compares with ``second`` on one set.
+
+    Attributes:
+        psnr: first's mean PSNR less second's in dB, paired by image; None if it cannot be compared.
+        runtime: first's runtime over second's; None if it cannot be compared.
+        notes: why something cannot be compared, and what a figure rests on.
+    """
+
+    first: str
+    second: str
+    dataset: str
+    psnr: Interval | None
+    runtime: Interval | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What is settled and what is not, in one sentence."""
+        parts = [part for part in (self._psnr_words(), self._runtime_words()) if part]
+        if not parts:
+            return f"On {self.dataset}, {self.first} and {self.second} cannot be compared."
+        return f"On {self.dataset}, {self.first} compared with {self.second}: {'; '.join(parts)}."
+
+    def _psnr_words(self) -> str:
+        if self.psnr is None:
+            return ""
+        found = f"{self.psnr.estimate:+.3f} dB [{self.psnr.low:+.3f}, {self.psnr.high:+.3f}]"
+        if self.psnr.covers(0):
+            return f"no difference in PSNR is settled ({found})"
+        return f"its PSNR is {'higher' if self.psnr.estimate > 0 else 'lower'} ({found})"
+
+    def _runtime_words(self) -> str:
+        if self.runtime is None:
+            return ""
+        found = f"{self.runtime.estimate:.3f} [{self.runtime.low:.3f}, {self.runtime.high:.3f}] of the other's time"
+        if self.runtime.covers(1):
+            return f"neither is settled to be faster ({found})"
+        return f"it is {'faster' if self.runtime.estimate < 1 else 'slower'} ({found})"
+
+
+def compare_sides(first: Side, second: Side) -> Comparison:
+    """Compare two models on one set, each figure with its 95% interval.
+
+    Raises:
+        RunError: they are of different sets.
+    """
+    if first.dataset != second.dataset:
+        raise RunError(f"expected two models on one set, got {first.dataset} and {second.dataset}")
+    psnr, psnr_note = _psnr_difference(first, second)
+    runtime, runtime_note = _runtime_ratio(first, second)
+    notes = tuple(filter(None, (psnr_note, runtime_note)))
+    return Comparison(first.label, second.label, first.dataset, psnr, runtime, notes)
+
+
+def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
+    if not first.psnr_db or not second.psnr_db:
+        lacking = " and ".join(side.label for side in (first, second) if not side.psnr_db)
+        return None, f"PSNR is not compared: {lacking} has none, there were no HR images"
+    if first.psnr_db.keys() != second.psnr_db.keys():
+        counts = f"{len(first.psnr_db)} and {len(second.psnr_db)}"
+        return None, f"PSNR is not compared: the images are not the same ({counts} of them)"
+    pairs = [(first.psnr_db[name], second.psnr_db[name]) for name in first.psnr_db]
+    perfect = [pair for pair in pairs if math.inf in pair]
+    if any(one != other for one, other in perfect):
+        return None, "PSNR is not compared: one of the two reproduces an image exactly, which is infinitely many dB"
+    # Of an image that both reproduce exactly, the difference is 0.
+    known = np.array([(0.0, 0.0) if math.inf in pair else pair for pair in pairs]).T
+    return paired_difference(known[0][:, None], known[1][:, None]), ""
+
+
+def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
+    if first.samples_ms is None or second.samples_ms is None:
+        lacking = " and ".join(side.label for side in (first, second) if side.samples_ms is None)
+        return None, f"runtime is not compared: {lacking} was not timed by the steady protocol"
+    if first.group and first.group == second.group and first.samples_ms.shape == second.samples_ms.shape:
+        published = first.group.startswith("published")
+        note = "runtimes are published ones, one an image, with cold starts in them" if published else ""
+        return paired_ratio(first.samples_ms, second.samples_ms), note
+    if first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio:
+        ratio = quotient(first.baseline_ratio, second.baseline_ratio)
+        where = first.machine if first.machine == second.machine else f"{first.machine}; {second.machine}"
+        return ratio, f"runtimes were taken apart, so each is taken as its ratio to {first.baseline}'s ({where})"
+    return None, "runtime is not compared: the two were timed apart, without a common baseline beside them"
+
+
+def quotient(first: Interval, second: Interval) -> Interval:
+    """Return the quotient of two independent ratios, their relative spreads added in quadrature."""
+    estimate = first.estimate / second.estimate
+    ends = []
+    for one, other in ((first.low, second.high), (first.high, second.low)):
+        apart = math.hypot(math.log(one / first.estimate), math.log(other / second.estimate))
+        ends.append(apart)
+    return Interval(estimate, estimate * math.exp(-ends[0]), estimate * math.exp(ends[1]))

@@ -1,0 +1,138 @@
+"""A table for the terminal, and as Markdown, CSV, LaTeX and HTML; each escapes what its form would read as markup."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import Any
+
+import rich.table
+from rich import box
+from rich.text import Text
+
+from eval.report.escapes import inert, latex, latex_figure, markdown_text
+from eval.report.table import BEST, SECOND, Cell, Column, Table
+
+# Where a heading is broken in a terminal.
+_BREAK = re.compile(r" (?=\[|of )|(?<=_)|(?<=\bGate) ")
+_MARKDOWN_MARKS = {BEST: "**", SECOND: "*"}
+_LATEX_MARKS = {BEST: r"\textbf", SECOND: r"\underline"}
+_HTML_MARKS = {BEST: "b", SECOND: "u"}
+# So many characters more than its heading a column's source is wide, at least.
+_ROOM = 2
+
+
+def to_terminal(table: Table, overflow: str = "ellipsis", **options: Any) -> rich.table.Table:
+    """Return a table that ``rich`` prints.
+
+    Args:
+        table: to print.
+        overflow: what becomes of a text that is too long.
+        options: others of ``rich.table.Table``.
+    """
+    drawn = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), **options)
+    for column in table.columns:
+        justify = "left" if column.left else "right"
+        drawn.add_column(Text(terminal_heading(column)), justify=justify, no_wrap=not column.wraps, overflow=overflow)
+    for row in table.rows:
+        drawn.add_row(*(Text(cell.text) for cell in row))
+    return drawn
+
+
+def terminal_heading(column: Column) -> str:
+    """Return a column's heading as a terminal shows it, on several lines."""
+    return _BREAK.sub("\n", column.heading)
+
+
+def to_markdown(table: Table) -> str:
+    """Return a GitHub table; the best figure is bold, the second in italics."""
+    headings = [markdown_text(its.title) + f" [{its.unit}]" * bool(its.unit) for its in table.columns]
+    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
+    widths = _widths(headings, rows)
+    rules = [
+        f":{'-' * (width + 1)}" if column.left else f"{'-' * (width + 1)}:"
+        for column, width in zip(table.columns, widths, strict=True)
+    ]
+    lines = [_aligned(cells, table.columns, widths) for cells in (headings, *rows)]
+    return "\n".join(f"|{'|'.join(cells)}|" for cells in (lines[0], rules, *lines[1:]))
+
+
+def _markdown_cell(cell: Cell) -> str:
+    mark = _MARKDOWN_MARKS.get(cell.mark, "")
+    text = markdown_text(cell.text) if isinstance(cell.value, str) else cell.text
+    return f"{mark}{' '.join(text.splitlines()).strip()}{mark}"
+
+
+def _widths(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    columns = zip(headings, *rows, strict=True)
+    return [max([len(heading) + _ROOM, *map(len, cells)]) for heading, *cells in columns]
+
+
+def _aligned(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> list[str]:
+    return [
+        f" {cell.ljust(width) if column.left else cell.rjust(width)} "
+        for cell, column, width in zip(cells, columns, widths, strict=True)
+    ]
+
+
+def to_csv(table: Table) -> str:
+    """Return one line a row: unrounded figures in base units under the columns' keys."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([inert(column.key) for column in table.columns])
+    for row in table.rows:
+        writer.writerow([inert(cell.value) if isinstance(cell.value, str) else cell.value for cell in row])
+    return buffer.getvalue()
+
+
+def to_latex(table: Table, text: Callable[[str], str] = latex, rule_after: int = 0) -> str:
+    """Return a booktabs table; the best figure is bold, the second underlined.
+
+    Args:
+        table: to print.
+        text: what escapes headings and names.
+        rule_after: the number of rows before one more rule; none for 0.
+    """
+    headings = [text(column.heading) for column in table.columns]
+    rows = [[_latex_cell(cell, text) for cell in row] for row in table.rows]
+    widths = _widths(headings, rows)
+    lines = [f"{'&'.join(_aligned(cells, table.columns, widths))}\\\\" for cells in (headings, *rows)]
+    if rule_after:
+        lines.insert(1 + rule_after, r"\midrule")
+    preamble = "".join("l" if column.left else "r" for column in table.columns)
+    begin, end = rf"\begin{{tabular}}{{{preamble}}}", r"\end{tabular}"
+    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end])
+
+
+def _latex_cell(cell: Cell, text: Callable[[str], str]) -> str:
+    is_text = isinstance(cell.value, str)
+    printed = text(cell.text) if is_text else latex_figure(cell.text)
+    if cell.mark:
+        printed = f"{_LATEX_MARKS[cell.mark]}{{{printed}}}"
+    return printed if cell.rank is None else f"{printed}$_{{({cell.rank})}}$"
+
+
+def to_html(table: Table, css_class: str = "") -> str:
+    """Return a plain ``<table>``; the first column heads its rows, the best figure is bold, the second underlined."""
+    named = f' class="{escape(css_class)}"' if css_class else ""
+    heads = "".join(map(_html_heading, table.columns))
+    rows = "\n".join(f"<tr>{''.join(_html_cells(row, table.columns))}</tr>" for row in table.rows)
+    return f"<table{named}>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _html_heading(column: Column) -> str:
+    unit = f" <small>{escape(column.unit)}</small>" if column.unit else ""
+    return f'<th scope="col"{_number(column)}>{escape(column.title)}{unit}</th>'
+
+
+def _html_cells(row: Sequence[Cell], columns: Sequence[Column]) -> Iterator[str]:
+    for place, (cell, column) in enumerate(zip(row, columns, strict=True)):
+        text = escape(cell.text)
+        if cell.mark:
+            text = f"<{_HTML_MARKS[cell.mark]}>{text}</{_HTML_MARKS[cell.mark]}>"
+        yield f"<td{_number(column)}>{text}</td>" if place else f'<th scope="row">{text}</th>'
+
+
+def _number(column: Column) -> str:
+    return "" if column.left else ' class="number"'

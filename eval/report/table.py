@@ -1,0 +1,136 @@
+"""The one table: columns with units, decimals and direction, rows of cells. ``renderers`` writes it in every form."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Value = float | int | str | None
+BEST, SECOND = "best", "second"
+NONE = "-"
+_HUGE = 1e6
+
+
+@dataclass(frozen=True)
+class Column:
+    """How the figures or texts of one column are headed and printed.
+
+    Attributes:
+        key: its name in CSV.
+        unit: stands in brackets behind the title.
+        scale: divides a figure before it is printed.
+        higher_is_better: None where a figure only describes.
+        left: whether it is aligned to the left, as names are.
+        wraps: whether a narrow terminal may break its cells.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    decimals: int = 0
+    scale: float = 1
+    higher_is_better: bool | None = None
+    left: bool = False
+    wraps: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Title and unit in one line."""
+        return f"{self.title} [{self.unit}]" if self.unit else self.title
+
+    def text(self, value: Value) -> str:
+        """Return a figure in the column's unit and decimals, a text as it is, and a dash for None."""
+        if value is None or isinstance(value, str):
+            return NONE if value is None else value
+        return number(value / self.scale, self.decimals)
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """Return a rounded figure, a huge one in powers of ten; a dash for None."""
+    return NONE if value is None else f"{value:.3e}" if value >= _HUGE else f"{value:.{decimals}f}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one cell prints, and its unrounded value in base units.
+
+    Attributes:
+        mark: ``BEST``, ``SECOND`` or nothing.
+        rank: its place in the column, which LaTeX prints as a subscript.
+    """
+
+    text: str
+    value: Value = None
+    mark: str = ""
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure(Column):
+    """A column that takes its values from what a row is about, such as a record; ``of`` returns one."""
+
+    of: Callable[[Any], Any] = field(kw_only=True)
+
+    def cell(self, item: Any) -> Cell:
+        """Return an item's cell."""
+        value = self.of(item)
+        return Cell(self.text(value), value)
+
+    def csv(self, item: Any) -> dict[str, Value]:
+        """Return the unrounded figures, in base units, under their names in CSV."""
+        return {self.key: self.of(item)}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, and one cell a column in every row."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of(cls, columns: Iterable[Column], rows: Iterable[Iterable[Value]]) -> "Table":
+        """Make a table of values or texts."""
+        columns = tuple(columns)
+        return cls(columns, tuple(tuple(Cell(c.text(v), v) for c, v in zip(columns, row, strict=True)) for row in rows))
+
+    @classmethod
+    def headed(cls, titles: Iterable[str], rows: Iterable[Iterable[Value]]) -> "Table":
+        """Make a table whose columns are known by their titles alone."""
+        return cls.of((Column(title, title) for title in titles), rows)
+
+    @classmethod
+    def about(cls, figures: Iterable[Figure], items: Iterable[Any]) -> "Table":
+        """Make a table with one row an item."""
+        figures = tuple(figures)
+        return cls(figures, tuple(tuple(figure.cell(item) for figure in figures) for item in items))
+
+    def chosen(self, keys: Collection[str]) -> "Table":
+        """Return the table with only the columns of the given keys, in its own order."""
+        places = [place for place, column in enumerate(self.columns) if column.key in keys]
+        columns = tuple(self.columns[place] for place in places)
+        return Table(columns, tuple(tuple(row[place] for place in places) for row in self.rows))
+
+    def marked(self, least: int = 1, judged: Sequence[bool] | None = None) -> "Table":
+        """Return the table with the best and the second figure of each column marked.
+
+        Args:
+            least: how many different figures a column must have for that.
+            judged: which rows take part; all by default.
+        """
+        judged = judged or [True] * len(self.rows)
+        columns = []
+        for place, column in enumerate(self.columns):
+            cells = [row[place] for row in self.rows]
+            values = [cell.value if its else None for cell, its in zip(cells, judged, strict=True)]
+            marks = best_and_second(values, column.higher_is_better, least)
+            columns.append([replace(cell, mark=mark) for cell, mark in zip(cells, marks, strict=True)])
+        return Table(self.columns, tuple(zip(*columns, strict=True)))
+
+
+def best_and_second(values: Sequence[Value], higher_is_better: bool | None, least: int = 1) -> list[str]:
+    """Return each value's mark: equal ones share it; None has none, nor have fewer than ``least`` different ones."""
+    different = sorted({value for value in values if value is not None}, reverse=higher_is_better is True)
+    if higher_is_better is None or len(different) < least:
+        return [""] * len(values)
+    marks = dict(zip(different, (BEST, SECOND), strict=False))
+    return [marks.get(value, "") for value in values]

@@ -1,0 +1,207 @@
+"""Models times sets, by one configuration: the one way from what is asked to records, for every front door.
+
+What is on record is taken from there, the rest is carried out here, in processes or on a cluster, and each record is
+written as it comes. What a person sees on the way is an ``Observer``'s matter.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from eval.config import AUTO, Protocol, RunConfig
+from eval.data.datasets import Dataset
+from eval.metrics.figures import ModelAnalysis
+from eval.records.record import Record
+from eval.run.environment import device_name
+from eval.run.images_folders import images_folder
+from eval.run.keeper import Keeper
+from eval.run.launch import RAY, Launch, resolved
+from eval.run.model_source import ModelSource
+from eval.run.observer import Observer
+from eval.run.processes import carry_out, carry_out_all
+from eval.run.ray_launcher import carry_out_on_ray
+from eval.run.runner import as_failed, with_timing
+from eval.run.speed_pass import as_steady, steady_keys, time_together
+from eval.run.tasks import EvaluationTask, largest_lr
+from eval.timing.interleaved import PRESETS
+from eval.timing.samples import Timing
+from eval.timing.warmup import TimingError
+
+
+class BrokenOffError(KeyboardInterrupt):
+    """Ctrl-C, after what is finished has been stored."""
+
+
+class Evaluation:
+    """Runs models by one configuration, and remembers what was done."""
+
+    def __init__(self, config: RunConfig, launch: Launch | None = None, observer: Observer | None = None) -> None:
+        self.launch, self.observer = launch or Launch(), observer or Observer()
+        self.asked, self.config = config, resolved(config, self.launch)
+        self.launch.check(self.config)
+        self.keeper = Keeper(self.launch.save_dir, self.launch.images_dir, self.launch.redo, self.observer)
+        self.records: list[Record] = []
+        for note in self.config.notes(config):
+            self.observer.say(f"note: {note}")
+        if self.launch.jobs > 1 and self.launch.launcher == RAY:
+            why = "a Ray cluster runs as many tasks as it has room for"
+            self.observer.say(f"note: --jobs {self.launch.jobs} has no effect: {why}")
+
+    def run(self, models: Sequence[ModelSource], datasets: Sequence[Dataset]) -> list[Record]:
+        """Run every model on every set, and return the records of this evaluation so far, complete or not.
+
+        Raises:
+            BrokenOffError: ctrl-C; what was finished is stored.
+            RunError: a record could not be written.
+        """
+        for dataset in datasets:
+            self.observer.announce_data(dataset)
+            tasks = self._tasks(models, dataset)
+            if self.config.protocol is Protocol.STEADY:
+                self._run_together(tasks, dataset)
+            else:
+                self._carry_out(tasks)
+        return self.records
+
+    def _run_together(self, tasks: list[EvaluationTask], dataset: Dataset) -> None:
+        """Run models by the steady protocol: each one's accuracy first, then all runtimes of those that ran."""
+        untimed = [replace(task, config=task.config.replaced(protocol=Protocol.ACCURACY)) for task in tasks]
+        records = self._carry_out(untimed)
+        able = [(task, record) for task, record in zip(tasks, records, strict=True) if record.complete]
+        timed_later = {id(record) for _, record in able}
+        self.records = [record for record in self.records if id(record) not in timed_later]
+        while able:
+            keys = steady_keys([task for task, _ in able])
+            known = self.keeper.answers()
+            if all(key in known for key in keys):
+                self.observer.say(f"on record: the times of {len(keys)} models together on {dataset.name}")
+                self.records += [known[key] for key in keys]
+                return
+            steady = [as_steady(record, task, key) for key, (task, record) in zip(keys, able, strict=True)]
+            try:
+                timings = self._time([task for task, _ in able])
+            except TimingError as error:
+                # The others are timed without it, all anew: only models timed together are compared.
+                self._store(as_failed(steady[error.index], error))
+                del able[error.index]
+                continue
+            for record, timing in zip(steady, timings, strict=True):
+                self._store(with_timing(record, timing))
+            return
+
+    def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
+        """Carry out the speed pass of models that are all open at once.
+
+        Raises:
+            TimingError: one of them could not be opened again, or failed.
+        """
+        preset = PRESETS[self.config.preset]
+        names = ", ".join(task.model.info.label for task in tasks)
+        self.observer.say(f"timing   {names} together, preset {preset.name}")
+        try:
+            with self.observer.progress("rounds", preset.rounds[1], "rounds") as on_round:
+                return time_together(tasks, on_round)
+        except KeyboardInterrupt:
+            self.observer.warn("interrupted while timing; the records hold the accuracy only")
+            raise BrokenOffError from None
+
+    def _carry_out(self, tasks: Sequence[EvaluationTask]) -> list[Record]:
+        """Return the record of each task: from the folder, or carried out and stored."""
+        known, jobs = self.keeper.answers(), self.launch.jobs
+        done = {task.key: known[task.key] for task in tasks if task.key in known}
+        for record in done.values():
+            self.observer.say(f"on record: {record.model.label} on {record.dataset.name}")
+            self.records.append(record)
+        left = [task for task in tasks if task.key not in done]
+        if jobs > 1 and len(left) == 1:
+            share = f"it runs with its share of {self.config.threads} thread(s)"
+            self.observer.say(f"note: --jobs {jobs} has no effect: one pass is left to run; {share}")
+        if self.launch.launcher == RAY:
+            done |= self._gather(left, carry_out_on_ray(left, self.launch.ray_address))
+        elif jobs > 1 and len(left) > 1:
+            done |= self._gather(left, carry_out_all(left, jobs))
+        else:
+            for task in left:
+                done[task.key] = self._one(task)
+        return [done[task.key] for task in tasks]
+
+    def _one(self, task: EvaluationTask) -> Record:
+        self.observer.announce(task)
+        with self.observer.progress(task.model.info.label, len(task.dataset.pairs) * task.config.runs) as on_image:
+            record = carry_out(task, on_image)
+        self._store(record)
+        if record.status == "interrupted":
+            raise BrokenOffError
+        return record
+
+    def _gather(
+        self, tasks: Sequence[EvaluationTask], results: Iterator[tuple[EvaluationTask, Record]]
+    ) -> dict[str, Record]:
+        """Store the records of tasks that are carried out elsewhere, as they come."""
+        done = {}
+        self.observer.say(f"running  {len(tasks)} passes side by side, {self.config.threads} thread(s) each")
+        try:
+            with self.observer.progress("models x sets", len(tasks), "passes") as on_pass:
+                for task, record in results:
+                    self._store(record)
+                    done[task.key] = record
+                    on_pass(record)
+        except KeyboardInterrupt:
+            self.observer.warn(f"interrupted after {len(done)} of {len(tasks)} passes; the same command goes on")
+            raise BrokenOffError from None
+        return done
+
+    def _store(self, record: Record) -> None:
+        self.keeper.store(record)
+        self.records.append(record)
+        if record.complete:
+            self._say_what_was_taken(record)
+
+    def _say_what_was_taken(self, record: Record) -> None:
+        """Say where a run differs from what was asked for."""
+        label, taken, asked = record.model.label, record.settings, self.asked
+        if taken.engine_asked == AUTO:
+            left_out = f"; left out: {', '.join(taken.left_out)}" if taken.left_out else ""
+            self.observer.say(f"engine   auto took {taken.engine} for {label}{left_out}")
+        elif (taken.engine, taken.precision) != (asked.engine, asked.precision):
+            self.observer.say(f"note: {label} has no weights: it ran as plain torch in float32")
+        if asked.tile_overlap is not None and taken.tile is None and asked.tile is not None:
+            self.observer.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")
+        sides = [max(image.lr_height, image.lr_width) for image in record.images]
+        if taken.tile and max(sides) <= taken.tile:
+            self.observer.say(f"note: --tile {taken.tile} has no effect on {label}: no image is larger")
+
+    def _tasks(self, models: Sequence[ModelSource], dataset: Dataset) -> list[EvaluationTask]:
+        known = self.keeper.known()
+        tasks = [self._task(model, dataset) for model in models]
+        images_dir = self.launch.images_dir
+        if images_dir is None:
+            return tasks
+        return [replace(task, images_dir=images_dir / images_folder(task, known)) for task in tasks]
+
+    def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
+        config, left_out, asked = self.config, (), None
+        here = device_name(torch.device(config.device))
+        if config.engine == AUTO and (engine := self.keeper.engine_taken_before(model.info, here)):
+            config, asked = config.replaced(engine=engine), AUTO
+        try:
+            settled, left_out = model.settled(config, largest_lr(dataset))
+            asked = asked or (AUTO if config.engine == AUTO != settled.engine else None)
+            config = settled
+        except Exception:
+            # It fails in the same way when it is opened, and then it is a record.
+            pass
+        return EvaluationTask(
+            model, dataset, config, analysis=self._analysed(model), engine_asked=asked, left_out=left_out
+        )
+
+    def _analysed(self, model: ModelSource) -> ModelAnalysis | None:
+        """Return what this evaluation found out about a network on another set."""
+        info = model.info
+        for record in self.records:
+            same = (record.model.label, record.model.source_sha256) == (info.label, info.source_sha256)
+            counted = record.complexity is not None and not record.complexity.faults
+            if same and counted and record.model.weights_sha256 == info.weights_sha256:
+                return ModelAnalysis(record.complexity, record.flags)
+        return None

@@ -1,0 +1,50 @@
+"""What became of a model that did not run: the state and the reason that a table can show."""
+
+import traceback
+
+import torch
+
+from eval.data.images import ImageError
+from eval.errors import EngineError, RunError, UsageError
+from eval.inference.upscaler import InvalidOutputError
+from eval.records.record import State
+from eval.zoo.checkpoints import MissingWeightsError
+
+
+class CannotRunError(RunError):
+    """A model cannot be run, for a reason that a table can show; ``trace`` is where that came from, elsewhere."""
+
+    def __init__(self, state: State, reason: str, trace: str | None = None) -> None:
+        super().__init__(reason)
+        self.state, self.trace = state, trace
+
+
+def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> tuple[State, str]:
+    """Return the state and the reason that an error stands for; ``otherwise`` where it tells none of its own."""
+    said = str(error) or "no reason given"
+    if isinstance(error, CannotRunError):
+        return error.state, said
+    if isinstance(error, MissingWeightsError):
+        return State.MISSING_CHECKPOINT, said
+    if isinstance(error, EngineError):
+        return State.ENGINE_FAILED, said
+    # On the CPU torch reports exhausted memory as a plain RuntimeError.
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in said:
+        return State.OUT_OF_MEMORY, "out of memory; use a smaller --tile"
+    if "CUDA error" in said:
+        return State.DEVICE_FAILED, said
+    if isinstance(error, InvalidOutputError):
+        return State.INVALID_OUTPUT, said
+    if isinstance(error, (OSError, ImageError)):
+        return State.IO_FAILED, said
+    # torch's own errors are plain RuntimeErrors, whose type tells nothing.
+    plain = type(error) is RuntimeError or isinstance(error, (RunError, UsageError))
+    return otherwise, said if plain else f"{type(error).__name__}: {said}"
+
+
+def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> dict[str, str | None]:
+    """Return what a record says of an error, with where it came from if nobody expected it."""
+    state, reason = what_failed(error, otherwise)
+    expected = isinstance(error, (RunError, UsageError, OSError, ImageError))
+    trace = getattr(error, "trace", None) if expected else "".join(traceback.format_exception(error))
+    return {"status": "failed", "state": state, "reason": reason, "traceback": trace}

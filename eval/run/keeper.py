@@ -1,0 +1,86 @@
+"""The records of one folder of results: what is there already, and keeping what is made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.config import AUTO
+from eval.errors import RunError
+from eval.records.record import Record
+from eval.records.store import RECORDS_FOLDER, by_key, read_records, write_record
+from eval.run.observer import Observer
+from eval.run.tasks import is_final
+from eval.zoo.model_info import ModelInfo
+
+LOGS_FOLDER = "logs"
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Reads and writes the records of a folder of results.
+
+    Attributes:
+        save_dir: the folder; None to keep nothing.
+        images_dir: where SR images are wanted, or None.
+        redo: let no former record answer.
+    """
+
+    save_dir: Path | None
+    images_dir: Path | None
+    redo: bool
+    observer: Observer
+
+    def known(self) -> list[Record]:
+        """Return all records of the folder, oldest first."""
+        return read_records(self.save_dir / RECORDS_FOLDER) if self.save_dir else []
+
+    def answers(self) -> dict[str, Record]:
+        """Return the records of former commands that answer their tasks, by key."""
+        known = {} if self.redo else by_key(self.known())
+        return {key: record for key, record in known.items() if is_final(record) and self._has_its_images(record)}
+
+    def _has_its_images(self, record: Record) -> bool:
+        """Tell whether the SR images that a run wrote are still there, if they are asked for."""
+        folder = record.images_folder and self.images_dir and self.images_dir / record.images_folder
+        return not folder or all((folder / f"{image.name}.png").is_file() for image in record.images)
+
+    def store(self, record: Record) -> None:
+        """Keep a record and say what is not complete; its figures are told if it cannot be written.
+
+        Raises:
+            RunError: it could not be written.
+        """
+        if not record.complete:
+            self.observer.warn(f"{record.model.label} on {record.dataset.name} {record.outcome}")
+        if self.save_dir is not None:
+            self._write(record, self.save_dir)
+
+    def _write(self, record: Record, save_dir: Path) -> None:
+        try:
+            path = write_record(record, save_dir / RECORDS_FOLDER)
+        except OSError as error:
+            self.observer.failed_to_store(record)
+            raise RunError(f"the record of these figures could not be written: {error}") from error
+        if not record.complete and record.images:
+            self.observer.warn(f"what was finished is in {path}")
+        if record.traceback:
+            self._write_log(save_dir / LOGS_FOLDER / f"{path.stem}.log", record.traceback)
+
+    def _write_log(self, log: Path, text: str) -> None:
+        try:
+            log.parent.mkdir(exist_ok=True)
+            log.write_text(text, encoding="utf-8")
+        except OSError as error:
+            self.observer.warn(f"where it came from could not be written ({error}); the record holds it")
+            return
+        self.observer.warn(f"where it came from is in {log}")
+
+    def engine_taken_before(self, info: ModelInfo, device: str) -> str | None:
+        """Return the engine that ``auto`` took for this model on this machine before: times differ, its word stays."""
+        if self.redo:
+            return None
+        for record in reversed(self.known()):
+            same = (record.model.label, record.model.weights_sha256) == (info.label, info.weights_sha256)
+            on_this = record.model.source_sha256 == info.source_sha256 and record.environment.device_name == device
+            if same and on_this and record.settings.engine_asked == AUTO and record.complete:
+                return record.settings.engine
+        return None

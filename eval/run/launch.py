@@ -1,0 +1,82 @@
+"""How passes are spread and kept, and what a configuration comes to on this machine."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from eval.config import Protocol, RunConfig
+from eval.errors import UsageError
+from eval.inference.engines.registry import Execution, check_engine
+from eval.inference.upscaler import pick_device
+from eval.metrics.registry import METRICS, find_metrics
+
+HERE, RAY = "here", "ray"
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How passes are spread, and what is kept of them; it changes no figure.
+
+    Attributes:
+        save_dir: the folder of results, whose ``records/`` are read and written; None to keep nothing.
+        images_dir: for SR images, ``<model>/<set>/`` under it; None to write none.
+        redo: measure again what is on record.
+        jobs: so many untimed passes run side by side; timed ones own the machine.
+        launcher: "here", or "ray" for a cluster, whose address may be given.
+    """
+
+    save_dir: Path | None = None
+    images_dir: Path | None = None
+    redo: bool = True
+    jobs: int = 1
+    launcher: str = HERE
+    ray_address: str | None = None
+
+    def check(self, config: RunConfig) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UsageError: timed passes side by side, or what a cluster cannot do.
+        """
+        if self.jobs > 1 and config.is_timed:
+            raise UsageError(
+                f"--jobs {self.jobs}: the official protocol times what it runs, so models run one by one; "
+                "use --protocol accuracy, or steady, whose speed pass is apart"
+            )
+        owns_device = config.is_timed and config.device.startswith("cuda")
+        if self.launcher == RAY and config.protocol is not Protocol.ACCURACY and not owns_device:
+            raise UsageError(
+                f"--launcher ray: passes share a node's CPU, so {config.protocol} cannot be timed there; "
+                "use --protocol accuracy, or official with --device cuda, where each pass has a GPU of its own"
+            )
+        if self.launcher == RAY and not config.is_plain:
+            raise UsageError(
+                f"--engine {config.engine} --precision {config.precision}: not with --launcher ray, which runs plain "
+                "torch in fp32"
+            )
+        if self.ray_address and self.launcher != RAY:
+            raise UsageError(f"--ray_address {self.ray_address}: only with --launcher ray")
+
+
+def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
+    """Return a configuration with what this machine makes of it: device, threads, workers, TF32, metrics by name.
+
+    Raises:
+        UsageError: there is no such device, engine or metric here.
+    """
+    launch = launch or Launch()
+    device = pick_device(config.device)
+    check_engine(Execution(config.engine, config.precision), str(device))
+    wanted = {metric.key for metric in find_metrics(config.metrics)}
+    threads, workers, tf32 = config.threads, config.workers, config.tf32
+    if threads is None:
+        threads = 1 if launch.launcher == RAY else max(torch.get_num_threads() // launch.jobs, 1)
+    if workers is None:
+        workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // launch.jobs))
+    if tf32 is None:
+        tf32 = config.protocol is not Protocol.ACCURACY and torch.backends.cudnn.allow_tf32
+    metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
+    return config.replaced(device=str(device), threads=threads, workers=workers, tf32=tf32, metrics=metrics)

@@ -1,0 +1,135 @@
+"""A network that is in memory already, of a notebook or a script, as a source of models."""
+
+import copy
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from eval.config import RunConfig
+from eval.data.images import ImageSize
+from eval.errors import UsageError
+from eval.inference.upscaler import Upscaler
+from eval.run.model_source import LoadedModel, upscaler_of
+from eval.zoo.checkpoints import Checkpoint, file_sha256, load_weights, zoo_info
+from eval.zoo.manifest import ModelSpec
+from eval.zoo.model_info import ModelInfo
+
+# Models that are none of the zoo have no number; tables then show the name alone.
+_NO_ID = -1
+IN_MEMORY = "memory"
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSource:
+    """A network that somebody holds. What runs is a copy of it: the network itself stays where and as it is."""
+
+    spec: ModelSpec
+    network: nn.Module
+    info: ModelInfo
+
+    @property
+    def note(self) -> str:
+        """Which class it is."""
+        return f"{type(self.network).__qualname__}, in memory"
+
+    def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+        """Choose the engine that ``auto`` stands for.
+
+        Raises:
+            UsageError: several runs are asked for, each of which is a process of its own.
+        """
+        if config.runs > 1:
+            raise UsageError(f"runs={config.runs}: each run is a process, which a network in memory cannot be sent to")
+        execution = upscaler_of(self.spec, self._copy(), self.info, config, largest).execution
+        return config.replaced(engine=execution.engine, precision=execution.precision), execution.left_out
+
+    @contextmanager
+    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[LoadedModel]:
+        """Copy the network."""
+        yield upscaler_of(self.spec, self._copy(), self.info, config, largest)
+
+    def _copy(self) -> nn.Module:
+        return copy.deepcopy(self.network).cpu().eval().requires_grad_(False)
+
+
+def source_of_upscaler(upscaler: Upscaler) -> NetworkSource:
+    """Return a loaded model as a source, under the name that it has."""
+    return NetworkSource(upscaler.spec, upscaler.network, upscaler.info)
+
+
+def source_of_module(network: nn.Module, data_range: float, name: str | None = None) -> NetworkSource:
+    """Return a network as a source.
+
+    Args:
+        network: maps ``(N, 3, h, w)`` in ``[0, data_range]`` to ``(N, 3, 4h, 4w)``.
+        data_range: 1 or 255 in the challenge.
+        name: its name in tables; that of its class by default.
+    """
+    kind = type(network)
+    spec = ModelSpec(
+        id=_NO_ID,
+        name=re.sub(r"[^A-Za-z0-9._-]", "_", name or kind.__name__).lstrip("._-") or "network",
+        team="",
+        edition="",
+        note="",
+        target=f"{re.sub(r'[^A-Za-z0-9_.]', '_', kind.__module__)}:{re.sub(r'[^A-Za-z0-9_]', '_', kind.__name__)}",
+        scale=4,
+        data_range=float(data_range),
+        min_size=1,
+        license="",
+        paper="",
+    )
+    told = {"weights_sha256": _hash_of_weights(network), "source_sha256": _hash_of_source(kind), "origin": IN_MEMORY}
+    return NetworkSource(spec, network, zoo_info(spec, None).model_copy(update=told))
+
+
+def source_of_file(target: str, weights: Path | None, data_range: float) -> NetworkSource:
+    """Return the network of ``FILE.py:CLASS``, imported into this process: for one's own code only.
+
+    Raises:
+        UsageError: there is no such file or class.
+        RunError: the weights do not fit.
+    """
+    file, _, class_name = target.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: no such file")
+    module_spec = importlib.util.spec_from_file_location(f"network_in_{path.stem}", path)
+    module = importlib.util.module_from_spec(module_spec)
+    # Dataclasses and pickles look their module up by its name.
+    sys.modules[module.__name__] = module
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, class_name):
+        raise UsageError(f"{target}: {file} has no class {class_name}")
+    network = getattr(module, class_name)()
+    if weights is not None:
+        load_weights(network, Checkpoint(weights, file_sha256(weights), None))
+    found = source_of_module(network, data_range, f"{path.stem}-{class_name}")
+    named = {"weights_file": weights and weights.name}
+    return NetworkSource(found.spec, network, found.info.model_copy(update=named))
+
+
+def _hash_of_weights(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _hash_of_source(kind: type) -> str:
+    """Return the hash of a class's text where it can be had, else of its name: then weights alone tell models apart."""
+    try:
+        text = inspect.getsource(kind)
+    except (OSError, TypeError):
+        text = f"{kind.__module__}.{kind.__qualname__}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,30 @@
+"""Which model ran, as records say it: plain data, without torch."""
+
+from eval.frozen import Frozen
+
+ZOO = "zoo"
+
+
+class ModelInfo(Frozen):
+    """Which model ran, with which weights.
+
+    Attributes:
+        data_range: None for a submission that did not get as far as telling it.
+        source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
+            branch of ``select_model``.
+        origin: "zoo", or the checkout that a submission comes from.
+        shims: what a submission's code needed to be loadable here.
+    """
+
+    id: int
+    name: str
+    label: str
+    team: str
+    scale: int
+    data_range: float | None
+    checkpoint: str | None
+    weights_file: str | None
+    weights_sha256: str | None
+    source_sha256: str
+    origin: str = ZOO
+    shims: tuple[str, ...] = ()

@@ -1,0 +1,101 @@
+"""Every metric of the registry: values by hand, by scikit-image, and from the literature."""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.color
+import skimage.metrics
+
+from eval.data.datasets import open_dataset
+from eval.data.resize import imresize
+from eval.errors import UsageError
+from eval.metrics.consistency import lr_psnr
+from eval.metrics.luma import luma, psnr_y, ssim_y
+from eval.metrics.registry import METRICS, find_metrics
+from eval.records.record import FIGURES, ImageResult, means_of
+from eval.report.columns import COLUMNS, legend
+from tests.records.test_record import make_record
+
+
+@pytest.mark.parametrize(
+    ("rgb", "expected"),
+    [((0, 0, 0), 16), ((255, 255, 255), 235), ((255, 0, 0), 81), ((0, 255, 0), 145), ((0, 0, 255), 41)],
+)
+def test_luma_by_hand(rgb: tuple[int, int, int], expected: int):
+    # 16 + 65.481, + 128.553, + 24.966 for full red, green, blue.
+    assert luma(np.full((2, 3, 3), rgb, np.uint8)).tolist() == [[expected] * 3] * 2
+
+
+def test_luma_equals_scikit_image(random_image):
+    image = random_image(40, 50)
+    assert (luma(image) == np.round(skimage.color.rgb2ycbcr(image)[..., 0])).all()
+
+
+def test_luma_refuses_other_images():
+    with pytest.raises(TypeError, match=r"expected uint8 \(h, w, 3\), got float64 \(2, 2, 3\)"):
+        luma(np.zeros((2, 2, 3)))
+
+
+def test_metrics_of_luma_equal_scikit_image(random_image):
+    sr, hr = random_image(40, 50), random_image(40, 50, 1)
+    inside = [luma(image)[4:-4, 4:-4].astype(float) for image in (sr, hr)]
+    expected = skimage.metrics.peak_signal_noise_ratio(*inside, data_range=255)
+    assert psnr_y(sr, hr) == pytest.approx(expected, abs=1e-9)
+    options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    _, full = skimage.metrics.structural_similarity(*inside, full=True, **options)
+    assert ssim_y(sr, hr) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def test_an_sr_image_that_reduces_to_its_lr_image_is_consistent(random_image):
+    hr = random_image(48, 64)
+    lr = imresize(hr, Fraction(1, 4))
+    assert lr_psnr(hr, lr) == math.inf
+    assert lr_psnr(hr, lr + (lr < 255)) == pytest.approx(20 * math.log10(255), abs=0.1)
+    with pytest.raises(ValueError, match=r"sides are one multiple of \(12, 16, 3\), got \(48, 60, 3\)"):
+        lr_psnr(hr[:, :60], lr)
+
+
+def test_bicubic_on_set5_has_the_figures_of_the_literature(esr_data: Path):
+    pairs = [pair.read() for pair in open_dataset(esr_data, "Set5").pairs]
+    upscaled = [(imresize(lr, Fraction(4)), hr, lr) for lr, hr in pairs]
+    means = {name: np.mean([row.compute(*images) for images in upscaled]) for name, row in METRICS.items()}
+    assert means["psnr_y"] == pytest.approx(28.4177, abs=5e-5)
+    assert means["ssim_y"] == pytest.approx(0.8101, abs=5e-5)
+    assert means["psnr"] == pytest.approx(26.6934, abs=5e-5)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_each_row_says_the_least_size_that_it_takes(name: str, random_image):
+    row = METRICS[name]
+    side = -(-row.least_side // 4) * 4
+    lr = random_image(side // 4, side // 4)
+    assert row.compute(random_image(side, side), random_image(side, side, 1), lr) is not None
+    if row.needs == "hr":
+        images = [random_image(row.least_side - 1, row.least_side - 1, seed) for seed in (0, 1)]
+        with pytest.raises(ValueError, match="pixels a side left"):
+            row.compute(*images, lr)
+        assert row.compute(images[0], None, lr) is None
+
+
+def test_metrics_are_found_once_and_in_order():
+    assert [row.key for row in find_metrics(["ssim", "psnr", "ssim"])] == ["psnr_db", "ssim"]
+    with pytest.raises(UsageError, match="--metrics lpips: no such metric; there are psnr, ssim, psnr_y, ssim_y"):
+        find_metrics(["psnr", "lpips"])
+
+
+@pytest.mark.parametrize("row", METRICS.values(), ids=METRICS)
+def test_a_row_is_all_that_a_record_and_a_table_need(row):
+    image = {"name": "a", "lr_height": 12, "lr_width": 9}
+    images = [ImageResult(**image, **{row.key: value}) for value in (1.0, math.inf)]
+    assert [ImageResult.model_validate_json(one.model_dump_json()) for one in images] == images
+    record = make_record().model_copy(update={"images": tuple(images), "means": means_of(images)})
+    assert record.mean(row.key) == math.inf
+    assert row.key in FIGURES
+    column = next(column for column in COLUMNS if column.key == row.key)
+    assert (column.cell(record).text, column.heading.split()[0]) == ("inf", row.title.split()[0])
+    assert f"{row.title}: {row.meaning}" in legend([record])
+    with pytest.raises(ValueError, match=r"no such figure: lpips; there are psnr_db"):
+        ImageResult(**image, lpips=0.1)

@@ -1,0 +1,125 @@
+"""Two models side by side, by hand arithmetic."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eval.errors import RunError
+from eval.intervals import Interval
+from eval.ranking.comparison import Side, compare_sides, quotient
+from eval.ranking.from_results_json import ModelResult
+from eval.timing.samples import Ratio
+from tests.records.test_record import make_record
+from tests.run.test_runner import timing_of
+
+IMAGES = {f"{index}": 30.0 + index for index in range(8)}
+
+
+def side(label: str, gain_db: float = 0.0, factor: float = 1.0, **changes) -> Side:
+    rng = np.random.default_rng(0)
+    samples = rng.uniform(9, 11, (8, 12)) * factor
+    psnrs = {name: db + gain_db for name, db in IMAGES.items()}
+    return replace(Side(label, "Set8", "a GPU", psnrs, samples, group="g"), **changes)
+
+
+def test_what_is_settled_is_said():
+    found = compare_sides(side("A", 0.25, 0.8), side("B"))
+    # Each image gains the same, and each sample takes the same part: no spread is left.
+    assert found.psnr == Interval(pytest.approx(0.25), pytest.approx(0.25), pytest.approx(0.25))
+    assert found.runtime == Interval(pytest.approx(0.8), pytest.approx(0.8), pytest.approx(0.8))
+    assert found.sentence == (
+        "On Set8, A compared with B: its PSNR is higher (+0.250 dB [+0.250, +0.250]); "
+        "it is faster (0.800 [0.800, 0.800] of the other's time)."
+    )
+    other_way = compare_sides(side("B"), side("A", 0.25, 0.8)).sentence
+    assert "its PSNR is lower (-0.250 dB" in other_way
+    assert "it is slower (1.250" in other_way
+
+
+def test_what_is_not_settled_is_said_too():
+    mixed = {name: db + (1 if int(name) % 2 else -1) for name, db in IMAGES.items()}
+    noisy = side("A").samples_ms * np.random.default_rng(1).uniform(0.5, 1.6, (8, 12))
+    found = compare_sides(side("A", psnr_db=mixed, samples_ms=noisy), side("B"))
+    assert found.psnr.low < 0 < found.psnr.high
+    assert "no difference in PSNR is settled (+0.000 dB" in found.sentence
+    assert found.runtime.low < 1 < found.runtime.high
+    assert "neither is settled to be faster" in found.sentence
+
+
+def test_a_model_against_itself_is_no_difference():
+    found = compare_sides(side("A"), side("A"))
+    assert found.psnr == Interval(0, 0, 0)
+    assert found.runtime == Interval(1, 1, 1)
+
+
+def test_infinite_psnr_on_both_sides_is_no_difference_and_on_one_is_said():
+    perfect = IMAGES | {"0": math.inf}
+    assert compare_sides(side("A", psnr_db=perfect), side("B", psnr_db=perfect)).psnr == Interval(0, 0, 0)
+    found = compare_sides(side("A", psnr_db=perfect), side("B"))
+    assert found.psnr is None
+    assert "reproduces an image exactly" in found.notes[0]
+
+
+def test_other_images_are_not_compared():
+    found = compare_sides(side("A", psnr_db={"0": 30.0}), side("B"))
+    assert (found.psnr, found.notes) == (None, ("PSNR is not compared: the images are not the same (1 and 8 of them)",))
+    assert compare_sides(side("A", psnr_db={}), side("B")).notes == (
+        "PSNR is not compared: A has none, there were no HR images",
+    )
+    with pytest.raises(RunError, match="expected two models on one set, got Set5 and Set8"):
+        compare_sides(side("A", dataset="Set5"), side("B"))
+
+
+def test_runs_apart_are_compared_by_their_common_baseline():
+    first = side("A", group="g1", baseline="RLFN", baseline_ratio=Interval(0.8, 0.78, 0.82))
+    second = side("B", group="g2", machine="B GPU", baseline="RLFN", baseline_ratio=Interval(1.6, 1.52, 1.68))
+    found = compare_sides(first, second)
+    # Relative spreads of 2.5% and 5%: together 5.6%.
+    assert found.runtime.estimate == pytest.approx(0.5)
+    assert found.runtime.low == pytest.approx(0.5 * (1 - 0.056), abs=0.002)
+    assert found.runtime.high == pytest.approx(0.5 * (1 + 0.056), abs=0.002)
+    assert found.notes == ("runtimes were taken apart, so each is taken as its ratio to RLFN's (a GPU; B GPU)",)
+    apart = compare_sides(replace(first, baseline="SPAN"), second)
+    assert apart.runtime is None
+    assert "without a common baseline" in apart.notes[0]
+
+
+def test_untimed_models_are_compared_in_psnr_alone():
+    found = compare_sides(side("A", 0.1, samples_ms=None), side("B"))
+    assert found.runtime is None
+    assert found.notes == ("runtime is not compared: A was not timed by the steady protocol",)
+    assert found.sentence == "On Set8, A compared with B: its PSNR is higher (+0.100 dB [+0.100, +0.100])."
+    neither = compare_sides(side("A", psnr_db={}, samples_ms=None), side("B", psnr_db={}))
+    assert neither.sentence == "On Set8, A and B cannot be compared."
+
+
+def test_the_quotient_of_a_ratio_and_itself_is_1():
+    ratio = Interval(0.7, 0.69, 0.71)
+    found = quotient(ratio, ratio)
+    assert found.estimate == 1
+    assert found.low < 1 < found.high
+
+
+def test_sides_of_records_and_of_published_results():
+    ratio = Ratio(baseline="00_RLFN", estimate=0.9, low=0.8, high=1.0)
+    record = make_record((30.0, 31.0)).model_copy(
+        update={"timing": timing_of(((10.0, None), (20.0, 21.0)), ratio=ratio)}
+    )
+    found = Side.of_record(record)
+    assert list(found.psnr_db.values()) == [30.0, 31.0]
+    assert np.array_equal(found.samples_ms, [[10.0, np.nan], [20.0, 21.0]], equal_nan=True)
+    assert (found.group, found.baseline, found.baseline_ratio) == ("g", "00_RLFN", Interval(0.9, 0.8, 1.0))
+    assert Side.of_record(make_record((30.0,))).samples_ms is None
+    plain = {"valid_memory": 1.0, "num_parameters": 1.0, "flops": 1.0, "activations": 1.0, "num_conv": 1}
+    published = [
+        ModelResult(
+            valid_runtime=times, valid_psnr=(27.0, 28.0), valid_ave_runtime=sum(times) / 2, valid_ave_psnr=27.5, **plain
+        )
+        for times in ((4.0, 2.0), (8.0, 4.0))
+    ]
+    sides = [Side.of_published(name, its, "valid", "results.json") for name, its in zip("AB", published, strict=True)]
+    found = compare_sides(*sides)
+    assert found.runtime.estimate == 0.5
+    assert found.notes == ("runtimes are published ones, one an image, with cold starts in them",)

@@ -1,0 +1,54 @@
+"""Tasks on a CPU, and a source of a model that is in this process already."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eval.config import RunConfig
+from eval.data.datasets import open_dataset
+from eval.inference.upscaler import Upscaler
+from eval.run.model_source import LoadedModel, ModelSource, ZooModel
+from eval.run.tasks import EvaluationTask
+from eval.zoo.checkpoints import Checkpoint, zoo_info
+from eval.zoo.manifest import ModelSpec, find_model
+from eval.zoo.model_info import ModelInfo
+
+BICUBIC = ZooModel(find_model("Bicubic"), None)
+_OWN = {field.name for field in fields(EvaluationTask)} - {"model", "dataset", "config"}
+
+
+def config_of(**changes: Any) -> RunConfig:
+    """A resolved configuration: an untimed run of one thread on the CPU."""
+    return RunConfig(**({"protocol": "accuracy", "device": "cpu", "threads": 1, "workers": 2, "tf32": False} | changes))
+
+
+def task_of(folder: Path, model: ModelSource = BICUBIC, **changes: Any) -> EvaluationTask:
+    """A task on a folder of images; ``changes`` are of the task or of its configuration."""
+    own = {name: changes.pop(name) for name in _OWN & changes.keys()}
+    return EvaluationTask(model, open_dataset(folder, None), config_of(**changes), **own)
+
+
+@dataclass(frozen=True)
+class InHand:
+    """A network that is built already."""
+
+    spec: ModelSpec
+    network: nn.Module
+    checkpoint: Checkpoint | None = None
+    note = ""
+
+    @property
+    def info(self) -> ModelInfo:
+        return zoo_info(self.spec, self.checkpoint)
+
+    def settled(self, config: RunConfig, _largest: object) -> tuple[RunConfig, tuple[str, ...]]:
+        return config, ()
+
+    @contextmanager
+    def open(self, config: RunConfig, _largest: object) -> Iterator[LoadedModel]:
+        yield Upscaler(self.spec, self.network, torch.device(config.device), info=self.info)
