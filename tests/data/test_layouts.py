@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from eval.data.aliases import ALIASES
 from eval.data.layouts import (
     LAYOUTS,
     Layout,
