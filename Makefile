@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Of pyproject.toml; `make test` adds export and cluster where they can be had.
+EXTRAS := report,train,third-party,test
 READY := $(VENV)/.ready
 # SYSTEM=no: the tests' set-up installs no system packages.
 export SYSTEM
@@ -42,8 +44,8 @@ format: $(READY)  ## mend style
 clean:  ## remove the environment and results
 	rm -rf $(VENV) results .pytest_cache .ruff_cache
 
-$(READY): requirements.txt
-	@echo "$(VENV) with requirements.txt (what pip says is in $(VENV)/log)"
+$(READY): pyproject.toml requirements.txt
+	@echo "$(VENV) with this project, in the versions of requirements.txt (what pip says is in $(VENV)/log)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --requirement requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
+	@$(BIN)/python -m pip install --editable ".[$(EXTRAS)]" --constraint requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
 	@touch $@
