@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from eval.run.loaded_model import Examination, Subject
 
 from eval.cli.flags import DataDir, parse_tile, split
 from eval.cli.program import run_program
@@ -24,7 +25,6 @@ from eval.device.memory import freeze_imports, keep_freed_memory
 from eval.inference.engines.registry import Execution
 from eval.records.record import Protocol
 from eval.run import runner
-from eval.run.loaded_model import Examination, Subject
 from eval.run.model_source import Placement, zoo_model
 from eval.run.runner import Job, run
 from eval.run.tasks import largest_lr
