@@ -10,7 +10,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from tabulate import tabulate
 
 from eval.cli.flags import DataDir
 from eval.cli.program import run_program
@@ -19,6 +18,8 @@ from eval.data.images import to_tensor, to_uint8
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr
+from eval.report.renderers import to_markdown
+from eval.report.table import Column, Table
 from eval.run.model_source import zoo_model
 from eval.zoo.checkpoints import load_network
 from eval.zoo.manifest import all_models
@@ -64,11 +65,12 @@ def measure(
         ours = _differences(chosen, base, lambda lr, up=tiled: up(lr)[0])
         template = _differences(chosen, base, lambda lr, up=whole: template_tiles(up, lr, tile, overlap))
         rows.append([spec.name, *_summary(ours), *_summary(template)])
-    headers = ["Model", "ours: mean", "median of sizes", "largest", "template: mean", "median of sizes", "largest"]
+    headers = ["ours: mean", "median of sizes", "largest", "template: mean", "median of sizes", "largest"]
+    columns = [Column("model", "Model", left=True), *(Column(title, title, decimals=4) for title in headers)]
     typer.echo(
         f"{dataset}, {images} images, tile {tile}, overlap {overlap}: PSNR of tiles less that of the whole [dB]\n"
     )
-    typer.echo(tabulate(rows, headers, tablefmt="pipe", floatfmt="+.4f"))
+    typer.echo(to_markdown(Table.of(columns, rows)))
 
 
 def _differences(chosen: list, base: list[float], upscale: Callable[[np.ndarray], np.ndarray]) -> list[float]:

@@ -14,10 +14,11 @@ from typing import Annotated
 import torch
 import typer
 from accelerate import Accelerator
-from tabulate import tabulate
 from torch import nn
 
 from eval.cli.program import new_app, run_program
+from eval.report.renderers import to_markdown
+from eval.report.table import Column, Table
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_network
 from team_bsr.data import open_pairs
@@ -38,6 +39,12 @@ FORMS = {
     "deploy": lambda pruned: PFDNLite(pruned_blocks=pruned),
 }
 SETTINGS = [(dtype, layout) for dtype in ("float32", "bf16") for layout in ("channels-first", "channels-last")]
+
+
+def _table(headings: list[str], rows: list[list], decimals: int) -> str:
+    """Return a Markdown table; counts and texts stand as they are, figures are rounded."""
+    cells = [[str(value) if isinstance(value, int) else value for value in row] for row in rows]
+    return to_markdown(Table.of((Column(title, title, decimals=decimals) for title in headings), cells))
 
 
 @app.command()
@@ -65,7 +72,7 @@ def speed(
             ratios = seconds["multi-branch"] / seconds["merged"], seconds["merged"] / seconds["deploy"]
             rows.append([stage, dtype, layout, *rates, *ratios])
     headers = ["Stage", "Precision", "Layout", *(f"{form} [patches/s]" for form in FORMS)]
-    typer.echo(tabulate(rows, [*headers, "merged gains", "merged / deploy time"], tablefmt="pipe", floatfmt=".2f"))
+    typer.echo(_table([*headers, "merged gains", "merged / deploy time"], rows, 2))
 
 
 def _step(network: nn.Module, batch: int, side: int, dtype: str, layout: str) -> Callable[[], float]:
@@ -107,7 +114,7 @@ def loader(
                 drawn[iteration]
             rate = batches * step.batch / (time.perf_counter() - started)
             rows.append([step.number, step.batch, step.hr_patch, rate])
-    typer.echo(tabulate(rows, ["Step", "Batch", "HR patch", "patches/s"], tablefmt="pipe", floatfmt=".0f"))
+    typer.echo(_table(["Step", "Batch", "HR patch", "patches/s"], rows, 0))
 
 
 @app.command()
@@ -133,7 +140,7 @@ def pruning(
             tuned = load_network(train(plan, Habits(), run, Accelerator(cpu=True, mixed_precision="bf16")))
             rows.append([rule, iterations, *validate(tuned, sets).values()])
     names = [f"{dataset.name} [dB]" for dataset in sets]
-    typer.echo(tabulate(rows, ["Rule", "Iterations", *names], tablefmt="pipe", floatfmt=".3f"))
+    typer.echo(_table(["Rule", "Iterations", *names], rows, 3))
 
 
 @app.command()
