@@ -62,7 +62,7 @@ def _throughput(figures: dict[str, Any]) -> str:
             cells = [f"{1e3 * wall_s / images:.1f}", f"{base / wall_s:.2f}", f"{base / checked_s:.2f}"]
             rows.append([title, engine, *cells, *gaps, f"{run['peak_mib']:.0f}"])
     headers = ["taken", "side", "ms an image", "times the template", "with the files' check", "mean PSNR gap [dB]"]
-    return "## Throughput\n\n" + to_markdown(Table.headed([*headers, "largest", "peak RSS [MiB]"], rows))
+    return "## Throughput\n\n" + to_markdown(Table.headed([*headers, "largest", "peak RSS [MiB]"], rows, 2))
 
 
 def _network(figures: dict[str, Any]) -> str:
@@ -80,7 +80,7 @@ def _network(figures: dict[str, Any]) -> str:
         f"## The network alone\n\nOne 256x170 input, {macs / 1e9:.2f} G multiply-adds; medians of rounds that take "
         "turns. The first row is plain torch as the template runs it; in all other rows the process keeps freed memory "
         f"(`eval/device/memory.py`). Floor: multiply-adds over the rate of a large matrix product "
-        f"({text} a second).\n\n" + to_markdown(Table.headed(headers, rows))
+        f"({text} a second).\n\n" + to_markdown(Table.headed(headers, rows, 1))
     )
 
 
@@ -105,7 +105,7 @@ def _single(figures: dict[str, Any]) -> str:
     png = figures["png"]
     text = f"{png['opencv']:.1f}, {png['ours']:.1f}; {png['opencv_kb']:.0f}, {png['ours_kb']:.0f}"
     rows.append(["PNG alone: OpenCV at its fastest, ours [ms an image]; their sizes [kB]", text])
-    return "## Single figures\n\n" + to_markdown(Table.headed(["what", "measured"], rows))
+    return "## Single figures\n\n" + to_markdown(Table.headed(["what", "measured"], rows, 1))
 
 
 def _over_network(passes: list[dict[str, Any]]) -> float:

@@ -19,7 +19,7 @@ from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr
 from eval.report.renderers import to_markdown
-from eval.report.table import Column, Table
+from eval.report.table import Table
 from eval.run.model_source import zoo_model
 from eval.zoo.checkpoints import load_network
 from eval.zoo.manifest import all_models
@@ -64,13 +64,12 @@ def measure(
         base = [psnr(whole(lr)[0], hr) for lr, hr in chosen]
         ours = _differences(chosen, base, lambda lr, up=tiled: up(lr)[0])
         template = _differences(chosen, base, lambda lr, up=whole: template_tiles(up, lr, tile, overlap))
-        rows.append([spec.name, *_summary(ours), *_summary(template)])
-    headers = ["ours: mean", "median of sizes", "largest", "template: mean", "median of sizes", "largest"]
-    columns = [Column("model", "Model", left=True), *(Column(title, title, decimals=4) for title in headers)]
+        rows.append([spec.name, *(f"{db:+.4f}" for db in (*_summary(ours), *_summary(template)))])
+    headers = ["Model", "ours: mean", "median of sizes", "largest", "template: mean", "median of sizes", "largest"]
     typer.echo(
         f"{dataset}, {images} images, tile {tile}, overlap {overlap}: PSNR of tiles less that of the whole [dB]\n"
     )
-    typer.echo(to_markdown(Table.of(columns, rows)))
+    typer.echo(to_markdown(Table.headed(headers, rows, 1)))
 
 
 def _differences(chosen: list, base: list[float], upscale: Callable[[np.ndarray], np.ndarray]) -> list[float]:

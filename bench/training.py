@@ -5,7 +5,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ from torch import nn
 
 from eval.cli.program import new_app, run_program
 from eval.report.renderers import to_markdown
-from eval.report.table import Column, Table
+from eval.report.table import Table
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_network
 from team_bsr.data import open_pairs
@@ -39,12 +39,6 @@ FORMS = {
     "deploy": lambda pruned: PFDNLite(pruned_blocks=pruned),
 }
 SETTINGS = [(dtype, layout) for dtype in ("float32", "bf16") for layout in ("channels-first", "channels-last")]
-
-
-def _table(headings: list[str], rows: list[list], decimals: int) -> str:
-    """Return a Markdown table; counts and texts stand as they are, figures are rounded."""
-    cells = [[str(value) if isinstance(value, int) else value for value in row] for row in rows]
-    return to_markdown(Table.of((Column(title, title, decimals=decimals) for title in headings), cells))
 
 
 @app.command()
@@ -70,9 +64,9 @@ def speed(
             seconds = {form: median(values) for form, values in times.items()}
             rates = [batch / seconds[form] for form in FORMS]
             ratios = seconds["multi-branch"] / seconds["merged"], seconds["merged"] / seconds["deploy"]
-            rows.append([stage, dtype, layout, *rates, *ratios])
+            rows.append([stage, dtype, layout, *(f"{figure:.2f}" for figure in (*rates, *ratios))])
     headers = ["Stage", "Precision", "Layout", *(f"{form} [patches/s]" for form in FORMS)]
-    typer.echo(_table([*headers, "merged gains", "merged / deploy time"], rows, 2))
+    typer.echo(to_markdown(Table.headed([*headers, "merged gains", "merged / deploy time"], rows, 3)))
 
 
 def _step(network: nn.Module, batch: int, side: int, dtype: str, layout: str) -> Callable[[], float]:
@@ -114,7 +108,7 @@ def loader(
                 drawn[iteration]
             rate = batches * step.batch / (time.perf_counter() - started)
             rows.append([step.number, step.batch, step.hr_patch, rate])
-    typer.echo(_table(["Step", "Batch", "HR patch", "patches/s"], rows, 0))
+    typer.echo(to_markdown(Table.headed(["Step", "Batch", "HR patch", "patches/s"], rows)))
 
 
 @app.command()
@@ -126,21 +120,25 @@ def pruning(
 ) -> None:
     """Compare both rules of pruning on a trained network of the first stage: PSNR at once, and after fine-tuning."""
     sets, network = [open_set(folder) for folder in validation], load_network(checkpoint)
-    rows = [["not pruned", 0, *validate(network, sets).values()]]
+    rows = [["not pruned", 0, *_texts(validate(network, sets))]]
     last = load_recipe(preset="cpu")[-1]
     step = replace(last, iterations=iterations, halve_every=max(1, iterations // 5))
     with tempfile.TemporaryDirectory() as folder:
         pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for rule in RULES:
-            rows.append([rule, 0, *validate(prune(network, rule), sets).values()])
+            rows.append([rule, 0, *_texts(validate(prune(network, rule), sets))])
             plan, run = (
                 Plan((replace(step, rule=rule),), precision="bf16"),
                 Run(Path(folder) / rule, pairs, start=checkpoint),
             )
             tuned = load_network(train(plan, Habits(), run, Accelerator(cpu=True, mixed_precision="bf16")))
-            rows.append([rule, iterations, *validate(tuned, sets).values()])
+            rows.append([rule, iterations, *_texts(validate(tuned, sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
-    typer.echo(_table(["Rule", "Iterations", *names], rows, 3))
+    typer.echo(to_markdown(Table.headed(["Rule", "Iterations", *names], rows, 1)))
+
+
+def _texts(psnrs_db: Mapping[str, float]) -> list[str]:
+    return [f"{psnr_db:.3f}" for psnr_db in psnrs_db.values()]
 
 
 @app.command()

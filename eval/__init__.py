@@ -1,7 +1,7 @@
 """Evaluate x4 super-resolution networks by the Efficient Super-Resolution challenge's rules.
 
-From a notebook or a script: ``from eval import evaluate, compare, load_model, list_models, open_dataset, load_records``;
-see ``eval/api.py``. Nothing heavy is imported before one of them is used.
+From a notebook or a script: ``from eval import evaluate, compare, load_model, list_models, open_dataset,
+load_records``; see ``eval/api.py``. Nothing heavy is imported before one of them is used.
 """
 
 import importlib

@@ -1,15 +1,15 @@
 """What notebooks and scripts import. It measures as the commands do, and leaves the process as it found it.
 
-    from eval import evaluate, compare
-    result = evaluate("PFDNLite", "Set5", data_dir="DATA")
-    result.to_frame()
-    compare({"mine": network, "RLFN": "RLFN"}, "Set5", data_dir="DATA")
+from eval import evaluate, compare
+result = evaluate("PFDNLite", "Set5", data_dir="DATA")
+result.to_frame()
+compare({"mine": network, "RLFN": "RLFN"}, "Set5", data_dir="DATA")
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,10 @@ from eval.data.datasets import Dataset, check_metric_sizes
 from eval.errors import RunError
 from eval.inference.upscaler import Upscaler
 from eval.metrics.registry import find_metrics
-from eval.ranking.comparison import Comparison, Side, compare_sides
-from eval.records.record import FIGURES, Record
+from eval.ranking.comparison import Side, compare_sides
+from eval.records.record import Record
 from eval.records.store import find_records
+from eval.report.results import Result, Verdict, frame_of
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch, resolved
 from eval.run.model_source import ModelSource, zoo_model
@@ -40,75 +41,6 @@ if TYPE_CHECKING:
 
 Model = nn.Module | Upscaler | str
 Images = str | Path | Dataset | Sequence[tuple[np.ndarray, np.ndarray | None]]
-_COSTS = ("num_params", "flops", "activations", "num_conv")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One model on one set, as it was measured; ``record`` holds everything."""
-
-    record: Record
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return one row an image: ``model``, ``dataset``, ``image``, then one column a figure that was taken."""
-        import pandas as pd
-
-        columns = [key for key in FIGURES if any(image.figure(key) is not None for image in self.record.images)]
-        rows = [
-            {"model": self.record.model.label, "dataset": self.record.dataset.name, "image": image.name}
-            | {key: image.figure(key) for key in columns}
-            for image in self.record.images
-        ]
-        return pd.DataFrame(rows)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the means over images, the counts, and the peak memory, each under its key; None if not taken."""
-        record = self.record
-        means = {key: mean.mean for key, mean in record.means.items()}
-        costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
-        named = {"model": record.model.label, "dataset": record.dataset.name}
-        return named | means | costs | {"peak_memory_mib": record.peak_memory_mib}
-
-    def _repr_html_(self) -> str:
-        from eval.report.notebook import html_of_records
-
-        return html_of_records([self.record])
-
-    def __repr__(self) -> str:
-        figures = ", ".join(f"{key}={value:.6g}" for key, value in self.summary().items() if isinstance(value, float))
-        return f"Result({self.record.model.label} on {self.record.dataset.name}: {figures})"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Models that were timed together on one set: their results, and how each pair compares."""
-
-    results: tuple[Result, ...]
-    comparisons: tuple[Comparison, ...]
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return one row a pair: differences in dB and ratios of runtimes, each with its 95% interval."""
-        import pandas as pd
-
-        rows = []
-        for its in self.comparisons:
-            row: dict[str, Any] = {"first": its.first, "second": its.second, "dataset": its.dataset}
-            for name, interval in (("psnr_difference_db", its.psnr), ("runtime_ratio", its.runtime)):
-                ends = (interval.estimate, interval.low, interval.high) if interval else (None, None, None)
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
-            rows.append(row | {"verdict": its.sentence})
-        return pd.DataFrame(rows)
-
-    def __str__(self) -> str:
-        return "\n".join(its.sentence for its in self.comparisons)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from eval.report.notebook import html_of_records, html_of_sentences
-
-        table = html_of_records([result.record for result in self.results])
-        return table + html_of_sentences([line for its in self.comparisons for line in (its.sentence, *its.notes)])
 
 
 class _Bars(Observer):
@@ -136,8 +68,8 @@ def evaluate(
 
     Args:
         model: a network that maps ``(N, 3, h, w)`` in ``[0, data_range]`` to ``(N, 3, 4h, 4w)``, also one that was
-            defined in a notebook (a copy of it runs); the name of one of the zoo; ``"FILE.py:CLASS"``, imported into this
-            process; or what ``load_model`` returned.
+            defined in a notebook (a copy of it runs); the name of one of the zoo; ``"FILE.py:CLASS"``, imported into
+            this process; or what ``load_model`` returned.
         dataset: the name of a set, a folder, what ``open_dataset`` returned, or ``[(lr, hr), …]`` uint8 RGB arrays,
             ``hr`` four times as large, or None.
         data_dir: the folder that holds sets; ``$ESR_DATA`` by default.
@@ -184,11 +116,13 @@ def compare(
     config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
     records = _records(sources, dataset, data_dir, config, None, progress)
     sides = [replace(Side.of_record(record), label=name) for name, record in zip(named, records, strict=True)]
-    pairs = combinations(reversed(sides), 2)
+    pairs = combinations(sides, 2)
     return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs))
 
 
-def load_model(model: str, weights: str | Path | None = None, *, data_range: float = 1.0, device: str = "cpu") -> Upscaler:
+def load_model(
+    model: str, weights: str | Path | None = None, *, data_range: float = 1.0, device: str = "cpu"
+) -> Upscaler:
     """Return a loaded model: call it with an LR image ``(h, w, 3)`` uint8 to get ``(sr, runtime_ms)``.
 
     Its network is ``.network``, a ``torch.nn.Module`` in eval mode.
@@ -242,43 +176,7 @@ def load_records(*places: str | Path) -> "pd.DataFrame":
     Raises:
         UsageError: a place holds no record.
     """
-    import pandas as pd
-
-    rows = [row for record in find_records([Path(place) for place in places]) for row in _rows(record)]
-    return pd.DataFrame(rows)
-
-
-def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    settings = record.settings
-    shared = {
-        "model": record.model.label,
-        "dataset": record.dataset.name,
-        "protocol": settings.protocol.value,
-        "device": settings.device,
-        "machine": record.environment.machine,
-        "engine": settings.engine,
-        "precision": settings.precision,
-        "status": record.status,
-        "weights_sha256": record.model.weights_sha256,
-        "started_at": record.started_at,
-    }
-    costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
-    medians = _medians_ms(record)
-    for image in record.images:
-        figures = {key: image.figure(key) for key in FIGURES}
-        figures["runtime_ms"] = medians.get(image.name, figures["runtime_ms"])
-        yield shared | {"image": image.name} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
-    if not record.images:
-        yield shared | {"image": None}
-
-
-def _medians_ms(record: Record) -> dict[str, float]:
-    """Return the median over rounds of each image that the steady protocol timed."""
-    if record.timing is None:
-        return {}
-    rows = zip(record.timing.image_names, record.timing.samples_ms, strict=True)
-    kept = {name: [ms for ms in samples if ms is not None] for name, samples in rows}
-    return {name: float(np.median(samples)) for name, samples in kept.items() if samples}
+    return frame_of(find_records([Path(place) for place in places]))
 
 
 def _records(
@@ -301,8 +199,7 @@ def _records(
     records = evaluation.run(sources, [dataset])
     if failed := [record for record in records if not record.complete]:
         raise RunError("\n".join(f"{record.model.label}: {record.outcome}" for record in failed))
-    by_label = {record.model.label: record for record in records}
-    return [by_label[source.info.label] for source in sources]
+    return records
 
 
 def _source(model: Model, data_range: float, name: str | None = None) -> ModelSource:

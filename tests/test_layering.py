@@ -9,7 +9,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 # Each folder or module may import those of the floors before it, and itself. docs/architecture.md has the same list.
 FLOORS = [
     ["eval.errors", "eval.expressions", "eval.files", "eval.frozen", "eval.intervals"],
-    ["eval.sources"],
+    ["eval.config", "eval.sources"],
     ["eval.device"],
     ["eval.data.png", "eval.data.resize", "eval.data.image_cache"],
     ["eval.data.images"],
@@ -23,7 +23,7 @@ FLOORS = [
     ["eval.report"],
     ["eval.run"],
     ["eval.third_party"],
-    ["eval.cli"],
+    ["eval.api", "eval.cli"],
     ["eval.__main__"],
 ]
 FIRST_PARTY = ("eval", "models", "team_bsr", "bench", "tests")

@@ -1,10 +1,18 @@
 """A trial of a model against itself, as a page."""
 
+from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 
+import torch
+
 from eval.cli.aa import LEAST_COVERED, P50_WITHIN, Trial
+from eval.config import RunConfig
+from eval.data.datasets import Dataset
 from eval.report.renderers import to_markdown
 from eval.report.table import Column, Table
+from eval.report.tables import write_files
+from eval.run.environment import describe_environment
 
 
 def summary(trial: Trial) -> list[str]:
@@ -35,3 +43,15 @@ def markdown(title: str, facts: list[str], trial: Trial) -> str:
     columns = [Column(its, its, decimals=0 if its in ("Repeat", "dropped") else 4) for its in titles]
     listing = "\n".join(f"- {line}" for line in (*facts, *summary(trial)))
     return f"# {title}\n\n{listing}\n\n{to_markdown(Table.of(columns, rows))}\n"
+
+
+def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, folder: Path) -> Path:
+    """Write aa.md: what was timed where, the outcome, and a row a repeat."""
+    environment = describe_environment(torch.device(config.device))
+    facts = [
+        f"{label} against itself, {len(dataset.pairs)} images of {dataset.name}, preset {config.preset}",
+        f"{environment.gpu or environment.cpu}, {config.threads} thread(s), torch {environment.torch}",
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
+    ]
+    (path,) = write_files(folder, {"aa.md": markdown("A model against itself", facts, trial)})
+    return path

@@ -2,7 +2,7 @@
 
 import typer
 
-from eval.cli import judging, measuring, running, supplies
+from eval.cli import comparing, judging, measuring, running, supplies
 from eval.cli.program import new_app
 
 app = new_app()
@@ -18,6 +18,7 @@ def describe() -> None:
 app.command("models")(supplies.list_models)
 app.add_typer(fetch_app, name="fetch")
 app.command("run")(running.run_models)
+app.command("compare")(comparing.compare)
 app.command("table1")(measuring.table1)
 app.command("report")(judging.report)
 app.command("factsheet")(judging.factsheet)

@@ -1,5 +1,6 @@
 """Commands that read records and published results; they run no model."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,29 +9,31 @@ import typer
 from eval.cli.flags import DEFAULT_SAVE_DIR
 from eval.cli.terminal import Terminal
 from eval.config import split
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from eval.ranking.audit import audit as audit_results
-from eval.ranking.editions import GateRule, find_edition
-from eval.ranking.from_records import entries_from, measured_baseline, published_baseline, select
-from eval.ranking.from_results_json import read_results
+from eval.ranking.editions import Edition, GateRule, find_edition
+from eval.ranking.from_records import Measured, entries_from, measured_baseline, published_baseline, select
+from eval.ranking.from_results_json import is_published, measured_from, read_results
 from eval.ranking.scoring import rank
 from eval.records.current import complete_ones, current, failures, found_and_used
 from eval.records.record import Protocol
 from eval.records.store import find_records
-from eval.report import audit as audit_report
 from eval.report import score as score_report
-from eval.report.challenge_table import challenge_tables
-from eval.report.factsheet import factsheet as factsheet_report
-from eval.report.factsheet_facts import read_steps, read_team
+from eval.report.audits import tables as audit_report
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
+from eval.report.papers.challenge_table import challenge_tables
+from eval.report.papers.factsheet import factsheet as factsheet_report
+from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.tables import write_files, write_report
+
+_RECORDS_HELP = "Records, folders of them, or folders given as --save_dir."
 
 
 def report(
-    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for index.html, leaderboard.md, .csv and .tex.")
+    records: Annotated[list[Path], typer.Argument(help=_RECORDS_HELP)],
+    save_dir: Annotated[
+        Path, typer.Option("--save_dir", "--out", help="Folder for index.html, leaderboard.md, .csv and .tex.")
     ] = DEFAULT_SAVE_DIR,
     edition: Annotated[
         int | None, typer.Option("--edition", help="Year whose scores count; the newest that fits if absent.")
@@ -60,30 +63,30 @@ def report(
     terminal.not_run(failures(found))
     options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
     content = gather(found, options)
-    paths = [*write_report(tables, out), write_page(content, out, options)]
+    paths = [*write_report(tables, save_dir), write_page(content, save_dir, options)]
     if latex:
-        paths += write_files(out, {"challenge.tex": challenge_tables(content.boards)})
+        paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})
     if figures:
-        from eval.report.figures import write_figures
+        from eval.report.papers.figures import write_figures
 
-        paths += write_figures(content.boards, content.comparisons, out)
+        paths += write_figures(content.boards, content.comparisons, save_dir)
     terminal.say(f"written: {', '.join(map(str, paths))}")
 
 
 def factsheet(
     team: Annotated[Path, typer.Argument(help="The team's facts, as in team_bsr/team.toml.")],
-    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for factsheet.tex.")] = DEFAULT_SAVE_DIR,
+    records: Annotated[list[Path], typer.Argument(help=_RECORDS_HELP)],
+    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for factsheet.tex.")] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Fill a factsheet in LaTeX: the team's own words, its recipe, and what was measured."""
     facts = read_team(team)
     steps = read_steps(team.parent / facts.training.recipe)
-    paths = write_files(out, {"factsheet.tex": factsheet_report(facts, steps, find_records(records))})
+    paths = write_files(save_dir, {"factsheet.tex": factsheet_report(facts, steps, find_records(records))})
     Terminal().say(f"written: {paths[0]}")
 
 
 def score(
-    records: Annotated[list[Path], typer.Argument(help="Records, folders of them, or folders given as --save_dir.")],
+    records: Annotated[list[Path], typer.Argument(help=f"{_RECORDS_HELP} Or one published results.json.")],
     edition: Annotated[int, typer.Option("--edition", help="Year whose rules count.")],
     gate: Annotated[GateRule, typer.Option("--gate", help="PSNR as printed, or unrounded.")] = "rounded",
     baseline: Annotated[
@@ -100,13 +103,14 @@ def score(
         bool,
         typer.Option("--simultaneous", help="Ranges of ranks that hold for all models together."),
     ] = False,
-    save_dir: Annotated[Path, typer.Option("--save_dir", help="Folder for score.md, .csv, .tex.")] = DEFAULT_SAVE_DIR,
+    save_dir: Annotated[
+        Path, typer.Option("--save_dir", "--out", help="Folder for score.md, .csv, .tex.")
+    ] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
     rules = find_edition(edition)
-    settings = {"protocol": protocol, "engine": engine, "precision": precision}
-    chosen = current(select(find_records(records), split(datasets), device, **settings))
-    measured = entries_from([row for _, rows in chosen for row in rows], rules)
+    filters = {"datasets": datasets, "protocol": protocol, "device": device, "engine": engine, "precision": precision}
+    measured = _published(records, filters) or _measured(records, rules, **filters)
     published = baseline == "published"
     reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)
     scored = score_report.Scored(rank(measured.entries, rules, reference, gate, simultaneous), measured)
@@ -118,12 +122,34 @@ def score(
     terminal.say(f"written: {', '.join(map(str, score_report.write(scored, save_dir)))}")
 
 
+def _published(places: Sequence[Path], filters: Mapping[str, str | None]) -> Measured | None:
+    """Return what a published results.json holds; None where records are given."""
+    files = [path for path in places if is_published(path)]
+    if not files:
+        return None
+    typed = [f"--{name}" for name, value in filters.items() if value is not None]
+    if len(places) > 1 or typed:
+        what = f"has nothing that {', '.join(typed)} could choose" if typed else "is ranked by itself"
+        raise UsageError(f"{files[0]}: a published results.json {what}")
+    return measured_from(read_results(files[0]))
+
+
+def _measured(
+    places: Sequence[Path], rules: Edition, datasets: str | None, device: str | None, **settings: str | None
+) -> Measured:
+    """Return what the records that count hold, of those that are asked for."""
+    chosen = current(select(find_records(places), split(datasets), device, **settings))
+    return entries_from([row for _, rows in chosen for row in rows], rules)
+
+
 def audit(
     file: Annotated[Path, typer.Argument(help="A results.json of the challenge's test_demo.py.")],
     edition: Annotated[
         int | None, typer.Option("--edition", help="Year whose gates and scores count; told by the baseline if absent.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for audit.md and audit.json.")] = DEFAULT_SAVE_DIR,
+    save_dir: Annotated[
+        Path, typer.Option("--save_dir", "--out", help="Folder for audit.md and audit.json.")
+    ] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders."""
     rules = None if edition is None else find_edition(edition, for_ranking=False)
@@ -135,4 +161,4 @@ def audit(
         terminal.show(table)
     for finding in audit_report.findings(found):
         terminal.say(f"- {finding}")
-    terminal.say(f"written: {', '.join(map(str, audit_report.write(found, out)))}")
+    terminal.say(f"written: {', '.join(map(str, audit_report.write(found, save_dir)))}")

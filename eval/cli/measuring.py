@@ -19,7 +19,7 @@ def table1(
     from eval.cli.program import FAILURE_EXIT
     from eval.cli.session import Session
     from eval.records.store import check_writable
-    from eval.report.table1 import notes, read_table1, terminal_table
+    from eval.report.papers.table1 import notes, read_table1, terminal_table
     from eval.run.launch import Launch
 
     models, sets = read_table1()

@@ -7,7 +7,7 @@ from pathlib import Path
 from eval.cli.session import Session
 from eval.data.datasets import Dataset, open_dataset
 from eval.errors import RunError, UsageError
-from eval.report.table1 import Cell, PublishedSet, csv_table, latex_table, markdown_table
+from eval.report.papers.table1 import Cell, PublishedSet, csv_table, latex_table, markdown_table
 from eval.report.tables import write_files
 from eval.run.model_source import zoo_model
 from eval.zoo.checkpoints import MissingWeightsError

@@ -49,9 +49,7 @@ class ArrayDataset(Dataset):
         return digest.hexdigest()
 
 
-def dataset_of_arrays(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], name: str = "arrays"
-) -> ArrayDataset:
+def dataset_of_arrays(pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], name: str = "arrays") -> ArrayDataset:
     """Return a checked set of ``(lr, hr)`` arrays; ``hr`` may be None in all of them.
 
     Raises:

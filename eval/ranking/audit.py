@@ -13,7 +13,7 @@ import numpy as np
 from eval.intervals import Interval, paired_difference
 from eval.ranking.editions import Edition, Verdict, all_editions
 from eval.ranking.from_records import Entry, published_baseline
-from eval.ranking.from_results_json import ModelResult, Results, common_roles
+from eval.ranking.from_results_json import Results, common_roles, measured_from
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 
 INPUT_SIDE = 256
@@ -95,7 +95,7 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
     edition = edition or recognise(results)
     roles = common_roles(results)
     undercounts = _undercounts(results)
-    entries = [_entry(name, result, roles) for name, result in results.items()]
+    entries = measured_from(results).entries
     corrected = [
         replace(entry, flops=undercounts[entry.label].bound) if entry.label in undercounts else entry
         for entry in entries
@@ -112,18 +112,6 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
         misstated=_misstated(results),
         ranking=_ranked(entries, edition, roles),
         at_bound=_ranked(corrected, edition, roles) if undercounts else None,
-    )
-
-
-def _entry(name: str, result: ModelResult, roles: Sequence[str]) -> Entry:
-    return Entry(
-        name,
-        runtime_ms=result.average_ms(roles),
-        flops=result.flops * 1e9,
-        num_params=result.num_parameters * 1e6,
-        activations=result.activations * 1e6,
-        peak_memory_mib=result.valid_memory,
-        psnr_db={role: result.mean_db(role) for role in result.roles},
     )
 
 

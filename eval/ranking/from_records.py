@@ -52,6 +52,8 @@ class Measured:
     Attributes:
         sets: names of the sets, valid before test.
         roles: which parts of the challenge's images these are; empty if they are not.
+        device: empty where a published file does not tell it.
+        published: whether the figures are a published file's.
     """
 
     entries: tuple[Entry, ...]
@@ -60,6 +62,7 @@ class Measured:
     protocol: str
     device: str
     notes: tuple[str, ...] = ()
+    published: bool = False
 
 
 def published_baseline(edition: Edition, roles: Sequence[str] = ()) -> Entry:
@@ -81,6 +84,8 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
     found = [entry for entry in measured.entries if edition.baseline.is_called(entry.label)]
     if found:
         return found[0]
+    if measured.published:
+        raise RunError(f"--baseline measured: {model}, the baseline of {edition.year}, is in no row; take published")
     names = ",".join([model, *(entry.label.lstrip("0123456789").lstrip("_") for entry in measured.entries)])
     command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
     raise RunError(

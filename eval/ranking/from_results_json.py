@@ -10,8 +10,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eval.errors import RunError, UsageError, explain
+from eval.ranking.from_records import Entry, Measured
 
 SHOWN_FAULTS = 10
+OFFICIAL = "official"
+_NOTHING_OF_SPREAD = (
+    "A published file holds one time an image and names no device: nothing is known of the spread of times, so ranks "
+    "have no intervals"
+)
 # No figure of the challenge comes near it; sums and products of such figures stay finite.
 _MOST = 1e12
 
@@ -100,6 +106,33 @@ Results = Mapping[str, ModelResult]
 def common_roles(results: Results) -> tuple[str, ...]:
     """Return the sets that every model ran on: valid, and test if none lacks it."""
     return ("valid", "test") if all(result.has_test for result in results.values()) else ("valid",)
+
+
+def measured_from(results: Results) -> Measured:
+    """Return a published file's models as what is ranked, by their mean runtime on the sets that all of them ran on."""
+    roles = common_roles(results)
+    entries = tuple(
+        Entry(
+            name,
+            runtime_ms=result.average_ms(roles),
+            flops=result.flops * 1e9,
+            num_params=result.num_parameters * 1e6,
+            activations=result.activations * 1e6,
+            peak_memory_mib=result.valid_memory,
+            psnr_db={role: result.mean_db(role) for role in result.roles},
+        )
+        for name, result in results.items()
+    )
+    return Measured(entries, roles, roles, OFFICIAL, "", (_NOTHING_OF_SPREAD,), published=True)
+
+
+def is_published(path: Path) -> bool:
+    """Tell whether a file is JSON of another form than a record's, as a results.json is."""
+    try:
+        content = json.loads(path.read_bytes()) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "schema_version" not in content
 
 
 def read_results(path: Path) -> dict[str, ModelResult]:

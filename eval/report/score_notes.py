@@ -44,7 +44,7 @@ def notes(scored: Scored) -> list[str]:
         weights = " + ".join(f"{weight:g} {SCORES[metric]}" for metric, weight in edition.main.weights.items())
         lines.append(f"Scores are exp(2 x figure / baseline's); Score_Final = {weights}. The least wins.")
     lines.append(_time_note(measured))
-    if not edition.runs_on(measured.device):
+    if measured.device and not edition.runs_on(measured.device):
         lines.append(_device_note(scored))
     lines += _gate_notes(scored)
     lines += [_exclusion(row) for row in ranking.rows if not row.has_place]

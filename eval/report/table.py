@@ -94,9 +94,10 @@ class Table:
         return cls(columns, tuple(tuple(Cell(c.text(v), v) for c, v in zip(columns, row, strict=True)) for row in rows))
 
     @classmethod
-    def headed(cls, titles: Iterable[str], rows: Iterable[Iterable[Value]]) -> "Table":
-        """Make a table whose columns are known by their titles alone."""
-        return cls.of((Column(title, title) for title in titles), rows)
+    def headed(cls, titles: Iterable[str], rows: Iterable[Iterable[Value]], names: int = 0) -> "Table":
+        """Make a table whose columns are known by their titles alone; the first ``names`` of them hold names."""
+        columns = (Column(its, its, left=place < names, wraps=place < names) for place, its in enumerate(titles))
+        return cls.of(columns, rows)
 
     @classmethod
     def about(cls, figures: Iterable[Figure], items: Iterable[Any]) -> "Table":

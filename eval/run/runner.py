@@ -136,7 +136,7 @@ def numeric_switches(config: RunConfig) -> Iterator[None]:
 
 def _results(task: EvaluationTask, model: LoadedModel) -> Iterator[ImageResult]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
-    stages = Stages(ImagePair.read, lambda images: model(images[0]), partial(_finish, task))
+    stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
     workers = 0 if task.config.is_timed else task.config.workers or 0
     return run_stages(task.dataset.pairs, stages, Overlap(workers, _depth(task.dataset, workers)))
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from eval.cli.terminal import Terminal
+from eval.records.record import means_of
 from tests.records.test_record import make_record
 
 
@@ -38,3 +39,12 @@ def test_what_does_not_fit_is_named_and_what_was_not_taken_is_not_shown(records:
     assert not any("Left out" in line for line in wide)
     # None of these records has a ratio.
     assert not any("Ratio" in line for line in wide[:4])
+
+
+def test_of_the_metrics_psnr_alone_is_always_shown(records: list):
+    images = [image.model_copy(update={"psnr_y_db": 28.4177, "ssim_y": 0.8}) for image in records[0].images]
+    full = [record.model_copy(update={"images": tuple(images), "means": means_of(images)}) for record in records]
+    (left_out,) = (line for line in printed(full, 80) if "Left out" in line)
+    assert "Mem, Acts, SSIM-Y, PSNR-Y" in left_out
+    assert not any("28.42" in line for line in printed(full, 80))
+    assert any("28.42" in line for line in printed(full, 200))

@@ -12,9 +12,9 @@ from eval.intervals import Interval
 from eval.ranking.audit import MOST_COMPARED, Audit, Neighbours, audit, recognise
 from eval.ranking.editions import find_edition
 from eval.ranking.from_results_json import read_results
-from eval.report.audit import markdown, recomputed_table, sections, terminal_tables, write
-from eval.report.audit_findings import findings
-from eval.report.audit_json import as_json
+from eval.report.audits.as_json import as_json
+from eval.report.audits.findings import findings
+from eval.report.audits.tables import markdown, recomputed_table, sections, terminal_tables, write
 from eval.report.columns import visible
 from tests.conftest import PROJECT
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from rich.console import Console
 
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
+from eval.ranking.audit import audit
 from eval.ranking.editions import all_editions, find_edition, read_editions
 from eval.ranking.from_records import Entry, entries_from, measured_baseline, published_baseline, select
+from eval.ranking.from_results_json import measured_from, read_results
 from eval.ranking.scores import relative_score
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 from eval.records.record import DatasetInfo, Mean, Protocol, Record, Settings
@@ -22,6 +25,7 @@ from eval.report.score import Scored, csv_table, latex_table, markdown, rank_tex
 from eval.report.score_notes import notes
 from eval.timing.samples import Timing
 from tests.conftest import PROJECT
+from tests.ranking.test_audit import result
 from tests.records.test_record import make_record
 
 E2 = math.exp(2)
@@ -669,3 +673,46 @@ def test_score_as_typed(tmp_path: Path, command):
     missing = command("-m", "eval", "score", "run", "--edition", "2026", "--protocol", "official")
     assert missing.returncode == 1
     assert "python -m eval run --models SPAN,PFDNLite" in missing.stderr
+
+
+def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
+    # Half the baseline's time, twice its FLOPs, its parameters.
+    models = {"00_RLFN_baseline": result([20.0, 10.0], [26.9, 27.1]), "01_Fast": result([5.0, 10.0], flops=40.0)}
+    (tmp_path / "results.json").write_text(json.dumps(models | {"02_Low": result([1.0, 1.0], [26.8, 26.9])}))
+    done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    rows = {row["model"]: row for row in csv.DictReader((tmp_path / "out" / "score.csv").read_text().splitlines())}
+    assert list(rows) == ["00_RLFN_baseline", "01_Fast", "02_Low"]
+    assert float(rows["00_RLFN_baseline"]["score_final"]) == pytest.approx(E2)
+    by_hand = 0.7 * math.e + 0.15 * math.exp(4) + 0.15 * E2
+    assert float(rows["01_Fast"]["score_final"]) == pytest.approx(by_hand)
+    assert (rows["01_Fast"]["runtime_ms"], rows["01_Fast"]["device"], rows["01_Fast"]["rank: Main"]) == ("7.5", "", "1")
+    assert rows["02_Low"]["gate_rounded"] == "below"
+    text = " ".join(done.stdout.split())
+    assert "nothing is known of the spread of times, so ranks have no intervals." in text
+    assert "cold first image included, on valid, protocol official." in text
+    assert "Time was taken on" not in text
+
+
+def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command):
+    (tmp_path / "results.json").write_text(json.dumps({"01_Fast": result([5.0])}))
+    for typed, code, message in (
+        ((), 1, "--baseline measured: RLFN, the baseline of 2024, is in no row; take published"),
+        (("results.json",), 2, "results.json: a published results.json is ranked by itself"),
+        (("--device", "cpu"), 2, "results.json: a published results.json has nothing that --device could choose"),
+    ):
+        done = command("-m", "eval", "score", "results.json", *typed, "--edition", "2024")
+        assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert (
+        command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published").returncode == 0
+    )
+
+
+def test_the_published_file_of_2026_is_ranked_as_in_its_audit(published: Path):
+    path = published / "ntire2026_results.json"
+    measured, rules = measured_from(read_results(path)), find_edition(2026)
+    ranking = rank(measured.entries, rules, published_baseline(rules, measured.roles))
+    assert ranking.rows == audit(path.name, read_results(path)).ranking.rows
+    measured_one = measured_baseline(measured, rules)
+    (base,) = (row for row in rank(measured.entries, rules, measured_one).rows if row.is_baseline)
+    assert base.places["Main"].total == pytest.approx(E2)

@@ -9,8 +9,8 @@ from eval.errors import RunError, UsageError
 from eval.records.record import Record
 from eval.records.store import write_record
 from eval.report.escapes import latex_text
-from eval.report.factsheet import factsheet
-from eval.report.factsheet_facts import read_steps, read_team
+from eval.report.papers.factsheet import factsheet
+from eval.report.papers.factsheet_facts import read_steps, read_team
 from tests.conftest import PROJECT
 from tests.records.test_record import make_record
 from tests.report.test_figures import compile_latex, needs_pdflatex

@@ -8,10 +8,10 @@ import pytest
 
 from eval.records.current import current
 from eval.report.board import Board, make_board
-from eval.report.challenge_table import challenge_tables
-from eval.report.crops import COLUMN_INCHES
-from eval.report.figures import tradeoff, write_figures
 from eval.report.page.writing import PageOptions, gather
+from eval.report.papers.challenge_table import challenge_tables
+from eval.report.papers.crops import COLUMN_INCHES
+from eval.report.papers.figures import tradeoff, write_figures
 from tests.records.test_record import make_record
 from tests.report.test_page import HOSTILE, STEADY, many, renamed
 from tests.report.test_page_pictures import measured

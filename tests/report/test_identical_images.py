@@ -21,16 +21,16 @@ from eval.ranking.scoring import rank
 from eval.records.current import current
 from eval.records.record import Protocol, Record
 from eval.records.store import read_record, write_record
-from eval.report import audit as audit_report
 from eval.report import score as score_report
-from eval.report.challenge_table import challenge_tables
-from eval.report.factsheet import factsheet
-from eval.report.factsheet_facts import read_steps, read_team
-from eval.report.figures import tradeoff, write_figures
+from eval.report.audits import tables as audit_report
 from eval.report.page.gallery import Contender, rank_images
 from eval.report.page.writing import PageOptions, gather, write_page
+from eval.report.papers.challenge_table import challenge_tables
+from eval.report.papers.factsheet import factsheet
+from eval.report.papers.factsheet_facts import read_steps, read_team
+from eval.report.papers.figures import tradeoff, write_figures
+from eval.report.papers.table1 import Cell, latex_table, markdown_table
 from eval.report.score_notes import notes
-from eval.report.table1 import Cell, latex_table, markdown_table
 from eval.report.tables import csv_table, leaderboard, markdown_tables, template_table
 from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model

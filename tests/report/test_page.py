@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from eval.metrics.figures import Flag
+from eval.metrics.registry import METRICS
 from eval.ranking.editions import find_edition
 from eval.records.current import conditions_of, current
-from eval.records.record import Record, State
+from eval.records.record import Record, State, means_of
 from eval.records.store import write_record
 from eval.report.board import Board, make_board
 from eval.report.page.island import island
 from eval.report.page.models import _complexity_facts
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
+from eval.report.papers.challenge_table import challenge_tables
 from eval.report.selection import baseline_of, edition_of, folder_of, state_of
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
@@ -86,6 +88,24 @@ def test_the_page_holds_what_the_records_say(tmp_path: Path):
     assert board["lr_pixels"] == [72, 72]
     assert board["rows"][1]["psnrs_db"] == [26.894, 26.904]
     assert board["rows"][1]["num_params"] == 218_288
+
+
+def with_metric(record: Record, key: str, value: float) -> Record:
+    images = [image.model_copy(update={key: value}) for image in record.images]
+    return record.model_copy(update={"images": tuple(images), "means": means_of(images)})
+
+
+def test_a_metric_that_a_record_has_is_a_column_with_what_it_means(tmp_path: Path):
+    records = [make_record(label="00_RLFN"), with_metric(make_record(), "psnr_y_db", 28.4177)]
+    read = Reader(page_of(records, tmp_path))
+    cells = [attrs for tag, attrs in read.tags if tag == "td" and attrs["data-key"] == "psnr_y_db"]
+    assert [its["data-text"] for its in cells] == ["-", "28.42"]
+    row = METRICS["psnr_y"]
+    assert f"PSNR-Y: {row.meaning}" in read.attributes("button", "data-tip")
+    assert "ssim_y" not in read.attributes("td", "data-key")
+    table = challenge_tables(gather(records, PageOptions()).boards)
+    assert "PSNR [dB]" in table
+    assert "PSNR-Y" not in table
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path):

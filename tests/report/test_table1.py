@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.report.table1 import Cell, csv_table, latex_table, markdown_table, notes, read_table1
+from eval.report.papers.table1 import Cell, csv_table, latex_table, markdown_table, notes, read_table1
 
 CELLS = [
     Cell("Urban_100", "RLFN", 24.5937, 24.59),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from eval.metrics.registry import METRICS
 from eval.records.record import ZOO, Record
 from eval.report.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
@@ -14,10 +15,11 @@ from eval.report.table import Column, Table
 from eval.timing.samples import what_disturbed
 
 _HARDEST = 10
+_PSNR = METRICS["psnr"]
 _IMAGE_COLUMNS = (
     Column("image", "Image", left=True),
     Column("size", "LR pixels"),
-    Column("psnr_db", "PSNR", "dB", 2),
+    Column(_PSNR.key, _PSNR.title, _PSNR.unit, _PSNR.decimals),
 )
 
 

@@ -10,8 +10,8 @@ from eval.data.aliases import ALIASES
 from eval.errors import RunError
 from eval.records.record import Protocol, Record
 from eval.report.escapes import latex_figure, latex_text
-from eval.report.factsheet_facts import Step, Team
-from eval.report.table1 import read_table1
+from eval.report.papers.factsheet_facts import Step, Team
+from eval.report.papers.table1 import read_table1
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _runtime(record: Record) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("eval.report"),
+        loader=PackageLoader("eval.report.papers"),
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",

@@ -11,12 +11,12 @@ from eval.metrics.figures import Complexity
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
 from eval.ranking.from_results_json import ModelResult
 from eval.ranking.scoring import Ranking, Row
-from eval.report.audit_findings import cold_share, findings, name
-from eval.report.audit_json import as_json
+from eval.report.audits.as_json import as_json
+from eval.report.audits.findings import cold_share, findings, name
 from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
-from eval.report.table import NONE, Column, Table, number
+from eval.report.table import NONE, Table, number
 from eval.report.tables import template_table, write_files
 
 MOST_SHOWN = 60
@@ -30,12 +30,6 @@ class Section:
     title: str
     about: str
     table: Table
-
-
-def _section(title: str, about: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Section:
-    """Return a section; the first ``left`` columns hold names. On a narrow terminal names are broken, figures never."""
-    columns = [Column(h, h, left=place < left, wraps=place < left) for place, h in enumerate(headings)]
-    return Section(title, about, Table.of(columns, rows))
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,9 @@ def _cold_section(audit: Audit) -> Section:
             times = (result.runtimes(role)[0], *(result.mean_ms(role, dropped) for dropped in DROPPED))
             rows.append([name(label), role, *map(_ms, times), share])
     headings = ("Model", "Set", "First [ms]", "Mean [ms]", "without 1", "without 10", "Share of first")
-    return _section("Cold start", "What the first image adds to the mean of the others.", headings, rows, 2)
+    return Section(
+        "Cold start", "What the first image adds to the mean of the others.", Table.headed(headings, rows, 2)
+    )
 
 
 def _rank_section(audit: Audit) -> Section:
@@ -124,7 +120,7 @@ def _rank_section(audit: Audit) -> Section:
         rows.append([name(label), *(cell for pair in cells for cell in pair)])
     headings = ("Model", "Time [ms]", "Rank", "without 1", "Rank", "without 10", "Rank")
     about = f"Mean of {' and '.join(audit.roles)}, all models, gated ones too."
-    return _section("Time and rank without first images", about, headings, rows)
+    return Section("Time and rank without first images", about, Table.headed(headings, rows, 1))
 
 
 def _gate_section(audit: Audit) -> Section:
@@ -135,7 +131,9 @@ def _gate_section(audit: Audit) -> Section:
         for verdict in verdicts
     ]
     headings = ("Model", "Set", "PSNR [dB]", "Least", "As printed", "Unrounded")
-    return _section(f"Gate of {audit.edition.year}", "The challenge compares two decimals.", headings, rows, 2)
+    return Section(
+        f"Gate of {audit.edition.year}", "The challenge compares two decimals.", Table.headed(headings, rows, 2)
+    )
 
 
 def _bound_section(audit: Audit) -> Section:
@@ -146,7 +144,8 @@ def _bound_section(audit: Audit) -> Section:
         flag = "low" if label in audit.undercounts else ""
         rows.append([name(label), f"{result.flops:.2f}", f"{bound:.2f}", share, flag])
     about = "The bound is each parameter used once at each of 256 x 256 positions."
-    return _section("FLOPs against the bound", about, ("Model", "FLOPs [G]", "Bound [G]", "Ratio", "Flag"), rows)
+    headings = ("Model", "FLOPs [G]", "Bound [G]", "Ratio", "Flag")
+    return Section("FLOPs against the bound", about, Table.headed(headings, rows, 1))
 
 
 def _score_section(title: str, about: str, ranking: Ranking) -> Section:
@@ -155,7 +154,8 @@ def _score_section(title: str, about: str, ranking: Ranking) -> Section:
         [name(row.entry.label), _total(row, tracks[0]), *(rank_text(row.places.get(track)) for track in tracks)]
         for row in ranking.rows
     ]
-    return _section(title, about, ("Model", "Total", *(track.partition(": ")[2] or track for track in tracks)), rows)
+    headings = ("Model", "Total", *(track.partition(": ")[2] or track for track in tracks))
+    return Section(title, about, Table.headed(headings, rows, 1))
 
 
 def _total(row: Row, track: str) -> str:
@@ -170,7 +170,7 @@ def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> S
         cells = [name(pair.first), name(pair.second), pair.role, f"{pair.gap:+.3f}"]
         rows.append([*cells, f"{difference.estimate:+.3f}", interval, pair.verdict])
     headings = ("First", "Second", "Set", "Gap of means", "Difference", "95% interval", "Order")
-    return _section(title, f"Second less first, image by image. {about}", headings, rows, 3)
+    return Section(title, f"Second less first, image by image. {about}", Table.headed(headings, rows, 3))
 
 
 def terminal_tables(audit: Audit) -> list[tuple[str, rich.table.Table]]:

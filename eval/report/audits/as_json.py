@@ -7,7 +7,7 @@ from dataclasses import asdict
 from eval.ranking.audit import DROPPED, Audit, Neighbours
 from eval.ranking.from_results_json import ModelResult
 from eval.ranking.scoring import Ranking
-from eval.report.audit_findings import cold_share, findings
+from eval.report.audits.findings import cold_share, findings
 
 
 def as_json(audit: Audit) -> str:

@@ -13,9 +13,9 @@ from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
 from eval.report.board import Board, Row
-from eval.report.crops import COLUMN_INCHES, comparison
 from eval.report.escapes import visible
 from eval.report.page.gallery import Comparison
+from eval.report.papers.crops import COLUMN_INCHES, comparison
 
 FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"

@@ -1,0 +1,203 @@
+"""``python -m eval compare``: two models, two folders of records, or two published results, and what is settled."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, SaveDir, configured
+from eval.config import Protocol, RunConfig, split
+from eval.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from eval.data.datasets import Dataset
+    from eval.ranking.comparison import Comparison, Side
+    from eval.run.model_source import ModelSource
+
+REPEATS = 40
+Sides = dict[tuple[str, str], "Side"]
+Named = Annotated[
+    str,
+    typer.Argument(
+        help="A model (of the zoo, FILE.py:CLASS, or CHECKOUT:ENTRY), a folder of records, or a published results.json."
+    ),
+]
+
+
+@configured("device", "engine", "precision", "tile", "threads", "preset", "seed", protocol=Protocol.STEADY)
+def compare(
+    first: Named,
+    second: Named,
+    config: RunConfig,
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights of FILE.py:CLASS.")] = None,
+    data_range: Annotated[float | None, typer.Option("--data_range", help="Of FILE.py:CLASS: 1 or 255.")] = None,
+    sandbox: Annotated[str | None, typer.Option("--sandbox", help="For third-party code: bubblewrap, or none.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", min=1, help=f"How often a model is timed against itself; {REPEATS}.")
+    ] = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+) -> None:
+    """Compare two models: PSNR and runtime with intervals, and a sentence. A model with itself is the A/A test."""
+    kinds = {_kind(name) for name in (first, second)}
+    if len(kinds) > 1:
+        raise UsageError(f"{first} and {second}: expected two models, two folders of records, or two results.json")
+    (kind,) = kinds
+    if repeats is not None and (kind != "model" or first != second):
+        raise UsageError(f"--repeats {repeats}: only for a model that is compared with itself")
+    if kind == "records":
+        _tell(_pairs(_of_records(Path(first)), _of_records(Path(second)), (first, second), split(datasets)), save_dir)
+    elif kind == "published":
+        _tell(_pairs(_published(Path(first)), _published(Path(second)), (first, second), split(datasets)), save_dir)
+    else:
+        files = {"checkpoint": checkpoint, "data_range": data_range, "sandbox": sandbox}
+        sources = [_source(name, **files) for name in (first, second)]
+        _compare_models(sources, config, (data_dir, split(datasets) or [None]), repeats, save_dir)
+
+
+def _kind(name: str) -> str:
+    path = Path(name)
+    if path.is_dir():
+        return "records"
+    return "published" if path.suffix == ".json" else "model"
+
+
+def _source(name: str, checkpoint: Path | None, data_range: float | None, sandbox: str | None) -> "ModelSource":
+    """Return the model that an argument means."""
+    from eval.run.model_source import zoo_model
+    from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
+    from eval.third_party.sandbox import choose_sandbox
+    from eval.third_party.submission import Rules
+    from eval.zoo.manifest import find_model
+
+    place, _, entry = name.rpartition(":")
+    if place.endswith(".py"):
+        return choose_model_file(name, checkpoint, data_range, Rules(choose_sandbox(sandbox)))
+    if place:
+        found = choose_submissions(read_checkouts([Path(place)]), [entry], Rules(choose_sandbox(sandbox)))
+        if len(found) != 1:
+            raise UsageError(f"{name}: expected one entry, found {len(found)}")
+        return found[0]
+    return zoo_model(find_model(name))
+
+
+def _compare_models(
+    sources: "Sequence[ModelSource]",
+    config: RunConfig,
+    images: tuple[Path | None, list[str | None]],
+    repeats: int | None,
+    save_dir: Path,
+) -> None:
+    """Time two models together, or one against itself."""
+    from eval.cli.session import Session
+    from eval.ranking.comparison import Side, compare_sides
+    from eval.run.launch import Launch
+
+    session = Session(config, Launch(save_dir, redo=False))
+    opened = session.open(*images)
+    if sources[0].info == sources[1].info:
+        _against_itself(session, sources[0], opened[0], repeats or REPEATS)
+        return
+    found = []
+    for dataset in opened:
+        before = len(session.records)
+        records = session.run(sources, [dataset])[before:]
+        if failed := [record for record in records if not record.complete]:
+            raise RunError("; ".join(f"{record.model.label}: {record.outcome}" for record in failed))
+        first, second = (_record_of(source.info.label, records) for source in sources)
+        found.append(compare_sides(Side.of_record(first), Side.of_record(second)))
+    session.terminal.table(session.records)
+    _tell(found, save_dir)
+
+
+def _record_of(label: str, records: Sequence) -> "object":
+    return next(record for record in records if record.model.label == label)
+
+
+def _against_itself(session: "object", source: "ModelSource", dataset: "Dataset", repeats: int) -> None:
+    from eval.cli.aa import run_trial
+    from eval.cli.aa_report import summary, write_trial
+    from eval.cli.program import FAILURE_EXIT
+
+    label = source.info.label
+    with session.terminal.progress(label, repeats, "repeats") as on_repeat:
+        trial = run_trial(source, dataset, session.evaluation.config, repeats, on_repeat)
+    for line in summary(trial):
+        session.terminal.say(line)
+    path = write_trial(trial, label, dataset, session.evaluation.config, session.save_dir)
+    session.terminal.say(f"written: {path}")
+    if not trial.passed:
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _of_records(folder: Path) -> Sides:
+    """Return the complete records of a folder that count, by set and model; timed ones before untimed ones."""
+    from eval.ranking.comparison import Side
+    from eval.records.current import complete_ones, current
+    from eval.records.store import find_records
+
+    sides: Sides = {}
+    for record in complete_ones(current(find_records([folder]))):
+        key = (record.dataset.name, record.model.label)
+        if key not in sides or record.timing is not None:
+            sides[key] = Side.of_record(record)
+    if not sides:
+        raise RunError(f"{folder}: no complete record in it")
+    return sides
+
+
+def _published(file: Path) -> Sides:
+    from eval.ranking.comparison import Side
+    from eval.ranking.from_results_json import read_results
+
+    return {
+        (role, name): Side.of_published(name, result, role, file.name)
+        for name, result in read_results(file).items()
+        for role in (("valid", "test") if result.has_test else ("valid",))
+    }
+
+
+def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequence[str]) -> "list[Comparison]":
+    """Compare what two places hold: their only models, or else those that both have, set by set.
+
+    Raises:
+        RunError: they share no set or no model.
+    """
+    from dataclasses import replace
+
+    from eval.ranking.comparison import compare_sides
+
+    sets = [name for name in dict.fromkeys(key[0] for key in first) if name in {key[0] for key in second}]
+    found = []
+    for dataset in [name for name in sets if not datasets or name in datasets]:
+        ours, theirs = (
+            {label: side for (name, label), side in its.items() if name == dataset} for its in (first, second)
+        )
+        if len(ours) == len(theirs) == 1:
+            couples = [(*ours.values(), *theirs.values())]
+        else:
+            couples = [(ours[label], theirs[label]) for label in ours if label in theirs]
+        for one, other in couples:
+            if one.label == other.label:
+                one, other = (
+                    replace(its, label=f"{its.label} of {name}") for its, name in zip((one, other), names, strict=True)
+                )
+            found.append(compare_sides(one, other))
+    if not found:
+        listings = [", ".join(sorted({f"{label} on {name}" for name, label in its})) for its in (first, second)]
+        raise RunError(f"nothing to compare: {names[0]} holds {listings[0]}; {names[1]} holds {listings[1]}")
+    return found
+
+
+def _tell(found: "Sequence[Comparison]", save_dir: Path) -> None:
+    from eval.cli.terminal import Terminal
+    from eval.report.comparison import comparison_table, sentences, write_comparison
+    from eval.report.renderers import to_terminal
+
+    terminal = Terminal()
+    terminal.show(to_terminal(comparison_table(found)))
+    for sentence in sentences(found):
+        terminal.say(sentence)
+    terminal.say(f"written: {', '.join(map(str, write_comparison(found, save_dir)))}")

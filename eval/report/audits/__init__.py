@@ -1,0 +1,1 @@
+"""An audit of published results as tables, sentences and JSON."""

@@ -1,0 +1,61 @@
+"""Comparisons of two models as tables and sentences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.intervals import Interval
+from eval.ranking.comparison import Comparison
+from eval.report.escapes import markdown_text, visible
+from eval.report.renderers import to_csv, to_markdown
+from eval.report.table import NONE, Column, Table
+from eval.report.tables import write_files
+
+_COLUMNS = (
+    Column("dataset", "Set", left=True),
+    Column("first", "Model", left=True),
+    Column("second", "Compared with", left=True),
+    Column("psnr_difference_db", "PSNR", "dB more"),
+    Column("runtime_ratio", "Time", "x"),
+)
+_INTERVALS = {"psnr_difference_db": "psnr", "runtime_ratio": "runtime"}
+
+
+def comparison_table(found: Sequence[Comparison]) -> Table:
+    """Return one row a pair and set: the difference in PSNR and the ratio of runtimes, each with its 95% interval."""
+    rows = [
+        (its.dataset, visible(its.first), visible(its.second), _text(its.psnr, "+"), _text(its.runtime, ""))
+        for its in found
+    ]
+    return Table.of(_COLUMNS, rows)
+
+
+def _text(interval: Interval | None, sign: str) -> str:
+    if interval is None:
+        return NONE
+    low, high = f"{interval.low:{sign}.3f}", f"{interval.high:{sign}.3f}"
+    return f"{interval.estimate:{sign}.3f} [{low}, {high}]"
+
+
+def sentences(found: Sequence[Comparison]) -> list[str]:
+    """Return the verdict of each pair, and once each what it rests on."""
+    notes = dict.fromkeys(note for its in found for note in its.notes)
+    return [*(visible(its.sentence) for its in found), *(f"Note: {visible(note)}." for note in notes)]
+
+
+def write_comparison(found: Sequence[Comparison], folder: Path) -> list[Path]:
+    """Write compare.md and compare.csv."""
+    listing = "\n".join(f"- {markdown_text(line)}" for line in sentences(found))
+    page = f"# Comparison\n\n{to_markdown(comparison_table(found))}\n\n{listing}\n"
+    return write_files(folder, {"compare.md": page, "compare.csv": to_csv(_unrounded(found))})
+
+
+def _unrounded(found: Sequence[Comparison]) -> Table:
+    names = [f"{key}{end}" for key in _INTERVALS for end in ("", "_low", "_high")]
+    rows = []
+    for its in found:
+        figures = []
+        for attribute in _INTERVALS.values():
+            interval: Interval | None = getattr(its, attribute)
+            figures += (interval.estimate, interval.low, interval.high) if interval else (None,) * 3
+        rows.append((its.dataset, visible(its.first), visible(its.second), *figures, visible(its.sentence)))
+    return Table.headed(("dataset", "first", "second", *names, "verdict"), rows)

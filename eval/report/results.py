@@ -1,0 +1,129 @@
+"""What notebooks get: results that show themselves as tables and give frames. pandas is imported for a frame."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from eval.ranking.comparison import Comparison
+from eval.records.record import FIGURES, Record
+from eval.report.columns import LABEL, SET, filled_columns, flag_notes, legend
+from eval.report.renderers import to_html
+from eval.report.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COSTS = ("num_params", "flops", "activations", "num_conv")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model on one set, as it was measured; ``record`` holds everything."""
+
+    record: Record
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row an image: ``model``, ``dataset``, ``image``, then one column a figure that was taken."""
+        import pandas as pd
+
+        columns = [key for key in FIGURES if any(image.figure(key) is not None for image in self.record.images)]
+        rows = [
+            {"model": self.record.model.label, "dataset": self.record.dataset.name, "image": image.name}
+            | {key: image.figure(key) for key in columns}
+            for image in self.record.images
+        ]
+        return pd.DataFrame(rows)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the means over images, the counts, and the peak memory, each under its key; None if not taken."""
+        record = self.record
+        means = {key: mean.mean for key, mean in record.means.items()}
+        costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
+        named = {"model": record.model.label, "dataset": record.dataset.name}
+        return named | means | costs | {"peak_memory_mib": record.peak_memory_mib}
+
+    def _repr_html_(self) -> str:
+        return _html([self.record])
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{key}={value:.6g}" for key, value in self.summary().items() if isinstance(value, float))
+        return f"Result({self.record.model.label} on {self.record.dataset.name}: {figures})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Models that were timed together on one set: their results, and how each pair compares."""
+
+    results: tuple[Result, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row a pair: differences in dB and ratios of runtimes, each with its 95% interval."""
+        import pandas as pd
+
+        rows = []
+        for its in self.comparisons:
+            row: dict[str, Any] = {"first": its.first, "second": its.second, "dataset": its.dataset}
+            for name, interval in (("psnr_difference_db", its.psnr), ("runtime_ratio", its.runtime)):
+                ends = (interval.estimate, interval.low, interval.high) if interval else (None, None, None)
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+            rows.append(row | {"verdict": its.sentence})
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return "\n".join(its.sentence for its in self.comparisons)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        sentences = [line for its in self.comparisons for line in (its.sentence, *its.notes)]
+        return "".join(f"<p>{escape(line)}</p>\n" for line in sentences) + _html([its.record for its in self.results])
+
+
+def frame_of(records: Sequence[Record]) -> "pd.DataFrame":
+    """Return a row an image, with what its record says of model, set and run."""
+    import pandas as pd
+
+    return pd.DataFrame([row for record in records for row in _rows(record)])
+
+
+def _rows(record: Record) -> Iterator[dict[str, Any]]:
+    settings = record.settings
+    shared = {
+        "model": record.model.label,
+        "dataset": record.dataset.name,
+        "protocol": settings.protocol.value,
+        "device": settings.device,
+        "machine": record.environment.machine,
+        "engine": settings.engine,
+        "precision": settings.precision,
+        "status": record.status,
+        "weights_sha256": record.model.weights_sha256,
+        "started_at": record.started_at,
+    }
+    costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
+    medians = _medians_ms(record)
+    for image in record.images:
+        figures = {key: image.figure(key) for key in FIGURES}
+        figures["runtime_ms"] = medians.get(image.name, figures["runtime_ms"])
+        yield shared | {"image": image.name} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
+    if not record.images:
+        yield shared | {"image": None}
+
+
+def _medians_ms(record: Record) -> dict[str, float]:
+    """Return the median over rounds of each image that the steady protocol timed."""
+    if record.timing is None:
+        return {}
+    rows = zip(record.timing.image_names, record.timing.samples_ms, strict=True)
+    kept = {name: [ms for ms in samples if ms is not None] for name, samples in rows}
+    return {name: median(samples) for name, samples in kept.items() if samples}
+
+
+def _html(records: Sequence[Record]) -> str:
+    """Return a table of records with its legend, as a notebook shows it."""
+    table = to_html(Table.about((LABEL, SET, *filled_columns(records)), records))
+    notes = "<br>".join(map(escape, (*legend(records), *flag_notes(records))))
+    return f"{table}\n<p><small>{notes}</small></p>"
