@@ -223,13 +223,8 @@ class TestLayouts:
             for other in ("a_SRCNN", "a_bicubic", "a", "overview"):
                 put(f"{folder}/{other}.png")
             for data_dir, name in ((tmp_path, folder.split("/")[0]), (tmp_path / folder, None)):
-                assert open_dataset(data_dir, name).pairs == (pair,)
-
-    def test_pairs_by_name_in_one_folder(self, tmp_path: Path, put):
-        pair = ImagePair("a", put("mixed/a_LR.png", 4, 5), put("mixed/a_HR.png"))
-        for data_dir, name in ((tmp_path, "mixed"), (tmp_path, None), (tmp_path / "mixed", None)):
-            dataset = open_dataset(data_dir, name)
-            assert (dataset.name, dataset.layout, dataset.pairs) == ("mixed", "SelfExSR", (pair,))
+                dataset = open_dataset(data_dir, name)
+                assert (dataset.layout, dataset.pairs) == ("SelfExSR", (pair,))
 
     def test_the_inner_folder_of_a_set(self, tmp_path: Path, put):
         pair = ImagePair("a", put("Set5/image_SRF_4/a_LR.png", 4, 5), put("Set5/image_SRF_4/a_HR.png"))
@@ -389,10 +384,6 @@ class TestFaultsAlone:
         stray = put("S/LR/strayx4.png", 4, 5)
         assert faults(tmp_path, "S") == [f"{stray}: has no HR partner in {pairs}/HR"]
 
-    def test_as_many_files_under_other_names(self, tmp_path: Path, pairs: Path):
-        (pairs / "LR/finex4.png").rename(pairs / "LR/fien.png")
-        assert offenders(faults(tmp_path, "S")) == [f"{pairs}/HR/fine.png", f"{pairs}/LR/fien.png"]
-
     def test_two_lr_partners(self, tmp_path: Path, pairs: Path, put):
         put("S/LR/fine.png", 4, 5)
         assert faults(tmp_path, "S") == [
@@ -441,11 +432,6 @@ class TestFaultsAlone:
         (tmp_path / folder).mkdir()
         layout = LR_FOLDER if folder == "S_LR" else HR_FOLDER
         assert faults(tmp_path, folder) == [f"{tmp_path / folder}: no images ({layout})"]
-
-    def test_empty_lr_folder(self, tmp_path: Path, put):
-        paths = [put(f"S/HR/{stem}.png") for stem in "ab"]
-        (tmp_path / "S/LR").mkdir()
-        assert offenders(faults(tmp_path, "S")) == list(map(str, paths))
 
     def test_missing_lr_folder(self, tmp_path: Path, put):
         put("S_HR/a.png")
