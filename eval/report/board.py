@@ -14,7 +14,7 @@ from eval.report.escapes import visible
 from eval.report.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
 from eval.report.ranked import Ranked, rank_rows
 from eval.report.score import rank_text
-from eval.report.score_notes import UNITS
+from eval.report.score_notes import FIGURES
 from eval.report.selection import RAN, baseline_of, edition_of, state_of
 from eval.report.table import Cell, Column, Table, number
 
@@ -186,7 +186,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
         state = BELOW_GATE
         reason = "; ".join(f"{its.psnr_db:.4f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
     elif record.complete and judged and judged.lacking:
-        reason = f"not ranked: not measured: {', '.join(UNITS[metric][0] for metric in judged.lacking)}"
+        reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
     described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
     notes = tuple(FlagNote(FLAG_TITLES.get(flag.code, flag.code), flag.text, flag_help(flag)) for flag in record.flags)

@@ -10,7 +10,7 @@ from eval.ranking.editions import Metric
 from eval.ranking.scoring import Place, Ranking, Row
 from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
-from eval.report.score_notes import SCORES, UNITS, Scored, interval_kind, name_of, notes
+from eval.report.score_notes import FIGURES, SCORES, Scored, interval_kind, name_of, notes
 from eval.report.table import NONE, Figure, Table, Value
 from eval.report.tables import write_files
 
@@ -37,8 +37,8 @@ def _figures(ranking: Ranking) -> list[Figure]:
     edition = ranking.edition
     figures = [_psnr(key) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
     for metric in dict.fromkeys(metric for track in edition.tracks for metric in track.metrics):
-        title, unit, decimals, scale = UNITS[metric]
-        figures.append(_figure(metric, f"{title} [{unit}]", decimals, attrgetter(f"entry.{metric}"), scale))
+        its = FIGURES[metric]
+        figures.append(_figure(metric, its.heading, its.decimals, attrgetter(f"entry.{metric}"), its.scale))
     if edition.has_scores:
         totals = [(SCORES[metric], _score(metric)) for metric in edition.main.weights]
         totals.append(("Score_Final", lambda row: _total(row, edition.main.name)))

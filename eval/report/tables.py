@@ -1,7 +1,7 @@
 """Tables of records as files: the challenge's results.txt, CSV, and Markdown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval.data.aliases import ALIASES
@@ -18,7 +18,8 @@ from eval.report.table import NONE, Figure, Table, Value
 # Widths and titles of the challenge template's results.txt.
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
 _TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
-
+_COUNTS = ("num_params", "flops", "activations", "num_conv")
+_VALID = ("valid", *ALIASES["valid"])
 
 # What stands before the figures in CSV.
 _DESCRIBED: dict[str, Callable[[Record], Value]] = {
@@ -99,7 +100,9 @@ def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> st
     for conditions, rows in finished:
         tested = halves.get(replace(conditions, dataset=test or "")) if conditions.dataset == valid else None
         if conditions.dataset != test or replace(conditions, dataset=valid) not in dict(finished):
-            parts.append(f"{_template_title(conditions, rows, tested)}\n{template_table(rows, tested)}")
+            title, is_the_challenges = _template_title(conditions, rows, tested), rows[0].dataset.name in _VALID
+            halves_rows = (its and [TemplateRow.of_record(record) for record in its] for its in (rows, tested))
+            parts.append(f"{title}\n{template_table(*halves_rows, is_the_challenges)}")
     return "\n".join(parts)
 
 
@@ -108,51 +111,59 @@ def _template_title(conditions: Conditions, rows: Sequence[Record], tested: Sequ
     return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}"
 
 
-def template_table(rows: Sequence[Record], tested: Sequence[Record] | None = None) -> str:
-    """Return the table in the template's columns and formats, one row a model; with test columns if any was tested."""
-    role = "Val " if _is_the_challenges(rows) or tested else ""
-    costs = ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
-    if tested is None:
-        lines = [_TEMPLATE.format("Model", f"{role}PSNR", f"{role}Time [ms]", *costs)]
-    else:
-        times = ("Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
-        lines = [_TEMPLATE_WITH_TEST.format("Model", "Val PSNR", "Test PSNR", *times, *costs)]
-    others = {record.model.label: record for record in tested or ()}
-    for record in rows:
-        label, other = visible(record.model.label), others.get(record.model.label)
-        figures = [_number(record.mean("psnr_db")), _time(record)]
-        if tested is None:
-            lines.append(_TEMPLATE.format(label, *figures, *_complexity_cells(record)))
-        else:
-            figures[1:1] = [_number(other and other.mean("psnr_db"))]
-            figures += [_time(other), _number(_average_time(record, other))]
-            lines.append(_TEMPLATE_WITH_TEST.format(label, *figures, *_complexity_cells(record)))
-    return "".join(lines)
+@dataclass(frozen=True)
+class TemplateRow:
+    """What the template's table says of one model on one set; None for what was not taken."""
 
+    label: str
+    psnr_db: float | None
+    runtime_ms: float | None
+    num_params: float | None
+    flops: float | None
+    activations: float | None
+    peak_memory_mib: float | None
+    num_conv: int | None
 
-def _is_the_challenges(rows: Sequence[Record]) -> bool:
-    return rows[0].dataset.name in ("valid", *ALIASES["valid"])
+    @classmethod
+    def of_record(cls, record: Record) -> "TemplateRow":
+        """Return a record's row."""
+        counts = {key: getattr(record.complexity, key, None) for key in _COUNTS}
+        figures = record.mean("psnr_db"), record.mean("runtime_ms")
+        return cls(record.model.label, *figures, **counts, peak_memory_mib=record.peak_memory_mib)
 
-
-def _complexity_cells(record: Record) -> tuple[str, ...]:
-    counts = {key: getattr(record.complexity, key, None) for key in ("num_params", "flops", "activations", "num_conv")}
-    params, flops, activations, convolutions = counts.values()
-    millions = (_number(params, 1e6, 3), _number(flops, 1e9), _number(activations, 1e6))
-    number = NONE if convolutions is None else f"{convolutions:4d}"
-    return (*millions, _number(record.peak_memory_mib), number)
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The last five cells."""
+        millions = (_number(self.num_params, 1e6, 3), _number(self.flops, 1e9), _number(self.activations, 1e6))
+        convolutions = NONE if self.num_conv is None else f"{self.num_conv:4d}"
+        return (*millions, _number(self.peak_memory_mib), convolutions)
 
 
 def _number(value: float | None, scale: float = 1, decimals: int = 2) -> str:
     return NONE if value is None else f"{value / scale:.{decimals}f}"
 
 
-def _time(record: Record | None) -> str:
-    return _number(record and record.mean("runtime_ms"))
-
-
-def _average_time(valid: Record, test: Record | None) -> float | None:
-    times = [record and record.mean("runtime_ms") for record in (valid, test)]
-    return None if None in times else sum(times) / 2
+def template_table(
+    rows: Sequence[TemplateRow], tested: Sequence[TemplateRow] | None = None, is_the_challenges: bool = True
+) -> str:
+    """Return the table in the template's columns and formats, one row a model; with test columns if any was tested."""
+    role = "Val " if is_the_challenges or tested else ""
+    costs = ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
+    if tested is None:
+        lines = [_TEMPLATE.format("Model", f"{role}PSNR", f"{role}Time [ms]", *costs)]
+    else:
+        times = ("Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
+        lines = [_TEMPLATE_WITH_TEST.format("Model", "Val PSNR", "Test PSNR", *times, *costs)]
+    others = {row.label: row for row in tested or ()}
+    for row in rows:
+        label, other = visible(row.label), others.get(row.label)
+        psnrs, times = ([getattr(its, key, None) for its in (row, other)] for key in ("psnr_db", "runtime_ms"))
+        if tested is None:
+            lines.append(_TEMPLATE.format(label, _number(psnrs[0]), _number(times[0]), *row.costs))
+        else:
+            times.append(None if None in times else sum(times) / 2)
+            lines.append(_TEMPLATE_WITH_TEST.format(label, *map(_number, psnrs), *map(_number, times), *row.costs))
+    return "".join(lines)
 
 
 def csv_table(records: Sequence[Record]) -> str:

@@ -381,7 +381,7 @@ def steady(label: str, scale: float, seed: int, **changes) -> Record:
 
 def test_entries_of_steady_records_by_hand():
     samples = ((1.0, 3.0, None), (10.0, 20.0, 60.0), (None, None, None))
-    record = steady("03_PFDNLite", 1, 1, timing=timing(1, 1, samples_ms=samples))
+    record = steady("03_PFDNLite", 1, 1, timing=timing(1, 1, samples_ms=samples, image_names=("a", "b", "c")))
     (found,) = entries_from([record], find_edition(2024)).entries
     # Median of 1 and 3 is 2, of 10, 20 and 60 is 20; the third image lost all samples.
     assert found.runtime_ms == 11
@@ -466,7 +466,10 @@ def test_a_missing_baseline_says_what_to_run():
     ("timings", "message"),
     [
         ((timing(1, 1, "one"), timing(1, 2, "two")), "timed in separate runs"),
-        ((timing(1, 1, samples_ms=((1.0,),)), timing(1, 2, samples_ms=((2.0,),))), "Only 1 undisturbed sample(s)"),
+        (
+            tuple(timing(1, n, samples_ms=((float(n),),), image_names=("a",)) for n in (1, 2)),
+            "Only 1 undisturbed sample(s)",
+        ),
     ],
 )
 def test_what_was_not_paired_has_no_intervals(timings: tuple[Timing, Timing], message: str):

@@ -31,7 +31,7 @@ from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.papers.figures import tradeoff, write_figures
 from eval.report.papers.table1 import Cell, latex_table, markdown_table
 from eval.report.score_notes import notes
-from eval.report.tables import csv_table, leaderboard, markdown_tables, template_table
+from eval.report.tables import TemplateRow, csv_table, leaderboard, markdown_tables, template_table
 from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
@@ -78,7 +78,7 @@ def test_a_run_and_its_record_on_disk(records: list[Record], tmp_path: Path):
 
 
 def test_tables(records: list[Record]):
-    assert "inf" in template_table(records).splitlines()[1].split("\t")[1]
+    assert "inf" in template_table([TemplateRow.of_record(its) for its in records]).splitlines()[1].split("\t")[1]
     rows = list(csv.DictReader(io.StringIO(csv_table(records))))
     assert [float(row["psnr_db"]) for row in rows] == [record.mean("psnr_db") for record in records]
     assert float(rows[0]["psnr_db"]) == INF

@@ -14,6 +14,7 @@ from eval.report.columns import columns_of, legend
 from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
 from eval.report.tables import (
+    TemplateRow,
     csv_table,
     leaderboard,
     markdown_tables,
@@ -28,7 +29,7 @@ from tests.run.test_runner import timing_of
 
 
 def test_the_template_table_character_by_character():
-    table = template_table([make_record((26.894, 26.904), dataset="DIV2K_LSDIR_valid")])
+    table = template_table([TemplateRow.of_record(make_record((26.894, 26.904)))])
     assert table == (
         "Model               \tVal PSNR  \tVal Time [ms] \tParams [M]\tFLOPs [G] \tActs [M]\tMem [M] \tConv    \n"
         "03_PFDNLite         \t26.90     \t75.00         \t0.218     \t11.95     \t36.10   \t105.46  \t  24    \n"
@@ -259,7 +260,7 @@ def test_what_was_not_counted_is_a_dash_in_every_table(tmp_path: Path):
     counted = make_record((25.0,)).complexity
     partly = counted.model_copy(update={"flops": None, "activations": None, "num_conv": None, "faults": {"FLOPs": "x"}})
     record = make_record((25.0,), complexity=partly)
-    assert template_table([record]).splitlines()[1].split("\t")[3:] == [
+    assert template_table([TemplateRow.of_record(record)]).splitlines()[1].split("\t")[3:] == [
         "0.218     ", "-         ", "-       ", "105.46  ", "-       ",
     ]  # fmt: skip
     (row,) = csv.DictReader(csv_table([record]).splitlines())

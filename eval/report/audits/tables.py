@@ -7,9 +7,7 @@ from pathlib import Path
 
 import rich.table
 
-from eval.metrics.figures import Complexity
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
-from eval.ranking.from_results_json import ModelResult
 from eval.ranking.scoring import Ranking, Row
 from eval.report.audits.as_json import as_json
 from eval.report.audits.findings import cold_share, findings, name
@@ -17,7 +15,7 @@ from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
 from eval.report.table import NONE, Table, number
-from eval.report.tables import template_table, write_files
+from eval.report.tables import TemplateRow, template_table, write_files
 
 MOST_SHOWN = 60
 _NOT_RANKED = "A dash: below the gate as printed."
@@ -32,45 +30,14 @@ class Section:
     table: Table
 
 
-@dataclass(frozen=True)
-class _Named:
-    name: str = ""
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class _Line:
-    """What the template's table reads of a record, from a published result."""
-
-    model: _Named
-    dataset: _Named
-    result: ModelResult
-    complexity: Complexity
-
-    @property
-    def peak_memory_mib(self) -> float:
-        """Memory as the file states it, in MiB."""
-        return self.result.valid_memory
-
-    def mean(self, figure: str) -> float:
-        """Return the mean of the values, unrounded."""
-        role = self.dataset.name
-        return self.result.mean_db(role) if figure == "psnr_db" else self.result.mean_ms(role)
-
-
 def recomputed_table(audit: Audit) -> str:
     """Return the template's results.txt, computed from the values of each image."""
-    lines: dict[str, list] = {"valid": [], "test": []}
-    for label, result in audit.results.items():
-        complexity = Complexity.model_construct(
-            num_params=result.num_parameters * 1e6,
-            flops=result.flops * 1e9,
-            activations=result.activations * 1e6,
-            num_conv=result.num_conv,
-        )
-        for role in result.roles:
-            lines[role].append(_Line(_Named(label=visible(label)), _Named(role), result, complexity))
-    return template_table(lines["valid"], lines["test"] or None)
+    rows: dict[str, list[TemplateRow]] = {"valid": [], "test": []}
+    for label, its in audit.results.items():
+        costs = (its.num_parameters * 1e6, its.flops * 1e9, its.activations * 1e6, its.valid_memory, its.num_conv)
+        for role in its.roles:
+            rows[role].append(TemplateRow(label, its.mean_db(role), its.mean_ms(role), *costs))
+    return template_table(rows["valid"], rows["test"] or None)
 
 
 def _ms(value: float | None) -> str:
