@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Of pyproject.toml; `make test` adds export and cluster where they can be had.
+EXTRAS := report,train,third-party,test
 READY := $(VENV)/.ready
 # SYSTEM=no: the tests' set-up installs no system packages.
 export SYSTEM
 # Programs that the set-up puts into the environment are found like those of the system.
 export PATH := $(PATH):$(abspath $(BIN))
 
-.PHONY: help demo test test-all train bench lint format clean
+.PHONY: help demo test test-all train bench mutants lint format clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -31,6 +33,9 @@ train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR 
 bench: $(READY)  ## the template and this harness side by side; CHECKOUT names the challenge's repository of 2024, DATA the sets
 	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
 
+mutants: $(READY)  ## plant faults into the modules that make figures, and list those that no test notices
+	$(BIN)/python -m bench.mutants
+
 lint: $(READY)  ## check style
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -42,8 +47,8 @@ format: $(READY)  ## mend style
 clean:  ## remove the environment and results
 	rm -rf $(VENV) results .pytest_cache .ruff_cache
 
-$(READY): requirements.txt
-	@echo "$(VENV) with requirements.txt (what pip says is in $(VENV)/log)"
+$(READY): pyproject.toml requirements.txt
+	@echo "$(VENV) with this project, in the versions of requirements.txt (what pip says is in $(VENV)/log)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --requirement requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
+	@$(BIN)/python -m pip install --editable ".[$(EXTRAS)]" --constraint requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
 	@touch $@

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Get what the tests use beyond requirements.txt: "tests/set_up.sh VENV [latex]", which make calls.
+# Get what the tests use beyond what `make` has installed: "tests/set_up.sh VENV [latex]", which make calls.
 #
 # What is here already is left as it is. A step is one line; what its commands print goes to VENV/set-up/log. What could
 # not be had is no failure: the tests that need it are skipped, and VENV/set-up/left-out says why.
@@ -35,11 +35,11 @@ step() {
     fi
 }
 
-# Install a file of requirements unless that was done since it changed.
-requirements() {
+# Install an extra of pyproject.toml unless that was done since its dependencies or their versions changed.
+extra() {
     local stamp=$state/$1
-    if [ "$stamp" -nt "$1" ]; then return; fi
-    step "$1" "$venv/bin/python" -m pip install --requirement "$1" && touch "$stamp"
+    if [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt requirements.txt ]; then return; fi
+    step "$1" "$venv/bin/python" -m pip install --constraint requirements.txt --editable ".[$1]" && touch "$stamp"
 }
 
 # The packages that are not here.
@@ -78,7 +78,7 @@ axe_core() {
     fi
 }
 
-for file in requirements-engines.txt requirements-ray.txt requirements-tests.txt; do requirements "$file"; done
+for name in export cluster; do extra "$name"; done
 why=""
 if [ "${SYSTEM:-}" = no ]; then
     why="SYSTEM=no"

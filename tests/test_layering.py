@@ -9,7 +9,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 # Each folder or module may import those of the floors before it, and itself. docs/architecture.md has the same list.
 FLOORS = [
     ["eval.errors", "eval.expressions", "eval.files", "eval.frozen", "eval.intervals"],
-    ["eval.sources"],
+    ["eval.config", "eval.sources"],
     ["eval.device"],
     ["eval.data.png", "eval.data.resize", "eval.data.image_cache"],
     ["eval.data.images"],
@@ -23,7 +23,7 @@ FLOORS = [
     ["eval.report"],
     ["eval.run"],
     ["eval.third_party"],
-    ["eval.cli"],
+    ["eval.api", "eval.cli"],
     ["eval.__main__"],
 ]
 FIRST_PARTY = ("eval", "models", "team_bsr", "bench", "tests")
@@ -57,22 +57,26 @@ def _sources(folder: str) -> list[Path]:
     return sorted((PROJECT / folder).rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", _sources("eval"), ids=lambda path: str(path.relative_to(PROJECT)))
-def test_eval_imports_only_downwards(path: Path):
-    module = ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
-    if module == "eval":
-        assert _imports(path) == set()
-        return
-    for name in _imports(path):
-        if name.startswith("models."):
-            assert name.startswith("models.window.")
+def test_eval_imports_only_downwards():
+    for path in _sources("eval"):
+        module = ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+        if module == "eval":
+            assert _imports(path) == set()
             continue
-        assert name.startswith("eval."), f"{module} imports {name}"
-        imported = name if _is_module(name) else name.rpartition(".")[0]
-        assert _level(imported) <= _level(module), f"{module} imports {imported}, which lies above it"
-        if _level(imported) == _level(module):
-            same_package = imported.split(".")[:2] == module.split(".")[:2]
-            assert same_package or imported.split(".")[:2] in [floor.split(".") for floor in FLOORS[_level(module)]]
+        for name in _imports(path):
+            _check_import(module, name)
+
+
+def _check_import(module: str, name: str) -> None:
+    if name.startswith("models."):
+        assert name.startswith("models.window."), f"{module} imports {name}"
+        return
+    assert name.startswith("eval."), f"{module} imports {name}"
+    imported = name if _is_module(name) else name.rpartition(".")[0]
+    assert _level(imported) <= _level(module), f"{module} imports {imported}, which lies above it"
+    if _level(imported) == _level(module):
+        same_package = imported.split(".")[:2] == module.split(".")[:2]
+        assert same_package or imported.split(".")[:2] in [floor.split(".") for floor in FLOORS[_level(module)]]
 
 
 def _is_module(name: str) -> bool:
@@ -80,14 +84,14 @@ def _is_module(name: str) -> bool:
     return path.with_suffix(".py").is_file() or path.is_dir()
 
 
-@pytest.mark.parametrize("path", _sources("models"), ids=lambda path: path.name)
-def test_models_import_torch_and_each_other_only(path: Path):
-    assert all(name.startswith("models.") for name in _imports(path))
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    top = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    top |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+def test_models_import_torch_and_each_other_only():
     allowed = {"torch", "models", "collections", "contextlib", "contextvars", "dataclasses", "itertools"}
-    assert {name.split(".")[0] for name in top} <= allowed
+    for path in _sources("models"):
+        assert all(name.startswith("models.") for name in _imports(path)), path
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        top |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert {name.split(".")[0] for name in top} <= allowed, path
 
 
 @pytest.mark.parametrize("folder", ["models", "eval"])

@@ -68,11 +68,10 @@ def test_root_gets_all_that_is_absent_named_before_it_is_installed(machine: Mach
     said, calls, left_out = machine.set_up()
     assert installed(calls) == ["bubblewrap", "chromium", "chromium-driver"]
     assert [line.split()[-1] for line in calls if line.startswith("python -m pip")] == [
-        "requirements-engines.txt",
-        "requirements-ray.txt",
-        "requirements-tests.txt",
+        ".[export]",
+        ".[cluster]",
     ]
-    assert said.splitlines()[3:] == [
+    assert said.splitlines()[2:] == [
         "as root, by apt-get (SYSTEM=no leaves them out): bubblewrap chromium chromium-driver",
         "bubblewrap ... done",
         "chromium ... done",
@@ -106,7 +105,7 @@ def test_without_the_right_no_package_of_the_system_is_touched(machine: Machine,
     assert "left out: axe-core: npm gets it, which is not here\n" in left_out
 
 
-@pytest.mark.parametrize("failing", ["chromium", "requirements-ray.txt", "axe-core@4.14.1"])
+@pytest.mark.parametrize("failing", ["chromium", ".[cluster]", "axe-core@4.14.1"])
 def test_what_fails_is_left_out_and_tried_again(machine: Machine, failing: str):
     said, _, left_out = machine.set_up(FAILING=failing)
     assert left_out.count("\n") == 1

@@ -86,16 +86,6 @@ def read_image(path: Path) -> np.ndarray:
         return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
-def check_image(path: Path) -> ImageSize:
-    """Check a file, pixels included, and return its size.
-
-    Raises:
-        ImageError: as ``read_image``.
-    """
-    height, width, _ = read_image(path).shape
-    return ImageSize(height, width)
-
-
 def read_size(path: Path) -> ImageSize:
     """Return the size that a file's head states, without decoding it; damage behind the head goes unseen.
 

@@ -11,6 +11,7 @@ import torch
 
 from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
+from eval.errors import UsageError
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Record
 from eval.run.environment import device_name
@@ -189,6 +190,8 @@ class Evaluation:
             settled, left_out = model.settled(config, largest_lr(dataset))
             asked = asked or (AUTO if config.engine == AUTO != settled.engine else None)
             config = settled
+        except UsageError:
+            raise
         except Exception:
             # It fails in the same way when it is opened, and then it is a record.
             pass

@@ -43,7 +43,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--engine ray: Ray is not installed; pip install -r requirements-ray.txt") from error
+        raise UsageError("--engine ray: Ray is not installed; pip install -e '.[cluster]'") from error
     return ray
 
 

@@ -21,9 +21,8 @@ from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel
 from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
-from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
-from eval.third_party.remote import SandboxedUpscaler
+from eval.third_party.remote import Connection, SandboxedUpscaler
 from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 from eval.zoo.model_info import ModelInfo
 
@@ -35,7 +34,7 @@ _LONGEST_LABEL = 100
 
 @dataclass(frozen=True)
 class Rules:
-    """How strangers' code is run.
+    """How third-party code is run.
 
     Attributes:
         trusted: open checkpoints that are not plain tensors; inside the sandbox.

@@ -1,6 +1,6 @@
 """The program inside the sandbox: builds one submission by its own code, and runs it as it is asked to.
 
-It shares its process with a stranger's code. What it says is therefore a claim, which the harness checks or labels.
+It shares its process with third-party code. What it says is therefore a claim, which the harness checks or labels.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class Worker:
         try:
             return handlers[operation](request)
         except BaseException as error:
-            # Strangers' code can raise anything, SystemExit and KeyboardInterrupt included.
+            # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
             otherwise = State.FAILED_TO_BUILD if operation == "load" else State.FAILED_TO_RUN
             return Message({"fault": described(error, otherwise)})
 

@@ -124,7 +124,7 @@ def test_ssim_of_images_that_are_too_small_is_refused_before_the_run(command, tm
     write_png(tmp_path / "small" / "tiny.png", random_image(16, 40))
     result = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "small", "--ssim")
     assert result.returncode == 1
-    assert "--ssim: HR images need 19 pixels a side; smaller are: tiny" in result.stderr
+    assert "SSIM: HR images need 19 pixels a side; smaller are: tiny" in result.stderr
     assert command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "small").returncode == 0
 
 
@@ -233,30 +233,6 @@ def test_a_report_of_nothing_says_so(command, tmp_path: Path):
     result = command("-m", "eval", "report", "absent")
     assert result.returncode == 2
     assert "absent: no such file or folder, or no records in it" in result.stderr
-
-
-def test_aa_writes_its_page_and_tells_by_its_exit_code(command, tmp_path: Path, hr_folder: Path):
-    arguments = (
-        "--model_id",
-        "-1",
-        "--data_dir",
-        hr_folder,
-        "--dataset",
-        "photos",
-        "--repeats",
-        "2",
-        "--threads",
-        "1",
-        "--preset",
-        "rapid",
-    )
-    result = command("-m", "eval", "aa", *arguments[:2], "--data_dir", hr_folder.parent, *arguments[4:])
-    page = (tmp_path / "results" / "aa.md").read_text()
-    assert "intervals cover a ratio of 1" in result.stdout
-    assert len([line for line in page.splitlines() if line.startswith("|")]) == 4
-    covered = int(page.split(" of 2 intervals")[0].split("- ")[-1])
-    agreed = int(page.split(" of 2 ratios")[0].split("- ")[-1])
-    assert result.returncode == (0 if covered == agreed == 2 else 1)
 
 
 def test_runs_belong_to_the_official_protocol(command):

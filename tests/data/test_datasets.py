@@ -1,6 +1,5 @@
 """Opening sets of images: every layout, and every fault, alone and all at once, before any network runs."""
 
-import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -224,24 +223,12 @@ class TestLayouts:
             for other in ("a_SRCNN", "a_bicubic", "a", "overview"):
                 put(f"{folder}/{other}.png")
             for data_dir, name in ((tmp_path, folder.split("/")[0]), (tmp_path / folder, None)):
-                assert open_dataset(data_dir, name).pairs == (pair,)
-
-    def test_pairs_by_name_in_one_folder(self, tmp_path: Path, put):
-        pair = ImagePair("a", put("mixed/a_LR.png", 4, 5), put("mixed/a_HR.png"))
-        for data_dir, name in ((tmp_path, "mixed"), (tmp_path, None), (tmp_path / "mixed", None)):
-            dataset = open_dataset(data_dir, name)
-            assert (dataset.name, dataset.layout, dataset.pairs) == ("mixed", "SelfExSR", (pair,))
+                dataset = open_dataset(data_dir, name)
+                assert (dataset.layout, dataset.pairs) == ("SelfExSR", (pair,))
 
     def test_the_inner_folder_of_a_set(self, tmp_path: Path, put):
         pair = ImagePair("a", put("Set5/image_SRF_4/a_LR.png", 4, 5), put("Set5/image_SRF_4/a_HR.png"))
         assert open_dataset(tmp_path / "Set5" / "image_SRF_4", None).pairs == (pair,)
-
-    def test_hr_sides_that_are_no_multiples_of_4(self, tmp_path: Path, put):
-        put("S/HR/a.png", 19, 22)
-        put("S/LR/a.png", 4, 5)
-        dataset = open_dataset(tmp_path, "S")
-        lr, hr = dataset.pairs[0].read()
-        assert (dataset.lr_sizes, lr.shape, hr.shape) == ((ImageSize(4, 5),), (4, 5, 3), (16, 20, 3))
 
     def test_a_set_in_a_deeper_folder_has_a_flat_name(self, tmp_path: Path, put):
         put("BSDS500/test/1.png")
@@ -397,29 +384,11 @@ class TestFaultsAlone:
         stray = put("S/LR/strayx4.png", 4, 5)
         assert faults(tmp_path, "S") == [f"{stray}: has no HR partner in {pairs}/HR"]
 
-    def test_as_many_files_under_other_names(self, tmp_path: Path, pairs: Path):
-        (pairs / "LR/finex4.png").rename(pairs / "LR/fien.png")
-        assert offenders(faults(tmp_path, "S")) == [f"{pairs}/HR/fine.png", f"{pairs}/LR/fien.png"]
-
     def test_two_lr_partners(self, tmp_path: Path, pairs: Path, put):
         put("S/LR/fine.png", 4, 5)
         assert faults(tmp_path, "S") == [
             f"{pairs}/HR/fine.png: expected one LR partner, finex4 or fine in {pairs}/LR; "
             f"found {pairs}/LR/finex4.png, {pairs}/LR/fine.png"
-        ]
-
-    @pytest.mark.parametrize(("height", "width"), [(8, 10), (5, 4), (16, 20), (4, 6)])
-    def test_wrong_size(self, tmp_path: Path, pairs: Path, put, height: int, width: int):
-        put("S/LR/finex4.png", height, width)
-        assert faults(tmp_path, "S") == [
-            f"{pairs}/LR/finex4.png: {width}x{height} pixels; expected 5x4, a quarter of {pairs}/HR/fine.png (20x16)"
-        ]
-
-    def test_hr_too_small(self, tmp_path: Path, pairs: Path, put):
-        put("S/HR/fine.png", 11, 20)
-        put("S/LR/finex4.png", 2, 5)
-        assert faults(tmp_path, "S") == [
-            f"{pairs}/HR/fine.png: 20x11 pixels; both sides must be at least 12 to be measured"
         ]
 
     @pytest.mark.parametrize("file", ["HR/fine.png", "LR/finex4.png"])
@@ -464,11 +433,6 @@ class TestFaultsAlone:
         layout = LR_FOLDER if folder == "S_LR" else HR_FOLDER
         assert faults(tmp_path, folder) == [f"{tmp_path / folder}: no images ({layout})"]
 
-    def test_empty_lr_folder(self, tmp_path: Path, put):
-        paths = [put(f"S/HR/{stem}.png") for stem in "ab"]
-        (tmp_path / "S/LR").mkdir()
-        assert offenders(faults(tmp_path, "S")) == list(map(str, paths))
-
     def test_missing_lr_folder(self, tmp_path: Path, put):
         put("S_HR/a.png")
         assert faults(tmp_path, "S") == [
@@ -489,12 +453,6 @@ class TestFaultsAlone:
     def test_hr_images_that_differ_in_suffix_only(self, tmp_path: Path, pairs: Path, put):
         other = put("S/HR/fine.bmp")
         assert faults(tmp_path, "S") == [f"{other} and {pairs}/HR/fine.png: have the same name"]
-
-    @pytest.mark.parametrize("folder", ["S", "S_LR"])
-    def test_names_that_differ_in_normal_form_only(self, tmp_path: Path, put, folder: str):
-        paths = sorted(put(f"{folder}/{unicodedata.normalize(form, 'für')}.png") for form in ("NFC", "NFD"))
-        assert len(set(paths)) == 2
-        assert faults(tmp_path, folder) == [f"{paths[0]} and {paths[1]}: have the same name"]
 
     def test_an_empty_lr_folder_beside_a_named_hr_folder(self, tmp_path: Path, put):
         hr = put("S_HR/a.png")

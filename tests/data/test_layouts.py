@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from eval.data.aliases import ALIASES
 from eval.data.layouts import (
     LAYOUTS,
     Layout,
@@ -36,76 +35,11 @@ def names(layouts: list[Layout]) -> list[str]:
     return [layout.name for layout in layouts]
 
 
-def test_the_layouts_and_both_spellings_of_the_challenge():
-    assert names(LAYOUTS) == ["challenge", "DIV2K", "SelfExSR", "benchmark", "HR and LR"]
-    assert ALIASES == {
-        "valid": ("DIV2K_LSDIR_valid", "LSDIR_DIV2K_valid"),
-        "test": ("DIV2K_LSDIR_test", "LSDIR_DIV2K_test"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("hr", "lr", "expected"),
-    [
-        ("S_HR/1.png", "S_LR/1x4.png", "challenge"),
-        ("S_HR/1.png", "S_LR_bicubic/X4/1x4.png", "DIV2K"),
-        ("S/image_SRF_4/1_HR.png", "S/image_SRF_4/1_LR.png", "SelfExSR"),
-        ("S/HR/1.png", "S/LR_bicubic/X4/1x4.png", "benchmark"),
-        ("S/HR/1.png", "S/LR/1.png", "HR and LR"),
-    ],
-)
-def test_each_layout_is_known_by_its_folders(tmp_path: Path, touch, hr: str, lr: str, expected: str):
-    touch(hr, lr)
-    (layout,) = matching_layouts(tmp_path, "S")
-    assert layout.name == expected
-    assert pair_files(tmp_path, "S", layout) == ([ImagePair("1", tmp_path / lr, tmp_path / hr)], [])
-    assert list_datasets(tmp_path) == ["S"]
-    assert is_paired(tmp_path, "S")
-    assert layout.in_own_folder == (not hr.startswith("S_"))
-
-
 def test_other_scales_do_not_count(tmp_path: Path, touch):
     touch("S/HR/1.png", "S/LR_bicubic/X2/1x2.png", "S/LR_bicubic/X4/1x4.png")
     touch("T/image_SRF_2/1_HR.png", "T/image_SRF_2/1_LR.png")
     assert names(matching_layouts(tmp_path, "S")) == ["benchmark"]
     assert matching_layouts(tmp_path, "T") == []
-
-
-def test_every_layout_that_is_complete_is_found(tmp_path: Path, touch):
-    touch("S/HR/1.png", "S/LR/1.png", "S/LR_bicubic/X4/1.png", "S/image_SRF_4/1_HR.png")
-    assert names(matching_layouts(tmp_path, "S")) == ["SelfExSR", "benchmark", "HR and LR"]
-
-
-def test_a_complete_layout_is_preferred_to_one_without_lr(tmp_path: Path, touch):
-    touch("S_HR/1.png", "S_LR_bicubic/X4/1x4.png")
-    assert names(matching_layouts(tmp_path, "S")) == ["DIV2K"]
-
-
-def test_without_lr_the_first_layout_says_where_it_belongs(tmp_path: Path, touch):
-    touch("S/HR/1.png")
-    (layout,) = matching_layouts(tmp_path, "S")
-    folder = tmp_path / "S/LR_bicubic/X4"
-    assert pair_files(tmp_path, "S", layout) == (
-        [],
-        [
-            f"{folder}: no such folder; the LR images of the layout 'benchmark' belong there; "
-            f"to have LR made by the exact bicubic, name the HR folder itself: {tmp_path / 'S/HR'}"
-        ],
-    )
-    assert not is_paired(tmp_path, "S")
-    assert list_datasets(tmp_path) == ["S"]
-
-
-def test_an_hr_folder_without_images_is_named(tmp_path: Path, touch):
-    touch("S/HR/readme.txt", "S/LR/1.png")
-    (layout,) = matching_layouts(tmp_path, "S")
-    assert pair_files(tmp_path, "S", layout) == (
-        [],
-        [
-            f"{tmp_path / 'S/HR'}: no HR images (layout 'HR and LR')",
-            f"{tmp_path / 'S/LR/1.png'}: has no HR partner in {tmp_path / 'S/HR'}",
-        ],
-    )
 
 
 def test_files_and_absent_folders_fit_no_layout(tmp_path: Path, touch):
@@ -175,30 +109,6 @@ def test_a_name_that_ends_like_a_tail_finds_its_own_partner(tmp_path: Path, touc
     )
 
 
-def test_missing_stray_and_double_partners_are_all_named(tmp_path: Path, touch):
-    touch("S_HR/double.png", "S_HR/fine.png", "S_HR/missing.png")
-    touch("S_LR/double.png", "S_LR/doublex4.png", "S_LR/finex4.png", "S_LR/stray.png", "S_LR/strayx4.png")
-    hr, lr = tmp_path / "S_HR", tmp_path / "S_LR"
-    pairs, faults = pair_files(tmp_path, "S", CHALLENGE)
-    assert pairs == [ImagePair("fine", lr / "finex4.png", hr / "fine.png")]
-    assert faults == [
-        f"{hr / 'double.png'}: expected one LR partner, doublex4 or double in {lr}; "
-        f"found {lr / 'doublex4.png'}, {lr / 'double.png'}",
-        f"{hr / 'missing.png'}: expected one LR partner, missingx4 or missing in {lr}; found none",
-        f"{lr / 'stray.png'}: has no HR partner in {hr}",
-        f"{lr / 'strayx4.png'}: has no HR partner in {hr}",
-    ]
-
-
-def test_hr_images_that_differ_in_suffix_only_share_no_partner(tmp_path: Path, touch):
-    touch("S_HR/a.png", "S_HR/a.bmp", "S_HR/b.png", "S_LR/ax4.png", "S_LR/bx4.png")
-    hr, lr = tmp_path / "S_HR", tmp_path / "S_LR"
-    assert pair_files(tmp_path, "S", CHALLENGE) == (
-        [ImagePair("b", lr / "bx4.png", hr / "b.png")],
-        [f"{hr / 'a.bmp'} and {hr / 'a.png'}: have the same name"],
-    )
-
-
 def test_partners_by_suffix_alone_are_double_too(tmp_path: Path, touch):
     touch("S/HR/a.png", "S/LR/a.png", "S/LR/a.bmp")
     hr, lr = tmp_path / "S/HR", tmp_path / "S/LR"
@@ -218,11 +128,3 @@ def test_faults_where_both_halves_share_a_folder(tmp_path: Path, touch):
             f"{folder / 'c_LR.png'}: has no HR partner in {folder}",
         ],
     )
-
-
-def test_other_images_where_both_halves_share_a_folder_are_ignored(tmp_path: Path, touch):
-    folder = tmp_path / "S/image_SRF_4"
-    for tail in ("HR", "LR", "SRCNN", "bicubic", "nearest_x4"):
-        touch(f"S/image_SRF_4/a_{tail}.png")
-    touch("S/image_SRF_4/overview.png", "S/image_SRF_4/a.png")
-    assert pair_files(tmp_path, "S", SELFEXSR) == ([ImagePair("a", folder / "a_LR.png", folder / "a_HR.png")], [])

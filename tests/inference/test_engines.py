@@ -9,25 +9,21 @@ import torch
 from skimage.data import astronaut
 from torch import Tensor, nn
 
+from eval.config import RunConfig
 from eval.data.images import ImageSize, to_tensor, to_uint8
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines import cuda_graphs, registry
+from eval.inference.engines import cuda_graphs, preparing, registry
 from eval.inference.engines.cuda_graphs import Recording, replaying
 from eval.inference.engines.precision import in_precision, rounded
-from eval.inference.engines.registry import (
-    ENGINES,
-    Engine,
-    Execution,
-    check_engine,
-    fastest_with_eager_pixels,
-    prepare,
-    same_pixels,
-)
-from eval.run.model_source import Placement, ZooModel
-from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare, same_pixels
+from eval.inference.engines.registry import ENGINES, Engine, Execution, check_engine
+from eval.run.model_source import ZooModel
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import all_models, find_model
 from tests.conftest import PROJECT
 from tests.rounding import rounding
+from tests.tasks import config_of
 
 CPU = torch.device("cpu")
 SIZE = ImageSize(40, 50)
@@ -49,8 +45,8 @@ def untrained(tmp_path: Path):
     return make
 
 
-def pixels_of(model: ZooModel, placement: Placement, lr: np.ndarray) -> np.ndarray:
-    with model.open(placement, SIZE) as subject:
+def pixels_of(model: ZooModel, config: RunConfig, lr: np.ndarray) -> np.ndarray:
+    with model.open(config, SIZE) as subject:
         return subject(lr)[0]
 
 
@@ -58,10 +54,10 @@ def pixels_of(model: ZooModel, placement: Placement, lr: np.ndarray) -> np.ndarr
 def test_channels_last_has_eagers_pixels(spec, untrained, random_image):
     model = untrained(spec.name)
     # Two sizes by one engine: it must not have kept the first one's.
-    with model.open(Placement("cpu", None, execution=Execution("channels-last")), SIZE) as subject:
+    with model.open(config_of(tile=None, engine="channels-last"), SIZE) as subject:
         for size in ((40, 50), (33, 71)):
             lr = random_image(*size)
-            assert same_pixels(subject(lr)[0], pixels_of(model, Placement("cpu", None), lr))
+            assert same_pixels(subject(lr)[0], pixels_of(model, config_of(tile=None), lr))
 
 
 class Tiny(nn.Module):
@@ -95,7 +91,7 @@ def test_the_compiled_engine_takes_every_network(spec, precision: str, untrained
     # Large enough to be compiled.
     model, lr = untrained(spec.name), random_image(120, 140)
     compiled, eager = (
-        pixels_of(model, Placement("cpu", None, execution=Execution(engine, precision)), lr)
+        pixels_of(model, config_of(tile=None, engine=engine, precision=precision), lr)
         for engine in ("compiled", "eager")
     )
     assert np.abs(compiled.astype(int) - eager).mean() < 0.1
@@ -103,14 +99,14 @@ def test_the_compiled_engine_takes_every_network(spec, precision: str, untrained
 
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
 def test_the_record_says_what_ran(spec, untrained):
-    with untrained(spec.name).open(Placement("cpu", execution=Execution("channels-last", "bf16")), SIZE) as subject:
+    with untrained(spec.name).open(config_of(engine="channels-last", precision="bf16"), SIZE) as subject:
         assert subject.execution == Execution("channels-last", "bf16")
         assert subject.execution.memory_format == "channels_last"
 
 
 def test_a_model_without_weights_runs_plainly_and_says_so(random_image):
     bicubic = ZooModel(find_model("Bicubic"), None)
-    with bicubic.open(Placement("cpu", execution=Execution("channels-last", "bf16")), SIZE) as subject:
+    with bicubic.open(config_of(engine="channels-last", precision="bf16"), SIZE) as subject:
         assert subject.execution == Execution("eager", "fp32")
 
 
@@ -118,8 +114,8 @@ def test_a_model_without_weights_runs_plainly_and_says_so(random_image):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_leaves_image_space_in_float32(spec, precision: str, untrained, random_image):
     model, seen = untrained(spec.name), {}
-    with model.open(Placement("cpu"), SIZE) as subject:
-        network = subject.upscaler.network
+    with model.open(config_of(), SIZE) as subject:
+        network = subject.network
     half = in_precision(network, precision)
     convolutions = [layer for layer in half.modules() if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
@@ -192,15 +188,15 @@ def test_tiles_that_must_know_their_place_are_refused_where_they_cannot(untraine
     model = untrained("PFDNLite")
     with (
         pytest.raises(EngineError, match="--engine compiled: cannot tell tiles where they lie"),
-        model.open(Placement("cpu", 32, execution=Execution("compiled")), SIZE),
+        model.open(config_of(tile=32, engine="compiled"), SIZE),
     ):
         pass
 
 
 def test_tiles_by_channels_last_are_eagers(untrained, random_image):
     model, lr = untrained("PFDNLite"), random_image(40, 50)
-    fast = pixels_of(model, Placement("cpu", 32, execution=Execution("channels-last")), lr)
-    assert same_pixels(fast, pixels_of(model, Placement("cpu", 32), lr))
+    fast = pixels_of(model, config_of(tile=32, engine="channels-last"), lr)
+    assert same_pixels(fast, pixels_of(model, config_of(tile=32), lr))
 
 
 @pytest.mark.parametrize(
@@ -258,9 +254,9 @@ def test_auto_takes_the_fastest_with_eagers_pixels(monkeypatch):
 
         return forward
 
-    monkeypatch.setattr(registry, "ENGINES", rows)
-    monkeypatch.setattr(registry, "prepare", prepared)
-    monkeypatch.setattr(registry, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(preparing, "ENGINES", rows)
+    monkeypatch.setattr(preparing, "prepare", prepared)
+    monkeypatch.setattr(preparing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     taken, forward = fastest_with_eager_pixels(nn.Identity(), CPU, 1.0)
     assert taken.engine == "right"
     assert taken.left_out == (
@@ -340,10 +336,10 @@ def test_recordings_are_bounded_and_the_least_recently_used_goes(monkeypatch):
 @pytest.mark.parametrize("spec", NETWORKS if torch.cuda.is_available() else NETWORKS[:1], ids=lambda spec: spec.name)
 def test_recorded_networks_have_eagers_pixels(spec, untrained, random_image):
     model = untrained(spec.name)
-    with model.open(Placement("cuda", None, execution=Execution("cuda-graphs")), SIZE) as subject:
+    with model.open(config_of(device="cuda", tile=None, engine="cuda-graphs"), SIZE) as subject:
         for size in ((40, 50), (33, 71), (40, 50)):
             lr = random_image(*size)
-            assert same_pixels(subject(lr)[0], pixels_of(model, Placement("cuda", None), lr))
+            assert same_pixels(subject(lr)[0], pixels_of(model, config_of(device="cuda", tile=None), lr))
 
 
 def test_preparing_leaves_the_network_as_it_was(random_image):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster with two nodes of one CPU each."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
     from ray.cluster_utils import Cluster
 
     # Workers have no tests to import from: the classes above are sent along.
@@ -53,14 +53,14 @@ def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(clust
 
 
 def test_an_address_without_a_cluster_is_said():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
     with pytest.raises(UsageError, match=r"--ray_address 127.0.0.1:1: no Ray cluster answers there"):
         list(carry_out_on_ray([], "127.0.0.1:1"))
 
 
 def test_without_ray_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install -r requirements-ray.txt"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[cluster\]'"):
         list(carry_out_on_ray([], None))
 
 

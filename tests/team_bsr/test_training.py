@@ -16,7 +16,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from eval.data.images import write_png
 from eval.errors import RunError
 from team_bsr.average import moving_average
-from team_bsr.checkpoint import build_network, checkpoints, load_checkpoint, load_network, rotate, save_checkpoint
+from team_bsr.checkpoint import (
+    build_network,
+    checkpoints,
+    load_checkpoint,
+    load_network,
+    read_network,
+    rotate,
+    save_checkpoint,
+    write_weights,
+)
 from team_bsr.data import open_pairs
 from team_bsr.losses import LOSSES
 from team_bsr.network import TrainingPFDNLite, reparameterize
@@ -29,7 +38,6 @@ from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
 from team_bsr.validation import open_set, validate
-from team_bsr.weights import read_network, write_weights
 from tests.conftest import PROJECT
 from tests.rounding import rounding
 from tests.team_bsr.test_network import ADDITIONS

@@ -22,7 +22,7 @@ from eval.records.record import Record, State
 from eval.run.processes import carry_out
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions
-from eval.third_party.connection import Connection
+from eval.third_party.remote import Connection
 from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED, copy_of_planted

@@ -1,0 +1,112 @@
+"""The command that compares: records, published results, models, and a model with itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eval.cli import aa
+from eval.config import Protocol
+from eval.records.record import Settings
+from eval.records.store import write_record
+from eval.timing.samples import Ratio
+from tests.records.test_record import make_record
+from tests.run.test_runner import timing_of
+
+
+def record(folder: Path, label: str, psnrs: tuple, ratio: float | None = None, second: int = 0) -> None:
+    protocol = Protocol.STEADY if ratio else Protocol.ACCURACY
+    settings = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
+    made = make_record(psnrs, label, key=f"{second}" * 64, second=second, settings=settings)
+    if ratio:
+        known = Ratio(baseline="00_RLFN", estimate=ratio, low=ratio * 0.98, high=ratio * 1.02)
+        made = made.model_copy(update={"timing": timing_of(((5.0,), (5.0,)), ratio=known, group=label)})
+    write_record(made, folder / "records")
+
+
+def test_two_folders_of_one_model_each(command, tmp_path: Path):
+    record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0), 0.8)
+    record(tmp_path / "b", "05_SPAN", (29.5, 30.5), 0.4)
+    done = command("-m", "eval", "compare", "a", "b", "--save_dir", "out")
+    assert done.returncode == 0, done.stderr
+    sentence = (
+        "On Set2, 03_PFDNLite compared with 05_SPAN: its PSNR is higher (+0.500 dB [+0.500, +0.500]); "
+        "it is slower (2.000 [1.944, 2.057] of the other's time)."
+    )
+    assert sentence in done.stdout
+    assert "Note: runtimes were taken apart, so each is taken as its ratio to 00_RLFN's" in done.stdout
+    header, row = (tmp_path / "out" / "compare.csv").read_text().splitlines()
+    assert header.startswith("dataset,first,second,psnr_difference_db,psnr_difference_db_low")
+    assert row.startswith("Set2,03_PFDNLite,05_SPAN,0.5,")
+    assert "+0.500" in (tmp_path / "out" / "compare.md").read_text()
+
+
+def test_models_that_both_folders_hold_are_told_apart_by_them(command, tmp_path: Path):
+    for folder, gain in (("a", 0.0), ("b", 0.25)):
+        for second, label in enumerate(("03_PFDNLite", "05_SPAN")):
+            record(tmp_path / folder, label, (30.0 + gain, 31.0 + gain), second=second)
+    done = command("-m", "eval", "compare", "a", "b")
+    assert done.stdout.count("its PSNR is lower (-0.250 dB") == 2
+    assert "03_PFDNLite of a compared with 03_PFDNLite of b" in done.stdout
+
+
+def published(path: Path, **models: tuple) -> Path:
+    plain = {"valid_memory": 1.0, "num_parameters": 1.0, "flops": 1.0, "activations": 1.0, "num_conv": 1}
+    content = {
+        name: {"valid_runtime": times, "valid_psnr": psnrs, "valid_ave_runtime": sum(times) / 2,
+               "valid_ave_psnr": sum(psnrs) / 2, **plain}
+        for name, (times, psnrs) in models.items()
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_two_published_results(command, tmp_path: Path):
+    published(tmp_path / "one.json", A=([4.0, 2.0], [27.0, 28.0]))
+    published(tmp_path / "two.json", B=([8.0, 4.0], [26.9, 27.9]))
+    done = command("-m", "eval", "compare", "one.json", "two.json")
+    assert "On valid, A compared with B: its PSNR is higher (+0.100 dB" in done.stdout
+    assert "it is faster (0.500 [0.500, 0.500]" in done.stdout
+    assert "runtimes are published ones" in done.stdout
+
+
+def test_two_models_are_timed_together(command, hr_folder: Path):
+    typed = ("-m", "eval", "compare", "ABPN", "Bicubic", "--data_dir", hr_folder, "--device", "cpu", "--threads", "1")
+    done = command(*typed)
+    assert done.returncode == 0, done.stderr
+    assert "On photos, 08_ABPN compared with Bicubic: " in done.stdout
+    assert "of the other's time" in done.stdout
+    # What was timed is on record, and not timed again.
+    assert "on record: the times of 2 models together on photos" in command(*typed).stdout
+
+
+def test_a_model_against_itself_is_the_aa_test(command, hr_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(aa, "P50_WITHIN", 1.0)
+    monkeypatch.setattr(aa, "LEAST_COVERED", 0.0)
+    typed = ("--data_dir", hr_folder, "--device", "cpu", "--threads", "1", "--repeats", "2")
+    done = command("-m", "eval", "compare", "Bicubic", "Bicubic", *typed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "of 2 intervals cover a ratio of 1" in done.stdout
+    page = (tmp_path / "results" / "aa.md").read_text()
+    assert "Bicubic against itself, 2 images of photos, preset rapid" in page
+    assert page.count("\n|") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a", "PFDNLite"), "expected two models, two folders of records, or two results.json"),
+        (("a", "empty"), "no records in it"),
+        (("PFDNLite", "SPANN"), "no model 'SPANN'"),
+        (("PFDNLite", "ABPN", "--repeats", "3"), "--repeats 3: only for a model that is compared with itself"),
+        (("a", "b"), "nothing to compare: a holds 03_PFDNLite on Set2; b holds 05_SPAN on other"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(command, tmp_path: Path, words: tuple, message: str):
+    record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0))
+    (tmp_path / "empty").mkdir()
+    other = make_record((30.0,), "05_SPAN", "other", key="c" * 64)
+    write_record(other, tmp_path / "b" / "records")
+    done = command("-m", "eval", "compare", *words)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr

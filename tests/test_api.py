@@ -1,0 +1,179 @@
+"""What notebooks import: it measures as the commands do, and leaves the process as it was."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import eval as api
+from eval.data.images import read_image
+from eval.data.resize import imresize
+from eval.errors import RunError, UsageError
+from eval.metrics.psnr_ssim import psnr, ssim
+from eval.records.store import write_record
+from tests.conftest import PROJECT
+from tests.records.test_record import make_record
+from tests.run.test_runner import timing_of
+
+QUIET = {"progress": False}
+UNTIMED = api.RunConfig(protocol="accuracy", device="cpu", threads=1)
+
+
+class Nearest(nn.Module):
+    """A network that is defined where it is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, 3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.gain * x).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_figures_of_a_network_equal_those_by_hand(hr_folder: Path):
+    result = api.evaluate(Nearest(), hr_folder, config=UNTIMED, **QUIET)
+    frame = result.to_frame()
+    assert list(frame.columns) == ["model", "dataset", "image", "psnr_db", "ssim"]
+    assert set(frame.model) == {"Nearest"}
+    for row in frame.itertuples():
+        hr = read_image(hr_folder / f"{row.image}.png")
+        sr = imresize(hr, 0.25).repeat(4, 0).repeat(4, 1)
+        assert row.psnr_db == pytest.approx(psnr(sr, hr), abs=1e-12)
+        assert row.ssim == pytest.approx(ssim(sr, hr), abs=1e-12)
+    assert result.summary()["psnr_db"] == pytest.approx(frame.psnr_db.mean(), abs=1e-12)
+    assert result.summary()["num_params"] == 3
+    assert repr(result).startswith("Result(Nearest on photos: psnr_db=")
+
+
+def test_arrays_names_files_and_loaded_models_give_the_same(hr_folder: Path, tmp_path: Path):
+    hrs = [read_image(path) for path in sorted(hr_folder.iterdir())]
+    arrays = [(imresize(hr, 0.25), hr) for hr in hrs]
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Nearest(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.gain = nn.Parameter(torch.zeros(1, 3, 1, 1))\n    def forward(self, x):\n"
+        "        return (self.gain * x).repeat_interleave(4, 2).repeat_interleave(4, 3)\n"
+    )
+    torch.save(Nearest().state_dict(), tmp_path / "mine.pth")
+    loaded = api.load_model(f"{file}:Nearest", tmp_path / "mine.pth")
+    sr, runtime_ms = loaded(arrays[0][0])
+    assert np.array_equal(sr, arrays[0][0].repeat(4, 0).repeat(4, 1))
+    assert runtime_ms > 0
+    results = [
+        api.evaluate(model, images, config=UNTIMED, **QUIET)
+        for model, images in ((Nearest(), hr_folder), (Nearest(), arrays), (loaded, arrays))
+    ]
+    figures = [[image.psnr_db for image in result.record.images] for result in results]
+    assert figures[0] == figures[1] == figures[2]
+    assert results[2].record.model.label == "mine-Nearest"
+    # Zeros in place of the weights: black.
+    black = api.evaluate(f"{file}:Nearest", arrays, config=UNTIMED, **QUIET)
+    assert black.summary()["psnr_db"] < 10
+
+
+def test_a_model_of_the_zoo_by_name(hr_folder: Path, tmp_path: Path):
+    result = api.evaluate("ABPN", hr_folder, metrics=("psnr_y",), config=UNTIMED, images_dir=tmp_path / "sr", **QUIET)
+    assert list(result.to_frame().columns) == ["model", "dataset", "image", "psnr_y_db"]
+    assert len(list((tmp_path / "sr" / "08_ABPN" / "photos").glob("*.png"))) == 2
+    assert "ABPN" in api.list_models()
+
+
+def test_the_network_and_the_process_stay_as_they_were(hr_folder: Path):
+    network = Nearest().train()
+    before = (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.is_grad_enabled())
+    api.evaluate(network, hr_folder, config=api.RunConfig(device="cpu", threads=before[0] + 1), **QUIET)
+    assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.is_grad_enabled()) == before
+    assert network.training
+    assert network.gain.requires_grad
+
+
+def test_a_verdict_a_pair_by_the_names_that_were_given(hr_folder: Path):
+    verdict = api.compare({"mine": Nearest(), "cubic": "Bicubic", "again": Nearest()}, hr_folder, **QUIET)
+    frame = verdict.to_frame()
+    assert list(zip(frame["first"], frame["second"], strict=True)) == [
+        ("mine", "cubic"), ("mine", "again"), ("cubic", "again"),
+    ]  # fmt: skip
+    assert frame.psnr_difference_db[1] == 0
+    means = [result.summary()["psnr_db"] for result in verdict.results]
+    assert frame.psnr_difference_db[0] == pytest.approx(means[0] - means[1], abs=1e-9)
+    assert str(verdict).count("\n") == 2
+    assert "On photos, mine compared with cubic: " in str(verdict)
+    assert "<table>" in verdict._repr_html_()
+    assert "mine compared with cubic" in verdict._repr_html_()
+
+
+def test_a_result_shows_itself_in_a_notebook(hr_folder: Path):
+    page = api.evaluate(Nearest(), hr_folder, config=UNTIMED, **QUIET)._repr_html_()
+    assert '<th scope="row">Nearest</th>' in page
+    assert "PSNR and SSIM: RGB, 8 bits" in page
+
+
+def test_records_are_a_tidy_frame(tmp_path: Path):
+    write_record(make_record((30.0, math.inf), key="a" * 64), tmp_path / "records")
+    timed = make_record((31.0, 32.0), "05_SPAN", key="b" * 64, second=1)
+    names = tuple(image.name for image in timed.images)
+    timing = timing_of(((10.0, 14.0), (20.0, None)), image_names=names)
+    write_record(timed.model_copy(update={"timing": timing}), tmp_path / "records")
+    frame = api.load_records(tmp_path)
+    assert len(frame) == 4
+    assert list(frame[frame.model == "05_SPAN"].runtime_ms) == [12.0, 20.0]
+    assert list(frame.psnr_db) == [30.0, math.inf, 31.0, 32.0]
+    assert {"dataset", "protocol", "device", "machine", "status", "ssim", "lr_psnr_db"} <= set(frame.columns)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda hr: api.evaluate("PFDNLit", hr, **QUIET), "no model 'PFDNLit'. Did you mean pfdnlite"),
+        (lambda hr: api.evaluate("Bicubic", "NoSet", data_dir=hr, **QUIET), "NoSet"),
+        (lambda hr: api.evaluate("Bicubic", hr, metrics=("lpips",), **QUIET), "--metrics lpips: no such metric"),
+        (lambda hr: api.evaluate("absent.py:Net", hr, **QUIET), "absent.py: no such file"),
+        (lambda _: api.open_dataset([]), "expected at least one"),
+        (lambda _: api.open_dataset([(np.zeros((8, 8)), None)]), r"pair 0, lr: expected a uint8 array"),
+        (
+            lambda _: api.open_dataset([(np.zeros((8, 8, 3), np.uint8), np.zeros((30, 32, 3), np.uint8))]),
+            r"pair 0, hr: expected the shape \(32, 32, 3\)",
+        ),
+        (
+            lambda hr: api.evaluate(Nearest(), hr, config=api.RunConfig(device="cpu", runs=2), **QUIET),
+            "a network in memory cannot be sent to",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(hr_folder: Path, call, message: str):
+    with pytest.raises((UsageError, RunError), match=message):
+        call(hr_folder)
+
+
+def test_a_network_that_fails_is_an_error_with_its_reason(hr_folder: Path):
+    class Wrong(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    with pytest.raises(RunError, match=r"Wrong: invalid output: at image image0: .* expected a float output of shape"):
+        api.evaluate(Wrong(), hr_folder, config=UNTIMED, **QUIET)
+
+
+def test_importing_costs_nothing_and_needs_no_torch():
+    code = (
+        "import eval, sys; assert not {'torch', 'pandas', 'numpy', 'pydantic'} & sys.modules.keys(); print(dir(eval))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert "'evaluate'" in done.stdout
+    with pytest.raises(AttributeError, match="module 'eval' has no attribute 'nothing'"):
+        _ = api.nothing
+
+
+def test_lr_arrays_alone_have_no_fidelity():
+    lr = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    result = api.evaluate("Bicubic", [(lr, None)], metrics=("psnr", "lr_psnr"), config=UNTIMED, **QUIET)
+    assert "psnr_db" not in result.summary()
+    assert result.summary()["lr_psnr_db"] == pytest.approx(
+        psnr(imresize(imresize(lr, 4), 0.25), lr, crop_border=0), abs=1e-12
+    )

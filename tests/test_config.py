@@ -1,0 +1,143 @@
+"""One configuration: what it checks, what it says, what decides figures, and how its fields become flags."""
+
+import json
+
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from eval.cli import flags
+from eval.cli.program import new_app
+from eval.config import Protocol, RunConfig
+from eval.errors import UsageError
+
+GIVEN = {
+    "protocol": "steady",
+    "device": "cuda:1",
+    "engine": "compiled",
+    "precision": "bf16",
+    "tf32": False,
+    "tile": 64,
+    "tile_overlap": 8,
+    "metrics": ("psnr", "ssim"),
+    "threads": 3,
+    "workers": 4,
+    "runs": 1,
+    "preset": "quick",
+    "seed": 7,
+}
+
+
+def test_it_goes_through_json_whole():
+    config = RunConfig(**GIVEN)
+    assert GIVEN.keys() == RunConfig.model_fields.keys()
+    assert RunConfig(**json.loads(config.model_dump_json())) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"precision": "fp3"}, "--precision fp3: expected 'fp32', 'bf16' or 'fp16'"),
+        ({"runs": 0}, "--runs 0: Input should be greater than or equal to 1"),
+        ({"seed": "x"}, "--seed x: Input should be a valid integer"),
+        ({"tile": "big"}, "--tile big: expected auto, none, or a number of LR pixels"),
+        ({"tile": 0}, "--tile 0: expected at least 1"),
+        ({"tile": 16, "tile_overlap": 16}, "--tile_overlap 16: expected 0 to 15, less than --tile"),
+        ({"workers": -1}, "--workers -1: Input should be greater than or equal to 0"),
+        ({"colour": "red"}, "colour: no such setting; there are protocol, device"),
+        ({"runs": 5, "protocol": "accuracy"}, "--runs 5: only the official protocol averages runs, not accuracy"),
+        ({"precision": "bf16"}, "--engine eager --precision bf16: the official protocol times plain torch in fp32"),
+        ({"engine": "compiled"}, "--engine compiled --precision fp32: the official protocol times plain torch"),
+        ({"protocol": "fast"}, "--protocol fast: expected 'official', 'accuracy' or 'steady'"),
+    ],
+)
+def test_wrong_values_and_combinations_are_refused(given: dict, message: str):
+    with pytest.raises(UsageError) as caught:
+        RunConfig(**given)
+    assert str(caught.value).startswith(message)
+
+
+def test_text_of_a_command_line_is_read():
+    assert RunConfig(tile="none").tile is None
+    assert RunConfig(tile="48").tile == 48
+    assert RunConfig(metrics="psnr, ssim").metrics == ("psnr", "ssim")
+
+
+def test_a_copy_is_checked_like_the_first():
+    assert RunConfig().replaced(seed=3).seed == 3
+    with pytest.raises(UsageError, match="--runs 2: only the official protocol"):
+        RunConfig(runs=2).replaced(protocol=Protocol.ACCURACY)
+
+
+def test_what_has_no_effect_decides_nothing():
+    official = RunConfig(device="cpu", threads=2)
+    assert official.decides.keys() == GIVEN.keys() - {"workers", "preset", "seed", "tf32"}
+    steady = RunConfig(device="cuda", protocol="steady", tile=None)
+    assert steady.decides.keys() == GIVEN.keys() - {"workers", "threads", "tile_overlap"}
+    assert steady.decides_pixels.keys() == {"device", "engine", "precision", "tf32", "tile"}
+    assert RunConfig(device="cpu", preset="normal").decides == RunConfig(device="cpu").decides
+
+
+def test_what_was_given_in_vain_is_said_once():
+    given = RunConfig(device="auto", preset="normal", seed=3, tf32=True)
+    assert given.replaced(device="cpu").notes(given) == [
+        "--preset normal has no effect: official has no rounds",
+        "--seed 3 has no effect: official draws nothing",
+        "--tf32 True has no effect: cpu has no TF32",
+    ]
+    assert RunConfig(device="cuda").notes(RunConfig(threads=2)) == [
+        "--threads 2 has no effect: the network runs on cuda"
+    ]
+
+
+def test_it_says_itself_in_words():
+    assert str(RunConfig(device="cpu")) == "protocol official, on cpu, whole images if memory allows"
+    config = RunConfig(**GIVEN)
+    assert str(config) == ("protocol steady, on cuda:1, tiles of 64, overlap 8, engine compiled, bf16, TF32 off")
+    assert str(RunConfig(tile="none", runs=5)) == "protocol official, on auto, whole images, 5 runs"
+
+
+def test_a_new_flag_is_one_field(monkeypatch: pytest.MonkeyPatch):
+    class WithDither(RunConfig):
+        dither: float = Field(0.5, description="Noise to add.")
+
+    monkeypatch.setattr(flags, "RunConfig", WithDither)
+    seen = []
+
+    @flags.configured()
+    def command(config: RunConfig) -> None:
+        seen.append(config)
+
+    app = new_app()
+    app.command()(command)
+    result = CliRunner().invoke(app, ["--dither", "0.25", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert seen[0].dither == 0.25
+    # Unless it is said to be otherwise, a field is taken to change pixels.
+    assert seen[0].decides["dither"] == seen[0].decides_pixels["dither"] == 0.25
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert "Noise to add." in shown
+
+
+def test_flags_have_the_types_of_their_fields():
+    shown = CliRunner().invoke(_app(), ["--help"], env={"COLUMNS": "200"}).output
+    for words in (
+        "--protocol <official|accuracy|steady>",
+        "--precision <fp32|bf16|fp16>",
+        "--threads <int>",
+        "--tile <str>",
+        "--tf32 / --no_tf32",
+    ):
+        assert words in " ".join(shown.split()), words
+
+
+def _app() -> typer.Typer:
+    app = new_app()
+
+    @app.command()
+    @flags.configured()
+    def command(config: RunConfig) -> None:
+        """Do nothing."""
+
+    return app

@@ -1,0 +1,50 @@
+"""What pyproject.toml declares, requirements.txt pins, and the code imports: the same packages."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from tests.conftest import PROJECT
+
+DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = DECLARED["optional-dependencies"]
+FIRST_PARTY = {"eval", "models", "team_bsr", "test_demo", "bench"}
+
+
+def test_every_dependency_has_one_version_and_every_version_is_of_a_dependency():
+    pins = [line for line in (PROJECT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    names = [re.fullmatch(r"([a-z0-9-]+)==[\w.]+", pin)[1] for pin in pins]
+    declared = [*DECLARED["dependencies"], *(name for extra in EXTRAS.values() for name in extra)]
+    assert sorted(names) == sorted(declared)
+
+
+def _imported(paths: list[Path]) -> set[str]:
+    found = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+    # jinja2 brings markupsafe, and the two are one project.
+    return found - set(sys.stdlib_module_names) - FIRST_PARTY - {"markupsafe"}
+
+
+def test_what_the_code_imports_is_declared():
+    folders = ("eval", "models", "team_bsr", "bench")
+    # What submissions import is theirs to say.
+    paths = [path for folder in folders for path in (PROJECT / folder).rglob("*.py") if "shims" not in path.parts]
+    owners = packages_distributions()
+    declared = {*DECLARED["dependencies"], *(name for extra in EXTRAS.values() for name in extra)}
+    here = {name for name in _imported([*paths, PROJECT / "test_demo.py"]) if name in owners}
+    assert {name for name in here if declared.isdisjoint(owner.lower() for owner in owners[name])} == set()
+
+
+def test_the_front_door_needs_no_extra():
+    extras = {name.replace("-", "_") for extra in EXTRAS.values() for name in extra}
+    code = f"import sys; sys.modules |= dict.fromkeys({sorted(extras)}); import test_demo"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
