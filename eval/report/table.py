@@ -141,4 +141,4 @@ def best_and_second(values: Sequence[Value], higher_is_better: bool | None, leas
     if higher_is_better is None or len(different) < least:
         return [""] * len(values)
     marks = dict(zip(different, (BEST, SECOND), strict=False))
-    return [marks.get(value, "") for value in values]
+    return ["" if value is None else marks.get(value, "") for value in values]

@@ -37,8 +37,9 @@ def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> st
         tested = halves.get(replace(conditions, dataset=test or "")) if conditions.dataset == valid else None
         if conditions.dataset != test or replace(conditions, dataset=valid) not in dict(groups):
             title, is_the_challenges = _template_title(conditions, rows, tested), rows[0].dataset.name in _VALID
-            both = (its and [TemplateRow.of_record(record) for record in its] for its in (rows, tested))
-            parts.append(f"{title}\n{template_table(*both, is_the_challenges)}")
+            others = None if tested is None else list(map(TemplateRow.of_record, tested))
+            table = template_table(list(map(TemplateRow.of_record, rows)), others, is_the_challenges)
+            parts.append(f"{title}\n{table}")
     return "\n".join(parts)
 
 
@@ -97,6 +98,7 @@ def template_table(
         if tested is None:
             lines.append(_TEMPLATE.format(label, _number(psnrs[0]), _number(times[0]), *row.costs))
         else:
-            times.append(None if None in times else sum(times) / 2)
+            known = [ms for ms in times if ms is not None]
+            times.append(sum(known) / 2 if len(known) == 2 else None)
             lines.append(_TEMPLATE_WITH_TEST.format(label, *map(_number, psnrs), *map(_number, times), *row.costs))
     return "".join(lines)

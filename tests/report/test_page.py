@@ -230,7 +230,7 @@ def test_without_a_baseline_the_page_says_why_there_are_no_scores():
     record = make_record()
     board = make_board(conditions_of(record), [record])
     assert board.ranked.notes == ("No scores: no edition's baseline is in this table.",)
-    assert board.rows[0].cell("rank") is None
+    assert "rank" not in board.rows[0].cells
 
 
 def test_the_baseline_is_no_failed_row():
