@@ -16,8 +16,8 @@ from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
 from eval.ranking.editions import all_editions, find_edition, read_editions
-from eval.ranking.from_records import Entry, entries_from, measured_baseline, published_baseline, select
-from eval.ranking.from_results_json import measured_from, read_results
+from eval.ranking.from_records import Entry, Measured, entries_from, measured_baseline, published_baseline, select
+from eval.ranking.from_results_json import is_published, measured_from, read_results
 from eval.ranking.scores import relative_score
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 from eval.records.record import DatasetInfo, Mean, Protocol, Record, Settings
@@ -437,21 +437,21 @@ def test_a_missing_baseline_says_what_to_run():
         measured_baseline(measured, rules)
 
 
-@pytest.mark.parametrize(
-    ("timings", "message"),
-    [
-        ((timing(1, 1, "one"), timing(1, 2, "two")), "timed in separate runs"),
-        (
-            tuple(timing(1, n, samples_ms=((float(n),),), image_names=("a",)) for n in (1, 2)),
-            "Only 1 undisturbed sample(s)",
-        ),
-    ],
-)
-def test_what_was_not_paired_has_no_intervals(timings: tuple[Timing, Timing], message: str):
+def paired(kept: int, groups: tuple[str, str] = ("one", "one")) -> Measured:
+    """Return two models with so many undisturbed samples of one image."""
+    timings = [timing(1, 1, group, samples_ms=((1.0,) * kept,), image_names=("a",)) for group in groups]
     records = [steady(label, 1, 1, timing=its) for label, its in zip(("00_RLFN", "03_A"), timings, strict=True)]
-    measured = entries_from(records, find_edition(2024))
-    assert message in measured.notes[0]
-    assert all(found.samples_ms is None for found in measured.entries)
+    return entries_from(records, find_edition(2024))
+
+
+def test_what_was_not_paired_has_no_intervals():
+    for measured, note in (
+        (paired(10, ("one", "two")), "Models were timed in separate runs"),
+        (paired(9), "Only 9 undisturbed sample(s)"),
+    ):
+        assert measured.notes[0].startswith(note)
+        assert all(found.samples_ms is None for found in measured.entries)
+    assert all(found.samples_ms is not None for found in paired(10).entries)
 
 
 def test_records_are_chosen_by_set_protocol_and_device():
@@ -658,6 +658,8 @@ def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
     assert float(rows["01_Fast"]["score_final"]) == pytest.approx(by_hand)
     assert (rows["01_Fast"]["runtime_ms"], rows["01_Fast"]["device"], rows["01_Fast"]["rank: Main"]) == ("7.5", "", "1")
     assert rows["02_Low"]["gate_rounded"] == "below"
+    (first, *_) = measured_from(read_results(tmp_path / "results.json")).entries
+    assert (first.flops, first.num_params, first.activations, first.peak_memory_mib) == (20e9, 3e5, 80e6, 100.0)
     text = " ".join(done.stdout.split())
     assert "nothing is known of the spread of times, so ranks have no intervals." in text
     assert "cold first image included, on valid, protocol official." in text
@@ -666,6 +668,8 @@ def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
 
 def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command):
     (tmp_path / "results.json").write_text(json.dumps({"01_Fast": result([5.0])}))
+    (tmp_path / "broken.json").write_text("{")
+    assert [is_published(tmp_path / name) for name in ("results.json", "broken.json", "none")] == [True, False, False]
     for typed, code, message in (
         ((), 1, "--baseline measured: RLFN, the baseline of 2024, is in no row; take published"),
         (("results.json",), 2, "results.json: a published results.json is ranked by itself"),

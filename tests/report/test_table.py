@@ -25,18 +25,21 @@ TABLE = Table.of(COLUMNS, [("a_b", 27.004, 2e9), ("=1|<b>&", math.inf, None), ("
 )
 def test_figures_as_text(value: float | None, decimals: int, text: str):
     assert number(value, decimals) == text
+    assert (number(1.23456), Column("n", "N").text(3.4)) == ("1.23", "3")
 
 
 def test_best_and_second_by_hand():
     assert best_and_second([3, 1, 2, 1, None], higher_is_better=False) == ["", "best", "second", "best", ""]
     assert best_and_second([3, 1, 2], higher_is_better=True) == ["best", "", "second"]
     assert best_and_second([3, 1, 2], higher_is_better=None) == ["", "", ""]
+    assert best_and_second([3], higher_is_better=False) == ["best"]
     assert best_and_second([3, 1, 1], higher_is_better=True, least=3) == ["", "", ""]
     assert best_and_second([3, 1, 2], higher_is_better=True, least=3) == ["best", "", "second"]
 
 
 def test_rows_that_are_not_judged_have_no_mark():
     marked = Table.of(COLUMNS, [("a", 3.0, 1), ("b", 2.0, 2), ("c", 1.0, 3)]).marked(judged=[False, True, True])
+    assert [cell.mark for cell in Table.of(COLUMNS, [("a", 3.0, 1)]).marked().rows[0]] == ["", "best", "best"]
     assert [[cell.mark for cell in row] for row in marked.rows] == [
         ["", "", ""],
         ["", "best", "best"],
@@ -105,12 +108,17 @@ def test_the_terminal_breaks_headings_and_reads_no_markup():
     lines = [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
     assert lines[:2] == [["Rank", "Score_", "Gate", "Share"], ["[95%]", "Final", "strict", "of", "first", "[red]x"]]
     assert lines[3] == ["[bold]1"] * 5
+    # Names stand left and may be broken; figures do neither.
+    named = to_terminal(Table.headed(["Model", "Time"], [["a", "1"]], names=1))
+    assert [(its.justify, its.no_wrap) for its in named.columns] == [("left", False), ("right", True)]
+    assert (named.padding, named.pad_edge) == ((0, 1, 0, 1), False)
 
 
 def test_a_table_about_items_and_chosen_columns():
     length = Figure("length", "Length", "m", 1, of=len)
     table = Table.about((length, Figure("text", "Text", of=str)), ["abc", "d"])
     assert [[cell.text for cell in row] for row in table.rows] == [["3.0", "abc"], ["1.0", "d"]]
-    assert length.csv("abc") == {"length": 3}
+    assert to_csv(Table.unrounded([length], ["abc"])) == "length\n3\n"
+    assert to_csv(Table.unrounded([length], [])) == "length\n"
     assert [cell.value for row in table.chosen(["text"]).rows for cell in row] == ["abc", "d"]
     assert length.heading == "Length [m]"
