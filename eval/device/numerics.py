@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-_TF32, _FULL = "tf32", "ieee"
+_TF32 = "tf32"
 
 
 def convolutions_take_tf32() -> bool:
@@ -22,15 +22,17 @@ def products_take_tf32() -> bool:
 def cudnn_switches(tf32: bool) -> Iterator[None]:
     """Let convolutions take TF32 or not, and cuDNN choose its algorithms without trials, as the template has it.
 
-    Of torch's two ways to say TF32 this is the one by operator: the other one, ``allow_tf32``, cannot be read where a
-    program has used this one for convolutions alone. So recurrent layers are set like them.
+    torch has two ways to say TF32, ``allow_tf32`` and one precision an operator. The first sets both; to read it raises
+    where a program has used the second one, so what was before is kept, and restored, by operator.
     """
     cudnn = torch.backends.cudnn
-    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.benchmark, cudnn.deterministic
-    wanted = _TF32 if tf32 else _FULL
-    cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = wanted, wanted
+    before, trials = (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
+    cudnn.allow_tf32 = tf32
     cudnn.benchmark, cudnn.deterministic = False, False
     try:
         yield
     finally:
-        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.benchmark, cudnn.deterministic = before
+        cudnn.benchmark, cudnn.deterministic = trials
+        cudnn.allow_tf32 = _TF32 in before
+        if before != (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision):
+            cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
