@@ -21,7 +21,7 @@ from eval.metrics.psnr_ssim import psnr
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 from eval.run.model_source import zoo_model
-from eval.zoo.checkpoints import load_network
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import all_models
 
 CPU = torch.device("cpu")

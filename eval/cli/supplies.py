@@ -18,16 +18,19 @@ def list_models(
     ] = None,
 ) -> None:
     """List the zoo: complexity, and which weights are on this machine; or a checkout's entries, without running any."""
-    from eval.cli.entries_table import entries_table
     from eval.cli.terminal import Terminal
-    from eval.cli.zoo_table import zoo_table
-    from eval.third_party.choosing import read_checkouts
-    from eval.zoo.manifest import all_models
 
     terminal = Terminal()
     if not checkout:
+        from eval.cli.zoo_table import zoo_table
+        from eval.zoo.manifest import all_models
+
         terminal.show(zoo_table(all_models()))
-    for found in read_checkouts(checkout or []):
+        return
+    from eval.cli.entries_table import entries_table
+    from eval.third_party.choosing import read_checkouts
+
+    for found in read_checkouts(checkout):
         terminal.say(f"{found.origin}, {found.path}: {len(found.entries)} entries")
         terminal.show(entries_table(found))
 

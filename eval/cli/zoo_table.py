@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import rich.table
 
 from eval.errors import RunError
-from eval.metrics.complexity import measure_complexity
 from eval.report.columns import COLUMNS
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table, Value
@@ -30,13 +29,11 @@ def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
 
 
 def _costs(spec: ModelSpec) -> tuple[Value, ...]:
-    if not spec.checkpoints:
-        return (None,) * 4
     try:
-        complexity = measure_complexity(spec.build())
+        spec.check_target()
     except RunError as error:
         return (f"cannot be built: {error}", None, None, None)
-    return tuple(getattr(complexity, column.key) for column in _COUNTED)
+    return tuple(getattr(spec.counts, column.key, None) for column in _COUNTED)
 
 
 def _weights(spec: ModelSpec) -> str:

@@ -21,7 +21,8 @@ from eval.inference.upscaler import Upscaler, choose_tiling
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import State
 from eval.run.failures import CannotRunError
-from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, load_network, zoo_info
+from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, zoo_info
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
 

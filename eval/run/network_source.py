@@ -19,7 +19,8 @@ from eval.data.images import ImageSize
 from eval.errors import UsageError
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import LoadedModel, upscaler_of
-from eval.zoo.checkpoints import Checkpoint, file_sha256, load_weights, zoo_info
+from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
+from eval.zoo.loading import load_weights
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
 

@@ -17,7 +17,7 @@ from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
 from eval.third_party.checkout import DEMO, SELECT, read_checkout
 from eval.third_party.faults import SubmissionError
-from eval.zoo.checkpoints import WRAPPERS
+from eval.zoo.loading import WRAPPERS
 
 
 @dataclass(frozen=True)

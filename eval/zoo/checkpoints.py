@@ -1,23 +1,15 @@
-"""Finding, verifying and loading weights. A file is hashed before it is opened, and never unpickled as code."""
+"""Finding and verifying files of weights, without opening them: a file is hashed before anything reads it."""
 
 import hashlib
-import io
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-import safetensors.torch
-import torch
-from torch import Tensor, nn
 
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
 from eval.zoo.model_info import ModelInfo
-
-# Training frameworks keep the weights under one of these keys.
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
 
 
 class MissingWeightsError(RunError):
@@ -121,88 +113,3 @@ def zoo_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
         weights_sha256=checkpoint and checkpoint.sha256,
         source_sha256=spec.source_sha256,
     )
-
-
-def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
-    """Build a model and load its weights strictly; on the CPU, in eval mode, without gradients.
-
-    Args:
-        spec: the model.
-        checkpoint: what ``find_checkpoint`` found; None only for a model that has no weights.
-
-    Raises:
-        RunError: the file changed since it was found, is no plain state dict, or does not fit the network.
-    """
-    network = spec.build()
-    if checkpoint is not None:
-        load_weights(network, checkpoint)
-    return network.requires_grad_(False)
-
-
-def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load a file of weights strictly into a network that is on the CPU; errors as of ``load_network``."""
-    state = _read_state(checkpoint)
-    _check_fit(checkpoint.path, network.state_dict(), state)
-    network.load_state_dict(state, strict=True)
-
-
-def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Read the tensors of a file, from the very bytes that were hashed."""
-    data = checkpoint.path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
-        raise RunError(f"{checkpoint.path}: the file changed while it was being loaded")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if checkpoint.path.suffix.lower() == ".safetensors":
-                return safetensors.torch.load(data)
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    # A damaged or hostile file can make a reader raise anything. What torch says of it is not repeated: it
-    # advises to run the file's code.
-    except Exception as error:
-        raise RunError(
-            f"{checkpoint.path}: not a file of plain tensors, or a damaged one ({type(error).__name__}). "
-            "Weights are read without running code: save a state_dict of tensors, or safetensors"
-        ) from error
-    return _unwrapped(checkpoint.path, content)
-
-
-def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
-    """Return the state dict itself, or the one dictionary that a training framework wrapped it in."""
-    if isinstance(content, dict):
-        wrapped = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
-        if len(wrapped) == 1:
-            content = content[wrapped[0]]
-        if content and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-            return content
-    found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-    raise RunError(f"{path}: expected a dictionary of tensors, or one under one of {', '.join(WRAPPERS)}; got {found}")
-
-
-def _check_fit(path: Path, expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Compare keys, types and shapes, and name the first of each kind of misfit."""
-    others = [
-        f"{key} {_kind(state[key])} for {_kind(value)}"
-        for key, value in expected.items()
-        if key in state and _kind(state[key]) != _kind(value)
-    ]
-    misfits = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - expected.keys()),
-        "of another type or shape": others,
-    }
-    told = [f"{len(keys)} {kind} (first: {_printable(keys[0])})" for kind, keys in misfits.items() if keys]
-    if told:
-        raise RunError(f"{path}: the weights do not fit the network; keys {'; '.join(told)}")
-
-
-def _kind(tensor: Tensor) -> str:
-    dense = (
-        "" if tensor.layout is torch.strided and tensor.device.type == "cpu" else f"{tensor.layout} on {tensor.device} "
-    )
-    return f"{dense}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _printable(text: str) -> str:
-    """Keep a key of a third-party file from steering the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,20 +1,19 @@
 """The model zoo: ``model_zoo/manifest.toml`` as frozen, checked rows, and networks built from them."""
 
+import ast
 import difflib
 import importlib
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eval.errors import RunError, UsageError, explain
-from eval.files import PROJECT
+from eval.files import PROJECT, read_toml
 from eval.sources import hash_of_sources
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 StrictCount = Annotated[int, Field(gt=0, strict=True)]
 # Of a row, what changes no figure of its network.
-_WORDS = {"team", "edition", "note", "license", "paper", "checkpoints"}
+_WORDS = {"team", "edition", "note", "license", "paper", "counts", "checkpoints"}
 
 
 class CheckpointSpec(BaseModel):
@@ -40,6 +39,17 @@ class CheckpointSpec(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: StrictCount
     url: str | None = None
+
+
+class Counts(BaseModel):
+    """What a network costs, as ``measure_complexity`` counts it, so that a list of models counts nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_params: StrictCount
+    flops: StrictCount
+    activations: StrictCount
+    num_conv: StrictCount
 
 
 class ModelSpec(BaseModel):
@@ -60,6 +70,7 @@ class ModelSpec(BaseModel):
     tile_step: StrictCount = 1
     license: str
     paper: str
+    counts: Counts | None = None
     checkpoints: tuple[CheckpointSpec, ...] = ()
 
     @field_validator("scale")
@@ -86,22 +97,36 @@ class ModelSpec(BaseModel):
             RunError: there is no such module or class; the message names the row and the nearest name.
         """
         module, _, class_name = self.target.partition(":")
-        found = _import(module, self)
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            # What the network's own file imports in vain is another fault.
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            raise _no_module(self, module) from error
         if not hasattr(found, class_name):
-            raise RunError(f"{_row(self)}: {module} has no class {class_name}.{_nearest(class_name, dir(found))}")
+            raise _no_class(self, module, class_name, dir(found))
         return getattr(found, class_name)(**self.arguments).eval()
 
+    def check_target(self) -> None:
+        """See that the project has the module and the class, by reading alone; errors as of ``build``."""
+        module, _, class_name = self.target.partition(":")
+        path = PROJECT / f"{module.replace('.', '/')}.py"
+        if not path.is_file():
+            raise _no_module(self, module)
+        classes = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+        if class_name not in classes:
+            raise _no_class(self, module, class_name, classes)
 
-def _import(module: str, spec: ModelSpec) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        # What the network's own file imports in vain is another fault.
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        beside = (PROJECT / module.replace(".", "/")).parent.glob("*.py")
-        names = [".".join((*module.split(".")[:-1], path.stem)) for path in beside]
-        raise RunError(f"{_row(spec)}: there is no module {module}.{_nearest(module, names)}") from error
+
+def _no_module(spec: ModelSpec, module: str) -> RunError:
+    beside = (PROJECT / module.replace(".", "/")).parent.glob("*.py")
+    names = [".".join((*module.split(".")[:-1], path.stem)) for path in beside]
+    return RunError(f"{_row(spec)}: there is no module {module}.{_nearest(module, names)}")
+
+
+def _no_class(spec: ModelSpec, module: str, class_name: str, known: Iterable[str]) -> RunError:
+    return RunError(f"{_row(spec)}: {module} has no class {class_name}.{_nearest(class_name, known)}")
 
 
 def _row(spec: ModelSpec) -> str:
@@ -127,11 +152,9 @@ def read_manifest(path: Path) -> tuple[ModelSpec, ...]:
         RunError: a row lacks a key, has an unknown one or a wrong value, or an id, name or file occurs twice.
     """
     try:
-        specs = _Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).model
+        specs = _Manifest.model_validate(read_toml(path)).model
     except ValidationError as error:
         raise RunError(f"{path}: {explain(error)} (model.N counts the rows from 0)") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}") from error
     checkpoints = [(spec, checkpoint) for spec in specs for checkpoint in spec.checkpoints]
     for what, values in (
         ("id", [spec.id for spec in specs]),

@@ -37,7 +37,7 @@ def test_two_folders_of_one_model_each(command, tmp_path: Path):
     assert "Note: runtimes were taken apart, so each is taken as its ratio to 00_RLFN's" in done.stdout
     header, row = (tmp_path / "out" / "compare.csv").read_text().splitlines()
     assert header.startswith("dataset,first,second,psnr_difference_db,psnr_difference_db_low")
-    assert row.startswith("photos,03_PFDNLite,05_SPAN,0.5,")
+    assert row.startswith("Set2,03_PFDNLite,05_SPAN,0.5,")
     assert "+0.500" in (tmp_path / "out" / "compare.md").read_text()
 
 

@@ -18,7 +18,8 @@ from eval.inference.engines.precision import in_precision, rounded
 from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare, same_pixels
 from eval.inference.engines.registry import ENGINES, Engine, Execution, check_engine
 from eval.run.model_source import ZooModel
-from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import all_models, find_model
 from tests.conftest import PROJECT
 from tests.rounding import rounding

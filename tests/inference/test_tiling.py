@@ -11,7 +11,8 @@ from eval.errors import UsageError
 from eval.inference.tiling import Tiling, upscale_in_tiles
 from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr
-from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import ModelSpec, all_models
 from models.window import Window
 

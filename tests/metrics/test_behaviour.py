@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import complexity_flags, measure_complexity
-from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import ModelSpec, all_models
 
 

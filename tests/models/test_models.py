@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from eval.metrics.complexity import measure_complexity
-from eval.zoo.checkpoints import find_checkpoint, load_network
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import ModelSpec, all_models, find_model
 from models.team03_PFDNLite import PFDNLite
 from models.team08_ABPN import ABPN
@@ -56,6 +57,7 @@ def test_complexity_is_the_published_one(spec: ModelSpec):
     measured = measure_complexity(spec.build())
     figures = (measured.num_params, measured.flops, measured.activations, measured.num_conv)
     assert figures == COMPLEXITY[spec.name]
+    assert figures == tuple(spec.counts.model_dump().values())
 
 
 @pytest.mark.parametrize("spec", PUBLISHED, ids=_named)

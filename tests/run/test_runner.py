@@ -21,7 +21,8 @@ from eval.run import runner
 from eval.run.runner import numeric_switches, with_timing
 from eval.run.tasks import EvaluationTask
 from eval.timing.samples import Timing
-from eval.zoo.checkpoints import Checkpoint, find_checkpoint, load_network
+from eval.zoo.checkpoints import Checkpoint, find_checkpoint
+from eval.zoo.loading import load_network
 from eval.zoo.manifest import find_model
 from tests.tasks import InHand, config_of, task_of
 

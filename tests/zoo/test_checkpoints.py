@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 import eval.zoo.checkpoints
+import eval.zoo.loading
 from eval.errors import RunError, UsageError
 from eval.zoo.checkpoints import (
-    WRAPPERS,
     Checkpoint,
     MissingWeightsError,
     download_cache,
     file_sha256,
     find_checkpoint,
-    load_network,
     weight_folders,
 )
+from eval.zoo.loading import WRAPPERS, load_network
 from eval.zoo.manifest import CheckpointSpec, ModelSpec, all_models
 
 STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
