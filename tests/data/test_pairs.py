@@ -91,4 +91,3 @@ def test_sizes_are_of_upright_images(tmp_path: Path, random_image):
     assert check_pairs([pair]) == ([ImageSize(6, 4)], [])
     lr, hr = pair.read()
     assert (lr.shape, hr.shape) == ((6, 4, 3), (24, 16, 3))
-
