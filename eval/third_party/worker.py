@@ -153,6 +153,8 @@ def _forget_our_models() -> None:
     """Make ``import models`` and ``import utils`` find the submission's."""
     project = str(Path(__file__).resolve().parent.parent.parent)
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != project]
+    # Where the project is installed in place, a finder would go on finding ours.
+    sys.meta_path[:] = [its for its in sys.meta_path if not getattr(its, "__module__", "").startswith("__editable__")]
     for name in [name for name in sys.modules if name.split(".")[0] in ("models", "utils", "test_demo")]:
         del sys.modules[name]
 

@@ -98,9 +98,8 @@ def test_the_compiled_engine_takes_every_network(spec, precision: str, untrained
     assert np.abs(compiled.astype(int) - eager).mean() < 0.1
 
 
-@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
-def test_the_record_says_what_ran(spec, untrained):
-    with untrained(spec.name).open(config_of(engine="channels-last", precision="bf16"), SIZE) as subject:
+def test_a_loaded_model_says_how_it_runs(untrained):
+    with untrained("ABPN").open(config_of(engine="channels-last", precision="bf16"), SIZE) as subject:
         assert subject.execution == Execution("channels-last", "bf16")
         assert subject.execution.memory_format == "channels_last"
 
