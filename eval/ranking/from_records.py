@@ -233,8 +233,8 @@ def _entry(
     label: str, records: Sequence["Record"], roles: Mapping[str, str | None], device: str, together: bool
 ) -> Entry:
     samples = tuple(_samples(record) for record in records) if together else None
-    runtimes = [runtime_of(record) for record in records]
-    wrong = [ms for ms in runtimes if ms is not None and not 0 < ms < math.inf]
+    runtimes = [ms for record in records if (ms := runtime_of(record)) is not None]
+    wrong = [ms for ms in runtimes if not 0 < ms < math.inf]
     if wrong:
         raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
     psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
@@ -243,7 +243,7 @@ def _entry(
     costs = {key: getattr(complexity, key, None) or None for key in ("flops", "num_params", "activations")}
     return Entry(
         label,
-        None if None in runtimes else sum(runtimes) / len(runtimes),
+        sum(runtimes) / len(runtimes) if len(runtimes) == len(records) else None,
         **costs,
         peak_memory_mib=records[0].peak_memory_mib,
         psnr_db={name: db for name, db in psnrs.items() if db is not None},
@@ -261,4 +261,4 @@ def runtime_of(record: "Record") -> float | None:
 
 
 def _samples(record: "Record") -> np.ndarray:
-    return np.array(record.timing.samples_ms, dtype=float)
+    return np.array(record.timing.samples_ms if record.timing else (), dtype=float)

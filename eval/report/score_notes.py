@@ -12,7 +12,7 @@ from eval.report.escapes import visible
 from eval.report.table import Column
 
 # How each figure is headed and printed, as in all tables.
-FIGURES: dict[Metric, Column] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
+FIGURES: dict[str, Column] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
 SCORES: dict[Metric, str] = {"runtime_ms": "Score_Runtime", "flops": "Score_FLOPs", "num_params": "Score_Params"}
 
 

@@ -45,9 +45,8 @@ def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
     timing = row.record.timing
     medians = timing.medians_ms() if timing else {}
     runtimes = medians or {name: image.runtime_ms for name, image in by_name.items()}
-    runtime = row.cell("runtime_ms")
-    interval = runtime and runtime.interval
-    figures = {key: _finite(row.cell(key).value) for key in _PLOTTED if row.cell(key)}
+    interval = row.cell("runtime_ms").interval
+    figures = {key: _finite(row.figure(key)) for key in _PLOTTED if key in row.cells}
     return {
         "label": row.label,
         "page": page,
