@@ -38,7 +38,7 @@ def describe_environment(device: torch.device) -> Environment:
         threads=torch.get_num_threads(),
         cudnn_benchmark=torch.backends.cudnn.benchmark,
         cudnn_tf32=torch.backends.cudnn.allow_tf32,
-        matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
+        matmul_tf32=bool(torch.backends.cuda.matmul.allow_tf32),
         deterministic=torch.are_deterministic_algorithms_enabled(),
         keeps_freed_memory=keeps_freed_memory(),
         instructions=instructions(),

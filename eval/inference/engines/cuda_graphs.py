@@ -32,7 +32,23 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     run = channels_last.prepare(network, device, precision)
     # What lies between input and output is shared: recordings are never replayed at the same time.
     pool = torch.cuda.graph_pool_handle()
-    return replaying(lambda x: _record(run, x, pool))
+
+    def record(x: Tensor) -> Recording:
+        """Record a forward on inputs like ``x``, after runs on another stream, in which libraries set themselves up."""
+        with torch.cuda.device(x.device):
+            kept = x.clone(memory_format=torch.channels_last)
+            main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+            side.wait_stream(main)
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP_RUNS):
+                    run(kept)
+            main.wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                sr = run(kept)
+        return Recording(graph, kept, sr)
+
+    return replaying(record)
 
 
 def replaying(record: Callable[[Tensor], Recording]) -> Forward:
@@ -52,19 +68,3 @@ def replaying(record: Callable[[Tensor], Recording]) -> Forward:
         return recording.sr.clone()
 
     return forward
-
-
-def _record(run: Forward, x: Tensor, pool: tuple[int, int]) -> Recording:
-    """Record a forward on inputs like ``x``, after runs on another stream, in which libraries set themselves up."""
-    with torch.cuda.device(x.device):
-        kept = x.clone(memory_format=torch.channels_last)
-        main, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(main)
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP_RUNS):
-                run(kept)
-        main.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            sr = run(kept)
-    return Recording(graph, kept, sr)
