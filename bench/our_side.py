@@ -10,42 +10,42 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from eval.run.loaded_model import Examination, Subject
 
-from eval.cli.flags import DataDir, parse_tile, split
+from eval.cli.flags import DataDir
 from eval.cli.program import run_program
+from eval.config import Protocol, RunConfig, split
 from eval.data.datasets import Dataset, open_dataset
 from eval.data.pairs import ImagePair
 from eval.device.memory import freeze_imports, keep_freed_memory
-from eval.inference.engines.registry import Execution
-from eval.records.record import Protocol
+from eval.metrics.figures import ModelAnalysis
+from eval.metrics.registry import Metric
 from eval.run import runner
-from eval.run.model_source import Placement, zoo_model
-from eval.run.runner import Job, run
-from eval.run.tasks import largest_lr
+from eval.run.launch import resolved
+from eval.run.model_source import LoadedModel, zoo_model
+from eval.run.runner import run
+from eval.run.tasks import EvaluationTask, largest_lr
 from eval.zoo.manifest import find_model
 
 
 @dataclass
 class Clocked:
-    """A subject that adds up the time of its network and of its whole calls."""
+    """A model that adds up the time of its network and of its whole calls."""
 
-    subject: Subject
+    model: LoadedModel
     network_s: float = 0.0
     whole_s: float = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.subject, name)
+        return getattr(self.model, name)
 
     def __call__(self, lr: Any) -> tuple[Any, float]:
-        """Run the subject."""
+        """Run the model."""
         start = time.perf_counter()
-        sr, runtime_ms = self.subject(lr)
+        sr, runtime_ms = self.model(lr)
         self.whole_s += time.perf_counter() - start
         self.network_s += runtime_ms / 1e3
         return sr, runtime_ms
@@ -77,15 +77,14 @@ class StageClock:
 @contextmanager
 def clocked_stages() -> Iterator[StageClock]:
     """Time decoding, metrics and encoding of a serial run while the block runs."""
-    clock, kept = StageClock(), (ImagePair.read, runner.psnr, runner.ssim, runner.write_png)
+    clock, kept = StageClock(), (ImagePair.read, Metric.compute, runner.write_png)
     ImagePair.read = clock.clocked("decode", ImagePair.read)
-    runner.psnr = clock.clocked("metrics", runner.psnr)
-    runner.ssim = clock.clocked("metrics", runner.ssim)
+    Metric.compute = clock.clocked("metrics", Metric.compute)
     runner.write_png = clock.clocked("encode", runner.write_png)
     try:
         yield clock
     finally:
-        ImagePair.read, runner.psnr, runner.ssim, runner.write_png = kept
+        ImagePair.read, Metric.compute, runner.write_png = kept
 
 
 def measure(
@@ -105,29 +104,30 @@ def measure(
     start = time.perf_counter()
     images = open_dataset(data_dir, dataset)
     check_s = time.perf_counter() - start
-    placement = Placement("cpu", parse_tile(tile), execution=Execution(engine, precision), workers=workers)
+    metrics = ("psnr", "ssim") if ssim else ("psnr",)
+    how = {"engine": engine, "precision": precision, "tile": tile, "metrics": metrics, "workers": workers}
+    config = resolved(RunConfig(protocol=Protocol.ACCURACY, device="cpu", **how))
     with tempfile.TemporaryDirectory() as folder, clocked_stages() as clock:
-        how = partial(_pass, images=images, placement=placement, ssim=ssim, folder=Path(folder) if save else None)
-        passes = [how(model, clock) for model in split(models)]
+        passes = [_pass(model, clock, images, config, Path(folder) if save else None) for model in split(models)]
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     stages_s = clock.spent_s if workers == 0 else {}
     typer.echo(json.dumps({"check_s": check_s, "passes": passes, "stages_s": stages_s, "peak_mib": peak_mib}))
 
 
-def _pass(
-    model: str, clock: StageClock, *, images: Dataset, placement: Placement, ssim: bool, folder: Path | None
-) -> dict[str, Any]:
-    start = time.perf_counter()
-    with zoo_model(find_model(model)).open(placement, largest_lr(images)) as subject:
-        prepare_s, clocked = time.perf_counter() - start, Clocked(subject)
+def _pass(model: str, clock: StageClock, images: Dataset, config: RunConfig, folder: Path | None) -> dict[str, Any]:
+    source, start = zoo_model(find_model(model)), time.perf_counter()
+    with source.open(config, largest_lr(images)) as loaded:
+        prepare_s, clocked = time.perf_counter() - start, Clocked(loaded)
         start = time.perf_counter()
-        job = Job(clocked, images, Protocol.ACCURACY, ssim, folder, Examination(), placement.workers)
+        task = EvaluationTask(source, images, config, folder, ModelAnalysis())
         marks: list[tuple[float, float]] = []
-        record = run(job, lambda _result: marks.append((time.perf_counter(), clocked.whole_s + clock.total_s)))
+        record = run(
+            task, clocked, lambda _result: marks.append((time.perf_counter(), clocked.whole_s + clock.total_s))
+        )
         wall_s = time.perf_counter() - start
         return {
             "model": model,
-            "engine": subject.execution.engine,
+            "engine": loaded.execution.engine,
             "status": record.reason or record.status,
             "prepare_s": prepare_s,
             "wall_s": wall_s,

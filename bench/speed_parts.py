@@ -3,18 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from statistics import median
+from statistics import fmean, median
 
+import cv2
 import numpy as np
 import torch
 
+from eval.config import Protocol, RunConfig
 from eval.data.images import ImageSize
-from eval.inference.engines.registry import Execution
+from eval.data.png import encode_png
 from eval.metrics.complexity import measure_complexity
 from eval.metrics.psnr_ssim import psnr, ssim
-from eval.run.model_source import Placement, zoo_model
+from eval.run.model_source import zoo_model
 from eval.zoo.manifest import find_model
 
 SIZE = (170, 256)
@@ -62,9 +65,12 @@ def network_ms(setups: Sequence[tuple[str, str]], model: str = "3", rounds: int 
 def _opened(model: str, engine: str, precision: str) -> Iterator[Callable[[], float]]:
     """Give a function that runs a network once and returns its time in ms."""
     lr = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    placement = Placement("cpu", None, execution=Execution(engine, precision))
-    with zoo_model(find_model(model)).open(placement, ImageSize(*SIZE)) as subject:
-        yield lambda: subject(lr)[1]
+    with zoo_model(find_model(model)).open(_config(engine, precision), ImageSize(*SIZE)) as loaded:
+        yield lambda: loaded(lr)[1]
+
+
+def _config(engine: str, precision: str, tile: int | None = None) -> RunConfig:
+    return RunConfig(protocol=Protocol.ACCURACY, device="cpu", engine=engine, precision=precision, tile=tile)
 
 
 @contextmanager
@@ -117,15 +123,33 @@ def metrics_ms(template: Callable[[np.ndarray, np.ndarray], float], ours: str, r
     return times | {"difference": abs(float(template(sr, hr)) - function(sr, hr))}
 
 
+def png_ms(pictures: Sequence[np.ndarray], rounds: int = 5) -> dict[str, float]:
+    """Return the mean time to encode photographs as PNG by ours and by OpenCV's fastest way, and their sizes in kB."""
+    fastest = (
+        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+    )
+    encoders = {
+        "ours": encode_png,
+        "opencv": lambda image: cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), fastest)[1].tobytes(),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in encoders}
+    for picture in pictures:
+        clocks = {name: clocked(partial(encode, picture)) for name, encode in encoders.items()}
+        for name, ms in interleaved_ms(clocks, rounds).items():
+            taken[name].append(ms)
+    sizes = {f"{name}_kb": fmean(len(encode(its)) for its in pictures) / 1e3 for name, encode in encoders.items()}
+    return {name: fmean(values) for name, values in taken.items()} | sizes
+
+
 def seconds_by_megapixels(sides: Sequence[tuple[int, int]], setup: tuple[str, str]) -> dict[float, float]:
     """Return the seconds for one image over its SR megapixels, in tiles of 256 so that memory stays bounded."""
     taken = {}
-    placement = Placement("cpu", 256, execution=Execution(*setup))
     for height, width in sides:
         lr = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        with zoo_model(find_model("3")).open(placement, ImageSize(height, width)) as subject:
-            subject(lr)
+        with zoo_model(find_model("3")).open(_config(*setup, tile=256), ImageSize(height, width)) as loaded:
+            loaded(lr)
             start = time.perf_counter()
-            subject(lr)
+            loaded(lr)
             taken[16 * height * width / 1e6] = time.perf_counter() - start
     return taken

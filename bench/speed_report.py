@@ -102,6 +102,9 @@ def _single(figures: dict[str, Any]) -> str:
         ],
         ["conversion: pixels to tensors and back, check of the output [ms an image]", f"{conversion_ms:.2f}"],
     ]
+    png = figures["png"]
+    text = f"{png['opencv']:.1f}, {png['ours']:.1f}; {png['opencv_kb']:.0f}, {png['ours_kb']:.0f}"
+    rows.append(["PNG alone: OpenCV at its fastest, ours [ms an image]; their sizes [kB]", text])
     return "## Single figures\n\n" + to_markdown(Table.headed(["what", "measured"], rows, 1))
 
 

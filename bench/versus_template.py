@@ -121,6 +121,7 @@ def compare(
             "gemm_per_s": lambda: {key: speed_parts.gemm_rate(dtype) for key, dtype in DTYPES.items()},
             "by_size": lambda: speed_parts.seconds_by_megapixels(SIZES, ("channels-last", "fp32")),
             "metrics": lambda: metrics(checkout),
+            "png": lambda: png(folder),
         }
         out.mkdir(parents=True, exist_ok=True)
         for part, take in parts.items():
@@ -140,6 +141,12 @@ def metrics(checkout: Path) -> dict[str, dict[str, float]]:
         "ssim": speed_parts.metrics_ms(lambda sr, hr: theirs.calculate_ssim(sr, hr, 4), "ssim", 5),
         "psnr": speed_parts.metrics_ms(lambda sr, hr: theirs.calculate_psnr(sr, hr, 4), "psnr", 15),
     }
+
+
+def png(folder: Path) -> dict[str, float]:
+    """Time two ways to write PNG, on ten images evenly spread over the set."""
+    pairs = open_dataset(folder, None).pairs
+    return speed_parts.png_ms([pair.read()[1] for pair in pairs[:: max(1, len(pairs) // 10)]])
 
 
 if __name__ == "__main__":

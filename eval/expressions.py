@@ -1,4 +1,4 @@
-"""What a stranger's expressions come to, found in their syntax tree and never by running them."""
+"""What expressions of third-party code come to, found in their syntax tree and never by running them."""
 
 import ast
 from collections.abc import Mapping

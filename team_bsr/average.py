@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
@@ -11,9 +11,6 @@ def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor
 
     def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         updates = count.item()
-        weight = 1 - min(decay, (1 + updates) / (10 + updates))
-        with torch.no_grad():
-            for old, new in zip(averaged, current, strict=True):
-                old.lerp_(new, weight)
+        get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(averaged, current, count)
 
     return update

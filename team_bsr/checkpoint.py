@@ -1,17 +1,22 @@
-"""Training checkpoints: one file holds all that is needed to go on; it appears whole or not at all."""
+"""Files of a network in training: checkpoints, which hold all that is needed to go on, and weights that ship.
+
+Weights are safetensors, of the deploy form or of the training form, from which training goes on. Each file appears
+whole or not at all.
+"""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from eval.errors import RunError
 from eval.files import atomic_path
 from team_bsr.trainees import PFDNLITE, TRAINEES
-from team_bsr.weights import read_network
 
 FORMAT = 1
 NETWORK_KEYS = ("format", "pruned_blocks", "ema")
@@ -94,3 +99,33 @@ def rotate(run_dir: Path, step: int, keep: int) -> None:
     of_step = [path for path in checkpoints(run_dir) if path.name.startswith(f"step{step}-")]
     for path in of_step[:-keep]:
         path.unlink()
+
+
+def write_weights(
+    network: nn.Module, path: Path, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write a network's state dict; the file appears whole or not at all.
+
+    Args:
+        network: in either form.
+        path: file to write.
+        dtype: of the values in the file; None keeps theirs.
+        facts: texts to keep in the file's metadata.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(path) as partial:
+        # The library's own save_file makes a file that only its owner may read.
+        partial.write_bytes(safetensors.torch.save(state, dict(facts) if facts else None))
+
+
+def read_network(path: Path, trainee: str) -> nn.Module:
+    """Return the training network, float32 on the CPU, that a file of either form holds.
+
+    Raises:
+        RunError: the file is damaged, or holds another network.
+    """
+    try:
+        return TRAINEES[trainee].of_weights(safetensors.torch.load_file(path))
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise RunError(f"{path}: expected weights of {trainee}, deploy or training form ({error})") from error

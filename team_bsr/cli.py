@@ -1,7 +1,6 @@
 """Command line of ``python -m team_bsr``: one thin function a command."""
 
 import json
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,19 +10,15 @@ from accelerate import Accelerator
 
 from eval.cli.program import new_app
 from eval.data.datasets import SAMPLE, Dataset, open_dataset
-from eval.data.images import read_image, write_png
-from eval.data.resize import imresize
 from eval.errors import UsageError
 from eval.files import atomic_path
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint
+from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
 from team_bsr.data import open_pairs
-from team_bsr.export import manifest_row, verify
+from team_bsr.export import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, manifest_row, onnx_graph, verify
 from team_bsr.likeness import shared_images, thumbnails
 from team_bsr.network import reparameterize
-from team_bsr.onnx_graph import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, onnx_graph
-from team_bsr.plan import Habits, Plan, Run
-from team_bsr.planning import describe, describe_data
+from team_bsr.plan import Habits, Plan, Run, describe, describe_data
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
@@ -31,7 +26,6 @@ from team_bsr.survey import survey
 from team_bsr.trainees import deploy_form, pruned_blocks
 from team_bsr.training import first_network, train
 from team_bsr.validation import open_set
-from team_bsr.weights import write_weights
 
 app = new_app()
 Rule = Annotated[
@@ -159,16 +153,3 @@ def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:
     largest = agreement.largest[torch.float32]
     typer.echo(f"ONNX Runtime - torch on {len(dataset.pairs)} images of {dataset.name}: {largest:.1e}")
     typer.echo(f"8-bit samples changed by it: {agreement.changed} of {agreement.samples}")
-
-
-@app.command(name="shrink")
-def shrink_command(
-    files: list[Path],
-    out: Annotated[Path, typer.Option(help="Folder to write PNG files of the same names to.")],
-    by: Annotated[int, typer.Option(min=2, help="Pixels that become one, a side.")] = 2,
-) -> None:
-    """Shrink photographs by the exact bicubic, which hides the traces of their compression, to train on them."""
-    for path in files:
-        shrunk = imresize(read_image(path), Fraction(1, by))
-        write_png(out / f"{path.stem}.png", shrunk)
-        typer.echo(f"{out / path.stem}.png: {shrunk.shape[1]}x{shrunk.shape[0]}")

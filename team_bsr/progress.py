@@ -1,10 +1,13 @@
-"""What a run tells while it trains: a line now and then, and TensorBoard."""
+"""How far a run has come, by its iterations or by its share of the minutes it may take, and what it tells of that."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
+import torch
+from accelerate.utils import broadcast
 from torch.utils.tensorboard import SummaryWriter
 
 from team_bsr.recipe import Step
@@ -14,6 +17,41 @@ from team_bsr.sources import SCALE
 def lr_pixels(step: Step, iterations: int) -> int:
     """Return the LR pixels that so many iterations of a step train on; the time that they take goes with them."""
     return iterations * step.batch * (step.hr_patch // SCALE) ** 2
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The clock that a run's steps go by.
+
+    Attributes:
+        steps: the run's, in order; of the time that is left each has the share that its pixels are of theirs.
+        minutes: that the run may take, all its commands together; None for no limit.
+        device: of this process.
+    """
+
+    steps: Sequence[Step]
+    minutes: float | None
+    device: torch.device
+
+    def position(self, step: Step, iteration: int, began_s: float, elapsed_s: float) -> int:
+        """Return how many of a step's iterations count as done: those that are, or the part of its time that is.
+
+        By it the rate falls and the step ends, so that with limited minutes both keep to them on any machine.
+
+        Args:
+            step: the one that runs.
+            iteration: iterations done.
+            began_s: seconds that the run had taken when the step began.
+            elapsed_s: seconds that it has taken.
+        """
+        if self.minutes is None:
+            return iteration
+        whole = sum(lr_pixels(other, other.iterations) for other in self.steps if other.number >= step.number)
+        share_s = (60 * self.minutes - began_s) * lr_pixels(step, step.iterations) / whole
+        spent = (elapsed_s - began_s) / share_s if share_s > 0 else 1.0
+        # All processes go by the first one's clock.
+        told = broadcast(torch.tensor(spent, dtype=torch.float32, device=self.device))
+        return max(iteration, min(step.iterations, int(step.iterations * told.item())))
 
 
 class Progress:

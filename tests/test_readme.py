@@ -51,7 +51,7 @@ def test_command_runs(line: str, copy: Path, request: pytest.FixtureRequest):
     if "$ESR_DATA" in line:
         request.getfixturevalue("esr_data")
         request.getfixturevalue("esr_weights")
-    reads_records = any(word in line for word in ("bench.tradeoff", "eval report", "eval score", "eval factsheet"))
+    reads_records = any(word in line for word in ("eval report", "eval score", "eval factsheet"))
     if reads_records and not (copy / "results" / "records").exists():
         pytest.skip("shows what the slow command before it measured")
     result = subprocess.run(

@@ -96,7 +96,8 @@ def read_size(path: Path) -> ImageSize:
         _refuse_other_kinds(path, image)
         width, height = image.size
         # The PNG reader's own getexif would decode the image, in search of a chunk behind the pixels.
-        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in _TURNED
+        # The TIFF reader's size is that of the upright image already.
+        turned = image.format != "TIFF" and Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in _TURNED
         return ImageSize(width, height) if turned else ImageSize(height, width)
 
 

@@ -26,7 +26,7 @@ class Mounts:
 
     Attributes:
         readable: files and folders, visible read-only at their own paths, and where a path itself leads if it is a
-            link (never give a link of a stranger's making). A Unix socket in them can still be spoken to.
+            link (never give a link that third-party code made). A Unix socket in them can still be spoken to.
         devices: device nodes to pass through (for CUDA: /dev/nvidia*).
     """
 

@@ -1,4 +1,4 @@
-"""From an exception in a stranger's code to a state and one line why."""
+"""From an exception in third-party code to a state and one line why."""
 
 import errno
 import pickle
@@ -39,13 +39,13 @@ def described(error: BaseException, otherwise: State) -> dict[str, str]:
 
 
 def plain_lines(text: str) -> str:
-    """Return the end of a third party's text, lines kept, in characters that are safe to print."""
+    """Return the end of third-party text, lines kept, in characters that are safe to print."""
     kept = text[-_MAX_TRACE_CHARS:]
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in kept)
 
 
 def one_line(text: str) -> str:
-    """Return a stranger's text as one line that is safe to print, not longer than a table can bear."""
+    """Return third-party text as one line that is safe to print, not longer than a table can bear."""
     flat = " ".join(text.split())
     plain = "".join(char if char.isprintable() else "?" for char in flat)
     return plain if len(plain) <= _MAX_CHARS else f"{plain[:_MAX_CHARS]}…"

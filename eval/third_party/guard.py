@@ -1,4 +1,4 @@
-"""The guard: counts the processes and the memory of a stranger's program from outside, and kills it for too much."""
+"""The guard: counts the processes and the memory of a third-party program from outside, and kills it for too much."""
 
 import contextlib
 import mmap
@@ -24,7 +24,7 @@ _THREADS, _THREADS_A_CORE = 64, 16
 
 @dataclass(frozen=True)
 class Limits:
-    """What one stranger's program may use.
+    """What one third-party program may use.
 
     Attributes:
         memory_bytes: resident memory of all its processes together; a page that two share counts twice.

@@ -1,4 +1,4 @@
-"""What a stranger's program prints: read for ever, kept in part, shown without control characters."""
+"""What a third-party program prints: read for ever, kept in part, shown without control characters."""
 
 import select
 import threading

@@ -1,6 +1,11 @@
-"""A submission in a sandbox, as a loaded model: pixels and times are taken here, outside of its reach."""
+"""A submission in a sandbox, as a loaded model: its worker is asked, and nothing that it says is taken for granted.
+
+Pixels and times are taken here, outside of its reach.
+"""
 
 import math
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,17 +26,73 @@ from eval.metrics.complexity import complexity_flags
 from eval.metrics.figures import Complexity, Flag, ModelAnalysis
 from eval.records.record import State
 from eval.run.failures import CannotRunError
-from eval.third_party.connection import Connection
-from eval.third_party.faults import one_line
+from eval.third_party.faults import one_line, plain_lines
+from eval.third_party.sandbox import Sandboxed
+from eval.third_party.wire import Message, SlowError, WireError, receive, send
 from eval.zoo.model_info import ModelInfo
 
 _FLOAT_BYTES = 4
+_ASKED = {"load": "to be built and loaded", "examine": "to be counted"}
 # Outside of the timed forward a worker has only bytes to move: what takes longer may be hidden work.
 _MOVING_S, _MOVING_BYTES_PER_S, _LATE_SHARE = 0.1, 50e6, 0.5
 # An output of another range than the stated one is this many times brighter or darker than its input.
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
 _MOST_OPERATORS = 200
+_MOST_MIB = 2**30
+
+
+class Connection:
+    """A conversation with the worker in a sandbox; each request has a limit of its own.
+
+    Args:
+        sandboxed: the worker's process.
+        timeout_s: for one request, after which the worker is killed.
+    """
+
+    def __init__(self, sandboxed: Sandboxed, timeout_s: float) -> None:
+        self.sandboxed, self._timeout_s = sandboxed, timeout_s
+
+    def ask(self, operation: str, payload: bytes = b"", max_payload: int = 0, **header: Any) -> tuple[Message, float]:
+        """Send a request; return the answer, and the seconds until its end, by this process's clock.
+
+        Raises:
+            CannotRunError: the worker says what failed, is not heard of in time, dies, or sends what is no answer.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        start_s = time.perf_counter()
+        try:
+            send(self.sandboxed.to_worker, Message({"op": operation, **header}, payload), deadline)
+            answer = receive(self.sandboxed.from_worker, max_payload, deadline)
+        except SlowError:
+            self.sandboxed.kill()
+            what = _ASKED.get(operation, "for one image")
+            raise CannotRunError(State.TIMED_OUT, f"took more than {self._timeout_s:g} s {what}") from None
+        except (WireError, OSError) as error:
+            raise self._ending(error) from None
+        elapsed_s = time.perf_counter() - start_s
+        if "fault" in answer.header:
+            raise _told(answer.header["fault"])
+        return answer, elapsed_s
+
+    def _ending(self, error: Exception) -> CannotRunError:
+        """Say why there is no answer: because the worker died, or for what it sent."""
+        deadline = time.monotonic() + 2
+        while (reason := self.sandboxed.exit_reason()) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if reason is None:
+            self.sandboxed.kill()
+            return CannotRunError(State.FAILED_TO_RUN, f"its process does not keep to the protocol: {error}")
+        state = State.FAILED_TO_RUN
+        if "MiB" in reason or "memory" in reason:
+            state = State.OUT_OF_MEMORY
+        elif "processor time" in reason:
+            state = State.TIMED_OUT
+        elif f"by signal {signal.SIGKILL.value}" in reason or f"by signal {signal.SIGTERM.value}" in reason:
+            # By somebody else: a crash of its own has another signal.
+            state = State.KILLED
+        last = one_line(self.sandboxed.log_tail()[-300:])
+        return CannotRunError(state, f"its process ended ({reason})" + (f"; it said: {last}" if last else ""))
 
 
 @dataclass
@@ -79,7 +140,7 @@ class SandboxedUpscaler:
             self._late.append(f"{around_s * 1000:.0f} ms passed around a forward of {forward_s * 1000:.0f} ms")
 
     def analyse(self) -> ModelAnalysis:
-        """Let the worker count and inspect the network: claims of a process that a stranger's code shares."""
+        """Let the worker count and inspect the network: claims of a process that third-party code shares."""
         late = [Flag(code="late", text=f"works outside of the timed forward: {text}") for text in self._late[:1]]
         try:
             answer, _ = self.connection.ask("examine")
@@ -91,7 +152,16 @@ class SandboxedUpscaler:
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:
-        """Measure how far the worker's resident set rises, by the kernel's own mark; None where it cannot be reset."""
+        """Measure a GPU's peak as the worker tells it; on a CPU how far its resident set rises, by the kernel's mark.
+
+        It is None where that mark cannot be reset.
+        """
+        if self.device.type == "cuda":
+            peak = PeakMemory("CUDA allocator of the submission's process, peak reset before the set")
+            self.connection.ask("settle")
+            yield peak
+            peak.mib = _checked_mib(self.connection.ask("peak")[0].header.get("mib"))
+            return
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
         self.connection.ask("settle")
         before = {pid: rss for pid in self.processes if (rss := _reset_mark(pid)) is not None}
@@ -102,6 +172,22 @@ class SandboxedUpscaler:
     def on_device(self) -> AbstractContextManager[None]:
         """Stay where it is: the worker ends with the submission."""
         return nullcontext()
+
+
+def _told(fault: Any) -> CannotRunError:
+    """Return the fault that a worker reports, with a state of ours and a text that is safe to print."""
+    fields = fault if isinstance(fault, dict) else {}
+    try:
+        state = State(fields.get("state"))
+    except ValueError:
+        state = State.FAILED_TO_RUN
+    text, trace = fields.get("text"), fields.get("trace")
+    state = State.FAILED_TO_RUN if state is State.RAN else state
+    return CannotRunError(state, one_line(str(text or "no reason")), plain_lines(str(trace)) if trace else None)
+
+
+def _checked_mib(told: Any) -> float | None:
+    return told if type(told) is float and 0 <= told < _MOST_MIB else None
 
 
 def _check_shape(header: dict[str, Any], expected: tuple[int, ...]) -> None:

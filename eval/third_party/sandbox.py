@@ -1,4 +1,4 @@
-"""One stranger's program that can harm nobody: pipes to talk with it, a log, limits, and an end for good."""
+"""One third-party program that can harm nobody: pipes to talk with it, a log, limits, and an end for good."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "
 
 
 class SandboxKind(StrEnum):
-    """How a stranger's program is kept apart: by bubblewrap, or hardly at all."""
+    """How a third-party program is kept apart: by bubblewrap, or hardly at all."""
 
     BUBBLEWRAP = "bubblewrap"
     NONE = "none"
@@ -51,7 +51,7 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
         raise UsageError(f"--sandbox {asked}: expected {' or '.join(SandboxKind)}") from None
     if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
         raise UsageError(
-            f"strangers' code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
+            f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
             " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces, or give"
             " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
         )

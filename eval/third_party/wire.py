@@ -1,6 +1,6 @@
 """Messages between the harness and a worker: a JSON header and raw bytes, each of a stated length.
 
-What comes from a worker is a stranger's: it is read with limits on size and time, and nothing of it is executed.
+What comes from a worker is third-party data: it is read with limits on size and time, and nothing of it is executed.
 """
 
 import json
@@ -33,17 +33,13 @@ class Message:
     payload: bytes | memoryview = b""
 
 
-def send(pipe: FileIO, message: Message) -> None:
-    """Write a message whole; for the worker, which may wait for ever.
+def send(pipe: FileIO, message: Message, deadline: float | None = None) -> None:
+    """Write a message whole.
 
-    Raises:
-        OSError: nobody reads.
-    """
-    send_in_time(pipe, message, None)
-
-
-def send_in_time(pipe: FileIO, message: Message, deadline: float | None) -> None:
-    """Write a message, by a deadline on the monotonic clock.
+    Args:
+        pipe: to write to.
+        message: to send.
+        deadline: on the monotonic clock, None to wait for ever, as the worker may.
 
     Raises:
         SlowError: the other side does not read.

@@ -1,6 +1,6 @@
 """The program inside the sandbox: builds one submission by its own code, and runs it as it is asked to.
 
-It shares its process with a stranger's code. What it says is therefore a claim, which the harness checks or labels.
+It shares its process with third-party code. What it says is therefore a claim, which the harness checks or labels.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from eval.data.images import to_tensor
-from eval.device.memory import keep_freed_memory, return_free_memory
+from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
+from eval.device.placing import finish
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
 from eval.records.record import State
@@ -50,12 +51,13 @@ class Worker:
             "get": self._get,
             "examine": self._examine,
             "settle": self._settle,
+            "peak": self._peak,
         }
         operation = request.header["op"]
         try:
             return handlers[operation](request)
         except BaseException as error:
-            # Strangers' code can raise anything, SystemExit and KeyboardInterrupt included.
+            # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
             otherwise = State.FAILED_TO_BUILD if operation == "load" else State.FAILED_TO_RUN
             return Message({"fault": described(error, otherwise)})
 
@@ -95,8 +97,7 @@ class Worker:
     def _forward(self) -> Message:
         with torch.no_grad(), self.mode or contextlib.nullcontext():
             self.sr = self.loaded.forward(self.lr)
-        if self.loaded.device.type == "cuda":
-            torch.cuda.synchronize()
+        finish(self.loaded.device)
         if type(self.sr) is not torch.Tensor:
             return Message({"shape": [], "dtype": type(self.sr).__name__})
         return Message({"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")})
@@ -106,9 +107,14 @@ class Worker:
         return Message({}, memoryview(sr).cast("B"))
 
     def _settle(self, _request: Message) -> Message:
-        """Give back what building has freed, so that it does not hide what images take."""
+        """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""
         return_free_memory()
+        if self.loaded.device.type == "cuda":
+            reset_device_peak(self.loaded.device)
         return Message()
+
+    def _peak(self, _request: Message) -> Message:
+        return Message({"mib": device_peak_mib(self.loaded.device)})
 
     def _examine(self, _request: Message) -> Message:
         loaded = self.loaded
@@ -147,6 +153,8 @@ def _forget_our_models() -> None:
     """Make ``import models`` and ``import utils`` find the submission's."""
     project = str(Path(__file__).resolve().parent.parent.parent)
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != project]
+    # Where the project is installed in place, a finder would go on finding ours.
+    sys.meta_path[:] = [its for its in sys.meta_path if not getattr(its, "__module__", "").startswith("__editable__")]
     for name in [name for name in sys.modules if name.split(".")[0] in ("models", "utils", "test_demo")]:
         del sys.modules[name]
 

@@ -98,5 +98,5 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _printable(text: str) -> str:
-    """Keep a stranger's key from steering the terminal."""
+    """Keep a key of a third-party file from steering the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

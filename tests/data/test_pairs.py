@@ -82,18 +82,6 @@ def test_the_two_normal_forms_of_a_name_are_the_same(image):
     assert check_pairs(pairs)[1] == [f"{paths[0]} and {paths[1]}: have the same name"]
 
 
-def test_same_names_of_lr_images(image):
-    one, two = image("1/a.png", 3, 3), image("2/a.png", 3, 3)
-    pairs = [ImagePair("a", one, None), ImagePair("a", two, None)]
-    assert check_pairs(pairs)[1] == [f"{one} and {two}: have the same name"]
-
-
-def test_both_files_of_a_pair_are_checked(tmp_path: Path):
-    hr, lr = tmp_path / "hr.png", tmp_path / "lr.png"
-    sizes, faults = check_pairs([ImagePair("a", lr, hr)])
-    assert (sizes, faults) == ([], [f"{hr}: no such file", f"{lr}: no such file"])
-
-
 def test_sizes_are_of_upright_images(tmp_path: Path, random_image):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -103,7 +91,3 @@ def test_sizes_are_of_upright_images(tmp_path: Path, random_image):
     assert check_pairs([pair]) == ([ImageSize(6, 4)], [])
     lr, hr = pair.read()
     assert (lr.shape, hr.shape) == ((6, 4, 3), (24, 16, 3))
-
-
-def test_no_pairs_no_faults():
-    assert check_pairs([]) == ([], [])

@@ -1,4 +1,4 @@
-"""A checkout in the challenge's form, planted with what strangers' code does: by oversight, or on purpose."""
+"""A checkout in the challenge's form, planted with what third-party code does: by oversight, or on purpose."""
 
 import importlib
 import os

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from eval.data.images import write_png
-from team_bsr import planning
+from team_bsr import plan
 from team_bsr.losses import LOSSES
 from team_bsr.plan import Plan
 from team_bsr.trainees import TRAINEES, Trainee
@@ -40,15 +40,15 @@ def test_the_dry_run_times_each_step_s_network_and_share_of_a_batch(monkeypatch)
     monkeypatch.setitem(TRAINEES, "abpn", trainee)
     monkeypatch.setitem(LOSSES, "l1", lambda sr, hr: shapes.append(tuple(hr.shape)) or (sr - hr).abs().mean())
     steps = (small_step(iterations=2), small_step(4, stage=2, batch=2, hr_patch=48, iterations=3))
-    list(planning.describe(Plan(steps, network="abpn"), None, Accelerator(cpu=True)))
+    list(plan.describe(Plan(steps, network="abpn"), None, Accelerator(cpu=True)))
     assert built == [(), (2, 3)]
     assert set(shapes) == {(4, 3, 40, 40), (2, 3, 48, 48)}
 
 
 def test_the_time_expected_is_the_sum_of_the_steps(monkeypatch):
-    monkeypatch.setattr(planning, "_iteration_seconds", lambda plan, step, accelerator: 10.0 * step.number)
+    monkeypatch.setattr(plan, "_iteration_seconds", lambda plan, step, accelerator: 10.0 * step.number)
     steps = (small_step(1, iterations=12), small_step(3, iterations=16))
-    lines = list(planning.describe(Plan(steps), 5.0, Accelerator(cpu=True)))
+    lines = list(plan.describe(Plan(steps), 5.0, Accelerator(cpu=True)))
     # 120 s and 480 s, of which 5 minutes are a half.
     assert lines[-2:] == [
         "expected 0:10:00, validation not counted",

@@ -11,8 +11,8 @@ from eval.data.images import to_tensor, to_uint8
 from eval.metrics.psnr_ssim import psnr
 from eval.zoo.bicubic import Bicubic
 from models.team03_PFDNLite import PFDNLite
+from team_bsr.checkpoint import read_network
 from team_bsr.network import reparameterize
-from team_bsr.weights import read_network
 from tests.conftest import PROJECT
 
 ZOO = PROJECT / "model_zoo"

@@ -1,4 +1,4 @@
-"""Finding a checkout's entries by reading: every edition's forms, and what a stranger may have written instead."""
+"""Finding a checkout's entries by reading: every edition's forms, and what third-party code may hold instead."""
 
 import ast
 import os

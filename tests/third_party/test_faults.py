@@ -1,4 +1,4 @@
-"""From an exception in a stranger's code to a state and a line."""
+"""From an exception in third-party code to a state and a line."""
 
 import pickle
 
@@ -41,7 +41,7 @@ def test_states(error: BaseException, state: State):
     assert described(error, State.FAILED_TO_RUN)["state"] == state
 
 
-def test_a_strangers_words_are_one_short_line_of_plain_text():
+def test_third_party_text_is_one_short_line_of_plain_text():
     text = described(ValueError("\x1b[31mred\n\tand \u202ebackwards " + "long " * 500), State.FAILED_TO_RUN)["text"]
     assert text.startswith("ValueError: ?[31mred and ?backwards long")
     assert len(text) <= 301

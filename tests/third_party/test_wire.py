@@ -8,7 +8,7 @@ from io import FileIO
 
 import pytest
 
-from eval.third_party.wire import MAX_HEADER_BYTES, Message, SlowError, WireError, receive, send, send_in_time
+from eval.third_party.wire import MAX_HEADER_BYTES, Message, SlowError, WireError, receive, send
 
 
 @pytest.fixture
@@ -85,4 +85,4 @@ def test_one_that_says_nothing_or_only_half_is_too_slow(pipe):
 def test_one_that_does_not_read_is_too_slow(pipe):
     _, writer = pipe
     with pytest.raises(SlowError):
-        send_in_time(writer, Message({}, bytes(10_000_000)), time.monotonic() + 0.1)
+        send(writer, Message({}, bytes(10_000_000)), time.monotonic() + 0.1)

@@ -62,6 +62,7 @@ GARBAGE: dict[str, bytes] = {
     "a pickle of None": b"\x80\x02N.",
     "JSON": b'{"weight": [1, 2]}',
     "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n",
+    "a web page": b"<!DOCTYPE html><html><body>404: Not Found</body></html>",
     "a GIF": b"GIF89a" + bytes(50),
     "the start of an archive": b"PK\3\4" + bytes(40),
     "a huge string": b"\x80\x02\x8d" + b"\xff" * 7 + b"\x7f",
@@ -350,10 +351,6 @@ class TestLoading:
     def test_truncated_safetensors_are_refused(self, spec: ModelSpec, checkpoint, length: int):
         assert_unreadable(spec, checkpoint(safetensors.torch.save(STATE)[:length], "weights.safetensors"))
 
-    @pytest.mark.parametrize("name", ["page.pth", "page.safetensors"])
-    def test_a_web_page_is_refused(self, spec: ModelSpec, checkpoint, name: str):
-        assert_unreadable(spec, checkpoint(b"<!DOCTYPE html><html><body>404: Not Found</body></html>", name))
-
     @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
     @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
     def test_garbage_is_refused(self, spec: ModelSpec, checkpoint, content: bytes, name: str):
@@ -372,9 +369,6 @@ class TestLoading:
                 refusals.append(str(error))
         assert len(refusals) >= 40
         assert all(message.startswith(f"{damaged.path}: ") for message in refusals)
-
-    def test_a_whole_module_is_refused(self, spec: ModelSpec, checkpoint):
-        assert_unreadable(spec, checkpoint(saved(torch.nn.Linear(2, 3))))
 
     @pytest.mark.parametrize(
         ("content", "found"),
@@ -409,15 +403,6 @@ class TestLoading:
         assert refusal(spec, checkpoint(content)) == (
             "the weights do not fit the network; "
             f"keys 1 of another type or shape (first: weight {kind} (3, 2) for float32 (3, 2))"
-        )
-
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
-    def test_safetensors_of_another_type_are_refused(self, spec: ModelSpec, checkpoint, dtype: torch.dtype):
-        content = safetensors.torch.save({key: value.to(dtype) for key, value in STATE.items()})
-        kind = str(dtype).removeprefix("torch.")
-        assert refusal(spec, checkpoint(content, "weights.safetensors")) == (
-            "the weights do not fit the network; "
-            f"keys 2 of another type or shape (first: weight {kind} (3, 2) for float32 (3, 2))"
         )
 
     @pytest.mark.parametrize("name", ["weights.SAFETENSORS", "weights.SafeTensors"])

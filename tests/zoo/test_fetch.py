@@ -254,12 +254,6 @@ def test_a_failure_leaves_what_was_there(server: Server, folder: Path, answer: A
     assert len(server.requests) == 2
 
 
-def test_a_failure_leaves_no_file_where_none_was(server: Server, folder: Path):
-    server.answers = [cut_short]
-    refusal(known(server.url), folder)
-    assert names(folder) == {".fetch.lock"}
-
-
 @pytest.mark.parametrize("first", [cut_short, other_bytes])
 def test_one_failure_is_tried_again(server: Server, folder: Path, first: Answer):
     server.answers = [first, whole]

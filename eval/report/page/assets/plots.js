@@ -18,7 +18,7 @@
   const baselineSelect = document.getElementById("baseline");
   let axis = null;
 
-  // Names come from strangers, and Plotly reads a little HTML.
+  // Names are third-party text, and Plotly reads a little HTML.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   // A name as it fits beside a marker or an axis; what is pointed at tells the whole.
