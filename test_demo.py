@@ -28,7 +28,7 @@ def demo(
     from eval.zoo.manifest import find_model
 
     spec = find_model(model_id)
-    session = Session(config, Launch(save_dir, None if no_images else save_dir))
+    session = Session(config, save_dir, Launch(images_dir=None if no_images else save_dir))
     model = zoo_model(spec, weights)
     opened = session.open(data_dir, [*(split(datasets) or [None]), *(["test"] if include_test else [])])
     session.run([model], opened)
