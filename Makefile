@@ -10,7 +10,7 @@ export SYSTEM
 # Programs that the set-up puts into the environment are found like those of the system.
 export PATH := $(PATH):$(abspath $(BIN))
 
-.PHONY: help demo test test-all train bench lint format clean
+.PHONY: help demo test test-all train bench mutants lint format clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -32,6 +32,9 @@ train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR 
 
 bench: $(READY)  ## the template and this harness side by side; CHECKOUT names the challenge's repository of 2024, DATA the sets
 	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
+
+mutants: $(READY)  ## plant faults into the modules that make figures, and list those that no test notices
+	$(BIN)/python -m bench.mutants
 
 lint: $(READY)  ## check style
 	@$(BIN)/ruff check --quiet .

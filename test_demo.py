@@ -6,7 +6,11 @@ import typer
 
 from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, Weights, configured
 from eval.cli.program import run_program
+from eval.cli.session import Session
 from eval.config import RunConfig, split
+from eval.run.launch import Launch
+from eval.run.model_source import zoo_model
+from eval.zoo.manifest import find_model
 
 
 @configured()
@@ -21,11 +25,6 @@ def demo(
     no_images: NoImages = False,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
-    from eval.cli.session import Session
-    from eval.run.launch import Launch
-    from eval.run.model_source import zoo_model
-    from eval.zoo.manifest import find_model
-
     spec = find_model(model_id)
     session = Session(config, Launch(save_dir, None if no_images else save_dir))
     model = zoo_model(spec, weights)

@@ -1,14 +1,10 @@
-"""Files that appear whole or not at all, TOML, and where the project lies."""
+"""Files that appear whole or not at all, and where the project lies."""
 
 import os
 import secrets
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from eval.errors import RunError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -32,15 +28,3 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file, UTF-8 whatever the locale.
-
-    Raises:
-        RunError: it is none; the message names the file and the place.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}") from error

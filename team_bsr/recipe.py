@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from eval.errors import UsageError
-from eval.files import read_toml
+from eval.toml_files import toml_of
 from team_bsr.draws import DRAWS
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import RULES
@@ -116,7 +116,7 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.toml")))
         raise UsageError(f"--preset: expected one of {known}, got {preset!r}")
-    factors = read_toml(path)
+    factors = toml_of(path)
     unknown = set(factors) - {f"step{number}" for number in STEPS}
     if unknown:
         raise UsageError(f"{path}: expected tables step1 to step4, got {', '.join(sorted(unknown))}")
@@ -124,7 +124,7 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
 
 
 def _read_step(path: Path, number: int) -> Step:
-    values = read_toml(path)
+    values = toml_of(path)
     known = {field.name for field in fields(Step)} - {"number"}
     if unknown := set(values) - known:
         raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")

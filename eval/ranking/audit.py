@@ -134,12 +134,10 @@ def recognise(results: Results) -> Edition | None:
 
 
 def _speeds(results: Results, roles: Sequence[str]) -> dict[str, Speed]:
-    means = {
-        name: {dropped: result.average_ms(roles, dropped) for dropped in DROPPED} for name, result in results.items()
-    }
+    means = {name: {n: its.warm_average_ms(roles, n) for n in DROPPED} for name, its in results.items()}
     ranks: dict[str, dict[int, int | None]] = {name: dict.fromkeys(DROPPED) for name in results}
     for dropped in DROPPED:
-        known = {name: mean[dropped] for name, mean in means.items() if mean[dropped] is not None}
+        known = {name: ms for name, mean in means.items() if (ms := mean[dropped]) is not None}
         for name, place in zip(known, competition_ranks(list(known.values())), strict=True):
             ranks[name][dropped] = place
     return {name: Speed(means[name], ranks[name]) for name in results}

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from eval.errors import RunError, UsageError, explain
-from eval.files import read_toml
+from eval.errors import RunError, UsageError
+from eval.toml_files import read_toml
 
 EDITIONS = Path(__file__).with_name("editions.toml")
 Metric = Literal["runtime_ms", "flops", "num_params", "activations", "peak_memory_mib"]
@@ -162,10 +162,7 @@ def read_editions(path: Path) -> dict[int, Edition]:
     Raises:
         RunError: a table lacks a key, has an unknown one or a wrong value, or a year occurs twice.
     """
-    try:
-        editions = _Editions.model_validate(read_toml(path)).edition
-    except ValidationError as error:
-        raise RunError(f"{path}: {explain(error)} (edition.N counts the tables from 0)") from error
+    editions = read_toml(path, _Editions, " (edition.N counts the tables from 0)").edition
     by_year = {edition.year: edition for edition in editions}
     if len(by_year) < len(editions):
         raise RunError(f"{path}: every year must be unique; there are {[edition.year for edition in editions]}")

@@ -137,16 +137,7 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
     Raises:
         RunError: records differ in protocol, device, settings or images, a model lacks a set, or no time was taken.
     """
-    finished = [record for record in records if record.complete]
-    timed = [record for record in finished if record.settings.protocol != UNTIMED]
-    labels = {record.model.label for record in timed or finished}
-    others = {r.model.label: r for r in records if r.model.label not in labels}
-    left_out = [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
-    finished = timed or finished
-    if not finished:
-        reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
-        raise RunError(f"expected records of finished runs to rank, found:{reasons}")
-    records = finished
+    records, left_out = _to_rank(records)
     protocol, device = _refuse_mixtures(records)
     roles = {record.dataset.name: edition.role_of(record.dataset.name, record.dataset.num_images) for record in records}
     sets = sorted(roles, key=lambda name: (roles[name] != "valid", name))
@@ -155,19 +146,36 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
             f"expected records of one set, or of the challenge's valid and test sets, got {', '.join(sets)}; "
             "choose one by --datasets"
         )
+    ordered = _by_label(records, sets)
+    together, notes = _timed_together(list(ordered.values()), protocol)
+    notes += dict.fromkeys(f"{r.model.label}: {flag.text}" for its in ordered.values() for r in its for flag in r.flags)
+    entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
+    known = tuple(filter(None, map(roles.get, sets)))
+    return Measured(entries, tuple(sets), known, protocol, device, (*left_out, *notes))
+
+
+def _to_rank(records: Sequence["Record"]) -> tuple[list["Record"], list[str]]:
+    """Return the complete records, without untimed ones beside timed ones; and why other models are left out."""
+    complete = [record for record in records if record.complete]
+    chosen = [record for record in complete if record.settings.protocol != UNTIMED] or complete
+    labels = {record.model.label for record in chosen}
+    others = {record.model.label: record for record in records if record.model.label not in labels}
+    left_out = [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
+    if not chosen:
+        reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
+        raise RunError(f"expected records of finished runs to rank, found:{reasons}")
+    return chosen, left_out
+
+
+def _by_label(records: Sequence["Record"], sets: Sequence[str]) -> dict[str, list["Record"]]:
+    """Return each model's records, one a set in their order; models by id."""
     by_label: dict[str, dict[str, Record]] = {}
     for record in sorted(records, key=lambda record: record.model.id):
         by_label.setdefault(record.model.label, {})[record.dataset.name] = record
     lacking = [f"{label} on {name}" for label, its in by_label.items() for name in sets if name not in its]
     if lacking:
         raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
-    ordered = {label: [its[name] for name in sets] for label, its in by_label.items()}
-    together, notes = _timed_together(list(ordered.values()), protocol)
-    notes += dict.fromkeys(f"{r.model.label}: {flag.text}" for its in ordered.values() for r in its for flag in r.flags)
-    entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
-    return Measured(
-        entries, tuple(sets), tuple(filter(None, map(roles.get, sets))), protocol, device, (*left_out, *notes)
-    )
+    return {label: [its[name] for name in sets] for label, its in by_label.items()}
 
 
 def _why_not(record: "Record") -> str:
@@ -225,8 +233,8 @@ def _entry(
     label: str, records: Sequence["Record"], roles: Mapping[str, str | None], device: str, together: bool
 ) -> Entry:
     samples = tuple(_samples(record) for record in records) if together else None
-    runtimes = [runtime_of(record) for record in records]
-    wrong = [ms for ms in runtimes if ms is not None and not 0 < ms < math.inf]
+    runtimes = [ms for record in records if (ms := runtime_of(record)) is not None]
+    wrong = [ms for ms in runtimes if not 0 < ms < math.inf]
     if wrong:
         raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
     psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
@@ -235,7 +243,7 @@ def _entry(
     costs = {key: getattr(complexity, key, None) or None for key in ("flops", "num_params", "activations")}
     return Entry(
         label,
-        None if None in runtimes else sum(runtimes) / len(runtimes),
+        sum(runtimes) / len(runtimes) if len(runtimes) == len(records) else None,
         **costs,
         peak_memory_mib=records[0].peak_memory_mib,
         psnr_db={name: db for name, db in psnrs.items() if db is not None},
@@ -248,10 +256,9 @@ def runtime_of(record: "Record") -> float | None:
     """Return a record's runtime in ms: the mean over images, with rounds of the median over rounds."""
     if record.timing is None:
         return record.mean("runtime_ms")
-    images = [row[~np.isnan(row)] for row in _samples(record)]
-    medians = [float(np.median(row)) for row in images if row.size]
+    medians = record.timing.medians_ms().values()
     return sum(medians) / len(medians) if medians else None
 
 
 def _samples(record: "Record") -> np.ndarray:
-    return np.array(record.timing.samples_ms, dtype=float)
+    return np.array(record.timing.samples_ms if record.timing else (), dtype=float)

@@ -85,7 +85,11 @@ class ModelResult(BaseModel):
         """Return the PSNR of each image, in dB."""
         return getattr(self, f"{role}_psnr")
 
-    def mean_ms(self, role: str, dropped: int = 0) -> float | None:
+    def mean_ms(self, role: str) -> float:
+        """Return the mean time, in ms."""
+        return math.fsum(self.runtimes(role)) / len(self.runtimes(role))
+
+    def warm_ms(self, role: str, dropped: int) -> float | None:
         """Return the mean time without the first images, in ms; None if nothing is left."""
         kept = self.runtimes(role)[dropped:]
         return math.fsum(kept) / len(kept) if kept else None
@@ -94,10 +98,14 @@ class ModelResult(BaseModel):
         """Return the mean of the images' PSNR, in dB; infinite if an image is identical."""
         return math.fsum(self.psnrs(role)) / len(self.psnrs(role))
 
-    def average_ms(self, roles: Sequence[str], dropped: int = 0) -> float | None:
-        """Return the mean over sets of their mean times without the first images of each, in ms."""
-        means = [self.mean_ms(role, dropped) for role in roles]
-        return None if None in means else sum(means) / len(means)
+    def average_ms(self, roles: Sequence[str]) -> float:
+        """Return the mean over sets of their mean times, in ms."""
+        return sum(map(self.mean_ms, roles)) / len(roles)
+
+    def warm_average_ms(self, roles: Sequence[str], dropped: int) -> float | None:
+        """Return the same without the first images of each set; None if nothing is left of one."""
+        means = [ms for role in roles if (ms := self.warm_ms(role, dropped)) is not None]
+        return sum(means) / len(means) if len(means) == len(roles) else None
 
 
 Results = Mapping[str, ModelResult]

@@ -74,17 +74,21 @@ class PairedOrder:
 
     def _place(self, index: int, ratios: "_Ratios") -> Interval:
         """Return an entry's runtime in units of the baseline's."""
-        unit = self._entries[self._anchor].runtime_ms / self._reference.runtime_ms
+        unit = _runtime(self._entries[self._anchor]) / _runtime(self._reference)
         ratio = ratios.of(index, self._anchor)
         return Interval(ratio.estimate * unit, ratio.low * unit, ratio.high * unit)
+
+
+def _runtime(entry: Entry) -> float:
+    return math.nan if entry.runtime_ms is None else entry.runtime_ms
 
 
 class _Ratios:
     """Ratios of entries' runtimes, each with the 95% interval of its pair."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self.runtimes_ms = [entry.runtime_ms for entry in entries]
-        self.sets = [resampled(np.stack(of_set)) for of_set in zip(*(its.samples_ms for its in entries), strict=True)]
+        self.runtimes_ms = [_runtime(entry) for entry in entries]
+        self.sets = [resampled(np.stack(its)) for its in zip(*(its.samples_ms or () for its in entries), strict=True)]
         self._known: dict[tuple[int, int], Interval] = {}
 
     def of(self, a: int, b: int) -> Interval:

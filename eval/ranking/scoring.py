@@ -143,15 +143,17 @@ def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOr
     lacking = [bool(_lacking(row.entry, track)) for row in rows]
     ranked = [index for index, row in enumerate(rows) if not row.is_baseline and not lacking[index]]
     totals = _totals(track, [row.entry for row in rows], ranked, reference)
-    ranks = dict(zip(ranked, competition_ranks([totals[index] for index in ranked]), strict=True))
+    known = [total for index in ranked if (total := totals[index]) is not None]
+    ranks = dict(zip(ranked, competition_ranks(known), strict=True))
     intervals = order.intervals(track, ranked)
     places = []
     for index, row in enumerate(rows):
-        worse = tuple(metric for metric in track.not_worse if _is_worse(row.entry, reference, metric))
+        asked = () if row.is_baseline else track.not_worse
+        worse: tuple[Metric, ...] = tuple(metric for metric in asked if _is_worse(row.entry, reference, metric))
         interval = intervals.get(index)
         if interval:
             interval = min(interval[0], ranks[index]), max(interval[1], ranks[index])
-        places.append(Place(totals[index], ranks.get(index), interval, () if row.is_baseline else worse))
+        places.append(Place(totals[index], ranks.get(index), interval, worse))
     return places
 
 

@@ -121,6 +121,8 @@ class MachineState(Frozen):
     cpu_mhz: float | None
     gpu_mhz: float | None
     gpu_temperature_c: float | None
+    gpu_power_limit_w: float | None = None
+    gpu_throttling: str | None = None
 
 
 class Environment(Frozen):

@@ -11,12 +11,12 @@ from eval.records.current import Table as Group
 from eval.records.record import ZOO, Record
 from eval.report.columns import filled_columns, legend
 from eval.report.escapes import visible
-from eval.report.explanations import COLUMN_HELP, FLAG_TITLES, flag_help
+from eval.report.explanations import COLUMN_HELP, flag_words
 from eval.report.ranked import Ranked, rank_rows
 from eval.report.score import rank_text
-from eval.report.score_notes import UNITS
+from eval.report.score_notes import FIGURES
 from eval.report.selection import RAN, baseline_of, edition_of, state_of
-from eval.report.table import Cell, Column, Table, number
+from eval.report.table import NONE, Cell, Column, Table, number
 
 BELOW_GATE = "below the gate"
 _LISTED_AT_MOST = 12
@@ -80,9 +80,14 @@ class Row:
     flags: tuple[FlagNote, ...]
     cells: Mapping[str, BoardCell]
 
-    def cell(self, key: str) -> BoardCell | None:
-        """Return the cell of a column."""
-        return self.cells.get(key)
+    def cell(self, key: str) -> BoardCell:
+        """Return the cell of a column; an empty one where the row has none."""
+        return self.cells.get(key, BoardCell(NONE))
+
+    def figure(self, key: str) -> float | None:
+        """Return the unrounded figure of a column; None if it was not taken."""
+        value = self.cell(key).value
+        return None if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def _heading(its: Column) -> Heading:
 
 
 def _rank_headings(ranked: Ranked) -> list[Heading]:
-    if not ranked.rows:
+    if not ranked.rows or not ranked.edition:
         return []
     titles = {"rank": "Rank"} | ({"score": "Score"} if ranked.edition.has_scores else {})
     return [Heading(key, its, higher_is_better=False, help=COLUMN_HELP[key]) for key, its in titles.items()]
@@ -159,24 +164,25 @@ def _rank_headings(ranked: Ranked) -> list[Heading]:
 
 def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
     """Return each runtime's interval in ms: its ratio's, at the baseline's runtime as it was measured."""
-    bounds = []
-    for record in records:
-        ratio, runtime = record.timing and record.timing.ratio, record.mean("runtime_ms")
-        known = ratio and runtime and math.isfinite(ratio.high)
-        bounds.append((runtime * ratio.low / ratio.estimate, runtime * ratio.high / ratio.estimate) if known else None)
+    bounds = [_runtime_bounds(record) for record in records]
     ends = [end for bound in bounds if bound for end in bound]
     if not ends:
         return [None] * len(records)
     least, width = min(ends), max(ends) - min(ends) or 1.0
-    spans: list[Interval | None] = []
-    for record, bound in zip(records, bounds, strict=True):
-        if bound is None:
-            spans.append(None)
-            continue
-        ends = (bound[0], record.mean("runtime_ms"), bound[1])
-        places = tuple(round(100 * (ms - least) / width, 2) for ms in ends)
-        spans.append(Interval(*bound, places, f"{bound[0]:.2f} to {bound[1]:.2f} ms"))
-    return spans
+
+    def interval(bound: tuple[float, float, float]) -> Interval:
+        low, middle, high = (round(100 * (ms - least) / width, 2) for ms in bound)
+        return Interval(bound[0], bound[2], (low, middle, high), f"{bound[0]:.2f} to {bound[2]:.2f} ms")
+
+    return [bound and interval(bound) for bound in bounds]
+
+
+def _runtime_bounds(record: Record) -> tuple[float, float, float] | None:
+    """Return the lower end of a runtime's interval, the runtime, and the upper end, in ms."""
+    ratio, runtime = record.timing and record.timing.ratio, record.mean("runtime_ms")
+    if not ratio or not runtime or not math.isfinite(ratio.high):
+        return None
+    return runtime * ratio.low / ratio.estimate, runtime, runtime * ratio.high / ratio.estimate
 
 
 def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Row:
@@ -186,16 +192,17 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
         state = BELOW_GATE
         reason = "; ".join(f"{its.psnr_db:.4f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
     elif record.complete and judged and judged.lacking:
-        reason = f"not ranked: not measured: {', '.join(UNITS[metric][0] for metric in judged.lacking)}"
+        reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
     described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
-    notes = tuple(FlagNote(FLAG_TITLES.get(flag.code, flag.code), flag.text, flag_help(flag)) for flag in record.flags)
+    words = ((flag.text, *flag_words(flag)) for flag in record.flags)
+    notes = tuple(FlagNote(title, text, why) for text, title, why in words)
     cells = {**_rank_cells(record, ranked), **figures, **described}
     return Row(record, visible(record.model.label), state, visible(reason), notes, cells)
 
 
 def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
-    if not ranked.rows:
+    if not ranked.rows or not ranked.edition:
         return {}
     judged = ranked.rows.get(record.model.label) if record.complete else None
     place = judged and judged.places.get(ranked.edition.main.name)

@@ -5,48 +5,18 @@ import unicodedata
 
 _INFINITE = re.compile(r"(-?)\binf\b")
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_ACCENTS = {
-    "\u0300": "`",
-    "\u0301": "'",
-    "\u0302": "^",
-    "\u0303": "~",
-    "\u0304": "=",
-    "\u0306": "u",
-    "\u0307": ".",
-    "\u0308": '"',
-    "\u030a": "r",
-    "\u030b": "H",
-    "\u030c": "v",
-    "\u0327": "c",
-}
+_ACCENTS = dict(
+    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
+)  # fmt: skip
 # Characters without a decomposition, and those of ASCII that the oldest font encoding shows as others.
 _SYMBOLS = {
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "\u00df": r"\ss{}",
-    "\u00e6": r"\ae{}",
-    "\u00c6": r"\AE{}",
-    "\u00f8": r"\o{}",
-    "\u00d8": r"\O{}",
-    "\u0142": r"\l{}",
-    "\u0141": r"\L{}",
-    "\u0153": r"\oe{}",
-    "\u0131": r"\i{}",
-    "\u2013": "--",
-    "\u2014": "---",
-    "\u2018": "`",
-    "\u2019": "'",
-    "\u201c": "``",
-    "\u201d": "''",
-    "\u2026": r"\ldots{}",
-    "\u00d7": r"\ensuremath{\times}",
-    "\u00b1": r"\ensuremath{\pm}",
-    "\u00b2": r"\ensuremath{^2}",
-    "\u00b5": r"\ensuremath{\mu}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "\u00df": r"\ss{}",
+    "\u00e6": r"\ae{}", "\u00c6": r"\AE{}", "\u00f8": r"\o{}", "\u00d8": r"\O{}", "\u0142": r"\l{}",
+    "\u0141": r"\L{}", "\u0153": r"\oe{}", "\u0131": r"\i{}", "\u2013": "--", "\u2014": "---", "\u2018": "`",
+    "\u2019": "'", "\u201c": "``", "\u201d": "''", "\u2026": r"\ldots{}", "\u00d7": r"\ensuremath{\times}",
+    "\u00b1": r"\ensuremath{\pm}", "\u00b2": r"\ensuremath{^2}", "\u00b5": r"\ensuremath{\mu}",
     "\u00b7": r"\ensuremath{\cdot}",
-}
+}  # fmt: skip
 
 
 def visible(text: str) -> str:

@@ -19,35 +19,32 @@ COLUMN_HELP = {
     "num_conv": "Calls of convolutions.",
     "peak_memory_mib": "Peak memory of the run; how it was taken stands below the table.",
 }
-FLAG_TITLES = {
-    "counters": "FLOP counters differ",
-    "bound": "FLOPs below bound",
-    "operators": "Uncounted operators",
-    "input": "Depends on the input",
-    "weights": "Weights outside of Params",
-    "precision": "Half precision inside",
-    "parameters": "Writes its parameters",
-    "state": "Keeps state",
-    "subnormal": "Subnormal numbers",
-    "uncounted": "Cannot be counted",
-    "late": "Works outside the clock",
-}
-_FLAG_HELP = {
-    "counters": "fvcore and torch's own counter disagree by more than 1%, so one of them misses work.",
-    "bound": "Far fewer FLOPs than parameters times pixels (weights that nobody counted, or legitimate strided "
-    "branches), or far more (weights that are no parameters, weights used again, or products of features).",
-    "operators": "An operator that fvcore has no rule for can hide multiplications.",
-    "input": "It runs other layers on noise than on zeros, on which FLOPs are counted and published.",
-    "weights": "Buffers, constants or random numbers do the work of parameters, so its Params are too low.",
-    "precision": "A half-precision tensor inside a float32 network trades accuracy for speed.",
-    "parameters": "A parameter or buffer changes during a forward pass, as in a network that fuses itself each time.",
-    "subnormal": "A CPU multiplies by numbers below 1.2e-38 in up to a hundred times the time; a GPU does not mind.",
-    "uncounted": "Something could not be counted, or it could not be inspected: that figure or flag is missing.",
-    "late": "It does work outside of the timed forward pass, so its runtime is too low.",
-    "state": "The same image gives another output after a different one: state between images, or randomness.",
+# What the page calls a flag, and why it matters.
+_FLAGS = {
+    "counters": "FLOP counters differ: fvcore and torch's own counter disagree by more than 1%, so one of them "
+    "misses work.",
+    "bound": "FLOPs below bound: Far fewer FLOPs than parameters times pixels (weights that nobody counted, or "
+    "legitimate strided branches), or far more (weights that are no parameters, weights used again, or products of "
+    "features).",
+    "operators": "Uncounted operators: An operator that fvcore has no rule for can hide multiplications.",
+    "input": "Depends on the input: It runs other layers on noise than on zeros, on which FLOPs are counted and "
+    "published.",
+    "weights": "Weights outside of Params: Buffers, constants or random numbers do the work of parameters, so its "
+    "Params are too low.",
+    "precision": "Half precision inside: A half-precision tensor inside a float32 network trades accuracy for speed.",
+    "parameters": "Writes its parameters: A parameter or buffer changes during a forward pass, as in a network that "
+    "fuses itself each time.",
+    "state": "Keeps state: The same image gives another output after a different one: state between images, or "
+    "randomness.",
+    "subnormal": "Subnormal numbers: A CPU multiplies by numbers below 1.2e-38 in up to a hundred times the time; a "
+    "GPU does not mind.",
+    "uncounted": "Cannot be counted: Something could not be counted, or it could not be inspected: that figure or "
+    "flag is missing.",
+    "late": "Works outside the clock: It does work outside of the timed forward pass, so its runtime is too low.",
 }
 
 
-def flag_help(flag: Flag) -> str:
-    """Return why a flag matters; empty for one that is not known here."""
-    return _FLAG_HELP.get(flag.code, "")
+def flag_words(flag: Flag) -> tuple[str, str]:
+    """Return what a flag is called, and why it matters; its code and nothing for one that is not known here."""
+    title, _, why = _FLAGS.get(flag.code, flag.code).partition(": ")
+    return title, why

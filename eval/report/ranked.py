@@ -48,7 +48,7 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Se
         return replace(unranked, notes=("No scores: this protocol takes no times.",))
     half = _other_half(rules, rows, others)
     try:
-        return _ranked(unranked, [*rows, *half])
+        return _ranked(unranked, rules, [*rows, *half])
     except RunError as error:
         if half:
             return _alone(unranked, rows, str(error))
@@ -61,9 +61,9 @@ def _alone(unranked: Ranked, rows: Sequence[Record], reason: str) -> Ranked:
     return replace(ranked, notes=(f"Ranked by this set alone, not by valid and test: {reason}.", *ranked.notes))
 
 
-def _ranked(unranked: Ranked, records: Sequence[Record]) -> Ranked:
-    measured = entries_from(records, unranked.edition)
-    ranking = rank(measured.entries, unranked.edition, measured_baseline(measured, unranked.edition))
+def _ranked(unranked: Ranked, edition: Edition, records: Sequence[Record]) -> Ranked:
+    measured = entries_from(records, edition)
+    ranking = rank(measured.entries, edition, measured_baseline(measured, edition))
     by_label = {row.entry.label: row for row in ranking.rows}
     return replace(unranked, rows=by_label, notes=tuple(notes(Scored(ranking, measured))))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import rich.table
 from rich import box
+from rich.console import OverflowMethod
 from rich.text import Text
 
 from eval.report.escapes import inert, latex, latex_figure, markdown_text
@@ -23,7 +24,7 @@ _HTML_MARKS = {BEST: "b", SECOND: "u"}
 _ROOM = 2
 
 
-def to_terminal(table: Table, overflow: str = "ellipsis", **options: Any) -> rich.table.Table:
+def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: Any) -> rich.table.Table:
     """Return a table that ``rich`` prints.
 
     Args:

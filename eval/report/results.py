@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from eval.ranking.comparison import Comparison
@@ -104,22 +103,13 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         "started_at": record.started_at,
     }
     costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
-    medians = _medians_ms(record)
+    medians = record.timing.medians_ms() if record.timing else {}
     for image in record.images:
         figures = {key: image.figure(key) for key in FIGURES}
         figures["runtime_ms"] = medians.get(image.name, figures["runtime_ms"])
         yield shared | {"image": image.name} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
     if not record.images:
         yield shared | {"image": None}
-
-
-def _medians_ms(record: Record) -> dict[str, float]:
-    """Return the median over rounds of each image that the steady protocol timed."""
-    if record.timing is None:
-        return {}
-    rows = zip(record.timing.image_names, record.timing.samples_ms, strict=True)
-    kept = {name: [ms for ms in samples if ms is not None] for name, samples in rows}
-    return {name: median(samples) for name, samples in kept.items() if samples}
 
 
 def _html(records: Sequence[Record]) -> str:

@@ -10,7 +10,7 @@ from eval.ranking.editions import Metric
 from eval.ranking.scoring import Place, Ranking, Row
 from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
-from eval.report.score_notes import SCORES, UNITS, Scored, interval_kind, name_of, notes
+from eval.report.score_notes import FIGURES, SCORES, Scored, interval_kind, name_of, notes
 from eval.report.table import NONE, Figure, Table, Value
 from eval.report.tables import write_files
 
@@ -37,21 +37,17 @@ def _figures(ranking: Ranking) -> list[Figure]:
     edition = ranking.edition
     figures = [_psnr(key) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
     for metric in dict.fromkeys(metric for track in edition.tracks for metric in track.metrics):
-        title, unit, decimals, scale = UNITS[metric]
-        figures.append(_figure(metric, f"{title} [{unit}]", decimals, attrgetter(f"entry.{metric}"), scale))
+        its = FIGURES[metric]
+        figures.append(_figure(metric, its.heading, its.decimals, attrgetter(f"entry.{metric}"), its.scale))
     if edition.has_scores:
         totals = [(SCORES[metric], _score(metric)) for metric in edition.main.weights]
-        totals.append(("Score_Final", lambda row: _total(row, edition.main.name)))
+        totals.append(("Score_Final", lambda row: row.places[edition.main.name].total if row.places else None))
         figures += [_figure(title.lower(), title, 4, of) for title, of in totals]
     return figures
 
 
 def _score(metric: Metric) -> Callable[[Row], float | None]:
     return lambda row: row.scores.get(metric)
-
-
-def _total(row: Row, track: str) -> float | None:
-    return row.places[track].total if track in row.places else None
 
 
 def rank_text(place: Place | None) -> str:
@@ -117,23 +113,31 @@ def markdown(scored: Scored) -> str:
 def csv_table(scored: Scored) -> str:
     """Return one line a model: unrounded figures in base units, ranks with their intervals, and gates."""
     ranking = scored.ranking
-    figures = [*_gates(), *_figures(ranking)]
-    rows = [
-        {"model": visible(row.entry.label), "edition": ranking.edition.year, "device": visible(row.entry.device)}
-        | {"rank_intervals": interval_kind(ranking)}
-        | {key: value for figure in figures for key, value in figure.csv(row).items()}
-        | {key: value for track in ranking.edition.tracks for key, value in _place_cells(row, track.name).items()}
-        for row in ranking.rows
-    ]
-    return to_csv(Table.headed(rows[0], [row.values() for row in rows]))
+    described = (
+        Figure("model", "", of=lambda row: visible(row.entry.label)),
+        Figure("edition", "", of=lambda _row: ranking.edition.year),
+        Figure("device", "", of=lambda row: visible(row.entry.device)),
+        Figure("rank_intervals", "", of=lambda _row: interval_kind(ranking)),
+    )
+    places = [_PlaceFigure(track.name, "", of=_place(track.name)) for track in ranking.edition.tracks]
+    return to_csv(Table.unrounded((*described, *_gates(), *_figures(ranking), *places), ranking.rows))
 
 
-def _place_cells(row: Row, track: str) -> dict[str, Value]:
-    place = row.places.get(track)
-    first, last = (place and place.interval) or (None, None)
-    worse = " ".join(place.worse) if place else None
-    cells = {"rank": place and place.rank, "first": first, "last": last, "total": place and place.total, "worse": worse}
-    return {f"{what}: {track}": value for what, value in cells.items()}
+class _PlaceFigure(Figure):
+    """What a row has in one track: five figures in CSV."""
+
+    def csv(self, item: Row) -> dict[str, Value]:
+        """Return rank, its interval, total, and the figures that are worse than the baseline's."""
+        place: Place | None = self.of(item)
+        first, last = (place and place.interval) or (None, None)
+        worse = " ".join(place.worse) if place else None
+        rank, total = (place.rank, place.total) if place else (None, None)
+        cells = {"rank": rank, "first": first, "last": last, "total": total, "worse": worse}
+        return {f"{what}: {self.key}": value for what, value in cells.items()}
+
+
+def _place(track: str) -> Callable[[Row], Place | None]:
+    return lambda row: row.places.get(track)
 
 
 def latex_table(scored: Scored) -> str:

@@ -1,21 +1,18 @@
 """What must be known to read a ranking: its rules, how it was measured, who is not in it and why."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from eval.intervals import CONFIDENCE
 from eval.ranking.editions import Metric
 from eval.ranking.from_records import Measured
 from eval.ranking.scoring import Ranking, Row
+from eval.report.columns import COLUMNS
 from eval.report.escapes import visible
+from eval.report.table import Column
 
-# Title, unit, decimals and scale of each figure.
-UNITS: dict[Metric, tuple[str, str, int, float]] = {
-    "runtime_ms": ("Time", "ms", 2, 1),
-    "flops": ("FLOPs", "G", 2, 1e9),
-    "num_params": ("Params", "M", 3, 1e6),
-    "activations": ("Acts", "M", 2, 1e6),
-    "peak_memory_mib": ("Mem", "MiB", 1, 1),
-}
+# How each figure is headed and printed, as in all tables.
+FIGURES: dict[str, Column] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
 SCORES: dict[Metric, str] = {"runtime_ms": "Score_Runtime", "flops": "Score_FLOPs", "num_params": "Score_Params"}
 
 
@@ -36,9 +33,8 @@ def notes(scored: Scored) -> list[str]:
     """Return the sentences without which the tables cannot be read."""
     ranking, measured = scored.ranking, scored.measured
     edition, reference = ranking.edition, ranking.reference
-    figures = ", ".join(
-        _with_unit(metric, getattr(reference, metric)) for metric in UNITS if getattr(reference, metric)
-    )
+    known = {its: value for metric, its in FIGURES.items() if (value := getattr(reference, metric))}
+    figures = ", ".join(f"{its.title} {its.text(value)} {its.unit}" for its, value in known.items())
     lines = [f"Rules of {edition.year} ({edition.source}). Baseline {visible(reference.label)}: {figures}."]
     if edition.has_scores:
         weights = " + ".join(f"{weight:g} {SCORES[metric]}" for metric, weight in edition.main.weights.items())
@@ -70,11 +66,6 @@ def _interval_note(ranking: Ranking) -> str:
         "A range of ranks: the order is not settled. One model is before another only where the interval of the ratio "
         f"of their paired runtimes says so, {interval_kind(ranking)}: {kinds[ranking.simultaneous]}."
     )
-
-
-def _with_unit(metric: Metric, figure: float) -> str:
-    title, unit, decimals, scale = UNITS[metric]
-    return f"{title} {figure / scale:.{decimals}f} {unit}"
 
 
 def _time_note(measured: Measured) -> str:
@@ -122,7 +113,7 @@ def _gate_notes(scored: Scored) -> list[str]:
 def _exclusion(row: Row) -> str:
     name = name_of(row)
     if row.lacking:
-        return f"{name} is not ranked: not measured: {', '.join(UNITS[metric][0] for metric in row.lacking)}."
+        return f"{name} is not ranked: not measured: {', '.join(FIGURES[metric].title for metric in row.lacking)}."
     below = ", ".join(
         f"{verdict.psnr_db:.5f} dB on {verdict.role} (least {verdict.least_db:.2f})" for verdict in row.failed
     )
@@ -133,7 +124,7 @@ def _condition_notes(ranking: Ranking) -> list[str]:
     lines = []
     for track in ranking.edition.tracks:
         broken = [
-            f"{name_of(row)} ({', '.join(UNITS[metric][0] for metric in row.places[track.name].worse)})"
+            f"{name_of(row)} ({', '.join(FIGURES[metric].title for metric in row.places[track.name].worse)})"
             for row in ranking.rows
             if row.has_place and row.places[track.name].worse
         ]

@@ -42,8 +42,9 @@ def baseline_of(rows: Sequence[Record], preferred: str | None = None) -> int | N
     Rows that did not finish cannot be it.
     """
     complete = [index for index, record in enumerate(rows) if record.complete]
-    ratios = [rows[index].timing.ratio for index in complete if rows[index].timing and rows[index].timing.ratio]
-    for wanted in filter(None, (preferred, ratios[0].baseline if ratios else None)):
+    timings = (rows[index].timing for index in complete)
+    baselines = [timing.ratio.baseline for timing in timings if timing and timing.ratio]
+    for wanted in filter(None, (preferred, *baselines[:1])):
         for index in complete:
             if rows[index].model.label == wanted:
                 return index

@@ -105,6 +105,13 @@ class Table:
         figures = tuple(figures)
         return cls(figures, tuple(tuple(figure.cell(item) for figure in figures) for item in items))
 
+    @classmethod
+    def unrounded(cls, figures: Iterable[Figure], items: Iterable[Any]) -> "Table":
+        """Make the table that CSV holds: one row an item, each unrounded figure under its own name."""
+        figures = tuple(figures)
+        rows = [{key: value for figure in figures for key, value in figure.csv(item).items()} for item in items]
+        return cls.headed(rows[0] if rows else (figure.key for figure in figures), [row.values() for row in rows])
+
     def chosen(self, keys: Collection[str]) -> "Table":
         """Return the table with only the columns of the given keys, in its own order."""
         places = [place for place, column in enumerate(self.columns) if column.key in keys]
@@ -134,4 +141,4 @@ def best_and_second(values: Sequence[Value], higher_is_better: bool | None, leas
     if higher_is_better is None or len(different) < least:
         return [""] * len(values)
     marks = dict(zip(different, (BEST, SECOND), strict=False))
-    return [marks.get(value, "") for value in values]
+    return ["" if value is None else marks.get(value, "") for value in values]

@@ -1,39 +1,36 @@
-"""Tables of records as files: the challenge's results.txt, CSV, and Markdown."""
+"""Tables of records as files: CSV, Markdown and LaTeX, beside the template's results.txt."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from eval.data.aliases import ALIASES
 from eval.files import atomic_path
-from eval.records.current import Conditions, complete_ones, current, failures, once
 from eval.records.current import Table as Group
+from eval.records.current import complete_ones, current, failures, once
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
 from eval.report.escapes import latex, markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown
-from eval.report.table import NONE, Figure, Table, Value
-
-# Widths and titles of the challenge template's results.txt.
-_TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
-_TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
-
+from eval.report.table import Figure, Table
+from eval.report.template import finished, template_tables
 
 # What stands before the figures in CSV.
-_DESCRIBED: dict[str, Callable[[Record], Value]] = {
-    "model": lambda record: visible(record.model.label),
-    "dataset": lambda record: record.dataset.name,
-    "num_images": lambda record: record.dataset.num_images,
-    "protocol": lambda record: record.settings.protocol.value,
-    "device": lambda record: record.settings.device,
-    "machine": lambda record: visible(record.environment.machine),
-    "engine": lambda record: record.settings.engine,
-    "precision": lambda record: record.settings.precision,
-    "tile": lambda record: record.settings.tile,
-    "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
-    "weights_sha256": lambda record: record.model.weights_sha256,
-}
+_DESCRIBED = tuple(
+    Figure(key, key, of=of)
+    for key, of in {
+        "model": lambda record: visible(record.model.label),
+        "dataset": lambda record: record.dataset.name,
+        "num_images": lambda record: record.dataset.num_images,
+        "protocol": lambda record: record.settings.protocol.value,
+        "device": lambda record: record.settings.device,
+        "machine": lambda record: visible(record.environment.machine),
+        "engine": lambda record: record.settings.engine,
+        "precision": lambda record: record.settings.precision,
+        "tile": lambda record: record.settings.tile,
+        "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
+        "weights_sha256": lambda record: record.model.weights_sha256,
+    }.items()
+)
 
 
 def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
@@ -56,11 +53,10 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
 
 def write_report(tables: Sequence[Group], folder: Path) -> list[Path]:
     """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables."""
-    finished = _finished(tables)
     parts = [
         f"% {latex(conditions.dataset)}, {rows[0].dataset.num_images} images, {conditions.protocol}, "
         f"{latex(conditions.place)}\n{leaderboard(rows)}"
-        for conditions, rows in finished
+        for conditions, rows in finished(tables)
     ]
     contents = {
         "leaderboard.md": markdown_tables(tables),
@@ -68,12 +64,6 @@ def write_report(tables: Sequence[Group], folder: Path) -> list[Path]:
         "leaderboard.tex": "\n".join(parts),
     }
     return write_files(folder, contents)
-
-
-def _finished(tables: Sequence[Group]) -> list[Group]:
-    """Return the complete rows of each table that has any."""
-    finished = [(conditions, [row for row in rows if row.complete]) for conditions, rows in tables]
-    return [(conditions, rows) for conditions, rows in finished if rows]
 
 
 def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
@@ -85,86 +75,9 @@ def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> str:
-    """Return each table in the template's columns and formats under a line that says its set and conditions.
-
-    Args:
-        tables: those to show; rows that are not complete are left out.
-        valid: the set for the validation columns, where there is a test set.
-        test: the set for the test columns, beside the rows of ``valid`` under the same conditions; None for tables of
-            one set each.
-    """
-    finished, parts = _finished(tables), []
-    halves = {conditions: rows for conditions, rows in finished if conditions.dataset == test}
-    for conditions, rows in finished:
-        tested = halves.get(replace(conditions, dataset=test or "")) if conditions.dataset == valid else None
-        if conditions.dataset != test or replace(conditions, dataset=valid) not in dict(finished):
-            parts.append(f"{_template_title(conditions, rows, tested)}\n{template_table(rows, tested)}")
-    return "\n".join(parts)
-
-
-def _template_title(conditions: Conditions, rows: Sequence[Record], tested: Sequence[Record] | None) -> str:
-    sets = [f"{visible(its[0].dataset.name)}, {its[0].dataset.num_images} images" for its in (rows, tested) if its]
-    return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}"
-
-
-def template_table(rows: Sequence[Record], tested: Sequence[Record] | None = None) -> str:
-    """Return the table in the template's columns and formats, one row a model; with test columns if any was tested."""
-    role = "Val " if _is_the_challenges(rows) or tested else ""
-    costs = ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
-    if tested is None:
-        lines = [_TEMPLATE.format("Model", f"{role}PSNR", f"{role}Time [ms]", *costs)]
-    else:
-        times = ("Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
-        lines = [_TEMPLATE_WITH_TEST.format("Model", "Val PSNR", "Test PSNR", *times, *costs)]
-    others = {record.model.label: record for record in tested or ()}
-    for record in rows:
-        label, other = visible(record.model.label), others.get(record.model.label)
-        figures = [_number(record.mean("psnr_db")), _time(record)]
-        if tested is None:
-            lines.append(_TEMPLATE.format(label, *figures, *_complexity_cells(record)))
-        else:
-            figures[1:1] = [_number(other and other.mean("psnr_db"))]
-            figures += [_time(other), _number(_average_time(record, other))]
-            lines.append(_TEMPLATE_WITH_TEST.format(label, *figures, *_complexity_cells(record)))
-    return "".join(lines)
-
-
-def _is_the_challenges(rows: Sequence[Record]) -> bool:
-    return rows[0].dataset.name in ("valid", *ALIASES["valid"])
-
-
-def _complexity_cells(record: Record) -> tuple[str, ...]:
-    counts = {key: getattr(record.complexity, key, None) for key in ("num_params", "flops", "activations", "num_conv")}
-    params, flops, activations, convolutions = counts.values()
-    millions = (_number(params, 1e6, 3), _number(flops, 1e9), _number(activations, 1e6))
-    number = NONE if convolutions is None else f"{convolutions:4d}"
-    return (*millions, _number(record.peak_memory_mib), number)
-
-
-def _number(value: float | None, scale: float = 1, decimals: int = 2) -> str:
-    return NONE if value is None else f"{value / scale:.{decimals}f}"
-
-
-def _time(record: Record | None) -> str:
-    return _number(record and record.mean("runtime_ms"))
-
-
-def _average_time(valid: Record, test: Record | None) -> float | None:
-    times = [record and record.mean("runtime_ms") for record in (valid, test)]
-    return None if None in times else sum(times) / 2
-
-
 def csv_table(records: Sequence[Record]) -> str:
     """Return one line a record, figures unrounded and in base units (``flops`` in multiply-adds)."""
-    figures = columns_of(records)
-    rows = [
-        {key: described(record) for key, described in _DESCRIBED.items()}
-        | {key: value for figure in figures for key, value in figure.csv(record).items()}
-        for record in records
-    ]
-    keys = rows[0] if rows else (*_DESCRIBED, *(figure.key for figure in figures))
-    return to_csv(Table.headed(keys, [row.values() for row in rows]))
+    return to_csv(Table.unrounded((*_DESCRIBED, *columns_of(records)), records))
 
 
 def leaderboard(records: Sequence[Record]) -> str:
@@ -175,7 +88,7 @@ def leaderboard(records: Sequence[Record]) -> str:
 def markdown_tables(groups: Sequence[Group]) -> str:
     """Return a GitHub table for each set under each conditions, with its legend."""
     parts = ["# Results"]
-    for conditions, rows in _finished(groups):
+    for conditions, rows in finished(groups):
         where = f"{conditions.protocol}, {visible(conditions.place)}"
         parts.append(
             f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {markdown_text(where)})"

@@ -9,10 +9,10 @@ from statistics import fmean, median
 import numpy as np
 import torch
 
-from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import write_png
 from eval.data.pairs import ImagePair
+from eval.device.numerics import cudnn_switches
 from eval.metrics.figures import ModelAnalysis
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
@@ -61,7 +61,7 @@ def run(task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResul
     started_at, before = datetime.now(UTC), machine_state(model.device)
     images: list[ImageResult] = []
     analysis, memory, ending = ModelAnalysis(), None, {"status": "complete"}
-    with numeric_switches(task.config):
+    with cudnn_switches(bool(task.config.tf32)):
         try:
             with model.on_device():
                 with model.peak_memory() as memory, closing(_results(task, model)) as results:
@@ -124,14 +124,6 @@ def as_failed(record: Record, error: BaseException) -> Record:
     """Return a record of which something failed after its images were done, as while it was timed."""
     ending = failure_of(error.__cause__ or error)
     return record.model_copy(update={**ending, "reason": f"while it was timed: {ending['reason']}"})
-
-
-@contextmanager
-def numeric_switches(config: RunConfig) -> Iterator[None]:
-    """Set what the configuration says of cuDNN, and restore it; the template turns cudnn.benchmark off."""
-    allowed = bool(config.tf32)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=allowed):
-        yield
 
 
 def _results(task: EvaluationTask, model: LoadedModel) -> Iterator[ImageResult]:

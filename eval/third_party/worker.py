@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from eval.data.images import to_tensor
-from eval.device.memory import keep_freed_memory, return_free_memory
+from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
+from eval.device.placing import finish
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
 from eval.records.record import State
@@ -50,6 +51,7 @@ class Worker:
             "get": self._get,
             "examine": self._examine,
             "settle": self._settle,
+            "peak": self._peak,
         }
         operation = request.header["op"]
         try:
@@ -95,8 +97,7 @@ class Worker:
     def _forward(self) -> Message:
         with torch.no_grad(), self.mode or contextlib.nullcontext():
             self.sr = self.loaded.forward(self.lr)
-        if self.loaded.device.type == "cuda":
-            torch.cuda.synchronize()
+        finish(self.loaded.device)
         if type(self.sr) is not torch.Tensor:
             return Message({"shape": [], "dtype": type(self.sr).__name__})
         return Message({"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")})
@@ -106,9 +107,14 @@ class Worker:
         return Message({}, memoryview(sr).cast("B"))
 
     def _settle(self, _request: Message) -> Message:
-        """Give back what building has freed, so that it does not hide what images take."""
+        """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""
         return_free_memory()
+        if self.loaded.device.type == "cuda":
+            reset_device_peak(self.loaded.device)
         return Message()
+
+    def _peak(self, _request: Message) -> Message:
+        return Message({"mib": device_peak_mib(self.loaded.device)})
 
     def _examine(self, _request: Message) -> Message:
         loaded = self.loaded

@@ -1,6 +1,7 @@
 """What the steady protocol measures: samples, and their ratio to the baseline's. Plain data, without torch."""
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Literal
 
 from eval.frozen import Frozen
@@ -49,6 +50,14 @@ class Timing(Frozen):
     ratio: Ratio | None
     stopped_by: Literal["interval", "rounds", "budget"]
     energy_mj: float | None = None
+
+    def medians_ms(self) -> dict[str, float]:
+        """Return each image's median over rounds, by name; without the images that lost every sample."""
+        kept = (
+            (name, [ms for ms in samples if ms is not None])
+            for name, samples in zip(self.image_names, self.samples_ms, strict=True)
+        )
+        return {name: median(samples) for name, samples in kept if samples}
 
 
 def what_disturbed(dropped: Mapping[str, int]) -> str:

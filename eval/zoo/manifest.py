@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from eval.errors import RunError, UsageError, explain
-from eval.files import PROJECT, read_toml
+from eval.errors import RunError, UsageError
+from eval.files import PROJECT
 from eval.sources import hash_of_sources
+from eval.toml_files import read_toml
 
 if TYPE_CHECKING:
     from torch import nn
@@ -151,10 +152,7 @@ def read_manifest(path: Path) -> tuple[ModelSpec, ...]:
     Raises:
         RunError: a row lacks a key, has an unknown one or a wrong value, or an id, name or file occurs twice.
     """
-    try:
-        specs = _Manifest.model_validate(read_toml(path)).model
-    except ValidationError as error:
-        raise RunError(f"{path}: {explain(error)} (model.N counts the rows from 0)") from error
+    specs = read_toml(path, _Manifest, " (model.N counts the rows from 0)").model
     checkpoints = [(spec, checkpoint) for spec in specs for checkpoint in spec.checkpoints]
     for what, values in (
         ("id", [spec.id for spec in specs]),

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from eval.config import RunConfig
 from eval.data.images import ImageSize, to_tensor, to_uint8
+from eval.device.graphs import Recording
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines import cuda_graphs, preparing, registry
-from eval.inference.engines.cuda_graphs import Recording, replaying
+from eval.inference.engines import preparing, registry
+from eval.inference.engines.cuda_graphs import replaying
 from eval.inference.engines.precision import in_precision, rounded
 from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare, same_pixels
 from eval.inference.engines.registry import ENGINES, Engine, Execution, check_engine
@@ -311,15 +312,14 @@ def test_each_size_is_recorded_once_and_an_output_outlives_the_next_replay():
         graphs.append(Replay(x))
         return Recording(graphs[-1], graphs[-1].x, graphs[-1].sr)
 
-    forward = replaying(record)
+    forward = replaying(record, 2**20)
     first, second = forward(torch.ones(1, 3, 4, 5)), forward(torch.full((1, 3, 4, 5), 3.0))
     assert (first.unique().tolist(), second.unique().tolist()) == ([2.0], [6.0])
     forward(torch.ones(1, 3, 5, 4))
     assert [graph.replays for graph in graphs] == [2, 1]
 
 
-def test_recordings_are_bounded_and_the_least_recently_used_goes(monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "MOST_SIZES", 2)
+def test_recordings_are_bounded_by_bytes_and_the_least_recently_used_goes():
     sizes: list[int] = []
 
     def record(x: Tensor) -> Recording:
@@ -327,10 +327,15 @@ def test_recordings_are_bounded_and_the_least_recently_used_goes(monkeypatch):
         graph = Replay(x)
         return Recording(graph, graph.x, graph.sr)
 
-    forward = replaying(record)
-    for width in (1, 2, 1, 3, 1, 2):
+    # Input and output of a width keep 24 bytes a pixel: 3 and 2 fit, 3 and 2 and 1 do not.
+    forward = replaying(record, 24 * 5)
+    for width in (2, 3, 2, 1, 2, 3):
         forward(torch.ones(1, 3, 1, width))
-    assert sizes == [1, 2, 3, 2]
+    assert sizes == [2, 3, 1, 3]
+    # One recording stays, however large.
+    forward(torch.ones(1, 3, 1, 9))
+    forward(torch.ones(1, 3, 1, 9))
+    assert sizes == [2, 3, 1, 3, 9]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

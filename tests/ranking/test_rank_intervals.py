@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -138,15 +139,9 @@ def test_the_worst_error_by_hand():
 def test_the_worst_error_by_another_count():
     random = np.random.default_rng(8)
     sets = [random.normal(size=(5, 200)), 3 * random.normal(size=(5, 200))]
-    worst = []
-    for draw in range(200):
-        off = []
-        for errors in sets:
-            for a in range(5):
-                for b in range(a):
-                    pair = errors[a] - errors[b]
-                    off.append(abs(pair[draw]) / math.sqrt(sum((x - pair.mean()) ** 2 for x in pair) / 200))
-        worst.append(max(off))
+    pairs = [errors[a] - errors[b] for errors in sets for a in range(5) for b in range(a)]
+    errors = [math.sqrt(sum((x - pair.mean()) ** 2 for x in pair) / 200) for pair in pairs]
+    worst = [max(abs(pair[draw]) / error for pair, error in zip(pairs, errors, strict=True)) for draw in range(200)]
     # Of 200 the 191st is the first that 95% of the 199 steps between them have passed.
     assert worst_error(sets) == pytest.approx(sorted(worst)[190], rel=1e-12)
 
@@ -180,13 +175,11 @@ def test_two_sets_are_drawn_alike_for_all_models_and_the_wider_ratio_counts():
 
 def test_one_bootstrap_of_all_models_gives_the_interval_of_each_pair():
     random = np.random.default_rng(6)
-    times = samples(random, 4, rounds=7)
+    times = samples(random, 3, images=30, rounds=7)
     times[:, random.random(times.shape[1:]) < 0.1] = np.nan
     together = resampled(times)
-    for a in range(4):
-        for b in range(4):
-            alone = resampled(times[[a, b]])
-            assert together.interval(a, b, np.divide) == alone.interval(0, 1, np.divide)
+    for a, b in product(range(3), repeat=2):
+        assert together.interval(a, b, np.divide) == resampled(times[[a, b]]).interval(0, 1, np.divide)
 
 
 def test_without_paired_samples_there_are_no_ranges():

@@ -38,7 +38,7 @@ def _cold_starts(audit: Audit) -> Iterator[str]:
     cold = []
     for label, result in audit.results.items():
         for role in result.roles:
-            mean, warm = result.mean_ms(role), result.mean_ms(role, 1)
+            mean, warm = result.mean_ms(role), result.warm_ms(role, 1)
             if warm and cold_share(mean, warm) > COLD_SHARE:
                 extra, first = f"+{mean / warm - 1:.0%}", f"first image {result.runtimes(role)[0]:.1f}"
                 text = f"{name(label)} {mean:.2f} -> {warm:.2f} ms on {role} ({extra}; {first})"
@@ -55,15 +55,16 @@ def _cold_starts(audit: Audit) -> Iterator[str]:
 
 def _moves(audit: Audit) -> Iterator[str]:
     """Say who changes places with a neighbour when first images are left out."""
-    published = sorted(audit.speeds, key=lambda label: audit.speeds[label].mean_ms[0])
+    published = sorted(audit.results, key=lambda label: audit.results[label].average_ms(audit.roles))
     for dropped, words in ((1, "the first image"), (10, "the first ten images")):
         swapped = []
         for before, after in pairwise(published):
             first, second = audit.speeds[before].mean_ms, audit.speeds[after].mean_ms
-            if None not in (first[dropped], second[dropped]) and first[dropped] > second[dropped]:
+            warm = first[dropped], second[dropped]
+            if warm[0] is not None and warm[1] is not None and warm[0] > warm[1]:
                 swapped.append(
                     f"{name(before)} {first[0]:.2f} < {second[0]:.2f} {name(after)} becomes "
-                    f"{first[dropped]:.2f} > {second[dropped]:.2f} ms"
+                    f"{warm[0]:.2f} > {warm[1]:.2f} ms"
                 )
         if swapped:
             yield f"Without {words} of each set neighbours in time change places: {_listing(swapped)}."
@@ -100,16 +101,18 @@ def _undercounts(audit: Audit) -> Iterator[str]:
     )
     if audit.ranking and audit.at_bound:
         by_flops = next((track for track in audit.ranking.edition.tracks if track.metrics == ("flops",)), None)
-        changes = [_change(audit, label, by_flops) for label in audit.undercounts if label in _places(audit.ranking)]
+        rankings, placed = (audit.ranking, audit.at_bound), _places(audit.ranking)
+        changes = [_change(label, rankings, by_flops) for label in audit.undercounts if label in placed]
         if changes:
             yield f"With FLOPs at that bound: {_listing(changes)}. No figure in this audit was changed."
 
 
-def _change(audit: Audit, label: str, by_flops: Track | None) -> str:
-    main = audit.ranking.edition.main.name
-    before, after = _places(audit.ranking)[label], _places(audit.at_bound)[label]
+def _change(label: str, rankings: tuple[Ranking, Ranking], by_flops: Track | None) -> str:
+    """Say how a model's places in a ranking differ from those in another one."""
+    edition, (before, after) = rankings[0].edition, (_places(ranking)[label] for ranking in rankings)
+    main = edition.main.name
     text = f"{name(label)} main rank {before[main].rank} -> {after[main].rank}"
-    if audit.ranking.edition.has_scores:
+    if edition.has_scores:
         text += f", Score_Final {number(before[main].total)} -> {number(after[main].total)}"
     if by_flops:
         text += f", rank in FLOPs {before[by_flops.name].rank} -> {after[by_flops.name].rank}"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import rich.table
 
-from eval.metrics.figures import Complexity
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
-from eval.ranking.from_results_json import ModelResult
+from eval.ranking.editions import Edition
 from eval.ranking.scoring import Ranking, Row
 from eval.report.audits.as_json import as_json
 from eval.report.audits.findings import cold_share, findings, name
@@ -17,7 +16,8 @@ from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
 from eval.report.table import NONE, Table, number
-from eval.report.tables import template_table, write_files
+from eval.report.tables import write_files
+from eval.report.template import TemplateRow, template_table
 
 MOST_SHOWN = 60
 _NOT_RANKED = "A dash: below the gate as printed."
@@ -32,45 +32,14 @@ class Section:
     table: Table
 
 
-@dataclass(frozen=True)
-class _Named:
-    name: str = ""
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class _Line:
-    """What the template's table reads of a record, from a published result."""
-
-    model: _Named
-    dataset: _Named
-    result: ModelResult
-    complexity: Complexity
-
-    @property
-    def peak_memory_mib(self) -> float:
-        """Memory as the file states it, in MiB."""
-        return self.result.valid_memory
-
-    def mean(self, figure: str) -> float:
-        """Return the mean of the values, unrounded."""
-        role = self.dataset.name
-        return self.result.mean_db(role) if figure == "psnr_db" else self.result.mean_ms(role)
-
-
 def recomputed_table(audit: Audit) -> str:
     """Return the template's results.txt, computed from the values of each image."""
-    lines: dict[str, list] = {"valid": [], "test": []}
-    for label, result in audit.results.items():
-        complexity = Complexity.model_construct(
-            num_params=result.num_parameters * 1e6,
-            flops=result.flops * 1e9,
-            activations=result.activations * 1e6,
-            num_conv=result.num_conv,
-        )
-        for role in result.roles:
-            lines[role].append(_Line(_Named(label=visible(label)), _Named(role), result, complexity))
-    return template_table(lines["valid"], lines["test"] or None)
+    rows: dict[str, list[TemplateRow]] = {"valid": [], "test": []}
+    for label, its in audit.results.items():
+        costs = (its.num_parameters * 1e6, its.flops * 1e9, its.activations * 1e6, its.valid_memory, its.num_conv)
+        for role in its.roles:
+            rows[role].append(TemplateRow(label, its.mean_db(role), its.mean_ms(role), *costs))
+    return template_table(rows["valid"], rows["test"] or None)
 
 
 def _ms(value: float | None) -> str:
@@ -80,11 +49,11 @@ def _ms(value: float | None) -> str:
 def sections(audit: Audit) -> list[Section]:
     """Return the audit's tables."""
     found = [_cold_section(audit), _rank_section(audit), _bound_section(audit)]
-    if any(audit.verdicts.values()):
-        found.insert(2, _gate_section(audit))
+    if audit.edition and any(audit.verdicts.values()):
+        found.insert(2, _gate_section(audit, audit.edition))
     if audit.ranking:
         about = f"Total of the main track, and ranks, from the published baseline's figures. {_NOT_RANKED}"
-        found.append(_score_section(f"By the rules of {audit.edition.year}", about, audit.ranking))
+        found.append(_score_section(f"By the rules of {audit.ranking.edition.year}", about, audit.ranking))
     if audit.at_bound:
         about = f"The same, had the flagged models the bound's FLOPs. {_NOT_RANKED}"
         found.append(_score_section("With FLOPs at the bound", about, audit.at_bound))
@@ -102,9 +71,9 @@ def _cold_section(audit: Audit) -> Section:
     rows = []
     for label, result in audit.results.items():
         for role in result.roles:
-            mean, warm = result.mean_ms(role), result.mean_ms(role, 1)
+            mean, warm = result.mean_ms(role), result.warm_ms(role, 1)
             share = f"{cold_share(mean, warm):.1%}".replace("-0.0%", "0.0%") if warm else NONE
-            times = (result.runtimes(role)[0], *(result.mean_ms(role, dropped) for dropped in DROPPED))
+            times = (result.runtimes(role)[0], *(result.warm_ms(role, dropped) for dropped in DROPPED))
             rows.append([name(label), role, *map(_ms, times), share])
     headings = ("Model", "Set", "First [ms]", "Mean [ms]", "without 1", "without 10", "Share of first")
     return Section(
@@ -114,7 +83,7 @@ def _cold_section(audit: Audit) -> Section:
 
 def _rank_section(audit: Audit) -> Section:
     rows = []
-    for label in sorted(audit.speeds, key=lambda label: audit.speeds[label].rank[0]):
+    for label in sorted(audit.results, key=lambda label: audit.results[label].average_ms(audit.roles)):
         speed = audit.speeds[label]
         cells = [(_ms(speed.mean_ms[dropped]), str(speed.rank[dropped] or NONE)) for dropped in DROPPED]
         rows.append([name(label), *(cell for pair in cells for cell in pair)])
@@ -123,7 +92,7 @@ def _rank_section(audit: Audit) -> Section:
     return Section("Time and rank without first images", about, Table.headed(headings, rows, 1))
 
 
-def _gate_section(audit: Audit) -> Section:
+def _gate_section(audit: Audit, edition: Edition) -> Section:
     rows = [
         [name(label), verdict.role, f"{verdict.psnr_db:.5f}", f"{verdict.least_db:.2f}"]
         + ["pass" if passes else "below" for passes in (verdict.rounded, verdict.strict)]
@@ -131,9 +100,7 @@ def _gate_section(audit: Audit) -> Section:
         for verdict in verdicts
     ]
     headings = ("Model", "Set", "PSNR [dB]", "Least", "As printed", "Unrounded")
-    return Section(
-        f"Gate of {audit.edition.year}", "The challenge compares two decimals.", Table.headed(headings, rows, 2)
-    )
+    return Section(f"Gate of {edition.year}", "The challenge compares two decimals.", Table.headed(headings, rows, 2))
 
 
 def _bound_section(audit: Audit) -> Section:

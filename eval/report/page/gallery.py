@@ -45,7 +45,9 @@ class Contender:
         from eval.metrics.psnr_ssim import psnr
 
         expected = self.psnr_db(image)
-        for folder in self.folders if expected is not None else ():
+        if expected is None:
+            return None
+        for folder in self.folders:
             path = folder / f"{image}.png"
             if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
                 continue
@@ -81,6 +83,17 @@ class Comparison:
     interests: tuple[Interest, ...]
     pairs: dict[str, "ImagePair"]
 
+    def read(self, image: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image's LR and HR, ``(h, w, 3)`` and ``(4h, 4w, 3)`` uint8.
+
+        Raises:
+            RunError: there is no HR image any more.
+        """
+        lr, hr = self.pairs[image].read()
+        if hr is None:
+            raise RunError(f"{self.dataset}, {image}: no HR image")
+        return lr, hr
+
 
 def image_roots(places: Sequence[Path]) -> tuple[Path, ...]:
     """Return the folders beside whose records SR images lie, for places as ``find_records`` takes them."""
@@ -109,8 +122,8 @@ def rank_images(contenders: Sequence[Contender]) -> list[Interest]:
     networks = [its for its in contenders if its.record.model.id >= 0] or list(contenders)
     interests = []
     for image in contenders[0].record.images:
-        figures = [its.psnr_db(image.name) for its in networks]
-        if None not in figures and max(figures) < np.inf:
+        figures = [db for its in networks if (db := its.psnr_db(image.name)) is not None]
+        if len(figures) == len(networks) and max(figures) < np.inf:
             interests.append(Interest(image.name, fmean(figures), max(figures) - min(figures)))
     hardest = sorted(interests, key=lambda its: its.mean_db)
     contested = sorted(interests, key=lambda its: -its.spread_db)

@@ -42,10 +42,11 @@ def board_data(board: Board, pages: Sequence[str]) -> dict:
 
 def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
     by_name = {image.name: image for image in row.record.images}
-    runtimes = _sampled(row) or {name: image.runtime_ms for name, image in by_name.items()}
-    runtime = row.cell("runtime_ms")
-    interval = runtime and runtime.interval
-    figures = {key: _finite(row.cell(key).value) for key in _PLOTTED if row.cell(key)}
+    timing = row.record.timing
+    medians = timing.medians_ms() if timing else {}
+    runtimes = medians or {name: image.runtime_ms for name, image in by_name.items()}
+    interval = row.cell("runtime_ms").interval
+    figures = {key: _finite(row.figure(key)) for key in _PLOTTED if key in row.cells}
     return {
         "label": row.label,
         "page": page,
@@ -59,19 +60,6 @@ def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
 
 
 _PLOTTED = ("psnr_db", "runtime_ms", "num_params", "flops", "activations", "peak_memory_mib")
-
-
-def _sampled(row: Row) -> dict[str, float] | None:
-    """Return each timed image's median over rounds; None without a speed pass."""
-    timing = row.record.timing
-    if timing is None:
-        return None
-    medians = {}
-    for name, samples in zip(timing.image_names, timing.samples_ms, strict=True):
-        kept = sorted(sample for sample in samples if sample is not None)
-        if kept:
-            medians[name] = (kept[(len(kept) - 1) // 2] + kept[len(kept) // 2]) / 2
-    return medians
 
 
 def _finite(value: float | None) -> float | None:

@@ -76,7 +76,8 @@ def _run(board: Board, row: Row) -> Run:
 
 def _hardest(record: Record) -> Markup:
     """Return a table of the images with the lowest PSNR; nothing where there is none."""
-    scored = sorted((image for image in record.images if image.psnr_db is not None), key=lambda image: image.psnr_db)
+    scored = [image for image in record.images if image.psnr_db is not None]
+    scored.sort(key=lambda image: image.psnr_db or 0)
     rows = [(its.name, f"{its.lr_width}x{its.lr_height}", its.psnr_db) for its in scored[:_HARDEST]]
     return Markup(to_html(Table.of(_IMAGE_COLUMNS, rows), "small") if rows else "")
 
@@ -143,5 +144,5 @@ def _complexity_facts(record: Record) -> list[tuple[str, str]]:
     ]
 
 
-def _share(count: int, total: int) -> str:
+def _share(count: int, total: int | None) -> str:
     return f"{count / 1e9:.2f} G, {100 * count / total:.1f}%" if total else f"{count / 1e9:.2f} G"

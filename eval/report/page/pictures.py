@@ -107,7 +107,7 @@ def _pixels(contender: Contender) -> int:
 
 def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: Plan) -> dict | None:
     """Write one image's pictures, named by number so that no name of a record becomes a path."""
-    lr, hr = comparison.pairs[interest.name].read()
+    lr, hr = comparison.read(interest.name)
     srs = {contender.label: sr for contender, sr in readable(comparison.contenders, interest.name, hr)}
     if not srs:
         return None

@@ -24,7 +24,7 @@ def _table(board: Board, number: int) -> str:
     headings = [its for its in board.headings if not its.left and its.key not in _LEFT_OUT]
     ranked = [row for row in board.rows if _is_ranked(row, board)]
     if board.ranked.rows:
-        ranked.sort(key=lambda row: row.cell("rank").value)
+        ranked.sort(key=lambda row: row.figure("rank") or 0)
     others = [row for row in board.rows if row.record.complete and row not in ranked]
     figures = zip(*(_with_ranks(heading, ranked) for heading in headings), strict=True)
     rows = [(*_names(row), *cells) for row, cells in zip(ranked, figures, strict=True)]
@@ -62,8 +62,8 @@ def _plain(row: Row, heading: Column) -> Cell:
 def _with_ranks(heading: Column, rows: Sequence[Row]) -> list[Cell]:
     """Return a column's cells, each with its rank among the rows, the best ones marked."""
     cells = [_plain(row, heading) for row in rows]
-    values = [cell.value for cell in cells]
-    if heading.higher_is_better is None or heading.key == "score" or None in values:
+    values = [value for row in rows if (value := row.figure(heading.key)) is not None]
+    if heading.higher_is_better is None or heading.key == "score" or len(values) < len(rows):
         return cells
     ranks = competition_ranks([-value if heading.higher_is_better else value for value in values])
     return [replace(cell, mark=BEST * (rank == 1), rank=rank) for cell, rank in zip(cells, ranks, strict=True)]
@@ -73,7 +73,7 @@ def _caption(board: Board) -> str:
     conditions, edition = board.conditions, board.ranked.edition
     where = f"{conditions.dataset}, {board.rows[0].record.dataset.num_images} images, protocol {conditions.protocol}"
     text = f"Results on {where}{f', on {conditions.machine}' if conditions.machine else ''}."
-    if board.ranked.rows:
+    if board.ranked.rows and edition:
         text += f" Ranked by the rules of {edition.year}; below the rule: the baseline, and who is not ranked."
     failed = [row.label for row in board.rows if not row.record.complete]
     if failed:

@@ -25,7 +25,7 @@ _MODELS_AT_MOST = 5
 def comparison(its: Comparison) -> Figure | None:
     """Return crops of the most contested image where models differ most, with their PSNR; None without pictures."""
     image = most_contested(its)
-    lr, hr = its.pairs[image].read()
+    lr, hr = its.read(image)
     networks = [each for each in its.contenders if each.record.model.id >= 0][:_MODELS_AT_MOST]
     srs = {contender.label: sr for contender, sr in readable(networks, image, hr)}
     if not srs:

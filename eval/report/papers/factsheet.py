@@ -12,6 +12,7 @@ from eval.records.record import Protocol, Record
 from eval.report.escapes import latex_figure, latex_text
 from eval.report.papers.factsheet_facts import Step, Team
 from eval.report.papers.table1 import read_table1
+from eval.report.table import number
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "side": its.input_side,
         "params": f"{its.num_params / 1e6:.3f}",
-        "flops": f"{its.flops / 1e9:.2f}",
-        "activations": f"{its.activations / 1e6:.2f}",
+        "flops": number(its.flops and its.flops / 1e9),
+        "activations": number(its.activations and its.activations / 1e6),
         "num_conv": its.num_conv,
         "notes": notes,
     }

@@ -1,12 +1,11 @@
 """What a factsheet takes from files: the team's own words, and the steps of its recipe, read as data."""
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from eval.errors import RunError, UsageError, explain
+from eval.errors import UsageError
+from eval.toml_files import read_toml
 
 
 class _Table(BaseModel):
@@ -110,7 +109,9 @@ def read_team(path: Path) -> Team:
         UsageError: there is no such file.
         RunError: it is no TOML, lacks a key, or has an unknown one or a wrong value.
     """
-    return _read(path, Team)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; team_bsr/team.toml is an example")
+    return read_toml(path, Team)
 
 
 def read_steps(folder: Path) -> tuple[Step, ...]:
@@ -122,18 +123,7 @@ def read_steps(folder: Path) -> tuple[Step, ...]:
     """
     steps = []
     while (path := folder / f"step{len(steps) + 1}.toml").is_file():
-        steps.append(_read(path, Step, number=len(steps) + 1))
+        steps.append(read_toml(path, Step, number=len(steps) + 1))
     if not steps:
         raise UsageError(f"training.recipe: expected a folder of step1.toml, step2.toml, …; found none in {folder}")
     return tuple(steps)
-
-
-def _read(path: Path, kind: type[BaseModel], **more: int) -> Any:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; team_bsr/team.toml is an example")
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")) | more)
-    except ValidationError as error:
-        raise RunError(f"{path}: {explain(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}") from error

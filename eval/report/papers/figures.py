@@ -67,17 +67,16 @@ def tradeoff(board: Board) -> Figure | None:
     A marker's area is the number of parameters; the dotted line joins the models that no other beats in both.
     """
     key, scale, title = "runtime_ms", 1.0, "Time [ms]"
-    rows = _with_both(board, key)
-    if not rows:
+    taken = _with_both(board, key)
+    if not taken:
         key, scale, title = "flops", 1e9, "FLOPs [G]"
-        rows = _with_both(board, key)
-    if not rows:
+        taken = _with_both(board, key)
+    if not taken:
         return None
     figure = Figure(figsize=(COLUMN_INCHES, 0.75 * COLUMN_INCHES), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    costs = [row.cell(key).value / scale for row in rows]
-    psnrs = [row.cell("psnr_db").value for row in rows]
+    rows, costs, psnrs = [row for row, *_ in taken], [cost / scale for _, cost, _ in taken], [db for *_, db in taken]
     front = _front(costs, psnrs)
     _draw_markers(axes, rows, costs, psnrs)
     axes.plot([costs[i] for i in front], [psnrs[i] for i in front], ":", color=_SOFT, drawstyle="steps-post", zorder=1)
@@ -95,12 +94,11 @@ def tradeoff(board: Board) -> Figure | None:
     return figure
 
 
-def _with_both(board: Board, key: str) -> list[Row]:
-    def has(row: Row, key: str) -> bool:
-        cell = row.cell(key)
-        return cell is not None and cell.value is not None and np.isfinite(cell.value)
-
-    return [row for row in board.rows if row.record.complete and has(row, key) and has(row, "psnr_db")]
+def _with_both(board: Board, key: str) -> list[tuple[Row, float, float]]:
+    """Return the complete rows with a cost and a PSNR, both finite."""
+    rows = ((row, row.figure(key), row.figure("psnr_db")) for row in board.rows if row.record.complete)
+    known = ((row, cost, db) for row, cost, db in rows if cost is not None and db is not None)
+    return [(row, cost, db) for row, cost, db in known if np.isfinite([cost, db]).all()]
 
 
 def _front(costs: Sequence[float], psnrs: Sequence[float]) -> list[int]:
@@ -114,7 +112,7 @@ def _front(costs: Sequence[float], psnrs: Sequence[float]) -> list[int]:
 
 def _areas(rows: Sequence[Row]) -> list[float]:
     """Return marker areas in square points, proportional to the number of parameters."""
-    counts = [row.cell("num_params").value or 0 if row.cell("num_params") else 0 for row in rows]
+    counts = [row.figure("num_params") or 0 for row in rows]
     greatest = max(*counts, 1)
     return [12 + 150 * count / greatest for count in counts]
 
@@ -122,8 +120,8 @@ def _areas(rows: Sequence[Row]) -> list[float]:
 def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs: Sequence[float]) -> None:
     axes.scatter(costs, psnrs, s=_areas(rows), color=_ACCENT, alpha=0.75, linewidth=0, zorder=2)
     for row, cost, psnr_db in zip(rows, costs, psnrs, strict=True):
-        interval = row.cell("runtime_ms").interval if row.cell("runtime_ms") else None
-        if interval and cost == row.cell("runtime_ms").value:
+        interval = row.cell("runtime_ms").interval
+        if interval and cost == row.figure("runtime_ms"):
             ends = [[cost - interval.low], [interval.high - cost]]
             axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
 
@@ -150,9 +148,11 @@ def _style(axes: Axes, title: str, ylabel: str) -> None:
 
 def _name_markers(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[float, float]], named: Iterable[int]) -> None:
     """Write names beside their markers, each where it covers no marker and no name before it, or not at all."""
-    figure = axes.figure
+    figure, canvas = axes.figure, axes.figure.canvas
+    assert isinstance(figure, Figure)
+    assert isinstance(canvas, FigureCanvasAgg)
     figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()
+    renderer = canvas.get_renderer()
     radii = [area**0.5 / 2 for area in _areas(rows)]
     pixels = figure.dpi / 72
     corners = [np.full(2, radius * pixels) for radius in radii]

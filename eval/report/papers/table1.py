@@ -1,6 +1,5 @@
 """The factsheet's Table 1: measured beside published, for the terminal, Markdown, CSV and LaTeX."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
 from eval.report.table import Column, Table, number
+from eval.toml_files import read_toml
 
 TABLE1 = Path(__file__).with_suffix(".toml")
 _SET = Column("set", "PSNR", "dB", left=True, wraps=True)
@@ -24,6 +24,11 @@ class PublishedSet(BaseModel):
     dataset: str
     published: dict[str, float]
     obtain: str
+
+
+class _Table1(BaseModel):
+    models: tuple[str, ...]
+    set: tuple[PublishedSet, ...]
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Cell:
 
 def read_table1() -> tuple[tuple[str, ...], tuple[PublishedSet, ...]]:
     """Return the table's models and its sets."""
-    content = tomllib.loads(TABLE1.read_text(encoding="utf-8"))
-    return tuple(content["models"]), tuple(PublishedSet.model_validate(row) for row in content["set"])
+    content = read_toml(TABLE1, _Table1)
+    return content.models, content.set
 
 
 def terminal_table(cells: Sequence[Cell]) -> rich.table.Table:

@@ -1,0 +1,104 @@
+"""The challenge template's results.txt, to every character: its columns, widths and formats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from eval.data.aliases import ALIASES
+from eval.records.current import Conditions
+from eval.records.current import Table as Group
+from eval.records.record import Record
+from eval.report.escapes import visible
+from eval.report.table import NONE
+
+_TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
+_TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
+_COUNTS = ("num_params", "flops", "activations", "num_conv")
+_VALID = ("valid", *ALIASES["valid"])
+
+
+def finished(tables: Sequence[Group]) -> list[Group]:
+    """Return the complete rows of each table that has any."""
+    complete = [(conditions, [row for row in rows if row.complete]) for conditions, rows in tables]
+    return [(conditions, rows) for conditions, rows in complete if rows]
+
+
+def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> str:
+    """Return each table in the template's columns and formats under a line that says its set and conditions.
+
+    Args:
+        tables: those to show; rows that are not complete are left out.
+        valid: the set for the validation columns, where there is a test set.
+        test: the set for the test columns, beside the rows of ``valid`` under the same conditions; None for tables of
+            one set each.
+    """
+    groups, parts = finished(tables), []
+    halves = {conditions: rows for conditions, rows in groups if conditions.dataset == test}
+    for conditions, rows in groups:
+        tested = halves.get(replace(conditions, dataset=test or "")) if conditions.dataset == valid else None
+        if conditions.dataset != test or replace(conditions, dataset=valid) not in dict(groups):
+            title, is_the_challenges = _template_title(conditions, rows, tested), rows[0].dataset.name in _VALID
+            others = None if tested is None else list(map(TemplateRow.of_record, tested))
+            table = template_table(list(map(TemplateRow.of_record, rows)), others, is_the_challenges)
+            parts.append(f"{title}\n{table}")
+    return "\n".join(parts)
+
+
+def _template_title(conditions: Conditions, rows: Sequence[Record], tested: Sequence[Record] | None) -> str:
+    sets = [f"{visible(its[0].dataset.name)}, {its[0].dataset.num_images} images" for its in (rows, tested) if its]
+    return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}"
+
+
+@dataclass(frozen=True)
+class TemplateRow:
+    """What the template's table says of one model on one set; None for what was not taken."""
+
+    label: str
+    psnr_db: float | None
+    runtime_ms: float | None
+    num_params: float | None
+    flops: float | None
+    activations: float | None
+    peak_memory_mib: float | None
+    num_conv: int | None
+
+    @classmethod
+    def of_record(cls, record: Record) -> "TemplateRow":
+        """Return a record's row."""
+        counts = {key: getattr(record.complexity, key, None) for key in _COUNTS}
+        figures = record.mean("psnr_db"), record.mean("runtime_ms")
+        return cls(record.model.label, *figures, **counts, peak_memory_mib=record.peak_memory_mib)
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The last five cells."""
+        millions = (_number(self.num_params, 1e6, 3), _number(self.flops, 1e9), _number(self.activations, 1e6))
+        convolutions = NONE if self.num_conv is None else f"{self.num_conv:4d}"
+        return (*millions, _number(self.peak_memory_mib), convolutions)
+
+
+def _number(value: float | None, scale: float = 1, decimals: int = 2) -> str:
+    return NONE if value is None else f"{value / scale:.{decimals}f}"
+
+
+def template_table(
+    rows: Sequence[TemplateRow], tested: Sequence[TemplateRow] | None = None, is_the_challenges: bool = True
+) -> str:
+    """Return the table in the template's columns and formats, one row a model; with test columns if any was tested."""
+    role = "Val " if is_the_challenges or tested else ""
+    costs = ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
+    if tested is None:
+        lines = [_TEMPLATE.format("Model", f"{role}PSNR", f"{role}Time [ms]", *costs)]
+    else:
+        times = ("Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
+        lines = [_TEMPLATE_WITH_TEST.format("Model", "Val PSNR", "Test PSNR", *times, *costs)]
+    others = {row.label: row for row in tested or ()}
+    for row in rows:
+        label, other = visible(row.label), others.get(row.label)
+        psnrs, times = ([getattr(its, key, None) for its in (row, other)] for key in ("psnr_db", "runtime_ms"))
+        if tested is None:
+            lines.append(_TEMPLATE.format(label, _number(psnrs[0]), _number(times[0]), *row.costs))
+        else:
+            known = [ms for ms in times if ms is not None]
+            times.append(sum(known) / 2 if len(known) == 2 else None)
+            lines.append(_TEMPLATE_WITH_TEST.format(label, *map(_number, psnrs), *map(_number, times), *row.costs))
+    return "".join(lines)
