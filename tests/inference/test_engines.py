@@ -22,7 +22,6 @@ from eval.run.model_source import ZooModel
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import all_models, find_model
-from tests.conftest import PROJECT
 from tests.rounding import rounding
 from tests.tasks import config_of
 
@@ -272,13 +271,16 @@ def test_an_engine_that_cannot_be_prepared_says_so(monkeypatch):
         prepare(nn.Identity(), CPU, Execution())
 
 
-def test_compiled_without_a_compiler_is_a_row_that_says_so(program, tmp_path: Path, hr_folder: Path):
-    arguments = ("--model_id", "8", "--data_dir", hr_folder, "--protocol", "accuracy", "--engine", "compiled")
-    environment = {"CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    result = program(PROJECT / "test_demo.py", *arguments, **environment)
-    assert result.returncode == 1
-    said = " ".join(result.stderr.split())
-    assert "engine failed: --engine compiled: needs a C++ compiler; install g++, or use --engine channels-last" in said
+def test_without_a_compiler_it_says_what_to_install(tmp_path: Path, monkeypatch):
+    from torch._inductor import cpp_builder, exc
+
+    def none_found(_search: object) -> str:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(cpp_builder, "cpp_compiler_search", none_found)
+    with pytest.raises(EngineError, match=r"needs a C\+\+ compiler; install g\+\+, or use --engine channels-last"):
+        prepare(Tiny(), CPU, Execution("compiled"))
 
 
 def test_the_same_pixels():
