@@ -11,6 +11,18 @@ from eval.errors import RunError, explain
 Form = TypeVar("Form", bound=BaseModel)
 
 
+def toml_of(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds, UTF-8 whatever the locale.
+
+    Raises:
+        RunError: it is none; the message names the file and the place.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: {error}") from error
+
+
 def read_toml(path: Path, form: type[Form], note: str = "", **more: Any) -> Form:
     """Read a TOML file as data of a form.
 
@@ -24,8 +36,6 @@ def read_toml(path: Path, form: type[Form], note: str = "", **more: Any) -> Form
         RunError: it is no TOML, lacks a key, or has an unknown one or a wrong value.
     """
     try:
-        return form.model_validate(tomllib.loads(path.read_text(encoding="utf-8")) | more)
+        return form.model_validate(toml_of(path) | more)
     except ValidationError as error:
         raise RunError(f"{path}: {explain(error)}{note}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}") from error

@@ -1,10 +1,13 @@
-"""What a run tells while it trains: a line now and then, and TensorBoard."""
+"""How far a run has come, by its iterations or by its share of the minutes it may take, and what it tells of that."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
+import torch
+from accelerate.utils import broadcast
 from torch.utils.tensorboard import SummaryWriter
 
 from team_bsr.recipe import Step
@@ -14,6 +17,42 @@ from team_bsr.sources import SCALE
 def lr_pixels(step: Step, iterations: int) -> int:
     """Return the LR pixels that so many iterations of a step train on; the time that they take goes with them."""
     return iterations * step.batch * (step.hr_patch // SCALE) ** 2
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The clock that a run's steps go by.
+
+    Attributes:
+        steps: the run's, in order; of the time that is left each has the share that its pixels are of theirs.
+        minutes: that the run may take, all its commands together; None for no limit.
+        device: of this process.
+    """
+
+    steps: Sequence[Step]
+    minutes: float | None
+    device: torch.device
+
+    def position(self, step: Step, iteration: int, began_s: float, elapsed_s: float) -> int:
+        """Return how many of a step's iterations count as done: those that are, or the part of its time that is.
+
+        By it the rate falls and the step ends, so that with limited minutes both keep to them on any machine.
+
+        Args:
+            step: the one that runs.
+            iteration: iterations done.
+            began_s: seconds that the run had taken when the step began.
+            elapsed_s: seconds that it has taken.
+        """
+        if self.minutes is None:
+            return iteration
+        whole = sum(lr_pixels(other, other.iterations) for other in self.steps if other.number >= step.number)
+        share_s = (60 * self.minutes - began_s) * lr_pixels(step, step.iterations) / whole
+        spent = (elapsed_s - began_s) / share_s if share_s > 0 else 1.0
+        # All processes go by the first one's clock.
+        told = broadcast(torch.tensor(spent, dtype=torch.float32, device=self.device))
+        assert isinstance(told, torch.Tensor)
+        return max(iteration, min(step.iterations, int(step.iterations * told.item())))
 
 
 class Progress:
@@ -53,7 +92,8 @@ class Progress:
             f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
             flush=True,
         )
-        self._add(
+        _add(
+            self.writer,
             {
                 "loss": loss,
                 "rate": step.rate_at(position - 1),
@@ -69,16 +109,17 @@ class Progress:
             return
         shown = "  ".join(f"{name} {value:.3f} dB" for name, value in psnr_db.items())
         print(f"step {step.number}  {iteration}/{step.iterations}  PSNR: {shown}", flush=True)
-        self._add({f"psnr_db/{name}": value for name, value in psnr_db.items()}, step, iteration)
+        _add(self.writer, {f"psnr_db/{name}": value for name, value in psnr_db.items()}, step, iteration)
 
     def close(self) -> None:
         """Flush what TensorBoard has not written yet."""
         if self.writer is not None:
             self.writer.close()
 
-    def _add(self, values: dict[str, float], step: Step, iteration: int) -> None:
-        for name, value in values.items():
-            self.writer.add_scalar(f"step{step.number}/{name}", value, iteration)
+
+def _add(writer: SummaryWriter, values: dict[str, float], step: Step, iteration: int) -> None:
+    for name, value in values.items():
+        writer.add_scalar(f"step{step.number}/{name}", value, iteration)
 
 
 def _time(seconds: float) -> str:

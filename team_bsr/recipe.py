@@ -1,11 +1,11 @@
 """The four training steps as data: the factsheet's numbers, and presets that shrink them by stated factors."""
 
-import tomllib
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
 from eval.errors import UsageError
+from eval.toml_files import toml_of
 from team_bsr.draws import DRAWS
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import RULES
@@ -116,7 +116,7 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.toml")))
         raise UsageError(f"--preset: expected one of {known}, got {preset!r}")
-    factors = tomllib.loads(path.read_text())
+    factors = toml_of(path)
     unknown = set(factors) - {f"step{number}" for number in STEPS}
     if unknown:
         raise UsageError(f"{path}: expected tables step1 to step4, got {', '.join(sorted(unknown))}")
@@ -124,15 +124,12 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
 
 
 def _read_step(path: Path, number: int) -> Step:
-    values = tomllib.loads(path.read_text())
+    values = toml_of(path)
     known = {field.name for field in fields(Step)} - {"number"}
     if unknown := set(values) - known:
         raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")
     try:
-        return Step(number=number, **{key: _frozen(value) for key, value in values.items()})
+        betas = tuple(values.pop("betas", Step.betas))
+        return Step(number=number, betas=betas, **values)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
-
-
-def _frozen(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value

@@ -30,10 +30,9 @@ from team_bsr.checkpoint import (
     save_checkpoint,
 )
 from team_bsr.losses import LOSSES
-from team_bsr.pace import Pace
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
-from team_bsr.progress import Progress
+from team_bsr.progress import Pace, Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.trainees import TRAINEES, pruned_blocks

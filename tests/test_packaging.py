@@ -44,7 +44,7 @@ def test_what_the_code_imports_is_declared():
     assert {name for name in here if declared.isdisjoint(owner.lower() for owner in owners[name])} == set()
 
 
-def test_the_front_door_needs_no_extra():
-    extras = {name.replace("-", "_") for extra in EXTRAS.values() for name in extra}
-    code = f"import sys; sys.modules |= dict.fromkeys({sorted(extras)}); import test_demo"
+def test_the_front_doors_need_no_extra():
+    extras = sorted(name.replace("-", "_") for extra in EXTRAS.values() for name in extra)
+    code = f"import sys; sys.modules |= dict.fromkeys({extras}); import test_demo, eval.__main__"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from eval.errors import RunError, UsageError
 
@@ -31,10 +32,10 @@ def _single(command: Callable[..., None]) -> typer.Typer:
     return app
 
 
-def new_app() -> typer.Typer:
-    """Return an app with the project's settings."""
+def new_app(cls: type[TyperGroup] | None = None) -> typer.Typer:
+    """Return an app with the project's settings, and a class of its own if asked for."""
     return typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=False
+        cls=cls, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=False
     )
 
 

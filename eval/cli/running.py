@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, configured
+from eval.cli.session import Session
 from eval.config import AUTO, RunConfig, split
 from eval.errors import UsageError
-
-if TYPE_CHECKING:
-    from eval.run.model_source import ModelSource
+from eval.run.launch import Launch
+from eval.run.model_source import ModelSource, zoo_models
+from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
+from eval.third_party.sandbox import choose_sandbox
+from eval.third_party.submission import Rules
+from eval.zoo.manifest import all_models, find_model
 
 DEFAULT_MODEL = "3"
 
@@ -30,16 +34,12 @@ class Asked:
     trust: bool
     timeout_s: float | None
 
-    def sources(self, config: RunConfig) -> "list[ModelSource]":
+    def sources(self, config: RunConfig) -> list[ModelSource]:
         """Return them, the reference first.
 
         Raises:
             UsageError: flags do not go together, or name what does not exist.
         """
-        from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
-        from eval.third_party.sandbox import choose_sandbox
-        from eval.third_party.submission import Rules
-
         self._refuse_idle_flags()
         if not self.checkouts and not self.model_file:
             return of_the_zoo(self.models or DEFAULT_MODEL)
@@ -80,11 +80,8 @@ def _check_for_submissions(config: RunConfig) -> None:
         raise UsageError(f"{given}: submissions run by their own forward, which cuts no tiles; leave it out")
 
 
-def of_the_zoo(models: str) -> "list[ModelSource]":
+def of_the_zoo(models: str) -> list[ModelSource]:
     """Return the models that are named, or "all", each once."""
-    from eval.run.model_source import zoo_models
-    from eval.zoo.manifest import all_models, find_model
-
     specs = all_models() if models == "all" else [find_model(key) for key in split(models)]
     return zoo_models(list({spec.id: spec for spec in specs}.values()))
 
@@ -128,12 +125,9 @@ def run_models(
     ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    from eval.cli.session import Session
-    from eval.run.launch import Launch
-
     asked = Asked(models, checkout or [], model_file, checkpoint, data_range, reference, sandbox, trust, timeout)
-    launch = Launch(save_dir, None if no_images else save_dir, redo, jobs, launcher, ray_address)
-    session = Session(config, launch)
+    launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address)
+    session = Session(config, save_dir, launch)
     sources = asked.sources(config)
     opened = session.open(data_dir, split(datasets) or [None])
     session.run(sources, opened)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eval.cli.program import new_app
 from eval.config import split
 from eval.errors import RunError, UsageError
 
@@ -17,7 +18,7 @@ def list_models(
         list[Path] | None, typer.Option("--checkout", help="List the entries of the challenge's repository instead.")
     ] = None,
 ) -> None:
-    """List the zoo: complexity, and which weights are on this machine; or a checkout's entries, without running any."""
+    """List the zoo: complexity, and which weights are here; or a checkout's entries, without running any."""
     from eval.cli.terminal import Terminal
 
     terminal = Terminal()
@@ -91,3 +92,14 @@ def make_lr(
         hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
         write_png(lr_dir / f"{path.stem}x{scale}.png", imresize(hr, Fraction(1, scale)))
     typer.echo(f"{len(paths)} images written to {lr_dir}")
+
+
+fetch_app = new_app()
+
+
+@fetch_app.callback()
+def _fetch() -> None:
+    """Download what the project needs; nothing is downloaded otherwise."""
+
+
+fetch_app.command("weights")(fetch_weights)

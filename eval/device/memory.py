@@ -43,10 +43,10 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     high-water mark where it can be reset (Linux), else sampled every 5 ms.
     """
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+        reset_device_peak(device)
         peak = PeakMemory("CUDA allocator, peak reset before the set")
         yield peak
-        peak.mib = torch.cuda.max_memory_allocated(device) / MIB
+        peak.mib = device_peak_mib(device)
         return
     return_free_memory()
     before = psutil.Process().memory_info().rss
@@ -59,6 +59,16 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     with _sampled() as samples:
         yield peak
     peak.mib = max(max(samples) - before, 0) / MIB
+
+
+def reset_device_peak(device: torch.device) -> None:
+    """Let the peak of a GPU's allocated memory begin now."""
+    torch.cuda.reset_peak_memory_stats(device)
+
+
+def device_peak_mib(device: torch.device) -> float:
+    """Return the peak of a GPU's allocated memory in this process."""
+    return torch.cuda.max_memory_allocated(device) / MIB
 
 
 def keep_freed_memory() -> None:
@@ -159,7 +169,8 @@ def live_bytes_per_pixel(network: nn.Module) -> float:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Return the memory that is free on a device now."""
+    """Return the memory that is free on a device now, what its allocator holds without need included."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
     return psutil.virtual_memory().available

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from eval.data.images import ImageSize, to_tensor, to_uint8
 from eval.device.clock import Forward, timed
 from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel, peak_memory
+from eval.device.placing import release
 from eval.device.transfer import to_device
-from eval.errors import RunError, UsageError
+from eval.errors import RunError
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling, upscale_in_tiles
 from eval.metrics.behaviour import inspect
@@ -24,31 +24,12 @@ from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
 from models.window import Window, tile_of
 
-DEVICES = ("auto", "cuda", "cpu", "mps")
 AUTO_TILES = (1024, 512, 256, 128, 64)
 # Convolution libraries keep reordered copies beside the network's own tensors.
 _WORKSPACE_FACTOR = 2.0
 _USABLE_SHARE = 0.8
 # More than any network of the zoo takes. Where even this fits, no probe is run, and the network stays cold.
 _AMPLE_BYTES_PER_PIXEL = 16 * 1024
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the best one here, in the order cuda, mps, cpu.
-
-    Raises:
-        UsageError: the name is unknown, or this machine has no such device.
-    """
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
-        raise UsageError(f"--device {name}: expected one of {', '.join(DEVICES)}, or cuda:N")
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if kind == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    if not available[kind] or (number and int(number) >= torch.cuda.device_count()):
-        here = ", ".join(kind for kind, usable in available.items() if usable)
-        raise UsageError(f"--device {name}: not available; this machine has {here}")
-    return torch.device(name)
 
 
 class InvalidOutputError(RunError):
@@ -63,7 +44,7 @@ class Upscaler:
         tiling: None sends the whole image at once.
         forward: an engine's way to run the network on the device; None for the network itself.
         execution: that engine and its precision.
-        info: which model it is; by default that of the spec without weights.
+        described: which model it is; by default the spec without weights.
     """
 
     spec: ModelSpec
@@ -72,14 +53,14 @@ class Upscaler:
     tiling: Tiling | None = None
     forward: Forward | None = None
     execution: Execution = PLAIN
-    info: ModelInfo | None = None
+    described: ModelInfo | None = None
     # All of its work is done by this process.
-    processes: ClassVar[frozenset[int]] = frozenset()
+    processes = frozenset[int]()
 
-    def __post_init__(self) -> None:
-        """Describe what has no weights."""
-        if self.info is None:
-            object.__setattr__(self, "info", zoo_info(self.spec, None))
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is, with which weights."""
+        return self.described or zoo_info(self.spec, None)
 
     @property
     def label(self) -> str:
@@ -106,6 +87,7 @@ class Upscaler:
             yield
         finally:
             self.network.to("cpu")
+            release(self.device)
 
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:

@@ -14,7 +14,9 @@ import psutil
 import torch
 
 from eval.device.memory import keeps_freed_memory
+from eval.device.numerics import convolutions_take_tf32, products_take_tf32
 from eval.device.nvml import driver_version, open_gpu
+from eval.device.placing import gpu_name
 from eval.files import PROJECT
 from eval.records.record import Environment, MachineState
 
@@ -37,8 +39,8 @@ def describe_environment(device: torch.device) -> Environment:
         driver=driver_version() if on_cuda else None,
         threads=torch.get_num_threads(),
         cudnn_benchmark=torch.backends.cudnn.benchmark,
-        cudnn_tf32=torch.backends.cudnn.allow_tf32,
-        matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
+        cudnn_tf32=convolutions_take_tf32(),
+        matmul_tf32=products_take_tf32(),
         deterministic=torch.are_deterministic_algorithms_enabled(),
         keeps_freed_memory=keeps_freed_memory(),
         instructions=instructions(),
@@ -53,6 +55,8 @@ def machine_state(device: torch.device) -> MachineState:
         cpu_mhz=_cpu_mhz(),
         gpu_mhz=gpu and gpu.clock_mhz(),
         gpu_temperature_c=gpu and gpu.temperature_c(),
+        gpu_power_limit_w=gpu and gpu.power_limit_w(),
+        gpu_throttling=gpu and gpu.throttling(),
     )
 
 
@@ -90,7 +94,7 @@ def instructions() -> str | None:
 def _gpu_name(device: torch.device) -> str | None:
     """Return a GPU's name; that of an Apple chip is the chip's, whose CPU is another device."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return gpu_name(device)
     return None if device.type == "cpu" else f"{_cpu_name()}, {device.type.upper()}"
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from eval.config import Protocol, RunConfig
+from eval.device.numerics import convolutions_take_tf32
+from eval.device.placing import pick_device
 from eval.errors import UsageError
 from eval.inference.engines.registry import Execution, check_engine
-from eval.inference.upscaler import pick_device
 from eval.metrics.registry import METRICS, find_metrics
 
 HERE, RAY = "here", "ray"
@@ -77,6 +78,6 @@ def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
     if workers is None:
         workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // launch.jobs))
     if tf32 is None:
-        tf32 = config.protocol is not Protocol.ACCURACY and torch.backends.cudnn.allow_tf32
+        tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
     return config.replaced(device=str(device), threads=threads, workers=workers, tf32=tf32, metrics=metrics)

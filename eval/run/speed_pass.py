@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 from eval.config import Protocol, RunConfig
 from eval.data.datasets import Dataset
+from eval.device.numerics import cudnn_switches
 from eval.records.record import Record
 from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
-from eval.run.runner import numeric_switches, threads_set
+from eval.run.runner import threads_set
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.timing.interleaved import PRESETS, measure_together
 from eval.timing.samples import Timing
@@ -41,7 +42,7 @@ def opened_together(sources: Sequence[tuple[ModelSource, RunConfig]], dataset: D
     shared = sources[0][1]
     with ExitStack() as stack:
         stack.enter_context(threads_set(shared.threads))
-        stack.enter_context(numeric_switches(shared))
+        stack.enter_context(cudnn_switches(bool(shared.tf32)))
         yield [_opened(stack, index, source, config, dataset) for index, (source, config) in enumerate(sources)]
 
 

@@ -39,6 +39,7 @@ _MOVING_S, _MOVING_BYTES_PER_S, _LATE_SHARE = 0.1, 50e6, 0.5
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
 _MOST_OPERATORS = 200
+_MOST_MIB = 2**30
 
 
 class Connection:
@@ -128,6 +129,7 @@ class SandboxedUpscaler:
         _check_shape(done.header, expected)
         count = math.prod(expected)
         answer, get_s = self.connection.ask("get", max_payload=count * _FLOAT_BYTES)
+        assert self.info.data_range is not None
         sr = _checked_output(answer.payload, expected, lr, self.info.data_range)
         self._notice_late(put_s + get_s, forward_s, lr.nbytes + count * _FLOAT_BYTES)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
@@ -151,7 +153,16 @@ class SandboxedUpscaler:
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:
-        """Measure how far the worker's resident set rises, by the kernel's own mark; None where it cannot be reset."""
+        """Measure a GPU's peak as the worker tells it; on a CPU how far its resident set rises, by the kernel's mark.
+
+        It is None where that mark cannot be reset.
+        """
+        if self.device.type == "cuda":
+            peak = PeakMemory("CUDA allocator of the submission's process, peak reset before the set")
+            self.connection.ask("settle")
+            yield peak
+            peak.mib = _checked_mib(self.connection.ask("peak")[0].header.get("mib"))
+            return
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
         self.connection.ask("settle")
         before = {pid: rss for pid in self.processes if (rss := _reset_mark(pid)) is not None}
@@ -174,6 +185,10 @@ def _told(fault: Any) -> CannotRunError:
     text, trace = fields.get("text"), fields.get("trace")
     state = State.FAILED_TO_RUN if state is State.RAN else state
     return CannotRunError(state, one_line(str(text or "no reason")), plain_lines(str(trace)) if trace else None)
+
+
+def _checked_mib(told: Any) -> float | None:
+    return told if type(told) is float and 0 <= told < _MOST_MIB else None
 
 
 def _check_shape(header: dict[str, Any], expected: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ import torch
 from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
+from eval.device.placing import worker_gpu
 from eval.errors import UsageError
 from eval.files import PROJECT
 from eval.records.record import State
@@ -165,9 +166,10 @@ def _opened(
     threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
     mounts = Mounts((PROJECT / "eval", *readable), _devices(device))
-    with start(command, rules.sandbox, mounts, rules.limits, _environment(threads)) as sandboxed:
+    name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    with start(command, rules.sandbox, mounts, rules.limits, _environment(threads, gpu)) as sandboxed:
         connection = Connection(sandboxed, rules.timeout_s)
-        request |= {"device": config.device, "threads": threads}
+        request |= {"device": name, "threads": threads}
         request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
         answer, _ = connection.ask("load", trusted=rules.trusted, **request)
         yield SandboxedUpscaler(_completed(info, answer.header), device, connection)
@@ -186,9 +188,10 @@ def _devices(device: torch.device) -> tuple[Path, ...]:
     return tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: nothing of the user's but the choice of GPUs."""
+def _environment(threads: int, gpu: str | None) -> dict[str, str]:
+    """Return the environment of a worker, which sees one GPU at most: nothing else of the user's."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    kept = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    kept |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
     return {"PYTHONPATH": str(PROJECT), **quiet, **kept, **{name: str(threads) for name in names}}

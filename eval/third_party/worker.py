@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from eval.data.images import to_tensor
-from eval.device.memory import keep_freed_memory, return_free_memory
+from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
+from eval.device.placing import finish
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
 from eval.records.record import State
@@ -34,12 +35,12 @@ class Worker:
     """Answers requests about one submission."""
 
     def __init__(self) -> None:
-        self.loaded: Loaded | None = None
+        # Set by the first request.
+        self.loaded: Loaded
         self.notes = Notes()
         # Entered for every forward of a network that asks for a CUDA device while it runs.
         self.mode: OnCpu | None = None
-        self.lr: torch.Tensor | None = None
-        self.sr: torch.Tensor | None = None
+        self.lr = self.sr = torch.empty(0)
 
     def answer(self, request: Message) -> Message:
         """Carry out one request; an error of the submission's is an answer, too."""
@@ -50,6 +51,7 @@ class Worker:
             "get": self._get,
             "examine": self._examine,
             "settle": self._settle,
+            "peak": self._peak,
         }
         operation = request.header["op"]
         try:
@@ -78,7 +80,7 @@ class Worker:
         height, width = request.header["height"], request.header["width"]
         lr = np.frombuffer(request.payload, np.uint8).reshape(height, width, 3)
         self.lr = to_tensor(lr, self.loaded.data_range).to(self.loaded.device)
-        self.sr = None
+        self.sr = torch.empty(0)
         # Some draw noise even at inference: this way at least the same every time.
         torch.manual_seed(0)
         return Message()
@@ -95,20 +97,24 @@ class Worker:
     def _forward(self) -> Message:
         with torch.no_grad(), self.mode or contextlib.nullcontext():
             self.sr = self.loaded.forward(self.lr)
-        if self.loaded.device.type == "cuda":
-            torch.cuda.synchronize()
+        finish(self.loaded.device)
         if type(self.sr) is not torch.Tensor:
             return Message({"shape": [], "dtype": type(self.sr).__name__})
         return Message({"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")})
 
     def _get(self, _request: Message) -> Message:
         sr = self.sr.detach().float().cpu().contiguous().numpy()
-        return Message({}, memoryview(sr).cast("B"))
+        return Message({}, sr.data.cast("B"))
 
     def _settle(self, _request: Message) -> Message:
-        """Give back what building has freed, so that it does not hide what images take."""
+        """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""
         return_free_memory()
+        if self.loaded.device.type == "cuda":
+            reset_device_peak(self.loaded.device)
         return Message()
+
+    def _peak(self, _request: Message) -> Message:
+        return Message({"mib": device_peak_mib(self.loaded.device)})
 
     def _examine(self, _request: Message) -> Message:
         loaded = self.loaded
@@ -147,6 +153,8 @@ def _forget_our_models() -> None:
     """Make ``import models`` and ``import utils`` find the submission's."""
     project = str(Path(__file__).resolve().parent.parent.parent)
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != project]
+    # Where the project is installed in place, a finder would go on finding ours.
+    sys.meta_path[:] = [its for its in sys.meta_path if not getattr(its, "__module__", "").startswith("__editable__")]
     for name in [name for name in sys.modules if name.split(".")[0] in ("models", "utils", "test_demo")]:
         del sys.modules[name]
 

@@ -169,7 +169,7 @@ def timing(its: Ran) -> dict:
 def flags_of(app: typer.Typer, command: tuple) -> set[str]:
     found = typer.main.get_command(app)
     for name in command:
-        found = found.commands[name]
+        found = found.get_command(None, name)
     return {option for parameter in found.params for option in parameter.opts[:1]} - {"--help"}
 
 

@@ -54,6 +54,11 @@ def put(tmp_path: Path, random_image) -> Callable[..., Path]:
     return write
 
 
+def every_way(folder: Path) -> list[Dataset]:
+    """Open a set by its name, as the only one that is there, and as the folder that is given."""
+    return [open_dataset(folder.parent, folder.name), open_dataset(folder.parent, None), open_dataset(folder, None)]
+
+
 def refused(kind: type[Exception], data_dir: Path | None, name: str | None) -> str:
     with pytest.raises(kind) as caught:
         open_dataset(data_dir, name)
@@ -119,8 +124,7 @@ class TestLayouts:
 
     def test_hr_images_alone_get_their_lr_from_the_exact_bicubic(self, tmp_path: Path, put, random_image):
         path = put("photos/a.png", 31, 22)
-        for data_dir, name in ((tmp_path, "photos"), (tmp_path, None), (tmp_path / "photos", None)):
-            dataset = open_dataset(data_dir, name)
+        for dataset in every_way(tmp_path / "photos"):
             assert (dataset.name, dataset.layout, dataset.has_hr) == ("photos", HR_FOLDER, True)
             assert dataset.pairs == (ImagePair("a", lr=None, hr=path),)
             assert dataset.lr_sizes == (ImageSize(7, 5),)
@@ -133,8 +137,7 @@ class TestLayouts:
     )
     def test_lr_images_alone(self, tmp_path: Path, put, folder: str):
         paths = [put(f"{folder}/1.png", 3, 5), put(f"{folder}/2.png", 7, 4)]
-        for data_dir, name in ((tmp_path, folder), (tmp_path, None), (tmp_path / folder, None)):
-            dataset = open_dataset(data_dir, name)
+        for dataset in every_way(tmp_path / folder):
             assert (dataset.name, dataset.layout, dataset.has_hr) == (folder, LR_FOLDER, False)
             assert dataset.pairs == (ImagePair("1", paths[0], None), ImagePair("2", paths[1], None))
             assert dataset.lr_sizes == (ImageSize(3, 5), ImageSize(7, 4))
@@ -142,8 +145,7 @@ class TestLayouts:
     @pytest.mark.parametrize("folder", ["DSLR", "dslr", "my_DSLR", "x_LRs", "LR_old", "flr"])
     def test_a_word_that_merely_ends_like_lr_means_hr(self, tmp_path: Path, put, folder: str):
         path = put(f"{folder}/1.png")
-        for data_dir, name in ((tmp_path, folder), (tmp_path, None), (tmp_path / folder, None)):
-            dataset = open_dataset(data_dir, name)
+        for dataset in every_way(tmp_path / folder):
             assert (dataset.name, dataset.layout, dataset.pairs) == (folder, HR_FOLDER, (ImagePair("1", None, path),))
 
     @pytest.mark.parametrize("alias", ["valid", "test"])
@@ -197,8 +199,7 @@ class TestLayouts:
 
     def test_an_hr_folder_alone_is_opened_as_it_is_listed(self, tmp_path: Path, put):
         path = put("photos_HR/1.png")
-        for data_dir, name in ((tmp_path, "photos_HR"), (tmp_path, None), (tmp_path / "photos_HR", None)):
-            dataset = open_dataset(data_dir, name)
+        for dataset in every_way(tmp_path / "photos_HR"):
             assert (dataset.name, dataset.layout) == ("photos_HR", HR_FOLDER)
             assert dataset.pairs == (ImagePair("1", None, path),)
         message = refused(UsageError, tmp_path, "absent")

@@ -9,11 +9,6 @@ from PIL import Image
 from eval.data.resize import bicubic_kernel, contributions, imresize
 
 
-def test_kernel_at_points_computed_by_hand():
-    points = np.array([0, 0.5, 1, 1.5, 2, 2.5, -0.5])
-    assert bicubic_kernel(points).tolist() == [1, 0.5625, 0, -0.0625, 0, 0, 0.5625]
-
-
 def test_enlarging_by_two_takes_four_pixels_with_known_weights():
     weights, indices = contributions(6, 12, Fraction(2))
     # Output 5 lies at 2.25: distances 1.25, 0.25, 0.75, 1.75 to pixels 1 to 4.

@@ -18,20 +18,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         told.append("clock")
         return 1_000_000 + 2_500_000 * told.count("clock")
 
-    class Event:
-        def __init__(self, enable_timing: bool) -> None:
-            assert enable_timing
-
-        def record(self) -> None:
-            told.append("event")
-
-        def elapsed_time(self, _end: "Event") -> float:
-            return 7.0
-
     monkeypatch.setattr(time, "perf_counter_ns", clock)
     monkeypatch.setattr(torch.mps, "synchronize", lambda: told.append("finished"))
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _device: told.append("finished"))
     return told
 
 
@@ -40,7 +28,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         ("cpu", ["clock", "forward", "clock"], 2.5),
         ("mps", ["finished", "clock", "forward", "finished", "clock"], 2.5),
-        ("cuda", ["event", "forward", "event", "finished"], 7.0),
     ],
 )
 def test_what_is_timed_is_the_forward_alone(told: list[str], device: str, order: list[str], expected_ms: float):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from eval.data.images import ImageSize
 from eval.device import clock
-from eval.errors import RunError, UsageError
+from eval.errors import RunError
 from eval.inference import upscaler
 from eval.inference.tiling import Tiling
-from eval.inference.upscaler import InvalidOutputError, Upscaler, choose_tiling, pick_device, reflect_up_to
+from eval.inference.upscaler import InvalidOutputError, Upscaler, choose_tiling, reflect_up_to
 from eval.zoo.manifest import find_model
 from models import window
 
@@ -99,28 +99,6 @@ def test_a_small_input_is_what_reflection_makes_of_it(random_image):
     small, _ = Upscaler(spec, network, CPU)(lr)
     large, _ = Upscaler(spec, network, CPU)(padded)
     assert np.array_equal(small, large[:40])
-
-
-def test_devices():
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
-    for name in ("gpu", "cuda:x", "cpu:0", ""):
-        with pytest.raises(UsageError, match=f"--device {name}: expected one of auto, cuda, cpu, mps"):
-            pick_device(name)
-
-
-def test_an_absent_device_is_an_error_and_no_fallback(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="--device cuda: not available; this machine has"):
-        pick_device("cuda")
-
-
-def test_auto_takes_the_best_device(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device("auto") == torch.device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert pick_device("auto") == torch.device("mps")
 
 
 @pytest.mark.parametrize(
@@ -213,11 +191,3 @@ def test_an_ample_memory_leaves_the_network_cold(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(upscaler, "available_bytes", lambda _device: 5 * 2**26)
     assert choose_tiling(find_model("PFDNLite"), nn.Identity(), ImageSize(side, 128), CPU) is None
     assert len(probed) == probes
-
-
-def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(UsageError, match="--device cuda:2: not available"):
-        pick_device("cuda:2")

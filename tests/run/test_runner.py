@@ -18,13 +18,13 @@ from eval.data.resize import imresize
 from eval.metrics.psnr_ssim import psnr, ssim
 from eval.records.record import Record
 from eval.run import runner
-from eval.run.runner import numeric_switches, with_timing
+from eval.run.runner import with_timing
 from eval.run.tasks import EvaluationTask
 from eval.timing.samples import Timing
 from eval.zoo.checkpoints import Checkpoint, find_checkpoint
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import find_model
-from tests.tasks import InHand, config_of, task_of
+from tests.tasks import InHand, task_of
 
 BICUBIC = find_model("Bicubic")
 
@@ -146,16 +146,6 @@ def test_an_error_of_any_kind_ends_the_run_with_its_traceback(hr_folder: Path):
     assert [image.name for image in record.images] == ["image0"]
     assert record.traceback.endswith("ZeroDivisionError: a mistake\n")
     assert "in forward" in record.traceback
-
-
-def test_numeric_switches_are_set_and_restored():
-    cudnn = torch.backends.cudnn
-    before = (cudnn.benchmark, cudnn.allow_tf32)
-    with numeric_switches(config_of(tf32=False)):
-        assert (cudnn.benchmark, cudnn.allow_tf32) == (False, False)
-    with numeric_switches(config_of(tf32=True)):
-        assert (cudnn.benchmark, cudnn.allow_tf32) == (False, True)
-    assert (cudnn.benchmark, cudnn.allow_tf32) == before
 
 
 OFFICIAL = json.loads((Path(__file__).parent / "reference" / "official_set5.json").read_text())

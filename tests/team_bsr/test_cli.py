@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import subprocess
 import tomllib
 from types import SimpleNamespace
 
@@ -27,7 +26,7 @@ from team_bsr.plan import Habits
 from team_bsr.training import TrainingError
 from tests.rounding import rounding
 from tests.team_bsr.test_network import ADDITIONS, random_network
-from tests.team_bsr.test_training import command, environment, recipe
+from tests.team_bsr.test_training import recipe
 
 
 def invoke(*arguments) -> str:
@@ -240,12 +239,9 @@ def test_the_training_form_that_export_writes_is_a_start(tmp_path, images):
 
 
 def test_unknown_steps_are_wrong_usage(tmp_path, images):
-    steps = recipe(tmp_path / "recipe")
-    result = subprocess.run(
-        command(tmp_path / "run", images, steps, "--steps", "1,5"), env=environment(), capture_output=True, text=True
-    )
-    assert result.returncode == 2
-    assert "--steps: expected numbers of 1, 2, 3, 4, got 5" in result.stderr
+    arguments = ("train", "--run_dir", tmp_path / "run", "--data", images, "--recipe", recipe(tmp_path / "recipe"))
+    with pytest.raises(UsageError, match="--steps: expected numbers of 1, 2, 3, 4, got 5"):
+        invoke(*arguments, "--steps", "1,5")
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,6 @@ def test_the_shares_of_two_processes_are_the_batch_of_one(pairs, draw):
         assert np.array_equal(np.concatenate([share[part] for share in shares]), whole[part])
 
 
-def test_worker_processes_get_the_same_pairs(pairs):
-    copy = pickle.loads(pickle.dumps(pairs))
-    assert np.array_equal(copy[1][0], pairs[1][0])
-
-
 def test_sampling_errors(pairs):
     with pytest.raises(UsageError, match="batch: expected a multiple of the 3 processes, got 8"):
         Sampling(8, 32, world=3)

@@ -1,7 +1,5 @@
 """The training network: merged, branch by branch, and fused into the deploy class."""
 
-import warnings
-
 import pytest
 import torch
 from torch import nn
@@ -11,7 +9,6 @@ from team_bsr.network import TrainingPFDNLite, reparameterize, training_form
 from tests.rounding import rounding
 
 STAGES = {"stage1": (), "stage2": (2, 3)}
-LR_SIDE = 256
 # From input to output of the branches: 54 convolutions of at most 9 x 96 products.
 ADDITIONS = 54 * 9 * 96
 
@@ -30,24 +27,10 @@ def num_params(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def flops(network: nn.Module) -> int:
-    from fvcore.nn import FlopCountAnalysis
-
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        analysis = FlopCountAnalysis(network.eval(), torch.rand(1, 3, LR_SIDE, LR_SIDE))
-        return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
-
-
-@pytest.mark.parametrize(
-    ("stage", "training", "fused", "multiply_adds"),
-    [("stage1", 945_872, 249_488, 13_991_165_952), ("stage2", 899_504, 218_288, 11_952_734_208)],
-)
-def test_counts(stage, training, fused, multiply_adds):
+@pytest.mark.parametrize(("stage", "training", "fused"), [("stage1", 945_872, 249_488), ("stage2", 899_504, 218_288)])
+def test_counts(stage, training, fused):
     network = TrainingPFDNLite(pruned_blocks=STAGES[stage])
-    deploy = reparameterize(network)
-    assert (num_params(network), num_params(deploy)) == (training, fused)
-    assert flops(deploy) == multiply_adds
+    assert (num_params(network), num_params(reparameterize(network))) == (training, fused)
 
 
 @pytest.mark.parametrize("stage", STAGES)

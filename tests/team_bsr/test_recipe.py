@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 from team_bsr.losses import LOSSES
 from team_bsr.recipe import RECIPES, load_recipe
 
@@ -79,10 +79,11 @@ def test_errors_name_what_is_known(tmp_path):
         (good.replace("256", "255"), r"hr_patch: expected a multiple of 4, at least 40; got 255"),
         (good.replace("256", "36"), r"hr_patch: expected a multiple of 4, at least 40; got 36"),
         (good.replace("batch = 96", ""), r"step2.toml: .*batch"),
+        (good.replace("batch = 96", "batch = "), r"step2.toml: Invalid value \(at line \d+, column \d+\)"),
         (good + 'draw = "best"\n', r"step2.toml: step 2: draw: expected one of uniform, detail, got 'best'"),
     ]:
         (tmp_path / "step2.toml").write_text(text)
-        with pytest.raises(UsageError, match=message):
+        with pytest.raises((UsageError, RunError), match=message):
             load_recipe(tmp_path)
 
 

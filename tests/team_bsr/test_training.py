@@ -63,6 +63,11 @@ def images(tmp_path):
     return tmp_path / "hr"
 
 
+@pytest.fixture
+def pairs(images, tmp_path):
+    return open_pairs(survey(Sources((images,))), tmp_path / "cache")
+
+
 def recipe(folder: Path, iterations=(4, 2, 2, 3), rate=1e-3) -> Path:
     """Write a recipe of four short steps."""
     folder.mkdir()
@@ -91,11 +96,10 @@ def small_step(number=1, **changes) -> Step:
     return Step(number, **{**keys, **changes})
 
 
-def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_path):
+def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(pairs, tmp_path):
     """The loop against a plain one written here, of the multi-branch network; no option has its default."""
     options = {"loss": "mse", "betas": (0.8, 0.9), "weight_decay": 0.5, "ema": 0.05}
     step, seed = small_step(2, iterations=2, halve_every=1, **options), 3
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     last = train(Plan((step,), seed), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
     torch.manual_seed(seed)
     network = TrainingPFDNLite(multi_branch=True)
@@ -118,8 +122,7 @@ def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(images, tmp_p
     assert ((kept - averaged).abs() < 1e-6).float().mean() > 0.99
 
 
-def test_training_learns_and_tells(images, tmp_path, capsys):
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+def test_training_learns_and_tells(images, pairs, tmp_path, capsys):
     plan = Plan((small_step(iterations=60, halve_every=60),))
     habits = Habits(log_every=25, validate_every=25, checkpoint_every=25, keep=2)
     train(plan, habits, Run(tmp_path / "run", pairs, [open_set(images)]), Accelerator(cpu=True))
@@ -178,9 +181,8 @@ def test_a_run_killed_twice_ends_with_the_weights_of_one_that_was_not(images, tm
     assert load_checkpoint(tmp_path / "killed" / "step4-0000005.ckpt")["pruned_blocks"] == [2, 3]
 
 
-def test_a_run_gone_on_with_inside_and_between_steps_is_the_same(images, tmp_path):
+def test_a_run_gone_on_with_inside_and_between_steps_is_the_same(pairs, tmp_path):
     """With ABPN, which is quick; the second step starts from the first one's average."""
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(iterations=5), small_step(2, iterations=5)), network="abpn")
     habits = Habits(checkpoint_every=2, keep=9)
     whole = train(plan, habits, Run(tmp_path / "whole", pairs), Accelerator(cpu=True))
@@ -218,8 +220,7 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
     assert (gradients[0] - gradients[1]).abs().max() < limit
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(images, tmp_path):
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(pairs, tmp_path):
     run = Run(tmp_path / "run", pairs)
     train(Plan((small_step(iterations=2),)), Habits(), run, Accelerator(cpu=True))
     steps = (small_step(iterations=2), small_step(2, rate=1e30, iterations=9))
@@ -228,9 +229,8 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(imag
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_any_loss_that_is_not_finite_stops(images, tmp_path, monkeypatch, value):
+def test_any_loss_that_is_not_finite_stops(pairs, tmp_path, monkeypatch, value):
     monkeypatch.setitem(LOSSES, "l1", lambda sr, hr: (sr - hr).mean() + value)
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(iterations=1),), network="abpn")
     with pytest.raises(TrainingError, match=rf"iteration 1: the loss is {value}; no checkpoint was written before"):
         train(plan, Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
@@ -245,11 +245,10 @@ def test_the_average_s_decay_by_hand():
         assert averaged[0].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_step_s_rules_reach_its_patches_and_its_pruning(images, tmp_path, monkeypatch):
+def test_a_step_s_rules_reach_its_patches_and_its_pruning(pairs, tmp_path, monkeypatch):
     seen = []
     catch = lambda pairs, sampling: seen.append(sampling) or PatchBatches(pairs, sampling)  # noqa: E731
     monkeypatch.setattr("team_bsr.training.PatchBatches", catch)
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     step = small_step(4, stage=2, iterations=1, rate=1e-12, rule="first", draw="detail", batch=2, hr_patch=44)
     last = train(Plan((step,), seed=6), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
     assert seen == [Sampling(batch=2, hr_patch=44, seed=6, step=4, rank=0, world=1, draw="detail")]
@@ -268,8 +267,7 @@ def test_checkpoints_are_ordered_and_rotated_by_step_then_iteration(tmp_path):
     assert [path.name for path in checkpoints(tmp_path)] == [names[0], *names[2:4]]
 
 
-def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, tmp_path):
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, pairs, tmp_path):
     run, first = Run(tmp_path / "run", pairs), small_step(iterations=1)
     train(Plan((first,)), Habits(), run, Accelerator(cpu=True))
     for other in (Plan((first,), seed=1), Plan((small_step(iterations=2),))):
@@ -287,8 +285,7 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
     assert last.name == "step2-0000001.ckpt"
 
 
-def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_path):
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(pairs, tmp_path):
     first = train(Plan((small_step(iterations=1),)), Habits(), Run(tmp_path / "a", pairs), Accelerator(cpu=True))
     plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
     second = train(plan, Habits(), Run(tmp_path / "b", pairs, start=first), Accelerator(cpu=True))
@@ -299,7 +296,7 @@ def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(images, tmp_p
 
 
 @pytest.mark.parametrize("form", ["training", "deploy"])
-def test_a_step_starts_from_weights_in_either_form(images, tmp_path, form):
+def test_a_step_starts_from_weights_in_either_form(pairs, tmp_path, form):
     """With a rate of almost 0 it ends with the function it started from; float16 keeps 11 bits."""
     torch.manual_seed(5)
     source = TrainingPFDNLite(pruned_blocks=(2, 3))
@@ -309,7 +306,6 @@ def test_a_step_starts_from_weights_in_either_form(images, tmp_path, form):
         write_weights(source, file, torch.float16, {"step": "4"})
     else:
         write_weights(reparameterize(source), file)
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
     last = train(plan, Habits(), Run(tmp_path / "run", pairs, start=file), Accelerator(cpu=True))
     ended = reparameterize(load_network(last)).state_dict()
@@ -328,8 +324,7 @@ def test_weights_of_another_network_are_no_start(tmp_path):
             read_network(tmp_path / f"{name}.safetensors", "pfdnlite")
 
 
-def test_a_checkpoint_of_another_network_is_no_start(images, tmp_path):
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+def test_a_checkpoint_of_another_network_is_no_start(pairs, tmp_path):
     plan = Plan((small_step(iterations=1),), network="abpn")
     last = train(plan, Habits(), Run(tmp_path / "abpn", pairs), Accelerator(cpu=True))
     with pytest.raises(RunError, match=r"step1-0000001\.ckpt: expected weights of pfdnlite, got those of abpn"):
@@ -348,13 +343,12 @@ class Clock:
         return self.now
 
 
-def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(images, tmp_path, monkeypatch):
+def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(pairs, tmp_path, monkeypatch):
     """60 s for 10 iterations of 4 patches and 20 of 8: 12 s and 48 s, at 3 s an iteration.
 
     So step 1 stands at 2.5, 5, 7.5 and 10 of its 10 iterations after 1, 2, 3 and 4, and step 2 ends after 16.
     """
     Clock(monkeypatch, 3.0)
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(halve_every=5), small_step(2, batch=8, halve_every=10, iterations=20)), network="abpn")
     run = Run(tmp_path / "run", pairs, minutes=1)
     last = train(plan, Habits(log_every=1), run, Accelerator(cpu=True))
@@ -371,10 +365,9 @@ def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(images,
     assert len(checkpoints(tmp_path / "run")) == 2
 
 
-def test_a_run_with_minutes_goes_on_with_the_time_it_has_left(images, tmp_path, monkeypatch):
+def test_a_run_with_minutes_goes_on_with_the_time_it_has_left(pairs, tmp_path, monkeypatch):
     """20 iterations of 3 s fit, ten a step; the run is cut back inside the second."""
     Clock(monkeypatch, 3.0)
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     plan = Plan((small_step(iterations=100), small_step(2, iterations=100, halve_every=50)), network="abpn")
     run = Run(tmp_path / "run", pairs, minutes=1)
     whole = load_checkpoint(train(plan, Habits(checkpoint_every=3, keep=9), run, Accelerator(cpu=True)))
@@ -393,8 +386,7 @@ def state_file(path: Path, state: dict) -> Path:
     return path
 
 
-def test_minutes_that_are_not_reached_change_nothing(images, tmp_path):
-    pairs = open_pairs(survey(Sources((images,))), tmp_path / "cache")
+def test_minutes_that_are_not_reached_change_nothing(pairs, tmp_path):
     plan = Plan((small_step(iterations=3),), network="abpn")
     paths = [
         train(plan, Habits(), Run(tmp_path / str(minutes), pairs, minutes=minutes), Accelerator(cpu=True))

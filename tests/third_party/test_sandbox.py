@@ -357,31 +357,21 @@ print("\\x1b[2J\\u202ethe\\tend\\0")
     assert len(tail) <= 1000
 
 
-def test_too_much_memory(kind: SandboxKind, run: Run):
-    text = """
+MEMORY_HOGS = {
+    "one process": """
 blocks = []
 while True:
     blocks.append(b"x" * 2**24)
     time.sleep(0.01)
-"""
-    with run(text, kind, limits=Limits(memory_bytes=200 * MIB)) as sandboxed:
-        assert _end(sandboxed) == "killed: over 200 MiB"
-
-
-def test_memory_counts_over_all_processes(kind: SandboxKind, run: Run):
-    text = """
+""",
+    "four processes together": """
 for _ in range(4):
     if os.fork() == 0:
         block = b"x" * (60 * 2**20)
         time.sleep(3600)
 time.sleep(3600)
-"""
-    with run(text, kind, limits=Limits(memory_bytes=200 * MIB)) as sandboxed:
-        assert _end(sandboxed) == "killed: over 200 MiB"
-
-
-def test_memory_behind_a_first_thread_that_has_ended(kind: SandboxKind, run: Run):
-    text = """
+""",
+    "behind a first thread that has ended": """
 import ctypes, threading
 blocks = []
 def grow():
@@ -392,7 +382,12 @@ def grow():
 threading.Thread(target=grow).start()
 sys_exit = {"x86_64": 60}.get(os.uname().machine, 93)
 ctypes.CDLL(None).syscall(sys_exit, 0)
-"""
+""",
+}
+
+
+@pytest.mark.parametrize("text", MEMORY_HOGS.values(), ids=MEMORY_HOGS)
+def test_too_much_memory(kind: SandboxKind, run: Run, text: str):
     with run(text, kind, limits=Limits(memory_bytes=200 * MIB)) as sandboxed:
         assert _end(sandboxed) == "killed: over 200 MiB"
 

@@ -6,6 +6,7 @@ The networks under tests/planted enlarge by repeating pixels, so their figures a
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import Record, State
 from eval.run.processes import carry_out
+from eval.third_party import worker
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions
 from eval.third_party.remote import Connection
 from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
+from tests.conftest import PROJECT
 from tests.planted_checkout import PLANTED, copy_of_planted
 from tests.tasks import task_of
 
@@ -304,6 +307,17 @@ def test_without_a_sandbox_honest_code_runs_as_well(hostile, photos: Path):
     assert record.complete, record.reason
     assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
     assert record.images[0].runtime_ms > 0
+
+
+def test_our_models_are_out_of_a_submissions_way(monkeypatch: pytest.MonkeyPatch):
+    installed_in_place = type("Finder", (), {"__module__": "__editable___pfdnlite_esr_0_1_0_finder"})
+    monkeypatch.setattr(sys, "path", [*sys.path, str(PROJECT)])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, installed_in_place])
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    worker._forget_our_models()
+    assert str(PROJECT) not in sys.path
+    assert installed_in_place not in sys.meta_path
+    assert not [name for name in sys.modules if name.split(".")[0] == "models"]
 
 
 def test_saved_images_are_the_pixels_that_were_judged(checkout: Path, photos: Path, tmp_path: Path):

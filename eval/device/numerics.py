@@ -1,0 +1,40 @@
+"""How a GPU rounds: TF32 and cuDNN's choices, set for a block of code and restored."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_TF32 = "tf32"
+# torch makes the two while it is imported, where no reader of its types sees it.
+_CONV, _RNN = (getattr(torch.backends.cudnn, name) for name in ("conv", "rnn"))
+
+
+def convolutions_take_tf32() -> bool:
+    """Tell whether cuDNN's convolutions may round float32 to TF32, as torch ships it."""
+    return _CONV.fp32_precision == _TF32
+
+
+def products_take_tf32() -> bool:
+    """Tell whether matrix products may round float32 to TF32; torch ships it off."""
+    return torch.backends.cuda.matmul.fp32_precision == _TF32
+
+
+@contextmanager
+def cudnn_switches(tf32: bool) -> Iterator[None]:
+    """Let convolutions take TF32 or not, and cuDNN choose its algorithms without trials, as the template has it.
+
+    torch has two ways to say TF32, ``allow_tf32`` and one precision an operator. The first sets both; to read it raises
+    where a program has used the second one, so what was before is kept, and restored, by operator.
+    """
+    cudnn = torch.backends.cudnn
+    before, trials = (_CONV.fp32_precision, _RNN.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
+    cudnn.allow_tf32 = tf32
+    cudnn.benchmark, cudnn.deterministic = False, False
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = trials
+        cudnn.allow_tf32 = _TF32 in before
+        if before != (_CONV.fp32_precision, _RNN.fp32_precision):
+            _CONV.fp32_precision, _RNN.fp32_precision = before

@@ -1,0 +1,75 @@
+"""Which devices there are, and working on one: whatever is special to CUDA or MPS is in this folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from eval.config import AUTO
+from eval.errors import UsageError
+
+DEVICES = (AUTO, "cuda", "cpu", "mps")
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the best one here, in the order cuda, mps, cpu.
+
+    Raises:
+        UsageError: the name is unknown, or this machine has no such device.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"--device {name}: expected one of {', '.join(DEVICES)}, or cuda:N")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == AUTO:
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available[kind] or (number and int(number) >= torch.cuda.device_count()):
+        here = ", ".join(kind for kind, usable in available.items() if usable)
+        raise UsageError(f"--device {name}: not available; this machine has {here}")
+    return torch.device(name)
+
+
+@contextmanager
+def current(device: torch.device) -> Iterator[None]:
+    """Make a GPU the current one for a block of code: streams, events and graphs belong to the current device."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        yield
+
+
+def finish(device: torch.device) -> None:
+    """Wait until a device has done all that was queued; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def release(device: torch.device) -> None:
+    """Give the memory that the device's allocator holds back, so that nothing depends on what ran before."""
+    if device.type == "cuda":
+        with current(device):
+            torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def gpu_name(device: torch.device) -> str | None:
+    """Return the name of an NVIDIA or AMD GPU; None for another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def worker_gpu(device: torch.device, visible: str | None) -> tuple[str, str | None]:
+    """Return the device as a process names it that is to see this GPU alone, and its ``CUDA_VISIBLE_DEVICES``.
+
+    Args:
+        device: of this process.
+        visible: this process's ``CUDA_VISIBLE_DEVICES``, which numbers the devices that it sees.
+    """
+    if device.type != "cuda":
+        return str(device), visible
+    index = device.index or 0
+    listed = visible.split(",") if visible else []
+    return "cuda", listed[index].strip() if index < len(listed) else str(index)

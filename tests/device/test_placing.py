@@ -1,0 +1,115 @@
+"""Which devices there are, working on one of several GPUs, and recording on it."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from eval.device.clock import timed
+from eval.device.graphs import Recorder
+from eval.device.placing import current, finish, pick_device, release, worker_gpu
+from eval.errors import UsageError
+from tests.device.fake_cuda import FakeCuda
+
+CPU, SECOND = torch.device("cpu"), torch.device("cuda:1")
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return FakeCuda(monkeypatch)
+
+
+def test_devices():
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
+    for name in ("gpu", "cuda:x", "cpu:0", ""):
+        with pytest.raises(UsageError, match=f"--device {name}: expected one of auto, cuda, cpu, mps"):
+            pick_device(name)
+
+
+def test_an_absent_device_is_an_error_and_no_fallback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--device cuda: not available; this machine has"):
+        pick_device("cuda")
+
+
+def test_auto_takes_the_best_device(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("mps")
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="--device cuda:2: not available"):
+        pick_device("cuda:2")
+
+
+def test_a_gpu_is_timed_on_its_own_stream_with_nothing_in_flight(cuda: FakeCuda):
+    x = SimpleNamespace(device=SECOND)
+    output, runtime_ms = timed(lambda given: cuda.say("forward") or given, x)
+    assert (output, runtime_ms) == (x, 7.0)
+    assert cuda.calls == [
+        "finish cuda:1 on 0",
+        "record of 1 on 1",
+        "forward on 1",
+        "record of 1 on 1",
+        "finish cuda:1 on 1",
+        "elapsed on 0",
+    ]
+
+
+def test_a_recording_is_made_on_its_gpu_in_one_side_stream(cuda: FakeCuda):
+    recorder = Recorder(SECOND)
+    for _ in range(2):
+        recording = recorder.record(lambda x: cuda.say("forward") or 2 * x, torch.ones(1, 3, 2, 2))
+    assert cuda.calls.count("new stream on 1") == 1
+    assert cuda.calls[1 : 1 + len(cuda.calls) // 2] == [
+        "side waits for main on 1",
+        "in side on 1",
+        *["forward on 1"] * 3,
+        "out of side on 1",
+        "main waits for side on 1",
+        "capture pool side thread_local on 1",
+        "forward on 1",
+        "captured on 1",
+    ]
+    assert (recording.sr == 2).all()
+    assert recording.kept_bytes == 2 * 12 * 4
+
+
+def test_memory_is_released_on_the_device_that_held_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch):
+    release(SECOND)
+    finish(SECOND)
+    release(CPU)
+    finish(CPU)
+    assert cuda.calls == ["release on 1", "finish cuda:1 on 0"]
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: cuda.say("mps"))
+    release(torch.device("mps"))
+    assert cuda.calls[-1] == "mps on 0"
+
+
+def test_a_cpu_has_no_current_device(cuda: FakeCuda):
+    with current(CPU):
+        assert cuda.current == 0
+    with current(SECOND):
+        assert cuda.current == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [
+        ("cpu", None, ("cpu", None)),
+        ("cpu", "0,1", ("cpu", "0,1")),
+        ("cuda", None, ("cuda", "0")),
+        ("cuda:1", None, ("cuda", "1")),
+        ("cuda:1", "3, 5", ("cuda", "5")),
+        ("cuda", "GPU-a,GPU-b", ("cuda", "GPU-a")),
+    ],
+)
+def test_a_worker_sees_one_gpu(device: str, visible: str | None, expected: tuple):
+    assert worker_gpu(torch.device(device), visible) == expected
