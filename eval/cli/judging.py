@@ -12,7 +12,8 @@ from eval.config import split
 from eval.errors import RunError, UsageError
 from eval.ranking.audit import audit as audit_results
 from eval.ranking.editions import Edition, GateRule, find_edition
-from eval.ranking.from_records import Measured, entries_from, measured_baseline, published_baseline, select
+from eval.ranking.entries import Measured, measured_baseline, published_baseline
+from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
 from eval.ranking.scoring import rank
 from eval.records.current import complete_ones, current, failures, found_and_used

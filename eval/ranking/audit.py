@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.intervals import Interval, paired_difference
 from eval.ranking.editions import Edition, Verdict, all_editions
-from eval.ranking.from_records import Entry, published_baseline
+from eval.ranking.entries import Entry, published_baseline
 from eval.ranking.from_results_json import Results, common_roles, measured_from
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 

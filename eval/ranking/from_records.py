@@ -1,18 +1,14 @@
-"""What is ranked: one model's figures, taken from its records or from what the organisers publish.
-
-Knows no torch: records are read elsewhere. Records that do not belong together are refused with the reason.
-"""
+"""From records to what is ranked. Records that do not belong together are refused with the reason."""
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eval.errors import RunError, UsageError
 from eval.ranking.editions import Edition
+from eval.ranking.entries import Entry, Measured
 
 if TYPE_CHECKING:
     from eval.records.record import Record
@@ -20,79 +16,6 @@ if TYPE_CHECKING:
 UNTIMED = "accuracy"
 # A bootstrap over fewer samples would take its ignorance for certainty.
 LEAST_KEPT = 10
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model's unrounded figures; None where one was not taken.
-
-    Attributes:
-        runtime_ms: mean over images; with valid and test, the mean of the two.
-        flops: multiply-adds of one 256x256 input.
-        psnr_db: by "valid" and "test", or by a set's name where the set is not the challenge's.
-        device: on which the runtime was taken.
-        samples_ms: one ``(images, rounds)`` array a set, paired with all other entries'; None if there are none.
-    """
-
-    label: str
-    runtime_ms: float | None
-    flops: float | None
-    num_params: float | None
-    activations: float | None = None
-    peak_memory_mib: float | None = None
-    psnr_db: Mapping[str, float] = field(default_factory=dict)
-    device: str = ""
-    samples_ms: tuple[np.ndarray, ...] | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Entries that were measured alike.
-
-    Attributes:
-        sets: names of the sets, valid before test.
-        roles: which parts of the challenge's images these are; empty if they are not.
-        device: empty where a published file does not tell it.
-        published: whether the figures are a published file's.
-    """
-
-    entries: tuple[Entry, ...]
-    sets: tuple[str, ...]
-    roles: tuple[str, ...]
-    protocol: str
-    device: str
-    notes: tuple[str, ...] = ()
-    published: bool = False
-
-
-def published_baseline(edition: Edition, roles: Sequence[str] = ()) -> Entry:
-    """Return the baseline's published figures; its runtime on one role alone where that is what was measured."""
-    figures = edition.baseline
-    runtimes = {"valid": figures.runtime_valid_ms, "test": figures.runtime_test_ms}
-    alone = runtimes.get(roles[0]) if len(roles) == 1 else None
-    costs = {key: getattr(figures, key) for key in ("flops", "num_params", "activations", "peak_memory_mib")}
-    return Entry(f"{figures.model} (published)", alone or figures.runtime_ms, **costs, device=edition.gpu)
-
-
-def measured_baseline(measured: Measured, edition: Edition) -> Entry:
-    """Return the entry of the edition's baseline.
-
-    Raises:
-        RunError: it was not measured; the message says what to run.
-    """
-    model = edition.baseline.model
-    found = [entry for entry in measured.entries if edition.baseline.is_called(entry.label)]
-    if found:
-        return found[0]
-    if measured.published:
-        raise RunError(f"--baseline measured: {model}, the baseline of {edition.year}, is in no row; take published")
-    names = ",".join([model, *(entry.label.lstrip("0123456789").lstrip("_") for entry in measured.entries)])
-    command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
-    raise RunError(
-        f"--baseline measured: expected a record of {model}, the baseline of {edition.year}, beside those of "
-        f"{', '.join(entry.label for entry in measured.entries)}; measure them together: "
-        f"{shlex.join([*command, '--protocol', measured.protocol])}; or take --baseline published"
-    )
 
 
 def select(

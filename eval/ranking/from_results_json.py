@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eval.errors import RunError, UsageError, explain
-from eval.ranking.from_records import Entry, Measured
+from eval.ranking.entries import Entry, Measured
 
 SHOWN_FAULTS = 10
 OFFICIAL = "official"

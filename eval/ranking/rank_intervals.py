@@ -14,7 +14,7 @@ import numpy as np
 
 from eval.intervals import CONFIDENCE, Interval, resampled
 from eval.ranking.editions import Track
-from eval.ranking.from_records import Entry
+from eval.ranking.entries import Entry
 from eval.ranking.scores import weighted_score
 
 # A ratio that varies less is exact but for rounding.

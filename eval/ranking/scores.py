@@ -3,7 +3,7 @@
 import math
 
 from eval.ranking.editions import Track
-from eval.ranking.from_records import Entry
+from eval.ranking.entries import Entry
 
 
 def relative_score(figure: float, baseline: float) -> float:

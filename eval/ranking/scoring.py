@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from eval.errors import RunError
 from eval.ranking.editions import Edition, GateRule, Metric, Track, Verdict
-from eval.ranking.from_records import Entry
+from eval.ranking.entries import Entry
 from eval.ranking.rank_intervals import PairedOrder
 from eval.ranking.scores import relative_score, weighted_score
 

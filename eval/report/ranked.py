@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from eval.errors import RunError
 from eval.ranking.editions import Edition, all_editions
-from eval.ranking.from_records import entries_from, measured_baseline
+from eval.ranking.entries import measured_baseline
+from eval.ranking.from_records import entries_from
 from eval.ranking.scoring import Row, rank
 from eval.records.record import Protocol, Record
 from eval.report.score_notes import Scored, notes

@@ -5,7 +5,7 @@ from typing import get_args
 
 from eval.intervals import CONFIDENCE
 from eval.ranking.editions import Metric
-from eval.ranking.from_records import Measured
+from eval.ranking.entries import Measured
 from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
 from eval.report.escapes import visible

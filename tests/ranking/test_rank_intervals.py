@@ -10,7 +10,7 @@ import pytest
 
 from eval.intervals import Interval, resampled
 from eval.ranking.editions import find_edition
-from eval.ranking.from_records import Entry, published_baseline
+from eval.ranking.entries import Entry, published_baseline
 from eval.ranking.rank_intervals import PairedOrder, _Ratios, _SimultaneousRatios, worst_error
 from eval.ranking.scoring import rank
 

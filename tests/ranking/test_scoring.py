@@ -16,7 +16,8 @@ from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
 from eval.ranking.editions import all_editions, find_edition, read_editions
-from eval.ranking.from_records import Entry, Measured, entries_from, measured_baseline, published_baseline, select
+from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline
+from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
 from eval.ranking.scores import relative_score
 from eval.ranking.scoring import Ranking, competition_ranks, rank

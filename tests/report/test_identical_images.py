@@ -14,7 +14,8 @@ from eval.data.images import write_png
 from eval.intervals import Interval
 from eval.ranking.audit import audit
 from eval.ranking.editions import find_edition
-from eval.ranking.from_records import entries_from, published_baseline
+from eval.ranking.entries import published_baseline
+from eval.ranking.from_records import entries_from
 from eval.ranking.from_results_json import read_results
 from eval.ranking.scoring import rank
 from eval.records.current import current
