@@ -10,7 +10,7 @@ export SYSTEM
 # Programs that the set-up puts into the environment are found like those of the system.
 export PATH := $(PATH):$(abspath $(BIN))
 
-.PHONY: help demo test test-all train bench mutants lint format clean
+.PHONY: help demo test test-all train bench mutants lint types format clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -39,6 +39,9 @@ mutants: $(READY)  ## plant faults into the modules that make figures, and list 
 lint: $(READY)  ## check style
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
+
+types: $(READY)  ## check types
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python >$(VENV)/types || { cat $(VENV)/types; exit 1; }
 
 format: $(READY)  ## mend style
 	$(BIN)/ruff format .

@@ -6,11 +6,7 @@ import typer
 
 from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, Weights, configured
 from eval.cli.program import run_program
-from eval.cli.session import Session
 from eval.config import RunConfig, split
-from eval.run.launch import Launch
-from eval.run.model_source import zoo_model
-from eval.zoo.manifest import find_model
 
 
 @configured()
@@ -25,8 +21,14 @@ def demo(
     no_images: NoImages = False,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
+    # What loads torch is loaded once the flags are known to be right.
+    from eval.cli.session import Session
+    from eval.run.launch import Launch
+    from eval.run.model_source import zoo_model
+    from eval.zoo.manifest import find_model
+
     spec = find_model(model_id)
-    session = Session(config, Launch(save_dir, None if no_images else save_dir))
+    session = Session(config, save_dir, Launch(images_dir=None if no_images else save_dir))
     model = zoo_model(spec, weights)
     opened = session.open(data_dir, [*(split(datasets) or [None]), *(["test"] if include_test else [])])
     session.run([model], opened)

@@ -5,6 +5,10 @@ load_records``; see ``eval/api.py``. Nothing heavy is imported before one of the
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eval.api import Result, RunConfig, compare, evaluate, list_models, load_model, load_records, open_dataset
 
 __all__ = ["Result", "RunConfig", "compare", "evaluate", "list_models", "load_model", "load_records", "open_dataset"]
 

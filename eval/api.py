@@ -22,6 +22,7 @@ from eval.config import Protocol, RunConfig
 from eval.data import datasets
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset, check_metric_sizes
+from eval.data.images import ImageSize
 from eval.errors import RunError
 from eval.inference.upscaler import Upscaler
 from eval.metrics.registry import find_metrics
@@ -31,8 +32,8 @@ from eval.records.store import find_records
 from eval.report.results import Result, Verdict, frame_of
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch, resolved
-from eval.run.model_source import ModelSource, zoo_model
-from eval.run.network_source import source_of_file, source_of_module, source_of_upscaler
+from eval.run.model_source import ModelSource, ZooModel, zoo_model
+from eval.run.network_source import NetworkSource, source_of_file, source_of_module, source_of_upscaler
 from eval.run.observer import Observer
 from eval.zoo.manifest import all_models, find_model
 
@@ -139,9 +140,9 @@ def load_model(
     """
     source = _source_of_name(model, weights, data_range)
     config = resolved(RunConfig(device=device, tile=None))
-    with source.open(config, None) as loaded, loaded.on_device():
-        upscaler = loaded
-    upscaler.network.to(upscaler.device)
+    # Whole images of any size.
+    with source.open(config, ImageSize(1, 1)) as upscaler:
+        upscaler.network.to(upscaler.device)
     return upscaler
 
 
@@ -210,7 +211,7 @@ def _source(model: Model, data_range: float, name: str | None = None) -> ModelSo
     return _source_of_name(model, None, data_range)
 
 
-def _source_of_name(model: str, weights: str | Path | None, data_range: float) -> ModelSource:
+def _source_of_name(model: str, weights: str | Path | None, data_range: float) -> ZooModel | NetworkSource:
     if ".py:" in str(model):
         return source_of_file(str(model), Path(weights) if weights else None, data_range)
     return zoo_model(find_model(model), str(weights) if weights else None)

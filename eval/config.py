@@ -129,7 +129,7 @@ class RunConfig(Frozen):
             "threads": kind not in (AUTO, "cpu") and f"the network runs on {kind}",
             "tf32": kind in ("cpu", "mps") and f"{kind} has no TF32",
         }
-        return {name: why for name, why in reasons.items() if why}
+        return {name: why for name, why in reasons.items() if isinstance(why, str)}
 
     def notes(self, given: "RunConfig") -> list[str]:
         """Return a sentence for each value that was given, other than the default, and has no effect here.

@@ -38,4 +38,5 @@ def _piece(part: ast.expr, known: Known) -> object | None:
 
 
 def _joined(parts: list[object | None], separator: str) -> str | None:
-    return separator.join(parts) if all(isinstance(part, str) for part in parts) else None
+    texts = [part for part in parts if isinstance(part, str)]
+    return separator.join(texts) if len(texts) == len(parts) else None

@@ -1,10 +1,13 @@
-"""Files that appear whole or not at all, and where the project lies."""
+"""Files that appear whole or not at all, files that are run, and where the project lies."""
 
+import importlib.util
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -28,3 +31,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def module_of(file: Path, name: str) -> ModuleType:
+    """Run a Python file as a module of a name that nothing else has.
+
+    Raises:
+        ImportError: by its suffix it is no Python file.
+        Exception: whatever its code raises.
+    """
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file}: no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickles look their module up by its name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

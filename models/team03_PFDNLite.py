@@ -87,9 +87,9 @@ class PFDNLite(nn.Module):
     def __init__(self, channels: int = 48, pruned_blocks: Sequence[int] = (2, 3), scale: int = 4) -> None:
         super().__init__()
         self.head = conv3x3(3, channels)
-        for number in (1, 2, 3, 4):
-            block = PrunedPFDBLite if number in pruned_blocks else PFDBLite
-            self.add_module(f"block{number}", block(channels))
+        self.block1, self.block2, self.block3, self.block4 = (
+            PrunedPFDBLite(channels) if number in pruned_blocks else PFDBLite(channels) for number in (1, 2, 3, 4)
+        )
         self.tail = nn.Sequential(conv3x3(channels, 3 * scale**2))
         self.shuffle = nn.PixelShuffle(scale)
         self.repeats = scale**2

@@ -48,6 +48,7 @@ class SPAN(nn.Module):
     def __init__(self, channels: int = 28) -> None:
         super().__init__()
         # Not folded into conv_1: that convolution pads the shifted image with zeros, so the border would change.
+        self.mean: Tensor
         self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1), persistent=False)
         self.conv_1 = FusedConv(3, channels)
         self.block_1 = SPAB(channels)

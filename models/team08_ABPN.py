@@ -28,9 +28,8 @@ class ABPN(nn.Module):
         self.tail = conv3x3(image_channels, image_channels)
         self.shuffle = nn.PixelShuffle(scale)
         self.repeats = scale**2
-        for conv in (*self.body, self.tail):
-            nn.init.xavier_normal_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        for parameter in self.parameters():
+            (nn.init.xavier_normal_ if parameter.ndim == 4 else nn.init.zeros_)(parameter)
         with torch.no_grad():
             self.tail.weight *= 0.1
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import PARAM_LIST, get_ema_multi_avg_fn
 
 
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+def moving_average(decay: float) -> Callable[[PARAM_LIST, PARAM_LIST, Tensor | int], None]:
     """Return an update of exponentially averaged weights whose decay grows to ``decay``, so that it starts fast."""
 
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        updates = count.item()
+    def update(averaged: PARAM_LIST, current: PARAM_LIST, count: Tensor | int) -> None:
+        updates = int(count)
         get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(averaged, current, count)
 
     return update

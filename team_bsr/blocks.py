@@ -6,6 +6,8 @@ arithmetic, since merging costs a few million multiplications whatever the size 
 after another as the figures draw them, stay as ``branches`` for reference.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,17 +55,17 @@ class RepMBConv(nn.Module):
     def __init__(self, channels: int, ratio: int = 2) -> None:
         super().__init__()
         middle = ratio * channels
-        self.expand = nn.Conv2d(channels, middle, 1)
+        self.expand = PointWise(channels, middle, bias=True)
         self.mix = nn.Conv2d(middle, middle, 3)
         self.gate = Gate(middle)
-        self.reduce = nn.Conv2d(middle, channels, 1)
+        self.reduce = PointWise(middle, channels, bias=True)
 
     def kernel(self) -> Kernel:
         """Return the ``(C, C, 3, 3)`` weight and ``(C,)`` bias of the equal convolution with zero padding 1."""
         gate = self.gate()
-        expand, reduce = self.expand.weight.flatten(1), self.reduce.weight.flatten(1)
+        (expand, offset), reduce = self.expand.kernel(), self.reduce.weight.flatten(1)
         # The bias of expand rides along as one more input channel, which is 1 everywhere, the padding included.
-        inputs = torch.cat((expand, self.expand.bias[:, None]), dim=1)
+        inputs = torch.cat((expand.flatten(1), offset[:, None]), dim=1)
         channels, middle = reduce.shape
         rows = ((reduce * gate) @ self.mix.weight.flatten(1)).view(channels, middle, 9)
         # One product of matrices: a batched one would sum the gradient of inputs over the batch.
@@ -76,8 +78,8 @@ class RepMBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the branches one after another."""
-        z = self.expand(x)
-        padded = self.expand.bias[:, None, None] + F.pad(z - self.expand.bias[:, None, None], (1, 1, 1, 1))
+        z, offset = self.expand(x), self.expand.kernel()[1][:, None, None]
+        padded = offset + F.pad(z - offset, (1, 1, 1, 1))
         s = self.gate()[:, None, None] * self.mix(padded) + z
         return self.reduce(s) + x
 
@@ -93,16 +95,13 @@ class RepChain(nn.Sequential):
         multi_branch: run layer by layer, which is the reference; otherwise merge, then convolve once.
     """
 
-    def __init__(self, *layers: nn.Module, multi_branch: bool = False) -> None:
+    def __init__(self, *layers: PointWise | RepMBConv, multi_branch: bool = False) -> None:
         super().__init__(*layers)
         self.multi_branch = multi_branch
 
     def kernel(self) -> Kernel:
         """Return ``(out, in, 3, 3)`` weight and ``(out,)`` bias of the equal convolution with zero padding 1."""
-        weight, bias = self[0].kernel()
-        for layer in self[1:]:
-            weight, bias = compose((weight, bias), layer.kernel())
-        return weight, bias
+        return functools.reduce(compose, (its.kernel() for its in self if isinstance(its, (PointWise, RepMBConv))))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, h, w)`` to ``(N, out, h, w)``."""

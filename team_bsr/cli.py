@@ -17,13 +17,13 @@ from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, 
 from team_bsr.data import open_pairs
 from team_bsr.export import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, manifest_row, onnx_graph, verify
 from team_bsr.likeness import shared_images, thumbnails
-from team_bsr.network import reparameterize
+from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.plan import Habits, Plan, Run, describe, describe_data
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
-from team_bsr.trainees import deploy_form, pruned_blocks
+from team_bsr.trainees import deploy_form
 from team_bsr.training import first_network, train
 from team_bsr.validation import open_set
 
@@ -122,7 +122,7 @@ def export_command(
     if onnx is not None:
         check_onnx()
     state, network = load_checkpoint(checkpoint), load_network(checkpoint)
-    if not pruned_blocks(network):
+    if not isinstance(network, TrainingPFDNLite) or not network.pruned_blocks:
         raise UsageError(f"{checkpoint}: expected PFDNLite of the second stage; prune it, or use fuse")
     dataset = open_dataset(images, None if images else SAMPLE)
     agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))

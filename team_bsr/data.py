@@ -40,7 +40,7 @@ class CachedPair:
     thumbnail: str
 
 
-class Pairs(Sequence):
+class Pairs:
     """The images of a cache; item i is ``(hr, lr)``, read-only uint8 arrays ``(4h, 4w, 3)`` and ``(h, w, 3)``.
 
     ``crc32`` is the checksum of all pixels, by which a run knows its images again.
@@ -115,7 +115,7 @@ def _fill(target: Path, images: Sequence[Path], partners: dict[Path, Path], skip
             hr, lr = pair
             start = file.tell()
             thumbnail = likeness.thumbnail(hr).tobytes().hex()
-            pairs.append(CachedPair(str(path), *lr.shape[:2], start, start + hr.size, thumbnail))
+            pairs.append(CachedPair(str(path), lr.shape[0], lr.shape[1], start, start + hr.size, thumbnail))
             pixels = hr.tobytes() + lr.tobytes()
             crc32 = zlib.crc32(pixels, crc32)
             file.write(pixels)

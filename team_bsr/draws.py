@@ -95,6 +95,6 @@ def patch_weights(hr: np.ndarray, side: int) -> np.ndarray:
 
 def _patch_means(values: np.ndarray, side: int) -> np.ndarray:
     """Return the mean over ``side`` by ``side`` values from each fourth place on."""
-    sums = cv2.integral(np.float64(values))
+    sums = cv2.integral(values.astype(np.float64))
     means = (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
     return means[::GRID, ::GRID]

@@ -100,7 +100,7 @@ def onnx_graph(network: nn.Module) -> bytes:
         torch.onnx.export(
             network,
             (probe,),
-            graph,
+            graph,  # pyright: ignore[reportArgumentType]  (without dynamo it may be any file)
             dynamo=False,
             opset_version=_OPSET,
             input_names=[INPUT],

@@ -49,7 +49,9 @@ def shared_images(sets: Sequence[Dataset], trained_on: Mapping[str, np.ndarray])
     for dataset in sets:
         shared = []
         for pair in dataset.pairs:
-            apart = _apart(known, thumbnail(pair.read()[1]))
+            _, hr = pair.read()
+            assert hr is not None
+            apart = _apart(known, thumbnail(hr))
             if apart.min() <= MOST_APART:
                 shared.append(f"{pair.name} ({names[int(apart.argmin())]})")
         if shared:

@@ -34,7 +34,7 @@ class TrainingPFDNLite(PFDNLite):
         self.channels, self.pruned_blocks = channels, tuple(pruned_blocks)
         half = channels // 2
 
-        def chain(*layers: nn.Module) -> RepChain:
+        def chain(*layers: PointWise | RepMBConv) -> RepChain:
             return RepChain(*layers, multi_branch=multi_branch)
 
         for number in BLOCKS:
@@ -60,10 +60,10 @@ class TrainingPFDNLite(PFDNLite):
             if name.endswith("bias"):
                 parameter.zero_()
         for number in BLOCKS:
-            self.block(number).attn.body[3].bias += 1
+            self.get_parameter(f"block{number}.attn.body.3.bias").add_(1)
         # Channel 0 is the local gate's.
-        self.head.bias[0] += 1
-        self.tail[0].weight *= 0.1
+        self.get_parameter("head.bias")[0] += 1
+        self.get_parameter("tail.0.weight").mul_(0.1)
 
     def block(self, number: int) -> nn.Module:
         """Return block ``number``, counted from 1."""
@@ -123,11 +123,11 @@ def _set_kernel(chain: RepChain, weight: Tensor, bias: Tensor) -> None:
     nn.init.orthogonal_(block.expand.weight)
     nn.init.orthogonal_(block.reduce.weight, gain=2)
     after, before = block.reduce.weight.flatten(1) * block.gate(), block.expand.weight.flatten(1)
-    if isinstance(chain[-1], PointWise):
-        after = chain[-1].weight.flatten(1) @ after
-    if isinstance(chain[0], PointWise):
-        before = before @ chain[0].weight.flatten(1)
+    first, last = chain[0], chain[-1]
+    if isinstance(last, PointWise):
+        after = last.weight.flatten(1) @ after
+    if isinstance(first, PointWise):
+        before = before @ first.weight.flatten(1)
     missing = weight - chain.kernel()[0]
     block.mix.weight += torch.einsum("mo,oiyx,in->mnyx", torch.linalg.pinv(after), missing, torch.linalg.pinv(before))
-    last = chain[-1] if isinstance(chain[-1], PointWise) else block.reduce
-    last.bias += bias - chain.kernel()[1]
+    (last if isinstance(last, PointWise) else block.reduce).kernel()[1].add_(bias - chain.kernel()[1])

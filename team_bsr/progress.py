@@ -51,6 +51,7 @@ class Pace:
         spent = (elapsed_s - began_s) / share_s if share_s > 0 else 1.0
         # All processes go by the first one's clock.
         told = broadcast(torch.tensor(spent, dtype=torch.float32, device=self.device))
+        assert isinstance(told, torch.Tensor)
         return max(iteration, min(step.iterations, int(step.iterations * told.item())))
 
 
@@ -91,7 +92,8 @@ class Progress:
             f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
             flush=True,
         )
-        self._add(
+        _add(
+            self.writer,
             {
                 "loss": loss,
                 "rate": step.rate_at(position - 1),
@@ -107,16 +109,17 @@ class Progress:
             return
         shown = "  ".join(f"{name} {value:.3f} dB" for name, value in psnr_db.items())
         print(f"step {step.number}  {iteration}/{step.iterations}  PSNR: {shown}", flush=True)
-        self._add({f"psnr_db/{name}": value for name, value in psnr_db.items()}, step, iteration)
+        _add(self.writer, {f"psnr_db/{name}": value for name, value in psnr_db.items()}, step, iteration)
 
     def close(self) -> None:
         """Flush what TensorBoard has not written yet."""
         if self.writer is not None:
             self.writer.close()
 
-    def _add(self, values: dict[str, float], step: Step, iteration: int) -> None:
-        for name, value in values.items():
-            self.writer.add_scalar(f"step{step.number}/{name}", value, iteration)
+
+def _add(writer: SummaryWriter, values: dict[str, float], step: Step, iteration: int) -> None:
+    for name, value in values.items():
+        writer.add_scalar(f"step{step.number}/{name}", value, iteration)
 
 
 def _time(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eval.errors import RunError, UsageError
 from team_bsr.blocks import RepChain
@@ -14,7 +14,7 @@ RULES = ("first", "importance")
 
 
 def prune(
-    network: TrainingPFDNLite, rule: str = "importance", pruned_blocks: Sequence[int] = PRUNED_BLOCKS
+    network: nn.Module, rule: str = "importance", pruned_blocks: Sequence[int] = PRUNED_BLOCKS
 ) -> TrainingPFDNLite:
     """Return a network with ``pruned_blocks`` pruned and initialised from ``network``, which is left as it is.
 
@@ -46,7 +46,9 @@ def prune(
     for number in pruned_blocks:
         block, chosen = f"block{number}", list(range(half))
         if rule == "importance":
-            chosen = important_channels(network.block(number).conv3, half)
+            reader = network.block(number).conv3
+            assert isinstance(reader, RepChain)
+            chosen = important_channels(reader, half)
             state[f"{block}.conv3.0.weight"] = _moved(old[f"{block}.conv3.0.weight"], chosen)
         select = torch.eye(network.channels)[chosen]
         state[f"{block}.conv1.1.weight"] = select[..., None, None]

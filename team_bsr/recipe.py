@@ -129,10 +129,7 @@ def _read_step(path: Path, number: int) -> Step:
     if unknown := set(values) - known:
         raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")
     try:
-        return Step(number=number, **{key: _frozen(value) for key, value in values.items()})
+        betas = tuple(values.pop("betas", Step.betas))
+        return Step(number=number, betas=betas, **values)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
-
-
-def _frozen(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value

@@ -78,7 +78,7 @@ def lr_partners(images: Iterable[Path], folders: Sequence[Path]) -> dict[Path, P
             f"--lr_data {names}: expected {missing[0].stem}x{SCALE}.* or {missing[0].stem}.* for {missing[0]}; "
             f"{len(missing)} HR images have no LR partner"
         )
-    return partners
+    return {path: partner for path, partner in partners.items() if partner is not None}
 
 
 def _lr_stems(hr: Path) -> tuple[str, ...]:

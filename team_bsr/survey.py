@@ -137,7 +137,7 @@ def _unfit(images: dict[Path, ImageSize], partners: dict[Path, Path]) -> dict[Pa
         partner = partners.get(path)
         if partner is not None and partner not in lr_sizes:
             unfit[path] = next(fault for fault in lr_faults if fault.startswith(str(partner)))
-        elif fault := pair_fault(path, size, partner, lr_sizes.get(partner)):
+        elif fault := pair_fault(path, size, partner, partner and lr_sizes.get(partner)):
             unfit[path] = fault
     return unfit
 

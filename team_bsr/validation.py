@@ -37,6 +37,7 @@ def validate(network: nn.Module, sets: Sequence[Dataset]) -> dict[str, float]:
         values = []
         for pair in dataset.pairs:
             lr, hr = pair.read()
+            assert hr is not None
             sr = deploy(to_tensor(lr, 1.0).to(device))[0]
             values.append(psnr(to_uint8(sr, 1.0), hr))
         result[dataset.name] = fmean(values)

@@ -51,4 +51,4 @@ class InHand:
 
     @contextmanager
     def open(self, config: RunConfig, _largest: object) -> Iterator[LoadedModel]:
-        yield Upscaler(self.spec, self.network, torch.device(config.device), info=self.info)
+        yield Upscaler(self.spec, self.network, torch.device(config.device), described=self.info)

@@ -11,8 +11,10 @@ from eval.config import Protocol, RunConfig, split
 from eval.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from eval.cli.session import Session
     from eval.data.datasets import Dataset
     from eval.ranking.comparison import Comparison, Side
+    from eval.records.record import Record
     from eval.run.model_source import ModelSource
 
 REPEATS = 40
@@ -86,7 +88,7 @@ def _source(name: str, checkpoint: Path | None, data_range: float | None, sandbo
 def _compare_models(
     sources: "Sequence[ModelSource]",
     config: RunConfig,
-    images: tuple[Path | None, list[str | None]],
+    images: tuple[Path | None, Sequence[str | None]],
     repeats: int | None,
     save_dir: Path,
 ) -> None:
@@ -95,7 +97,7 @@ def _compare_models(
     from eval.ranking.comparison import Side, compare_sides
     from eval.run.launch import Launch
 
-    session = Session(config, Launch(save_dir, redo=False))
+    session = Session(config, save_dir, Launch(redo=False))
     opened = session.open(*images)
     if sources[0].info == sources[1].info:
         _against_itself(session, sources[0], opened[0], repeats or REPEATS)
@@ -112,11 +114,11 @@ def _compare_models(
     _tell(found, save_dir)
 
 
-def _record_of(label: str, records: Sequence) -> "object":
+def _record_of(label: str, records: "Sequence[Record]") -> "Record":
     return next(record for record in records if record.model.label == label)
 
 
-def _against_itself(session: "object", source: "ModelSource", dataset: "Dataset", repeats: int) -> None:
+def _against_itself(session: "Session", source: "ModelSource", dataset: "Dataset", repeats: int) -> None:
     from eval.cli.aa import run_trial
     from eval.cli.aa_report import summary, write_trial
     from eval.cli.program import FAILURE_EXIT

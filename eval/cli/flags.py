@@ -70,7 +70,7 @@ def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
 
         own = [parameter for name, parameter in signature.parameters.items() if name != "config"]
         parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own), *flags]
-        run.__signature__ = signature.replace(parameters=parameters)
+        vars(run)["__signature__"] = signature.replace(parameters=parameters)
         run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
         return run
 
@@ -80,7 +80,7 @@ def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
 def _flag(name: str, fixed: dict[str, Any]) -> inspect.Parameter:
     """Return the flag of a field: its help, its type as a command line has it, its default."""
     field = RunConfig.model_fields[name]
-    option = typer.Option(_SWITCHES.get(name, f"--{name}"), help=field.description.format(**_WORDS))
+    option = typer.Option(_SWITCHES.get(name, f"--{name}"), help=(field.description or "").format(**_WORDS))
     default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
     return _keyword(name, Annotated[_typed(field.annotation), option], fixed.get(name, default))
 

@@ -27,7 +27,7 @@ def table1(
     if unknown:
         raise UsageError(f"--datasets {','.join(unknown)}: Table 1 has {', '.join(row.name for row in sets)}")
     chosen = [row for row in sets if not asked or row.name in asked]
-    session = Session(config, Launch(save_dir))
+    session = Session(config, save_dir, Launch())
     check_writable(save_dir)
     cells = table1_measurement.measure(session, models, chosen, data_dir)
     session.terminal.show(terminal_table(cells))

@@ -126,8 +126,8 @@ def run_models(
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
     asked = Asked(models, checkout or [], model_file, checkpoint, data_range, reference, sandbox, trust, timeout)
-    launch = Launch(save_dir, None if no_images else save_dir, redo, jobs, launcher, ray_address)
-    session = Session(config, launch)
+    launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address)
+    session = Session(config, save_dir, launch)
     sources = asked.sources(config)
     opened = session.open(data_dir, split(datasets) or [None])
     session.run(sources, opened)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -26,10 +27,10 @@ INTERRUPTED_EXIT = 130
 class Session:
     """One command that runs models. The process is the command's own, so it may be set up for speed."""
 
-    def __init__(self, config: RunConfig, launch: Launch) -> None:
+    def __init__(self, config: RunConfig, save_dir: Path, launch: Launch) -> None:
         self.terminal = Terminal()
-        self.save_dir = launch.save_dir
-        self.evaluation = Evaluation(config, launch, self.terminal)
+        self.save_dir = save_dir
+        self.evaluation = Evaluation(config, replace(launch, save_dir=save_dir), self.terminal)
         if not config.is_timed:
             keep_freed_memory()
             freeze_imports()

@@ -42,10 +42,10 @@ class ArrayDataset(Dataset):
         """The hash of all names and pixels."""
         digest = hashlib.sha256()
         for pair in self.pairs:
-            for part in (pair.lr, pair.hr):
+            for part in pair.read():
                 shape = "-" if part is None else str(part.shape)
                 digest.update(f"{pair.name} {shape}\n".encode())
-                digest.update(b"" if part is None else np.ascontiguousarray(part))
+                digest.update(b"" if part is None else np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
 

@@ -81,7 +81,7 @@ def read_image(path: Path) -> np.ndarray:
         upright = ImageOps.exif_transpose(image) if image.getexif() else image
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
-            if upright.getchannel("A").getextrema()[0] < 255:
+            if upright.getchannel("A").getextrema() != (255, 255):
                 raise ImageError(f"{path}: has transparent pixels; flatten it onto a background first")
         return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
@@ -135,7 +135,7 @@ def _image_of(file: BinaryIO) -> Image.Image:
     start = file.read(16)
     for name in _FORMATS:
         factory, accepts = Image.OPEN[name]
-        if accepts(start) is True:
+        if accepts and accepts(start) is True:
             file.seek(0)
             return factory(file, "")
     raise UnidentifiedImageError(f"cannot identify image file {str(file.name)!r}")
@@ -143,12 +143,12 @@ def _image_of(file: BinaryIO) -> Image.Image:
 
 def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
     """Raise for a mode or depth that would have to be converted with loss."""
-    if getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"{path}: holds {image.n_frames} frames; give one image a file")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise ImageError(f"{path}: holds {frames} frames; give one image a file")
     if image.mode not in _PLAIN_MODES | _ALPHA_MODES:
         kind = "16 bits or more" if image.mode.startswith(("I", "F")) else f"the colour mode {image.mode}"
         raise ImageError(f"{path}: has {kind}; the protocol is defined on 8-bit RGB, so convert it first")
-    if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
+    if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
         raise ImageError(f"{path}: has 16 bits or more; the protocol is defined on 8-bit RGB, so convert it first")
 
 

@@ -32,8 +32,12 @@ class ImagePair:
 
         Images that this process decoded before are not decoded again, as long as there is memory for them.
         """
-        hr = None if self.hr is None else _cut(decoded_images().get(self.hr, read_image))
-        return decoded_images().get(*((self.hr, _shrunk) if self.lr is None else (self.lr, read_image))), hr
+        images = decoded_images()
+        hr = None if self.hr is None else _cut(images.get(self.hr, read_image))
+        if self.lr is not None:
+            return images.get(self.lr, read_image), hr
+        assert self.hr is not None
+        return images.get(self.hr, _shrunk), hr
 
 
 def _cut(hr: np.ndarray) -> np.ndarray:

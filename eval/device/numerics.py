@@ -6,11 +6,13 @@ from contextlib import contextmanager
 import torch
 
 _TF32 = "tf32"
+# torch makes the two while it is imported, where no reader of its types sees it.
+_CONV, _RNN = (getattr(torch.backends.cudnn, name) for name in ("conv", "rnn"))
 
 
 def convolutions_take_tf32() -> bool:
     """Tell whether cuDNN's convolutions may round float32 to TF32, as torch ships it."""
-    return torch.backends.cudnn.conv.fp32_precision == _TF32
+    return _CONV.fp32_precision == _TF32
 
 
 def products_take_tf32() -> bool:
@@ -26,7 +28,7 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
     where a program has used the second one, so what was before is kept, and restored, by operator.
     """
     cudnn = torch.backends.cudnn
-    before, trials = (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
+    before, trials = (_CONV.fp32_precision, _RNN.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
     cudnn.allow_tf32 = tf32
     cudnn.benchmark, cudnn.deterministic = False, False
     try:
@@ -34,5 +36,5 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
     finally:
         cudnn.benchmark, cudnn.deterministic = trials
         cudnn.allow_tf32 = _TF32 in before
-        if before != (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision):
-            cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
+        if before != (_CONV.fp32_precision, _RNN.fp32_precision):
+            _CONV.fp32_precision, _RNN.fp32_precision = before

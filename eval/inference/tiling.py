@@ -84,7 +84,7 @@ def upscale_in_tiles(
     rows, columns = tiling.spans(height), tiling.spans(width)
     down, across = tiling.weights(height, scale), tiling.weights(width, scale)
     band = torch.zeros(3, min(tiling.tile, height) * scale, width * scale)
-    pixels = None
+    pixels = np.empty((height * scale, width * scale, 3), np.uint8)
     for row, (top, bottom) in enumerate(rows):
         share_down = down[row, top * scale : bottom * scale].unsqueeze(1)
         for column, (left, right) in enumerate(columns):
@@ -93,9 +93,6 @@ def upscale_in_tiles(
             band[:, : sr.shape[1], inside] += sr * (share_down * across[column, inside])
         next_top = rows[row + 1][0] if row + 1 < len(rows) else height
         done = (next_top - top) * scale
-        rows_done = finish(band[:, :done])
-        if pixels is None:
-            pixels = np.empty((height * scale, width * scale, 3), rows_done.dtype)
-        pixels[top * scale : next_top * scale] = rows_done
+        pixels[top * scale : next_top * scale] = finish(band[:, :done])
         band = torch.cat((band[:, done:], torch.zeros(3, done, width * scale)), dim=1)
     return pixels

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ class Upscaler:
         tiling: None sends the whole image at once.
         forward: an engine's way to run the network on the device; None for the network itself.
         execution: that engine and its precision.
-        info: which model it is; by default that of the spec without weights.
+        described: which model it is; by default the spec without weights.
     """
 
     spec: ModelSpec
@@ -54,14 +53,14 @@ class Upscaler:
     tiling: Tiling | None = None
     forward: Forward | None = None
     execution: Execution = PLAIN
-    info: ModelInfo | None = None
+    described: ModelInfo | None = None
     # All of its work is done by this process.
-    processes: ClassVar[frozenset[int]] = frozenset()
+    processes = frozenset[int]()
 
-    def __post_init__(self) -> None:
-        """Describe what has no weights."""
-        if self.info is None:
-            object.__setattr__(self, "info", zoo_info(self.spec, None))
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is, with which weights."""
+        return self.described or zoo_info(self.spec, None)
 
     @property
     def label(self) -> str:

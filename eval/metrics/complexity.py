@@ -100,7 +100,8 @@ def complexity_flags(complexity: Complexity) -> list[Flag]:
     """Return what makes a count doubtful. Strided or pooled branches are rightly under the bound."""
     flags = _uncounted_flags(complexity)
     flops, by_dispatcher, on_noise = complexity.flops, complexity.flops_by_dispatcher, complexity.flops_on_noise
-    if None not in (flops, by_dispatcher) and abs(flops - by_dispatcher) > COUNTERS_AGREE * max(flops, by_dispatcher):
+    counted = [count for count in (flops, by_dispatcher) if count is not None]
+    if counted and max(counted) - min(counted) > COUNTERS_AGREE * max(counted):
         counts = f"fvcore {flops:,}, torch's dispatcher {by_dispatcher:,}"
         flags.append(Flag(code="counters", text=f"FLOP counters differ by more than 1%: {counts}"))
     flags += _bound_flags(complexity)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from eval.config import Protocol, RunConfig
 from eval.frozen import Frozen
@@ -63,7 +63,7 @@ class ImageResult(Frozen):
     """
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, float | None]
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
     name: str
     lr_height: int
@@ -226,8 +226,8 @@ def means_of(images: Sequence[ImageResult]) -> dict[str, Mean]:
     """Return the mean of each figure that was taken of every image, with the number of images."""
     means: dict[str, Mean] = {}
     for figure in FIGURES:
-        values = [image.figure(figure) for image in images]
-        if values and None not in values:
+        values = [value for image in images if (value := image.figure(figure)) is not None]
+        if values and len(values) == len(images):
             total = math.fsum(values) if all(map(math.isfinite, values)) else math.inf
             means[figure] = Mean(mean=total / len(values), count=len(values))
     return means

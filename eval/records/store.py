@@ -107,8 +107,8 @@ def find_records(places: Sequence[Path]) -> list[Record]:
 
 def by_key(records: Iterable[Record]) -> dict[str, Record]:
     """Return the record of each key that answers it: a complete one before any other, then the newest."""
-    known = [record for record in records if record.key]
-    return {record.key: record for record in sorted(known, key=lambda record: (record.complete, record.started_at))}
+    ordered = sorted(records, key=lambda record: (record.complete, record.started_at))
+    return {record.key: record for record in ordered if record.key}
 
 
 def read_record(path: Path) -> Record:

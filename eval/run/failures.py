@@ -1,6 +1,7 @@
 """What became of a model that did not run: the state and the reason that a table can show."""
 
 import traceback
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -17,6 +18,15 @@ class CannotRunError(RunError):
     def __init__(self, state: State, reason: str, trace: str | None = None) -> None:
         super().__init__(reason)
         self.state, self.trace = state, trace
+
+
+class Ending(NamedTuple):
+    """How a run of a task ended, in the fields of its record."""
+
+    status: Literal["complete", "interrupted", "failed"] = "complete"
+    state: State = State.RAN
+    reason: str | None = None
+    traceback: str | None = None
 
 
 def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> tuple[State, str]:
@@ -42,9 +52,9 @@ def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) ->
     return otherwise, said if plain else f"{type(error).__name__}: {said}"
 
 
-def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> dict[str, str | None]:
+def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> Ending:
     """Return what a record says of an error, with where it came from if nobody expected it."""
     state, reason = what_failed(error, otherwise)
     expected = isinstance(error, (RunError, UsageError, OSError, ImageError))
     trace = getattr(error, "trace", None) if expected else "".join(traceback.format_exception(error))
-    return {"status": "failed", "state": state, "reason": reason, "traceback": trace}
+    return Ending("failed", state, reason, trace)

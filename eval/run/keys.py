@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -32,7 +32,7 @@ _MEASURING = (
 _MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker")
 
 
-def hash_of(parts: Mapping[str, Sequence]) -> str:
+def hash_of(parts: Mapping[str, object]) -> str:
     """Return the hash of named parts; equal ones have equal hashes in any process."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 

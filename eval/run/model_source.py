@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,26 +20,20 @@ from eval.inference.upscaler import Upscaler, choose_tiling
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import State
 from eval.run.failures import CannotRunError
+from eval.timing.warmup import Timed
 from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, zoo_info
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
 
 
-class LoadedModel(Protocol):
+class LoadedModel(Timed, Protocol):
     """A model that is ready to run, in this process or in another one. Calling it super-resolves one image."""
 
     @property
     def info(self) -> ModelInfo:
         """Which model it is."""
-
-    @property
-    def label(self) -> str:
-        """Its name in tables."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
+        ...
 
     @property
     def tiling(self) -> Tiling | None:
@@ -49,22 +42,19 @@ class LoadedModel(Protocol):
     @property
     def execution(self) -> Execution:
         """By which engine it runs, in which precision."""
-
-    @property
-    def processes(self) -> frozenset[int]:
-        """The processes besides this one that work for it."""
-
-    def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the SR image ``(4h, 4w, 3)`` uint8 of ``(h, w, 3)`` uint8, and the network's time in ms."""
+        ...
 
     def analyse(self) -> ModelAnalysis:
         """Count it, and look for what its figures do not show."""
+        ...
 
     def peak_memory(self) -> AbstractContextManager[PeakMemory]:
         """Measure the peak memory of a block of code that calls it."""
+        ...
 
     def on_device(self) -> AbstractContextManager[None]:
         """Hold it on its device for a block of code."""
+        ...
 
 
 class ModelSource(Protocol):
@@ -73,23 +63,27 @@ class ModelSource(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Which model it is, as far as it is known without loading it."""
+        ...
 
     @property
     def note(self) -> str:
         """A few words about it."""
+        ...
 
-    def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+    def settled(self, config: RunConfig, largest: ImageSize, /) -> tuple[RunConfig, tuple[str, ...]]:
         """Return how this model runs when asked to run so, and the engines that ``auto`` could not try.
 
         The engine is one by name then, and what the model cannot do otherwise is as it does it.
         """
+        ...
 
-    def open(self, config: RunConfig, largest: ImageSize) -> AbstractContextManager[LoadedModel]:
+    def open(self, config: RunConfig, largest: ImageSize, /) -> AbstractContextManager[LoadedModel]:
         """Make it ready for images of at most this size (LR).
 
         Raises:
             CannotRunError: it cannot be run; the record says why.
         """
+        ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,7 @@ class ZooModel:
         return config.replaced(engine=execution.engine), execution.left_out
 
     @contextmanager
-    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[LoadedModel]:
+    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
         """Load the network into this process."""
         yield upscaler_of(self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest)
 
@@ -156,13 +150,13 @@ def _prepared(
     spec: ModelSpec, network: nn.Module, config: RunConfig, tiling: Tiling | None
 ) -> tuple[Execution, Forward]:
     execution, device = Execution(config.engine, config.precision), torch.device(config.device)
-    placed_tiles = tiling is not None and spec.tile_step > 1
+    placed_tiles = tiling if spec.tile_step > 1 else None
     if execution.engine == AUTO:
-        return fastest_with_eager_pixels(network.to(device), device, spec.data_range, placed_tiles)
+        return fastest_with_eager_pixels(network.to(device), device, spec.data_range, placed_tiles is not None)
     if placed_tiles and not ENGINES[execution.engine].any_tiles:
         raise EngineError(
             f"--engine {execution.engine}: cannot tell tiles where they lie, as {spec.label} needs it, and "
-            f"images are cut into tiles of {tiling.tile}; use --engine channels-last"
+            f"images are cut into tiles of {placed_tiles.tile}; use --engine channels-last"
         )
     return execution, prepare(network.to(device), device, execution)
 

@@ -2,10 +2,8 @@
 
 import copy
 import hashlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from torch import nn
 from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.errors import UsageError
+from eval.files import module_of
 from eval.inference.upscaler import Upscaler
-from eval.run.model_source import LoadedModel, upscaler_of
+from eval.run.model_source import upscaler_of
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
 from eval.zoo.loading import load_weights
 from eval.zoo.manifest import ModelSpec
@@ -54,7 +53,7 @@ class NetworkSource:
         return config.replaced(engine=execution.engine, precision=execution.precision), execution.left_out
 
     @contextmanager
-    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[LoadedModel]:
+    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
         """Copy the network."""
         yield upscaler_of(self.spec, self._copy(), self.info, config, largest)
 
@@ -102,13 +101,9 @@ def source_of_file(target: str, weights: Path | None, data_range: float) -> Netw
     """
     file, _, class_name = target.rpartition(":")
     path = Path(file)
-    if not path.is_file():
+    if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: no such file")
-    module_spec = importlib.util.spec_from_file_location(f"network_in_{path.stem}", path)
-    module = importlib.util.module_from_spec(module_spec)
-    # Dataclasses and pickles look their module up by its name.
-    sys.modules[module.__name__] = module
-    module_spec.loader.exec_module(module)
+    module = module_of(path, f"network_in_{path.stem}")
     if not hasattr(module, class_name):
         raise UsageError(f"{target}: {file} has no class {class_name}")
     network = getattr(module, class_name)()

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -47,7 +47,7 @@ class Overlap:
 
 def run_stages(
     items: Iterable[Item], stages: Stages[Item, Input, Output, Result], overlap: Overlap
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield the result of each item, in order.
 
     If a stage of an item raises, the results of all items before it are yielded first, then the error is raised;

@@ -47,7 +47,7 @@ def carry_out(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> 
 
 def _together(task: EvaluationTask, records: Sequence[Record], ending: Record | None) -> Record:
     """Return the record of the finished runs, which ends as the last one did if not all are finished."""
-    made = averaged(records) if records else ending
+    made = averaged(records) if records or ending is None else ending
     changed: dict[str, object] = {"key": task.key, "config": task.config}
     if not records:
         changed["settings"] = made.settings.model_copy(update={"runs": task.config.runs})
@@ -85,7 +85,8 @@ def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
                 connection, process = _start()
                 running[connection] = process, waiting.popleft()
                 connection.send(running[connection][1])
-            for connection in connections_with_news(list(running)):
+            news = connections_with_news(running)
+            for connection in [its for its in running if its in news]:
                 process, task = running[connection]
                 record = _received(connection)
                 if record is not None and waiting:

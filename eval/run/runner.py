@@ -1,6 +1,6 @@
 """Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -13,14 +13,13 @@ from eval.data.datasets import Dataset
 from eval.data.images import write_png
 from eval.data.pairs import ImagePair
 from eval.device.numerics import cudnn_switches
-from eval.metrics.figures import ModelAnalysis
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
-from eval.run.environment import describe_environment, machine_state
-from eval.run.failures import failure_of
+from eval.run.environment import machine_state
+from eval.run.failures import Ending, failure_of
 from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
-from eval.run.tasks import EvaluationTask, facts_of, failed, largest_lr, settings_of
+from eval.run.tasks import EvaluationTask, TaskRun, failed, largest_lr, record_of
 from eval.timing.interference import all_disturbed
 from eval.timing.samples import Timing
 
@@ -58,41 +57,22 @@ def run(task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResul
     An interrupt (ctrl-C) or an error of any kind ends the run; what was finished by then is in the record, with the
     reason. ``on_image`` is called after each image.
     """
-    started_at, before = datetime.now(UTC), machine_state(model.device)
-    images: list[ImageResult] = []
-    analysis, memory, ending = ModelAnalysis(), None, {"status": "complete"}
+    ran = TaskRun(datetime.now(UTC), machine_state(model.device))
     with cudnn_switches(bool(task.config.tf32)):
         try:
             with model.on_device():
-                with model.peak_memory() as memory, closing(_results(task, model)) as results:
+                with model.peak_memory() as ran.memory, closing(_results(task, model)) as results:
                     for result in results:
-                        images.append(result)
+                        ran.images.append(result)
                         on_image(result)
                 # After the images, as in the template: before them it would warm the network up.
-                analysis = task.analysis or model.analyse()
+                ran.analysis = task.analysis or model.analyse()
         except KeyboardInterrupt:
-            reason = f"interrupted after {len(images)} of {len(task.dataset.pairs)} images"
-            ending = {"status": "interrupted", "reason": reason}
+            reason = f"interrupted after {len(ran.images)} of {len(task.dataset.pairs)} images"
+            ran.ending = Ending("interrupted", reason=reason)
         except Exception as error:
-            ending = _failure(error, task.dataset.pairs[len(images) :])
-        environment = describe_environment(model.device)
-    return Record(
-        **ending,
-        **facts_of(task),
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        model=model.info,
-        settings=settings_of(task, model),
-        images=tuple(images),
-        means=means_of(images),
-        complexity=analysis.complexity,
-        peak_memory_mib=memory and memory.mib,
-        peak_memory_method=memory and memory.method,
-        flags=analysis.flags,
-        environment=environment,
-        before=before,
-        after=machine_state(model.device),
-    )
+            ran.ending = _failure(error, task.dataset.pairs[len(ran.images) :])
+        return record_of(task, model, ran)
 
 
 def averaged(records: Sequence[Record]) -> Record:
@@ -123,10 +103,10 @@ def with_timing(record: Record, timing: Timing) -> Record:
 def as_failed(record: Record, error: BaseException) -> Record:
     """Return a record of which something failed after its images were done, as while it was timed."""
     ending = failure_of(error.__cause__ or error)
-    return record.model_copy(update={**ending, "reason": f"while it was timed: {ending['reason']}"})
+    return record.model_copy(update=ending._replace(reason=f"while it was timed: {ending.reason}")._asdict())
 
 
-def _results(task: EvaluationTask, model: LoadedModel) -> Iterator[ImageResult]:
+def _results(task: EvaluationTask, model: LoadedModel) -> Generator[ImageResult, None, None]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
     stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
     workers = 0 if task.config.is_timed else task.config.workers or 0
@@ -155,7 +135,7 @@ def _finish(
     return result
 
 
-def _failure(error: BaseException, remaining: Sequence[ImagePair]) -> dict[str, str | None]:
+def _failure(error: BaseException, remaining: Sequence[ImagePair]) -> Ending:
     ending = failure_of(error)
     at = f"at image {remaining[0].name}: " if remaining else ""
-    return {**ending, "reason": f"{at}{ending['reason']}"}
+    return ending._replace(reason=f"{at}{ending.reason}")

@@ -1,6 +1,6 @@
 """Tasks: one model on one set each. What makes two of them the same, and what their records say of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +10,11 @@ import torch
 from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
+from eval.device.memory import PeakMemory
 from eval.metrics.figures import ModelAnalysis
-from eval.records.record import DatasetInfo, Record, Settings, State
+from eval.records.record import DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
-from eval.run.failures import CannotRunError, failure_of
+from eval.run.failures import CannotRunError, Ending, failure_of
 from eval.run.keys import hash_of, libraries, machine, measuring_sha256
 from eval.run.model_source import LoadedModel, ModelSource
 
@@ -69,6 +70,18 @@ class EvaluationTask:
         return [model, [self.dataset.name, self.dataset.sha256], self.config.decides_pixels]
 
 
+@dataclass
+class TaskRun:
+    """A run of a task, as far as it got."""
+
+    started_at: datetime
+    before: MachineState
+    images: list[ImageResult] = field(default_factory=list)
+    analysis: ModelAnalysis = field(default_factory=ModelAnalysis)
+    memory: PeakMemory | None = None
+    ending: Ending = field(default_factory=Ending)
+
+
 def is_final(record: Record) -> bool:
     """Tell whether a record answers its task: it is complete, or it must fail again like this."""
     return record.complete or (record.status == "failed" and record.state.follows_from_key and record.timing is None)
@@ -86,43 +99,41 @@ def lost(task: EvaluationTask, reason: str) -> Record:
 
 def failed(task: EvaluationTask, started_at: datetime, error: Exception) -> Record:
     """Return the record of a task of which no image was run."""
-    device = torch.device(task.config.device)
-    now = machine_state(device)
+    before = machine_state(torch.device(task.config.device))
+    return record_of(task, None, TaskRun(started_at, before, ending=failure_of(error, State.FAILED_TO_BUILD)))
+
+
+def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> Record:
+    """Return the record of a run that ends now; ``model`` is None if it could not be loaded."""
+    device = torch.device(task.config.device) if model is None else model.device
     return Record(
-        **failure_of(error, State.FAILED_TO_BUILD),
-        **facts_of(task),
-        started_at=started_at,
+        **ran.ending._asdict(),
+        key=task.key,
+        figures_key=task.figures_key,
+        images_folder=task.images_dir and "/".join(task.images_dir.parts[-2:]),
+        images_key=task.images_dir and task.images_key,
+        started_at=ran.started_at,
         finished_at=datetime.now(UTC),
-        model=task.model.info,
-        settings=settings_of(task, None),
-        images=(),
-        means={},
-        complexity=None,
-        peak_memory_mib=None,
-        peak_memory_method=None,
-        environment=describe_environment(device),
-        before=now,
-        after=now,
-    )
-
-
-def facts_of(task: EvaluationTask) -> dict[str, object]:
-    """Return what a record says of its task, whatever became of it."""
-    folder = None if task.images_dir is None else "/".join(task.images_dir.parts[-2:])
-    return {
-        "key": task.key,
-        "figures_key": task.figures_key,
-        "images_folder": folder,
-        "images_key": folder and task.images_key,
-        "config": task.config,
-        "dataset": DatasetInfo(
+        model=task.model.info if model is None else model.info,
+        dataset=DatasetInfo(
             name=task.dataset.name,
             layout=task.dataset.layout,
             folder=str(task.dataset.folder),
             num_images=len(task.dataset.pairs),
             sha256=task.dataset.sha256,
         ),
-    }
+        settings=settings_of(task, model),
+        config=task.config,
+        images=tuple(ran.images),
+        means=means_of(ran.images),
+        complexity=ran.analysis.complexity,
+        peak_memory_mib=ran.memory and ran.memory.mib,
+        peak_memory_method=ran.memory and ran.memory.method,
+        flags=ran.analysis.flags,
+        environment=describe_environment(device),
+        before=ran.before,
+        after=machine_state(device),
+    )
 
 
 def settings_of(task: EvaluationTask, model: LoadedModel | None) -> Settings:

@@ -1,18 +1,17 @@
 """Building a submission by its own code, inside the sandbox."""
 
-import importlib.util
 import inspect
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eval.files import module_of
 from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
 from eval.third_party.checkout import DEMO, SELECT, read_checkout
@@ -43,16 +42,16 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
         Exception: whatever the submission's code raises.
         SubmissionError: what select_model wants or returns is not what it does in any edition.
     """
-    demo = _module(folder / DEMO)
+    demo = module_of(folder / DEMO, f"submission_{Path(DEMO).stem}")
     parts = getattr(demo, SELECT)(*_arguments(getattr(demo, SELECT), model_id, device))
     if not isinstance(parts, tuple) or len(parts) < 3 or not isinstance(parts[0], nn.Module):
         raise SubmissionError(State.FAILED_TO_BUILD, f"{SELECT} did not return a network, its name and its data range")
-    network, name, data_range, tile = (*parts, None)[:4]
+    network, name, data_range, *tile = parts
     network.eval().requires_grad_(False)
     called = getattr(demo, forward or "forward", None)
 
     def run(lr: Tensor) -> Any:
-        return network(lr) if called is None else called(lr, network, tile)
+        return network(lr) if called is None else called(lr, network, tile[0] if tile else None)
 
     def count() -> int:
         return int(demo.get_model_flops(network, (3, INPUT_SIDE, INPUT_SIDE), False))
@@ -65,7 +64,7 @@ def load_model_file(asked: dict, device: torch.device) -> Loaded:
     """Build a class of a single file without arguments, and load a checkpoint into it strictly."""
     file, class_name = Path(asked["file"]), asked["class"]
     sys.path.insert(0, str(file.parent))
-    made = getattr(_module(file), class_name, None)
+    made = getattr(module_of(file, f"submission_{file.stem}"), class_name, None)
     if not isinstance(made, type) or not issubclass(made, nn.Module):
         raise SubmissionError(State.FAILED_TO_BUILD, f"{file.name} has no class {class_name} of torch.nn.Module")
     network = made()
@@ -74,15 +73,6 @@ def load_model_file(asked: dict, device: torch.device) -> Loaded:
     network.load_state_dict(state[wrapped[0]] if wrapped else state, strict=True)
     network = network.eval().requires_grad_(False).to(device)
     return Loaded(class_name, asked["data_range"], network, device, network)
-
-
-def _module(file: Path) -> ModuleType:
-    """Run a file as a module of a name that nothing else has."""
-    spec = importlib.util.spec_from_file_location(f"submission_{file.stem}", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _arguments(select: Callable, model_id: int, device: torch.device) -> list[Any]:

@@ -129,6 +129,7 @@ class SandboxedUpscaler:
         _check_shape(done.header, expected)
         count = math.prod(expected)
         answer, get_s = self.connection.ask("get", max_payload=count * _FLOAT_BYTES)
+        assert self.info.data_range is not None
         sr = _checked_output(answer.payload, expected, lr, self.info.data_range)
         self._notice_late(put_s + get_s, forward_s, lr.nbytes + count * _FLOAT_BYTES)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000

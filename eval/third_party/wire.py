@@ -30,7 +30,7 @@ class Message:
     """One message."""
 
     header: dict = field(default_factory=dict)
-    payload: bytes | memoryview = b""
+    payload: bytes | bytearray | memoryview = b""
 
 
 def send(pipe: FileIO, message: Message, deadline: float | None = None) -> None:

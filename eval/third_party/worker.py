@@ -35,12 +35,12 @@ class Worker:
     """Answers requests about one submission."""
 
     def __init__(self) -> None:
-        self.loaded: Loaded | None = None
+        # Set by the first request.
+        self.loaded: Loaded
         self.notes = Notes()
         # Entered for every forward of a network that asks for a CUDA device while it runs.
         self.mode: OnCpu | None = None
-        self.lr: torch.Tensor | None = None
-        self.sr: torch.Tensor | None = None
+        self.lr = self.sr = torch.empty(0)
 
     def answer(self, request: Message) -> Message:
         """Carry out one request; an error of the submission's is an answer, too."""
@@ -80,7 +80,7 @@ class Worker:
         height, width = request.header["height"], request.header["width"]
         lr = np.frombuffer(request.payload, np.uint8).reshape(height, width, 3)
         self.lr = to_tensor(lr, self.loaded.data_range).to(self.loaded.device)
-        self.sr = None
+        self.sr = torch.empty(0)
         # Some draw noise even at inference: this way at least the same every time.
         torch.manual_seed(0)
         return Message()
@@ -104,7 +104,7 @@ class Worker:
 
     def _get(self, _request: Message) -> Message:
         sr = self.sr.detach().float().cpu().contiguous().numpy()
-        return Message({}, memoryview(sr).cast("B"))
+        return Message({}, sr.data.cast("B"))
 
     def _settle(self, _request: Message) -> Message:
         """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""

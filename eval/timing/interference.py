@@ -93,7 +93,7 @@ class Watch:
         """
         wall_s = time.monotonic() - self._began_s
         others_s, steal_s = self._foreign_s()
-        if self._gpu is not None and (on_gpu := self._on_gpu()):
+        if self._gpu is not None and (on_gpu := self._on_gpu(self._gpu)):
             return on_gpu
         # A fast GPU waits for the CPU that starts its kernels: what disturbs that one disturbs both.
         others_s, steal_s = others_s - self._others_s, steal_s - self._steal_s
@@ -121,11 +121,11 @@ class Watch:
         low = f"this command at nice {priority}" if share and priority > 0 else ""
         return f"{reason} ({', '.join(filter(None, (who, share, low)))})"
 
-    def _on_gpu(self) -> str | None:
+    def _on_gpu(self, gpu: Gpu) -> str | None:
         """Return which other process computes on the GPU, or why its clocks are lowered."""
-        others = (self._gpu.processes() or frozenset()) - self._gpu_processes
+        others = (gpu.processes() or frozenset()) - self._gpu_processes
         if not others:
-            return self._gpu.throttling()
+            return gpu.throttling()
         names = sorted({name for pid in others if (name := name_of(pid))})
         if not names:
             return "another process on the GPU"

@@ -194,7 +194,8 @@ def _energy_mj(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarr
         for lr in inputs:
             time_one(upscalers, index, lr)
         images += len(inputs)
-    return (gpu.energy_mj() - start_mj) / images
+    end_mj = gpu.energy_mj()
+    return None if end_mj is None else (end_mj - start_mj) / images
 
 
 def _digest(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:

@@ -67,7 +67,8 @@ def used_between(before: Look, after: Look, but: frozenset[int]) -> dict[str, Us
             earlier_s = 0.0
         cpu_s = process.spent_s - earlier_s - waited_for[pid]
         if pid not in but and cpu_s > 0:
-            used[process.name][pid] = cpu_s
+            # A Counter's values may be fractions, but its type says int.
+            used[process.name][pid] = cpu_s  # pyright: ignore[reportArgumentType]
     return dict(used)
 
 

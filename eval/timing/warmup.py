@@ -20,17 +20,21 @@ class Timed(Protocol):
     @property
     def label(self) -> str:
         """Its name in tables."""
+        ...
 
     @property
     def device(self) -> torch.device:
         """Where it runs."""
+        ...
 
     @property
     def processes(self) -> frozenset[int]:
         """The processes besides this one that work for it."""
+        ...
 
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
         """Super-resolve an image."""
+        ...
 
 
 class TimingError(RunError):

@@ -52,7 +52,8 @@ def _download(known: CheckpointSpec, folder: Path, progress: bool) -> Path:
     )
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
     try:
-        return Path(source.fetch(known.file, downloader=downloader))
+        # pooch's protocol names other parameters than pooch's own downloaders have.
+        return Path(source.fetch(known.file, downloader=downloader))  # pyright: ignore[reportArgumentType]
     except (requests.RequestException, ValueError, OSError) as error:
         raise RunError(_by_hand(known, error)) from error
 

@@ -63,13 +63,13 @@ def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
     """Return the state dict itself, or the one dictionary that a training framework wrapped it in."""
+    found = type(content).__name__
     if isinstance(content, dict):
-        wrapped = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
-        if len(wrapped) == 1:
-            content = content[wrapped[0]]
-        if content and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-            return content
-    found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        wrapped = [inner for key in WRAPPERS if isinstance(inner := content.get(key), dict)]
+        state = wrapped[0] if len(wrapped) == 1 else content
+        if state and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+            return state
+        found = sorted(map(str, state))
     raise RunError(f"{path}: expected a dictionary of tensors, or one under one of {', '.join(WRAPPERS)}; got {found}")
 
 

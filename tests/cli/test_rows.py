@@ -87,7 +87,7 @@ def session(tmp_path: Path, monkeypatch):
     def make(protocol: str, redo: bool = True, images: bool = False, **changes) -> Session:
         out = tmp_path / "out"
         config = RunConfig(device="cpu", protocol=protocol, threads=1, **changes)
-        return Session(config, Launch(out, out if images else None, redo))
+        return Session(config, out, Launch(None, out if images else None, redo))
 
     yield make
     torch.set_num_threads(1)

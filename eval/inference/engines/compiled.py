@@ -29,13 +29,14 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
         EngineError: there is no compiler for the machine code.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(download_cache() / "inductor"))
+    from torch._inductor.exc import InductorError, InvalidCxxCompiler
+
     copied = copy.deepcopy(in_precision(network, precision, fused=True)).to(device)
     # Exported while its weights are channels first: otherwise half precision puts guards on layouts into the graph.
     graph = exported(copied)
-    copied.to(memory_format=torch.channels_last)
+    copied.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (torch's overloads leave it out)
     # Its weights become constants of the graph, laid out as the kernels want them.
-    options = {"freezing": device.type == "cpu"}
-    compiled = torch.compile(graph, dynamic=True, options=options)
+    compiled = torch.compile(graph, dynamic=True, options={"freezing": device.type == "cpu"})
 
     def forward(x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -48,8 +49,8 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
             for size in PROBE_SIZES:
                 forward(torch.zeros(1, 3, *size, device=device))
     # torch wraps what its compiler raises.
-    except torch._inductor.exc.InductorError as error:
-        if not isinstance(error.inner_exception, torch._inductor.exc.InvalidCxxCompiler):
+    except InductorError as error:
+        if not isinstance(error.inner_exception, InvalidCxxCompiler):
             raise
         raise EngineError(
             "--engine compiled: needs a C++ compiler; install g++, or use --engine channels-last"

@@ -84,7 +84,7 @@ def _last_convolution(network: nn.Module) -> nn.Module:
 
 def _image_passes_by(network: nn.Module, tail: nn.Module) -> bool:
     """Tell whether the output depends on the input when the last convolution is silenced: by a shortcut."""
-    silence = tail.register_forward_hook(lambda _layer, _inputs, output: torch.zeros_like(output))
+    silence = tail.register_forward_hook(lambda _layer, *rest: torch.zeros_like(rest[-1]))
     return bool(_run_probe(network, [silence]).count_nonzero())
 
 

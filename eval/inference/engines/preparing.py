@@ -65,14 +65,14 @@ def fastest_with_eager_pixels(
             continue
         if same_pixels(pixels, expected):
             times_s[name] = seconds
-    fastest = min(times_s, key=times_s.get)
+    fastest = min(times_s, key=times_s.__getitem__)
     return Execution(fastest, left_out=tuple(left_out)), prepared[fastest]
 
 
 def same_pixels(pixels: np.ndarray, expected: np.ndarray) -> bool:
     """Tell whether two uint8 images differ by at most one grey level, and on at most 0.1% of their samples."""
     difference = np.abs(pixels.astype(np.int16) - expected)
-    return difference.max() <= _MOST_LEVELS and np.count_nonzero(difference) <= _MOST_CHANGED * difference.size
+    return bool(difference.max() <= _MOST_LEVELS and np.count_nonzero(difference) <= _MOST_CHANGED * difference.size)
 
 
 def _probe(data_range: float) -> Tensor:

@@ -11,7 +11,7 @@ _REMOVED = {"bool": bool, "int": int, "float": float, "complex": complex, "objec
 
 def install(notes: Notes) -> None:
     """Answer for the removed names where numpy itself does not."""
-    numpys_own = np.__getattr__
+    numpys_own = vars(np)["__getattr__"]
 
     def named(name: str) -> Any:
         if name in _REMOVED:

@@ -89,8 +89,8 @@ def pad(image: Tensor, padding: int | Sequence[int], fill: float = 0, padding_mo
 def normalize(tensor: Tensor, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> Tensor:
     """Subtract the channels' means, and divide by their standard deviations."""
     result = tensor if inplace else tensor.clone()
-    mean, std = (torch.as_tensor(values, dtype=tensor.dtype).view(-1, 1, 1) for values in (mean, std))
-    return result.sub_(mean).div_(std)
+    means, stds = (torch.as_tensor(values, dtype=tensor.dtype).view(-1, 1, 1) for values in (mean, std))
+    return result.sub_(means).div_(stds)
 
 
 def progress(iterable: Iterable, *_arguments: Any, **_options: Any) -> Iterable:
