@@ -56,10 +56,15 @@ def conditions_of(record: Record) -> Conditions:
 
 
 def manner_of(record: Record) -> tuple[str, ...]:
-    """Return how a network ran if not as plain torch in float32."""
-    settings = record.settings
+    """Return how a network ran if not as plain torch in float32, with TF32 as its protocol has it."""
+    settings, config = record.settings, record.config
+    tf32: tuple[str, ...] = ()
+    if config is not None and config.tf32 is not None and "tf32" not in config.idle:
+        usual = settings.protocol != Protocol.ACCURACY
+        tf32 = () if config.tf32 == usual else ("TF32" if config.tf32 else "no TF32",)
     engine = [settings.engine] if _is_timed(record) and settings.engine != _PLAIN_ENGINE else []
-    return (*engine, *([settings.precision] if settings.precision != _PLAIN_PRECISION else []))
+    precision = [settings.precision] if settings.precision != _PLAIN_PRECISION else []
+    return (*engine, *precision, *tf32)
 
 
 def _is_timed(record: Record) -> bool:

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime
 
-from eval.records.current import complete_ones, conditions_of, current, failures, found_and_used, once
+import pytest
+
+from eval.config import RunConfig
+from eval.records.current import complete_ones, conditions_of, current, failures, found_and_used, manner_of, once
 from eval.records.record import Protocol, Record, Settings
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of
@@ -211,3 +214,19 @@ def test_a_failure_after_a_complete_run_is_told_and_takes_nothing_away():
     assert failures([old, failed]) == [failed]
     assert failures([failed, make_record(second=2)]) == []
     assert found_and_used([old, failed]) == "2 found, 1 used; 1 have a newer or fuller one of their kind"
+
+
+@pytest.mark.parametrize(
+    ("device", "protocol", "tf32", "manner"),
+    [
+        ("cuda", "official", True, ()),
+        ("cuda", "official", False, ("no TF32",)),
+        ("cuda:1", "accuracy", True, ("TF32",)),
+        ("cuda", "accuracy", False, ()),
+        ("cpu", "accuracy", True, ()),
+    ],
+)
+def test_tf32_that_is_not_the_protocols_has_a_table_of_its_own(device: str, protocol: str, tf32: bool, manner: tuple):
+    config = RunConfig(device=device, protocol=protocol, tf32=tf32)
+    record = make_record(settings=settings(Protocol(protocol))).model_copy(update={"config": config})
+    assert manner_of(record) == manner
