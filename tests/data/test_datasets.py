@@ -375,53 +375,6 @@ class TestFaultsAlone:
     def test_the_set_is_sound_without_any(self, tmp_path: Path, pairs: Path):
         assert [pair.name for pair in open_dataset(tmp_path, "S").pairs] == ["fine", "good"]
 
-    def test_missing_partner(self, tmp_path: Path, pairs: Path):
-        (pairs / "LR/finex4.png").unlink()
-        assert faults(tmp_path, "S") == [
-            f"{pairs}/HR/fine.png: expected one LR partner, finex4 or fine in {pairs}/LR; found none"
-        ]
-
-    def test_stray_lr(self, tmp_path: Path, pairs: Path, put):
-        stray = put("S/LR/strayx4.png", 4, 5)
-        assert faults(tmp_path, "S") == [f"{stray}: has no HR partner in {pairs}/HR"]
-
-    def test_two_lr_partners(self, tmp_path: Path, pairs: Path, put):
-        put("S/LR/fine.png", 4, 5)
-        assert faults(tmp_path, "S") == [
-            f"{pairs}/HR/fine.png: expected one LR partner, finex4 or fine in {pairs}/LR; "
-            f"found {pairs}/LR/finex4.png, {pairs}/LR/fine.png"
-        ]
-
-    @pytest.mark.parametrize("file", ["HR/fine.png", "LR/finex4.png"])
-    @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped"])
-    def test_unreadable_file(self, tmp_path: Path, pairs: Path, file: str, damage: str):
-        content = bytearray((pairs / file).read_bytes())
-        content[60] ^= 16
-        whole = (pairs / file).read_bytes()
-        damaged = {"empty": b"", "text": b"<html>", "truncated": whole[:-20], "flipped": bytes(content)}[damage]
-        (pairs / file).write_bytes(damaged)
-        (fault,) = faults(tmp_path, "S")
-        assert fault.startswith(f"{pairs / file}: not a readable image (")
-
-    @pytest.mark.parametrize("file", ["HR/fine.png", "LR/finex4.png"])
-    def test_broken_link(self, tmp_path: Path, pairs: Path, file: str):
-        (pairs / file).unlink()
-        (pairs / file).symlink_to(tmp_path / "nowhere.png")
-        assert faults(tmp_path, "S") == [f"{pairs / file}: no such file"]
-
-    def test_refused_kind(self, tmp_path: Path, pairs: Path):
-        (pairs / "HR/fine.png").rename(pairs / "HR/fine.gif")
-        assert faults(tmp_path, "S") == [f"{pairs}/HR/fine.gif: .gif files are not read; convert it to PNG first"]
-
-    @pytest.mark.parametrize("folder", ["S/HR", "S"])
-    @pytest.mark.parametrize("other", ["FINE", "Fine"])
-    def test_names_that_differ_in_case_only(self, tmp_path: Path, put, folder: str, other: str):
-        paths = [put(f"{folder}/{stem}.png") for stem in (other, "fine")]
-        if folder == "S/HR":
-            for stem in (other, "fine"):
-                put(f"S/LR/{stem}x4.png", 4, 5)
-        assert faults(tmp_path, "S") == [f"{paths[0]} and {paths[1]}: have the same name"]
-
     @pytest.mark.parametrize("folder", ["S", "S_LR"])
     def test_names_that_differ_in_suffix_only(self, tmp_path: Path, put, folder: str):
         paths = [put(f"{folder}/fine.{suffix}") for suffix in ("PNG", "bmp", "png")]

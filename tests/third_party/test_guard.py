@@ -129,19 +129,6 @@ def test_a_pid_that_is_used_again_is_not_struck():
         assert process.wait() == -signal.SIGTERM
 
 
-def test_it_kills_once_and_says_why():
-    text = """
-        for _ in range(5):
-            if os.fork() == 0:
-                time.sleep(3600)
-        print(flush=True)
-        time.sleep(3600)
-    """
-    with _guarded(text) as (watch, _):
-        _until(lambda: watch.reason)
-        assert watch.reason == "over 3 processes"
-
-
 def test_a_swarm_does_not_keep_it_busy():
     text = """
         for _ in range(60):

@@ -371,18 +371,6 @@ for _ in range(4):
         time.sleep(3600)
 time.sleep(3600)
 """,
-    "behind a first thread that has ended": """
-import ctypes, threading
-blocks = []
-def grow():
-    time.sleep(0.05)
-    while True:
-        blocks.append(b"x" * 2**24)
-        time.sleep(0.01)
-threading.Thread(target=grow).start()
-sys_exit = {"x86_64": 60}.get(os.uname().machine, 93)
-ctypes.CDLL(None).syscall(sys_exit, 0)
-""",
 }
 
 
