@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 from eval.errors import RunError, UsageError
 
 USAGE_EXIT, FAILURE_EXIT = 2, 1
+# Packages that only some commands need, with the extra of pyproject.toml that has them.
+_EXTRAS = {"plotly": "report", "matplotlib": "report", "accelerate": "train", "tensorboard": "train", "onnx": "export"}
 
 
 def run_program(program: Callable[..., None] | typer.Typer) -> None:
@@ -24,6 +26,13 @@ def run_program(program: Callable[..., None] | typer.Typer) -> None:
     except (RunError, OSError) as error:
         _print(error)
         sys.exit(FAILURE_EXIT)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        command = f"pip install -e '.[{_EXTRAS[package]}]'"
+        _print(UsageError(f"this needs {package}, which is not installed; in the project's folder: {command}"))
+        sys.exit(USAGE_EXIT)
 
 
 def _single(command: Callable[..., None]) -> typer.Typer:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from eval.cli import supplies
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
+from eval.records.store import write_record
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
+from tests.records.test_record import make_record
 
 
 def records_of(save_dir: Path) -> list[dict]:
@@ -239,3 +242,12 @@ def test_runs_belong_to_the_official_protocol(command):
     result = command("test_demo.py", "--model_id", "-1", "--protocol", "accuracy", "--runs", "5")
     assert result.returncode == 2
     assert "--runs 5: only the official protocol averages runs" in result.stderr
+
+
+def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, tmp_path: Path, monkeypatch):
+    write_record(make_record((30.0,), key="a" * 64), tmp_path / "in" / "records")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    done = command("-m", "eval", "report", "in", "--out", "page")
+    assert done.returncode == 2
+    assert "this needs plotly, which is not installed; in the project's folder: pip install -e '.[report]'" in done.stderr
