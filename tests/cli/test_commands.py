@@ -250,4 +250,5 @@ def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, 
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     done = command("-m", "eval", "report", "in", "--out", "page")
     assert done.returncode == 2
-    assert "this needs plotly, which is not installed; in the project's folder: pip install -e '.[report]'" in done.stderr
+    expected = "this needs plotly, which is not installed; in the project's folder: pip install -e '.[report]'"
+    assert expected in done.stderr
