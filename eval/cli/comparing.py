@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from eval.cli.session import Session
     from eval.data.datasets import Dataset
     from eval.ranking.comparison import Comparison, Side
-    from eval.records.record import Record
     from eval.run.model_source import ModelSource
 
 REPEATS = 40
@@ -108,14 +107,9 @@ def _compare_models(
         records = session.run(sources, [dataset])[before:]
         if failed := [record for record in records if not record.complete]:
             raise RunError("; ".join(f"{record.model.label}: {record.outcome}" for record in failed))
-        first, second = (_record_of(source.info.label, records) for source in sources)
-        found.append(compare_sides(Side.of_record(first), Side.of_record(second)))
+        found.append(compare_sides(*map(Side.of_record, records)))
     session.terminal.table(session.records)
     _tell(found, save_dir)
-
-
-def _record_of(label: str, records: "Sequence[Record]") -> "Record":
-    return next(record for record in records if record.model.label == label)
 
 
 def _against_itself(session: "Session", source: "ModelSource", dataset: "Dataset", repeats: int) -> None:
