@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text(en
 COMMANDS = [
     line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.startswith("python")
 ]
-MINUTES = ("Urban100", "--tile 128", "table1", "bench.", "eval aa", "eval report", "eval score", "eval factsheet")
+MINUTES = ("Urban100", "--tile 128", "table1", "bench.", "eval compare", "eval report", "eval score", "eval factsheet")
 
 
 @pytest.fixture(scope="module")
