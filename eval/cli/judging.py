@@ -60,7 +60,8 @@ def report(
     terminal.say(f"records  {found_and_used(found)}")
     for conditions, rows in tables:
         terminal.say(f"{conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
-        terminal.table([row for row in rows if row.complete])
+        if finished := [row for row in rows if row.complete]:
+            terminal.table(finished)
     terminal.not_run(failures(found))
     options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
     content = gather(found, options)

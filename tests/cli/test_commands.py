@@ -12,6 +12,7 @@ import torch
 
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
+from eval.records.record import State
 from eval.records.store import write_record
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
@@ -249,3 +250,15 @@ def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, 
     assert done.returncode == 2
     expected = "this needs plotly, which is not installed; in the project's folder: pip install -e '.[report]'"
     assert expected in done.stderr
+
+
+def test_a_report_shows_what_ran_beside_a_set_of_which_nothing_did(command, tmp_path: Path):
+    write_record(make_record((30.0,), key="a" * 64), tmp_path / "in" / "records")
+    failed = make_record((30.0,), dataset="Other", key="b" * 64)
+    failed = failed.model_copy(
+        update={"status": "failed", "state": State.FAILED_TO_RUN, "reason": "broke", "images": ()}
+    )
+    write_record(failed, tmp_path / "in" / "records")
+    done = command("-m", "eval", "report", "in", "--out", "page")
+    assert done.returncode == 0, done.stderr
+    assert "failed to run" in done.stdout.partition("Did not run")[2]
