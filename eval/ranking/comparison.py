@@ -132,9 +132,11 @@ def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
 
 
 def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
+    if first.samples_ms is None and second.samples_ms is None:
+        return None, "runtime is not compared: neither was timed by the steady protocol"
     if first.samples_ms is None or second.samples_ms is None:
-        lacking = " and ".join(side.label for side in (first, second) if side.samples_ms is None)
-        return None, f"runtime is not compared: {lacking} was not timed by the steady protocol"
+        lacking = first if first.samples_ms is None else second
+        return None, f"runtime is not compared: {lacking.label} was not timed by the steady protocol"
     if first.group and first.group == second.group and first.samples_ms.shape == second.samples_ms.shape:
         published = first.group.startswith("published")
         note = "runtimes are published ones, one an image, with cold starts in them" if published else ""

@@ -91,6 +91,8 @@ def test_untimed_models_are_compared_in_psnr_alone():
     assert found.runtime is None
     assert found.notes == ("runtime is not compared: A was not timed by the steady protocol",)
     assert found.sentence == "On Set8, A compared with B: its PSNR is higher (+0.100 dB [+0.100, +0.100])."
+    both = compare_sides(side("A", samples_ms=None), side("B", samples_ms=None))
+    assert both.notes == ("runtime is not compared: neither was timed by the steady protocol",)
     neither = compare_sides(side("A", psnr_db={}, samples_ms=None), side("B", psnr_db={}))
     assert neither.sentence == "On Set8, A and B cannot be compared."
 
