@@ -23,9 +23,9 @@ from eval.data import datasets
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset, check_metric_sizes
 from eval.data.images import ImageSize
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from eval.inference.upscaler import Upscaler
-from eval.metrics.registry import find_metrics
+from eval.metrics.registry import DEFAULT_METRICS, find_metrics
 from eval.ranking.comparison import Side, compare_sides
 from eval.records.record import Record
 from eval.records.store import find_records
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Model = nn.Module | Upscaler | str
 Images = str | Path | Dataset | Sequence[tuple[np.ndarray, np.ndarray | None]]
+_METRICS = ("psnr", "ssim")
 
 
 class _Bars(Observer):
@@ -60,7 +61,7 @@ def evaluate(
     *,
     data_dir: str | Path | None = None,
     data_range: float = 1.0,
-    metrics: Sequence[str] = ("psnr", "ssim"),
+    metrics: Sequence[str] = _METRICS,
     config: RunConfig | None = None,
     images_dir: str | Path | None = None,
     progress: bool = True,
@@ -75,7 +76,7 @@ def evaluate(
             ``hr`` four times as large, or None.
         data_dir: the folder that holds sets; ``$ESR_DATA`` by default.
         data_range: of a network that is given as such: 1 or 255.
-        metrics: their names, as in ``--metrics``.
+        metrics: their names, as in ``--metrics``; where only ``config`` names some, it is those.
         config: how it is run; by default as ``test_demo.py`` does it, the official protocol.
         images_dir: where SR images are written, ``<model>/<set>/`` under it; None to write none.
         progress: show a bar.
@@ -84,7 +85,8 @@ def evaluate(
         UsageError: the model, the set or a setting does not exist or does not fit.
         RunError: the run failed; the message says why.
     """
-    config = (config or RunConfig()).replaced(metrics=tuple(metrics))
+    if config is None or tuple(metrics) != _METRICS or config.metrics == DEFAULT_METRICS:
+        config = (config or RunConfig()).replaced(metrics=metrics)
     (record,) = _records([_source(model, data_range)], dataset, data_dir, config, images_dir, progress)
     return Result(record)
 
@@ -112,8 +114,13 @@ def compare(
         UsageError: fewer than two models are given, or as for ``evaluate``.
         RunError: one of them failed.
     """
-    named = dict(models) if isinstance(models, Mapping) else {name: name for name in models}
+    if isinstance(models, str) or len(models) < 2:
+        raise UsageError("compare: expected at least two models, as in {'mine': network, 'RLFN': 'RLFN'}")
+    named = dict(models) if isinstance(models, Mapping) else {str(name): name for name in models}
     sources = [_source(model, data_range, name) for name, model in named.items()]
+    labels = [source.info.label for source in sources]
+    if len(set(labels)) < len(models):
+        raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
     config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
     records = _records(sources, dataset, data_dir, config, None, progress)
     sides = [replace(Side.of_record(record), label=name) for name, record in zip(named, records, strict=True)]
@@ -193,6 +200,8 @@ def _records(
     Raises:
         RunError: one of them is not complete.
     """
+    if config.runs > 1:
+        raise UsageError(f"runs={config.runs}: each run is a process of its own, as `test_demo.py --runs` starts them")
     dataset = open_dataset(images, data_dir)
     check_metric_sizes(dataset, find_metrics(config.metrics))
     launch = Launch(images_dir=Path(images_dir) if images_dir else None)
@@ -205,7 +214,7 @@ def _records(
 
 def _source(model: Model, data_range: float, name: str | None = None) -> ModelSource:
     if isinstance(model, Upscaler):
-        return source_of_upscaler(model)
+        return source_of_upscaler(model, name)
     if isinstance(model, nn.Module):
         return source_of_module(model, data_range, name)
     return _source_of_name(model, None, data_range)

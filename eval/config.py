@@ -57,7 +57,7 @@ class RunConfig(Frozen):
         AUTO, description="LR pixels a side; 'none' for whole images; 'auto' for tiles only where memory is too small."
     )
     tile_overlap: int | None = Field(
-        None, description="LR pixels that tiles share; by default 32, or a quarter of a tile."
+        None, ge=0, description="LR pixels that tiles share; by default 32, or a quarter of a tile."
     )
     metrics: tuple[str, ...] = Field(("psnr",), description="What is calculated, separated by commas: {metrics}.")
     threads: int | None = Field(None, ge=1, description="CPU threads for the network.")
@@ -66,7 +66,7 @@ class RunConfig(Frozen):
     )
     runs: int = Field(1, ge=1, description="Runs to average, official protocol only; the challenge takes 5.")
     preset: Literal["rapid", "quick", "normal"] = Field("rapid", description="Limits of the steady protocol.")
-    seed: int = Field(0, description="Of the order in which the steady protocol runs models.")
+    seed: int = Field(0, ge=0, description="Of the order in which the steady protocol runs models.")
 
     def __init__(self, **given: Any) -> None:
         try:
@@ -97,6 +97,8 @@ class RunConfig(Frozen):
                 f"--engine {self.engine} --precision {self.precision}: the official protocol times plain torch in "
                 "fp32, as the challenge does; use --protocol accuracy or steady"
             )
+        if not self.metrics:
+            raise UsageError("--metrics: expected at least one, such as psnr")
         if isinstance(self.tile, int):
             if self.tile < 1:
                 raise UsageError(f"--tile {self.tile}: expected at least 1")

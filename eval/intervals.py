@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
+# Fewer samples of a runtime, after what disturbed them was dropped, leave its ratio open.
+LEAST_TIMES = 5
 RESAMPLES = 1000
 
 
@@ -52,11 +54,15 @@ class Resampled:
     drawn: np.ndarray
     kept: int
 
-    def interval(self, model: int, other: int, compare: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Interval:
-        """Return how two models compare, with the 95% interval of this pair by itself."""
+    def interval(
+        self, model: int, other: int, compare: Callable[[np.ndarray, np.ndarray], np.ndarray], least: int = 2
+    ) -> Interval:
+        """Return how two models compare, with the 95% interval of this pair by itself.
+
+        It is unbounded for fewer than ``least`` samples: resampling so few would take ignorance for certainty.
+        """
         estimate = float(compare(self.estimates[model], self.estimates[other]))
-        if self.kept == 1:
-            # One sample has no spread: resampling it would give a point.
+        if self.kept < least:
             return Interval(estimate, -math.inf, math.inf)
         tail = (1 - CONFIDENCE) / 2
         low, high = np.nanquantile(compare(self.drawn[model], self.drawn[other]), (tail, 1 - tail))
@@ -64,7 +70,9 @@ class Resampled:
 
 
 def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Return how many times a model's runtime is the baseline's, with its 95% interval (unbounded for one sample).
+    """Return how many times a model's runtime is the baseline's, with its 95% interval.
+
+    The interval is unbounded for less than five samples.
 
     The runtime of a model is the mean over images of its median over rounds, so that single disturbed samples do
     not count. Images and rounds are resampled with replacement, the same ones for both models.
@@ -78,25 +86,28 @@ def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resampl
     Raises:
         ValueError: shapes differ, or no image has a sample of both models in any round.
     """
-    return _paired(model, baseline, lambda a, b: a / b, seed, resamples)
+    return _paired(model, baseline, lambda a, b: a / b, resampling=(seed, resamples), least=LEAST_TIMES)
 
 
 def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Return a model's mean less the baseline's, with its 95% interval; arguments as ``paired_ratio``."""
-    return _paired(model, baseline, lambda a, b: a - b, seed, resamples)
+    """Return a model's mean less the baseline's, with its 95% interval; arguments as ``paired_ratio``.
+
+    One sample, which has no spread, has an unbounded interval.
+    """
+    return _paired(model, baseline, lambda a, b: a - b, resampling=(seed, resamples), least=2)
 
 
 def _paired(
     model: np.ndarray,
     baseline: np.ndarray,
     compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    seed: int,
-    resamples: int,
+    resampling: tuple[int, int],
+    least: int,
 ) -> Interval:
     shapes = np.shape(model), np.shape(baseline)
     if shapes[0] != shapes[1] or len(shapes[0]) != 2:
         raise ValueError(f"expected two arrays (images, rounds) of one shape, got {shapes[0]} and {shapes[1]}")
-    return resampled(np.stack((model, baseline)), seed, resamples).interval(0, 1, compare)
+    return resampled(np.stack((model, baseline)), *resampling).interval(0, 1, compare, least)
 
 
 def resampled(samples: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Resampled:

@@ -135,6 +135,19 @@ def test_records_are_a_tidy_frame(tmp_path: Path):
         (lambda hr: api.evaluate("Bicubic", hr, metrics=("lpips",), **QUIET), "--metrics lpips: no such metric"),
         (lambda hr: api.evaluate("absent.py:Net", hr, **QUIET), "absent.py: no such file"),
         (lambda _: api.open_dataset([]), "expected at least one"),
+        (lambda _: api.open_dataset([(1, 2, 3)]), r"pair 0: expected \(lr, hr\)"),
+        (lambda _: api.open_dataset([(np.zeros((0, 8, 3), np.uint8), None)]), "pair 0, lr: expected a uint8 array"),
+        (lambda hr: api.compare(["Bicubic"], hr, **QUIET), "expected at least two models"),
+        (lambda hr: api.compare("Bicubic", hr, **QUIET), "expected at least two models"),
+        (lambda hr: api.compare(["Bicubic", "Bicubic"], hr, **QUIET), "names differ"),
+        (
+            lambda hr: api.compare({"a b": Nearest(), "a_b": Nearest()}, hr, **QUIET),
+            "names differ in letters or digits",
+        ),
+        (lambda hr: api.evaluate(Nearest(), hr, data_range=0, **QUIET), "data_range=0: expected a positive number"),
+        (lambda hr: api.evaluate(Nearest().half(), hr, **QUIET), r"gain is torch.float16: call .float\(\) first"),
+        (lambda hr: api.evaluate(Nearest().to("meta"), hr, **QUIET), "gain is on the device meta"),
+        (lambda _: api.load_model("Bicubic")(np.zeros((8, 8), np.uint8)), "expected an LR image"),
         (lambda _: api.open_dataset([(np.zeros((8, 8)), None)]), r"pair 0, lr: expected a uint8 array"),
         (
             lambda _: api.open_dataset([(np.zeros((8, 8, 3), np.uint8), np.zeros((30, 32, 3), np.uint8))]),
@@ -142,7 +155,7 @@ def test_records_are_a_tidy_frame(tmp_path: Path):
         ),
         (
             lambda hr: api.evaluate(Nearest(), hr, config=api.RunConfig(device="cpu", runs=2), **QUIET),
-            "a network in memory cannot be sent to",
+            "runs=2: each run is a process of its own",
         ),
     ],
 )
@@ -177,3 +190,42 @@ def test_lr_arrays_alone_have_no_fidelity():
     assert result.summary()["lr_psnr_db"] == pytest.approx(
         psnr(imresize(imresize(lr, 4), 0.25), lr, crop_border=0), abs=1e-12
     )
+
+
+def test_weights_that_were_changed_are_not_taken_for_those_of_a_file(hr_folder: Path):
+    model = api.load_model("ABPN")
+    before = api.evaluate(model, hr_folder, config=UNTIMED, **QUIET).record
+    with torch.no_grad():
+        next(iter(model.network.parameters())).mul_(1.5)
+    after = api.evaluate(model, hr_folder, config=UNTIMED, **QUIET).record
+    assert before.means["psnr_db"] != after.means["psnr_db"]
+    assert before.model.weights_sha256 != after.model.weights_sha256
+    assert (after.model.origin, after.model.weights_file) == ("memory", None)
+
+
+def test_metrics_of_the_configuration_are_taken(hr_folder: Path):
+    config = UNTIMED.replaced(metrics=("lr_psnr",))
+    assert "lr_psnr_db" in api.evaluate("Bicubic", hr_folder, config=config, **QUIET).summary()
+    named = api.evaluate("Bicubic", hr_folder, metrics="psnr_y", config=config, **QUIET).summary()
+    assert ("psnr_y_db" in named, "lr_psnr_db" in named) == (True, False)
+
+
+def test_images_of_two_networks_of_one_class_lie_apart(hr_folder: Path, tmp_path: Path):
+    for gain in (1.0, 0.5):
+        network = Nearest()
+        network.gain.data.fill_(gain)
+        api.evaluate(network, hr_folder, config=UNTIMED, images_dir=tmp_path / "sr", **QUIET)
+    assert len(list((tmp_path / "sr").iterdir())) == 2
+
+
+def test_a_forward_of_another_object_is_refused(hr_folder: Path):
+    network = Nearest()
+    network.forward = lambda x: x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    with pytest.raises(UsageError, match="define it in the class"):
+        api.evaluate(network, hr_folder, **QUIET)
+
+
+def test_a_scripted_network_runs(hr_folder: Path):
+    result = api.evaluate(torch.jit.script(Nearest()), hr_folder, metrics=("psnr",), config=UNTIMED, **QUIET)
+    plain = api.evaluate(Nearest(), hr_folder, metrics=("psnr",), config=UNTIMED, **QUIET)
+    assert result.summary()["psnr_db"] == plain.summary()["psnr_db"]

@@ -44,6 +44,9 @@ def test_it_goes_through_json_whole():
         ({"tile": "big"}, "--tile big: expected auto, none, or a number of LR pixels"),
         ({"tile": 0}, "--tile 0: expected at least 1"),
         ({"tile": 16, "tile_overlap": 16}, "--tile_overlap 16: expected 0 to 15, less than --tile"),
+        ({"seed": -1}, "--seed -1: Input should be greater than or equal to 0"),
+        ({"tile_overlap": -3}, "--tile_overlap -3: Input should be greater than or equal to 0"),
+        ({"metrics": ","}, "--metrics: expected at least one, such as psnr"),
         ({"workers": -1}, "--workers -1: Input should be greater than or equal to 0"),
         ({"colour": "red"}, "colour: no such setting; there are protocol, device"),
         ({"runs": 5, "protocol": "accuracy"}, "--runs 5: only the official protocol averages runs, not accuracy"),
@@ -101,6 +104,7 @@ def test_it_says_itself_in_words():
 def test_a_new_flag_is_one_field(monkeypatch: pytest.MonkeyPatch):
     class WithDither(RunConfig):
         dither: float = Field(0.5, description="Noise to add.")
+        ensemble: bool = Field(False, description="Average eight turns.")
 
     monkeypatch.setattr(flags, "RunConfig", WithDither)
     seen = []
@@ -111,9 +115,9 @@ def test_a_new_flag_is_one_field(monkeypatch: pytest.MonkeyPatch):
 
     app = new_app()
     app.command()(command)
-    result = CliRunner().invoke(app, ["--dither", "0.25", "--device", "cpu"])
+    result = CliRunner().invoke(app, ["--dither", "0.25", "--ensemble", "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert seen[0].dither == 0.25
+    assert (seen[0].dither, seen[0].ensemble) == (0.25, True)
     # Unless it is said to be otherwise, a field is taken to change pixels.
     assert seen[0].decides["dither"] == seen[0].decides_pixels["dither"] == 0.25
     shown = CliRunner().invoke(app, ["--help"]).output
@@ -125,7 +129,7 @@ def test_flags_have_the_types_of_their_fields():
     for words in (
         "--protocol <official|accuracy|steady>",
         "--precision <fp32|bf16|fp16>",
-        "--threads <int>",
+        "--threads <int",
         "--tile <str>",
         "--tf32 / --no_tf32",
     ):

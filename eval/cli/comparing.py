@@ -1,6 +1,7 @@
 """``python -m eval compare``: two models, two folders of records, or two published results, and what is settled."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +47,7 @@ def compare(
     if len(kinds) > 1:
         raise UsageError(f"{first} and {second}: expected two models, two folders of records, or two results.json")
     (kind,) = kinds
-    if repeats is not None and (kind != "model" or first != second):
+    if repeats is not None and kind != "model":
         raise UsageError(f"--repeats {repeats}: only for a model that is compared with itself")
     if kind == "records":
         _tell(_pairs(_of_records(Path(first)), _of_records(Path(second)), (first, second), split(datasets)), save_dir)
@@ -54,7 +55,9 @@ def compare(
         _tell(_pairs(_published(Path(first)), _published(Path(second)), (first, second), split(datasets)), save_dir)
     else:
         files = {"checkpoint": checkpoint, "data_range": data_range, "sandbox": sandbox}
-        sources = [_source(name, **files) for name in (first, second)]
+        if not any(".py:" in name for name in (first, second)) and (checkpoint or data_range is not None):
+            raise UsageError("--checkpoint, --data_range: only with a model of a file, FILE.py:CLASS")
+        sources = {name: _source(name, **files) for name in (first, second)}
         _compare_models(sources, config, (data_dir, split(datasets) or [None]), repeats, save_dir)
 
 
@@ -85,29 +88,43 @@ def _source(name: str, checkpoint: Path | None, data_range: float | None, sandbo
 
 
 def _compare_models(
-    sources: "Sequence[ModelSource]",
+    named: "dict[str, ModelSource]",
     config: RunConfig,
     images: tuple[Path | None, Sequence[str | None]],
     repeats: int | None,
     save_dir: Path,
 ) -> None:
     """Time two models together, or one against itself."""
+    from eval.cli.running import check_for_submissions
     from eval.cli.session import Session
     from eval.ranking.comparison import Side, compare_sides
     from eval.run.launch import Launch
+    from eval.zoo.model_info import ZOO
 
+    sources = list(named.values())
+    if any(source.info.origin != ZOO for source in sources):
+        check_for_submissions(config)
+    itself = len({source.info.model_dump_json() for source in sources}) == 1
+    if repeats is not None and not itself:
+        raise UsageError(f"--repeats {repeats}: only for a model that is compared with itself")
+    if itself and len(images[1]) > 1:
+        raise UsageError(f"--datasets {','.join(map(str, images[1]))}: a model is timed against itself on one set")
     session = Session(config, save_dir, Launch(redo=False))
     opened = session.open(*images)
-    if sources[0].info == sources[1].info:
+    if itself:
         _against_itself(session, sources[0], opened[0], repeats or REPEATS)
         return
+    alike = len({source.info.label for source in sources}) == 1
     found = []
     for dataset in opened:
         before = len(session.records)
         records = session.run(sources, [dataset])[before:]
         if failed := [record for record in records if not record.complete]:
             raise RunError("; ".join(f"{record.model.label}: {record.outcome}" for record in failed))
-        found.append(compare_sides(*map(Side.of_record, records)))
+        sides = [Side.of_record(record) for record in records]
+        if alike:
+            sides = [replace(side, label=f"{side.label} of {name}") for side, name in zip(sides, named, strict=True)]
+        found.append(compare_sides(*sides))
     session.terminal.table(session.records)
     _tell(found, save_dir)
 
@@ -129,16 +146,22 @@ def _against_itself(session: "Session", source: "ModelSource", dataset: "Dataset
 
 
 def _of_records(folder: Path) -> Sides:
-    """Return the complete records of a folder that count, by set and model; timed ones before untimed ones."""
+    """Return the complete records of a folder that count, by set and model; timed ones before untimed ones.
+
+    Models of another precision, engine or TF32 than the usual one are others, and their labels say so.
+    """
     from eval.ranking.comparison import Side
-    from eval.records.current import complete_ones, current
+    from eval.records.current import current, manner_of
     from eval.records.store import find_records
 
     sides: Sides = {}
-    for record in complete_ones(current(find_records([folder]))):
-        key = (record.dataset.name, record.model.label)
-        if key not in sides or record.timing is not None:
-            sides[key] = Side.of_record(record)
+    for conditions, rows in current(find_records([folder])):
+        for record in (row for row in rows if row.complete):
+            manner = ", ".join(manner_of(record))
+            label = f"{record.model.label} ({manner})" if manner else record.model.label
+            key = (conditions.dataset, label)
+            if key not in sides or record.timing is not None:
+                sides[key] = replace(Side.of_record(record), label=label)
     if not sides:
         raise RunError(f"{folder}: no complete record in it")
     return sides
@@ -161,8 +184,6 @@ def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequen
     Raises:
         RunError: they share no set or no model.
     """
-    from dataclasses import replace
-
     from eval.ranking.comparison import compare_sides
 
     sets = [name for name in dict.fromkeys(key[0] for key in first) if name in {key[0] for key in second}]

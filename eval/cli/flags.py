@@ -80,7 +80,9 @@ def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
 def _flag(name: str, fixed: dict[str, Any]) -> inspect.Parameter:
     """Return the flag of a field: its help, its type as a command line has it, its default."""
     field = RunConfig.model_fields[name]
-    option = typer.Option(_SWITCHES.get(name, f"--{name}"), help=(field.description or "").format(**_WORDS))
+    least = next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None)
+    words = (field.description or "").format(**_WORDS)
+    option = typer.Option(_SWITCHES.get(name, f"--{name}"), help=words, min=least)
     default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
     return _keyword(name, Annotated[_typed(field.annotation), option], fixed.get(name, default))
 
@@ -90,7 +92,7 @@ def _typed(annotation: Any) -> Any:
     plain = {part for part in get_args(annotation) if part is not type(None)}
     if get_origin(annotation) in (Union, UnionType):
         return (plain.pop() if len(plain) == 1 else str) | None
-    if annotation in (int, str) or get_origin(annotation) is Literal:
+    if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
         return annotation
     return annotation if isinstance(annotation, type) and issubclass(annotation, Enum) else str
 

@@ -43,7 +43,7 @@ class Asked:
         self._refuse_idle_flags()
         if not self.checkouts and not self.model_file:
             return of_the_zoo(self.models or DEFAULT_MODEL)
-        _check_for_submissions(config)
+        check_for_submissions(config)
         rules = Rules(choose_sandbox(self.sandbox), self.trust, self.timeout_s or Rules.timeout_s)
         chosen: list[ModelSource] = of_the_zoo(self.reference) if self.reference else []
         if self.checkouts:
@@ -68,7 +68,12 @@ class Asked:
             raise UsageError(f"--models {self.models}: with --model_file, name models of the zoo by --reference")
 
 
-def _check_for_submissions(config: RunConfig) -> None:
+def check_for_submissions(config: RunConfig) -> None:
+    """Refuse what third-party code cannot be asked to do: other engines and precisions, and tiles.
+
+    Raises:
+        UsageError: it is asked for.
+    """
     if not config.is_plain:
         raise UsageError(
             f"--engine {config.engine} --precision {config.precision}: submissions run by their own code, "

@@ -55,10 +55,16 @@ def dataset_of_arrays(pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], nam
     Raises:
         UsageError: there is none, or an array has another type, shape or size than expected; the message says which.
     """
+    pairs = list(pairs)
     if not pairs:
         raise UsageError("expected at least one (lr, hr) pair of arrays, got none")
     found = []
-    for index, (lr, hr) in enumerate(pairs):
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise UsageError(
+                f"pair {index}: expected (lr, hr), two arrays or an array and None; got {type(pair).__name__}"
+            )
+        lr, hr = pair
         _check(f"pair {index}, lr", lr)
         if (hr is None) != (pairs[0][1] is None):
             raise UsageError(f"pair {index}: some pairs have an hr array and some have none")
@@ -73,6 +79,7 @@ def dataset_of_arrays(pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], nam
 
 
 def _check(which: str, image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if not is_array or image.shape[2] != 3 or 0 in image.shape:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(f"{which}: expected a uint8 array (height, width, 3), RGB; got {got}")

@@ -13,7 +13,7 @@ from eval.device.clock import Forward, timed
 from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel, peak_memory
 from eval.device.placing import release
 from eval.device.transfer import to_device
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling, upscale_in_tiles
 from eval.metrics.behaviour import inspect
@@ -102,6 +102,8 @@ class Upscaler:
         Raises:
             InvalidOutputError: the network's output has a wrong shape or type, or is not finite.
         """
+        if lr.dtype != np.uint8 or lr.ndim != 3 or lr.shape[2] != 3 or 0 in lr.shape:
+            raise UsageError(f"expected an LR image (height, width, 3) in uint8, RGB; got {lr.dtype} {lr.shape}")
         height, width = (side * self.spec.scale for side in lr.shape[:2])
         x = reflect_up_to(to_tensor(lr, self.spec.data_range), self.spec.min_size)
         if self.tiling is None:

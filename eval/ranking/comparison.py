@@ -21,6 +21,7 @@ class Side:
         samples_ms: runtimes ``(images, rounds)``, NaN where one was dropped; None if there are none.
         group: samples of one group are paired, image by image and round by round.
         baseline_ratio: the ratio to ``baseline``'s runtime with its interval; None if it was not timed beside one.
+        images_sha256: of the set's files; None where it is not known.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Side:
     group: str = ""
     baseline: str = ""
     baseline_ratio: Interval | None = None
+    images_sha256: str | None = None
 
     @classmethod
     def of_record(cls, record: Record) -> "Side":
@@ -46,6 +48,7 @@ class Side:
             timing.group if timing else "",
             ratio.baseline if ratio else "",
             Interval(ratio.estimate, ratio.low, ratio.high) if ratio else None,
+            record.dataset.sha256,
         )
 
     @classmethod
@@ -56,7 +59,7 @@ class Side:
         """
         psnrs = {f"{index:04}": db for index, db in enumerate(result.psnrs(role))}
         samples = np.array(result.runtimes(role), dtype=float)[:, None]
-        return cls(name, role, source, psnrs, samples, group=f"published {role}")
+        return cls(name, role, source, psnrs, samples_ms=samples, group=f"published {role}")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,10 @@ def compare_sides(first: Side, second: Side) -> Comparison:
     """
     if first.dataset != second.dataset:
         raise RunError(f"expected two models on one set, got {first.dataset} and {second.dataset}")
+    known = {side.images_sha256 for side in (first, second) if side.images_sha256}
+    if len(known) > 1:
+        note = f"nothing is compared: the two sets called {first.dataset} hold other images"
+        return Comparison(first.label, second.label, first.dataset, None, None, (note,))
     psnr, psnr_note = _psnr_difference(first, second)
     runtime, runtime_note = _runtime_ratio(first, second)
     notes = tuple(filter(None, (psnr_note, runtime_note)))
@@ -118,7 +125,7 @@ def compare_sides(first: Side, second: Side) -> Comparison:
 def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
     if not first.psnr_db or not second.psnr_db:
         lacking = " and ".join(side.label for side in (first, second) if not side.psnr_db)
-        return None, f"PSNR is not compared: {lacking} has none, there were no HR images"
+        return None, f"PSNR is not compared: that of {lacking} was not taken"
     if first.psnr_db.keys() != second.psnr_db.keys():
         counts = f"{len(first.psnr_db)} and {len(second.psnr_db)}"
         return None, f"PSNR is not compared: the images are not the same ({counts} of them)"

@@ -74,7 +74,9 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
         return found[0]
     if measured.published:
         raise RunError(f"--baseline measured: {model}, the baseline of {edition.year}, is in no row; take published")
-    names = ",".join([model, *(entry.label.lstrip("0123456789").lstrip("_") for entry in measured.entries)])
+    # Labels may hold marks that tell versions of one model apart, as in "03_PFDNLite (5 runs)".
+    plain = [entry.label.partition(" (")[0].lstrip("0123456789").lstrip("_") for entry in measured.entries]
+    names = ",".join(dict.fromkeys([model, *plain]))
     command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
     raise RunError(
         f"--baseline measured: expected a record of {model}, the baseline of {edition.year}, beside those of "

@@ -184,7 +184,7 @@ class Evaluation:
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
         config, left_out, asked = self.config, (), None
         here = device_name(torch.device(config.device))
-        if config.engine == AUTO and (engine := self.keeper.engine_taken_before(model.info, here)):
+        if config.engine == AUTO and (engine := self.keeper.engine_taken_before(model.info, config, here)):
             config, asked = config.replaced(engine=engine), AUTO
         try:
             settled, left_out = model.settled(config, largest_lr(dataset))

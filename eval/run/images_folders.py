@@ -6,6 +6,7 @@ from pathlib import PurePath
 from eval.config import EAGER, FULL_PRECISION
 from eval.records.record import Record
 from eval.run.tasks import EvaluationTask
+from eval.zoo.model_info import IN_MEMORY
 
 _SHOWN_OF_A_HASH, _LONGEST_PART = 8, 60
 
@@ -41,10 +42,13 @@ def _owners(records: Iterable[Record]) -> Iterator[tuple[str, tuple[str | None, 
 
 def _names(task: EvaluationTask) -> Iterator[str]:
     info, config = task.model.info, task.config
-    weights = (info.checkpoint or PurePath(info.weights_file or "").stem)[:_LONGEST_PART]
+    # A network in memory has its weights' hash: a name can be that of any.
+    known = str(info.weights_sha256)[:_SHOWN_OF_A_HASH] if info.origin == IN_MEMORY else info.checkpoint
+    weights = (known or PurePath(info.weights_file or "").stem)[:_LONGEST_PART]
     engine = config.engine if config.engine != EAGER else ""
     precision = config.precision if config.precision != FULL_PRECISION else ""
     tiles = f"tile{config.tile}" if isinstance(config.tile, int) else ""
-    yield info.label
+    if info.origin != IN_MEMORY:
+        yield info.label
     yield "-".join(filter(None, (info.label, weights, engine, precision, tiles)))
     yield f"{info.label}-{task.images_key[:_SHOWN_OF_A_HASH]}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.config import AUTO
+from eval.config import AUTO, RunConfig
 from eval.errors import RunError
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, by_key, read_records, write_record
@@ -74,13 +74,18 @@ class Keeper:
             return
         self.observer.warn(f"where it came from is in {log}")
 
-    def engine_taken_before(self, info: ModelInfo, device: str) -> str | None:
-        """Return the engine that ``auto`` took for this model on this machine before: times differ, its word stays."""
+    def engine_taken_before(self, info: ModelInfo, config: RunConfig, device: str) -> str | None:
+        """Return the engine that ``auto`` took for this model, asked alike on this machine: its word stays."""
         if self.redo:
             return None
         for record in reversed(self.known()):
             same = (record.model.label, record.model.weights_sha256) == (info.label, info.weights_sha256)
             on_this = record.model.source_sha256 == info.source_sha256 and record.environment.device_name == device
-            if same and on_this and record.settings.engine_asked == AUTO and record.complete:
+            alike = record.config is not None and _besides_engine(record.config) == _besides_engine(config)
+            if same and on_this and alike and record.settings.engine_asked == AUTO and record.complete:
                 return record.settings.engine
         return None
+
+
+def _besides_engine(config: RunConfig) -> tuple:
+    return config.device, config.precision, config.tile, config.tile_overlap, config.threads

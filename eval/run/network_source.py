@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import inspect
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +15,17 @@ from torch import nn
 
 from eval.config import RunConfig
 from eval.data.images import ImageSize
-from eval.errors import UsageError
+from eval.errors import UsageError, one_reason
 from eval.files import module_of
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import upscaler_of
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
 from eval.zoo.loading import load_weights
 from eval.zoo.manifest import ModelSpec
-from eval.zoo.model_info import ModelInfo
+from eval.zoo.model_info import IN_MEMORY, ModelInfo
 
 # Models that are none of the zoo have no number; tables then show the name alone.
 _NO_ID = -1
-IN_MEMORY = "memory"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +42,7 @@ class NetworkSource:
         return f"{type(self.network).__qualname__}, in memory"
 
     def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
-        """Choose the engine that ``auto`` stands for.
-
-        Raises:
-            UsageError: several runs are asked for, each of which is a process of its own.
-        """
-        if config.runs > 1:
-            raise UsageError(f"runs={config.runs}: each run is a process, which a network in memory cannot be sent to")
+        """Choose the engine that ``auto`` stands for."""
         execution = upscaler_of(self.spec, self._copy(), self.info, config, largest).execution
         return config.replaced(engine=execution.engine, precision=execution.precision), execution.left_out
 
@@ -58,12 +52,23 @@ class NetworkSource:
         yield upscaler_of(self.spec, self._copy(), self.info, config, largest)
 
     def _copy(self) -> nn.Module:
-        return copy.deepcopy(self.network).cpu().eval().requires_grad_(False)
+        copied = copy.deepcopy(self.network).cpu().eval()
+        for parameter in copied.parameters():
+            parameter.requires_grad_(False)
+        return copied
 
 
-def source_of_upscaler(upscaler: Upscaler) -> NetworkSource:
-    """Return a loaded model as a source, under the name that it has."""
-    return NetworkSource(upscaler.spec, upscaler.network, upscaler.info)
+def source_of_upscaler(upscaler: Upscaler, name: str | None = None) -> NetworkSource:
+    """Return a loaded model as a source, under the name that it has or another one.
+
+    Its weights may have been changed since they were loaded, so they are those in memory, not those of a file.
+    """
+    _check(upscaler.network)
+    told = {"checkpoint": None, "weights_file": None, "weights_sha256": _hash_of_weights(upscaler.network)}
+    renamed = {"id": _NO_ID, "name": _plain(name)} if name else {}
+    spec = upscaler.spec.model_copy(update=renamed)
+    info = upscaler.info.model_copy(update={**told, **renamed, "label": spec.label, "origin": IN_MEMORY})
+    return NetworkSource(spec, upscaler.network, info)
 
 
 def source_of_module(network: nn.Module, data_range: float, name: str | None = None) -> NetworkSource:
@@ -73,11 +78,17 @@ def source_of_module(network: nn.Module, data_range: float, name: str | None = N
         network: maps ``(N, 3, h, w)`` in ``[0, data_range]`` to ``(N, 3, 4h, 4w)``.
         data_range: 1 or 255 in the challenge.
         name: its name in tables; that of its class by default.
+
+    Raises:
+        UsageError: it cannot be copied or run as it is, or the data range is none.
     """
     kind = type(network)
+    _check(network)
+    if not 0 < data_range < math.inf:
+        raise UsageError(f"data_range={data_range}: expected a positive number, 1 or 255 in the challenge")
     spec = ModelSpec(
         id=_NO_ID,
-        name=re.sub(r"[^A-Za-z0-9._-]", "_", name or kind.__name__).lstrip("._-") or "network",
+        name=_plain(name or kind.__name__),
         team="",
         edition="",
         note="",
@@ -114,9 +125,40 @@ def source_of_file(target: str, weights: Path | None, data_range: float) -> Netw
     return NetworkSource(found.spec, network, found.info.model_copy(update=named))
 
 
+def _plain(name: str) -> str:
+    """Return a name as it may stand in tables and folders."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-") or "network"
+
+
+def _check(network: nn.Module) -> None:
+    """Refuse what cannot be copied, or would not run as it stands.
+
+    Raises:
+        UsageError: the message says what to do.
+    """
+    name = type(network).__name__
+    if "forward" in vars(network) and not isinstance(network, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{name}: its forward was set on the object, and may belong to another: define it in the class"
+        )
+    for key, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if tensor.is_meta:
+            raise UsageError(f"{name}: {key} is on the device meta and has no values: load its weights first")
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise UsageError(f"{name}: {key} is {tensor.dtype}: call .float() first; --precision chooses another one")
+    try:
+        copy.deepcopy(network)
+    except Exception as error:
+        raise UsageError(f"{name}: cannot be copied ({one_reason(error)}); a copy is what runs") from error
+
+
 def _hash_of_weights(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor!r}\n".encode())
+            continue
+        tensor = tensor.to_dense()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from eval.data.datasets import Dataset
 from eval.data.images import write_png
 from eval.data.pairs import ImagePair
 from eval.device.numerics import cudnn_switches
+from eval.errors import RunError
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
 from eval.run.environment import machine_state
@@ -123,12 +125,15 @@ def _finish(
     task: EvaluationTask, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None], out: tuple
 ) -> ImageResult:
     (lr, hr), (sr, runtime_ms) = images, out
+    figures = {metric.key: metric.compute(sr, hr, lr) for metric in find_metrics(task.config.metrics)}
+    if wrong := [f"{key} {value}" for key, value in figures.items() if value is not None and not value > -math.inf]:
+        raise RunError(f"expected figures, got {', '.join(wrong)}")
     result = ImageResult(
         name=pair.name,
         lr_height=lr.shape[0],
         lr_width=lr.shape[1],
         runtime_ms=runtime_ms if task.config.is_timed else None,
-        **{metric.key: metric.compute(sr, hr, lr) for metric in find_metrics(task.config.metrics)},
+        **figures,
     )
     if task.images_dir is not None:
         write_png(task.images_dir / f"{pair.name}.png", sr)

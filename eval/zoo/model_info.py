@@ -2,7 +2,7 @@
 
 from eval.frozen import Frozen
 
-ZOO = "zoo"
+ZOO, IN_MEMORY = "zoo", "memory"
 
 
 class ModelInfo(Frozen):
@@ -12,7 +12,7 @@ class ModelInfo(Frozen):
         data_range: None for a submission that did not get as far as telling it.
         source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
             branch of ``select_model``.
-        origin: "zoo", or the checkout that a submission comes from.
+        origin: "zoo", "memory", "file", or the checkout that a submission comes from.
         shims: what a submission's code needed to be loadable here.
     """
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from eval.cli import aa
 from eval.config import Protocol
@@ -53,8 +55,8 @@ def test_models_that_both_folders_hold_are_told_apart_by_them(command, tmp_path:
 def published(path: Path, **models: tuple) -> Path:
     plain = {"valid_memory": 1.0, "num_parameters": 1.0, "flops": 1.0, "activations": 1.0, "num_conv": 1}
     content = {
-        name: {"valid_runtime": times, "valid_psnr": psnrs, "valid_ave_runtime": sum(times) / 2,
-               "valid_ave_psnr": sum(psnrs) / 2, **plain}
+        name: {"valid_runtime": times, "valid_psnr": psnrs, "valid_ave_runtime": sum(times) / 6,
+               "valid_ave_psnr": sum(psnrs) / 6, **plain}
         for name, (times, psnrs) in models.items()
     }  # fmt: skip
     path.write_text(json.dumps(content))
@@ -62,8 +64,8 @@ def published(path: Path, **models: tuple) -> Path:
 
 
 def test_two_published_results(command, tmp_path: Path):
-    published(tmp_path / "one.json", A=([4.0, 2.0], [27.0, 28.0]))
-    published(tmp_path / "two.json", B=([8.0, 4.0], [26.9, 27.9]))
+    published(tmp_path / "one.json", A=([4.0, 2.0] * 3, [27.0, 28.0] * 3))
+    published(tmp_path / "two.json", B=([8.0, 4.0] * 3, [26.9, 27.9] * 3))
     done = command("-m", "eval", "compare", "one.json", "two.json")
     assert "On valid, A compared with B: its PSNR is higher (+0.100 dB" in done.stdout
     assert "it is faster (0.500 [0.500, 0.500]" in done.stdout
@@ -92,9 +94,32 @@ def test_a_model_against_itself_is_the_aa_test(command, hr_folder: Path, tmp_pat
     assert page.count("\n|") == 4
 
 
+def test_two_versions_of_one_file_are_two_models(command, hr_folder: Path, tmp_path: Path):
+    for folder, gain in (("old", 1.0), ("new", 0.9)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(
+            "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+            "        self.conv = nn.Conv2d(1, 1, 1)\n"
+            f"    def forward(self, x):\n        return {gain} * x.repeat_interleave(4, 2).repeat_interleave(4, 3)\n"
+        )
+    torch.save(nn.Conv2d(1, 1, 1).state_dict(), tmp_path / "net.pth")
+    state = {f"conv.{name}": value for name, value in torch.load(tmp_path / "net.pth").items()}
+    torch.save(state, tmp_path / "net.pth")
+    typed = ("--checkpoint", "net.pth", "--data_range", "1", "--sandbox", "none", "--threads", "1", "--device", "cpu")
+    done = command("-m", "eval", "compare", "old/net.py:Net", "new/net.py:Net", *typed, "--data_dir", hr_folder)
+    assert done.returncode == 0, done.stderr
+    assert "net-Net of old/net.py:Net compared with net-Net of new/net.py:Net: " in done.stdout
+    row = (tmp_path / "results" / "compare.csv").read_text().splitlines()[1].split(",")
+    assert float(row[3]) != 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("old/net.py:Net", "ABPN", "--precision", "bf16"), "submissions run by their own code"),
+        (("PFDNLite", "ABPN", "--data_range", "1"), "--checkpoint, --data_range: only with a model of a file"),
+        (("ABPN", "8", "--datasets", "one,two"), "a model is timed against itself on one set"),
+        (("a", "a", "--repeats", "2"), "--repeats 2: only for a model"),
         (("a", "PFDNLite"), "expected two models, two folders of records, or two results.json"),
         (("a", "empty"), "no records in it"),
         (("PFDNLite", "SPANN"), "no model 'SPANN'"),
@@ -103,6 +128,11 @@ def test_a_model_against_itself_is_the_aa_test(command, hr_folder: Path, tmp_pat
     ],
 )
 def test_what_cannot_be_compared_is_said(command, tmp_path: Path, words: tuple, message: str):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "net.py").write_text("class Net: pass\n")
+    torch.save({}, tmp_path / "net.pth")
+    if words[0].endswith(":Net"):
+        words = (*words, "--checkpoint", "net.pth", "--data_range", "1", "--sandbox", "none")
     record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0))
     (tmp_path / "empty").mkdir()
     other = make_record((30.0,), "05_SPAN", "other", key="c" * 64)
@@ -110,3 +140,15 @@ def test_what_cannot_be_compared_is_said(command, tmp_path: Path, words: tuple, 
     done = command("-m", "eval", "compare", *words)
     assert done.returncode in (1, 2)
     assert message in done.stderr
+
+
+def test_precisions_in_one_folder_are_compared_apart(command, tmp_path: Path):
+    for folder, gain in (("a", 0.0), ("b", 1.0)):
+        for second, precision in enumerate(("fp32", "bf16")):
+            settings = Settings(protocol="accuracy", device="cpu", tile=None, tile_overlap=None, precision=precision)
+            psnrs = (30.0 + gain - second, 31.0 + gain - second)
+            made = make_record(psnrs, "05_SPAN", key=f"{second}" * 64, second=second, settings=settings)
+            write_record(made, tmp_path / folder / "records")
+    done = command("-m", "eval", "compare", "a", "b")
+    assert "05_SPAN of a compared with 05_SPAN of b: its PSNR is lower (-1.000" in done.stdout
+    assert "05_SPAN (bf16) of a compared with 05_SPAN (bf16) of b: its PSNR is lower (-1.000" in done.stdout

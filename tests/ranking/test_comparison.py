@@ -65,9 +65,7 @@ def test_infinite_psnr_on_both_sides_is_no_difference_and_on_one_is_said():
 def test_other_images_are_not_compared():
     found = compare_sides(side("A", psnr_db={"0": 30.0}), side("B"))
     assert (found.psnr, found.notes) == (None, ("PSNR is not compared: the images are not the same (1 and 8 of them)",))
-    assert compare_sides(side("A", psnr_db={}), side("B")).notes == (
-        "PSNR is not compared: A has none, there were no HR images",
-    )
+    assert compare_sides(side("A", psnr_db={}), side("B")).notes == ("PSNR is not compared: that of A was not taken",)
     with pytest.raises(RunError, match="expected two models on one set, got Set5 and Set8"):
         compare_sides(side("A", dataset="Set5"), side("B"))
 
@@ -117,7 +115,11 @@ def test_sides_of_records_and_of_published_results():
     plain = {"valid_memory": 1.0, "num_parameters": 1.0, "flops": 1.0, "activations": 1.0, "num_conv": 1}
     published = [
         ModelResult(
-            valid_runtime=times, valid_psnr=(27.0, 28.0), valid_ave_runtime=sum(times) / 2, valid_ave_psnr=27.5, **plain
+            valid_runtime=times * 3,
+            valid_psnr=(27.0, 28.0) * 3,
+            valid_ave_runtime=sum(times) / 2,
+            valid_ave_psnr=27.5,
+            **plain,
         )
         for times in ((4.0, 2.0), (8.0, 4.0))
     ]
@@ -125,3 +127,21 @@ def test_sides_of_records_and_of_published_results():
     found = compare_sides(*sides)
     assert found.runtime.estimate == 0.5
     assert found.notes == ("runtimes are published ones, one an image, with cold starts in them",)
+
+
+def test_sets_of_one_name_and_other_images_are_not_compared():
+    found = compare_sides(side("A", 0.5, images_sha256="a" * 64), side("B", images_sha256="b" * 64))
+    assert (found.psnr, found.runtime) == (None, None)
+    assert found.notes == ("nothing is compared: the two sets called Set8 hold other images",)
+    # Of older records the hash is not known.
+    assert compare_sides(side("A", 0.5, images_sha256="a" * 64), side("B")).psnr is not None
+
+
+def test_too_few_undisturbed_samples_settle_nothing():
+    samples = np.full((8, 12), np.nan)
+    samples[2, :4] = (10.0, 11.0, 10.0, 11.0)
+    found = compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples))
+    assert found.runtime == Interval(pytest.approx(3.5), -math.inf, math.inf)
+    assert "neither is settled to be faster (3.500 [-inf, inf]" in found.sentence
+    samples[3, 0] = 10.0
+    assert compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples)).runtime.low > 1
