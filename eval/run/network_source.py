@@ -52,10 +52,12 @@ class NetworkSource:
         yield upscaler_of(self.spec, self._copy(), self.info, config, largest)
 
     def _copy(self) -> nn.Module:
-        copied = copy.deepcopy(self.network).cpu().eval()
+        # Without gradients parameters of a copied script are leaves, as they were.
+        with torch.no_grad():
+            copied = copy.deepcopy(self.network)
         for parameter in copied.parameters():
             parameter.requires_grad_(False)
-        return copied
+        return copied.cpu().eval()
 
 
 def source_of_upscaler(upscaler: Upscaler, name: str | None = None) -> NetworkSource:
