@@ -19,6 +19,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -210,10 +211,12 @@ def main(
     for library in _HEAVY:
         __import__(library)
     total, survivors = 0, 0
-    with tempfile.TemporaryDirectory() as scratch, multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-        jobs = {name: pool.apply_async(judge, (name, rows[name], most, Path(scratch) / name)) for name in names or rows}
+    # Unlike a Pool's, its workers may have children, which tests start.
+    pool = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"))
+    with tempfile.TemporaryDirectory() as scratch, pool:
+        jobs = {name: pool.submit(judge, name, rows[name], most, Path(scratch) / name) for name in names or rows}
         for name, job in jobs.items():
-            count, left = job.get()
+            count, left = job.result()
             total, survivors = total + count, survivors + len(left)
             print(f"{name:14} {count - len(left)} of {count} noticed", *left, sep="\n    ", flush=True)
     print(f"all            {total - survivors} of {total} noticed, {1 - survivors / max(total, 1):.1%}")
