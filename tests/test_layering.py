@@ -1,6 +1,7 @@
 """Imports point one way, and nothing runs at import."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,23 @@ def test_nothing_names_the_bench():
     for path in [*_sources("eval"), *_sources("models"), PROJECT / "test_demo.py", PROJECT / "README.md"]:
         if path.exists():
             assert "../shared" not in path.read_text(encoding="utf-8"), path
+
+
+def test_the_architectures_table_has_the_same_floors():
+    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(eval/\w+)/`", text, re.M)
+    folders = [name.replace(".", "/") for floor in FLOORS for name in floor if name.count(".") == 1]
+    assert listed == [name for name in folders if (PROJECT / name).is_dir() and name in listed]
+    assert set(listed) == {
+        f"eval/{path.name}" for path in (PROJECT / "eval").iterdir() if (path / "__init__.py").exists()
+    }
+    modules = {path.name for path in (PROJECT / "eval").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert not {name for name in modules if name not in text}
+
+
+def test_only_the_device_layer_calls_cuda_and_mps():
+    for path in _sources("eval"):
+        if not {"device", "shims"} & set(path.parts):
+            text = path.read_text(encoding="utf-8")
+            assert "torch.cuda." not in text, path
+            assert "torch.mps." not in text, path
