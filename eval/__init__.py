@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["Result", "RunConfig", "compare", "evaluate", "list_models", "load_model", "load_records", "open_dataset"]
 
 
+# By name only when it is asked for: what notebooks import is no part of what figures are made of (eval/sources.py).
+_API = "eval.api"
+
+
 def __getattr__(name: str) -> object:
     if name in __all__:
-        return getattr(importlib.import_module("eval.api"), name)
+        return getattr(importlib.import_module(_API), name)
     raise AttributeError(f"module 'eval' has no attribute {name!r}")
 
 

@@ -11,7 +11,7 @@ from eval.expressions import value_of
 def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {}) -> list[str]:
     """Return the modules that statements import, by statement or by ``importlib.import_module`` of a known name."""
     found = []
-    for node in (inner for statement in body for inner in ast.walk(statement)):
+    for node in _running(body):
         if isinstance(node, ast.ImportFrom) and not node.level and node.module:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
@@ -20,6 +20,16 @@ def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {})
             name = value_of(node.args[0], known)
             found += [name] if isinstance(name, str) else []
     return found
+
+
+def _running(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield all nodes of statements, without what is there for type checkers alone."""
+    waiting = list(body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        waiting += node.orelse if isinstance(node, ast.If) and for_types else ast.iter_child_nodes(node)
 
 
 def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
@@ -74,7 +84,7 @@ def _imports_of(root: Path, file: Path) -> Iterator[list[str]]:
         return
     yield from (name.split(".") for name in imported_modules(body))
     package = file.relative_to(root).parent.parts
-    for node in (inner for statement in body for inner in ast.walk(statement)):
+    for node in _running(body):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
             yield base
