@@ -94,6 +94,10 @@ def test_what_was_given_in_vain_is_said_once():
     ]
 
 
+def test_only_the_official_protocol_times_each_image():
+    assert [RunConfig(protocol=protocol).is_timed for protocol in Protocol] == [True, False, False]
+
+
 def test_it_says_itself_in_words():
     assert str(RunConfig(device="cpu")) == "protocol official, on cpu, whole images if memory allows"
     config = RunConfig(**GIVEN)

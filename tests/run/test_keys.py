@@ -118,7 +118,7 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
 
     monkeypatch.setattr(sources, "_closure", noted)
     keys.measuring_sha256.__wrapped__()
-    names = "metrics/psnr_ssim metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"
+    names = "metrics/psnr_ssim metrics/luma metrics/consistency metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"
     names += " data/resize inference/upscaler inference/tiling device/clock device/transfer device/memory intervals"
     names += " run/processes run/speed_pass run/tasks run/ray_launcher"
     names += " run/runner run/pipeline timing/interleaved timing/interference timing/warmup"
@@ -158,6 +158,12 @@ def test_threads_that_are_not_asked_for_are_torchs_own(monkeypatch):
 def test_runs_that_are_averaged_are_in_the_key(task: EvaluationTask, runs):
     keys_of = [replace(task, config=CONFIG.replaced(protocol="official", runs=count)).key for count in runs]
     assert keys_of[0] != keys_of[1]
+
+
+def test_the_order_of_parts_does_not_count():
+    assert (
+        keys.hash_of({"a": [1], "b": [2]}) == keys.hash_of({"b": [2], "a": [1]}) != keys.hash_of({"a": [2], "b": [1]})
+    )
 
 
 def test_a_gpus_driver_is_part_of_its_machine(monkeypatch):
