@@ -117,7 +117,7 @@ def compare_onnx(graph: bytes, network: nn.Module, images: Iterable[np.ndarray])
     """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    import onnxruntime
+    import onnxruntime  # pyright: ignore[reportMissingImports] of an extra
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 

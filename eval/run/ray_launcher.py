@@ -41,7 +41,7 @@ def carry_out_on_ray(tasks: Sequence[EvaluationTask], address: str | None) -> It
 
 def _ray() -> Any:
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] of an extra
     except ImportError as error:
         raise UsageError("--engine ray: Ray is not installed; pip install -e '.[cluster]'") from error
     return ray
