@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePath
 
-from eval.records.record import ZOO, Protocol, Record, Settings
+from eval.records.record import Protocol, Record, Settings
+from eval.zoo.model_info import ZOO
 
 _PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 _SHOWN_OF_A_HASH = 8

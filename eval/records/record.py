@@ -13,7 +13,6 @@ from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
 from eval.metrics.registry import METRICS
 from eval.timing.samples import Timing
-from eval.zoo.model_info import ZOO as ZOO
 from eval.zoo.model_info import ModelInfo
 
 SCHEMA_VERSION = 1

@@ -8,7 +8,7 @@ from statistics import fmean
 from eval.ranking.editions import Edition
 from eval.records.current import Conditions
 from eval.records.current import Table as Group
-from eval.records.record import ZOO, Record
+from eval.records.record import Record
 from eval.report.columns import filled_columns, legend
 from eval.report.escapes import visible
 from eval.report.explanations import COLUMN_HELP, flag_words
@@ -17,6 +17,7 @@ from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
 from eval.report.selection import RAN, baseline_of, edition_of, state_of
 from eval.report.table import NONE, Cell, Column, Table, number
+from eval.zoo.model_info import ZOO
 
 BELOW_GATE = "below the gate"
 _LISTED_AT_MOST = 12

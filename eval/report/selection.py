@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from eval.records.record import ZOO, Record, State
+from eval.records.record import Record, State
 from eval.zoo.manifest import ModelSpec, all_models
+from eval.zoo.model_info import ZOO
 
 RAN = State.RAN.value
 

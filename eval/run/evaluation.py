@@ -174,11 +174,11 @@ class Evaluation:
             self.observer.say(f"note: --tile {taken.tile} has no effect on {label}: no image is larger")
 
     def _tasks(self, models: Sequence[ModelSource], dataset: Dataset) -> list[EvaluationTask]:
-        known = self.keeper.known()
         tasks = [self._task(model, dataset) for model in models]
         images_dir = self.launch.images_dir
         if images_dir is None:
             return tasks
+        known = self.keeper.known()
         return [replace(task, images_dir=images_dir / images_folder(task, known)) for task in tasks]
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:

@@ -112,10 +112,7 @@ class ZooModel:
             return config.replaced(engine=EAGER, precision=FULL_PRECISION), ()
         if config.engine != AUTO:
             return config, ()
-        execution = upscaler_of(
-            self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest
-        ).execution
-        return config.replaced(engine=execution.engine), execution.left_out
+        return with_fastest_engine(self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest)
 
     @contextmanager
     def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
@@ -137,6 +134,14 @@ def upscaler_of(
     if not config.is_plain and info.weights_sha256 is not None:
         execution, forward = _prepared(spec, network, config, tiling)
     return Upscaler(spec, network, device, tiling, forward, execution, info)
+
+
+def with_fastest_engine(
+    spec: ModelSpec, network: nn.Module, info: ModelInfo, config: RunConfig, largest: ImageSize
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return a configuration with the engine that ``auto`` takes for a network, and those that it could not try."""
+    execution = upscaler_of(spec, network, info, config, largest).execution
+    return config.replaced(engine=execution.engine), execution.left_out
 
 
 def tiling_of(spec: ModelSpec, network: nn.Module, config: RunConfig, largest: ImageSize) -> Tiling | None:

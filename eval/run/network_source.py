@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eval.config import RunConfig
+from eval.config import AUTO, RunConfig
 from eval.data.images import ImageSize
 from eval.errors import UsageError, one_reason
 from eval.files import module_of
 from eval.inference.upscaler import Upscaler
-from eval.run.model_source import upscaler_of
+from eval.run.model_source import upscaler_of, with_fastest_engine
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
 from eval.zoo.loading import load_weights
 from eval.zoo.manifest import ModelSpec
@@ -43,8 +43,9 @@ class NetworkSource:
 
     def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
         """Choose the engine that ``auto`` stands for."""
-        execution = upscaler_of(self.spec, self._copy(), self.info, config, largest).execution
-        return config.replaced(engine=execution.engine, precision=execution.precision), execution.left_out
+        if config.engine != AUTO:
+            return config, ()
+        return with_fastest_engine(self.spec, self._copy(), self.info, config, largest)
 
     @contextmanager
     def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from eval.records.record import ZOO, Record
+from eval.records.record import Record
 from eval.report.board import Board
+from eval.zoo.model_info import ZOO
 
 
 def facts_of(board: Board) -> list[tuple[str, str]]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from eval.metrics.registry import METRICS
-from eval.records.record import ZOO, Record
+from eval.records.record import Record
 from eval.report.board import Board, Heading, Row
 from eval.report.page.facts import environment_facts
 from eval.report.renderers import to_html
 from eval.report.selection import spec_of
 from eval.report.table import Column, Table
 from eval.timing.samples import what_disturbed
+from eval.zoo.model_info import ZOO
 
 _HARDEST = 10
 _PSNR = METRICS["psnr"]
