@@ -24,6 +24,7 @@ FLOORS = [
     ["eval.report"],
     ["eval.run"],
     ["eval.third_party"],
+    ["eval.doctor"],
     ["eval.api", "eval.cli"],
     ["eval.__main__"],
 ]

@@ -43,6 +43,10 @@ COMMANDS = {
         "judging:audit",
         "Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders.",
     ),
+    "doctor": (
+        "doctor:doctor",
+        "Check that this installation computes right, and list what is missing; exit code 1 if something is wrong.",
+    ),
     "make-lr": (
         "supplies:make_lr",
         "Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale.",

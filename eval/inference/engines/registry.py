@@ -18,6 +18,7 @@ class Engine:
         module: has ``prepare(network, device, precision) -> Forward``; imported when it is used.
         needs: packages that are not among the dependencies of pyproject.toml.
         devices: kinds of devices it runs on.
+        compiles: preparing it takes a compiler, and long the first time.
         any_tiles: its tiles may be told where they lie, as networks that interpolate a map must be.
     """
 
@@ -26,6 +27,7 @@ class Engine:
     precisions: tuple[str, ...] = PRECISIONS
     devices: tuple[str, ...] = ("cpu", "cuda", "mps")
     needs: tuple[str, ...] = ()
+    compiles: bool = False
     any_tiles: bool = False
 
     @property
@@ -37,7 +39,7 @@ class Engine:
 ENGINES = {
     EAGER: Engine("eval.inference.engines.eager", any_tiles=True),
     "channels-last": Engine("eval.inference.engines.channels_last", "channels_last", any_tiles=True),
-    "compiled": Engine("eval.inference.engines.compiled", "channels_last", devices=("cpu", "cuda")),
+    "compiled": Engine("eval.inference.engines.compiled", "channels_last", devices=("cpu", "cuda"), compiles=True),
     "cuda-graphs": Engine("eval.inference.engines.cuda_graphs", "channels_last", devices=("cuda",)),
 }
 

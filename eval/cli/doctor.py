@@ -1,0 +1,66 @@
+"""The command that says whether this installation computes right."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eval.config import AUTO
+from eval.errors import RunError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def doctor(
+    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = AUTO,
+    every: Annotated[
+        bool, typer.Option("--all", help="Check the engines that compile and all precisions too; takes minutes.")
+    ] = False,
+) -> None:
+    """Check that this installation computes right, and list what is missing; exit code 1 if something is wrong."""
+    from eval.cli.terminal import Terminal
+    from eval.device.placing import pick_device
+    from eval.doctor.findings import Outcome, examined
+
+    terminal, where = Terminal(), pick_device(device)
+    wrong = 0
+    for name, check in _checks(where, every).items():
+        for finding in examined(name, check):
+            terminal.say(f"{finding.outcome:<6} {finding.what}: {finding.words}")
+            wrong += finding.outcome is Outcome.WRONG
+    if wrong:
+        raise RunError(f"{wrong} check(s) went wrong: do not trust figures of this installation before they are right")
+    terminal.say("All that was checked computes right.")
+
+
+def _checks(device: "torch.device", every: bool) -> dict[str, Callable[[], Iterator]]:
+    """Return the checks by name; the first ones take no time."""
+    from eval.doctor import networks, parts
+    from eval.run.environment import device_name
+
+    return {
+        "device": partial(parts.note_device, device, device_name(device)),
+        "versions": parts.note_versions,
+        "optional parts": parts.note_optional,
+        "sandbox": _sandbox,
+        "PNG files": parts.check_files,
+        "bicubic": parts.check_bicubic,
+        "metrics": parts.check_metrics,
+        "clock": partial(parts.check_clock, device),
+        "weights": parts.check_weights,
+        "networks": partial(networks.check_networks, device, every),
+    }
+
+
+def _sandbox() -> Iterator:
+    """Say whether third-party code can be kept apart here."""
+    from eval.doctor.findings import noted
+    from eval.errors import UsageError
+    from eval.third_party.sandbox import choose_sandbox
+
+    try:
+        yield noted("sandbox", f"{choose_sandbox(None)} works")
+    except UsageError as error:
+        yield noted("sandbox", str(error))

@@ -1,0 +1,1 @@
+"""Whether this installation computes right: known inputs, known answers."""
