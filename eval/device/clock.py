@@ -9,6 +9,8 @@ from torch import Tensor
 from eval.device.placing import current, finish
 
 Forward = Callable[[Tensor], Tensor]
+# Of a delay on the GPU, in its clock's ticks: the first one is about 5 ms, and each further one twice the last.
+_FIRST_DELAY, _DELAYS = 2**23, 6
 
 
 def timed(forward: Forward, x: Tensor) -> tuple[Tensor, float]:
@@ -31,3 +33,28 @@ def timed(forward: Forward, x: Tensor) -> tuple[Tensor, float]:
     output = forward(x)
     finish(x.device)
     return output, (time.perf_counter_ns() - start_ns) / 1e6
+
+
+def kernels_ms(forward: Forward, x: Tensor) -> float | None:
+    """Return the time that a GPU itself works on ``forward(x)``, in ms; None on another device.
+
+    On a fast GPU the CPU, which starts kernel after kernel, sets the time of ``timed`` for a small network. Here all of
+    them are queued behind a delay before the first one may begin, so none waits for the CPU. Whether the delay was long
+    enough is seen: it was not over when the last kernel had been queued. A forward that waits for the GPU in its midst,
+    as to read a value back, cannot be queued as a whole: None too.
+    """
+    if x.device.type != "cuda":
+        return None
+    with current(x.device):
+        for doubled in range(_DELAYS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            finish(x.device)
+            torch.cuda._sleep(_FIRST_DELAY * 2**doubled)
+            start.record()
+            forward(x)
+            end.record()
+            queued_in_time = not start.query()
+            finish(x.device)
+            if queued_in_time:
+                return start.elapsed_time(end)
+    return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.data.images import ImageSize, to_tensor, to_uint8
-from eval.device.clock import Forward, timed
+from eval.device.clock import Forward, kernels_ms, timed
 from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel, peak_memory
 from eval.device.placing import release
 from eval.device.transfer import to_device
@@ -112,6 +112,17 @@ class Upscaler:
         else:
             pixels, runtime_ms = self._in_tiles(x, self.tiling)
         return np.ascontiguousarray(pixels[:height, :width]), runtime_ms
+
+    @torch.inference_mode()
+    def kernels_ms(self, lr: np.ndarray) -> float | None:
+        """Return the time that a GPU itself works on an image ``(h, w, 3)`` in uint8, without waiting for the CPU.
+
+        None on another device, with tiles, and where it cannot be told.
+        """
+        if self.tiling is not None:
+            return None
+        x = reflect_up_to(to_tensor(lr, self.spec.data_range), self.spec.min_size)
+        return kernels_ms(self.forward or self.network, to_device(x, self.device))
 
     def _in_tiles(self, x: Tensor, tiling: Tiling) -> tuple[np.ndarray, float]:
         runtimes_ms = []

@@ -43,7 +43,11 @@ COLUMNS = (
 
 
 # Shown only where a record has them: those for which it keeps no field.
-_RARE = {"flops_by_hooks", *(row.key for row in METRICS.values() if row.key not in ImageResult.model_fields)}
+_RARE = {
+    "flops_by_hooks",
+    "kernels_ms",
+    *(row.key for row in METRICS.values() if row.key not in ImageResult.model_fields),
+}
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,19 @@ class RatioFigure(Figure):
 
 STEADY_COLUMNS = (
     _cost("p90_ms", "p90", "ms", 2, of=lambda record: record.timing and record.timing.p90_ms),
+    _cost("kernels_ms", "GPU alone", "ms", 2, of=lambda record: record.timing and record.timing.kernels_ms),
     RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=lambda record: record.timing and record.timing.ratio),
 )
 
 
 def columns_of(records: Sequence[Record]) -> tuple[Figure, ...]:
     """Return the columns that records fill: those of the steady protocol stand behind the time."""
-    rare = {figure.key for figure in COLUMNS if all(figure.of(record) is None for record in records)} & _RARE
+    everything = (*COLUMNS, *STEADY_COLUMNS)
+    rare = {figure.key for figure in everything if all(figure.of(record) is None for record in records)} & _RARE
     columns = [figure for figure in COLUMNS if figure.key not in rare]
     if any(record.timing for record in records):
         place = next(index for index, figure in enumerate(columns) if figure.key == "runtime_ms") + 1
-        columns[place:place] = STEADY_COLUMNS
+        columns[place:place] = [figure for figure in STEADY_COLUMNS if figure.key not in rare]
     return tuple(columns)
 
 
@@ -100,6 +106,10 @@ def legend(records: Iterable[Record]) -> list[str]:
             f"Time: the network alone, warm, mean over images of the median over rounds; on {'; '.join(devices)}."
         )
         lines += _timing_notes(records)
+        if any(record.timing and record.timing.kernels_ms for record in records):
+            lines.append(
+                "GPU alone: its kernels, all queued before the first begins; Time has the CPU's starting them."
+            )
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
         lines.append(f"Networks ran otherwise than as plain torch in float32: {'; '.join(manners)}.")

@@ -10,6 +10,8 @@ COLUMN_HELP = {
     **{row.key: f"{row.title}: {row.meaning}" for row in METRICS.values()},
     "runtime_ms": "The network's forward pass on one image, mean over images. Below it its 95% "
     "interval, between the fastest and the slowest of the table.",
+    "kernels_ms": "What the GPU itself works on an image, all kernels queued before the first one begins: without the"
+    " CPU's part, which starts them one by one.",
     "p90_ms": "90% of all samples took at most so long.",
     "ratio": "Runtime over the baseline's, paired by image and round, with its 95% interval.",
     "num_params": "All parameters, trainable or not.",

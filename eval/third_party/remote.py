@@ -140,6 +140,10 @@ class SandboxedUpscaler:
         if spent_s > _LATE_SHARE * forward_s:
             self._late.append(f"{around_s * 1000:.0f} ms passed around a forward of {forward_s * 1000:.0f} ms")
 
+    def kernels_ms(self, _lr: np.ndarray) -> float | None:
+        """Return None: a submission is timed by its worker's one clock."""
+        return None
+
     def analyse(self) -> ModelAnalysis:
         """Let the worker count and inspect the network: claims of a process that third-party code shares."""
         late = [Flag(code="late", text=f"works outside of the timed forward: {text}") for text in self._late[:1]]

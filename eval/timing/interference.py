@@ -22,11 +22,14 @@ FOREIGN_LEAST_S = 0.04
 _BLAMED_SHARE = 0.25
 # So many processes of one name are told by number, those that took most.
 _LISTED = 3
+# Of a GPU's clock, between the beginning and the end of a stretch; a boost in steps of 15 MHz is less.
+_CLOCK_CHANGE = 0.03
 OTHERS, STEAL = "other processes on the CPU", "steal time of the virtual machine"
 # What a reason holds, and what a person can do then.
 _ADVICE = (
     ("steal time", "other virtual machines had the processor: take a machine of your own, or another hour"),
     (" on the ", "end the named work or wait until it is done"),
+    ("clock", "wait until the GPU's clock is steady, or ask its administrator to lock it"),
     ("slowdown", "let the GPU cool down, and see to its cooling"),
     ("power brake", "see to the GPU's power supply"),
 )
@@ -82,6 +85,7 @@ class Watch:
         Raises:
             TimingError: a model's worker has ended.
         """
+        self._clock_mhz = self._gpu and self._gpu.clock_mhz()
         self._began_s = time.monotonic()
         self._others_s, self._steal_s = self._foreign_s()
 
@@ -125,13 +129,20 @@ class Watch:
         """Return which other process computes on the GPU, or why its clocks are lowered."""
         others = (gpu.processes() or frozenset()) - self._gpu_processes
         if not others:
-            return gpu.throttling()
+            return gpu.throttling() or self._clock_changed(gpu)
         names = sorted({name for pid in others if (name := name_of(pid))})
         if not names:
             return "another process on the GPU"
         reason = f"{', '.join(names)} on the GPU"
         self._seen.setdefault(reason, _Seen()).processes.update(others)
         return reason
+
+    def _clock_changed(self, gpu: Gpu) -> str | None:
+        """Return that the clock is another one than at the beginning, if it is and is told."""
+        before, now = self._clock_mhz, gpu.clock_mhz()
+        if before and now and abs(now - before) > _CLOCK_CHANGE * before:
+            return "a change of the GPU's clock"
+        return None
 
     def _blamed(self, others_s: float) -> tuple[str, Used]:
         """Look at all processes; return the name that took most since the last look, and its processes."""

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, median
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from eval.device.nvml import Gpu, open_gpu
 from eval.intervals import paired_ratio
 from eval.timing.interference import Watch
 from eval.timing.samples import Ratio, Timing
-from eval.timing.warmup import Timed, time_one, warm_up
+from eval.timing.warmup import Timed, TimingError, time_one, warm_up
 
 CHECK_EVERY = 2
 ENERGY_WINDOW_S = 5.0
+KERNEL_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def measure_together(
             warmup_ms=warmth.total_ms,
             warmup_runs=warmth.runs,
             energy_mj=gpu and _energy_mj(upscalers, index, inputs, gpu),
+            kernels_ms=_kernels_ms(upscalers, index, inputs),
             **common,
         )
         for index, warmth in enumerate(warmths)
@@ -183,6 +186,21 @@ def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> 
 
 def _stored(samples_ms: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if np.isnan(ms) else ms for ms in row) for row in samples_ms.tolist())
+
+
+def _kernels_ms(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray]) -> float | None:
+    """Return what a GPU itself works on an image; None if it cannot be told for one of them."""
+    medians = []
+    for lr in inputs:
+        try:
+            times = [upscalers[index].kernels_ms(lr) for _ in range(KERNEL_RUNS)]
+        except (Exception, SystemExit) as error:
+            raise TimingError(index, error) from error
+        told = [ms for ms in times if ms is not None]
+        if len(told) < len(times):
+            return None
+        medians.append(median(told))
+    return fmean(medians)
 
 
 def _energy_mj(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:

@@ -33,6 +33,8 @@ class Timing(Frozen):
         ratio: to the first model of the group; None if no sample was kept.
         stopped_by: "interval" (tight enough), "rounds" or "budget".
         energy_mj: per image, indicative; None where it cannot be read.
+        kernels_ms: what a GPU itself works on an image, mean over images of the median over runs, all kernels queued
+            before the first one begins; what the samples have above it is the CPU starting them. None elsewhere.
     """
 
     group: str
@@ -50,6 +52,7 @@ class Timing(Frozen):
     ratio: Ratio | None
     stopped_by: Literal["interval", "rounds", "budget"]
     energy_mj: float | None = None
+    kernels_ms: float | None = None
 
     def medians_ms(self) -> dict[str, float]:
         """Return each image's median over rounds, by name; without the images that lost every sample."""

@@ -36,6 +36,10 @@ class Timed(Protocol):
         """Super-resolve an image."""
         ...
 
+    def kernels_ms(self, lr: np.ndarray) -> float | None:
+        """Return the time that a GPU itself works on an image; None where it cannot be told."""
+        ...
+
 
 class TimingError(RunError):
     """A model failed while it was timed, in whatever way; ``index`` is its place among the models."""

@@ -15,7 +15,11 @@ class FakeCuda:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.current = 0
-        names = "Event Stream CUDAGraph device stream graph synchronize empty_cache current_stream graph_pool_handle"
+        # How many delays end before all is queued behind them.
+        self.short_delays = 0
+        names = (
+            "_sleep Event Stream CUDAGraph device stream graph synchronize empty_cache current_stream graph_pool_handle"
+        )
         for name in names.split():
             patch.setattr(torch.cuda, name, getattr(self, name))
 
@@ -26,8 +30,13 @@ class FakeCuda:
         assert enable_timing
         owner = self.current
         return SimpleNamespace(
-            record=lambda: self.say(f"record of {owner}"), elapsed_time=lambda _end: self.say("elapsed") or 7.0
+            record=lambda: self.say(f"record of {owner}"),
+            elapsed_time=lambda _end: self.say("elapsed") or 7.0,
+            query=lambda: self.say("query") or self.calls.count(f"query on {self.current}") <= self.short_delays,
         )
+
+    def _sleep(self, ticks: int) -> None:
+        self.say(f"delay of {ticks}")
 
     def Stream(self) -> SimpleNamespace:  # noqa: N802
         self.say("new stream")

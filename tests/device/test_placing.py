@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from eval.device.clock import timed
+from eval.device.clock import kernels_ms, timed
 from eval.device.graphs import Recorder
 from eval.device.placing import current, finish, pick_device, release, worker_gpu
 from eval.errors import UsageError
@@ -61,6 +61,27 @@ def test_a_gpu_is_timed_on_its_own_stream_with_nothing_in_flight(cuda: FakeCuda)
         "finish cuda:1 on 1",
         "elapsed on 0",
     ]
+
+
+KERNELS = ["finish cuda:1 on 1", "delay", "record of 1 on 1", "forward on 1", "record of 1 on 1", "query on 1"]
+
+
+@pytest.mark.parametrize("short_delays", [0, 2])
+def test_kernels_are_timed_behind_a_delay_that_lasts_until_all_are_queued(cuda: FakeCuda, short_delays: int):
+    cuda.short_delays = short_delays
+    x = SimpleNamespace(device=SECOND)
+    assert kernels_ms(lambda _x: cuda.say("forward"), x) == 7.0
+    tries = [
+        [call.replace("delay", f"delay of {2 ** (23 + k)} on 1") for call in KERNELS] for k in range(short_delays + 1)
+    ]
+    assert cuda.calls == [*sum(([*its, "finish cuda:1 on 1"] for its in tries), []), "elapsed on 1"]
+
+
+def test_a_forward_that_waits_for_the_gpu_has_no_time_of_kernels(cuda: FakeCuda):
+    cuda.short_delays = 99
+    assert kernels_ms(lambda x: x, SimpleNamespace(device=SECOND)) is None
+    assert sum("delay" in call for call in cuda.calls) == 6
+    assert kernels_ms(lambda x: x, torch.ones(1)) is None
 
 
 def test_a_recording_is_made_on_its_gpu_in_one_side_stream(cuda: FakeCuda):

@@ -263,12 +263,12 @@ def test_a_name_is_plain_text(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A GPU as NVML would tell of it."""
-    state = SimpleNamespace(pids=[7], reasons=0, energy=[1000, 3500])
+    state = SimpleNamespace(pids=[7], reasons=0, energy=[1000, 3500], clock=1980)
     monkeypatch.setattr(
         pynvml, "nvmlDeviceGetComputeRunningProcesses", lambda _h: [SimpleNamespace(pid=pid) for pid in state.pids]
     )
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCurrentClocksThrottleReasons", lambda _h: state.reasons)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda _h, _kind: 1980)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda _h, _kind: state.clock)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", lambda _h, _kind: 61)
     monkeypatch.setattr(interference, "open_gpu", lambda _device: Gpu("handle"))
     return state
@@ -300,6 +300,17 @@ def test_lowered_clocks_are_noticed(gpu, reasons: int, expected: str | None):
     gpu.reasons = reasons
     with Watch(torch.device("cuda")) as watch:
         assert watch.disturbance() == expected
+
+
+@pytest.mark.parametrize(("clock", "dropped"), [(1980, False), (1935, False), (1905, True), (2055, True), (0, False)])
+def test_a_change_of_the_clock_is_noticed_once(gpu, clock: int, dropped: bool):
+    with Watch(torch.device("cuda")) as watch:
+        watch.begin()
+        gpu.clock = clock
+        assert watch.disturbance() == ("a change of the GPU's clock" if dropped else None)
+        watch.begin()
+        assert watch.disturbance() is None
+    assert "lock it" in all_disturbed({"a change of the GPU's clock": 3})
 
 
 def test_clocks_and_temperature(gpu, monkeypatch: pytest.MonkeyPatch):

@@ -44,6 +44,9 @@ class Clockwork:
         self.log.append((self.label, lr.shape[0]))
         return lr, self.cold_ms if self.calls == 1 else self.ms_per_row * lr.shape[0]
 
+    def kernels_ms(self, lr: np.ndarray) -> float | None:
+        return None
+
 
 @pytest.fixture
 def dataset(tmp_path: Path, random_image):
@@ -340,6 +343,36 @@ def test_a_model_that_fails_in_any_way_is_named_by_its_place(dataset, error: Bas
 def test_an_interrupt_is_no_models_error(dataset):
     with pytest.raises(KeyboardInterrupt):
         measure_together([Clockwork("A", 2.0, []), Breaking("B", KeyboardInterrupt(), 20)], dataset, TEST)
+
+
+class OnGpu(Clockwork):
+    """Of each five runs of its kernels the middle one takes 0.5 ms a row; told for images up to so many rows."""
+
+    most_rows = 100
+
+    def kernels_ms(self, lr: np.ndarray) -> float | None:
+        self.log.append(None)
+        factor = (9.0, 0.5, 0.1, 0.5, 0.7)[self.log.count(None) % 5]
+        return factor * lr.shape[0] if lr.shape[0] <= self.most_rows else None
+
+
+def test_what_a_gpu_itself_works_stands_beside_the_times(dataset):
+    first, second = measure_together([OnGpu("A", 2.0, []), Clockwork("B", 1.0, [])], dataset, TEST)
+    assert first.kernels_ms == pytest.approx(0.5 * 14)
+    assert second.kernels_ms is None
+
+
+def test_it_is_not_told_of_some_images_alone(dataset, monkeypatch):
+    monkeypatch.setattr(OnGpu, "most_rows", 16)
+    (timing,) = measure_together([OnGpu("A", 2.0, [])], dataset, TEST)
+    assert timing.kernels_ms is None
+
+
+def test_a_model_whose_kernels_fail_is_named(dataset, monkeypatch):
+    monkeypatch.setattr(OnGpu, "kernels_ms", lambda self, lr: 1 / 0)
+    with pytest.raises(TimingError) as caught:
+        measure_together([Clockwork("A", 2.0, []), OnGpu("B", 2.0, [])], dataset, TEST)
+    assert caught.value.index == 1
 
 
 @pytest.fixture
