@@ -1,5 +1,6 @@
 """Which devices there are, and working on one: whatever is special to CUDA or MPS is in this folder."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,6 +60,19 @@ def release(device: torch.device) -> None:
 def gpu_name(device: torch.device) -> str | None:
     """Return the name of an NVIDIA or AMD GPU; None for another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def equal_gpus(device: torch.device) -> list[str]:
+    """Return the GPUs of the kind of the first one, as ``CUDA_VISIBLE_DEVICES`` names them, for work that asks for any.
+
+    None for a device that is named by its number, or is no GPU.
+    """
+    if device.type != "cuda" or device.index is not None:
+        return []
+    all_here = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    alike = [gpu for gpu in all_here if gpu_name(gpu) == gpu_name(device)]
+    names = [worker_gpu(gpu, os.environ.get("CUDA_VISIBLE_DEVICES"))[1] for gpu in alike]
+    return [name for name in names if name is not None]
 
 
 def worker_gpu(device: torch.device, visible: str | None) -> tuple[str, str | None]:

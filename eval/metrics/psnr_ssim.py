@@ -16,7 +16,7 @@ SSIM_TAPS = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA)
 SSIM_BAND = 128
 
 
-def _cropped_pair(sr: np.ndarray, hr: np.ndarray, crop_border: int, min_side: int) -> tuple[np.ndarray, np.ndarray]:
+def cropped_pair(sr: np.ndarray, hr: np.ndarray, crop_border: int, min_side: int) -> tuple[np.ndarray, np.ndarray]:
     """Check a pair and return both images without their border."""
     for name, image in (("sr", sr), ("hr", hr)):
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
@@ -49,7 +49,7 @@ def psnr(sr: np.ndarray, hr: np.ndarray, crop_border: int = CROP_BORDER) -> floa
         TypeError: an image is not uint8 or has another number of axes.
         ValueError: shapes differ, or nothing is left inside the border.
     """
-    sr, hr = _cropped_pair(sr, hr, crop_border, min_side=1)
+    sr, hr = cropped_pair(sr, hr, crop_border, min_side=1)
     # OpenCV's sum is off by less than a thousandth; it stands for an integer.
     squared_error = round(cv2.norm(sr, hr, cv2.NORM_L2SQR))
     if squared_error == 0:
@@ -77,7 +77,7 @@ def ssim(sr: np.ndarray, hr: np.ndarray, crop_border: int = CROP_BORDER) -> floa
         TypeError: an image is not uint8 or has another number of axes.
         ValueError: shapes differ, or less than one window is left inside the border.
     """
-    sr, hr = _cropped_pair(sr, hr, crop_border, min_side=SSIM_WINDOW)
+    sr, hr = cropped_pair(sr, hr, crop_border, min_side=SSIM_WINDOW)
     rows = sr.shape[0] - SSIM_WINDOW + 1
     bands = (slice(top, min(top + SSIM_BAND, rows) + SSIM_WINDOW - 1) for top in range(0, rows, SSIM_BAND))
     total = math.fsum(_ssim_sum(sr[band], hr[band]) for band in bands)

@@ -5,7 +5,7 @@ imports OpenCV: what reads records only needs the rows.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ from eval.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Metric:
         decimals: to how many it is printed.
         needs: the image that the SR image is compared with.
         function: ``module:function`` of ``(sr, reference)``, both uint8 ``(h, w, 3)``, that returns the figure.
+        on_gpu: the same of ``(sr, reference, device)``, if a GPU can do it.
         meaning: a sentence for the legend.
         least_side: the least height and width of an HR image in pixels.
         higher_is_better: which of two figures is the better one.
@@ -39,30 +41,41 @@ class Metric:
     function: str
     meaning: str
     least_side: int = 9
+    on_gpu: str | None = None
     higher_is_better: bool = True
 
-    def compute(self, sr: "np.ndarray", hr: "np.ndarray | None", lr: "np.ndarray") -> float | None:
+    def compute(
+        self, sr: "np.ndarray", hr: "np.ndarray | None", lr: "np.ndarray", device: "torch.device | None" = None
+    ) -> float | None:
         """Return the figure of one image, ``inf`` dB for identical ones; None where there is no HR image to compare.
 
         Args:
             sr: super-resolved image, ``(4h, 4w, 3)``, uint8.
             hr: ground truth of the same shape, or None.
             lr: the input, ``(h, w, 3)``, uint8.
+            device: where it is computed; None, and any that is no GPU of CUDA, is the CPU.
         """
         reference = {"hr": hr, "lr": lr}[self.needs]
         if reference is None:
             return None
-        module, _, name = self.function.partition(":")
-        return getattr(importlib.import_module(module), name)(sr, reference)
+        if self.on_gpu and device is not None and device.type == "cuda":
+            return _found(self.on_gpu)(sr, reference, device)
+        return _found(self.function)(sr, reference)
 
 
+def _found(function: str) -> Callable[..., float]:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+_ON_GPU = "eval.metrics.on_device"
 _PSNR_SSIM, _LUMA = "eval.metrics.psnr_ssim", "eval.metrics.luma"
 _RGB = "RGB, 8 bits, 4-pixel border, mean over images"
 _Y = "MATLAB's luma rounded to 8 bits, 4-pixel border, mean over images"
 # The order of columns. SSIM needs a window of 11 pixels inside the border.
 METRICS = {
-    "psnr": Metric("psnr_db", "PSNR", "dB", 2, "hr", f"{_PSNR_SSIM}:psnr", f"{_RGB}."),
-    "ssim": Metric("ssim", "SSIM", "", 4, "hr", f"{_PSNR_SSIM}:ssim", f"{_RGB}.", least_side=19),
+    "psnr": Metric("psnr_db", "PSNR", "dB", 2, "hr", f"{_PSNR_SSIM}:psnr", f"{_RGB}.", on_gpu=f"{_ON_GPU}:psnr"),
+    "ssim": Metric("ssim", "SSIM", "", 4, "hr", f"{_PSNR_SSIM}:ssim", f"{_RGB}.", 19, f"{_ON_GPU}:ssim"),
     "psnr_y": Metric("psnr_y_db", "PSNR-Y", "dB", 2, "hr", f"{_LUMA}:psnr_y", f"{_Y}."),
     "ssim_y": Metric("ssim_y", "SSIM-Y", "", 4, "hr", f"{_LUMA}:ssim_y", f"{_Y}.", least_side=19),
     "lr_psnr": Metric(

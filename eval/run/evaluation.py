@@ -18,7 +18,7 @@ from eval.run.environment import device_name
 from eval.run.images_folders import images_folder
 from eval.run.keeper import Keeper
 from eval.run.launch import RAY, Launch, resolved
-from eval.run.model_source import ModelSource
+from eval.run.model_source import ModelSource, ZooModel
 from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.ray_launcher import carry_out_on_ray
@@ -120,7 +120,7 @@ class Evaluation:
             self.observer.say(f"note: --jobs {jobs} has no effect: one pass is left to run; {share}")
         if self.launch.launcher == RAY:
             done |= self._gather(left, carry_out_on_ray(left, self.launch.ray_address))
-        elif jobs > 1 and len(left) > 1:
+        elif len(left) > 1 and (jobs > 1 or _kept_apart(left)):
             done |= self._gather(left, carry_out_all(left, jobs))
         else:
             for task in left:
@@ -141,7 +141,8 @@ class Evaluation:
     ) -> dict[str, Record]:
         """Store the records of tasks that are carried out elsewhere, as they come."""
         done = {}
-        self.observer.say(f"running  {len(tasks)} passes side by side, {self.config.threads} thread(s) each")
+        how = "side by side" if self.launch.jobs > 1 or self.launch.launcher == RAY else "in a process of their own"
+        self.observer.say(f"running  {len(tasks)} passes {how}, {self.config.threads} thread(s) each")
         try:
             with self.observer.progress("models x sets", len(tasks), "passes") as on_pass:
                 for task, record in results:
@@ -208,3 +209,13 @@ class Evaluation:
             if same and counted and record.model.weights_sha256 == info.weights_sha256:
                 return ModelAnalysis(record.complexity, record.flags)
         return None
+
+
+def _kept_apart(tasks: Sequence[EvaluationTask]) -> bool:
+    """Tell whether several models run outside of this process: after some errors of CUDA a process cannot use it.
+
+    A network of a notebook cannot leave its process; of several runs, each has one of its own anyway.
+    """
+    config = tasks[0].config
+    on_gpu = config.device.startswith("cuda") and config.runs == 1
+    return on_gpu and all(isinstance(task.model, ZooModel) for task in tasks)

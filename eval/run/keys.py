@@ -27,7 +27,7 @@ _MEASURING = (
     "eval.run.ray_launcher",
     "eval.run.speed_pass",
     *(engine.module for engine in ENGINES.values()),
-    *(metric.function.partition(":")[0] for metric in METRICS.values()),
+    *(name.partition(":")[0] for metric in METRICS.values() for name in (metric.function, metric.on_gpu) if name),
 )
 _MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker")
 

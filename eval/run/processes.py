@@ -1,6 +1,7 @@
 """Carrying out tasks: here, several times over, or side by side in processes of their own."""
 
 import ctypes
+import os
 import signal
 import sys
 from collections import deque
@@ -12,7 +13,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as connections_with_news
 from multiprocessing.context import SpawnProcess
 
+import torch
+
 from eval.device.memory import freeze_imports, keep_freed_memory
+from eval.device.placing import equal_gpus
 from eval.records.record import ImageResult, Record
 from eval.run.runner import averaged, carry_out_once
 from eval.run.tasks import EvaluationTask, lost
@@ -60,6 +64,9 @@ def _together(task: EvaluationTask, records: Sequence[Record], ending: Record | 
 def carry_out_all(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[EvaluationTask, Record]]:
     """Carry out tasks side by side in processes of their own; yields each as it is done.
 
+    Processes take one task after another, until one is not completed: an error may have left the device unusable for
+    its process. Where tasks ask for any GPU, processes are spread over those of the first one's kind.
+
     A task whose process dies (the system's memory ran out, a crash) is tried once more at the end, with nothing
     beside it; if its process dies again, its record says so, and the others go on. When this process dies, so do
     all of them.
@@ -78,18 +85,20 @@ def carry_out_all(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
 def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[EvaluationTask, Record | None]]:
     """Yield each task with its record, or with None if its process died."""
     waiting = deque(tasks)
+    gpus = deque(equal_gpus(torch.device(tasks[0].config.device)) if tasks else ())
     running: dict[Connection, tuple[SpawnProcess, EvaluationTask]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                connection, process = _start()
+                gpus.rotate(-1)
+                connection, process = _start(gpus[-1] if gpus else None)
                 running[connection] = process, waiting.popleft()
                 connection.send(running[connection][1])
             news = connections_with_news(running)
             for connection in [its for its in running if its in news]:
                 process, task = running[connection]
                 record = _received(connection)
-                if record is not None and waiting:
+                if record is not None and record.complete and waiting:
                     running[connection] = process, waiting.popleft()
                     connection.send(running[connection][1])
                 else:
@@ -101,9 +110,10 @@ def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
             _end(connection, process)
 
 
-def _start() -> tuple[Connection, SpawnProcess]:
+def _start(gpu: str | None) -> tuple[Connection, SpawnProcess]:
+    """Start a process that waits for tasks, and sees this GPU alone if one is given."""
     ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
+    process = get_context("spawn").Process(target=_serve, args=(theirs, gpu), daemon=True)
     with _ctrl_c_held_back():
         process.start()
     theirs.close()
@@ -140,13 +150,16 @@ def _end(connection: Connection, process: SpawnProcess) -> None:
     process.join()
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, gpu: str | None) -> None:
     """Carry out the tasks that come, until none does. Ctrl-C is left to the process that sends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if gpu is not None:
+        # CUDA reads it when it is first used.
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while True:
         try:
             task = connection.recv()

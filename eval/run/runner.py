@@ -125,7 +125,9 @@ def _finish(
     task: EvaluationTask, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None], out: tuple
 ) -> ImageResult:
     (lr, hr), (sr, runtime_ms) = images, out
-    figures = {metric.key: metric.compute(sr, hr, lr) for metric in find_metrics(task.config.metrics)}
+    # Beside a timed network the GPU does nothing else; what is not timed is measured where the network ran.
+    device = None if task.config.is_timed else torch.device(task.config.device)
+    figures = {metric.key: metric.compute(sr, hr, lr, device) for metric in find_metrics(task.config.metrics)}
     if wrong := [f"{key} {value}" for key, value in figures.items() if value is not None and not value > -math.inf]:
         raise RunError(f"expected figures, got {', '.join(wrong)}")
     result = ImageResult(

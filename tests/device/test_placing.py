@@ -7,7 +7,7 @@ import torch
 
 from eval.device.clock import kernels_ms, timed
 from eval.device.graphs import Recorder
-from eval.device.placing import current, finish, pick_device, release, worker_gpu
+from eval.device.placing import current, equal_gpus, finish, pick_device, release, worker_gpu
 from eval.errors import UsageError
 from tests.device.fake_cuda import FakeCuda
 
@@ -71,10 +71,10 @@ def test_kernels_are_timed_behind_a_delay_that_lasts_until_all_are_queued(cuda: 
     cuda.short_delays = short_delays
     x = SimpleNamespace(device=SECOND)
     assert kernels_ms(lambda _x: cuda.say("forward"), x) == 7.0
-    tries = [
-        [call.replace("delay", f"delay of {2 ** (23 + k)} on 1") for call in KERNELS] for k in range(short_delays + 1)
-    ]
-    assert cuda.calls == [*sum(([*its, "finish cuda:1 on 1"] for its in tries), []), "elapsed on 1"]
+    calls = []
+    for ticks in (2 ** (23 + k) for k in range(short_delays + 1)):
+        calls += [call.replace("delay", f"delay of {ticks} on 1") for call in (*KERNELS, "finish cuda:1 on 1")]
+    assert cuda.calls == [*calls, "elapsed on 1"]
 
 
 def test_a_forward_that_waits_for_the_gpu_has_no_time_of_kernels(cuda: FakeCuda):
@@ -119,6 +119,25 @@ def test_a_cpu_has_no_current_device(cuda: FakeCuda):
         assert cuda.current == 0
     with current(SECOND):
         assert cuda.current == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [
+        ("cuda", None, ["0", "2"]),
+        ("cuda", "GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-c"]),
+        ("cuda:0", None, []),
+        ("cpu", None, []),
+    ],
+)
+def test_work_for_any_gpu_takes_all_of_the_first_ones_kind(monkeypatch, device: str, visible, expected: list[str]):
+    names = {None: "H100", 0: "H100", 1: "T4", 2: "H100"}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert equal_gpus(torch.device(device)) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tasks: what makes two the same, what happens when one's process dies, runs that are averaged."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import torch
 from eval.data.images import write_png
 from eval.records.record import State
 from eval.run import processes
+from eval.run.evaluation import _kept_apart
 from eval.run.failures import CannotRunError
 from eval.run.model_source import zoo_model
 from eval.run.processes import carry_out, carry_out_all
@@ -111,6 +113,31 @@ def test_a_process_that_dies_costs_nobody_a_record(hr_folder: Path, tmp_path: Pa
 
 
 @dataclass(frozen=True)
+class Telling:
+    """A model that fails, and tells in which process and for which GPU."""
+
+    info = BICUBIC.info
+    note = ""
+
+    @contextmanager
+    def open(self, _config, _largest) -> Iterator:
+        raise CannotRunError(State.DEVICE_FAILED, f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        yield
+
+
+def test_a_process_whose_task_failed_takes_no_other(hr_folder: Path):
+    """CUDA can be unusable for a process after an error, and then fails whatever runs there next."""
+    told = [record.reason for _, record in carry_out_all([task_of(hr_folder, model=Telling()) for _ in range(2)], 1)]
+    assert len({words.partition(" ")[0] for words in told}) == 2
+
+
+def test_processes_are_spread_over_gpus_of_one_kind(hr_folder: Path, monkeypatch):
+    monkeypatch.setattr(processes, "equal_gpus", lambda _device: ["0", "2"])
+    told = [record.reason for _, record in carry_out_all([task_of(hr_folder, model=Telling()) for _ in range(3)], 2)]
+    assert sorted(words.partition(" ")[2] for words in told) == ["0", "0", "2"]
+
+
+@dataclass(frozen=True)
 class Broken:
     """A model with an error that nobody expects."""
 
@@ -189,3 +216,12 @@ def test_threads_are_set_and_set_back(hr_folder: Path):
     record = carry_out(task_of(hr_folder, threads=before + 1), quiet)
     assert record.environment.threads == before + 1
     assert torch.get_num_threads() == before
+
+
+def test_on_a_gpu_models_of_the_zoo_are_kept_apart(hr_folder: Path):
+    """An error that spoils a process for CUDA is then one model's alone."""
+    there = task_of(hr_folder, device="cuda")
+    assert _kept_apart([there, there])
+    assert not _kept_apart([task_of(hr_folder)])
+    assert not _kept_apart([task_of(hr_folder, device="cuda:1", protocol="official", runs=2)])
+    assert not _kept_apart([there, task_of(hr_folder, model=Broken(), device="cuda")])
