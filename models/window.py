@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# Each about as large as a tile is long, times a sixth of it.
+_KEPT_MATRICES = 1024
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,33 @@ def resize_map(values: Tensor, features: Tensor, cells: Callable[[int], int], st
     window = _window.get()
     if window is None:
         return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
-    down = _tile_matrix(window.top, height, window.image_height, cells, step).to(values)
-    across = _tile_matrix(window.left, width, window.image_width, cells, step).to(values)
-    return down @ values @ across.T
+    # At least in float32, as torch's own interpolation of a map in half precision.
+    like = (values.device, torch.promote_types(values.dtype, torch.float32))
+    down = _tile_matrix((window.top, height, window.image_height), cells, step, *like)
+    across = _tile_matrix((window.left, width, window.image_width), cells, step, *like)
+    return (down @ values.to(like[1]) @ across.T).to(values.dtype)
 
 
-def _tile_matrix(start: int, length: int, image_length: int, cells: Callable[[int], int], step: int) -> Tensor:
-    """Return the ``(length, cells(length))`` weights of linear interpolation along one side of a tile."""
+@lru_cache(maxsize=_KEPT_MATRICES)
+def _tile_matrix(
+    side: tuple[int, int, int], cells: Callable[[int], int], step: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return the ``(length, cells(length))`` weights of linear interpolation along one side of a tile, on a device.
+
+    Tiles of a column or row share them, and so do all blocks of a network and all images of a size.
+
+    Args:
+        side: where the tile starts in the image, its length, and the image's.
+        cells: the map's length as a function of the features' length.
+        step: distance between the map's cells, in pixels of the features.
+        device: where the weights are kept.
+        dtype: in which they are kept.
+    """
+    start, length, image_length = side
     position = torch.arange(start, start + length, dtype=torch.float64)
     coordinate = (position + 0.5) * cells(image_length) / image_length - 0.5
     # The image's own border clamps first; then the tile's, where its map lacks the cell that is asked for.
     coordinate = coordinate.clamp(0, cells(image_length) - 1) - start // step
     coordinate = coordinate.clamp(0, cells(length) - 1)
     cell = torch.arange(cells(length), dtype=torch.float64)
-    return (1 - (coordinate.unsqueeze(1) - cell).abs()).clamp(min=0)
+    return (1 - (coordinate.unsqueeze(1) - cell).abs()).clamp(min=0).to(device, dtype)

@@ -87,7 +87,7 @@ def _is_module(name: str) -> bool:
 
 
 def test_models_import_torch_and_each_other_only():
-    allowed = {"torch", "models", "collections", "contextlib", "contextvars", "dataclasses", "itertools"}
+    allowed = {"torch", "models", "collections", "contextlib", "contextvars", "dataclasses", "functools", "itertools"}
     for path in _sources("models"):
         assert all(name.startswith("models.") for name in _imports(path)), path
         tree = ast.parse(path.read_text(encoding="utf-8"))

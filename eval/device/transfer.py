@@ -9,7 +9,7 @@ from torch import Tensor, nn
 def to_device(x: Tensor, device: torch.device) -> Tensor:
     """Return a tensor of the CPU on a device; on a GPU the copy is queued, and what is started after it sees it."""
     if device.type == "cuda":
-        return x.pin_memory().to(device, non_blocking=True)
+        return x.contiguous().pin_memory().to(device, non_blocking=True)
     return x.to(device)
 
 

@@ -24,5 +24,7 @@ def test_on_a_cpu_nothing_moves():
 def test_to_a_gpu_through_page_locked_memory(monkeypatch: pytest.MonkeyPatch):
     asked = []
     pinned = SimpleNamespace(to=lambda device, non_blocking: asked.append((device, non_blocking)) or "there")
-    assert to_device(SimpleNamespace(pin_memory=lambda: pinned), torch.device("cuda")) == "there"
+    whole = SimpleNamespace(pin_memory=lambda: pinned)
+    # A tile is a view with gaps; copied as such it would make the CPU wait.
+    assert to_device(SimpleNamespace(contiguous=lambda: whole), torch.device("cuda")) == "there"
     assert asked == [(torch.device("cuda"), True)]
