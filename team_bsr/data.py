@@ -91,8 +91,8 @@ def open_pairs(images: Survey, cache: Path) -> Pairs:
             record = _fill(partial, list(images.images), images.partners, skip_bad)
         # The index comes last: where it is, the pixels are whole.
         with atomic_path(index) as partial:
-            partial.write_text(json.dumps(record))
-    record = json.loads(index.read_text())
+            partial.write_text(json.dumps(record), encoding="utf-8")
+    record = json.loads(index.read_text(encoding="utf-8"))
     return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"], record["crc32"])
 
 

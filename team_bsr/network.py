@@ -73,16 +73,16 @@ class TrainingPFDNLite(PFDNLite):
 def reparameterize(network: TrainingPFDNLite) -> PFDNLite:
     """Return the deploy network that computes the same function; ``network`` is left as it is.
 
-    Kernels are merged in float64 and rounded once to the parameters' type.
+    Kernels are merged in float64, on the CPU since Apple's GPUs have none, and rounded once to the parameters' type.
     """
     deploy = PFDNLite(network.channels, network.pruned_blocks).to(network.head.weight)
-    exact = deepcopy(network).double().requires_grad_(False)
+    exact = deepcopy(network).cpu().double().requires_grad_(False)
     state = exact.state_dict()
     for name, chain in exact.named_modules():
         if isinstance(chain, RepChain):
             state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
             state[f"{name}.weight"], state[f"{name}.bias"] = chain.kernel()
-    deploy.load_state_dict(state, strict=True)
+    deploy.load_state_dict({key: value.to(network.head.weight.dtype) for key, value in state.items()}, strict=True)
     return deploy
 
 

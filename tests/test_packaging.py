@@ -6,20 +6,29 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from tests.conftest import PROJECT
 
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = DECLARED["optional-dependencies"]
+ASKED = [Requirement(asked) for asked in (*DECLARED["dependencies"], *chain.from_iterable(EXTRAS.values()))]
 FIRST_PARTY = {"eval", "models", "team_bsr", "test_demo", "bench"}
 
 
 def test_every_dependency_has_one_version_and_every_version_is_of_a_dependency():
     pins = [line for line in (PROJECT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-    names = [re.fullmatch(r"([a-z0-9-]+)==[\w.]+", pin)[1] for pin in pins]
-    declared = [*DECLARED["dependencies"], *(name for extra in EXTRAS.values() for name in extra)]
-    assert sorted(names) == sorted(declared)
+    versions = dict(re.fullmatch(r"([a-z0-9-]+)==([\w.]+)", pin).groups() for pin in pins)
+    assert sorted(versions) == sorted(asked.name for asked in ASKED)
+    # A user with a GPU has a torch of their own, so ranges are wider than one version; each holds that one.
+    assert all(asked.specifier.contains(versions[asked.name]) for asked in ASKED)
+    assert {asked.name: str(asked.specifier) for asked in ASKED if asked.specifier} == {
+        "torch": ">=2.11",
+        "numpy": ">=2",
+    }
 
 
 def _imported(paths: list[Path]) -> set[str]:
@@ -39,7 +48,7 @@ def test_what_the_code_imports_is_declared():
     # What submissions import is theirs to say.
     paths = [path for folder in folders for path in (PROJECT / folder).rglob("*.py") if "shims" not in path.parts]
     owners = packages_distributions()
-    declared = {*DECLARED["dependencies"], *(name for extra in EXTRAS.values() for name in extra)}
+    declared = {asked.name for asked in ASKED}
     here = {name for name in _imported([*paths, PROJECT / "test_demo.py"]) if name in owners}
     assert {name for name in here if declared.isdisjoint(owner.lower() for owner in owners[name])} == set()
 

@@ -38,8 +38,9 @@ class PeakMemory:
 def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     """Measure the peak memory of a block of code.
 
-    On CUDA it is the peak of allocated device memory, reset at the start (the challenge's template never resets
-    it). Elsewhere it is how far the process's resident set rose above its level at the start: by the kernel's own
+    On CUDA it is the peak of allocated device memory, reset at the start (the challenge's template never resets it).
+    On MPS it is what the driver holds for this process at the end: its allocator keeps what was used, and counts no
+    peak. Elsewhere it is how far the process's resident set rose above its level at the start: by the kernel's own
     high-water mark where it can be reset (Linux), else sampled every 5 ms.
     """
     if device.type == "cuda":
@@ -47,6 +48,12 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         peak = PeakMemory("CUDA allocator, peak reset before the set")
         yield peak
         peak.mib = device_peak_mib(device)
+        return
+    if device.type == "mps":
+        torch.mps.empty_cache()
+        peak = PeakMemory("held by the driver of MPS after the set, which keeps what was used")
+        yield peak
+        peak.mib = torch.mps.driver_allocated_memory() / MIB
         return
     return_free_memory()
     before = psutil.Process().memory_info().rss
@@ -173,4 +180,6 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return psutil.virtual_memory().available

@@ -116,6 +116,18 @@ def test_a_gpus_peak_begins_with_the_block(monkeypatch: pytest.MonkeyPatch):
     assert peak.mib == 3.0
 
 
+def test_on_mps_the_drivers_figures_are_reported(monkeypatch: pytest.MonkeyPatch):
+    held = iter([300 * memory.MIB, 5 * memory.MIB])
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: next(held))
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 25 * memory.MIB)
+    with peak_memory(torch.device("mps")) as peak:
+        pass
+    assert peak.mib == 300
+    assert "MPS" in peak.method
+    assert available_bytes(torch.device("mps")) == 20 * memory.MIB
+
+
 def test_what_is_free_is_what_a_device_can_still_give(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=7, total=11))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (5, 13))

@@ -20,7 +20,7 @@ def _maps(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     ("dtype", "steps"), [(torch.float64, 64), (torch.float32, 64), (torch.bfloat16, 0.5), (torch.float16, 0.5)]
 )
 def test_a_tiles_map_is_that_of_the_whole_image(dtype: torch.dtype, steps: float):
-    """In half precision it is rounded once, at the end, by half a step of its type; else places of cells are, up to 20."""
+    """In half precision it is rounded once, at the end, by half a step; else what is rounded are places of up to 20."""
     values, features = _maps(dtype)
     whole = resize_map(values.double(), features, ESA.cells, 6)
     with tile_of(Window(0, 36, HEIGHT, WIDTH)):

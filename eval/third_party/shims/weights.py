@@ -23,7 +23,7 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
         options["weights_only"] = True
         place = _located(f, folders, notes)
         try:
-            return original(place, device if device.type == "cpu" else map_location, *arguments, **options)
+            return original(place, map_location if device.type == "cuda" else device, *arguments, **options)
         except (pickle.UnpicklingError, ModuleNotFoundError) as error:
             if _is_damaged(error):
                 raise
@@ -33,7 +33,7 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
                 raise SubmissionError(State.REFUSED, text) from None
         notes.note("torch.load of a checkpoint that runs code, trusted")
         options["weights_only"] = False
-        return original(place, device if device.type == "cpu" else map_location, *arguments, **options)
+        return original(place, map_location if device.type == "cuda" else device, *arguments, **options)
 
     torch.load = load
 
