@@ -10,7 +10,7 @@ export SYSTEM
 # Programs that the set-up puts into the environment are found like those of the system.
 export PATH := $(PATH):$(abspath $(BIN))
 
-.PHONY: help demo test test-all train bench mutants lint types format clean
+.PHONY: help demo test test-all test-gpu train bench mutants lint types format clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -26,6 +26,9 @@ test: $(READY)  ## set up what the tests use, as root with Debian's packages (SY
 test-all: $(READY)  ## the same with LaTeX, and all tests
 	@tests/set_up.sh $(VENV) latex
 	@$(BIN)/python -m pytest $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
+
+test-gpu: $(READY)  ## on a machine with a GPU: prove its clock, memory, engines and figures, within six minutes
+	$(BIN)/python -m bench.gpu_report
 
 train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
 	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16
