@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, Weights, configured
+from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, Force, NoImages, SaveDir, Weights, configured
 from eval.cli.program import run_program
 from eval.config import RunConfig, split
 
@@ -19,6 +19,7 @@ def demo(
     include_test: Annotated[bool, typer.Option("--include_test", help="Also run the challenge's test set.")] = False,
     weights: Weights = None,
     no_images: NoImages = False,
+    force: Force = False,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
     # What loads torch is loaded once the flags are known to be right.
@@ -28,7 +29,7 @@ def demo(
     from eval.zoo.manifest import find_model
 
     spec = find_model(model_id)
-    session = Session(config, save_dir, Launch(images_dir=None if no_images else save_dir))
+    session = Session(config, save_dir, Launch(images_dir=None if no_images else save_dir, force=force))
     model = zoo_model(spec, weights)
     opened = session.open(data_dir, [*(split(datasets) or [None]), *(["test"] if include_test else [])])
     session.run([model], opened)

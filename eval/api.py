@@ -204,7 +204,8 @@ def _records(
         raise UsageError(f"runs={config.runs}: each run is a process of its own, as `test_demo.py --runs` starts them")
     dataset = open_dataset(images, data_dir)
     check_metric_sizes(dataset, find_metrics(config.metrics))
-    launch = Launch(images_dir=Path(images_dir) if images_dir else None)
+    # Who writes a program has chosen; where half precision gains nothing, a line says so.
+    launch = Launch(images_dir=Path(images_dir) if images_dir else None, force=True)
     evaluation = Evaluation(config, launch, _Bars() if progress else Observer())
     records = evaluation.run(sources, [dataset])
     if failed := [record for record in records if not record.complete]:

@@ -46,8 +46,10 @@ class RunConfig(Frozen):
         " are warmed up and timed together in rounds.",
     )
     device: str = Field(AUTO, description="One of auto, cuda, cpu, mps, or cuda:N.")
-    engine: str = Field(
-        EAGER, description="What runs networks: {engines}; auto for the fastest one with eager's pixels."
+    engine: str | None = Field(
+        None,
+        description="What runs networks: {engines}; auto for the fastest one that compiles nothing and has eager's"
+        " pixels. By default auto for accuracy, else eager.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(FULL_PRECISION, description="Of the network's layers.")
     tf32: bool | None = Field(
@@ -94,8 +96,8 @@ class RunConfig(Frozen):
             raise UsageError(f"--runs {self.runs}: only the official protocol averages runs, not {self.protocol}")
         if self.protocol is Protocol.OFFICIAL and not self.is_plain:
             raise UsageError(
-                f"--engine {self.engine} --precision {self.precision}: the official protocol times plain torch in "
-                "fp32, as the challenge does; use --protocol accuracy or steady"
+                f"--engine {self.engine or EAGER} --precision {self.precision}: the official protocol times plain torch"
+                " in fp32, as the challenge does; use --protocol accuracy or steady"
             )
         if not self.metrics:
             raise UsageError("--metrics: expected at least one, such as psnr")
@@ -108,7 +110,7 @@ class RunConfig(Frozen):
     @property
     def is_plain(self) -> bool:
         """Tell whether networks run as plain torch in float32."""
-        return (self.engine, self.precision) == (EAGER, FULL_PRECISION)
+        return (self.engine or EAGER, self.precision) == (EAGER, FULL_PRECISION)
 
     @property
     def is_timed(self) -> bool:
@@ -158,7 +160,7 @@ class RunConfig(Frozen):
         tiling = {None: "whole images", AUTO: "whole images if memory allows"}.get(self.tile)
         overlap = "" if self.tile_overlap is None else f", overlap {self.tile_overlap}"
         words = [f"protocol {self.protocol}", f"on {self.device}", tiling or f"tiles of {self.tile}{overlap}"]
-        words += [f"engine {self.engine}"] if self.engine != EAGER else []
+        words += [f"engine {self.engine}"] if self.engine not in (None, EAGER) else []
         words += [self.precision] if self.precision != FULL_PRECISION else []
         words += ["TF32 on" if self.tf32 else "TF32 off"] if "tf32" not in self.idle and self.tf32 is not None else []
         return ", ".join([*words, *([f"{self.runs} runs"] if self.runs > 1 else [])])

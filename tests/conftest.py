@@ -17,6 +17,7 @@ import torch
 from eval.cli.app import app
 from eval.cli.program import run_program
 from eval.data.images import write_png
+from eval.timing import interference
 from test_demo import demo
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, count in sorted(reasons.items()):
         terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let what engines were taken, and what was compiled, be remembered for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ESR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else this machine does shall decide no test; those of the watch itself take this back."""
+    monkeypatch.setattr(interference.Watch, "disturbance", lambda self: None)
 
 
 @pytest.fixture(autouse=True, scope="session")

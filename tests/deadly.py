@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.run.model_source import ZooModel
+from eval.run.model_source import Settled, ZooModel
 from eval.zoo.manifest import find_model
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
@@ -23,7 +23,7 @@ class Deadly:
     note = ""
 
     def settled(self, config, _largest):
-        return config, ()
+        return Settled(config)
 
     @contextmanager
     def open(self, config, largest) -> Iterator:

@@ -12,19 +12,20 @@ from torch import nn
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.inference.upscaler import Upscaler
-from eval.run.model_source import LoadedModel, ModelSource, ZooModel
+from eval.run.model_source import LoadedModel, ModelSource, Settled, ZooModel
 from eval.run.tasks import EvaluationTask
 from eval.zoo.checkpoints import Checkpoint, zoo_info
 from eval.zoo.manifest import ModelSpec, find_model
 from eval.zoo.model_info import ModelInfo
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
+_PLAIN = {"protocol": "accuracy", "device": "cpu", "engine": "eager", "threads": 1, "workers": 2, "tf32": False}
 _OWN = {field.name for field in fields(EvaluationTask)} - {"model", "dataset", "config"}
 
 
 def config_of(**changes: Any) -> RunConfig:
     """A resolved configuration: an untimed run of one thread on the CPU."""
-    return RunConfig(**({"protocol": "accuracy", "device": "cpu", "threads": 1, "workers": 2, "tf32": False} | changes))
+    return RunConfig(**(_PLAIN | changes))
 
 
 def task_of(folder: Path, model: ModelSource = BICUBIC, **changes: Any) -> EvaluationTask:
@@ -46,8 +47,8 @@ class InHand:
     def info(self) -> ModelInfo:
         return zoo_info(self.spec, self.checkpoint)
 
-    def settled(self, config: RunConfig, _largest: object) -> tuple[RunConfig, tuple[str, ...]]:
-        return config, ()
+    def settled(self, config: RunConfig, _largest: object) -> Settled:
+        return Settled(config)
 
     @contextmanager
     def open(self, config: RunConfig, _largest: object) -> Iterator[LoadedModel]:

@@ -109,7 +109,7 @@ def _compare_models(
         raise UsageError(f"--repeats {repeats}: only for a model that is compared with itself")
     if itself and len(images[1]) > 1:
         raise UsageError(f"--datasets {','.join(map(str, images[1]))}: a model is timed against itself on one set")
-    session = Session(config, save_dir, Launch(redo=False))
+    session = Session(config, save_dir, Launch(redo=False, force=True))
     opened = session.open(*images)
     if itself:
         _against_itself(session, sources[0], opened[0], repeats or REPEATS)

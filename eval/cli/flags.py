@@ -33,6 +33,9 @@ Datasets = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Run in half precision also where this processor is slower in it.")
+]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")

@@ -6,14 +6,14 @@ from eval.cli import table1_measurement
 from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, SaveDir, configured
 from eval.cli.program import FAILURE_EXIT
 from eval.cli.session import Session
-from eval.config import Protocol, RunConfig, split
+from eval.config import EAGER, Protocol, RunConfig, split
 from eval.errors import UsageError
 from eval.records.store import check_writable
 from eval.report.papers.table1 import notes, read_table1, terminal_table
 from eval.run.launch import Launch
 
 
-@configured("device", "tile", "threads", protocol=Protocol.ACCURACY)
+@configured("device", "tile", "threads", protocol=Protocol.ACCURACY, engine=EAGER)
 def table1(
     config: RunConfig,
     data_dir: DataDir = None,

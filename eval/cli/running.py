@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, configured
+from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, Force, NoImages, SaveDir, configured
 from eval.cli.session import Session
 from eval.config import AUTO, RunConfig, split
 from eval.errors import UsageError
@@ -119,6 +119,7 @@ def run_models(
     ray_address: Annotated[
         str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")
     ] = None,
+    force: Force = False,
     redo: Annotated[bool, typer.Option("--redo", help="Run again what is on record.")] = False,
     sandbox: Annotated[
         str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
@@ -131,7 +132,7 @@ def run_models(
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
     asked = Asked(models, checkout or [], model_file, checkpoint, data_range, reference, sandbox, trust, timeout)
-    launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address)
+    launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address, force)
     session = Session(config, save_dir, launch)
     sources = asked.sources(config)
     opened = session.open(data_dir, split(datasets) or [None])

@@ -57,6 +57,18 @@ def release(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[None]:
+    """Let torch use so many threads for a block of code; None leaves it as it is."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def gpu_name(device: torch.device) -> str | None:
     """Return the name of an NVIDIA or AMD GPU; None for another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -17,7 +17,7 @@ from eval.records.record import Record
 from eval.run.environment import device_name
 from eval.run.images_folders import images_folder
 from eval.run.keeper import Keeper
-from eval.run.launch import RAY, Launch, resolved
+from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
 from eval.run.model_source import ModelSource, ZooModel
 from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
@@ -41,6 +41,8 @@ class Evaluation:
         self.launch, self.observer = launch or Launch(), observer or Observer()
         self.asked, self.config = config, resolved(config, self.launch)
         self.launch.check(self.config)
+        if note := note_on_half_precision(self.config, self.launch.force):
+            self.observer.say(f"note: {note}")
         self.keeper = Keeper(self.launch.save_dir, self.launch.images_dir, self.launch.redo, self.observer)
         self.records: list[Record] = []
         for note in self.config.notes(config):
@@ -183,19 +185,22 @@ class Evaluation:
         return [replace(task, images_dir=images_dir / images_folder(task, known)) for task in tasks]
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
-        config, left_out, asked = self.config, (), None
+        config, choice, asked = self.config, None, None
         here = device_name(torch.device(config.device))
         if config.engine == AUTO and (engine := self.keeper.engine_taken_before(model.info, config, here)):
             config, asked = config.replaced(engine=engine), AUTO
         try:
-            settled, left_out = model.settled(config, largest_lr(dataset))
-            asked = asked or (AUTO if config.engine == AUTO != settled.engine else None)
-            config = settled
+            settled = model.settled(config, largest_lr(dataset))
+            config, choice = settled.config, settled.choice
+            asked = asked or (AUTO if choice else None)
+            if choice and settled.new:
+                self.observer.say(f"engine   tried for {model.info.label}, a photograph in three sizes: {choice.tried}")
         except UsageError:
             raise
         except Exception:
             # It fails in the same way when it is opened, and then it is a record.
             pass
+        left_out = choice.left_out if choice else ()
         return EvaluationTask(
             model, dataset, config, analysis=self._analysed(model), engine_asked=asked, left_out=left_out
         )

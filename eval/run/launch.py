@@ -6,15 +6,18 @@ from pathlib import Path
 
 import torch
 
-from eval.config import Protocol, RunConfig
+from eval.config import AUTO, EAGER, FULL_PRECISION, Protocol, RunConfig
+from eval.device.gain import half_precision_gain
 from eval.device.numerics import convolutions_take_tf32
-from eval.device.placing import pick_device
+from eval.device.placing import pick_device, threads_set
 from eval.errors import UsageError
 from eval.inference.engines.registry import Execution, check_engine
 from eval.metrics.registry import METRICS, find_metrics
 
 HERE, RAY = "here", "ray"
 _MOST_WORKERS = 8
+# Less than this is no gain that a run would show.
+_LEAST_GAIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Launch:
         redo: measure again what is on record.
         jobs: so many untimed passes run side by side; timed ones own the machine.
         launcher: "here", or "ray" for a cluster, whose address may be given.
+        force: run in half precision also where that is slower than float32.
     """
 
     save_dir: Path | None = None
@@ -35,6 +39,7 @@ class Launch:
     jobs: int = 1
     launcher: str = HERE
     ray_address: str | None = None
+    force: bool = False
 
     def check(self, config: RunConfig) -> None:
         """Refuse what does not go together.
@@ -62,15 +67,39 @@ class Launch:
             raise UsageError(f"--ray_address {self.ray_address}: only with --launcher ray")
 
 
+def note_on_half_precision(config: RunConfig, force: bool) -> str | None:
+    """Return what is to be said of half precision on this machine, if that is asked for; None if it gains.
+
+    Raises:
+        UsageError: it is slower than float32, and not forced.
+    """
+    device = torch.device(config.device)
+    if config.precision == FULL_PRECISION or device.type == "cuda":
+        return None
+    with threads_set(config.threads):
+        gain = half_precision_gain(device, config.precision)
+    if gain >= _LEAST_GAIN:
+        return None
+    found = f"a convolution takes {1 / gain:.1f} times as long as in float32 on this {device.type.upper()}"
+    if gain < 1 and not force:
+        raise UsageError(
+            f"--precision {config.precision}: {found}; leave the flag out, or give --force to run it all the same"
+        )
+    return f"--precision {config.precision} gains nothing: {found}"
+
+
 def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
-    """Return a configuration with what this machine makes of it: device, threads, workers, TF32, metrics by name.
+    """Return a configuration with what this machine makes of it: device, engine, threads, workers, TF32, metrics.
 
     Raises:
         UsageError: there is no such device, engine or metric here.
     """
     launch = launch or Launch()
     device = pick_device(config.device)
-    check_engine(Execution(config.engine, config.precision), str(device))
+    # A cluster runs plain torch, and what is timed is what was asked for.
+    chosen_by_itself = config.protocol is Protocol.ACCURACY and launch.launcher != RAY
+    engine = config.engine or (AUTO if chosen_by_itself else EAGER)
+    check_engine(Execution(engine, config.precision), str(device))
     wanted = {metric.key for metric in find_metrics(config.metrics)}
     threads, workers, tf32 = config.threads, config.workers, config.tf32
     if threads is None:
@@ -80,4 +109,5 @@ def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
-    return config.replaced(device=str(device), threads=threads, workers=workers, tf32=tf32, metrics=metrics)
+    taken = {"device": str(device), "engine": engine, "threads": threads, "workers": workers, "tf32": tf32}
+    return config.replaced(**taken, metrics=metrics)

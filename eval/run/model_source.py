@@ -12,19 +12,32 @@ from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.device.clock import Forward
 from eval.device.memory import PeakMemory
+from eval.device.numerics import cudnn_switches
+from eval.device.placing import threads_set
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare
+from eval.inference.engines.choosing import Choice, choose_engine
+from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import ENGINES, PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler, choose_tiling
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import State
+from eval.run.engine_memory import remembered
 from eval.run.failures import CannotRunError
 from eval.timing.warmup import Timed
 from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, zoo_info
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a model runs; ``choice`` says what ``auto`` took for it, and ``new`` that this was decided just now."""
+
+    config: RunConfig
+    choice: Choice | None = None
+    new: bool = False
 
 
 class LoadedModel(Timed, Protocol):
@@ -70,8 +83,8 @@ class ModelSource(Protocol):
         """A few words about it."""
         ...
 
-    def settled(self, config: RunConfig, largest: ImageSize, /) -> tuple[RunConfig, tuple[str, ...]]:
-        """Return how this model runs when asked to run so, and the engines that ``auto`` could not try.
+    def settled(self, config: RunConfig, largest: ImageSize, /) -> "Settled":
+        """Return how this model runs when asked to run so.
 
         The engine is one by name then, and what the model cannot do otherwise is as it does it.
         """
@@ -106,12 +119,12 @@ class ZooModel:
         known = self.checkpoint.name or "not in the manifest"
         return f"{self.spec.note}\nweights  {known}, SHA-256 {self.checkpoint.sha256[:16]}…, {self.checkpoint.path}"
 
-    def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+    def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""
         if self.checkpoint is None:
-            return config.replaced(engine=EAGER, precision=FULL_PRECISION), ()
+            return Settled(config.replaced(engine=EAGER, precision=FULL_PRECISION))
         if config.engine != AUTO:
-            return config, ()
+            return Settled(config)
         return with_fastest_engine(self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest)
 
     @contextmanager
@@ -128,6 +141,8 @@ def upscaler_of(
     Raises:
         EngineError: the engine cannot run this network, or not on this machine.
     """
+    if config.engine == AUTO and info.weights_sha256 is not None:
+        config = with_fastest_engine(spec, network, info, config, largest).config
     device = torch.device(config.device)
     tiling = tiling_of(spec, network, config, largest)
     execution, forward = PLAIN, None
@@ -138,10 +153,17 @@ def upscaler_of(
 
 def with_fastest_engine(
     spec: ModelSpec, network: nn.Module, info: ModelInfo, config: RunConfig, largest: ImageSize
-) -> tuple[RunConfig, tuple[str, ...]]:
-    """Return a configuration with the engine that ``auto`` takes for a network, and those that it could not try."""
-    execution = upscaler_of(spec, network, info, config, largest).execution
-    return config.replaced(engine=execution.engine), execution.left_out
+) -> Settled:
+    """Return a configuration with the engine that ``auto`` takes for a network, decided now or before."""
+    device = torch.device(config.device)
+    placed_tiles = spec.tile_step > 1 and tiling_of(spec, network, config, largest) is not None
+
+    def choose() -> Choice:
+        with cudnn_switches(bool(config.tf32)), threads_set(config.threads):
+            return choose_engine(network.to(device), device, config.precision, spec.data_range, placed_tiles)
+
+    choice, new = remembered(info, config, placed_tiles, choose)
+    return Settled(config.replaced(engine=choice.engine), choice, new)
 
 
 def tiling_of(spec: ModelSpec, network: nn.Module, config: RunConfig, largest: ImageSize) -> Tiling | None:
@@ -154,10 +176,8 @@ def tiling_of(spec: ModelSpec, network: nn.Module, config: RunConfig, largest: I
 def _prepared(
     spec: ModelSpec, network: nn.Module, config: RunConfig, tiling: Tiling | None
 ) -> tuple[Execution, Forward]:
-    execution, device = Execution(config.engine, config.precision), torch.device(config.device)
+    execution, device = Execution(config.engine or EAGER, config.precision), torch.device(config.device)
     placed_tiles = tiling if spec.tile_step > 1 else None
-    if execution.engine == AUTO:
-        return fastest_with_eager_pixels(network.to(device), device, spec.data_range, placed_tiles is not None)
     if placed_tiles and not ENGINES[execution.engine].any_tiles:
         raise EngineError(
             f"--engine {execution.engine}: cannot tell tiles where they lie, as {spec.label} needs it, and "
@@ -183,9 +203,9 @@ class WithoutWeights:
         """The manifest's words about it."""
         return self.spec.note
 
-    def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return what was asked for: nothing runs."""
-        return config, ()
+        return Settled(config)
 
     @contextmanager
     def open(self, _config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:

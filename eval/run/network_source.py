@@ -18,7 +18,7 @@ from eval.data.images import ImageSize
 from eval.errors import UsageError, one_reason
 from eval.files import module_of
 from eval.inference.upscaler import Upscaler
-from eval.run.model_source import upscaler_of, with_fastest_engine
+from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
 from eval.zoo.loading import load_weights
 from eval.zoo.manifest import ModelSpec
@@ -41,10 +41,10 @@ class NetworkSource:
         """Which class it is."""
         return f"{type(self.network).__qualname__}, in memory"
 
-    def settled(self, config: RunConfig, largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
+    def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for."""
         if config.engine != AUTO:
-            return config, ()
+            return Settled(config)
         return with_fastest_engine(self.spec, self._copy(), self.info, config, largest)
 
     @contextmanager

@@ -1,8 +1,8 @@
 """Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean, median
@@ -14,6 +14,7 @@ from eval.data.datasets import Dataset
 from eval.data.images import write_png
 from eval.data.pairs import ImagePair
 from eval.device.numerics import cudnn_switches
+from eval.device.placing import threads_set
 from eval.errors import RunError
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
@@ -28,18 +29,6 @@ from eval.timing.samples import Timing
 # HR and SR of an image, 3 bytes for each of 16 pixels.
 _BYTES_PER_LR_PIXEL = 2 * 3 * 16
 _WAITING_BYTES = 256 * 2**20
-
-
-@contextmanager
-def threads_set(threads: int | None) -> Iterator[None]:
-    """Let torch use so many threads for a block of code; None leaves it as it is."""
-    before = torch.get_num_threads()
-    try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def carry_out_once(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> Record:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from eval.config import Protocol, RunConfig
 from eval.data.datasets import Dataset
 from eval.device.numerics import cudnn_switches
+from eval.device.placing import threads_set
 from eval.records.record import Record
 from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
-from eval.run.runner import threads_set
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.timing.interleaved import PRESETS, measure_together
 from eval.timing.samples import Timing

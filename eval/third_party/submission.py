@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from eval.config import RunConfig
+from eval.config import EAGER, RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.placing import worker_gpu
@@ -19,7 +19,7 @@ from eval.errors import UsageError
 from eval.files import PROJECT
 from eval.records.record import State
 from eval.run.failures import CannotRunError
-from eval.run.model_source import LoadedModel
+from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
 from eval.third_party.faults import one_line
@@ -84,9 +84,9 @@ class Submission:
         """Where it comes from."""
         return f"entry {self.entry.id} of {self.checkout.path}"
 
-    def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
-        """Return how it runs: on whole images."""
-        return config.replaced(tile=None), ()
+    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
+        """Return how it runs: by its own code, on whole images."""
+        return Settled(config.replaced(tile=None, engine=EAGER))
 
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
@@ -143,9 +143,9 @@ class ModelFile:
         """Where it comes from."""
         return f"class {self.class_name} of {self.file}, weights {self.checkpoint}"
 
-    def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
-        """Return how it runs: on whole images."""
-        return config.replaced(tile=None), ()
+    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
+        """Return how it runs: by its own code, on whole images."""
+        return Settled(config.replaced(tile=None, engine=EAGER))
 
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:

@@ -21,7 +21,7 @@ from eval.records.current import complete_ones, current
 from eval.records.record import State
 from eval.records.store import read_records
 from eval.run.launch import Launch
-from eval.run.model_source import WithoutWeights, ZooModel, zoo_models
+from eval.run.model_source import Settled, WithoutWeights, ZooModel, zoo_models
 from eval.zoo.manifest import find_model
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
@@ -61,8 +61,8 @@ class Failing:
     def info(self):
         return WithoutWeights(SPEC, RunError("")).info
 
-    def settled(self, config: RunConfig, _largest) -> tuple[RunConfig, tuple[str, ...]]:
-        return config, ()
+    def settled(self, config: RunConfig, _largest) -> Settled:
+        return Settled(config)
 
     @contextmanager
     def open(self, config: RunConfig, _largest) -> Iterator[Upscaler]:

@@ -2,7 +2,6 @@
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from eval.config import RunConfig
 from eval.data.images import ImageSize, to_tensor, to_uint8
 from eval.device.graphs import Recording
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines import preparing, registry
+from eval.inference.engines import registry
+from eval.inference.engines.choosing import same_pixels
 from eval.inference.engines.cuda_graphs import replaying
 from eval.inference.engines.precision import in_precision, rounded
-from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare, same_pixels
+from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import ENGINES, Engine, Execution, check_engine
 from eval.run.model_source import ZooModel
 from eval.zoo.checkpoints import find_checkpoint
@@ -220,7 +220,6 @@ def test_tiles_by_channels_last_are_eagers(untrained, random_image):
             "--engine tensorrt: expected one of eager, channels-last, compiled, cuda-graphs, auto",
         ),
         (Execution("eager", "int8"), "cpu", "--precision int8: expected one of fp32, bf16, fp16"),
-        (Execution("auto", "bf16"), "cpu", "--engine auto: compares pixels in fp32"),
         (Execution("cuda-graphs"), "cpu", "--engine cuda-graphs: runs on cuda, not on cpu"),
         (Execution("compiled"), "mps", "--engine compiled: runs on cpu, cuda, not on mps"),
     ],
@@ -242,42 +241,6 @@ def test_a_precision_that_an_engine_lacks_is_refused(monkeypatch):
         check_engine(Execution("other", "fp16"), "cpu")
 
 
-def test_auto_takes_the_fastest_with_eagers_pixels(monkeypatch):
-    """Of four engines one is the fastest but wrong, one fails, one is right, and eager is slow."""
-    rows = {
-        "eager": Engine(""),
-        "right": Engine(""),
-        "wrong": Engine(""),
-        "absent": Engine("", needs=("no_such_package",)),
-        "broken": Engine(""),
-        "fails": Engine(""),
-    }
-    seconds, clock = {"eager": 0.02, "right": 0.005, "wrong": 0.0}, [0.0]
-
-    def prepared(_network, _device, execution):
-        if execution.engine == "broken":
-            raise EngineError("--engine broken: needs a C++ compiler")
-
-        def forward(x: Tensor) -> Tensor:
-            if execution.engine == "fails":
-                raise IndexError("out of range\nand more")
-            clock[0] += seconds[execution.engine]
-            return x + (execution.engine == "wrong") * 0.01
-
-        return forward
-
-    monkeypatch.setattr(preparing, "ENGINES", rows)
-    monkeypatch.setattr(preparing, "prepare", prepared)
-    monkeypatch.setattr(preparing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    taken, forward = fastest_with_eager_pixels(nn.Identity(), CPU, 1.0)
-    assert taken.engine == "right"
-    assert taken.left_out == (
-        "broken (--engine broken: needs a C++ compiler)",
-        "fails (IndexError: out of range)",
-    )
-    assert torch.equal(forward(torch.zeros(1)), torch.zeros(1))
-
-
 def test_an_engine_that_cannot_be_prepared_says_so(monkeypatch):
     monkeypatch.setitem(registry.ENGINES, "eager", Engine("no_such_module"))
     with pytest.raises(EngineError, match="--engine eager: ModuleNotFoundError: No module named 'no_such_module'"):
@@ -294,17 +257,6 @@ def test_without_a_compiler_it_says_what_to_install(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(cpp_builder, "cpp_compiler_search", none_found)
     with pytest.raises(EngineError, match=r"needs a C\+\+ compiler; install g\+\+, or use --engine channels-last"):
         prepare(Tiny(), CPU, Execution("compiled"))
-
-
-def test_the_same_pixels():
-    image = np.full((100, 100, 3), 7, np.uint8)
-    near, far = image.copy(), image.copy()
-    near[0, :10] += 1
-    assert same_pixels(near, image)
-    near[1, 0, 0] += 1
-    assert not same_pixels(near, image)
-    far[0, 0, 0] -= 2
-    assert not same_pixels(far, image)
 
 
 class Replay:

@@ -65,6 +65,11 @@ KINDS = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
 
 
 @pytest.fixture
+def undisturbed() -> None:
+    """The watch itself is tested here."""
+
+
+@pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     its = Machine()
     monkeypatch.setattr(interference.psutil, "cpu_times", lambda: SimpleNamespace(**its.busy))

@@ -55,12 +55,6 @@ def dataset(tmp_path: Path, random_image):
     return open_dataset(tmp_path / "set", None)
 
 
-@pytest.fixture(autouse=True)
-def undisturbed(monkeypatch: pytest.MonkeyPatch):
-    """Whatever else this machine does shall not matter here."""
-    monkeypatch.setattr(interference.Watch, "disturbance", lambda self: None)
-
-
 def test_known_times_give_known_figures(dataset):
     log: list = []
     first, second = measure_together([Clockwork("A", 2.0, log), Clockwork("B", 1.0, log)], dataset, TEST)

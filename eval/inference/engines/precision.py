@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eval.device.gain import HALF_TYPES
 from eval.errors import RunError
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PROBE_SIDE = 24
 
 
@@ -27,7 +27,7 @@ def in_precision(network: nn.Module, precision: str, fused: bool = False) -> nn.
     """
     if precision == "fp32":
         return network
-    half, dtype = copy.deepcopy(network), _DTYPES[precision]
+    half, dtype = copy.deepcopy(network), HALF_TYPES[precision]
     tail = _last_convolution(half)
     makes_pixels = not _image_passes_by(half, tail)
     for layer in half.modules():

@@ -1,0 +1,137 @@
+"""The engine that ``auto`` stands for: the fastest one that compiles nothing and changes no figure."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import cache
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eval.config import AUTO, FULL_PRECISION
+from eval.data.images import to_tensor, to_uint8
+from eval.data.resize import imresize
+from eval.device.clock import Forward
+from eval.device.transfer import to_device
+from eval.errors import EngineError, one_reason
+from eval.frozen import Frozen
+from eval.inference.engines.preparing import prepare
+from eval.inference.engines.registry import ENGINES, PLAIN, Execution
+from eval.metrics.psnr_ssim import psnr
+
+# What "the same pixels" allows in float32: one grey level, on so large a share of samples.
+_MOST_LEVELS, _MOST_CHANGED = 1, 1e-3
+# What half precision may cost of the mean PSNR of the probe.
+_MOST_DB = 0.01
+# Height and width of the LR images that are run: small, middle, and like those of Urban100.
+_PROBE_SIZES = ((48, 64), (96, 128), (168, 256))
+_RUNS = 2
+_SCALE = 4
+
+
+class Choice(Frozen):
+    """What ``auto`` took.
+
+    Attributes:
+        engine: its name.
+        tried_ms: what the probe took by each engine that would do, first calls included.
+        lost_db: what half precision costs of the probe's mean PSNR by the engine; None in float32.
+        left_out: the others, each with the reason.
+    """
+
+    engine: str
+    tried_ms: Mapping[str, float]
+    lost_db: float | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def tried(self) -> str:
+        """The engines that would do, with their times."""
+        times = ", ".join(f"{name} {ms:.0f} ms" for name, ms in self.tried_ms.items())
+        return times + (f"; {self.engine} is {self.lost_db:.3f} dB below float32" if self.lost_db is not None else "")
+
+
+def choose_engine(
+    network: nn.Module, device: torch.device, precision: str, data_range: float, placed_tiles: bool = False
+) -> Choice:
+    """Return the engine that runs a photograph in three sizes fastest, the first call of each size included.
+
+    In float32 it must give eager's pixels, but for one grey level on at most 0.1% of the samples; in half precision a
+    mean PSNR at most 0.01 dB below that of eager in float32. If none does, it is the one that loses least.
+
+    Args:
+        network: on the device.
+        device: where it runs.
+        precision: of its layers.
+        data_range: of its input.
+        placed_tiles: it will be given tiles that must know where they lie, which not every engine can do.
+
+    Raises:
+        EngineError: no engine can run it; the message says why of each.
+    """
+    lrs, hrs = zip(*_photographs(), strict=True)
+    inputs = [to_device(to_tensor(lr, data_range), device) for lr in lrs]
+    expected, eager_ms = _run(prepare(network, device, PLAIN), inputs, data_range)
+    tried_ms, lost_db, left_out = {}, {}, []
+    for name in _able(device, precision, placed_tiles):
+        execution = Execution(name, precision)
+        try:
+            forward = None if execution == PLAIN else prepare(network, device, execution)
+            pixels, its_ms = _run(forward, inputs, data_range) if forward else (expected, eager_ms)
+        except Exception as error:
+            left_out.append(f"{name} ({one_reason(error)})")
+            continue
+        if precision == FULL_PRECISION and not all(map(same_pixels, pixels, expected)):
+            left_out.append(f"{name} (other pixels than eager's)")
+            continue
+        tried_ms[name] = its_ms
+        lost_db[name] = fmean(psnr(sr, hr) - psnr(its, hr) for sr, its, hr in zip(expected, pixels, hrs, strict=True))
+    if not tried_ms:
+        raise EngineError(f"--engine {AUTO} --precision {precision}: none can run it: {'; '.join(left_out)}")
+    near = [name for name, db in lost_db.items() if precision == FULL_PRECISION or db <= _MOST_DB]
+    engine = min(near, key=tried_ms.__getitem__) if near else min(lost_db, key=lost_db.__getitem__)
+    lost = None if precision == FULL_PRECISION else lost_db[engine]
+    return Choice(engine=engine, tried_ms=tried_ms, lost_db=lost, left_out=tuple(left_out))
+
+
+def _able(device: torch.device, precision: str, placed_tiles: bool) -> Iterator[str]:
+    """Yield the engines that are here, run on a device in a precision, and compile nothing."""
+    for name, engine in ENGINES.items():
+        here = engine.is_here and device.type in engine.devices and precision in engine.precisions
+        if here and not engine.compiles and (engine.any_tiles or not placed_tiles):
+            yield name
+
+
+def same_pixels(pixels: np.ndarray, expected: np.ndarray) -> bool:
+    """Tell whether two uint8 images differ by at most one grey level, and on at most 0.1% of their samples."""
+    difference = np.abs(pixels.astype(np.int16) - expected)
+    return bool(difference.max() <= _MOST_LEVELS and np.count_nonzero(difference) <= _MOST_CHANGED * difference.size)
+
+
+@torch.inference_mode()
+def _run(forward: Callable[[Tensor], Tensor] | Forward, inputs: Sequence[Tensor], data_range: float) -> tuple:
+    """Return the images of a forward, uint8, and the time of all its calls in ms."""
+    images, start_s = [], time.perf_counter()
+    for x in inputs:
+        for _ in range(_RUNS):
+            # Its pixels are on the CPU, so the device has finished.
+            pixels = to_uint8(forward(x)[0], data_range)
+        images.append(pixels)
+    return images, (time.perf_counter() - start_s) * 1e3
+
+
+@cache
+def _photographs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return a photograph in several sizes, each as an LR and an HR image, uint8."""
+    # Imported here: it takes as long as all else together.
+    from skimage.data import astronaut
+
+    height, width = (side * _SCALE for side in _PROBE_SIZES[-1])
+    photograph = astronaut()
+    # Mirrored at its border up to the largest size.
+    rows, columns = (max(side - length, 0) for side, length in zip((height, width), photograph.shape, strict=False))
+    whole = np.pad(photograph, ((0, rows), (0, columns), (0, 0)), "symmetric")
+    hrs = [whole[: rows * _SCALE, : columns * _SCALE] for rows, columns in _PROBE_SIZES]
+    return [(imresize(hr, Fraction(1, _SCALE)), hr) for hr in hrs]

@@ -1,0 +1,51 @@
+"""What ``auto`` took, kept beside the compiled graphs: it decides once for a network, a machine and its versions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from eval.config import AUTO, RunConfig
+from eval.files import PROJECT, atomic_path
+from eval.inference.engines.choosing import Choice
+from eval.inference.engines.registry import ENGINES
+from eval.run.keys import hash_of, libraries, machine
+from eval.sources import hash_of_sources
+from eval.zoo.checkpoints import download_cache
+from eval.zoo.model_info import ModelInfo
+
+_FOLDER = "engines"
+_DECIDING = ("eval.inference.engines.choosing", *(engine.module for engine in ENGINES.values()))
+
+
+def remembered(
+    info: ModelInfo, config: RunConfig, placed_tiles: bool, choose: Callable[[], Choice]
+) -> tuple[Choice, bool]:
+    """Return what ``auto`` took before, or what ``choose`` takes now; and whether it was decided now.
+
+    Where nothing can be written the next command decides again.
+    """
+    path = _place(info, config, placed_tiles)
+    try:
+        return Choice.model_validate_json(path.read_bytes()), False
+    except (OSError, ValidationError):
+        choice = choose()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial:
+            partial.write_text(choice.model_dump_json(), encoding="utf-8")
+    except OSError:
+        pass
+    return choice, True
+
+
+def _place(info: ModelInfo, config: RunConfig, placed_tiles: bool) -> Path:
+    """Return the file of everything that the decision depends on."""
+    decision = {
+        "model": [info.source_sha256, info.weights_sha256, info.data_range],
+        "machine": machine(config.device),
+        "libraries": libraries(AUTO),
+        "code": hash_of_sources(PROJECT, _DECIDING),
+        "how": [config.device, config.threads, config.precision, config.tf32, placed_tiles],
+    }
+    return download_cache() / _FOLDER / f"{hash_of(decision)}.json"

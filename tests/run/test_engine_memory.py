@@ -1,0 +1,62 @@
+"""What ``auto`` took is remembered for a network, a machine and its versions, and for nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from eval.inference.engines.choosing import Choice
+from eval.run import engine_memory
+from eval.run.engine_memory import remembered
+from eval.run.model_source import zoo_model
+from eval.zoo.manifest import find_model
+from eval.zoo.model_info import ModelInfo
+from tests.tasks import config_of
+
+TAKEN = Choice(engine="channels-last", tried_ms={"eager": 2.5, "channels-last": 1.5}, left_out=("other (why)",))
+
+
+@pytest.fixture
+def info(monkeypatch, tmp_path: Path) -> ModelInfo:
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
+    return zoo_model(find_model("PFDNLite"), "selftrained").info
+
+
+def never() -> Choice:
+    raise AssertionError("it was decided before")
+
+
+def test_a_decision_is_made_once(info):
+    assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)
+    assert remembered(info, config_of(), False, never) == (TAKEN, False)
+    # What changes no speed asks for no other decision.
+    assert remembered(info, config_of(metrics=("psnr", "ssim"), workers=0), False, never) == (TAKEN, False)
+
+
+@pytest.mark.parametrize(
+    "change", ["threads", "precision", "tiles", "weights", "source", "machine", "libraries", "code"]
+)
+def test_it_is_made_anew_where_something_else_may_be_faster(info, monkeypatch, change: str):
+    remembered(info, config_of(), False, lambda: TAKEN)
+    other = {"threads": {"threads": 2}, "precision": {"precision": "bf16"}}.get(change, {})
+    if change in ("weights", "source"):
+        info = info.model_copy(update={f"{change}_sha256": "0" * 64})
+    elif change in ("machine", "libraries"):
+        monkeypatch.setattr(engine_memory, change, lambda _of: ("another",))
+    elif change == "code":
+        monkeypatch.setattr(engine_memory, "hash_of_sources", lambda *_: "another")
+    assert remembered(info, config_of(**other), change == "tiles", lambda: TAKEN)[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"engine": 3}', b"\xff"])
+def test_a_damaged_memory_is_none(info, tmp_path: Path, content: bytes):
+    remembered(info, config_of(), False, lambda: TAKEN)
+    (path,) = (tmp_path / "cache" / "engines").iterdir()
+    path.write_bytes(content)
+    assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)
+    assert remembered(info, config_of(), False, never) == (TAKEN, False)
+
+
+def test_where_nothing_can_be_written_it_decides_each_time(info, tmp_path: Path):
+    (tmp_path / "cache").write_text("no folder", encoding="utf-8")
+    for _ in range(2):
+        assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)
