@@ -16,6 +16,7 @@ from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.export import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, manifest_row, onnx_graph, verify
+from team_bsr.finetuning import finetune_command
 from team_bsr.likeness import shared_images, thumbnails
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.plan import Habits, Plan, Run, describe, describe_data
@@ -56,6 +57,10 @@ def train_command(
     validate_every: Annotated[int, typer.Option("--validate_every", help="Iterations between validations.")] = 1000,
     checkpoint_every: Annotated[int, typer.Option("--checkpoint_every", help="Iterations between them.")] = 1000,
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep of a step.")] = 3,
+    resident: Annotated[
+        bool | None,
+        typer.Option("--resident/--not_resident", help="Keep images on the device; by default on a GPU they fit on."),
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave out, and name, unreadable images.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
@@ -79,7 +84,7 @@ def train_command(
     for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
         tell(line)
     tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
-    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers)
+    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers, resident)
     tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 
@@ -89,6 +94,9 @@ def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
     if unknown := names.difference(known):
         raise UsageError(f"--steps: expected numbers of {', '.join(known)}, got {', '.join(sorted(unknown))}")
     return tuple(step for step in recipe if str(step.number) in names)
+
+
+app.command(name="finetune")(finetune_command)
 
 
 @app.command(name="prune")

@@ -50,6 +50,11 @@ class Pairs:
         self.index, self.skipped, self.crc32, self._pixels = tuple(index), tuple(skipped), crc32, pixels
         self._map = np.memmap(pixels, dtype=np.uint8, mode="r")
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """All pixels of all images, flat; ``index`` says where each begins."""
+        return self._map
+
     def __len__(self) -> int:
         return len(self.index)
 

@@ -62,17 +62,21 @@ class PatchBatches(Dataset):
             raise RunError(too_small(sampling.hr_patch, len(pairs)))
         self.draw = DRAWS[sampling.draw](pairs, large, side)
 
-    def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
-        sampling, side = self.sampling, self.sampling.hr_patch // SCALE
+    def drawn(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return image, top and left in LR pixels, and turn of each patch of this process's share."""
+        sampling = self.sampling
         random = np.random.default_rng([sampling.seed, sampling.step, iteration])
         places, turns = self.draw(random, sampling.batch), random.integers(8, size=sampling.batch)
         share = sampling.batch // sampling.world
-        lr, hr = [], []
-        for item in range(sampling.rank * share, (sampling.rank + 1) * share):
-            hr_image, lr_image = self.pairs[places.image[item]]
-            top, left = places.top[item], places.left[item]
-            lr.append(_patch(lr_image, top, left, side, turns[item]))
-            hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turns[item]))
+        own = slice(sampling.rank * share, (sampling.rank + 1) * share)
+        return places.image[own], places.top[own], places.left[own], turns[own]
+
+    def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
+        side, lr, hr = self.sampling.hr_patch // SCALE, [], []
+        for image, top, left, turn in zip(*self.drawn(iteration), strict=True):
+            hr_image, lr_image = self.pairs[image]
+            lr.append(_patch(lr_image, top, left, side, turn))
+            hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turn))
         return torch.from_numpy(np.stack(lr)), torch.from_numpy(np.stack(hr))
 
 
@@ -82,6 +86,11 @@ def too_small(hr_patch: int, images: int) -> str:
 
 
 def _patch(image: np.ndarray, top: int, left: int, side: int, turn: int) -> np.ndarray:
-    """Cut ``(side, side, 3)`` out and return it as ``(3, side, side)``, rotated ``turn`` times, mirrored from 4 on."""
-    patch = np.rot90(image[top : top + side, left : left + side], turn)
-    return (patch[:, ::-1] if turn >= 4 else patch).transpose(2, 0, 1)
+    """Cut ``(side, side, 3)`` out and return it turned, as ``(3, side, side)``."""
+    return turned(image[top : top + side, left : left + side], turn).transpose(2, 0, 1)
+
+
+def turned(patch: np.ndarray, turn: int) -> np.ndarray:
+    """Return a patch in one of eight ways: rotated ``turn`` times by 90 degrees, mirrored from 4 on."""
+    rotated = np.rot90(patch, turn)
+    return rotated[:, ::-1] if turn >= 4 else rotated

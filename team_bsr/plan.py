@@ -59,6 +59,7 @@ class Habits:
         checkpoint_every: between checkpoints; each step's end has one too.
         keep: newest checkpoints to keep of the step that runs.
         workers: processes that read patches; 0 reads them in the training process.
+        resident: keep all images on the device and cut patches there; None to do so on a GPU where they fit.
     """
 
     log_every: int = 100
@@ -66,6 +67,7 @@ class Habits:
     checkpoint_every: int = 1000
     keep: int = 3
     workers: int = 0
+    resident: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import broadcast
 from torch.utils.tensorboard import SummaryWriter
 
@@ -49,6 +50,8 @@ class Pace:
         whole = sum(lr_pixels(other, other.iterations) for other in self.steps if other.number >= step.number)
         share_s = (60 * self.minutes - began_s) * lr_pixels(step, step.iterations) / whole
         spent = (elapsed_s - began_s) / share_s if share_s > 0 else 1.0
+        if PartialState().num_processes == 1:
+            return max(iteration, min(step.iterations, int(step.iterations * spent)))
         # All processes go by the first one's clock.
         told = broadcast(torch.tensor(spent, dtype=torch.float32, device=self.device))
         assert isinstance(told, torch.Tensor)

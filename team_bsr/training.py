@@ -35,6 +35,7 @@ from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Pace, Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
+from team_bsr.resident import ResidentPatches, fits
 from team_bsr.trainees import TRAINEES, pruned_blocks
 from team_bsr.validation import validate
 
@@ -126,6 +127,9 @@ class _StepTrainer:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
         self.pace = Pace(plan.steps, run.minutes, accelerator.device)
         self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
+        # To read a loss is to wait for the GPU.
+        on_gpu = accelerator.device.type == "cuda"
+        self.check_every = math.gcd(habits.log_every, habits.checkpoint_every, habits.validate_every) if on_gpu else 1
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
         """Run the step to its end, from the newest checkpoint's weights or, if it is of this step, its state."""
@@ -139,15 +143,19 @@ class _StepTrainer:
         progress.begin(self.iteration, self.position)
         for lr, hr in self._batches():
             loss = self._iterate(lr, hr, criterion)
+            if self.iteration % self.check_every == 0:
+                self._check(loss)
             self.elapsed_s = elapsed_before + time.monotonic() - started
             self.position = self._position()
             ended = self.position >= self.step.iterations
+            if ended:
+                self._check(loss)
             if ended or self.iteration % self.habits.validate_every == 0:
                 self._validate(progress)
             if ended or self.iteration % self.habits.checkpoint_every == 0:
                 self._save()
             if ended or self.iteration % self.habits.log_every == 0:
-                progress.report(self.step, self.iteration, self.position, loss)
+                progress.report(self.step, self.iteration, self.position, loss.item())
             if ended:
                 break
         # The next step reads the checkpoint that the first process has just written.
@@ -156,7 +164,7 @@ class _StepTrainer:
     def _prepare(self, network: nn.Module) -> None:
         step, device = self.step, self.accelerator.device
         self.network = network.to(device)
-        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(step.ema))
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(step.ema, lambda: self.iteration))
         optimizer = torch.optim.AdamW(
             self.network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
         )
@@ -167,34 +175,47 @@ class _StepTrainer:
         accelerator, step = self.accelerator, self.step
         world, rank = accelerator.num_processes, accelerator.process_index
         sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw)
+        rest = range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations)
+        if self._resident():
+            resident = ResidentPatches(self.run.pairs, sampling, accelerator.device)
+            yield from (tuple(map(self._to_device, resident[iteration])) for iteration in rest)
+            return
         loader = DataLoader(
             PatchBatches(self.run.pairs, sampling),
             batch_size=None,
-            sampler=range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations),
+            sampler=rest,
             num_workers=self.habits.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
         for lr, hr in loader:
             yield self._to_device(lr), self._to_device(hr)
 
+    def _resident(self) -> bool:
+        """Tell whether images are to lie on the device: on a GPU if they fit, and wherever that is asked for."""
+        on_gpu = self.accelerator.device.type == "cuda"
+        asked = self.habits.resident
+        return asked or (asked is None and on_gpu and fits(self.run.pairs, self.accelerator.device))
+
     def _to_device(self, patches: Tensor) -> Tensor:
         on_device = patches.to(self.accelerator.device, non_blocking=True)
         return on_device.float().div_(255).contiguous(memory_format=torch.channels_last)
 
-    def _iterate(self, lr: Tensor, hr: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """Take one optimisation step and return the loss."""
+    def _iterate(self, lr: Tensor, hr: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Take one optimisation step and return the loss, which a GPU may still be computing."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.step.rate_at(self.position)
         loss = criterion(self.parallel(lr), hr)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(f"{self._where()}: the loss is {value}; {self._last_good()}")
         self.accelerator.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update_parameters(self.network)
         self.iteration += 1
-        return value
+        return loss.detach()
+
+    def _check(self, loss: Tensor) -> None:
+        """Stop at a loss that is not finite: so are then all weights and losses after it."""
+        if not math.isfinite(value := loss.item()):
+            raise TrainingError(f"{self._where()}: the loss is {value}; {self._last_good()}")
 
     def _position(self) -> int:
         return self.pace.position(self.step, self.iteration, self.began_s, self.elapsed_s)
@@ -242,7 +263,8 @@ class _StepTrainer:
         self.position = self._position()
 
     def _where(self) -> str:
-        return f"step {self.step.number}, iteration {self.iteration + 1}"
+        within = "" if self.check_every == 1 else f" or one of the {self.check_every - 1} before it"
+        return f"step {self.step.number}, iteration {self.iteration}{within}"
 
     def _last_good(self) -> str:
         found = checkpoints(self.run.folder)

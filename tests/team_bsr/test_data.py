@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from eval.data.images import write_png
 from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
-from team_bsr import likeness
+from team_bsr import likeness, resident
 from team_bsr.data import open_pairs
 from team_bsr.draws import DRAWS
 from team_bsr.patches import PatchBatches, Sampling
+from team_bsr.resident import ResidentPatches
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
 
@@ -192,3 +194,23 @@ def test_nothing_is_drawn_of_an_image_that_is_smaller_than_the_patch(pairs):
     batches = PatchBatches(pairs, Sampling(50, 48))
     assert [Path(name).name for name in batches.left_out] == ["b.png"]
     assert set(batches[0][0].numpy()[:, 2].ravel()) == {ord("a")}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_batches_cut_on_the_device_are_equal(pairs, draw, rank):
+    """Of all eight turns, images and sizes; only where they are cut differs."""
+    sampling = Sampling(40, 32, seed=5, step=2, rank=rank, world=2, draw=draw)
+    on_device, batches = ResidentPatches(pairs, sampling, torch.device("cpu")), PatchBatches(pairs, sampling)
+    for iteration in (0, 7):
+        for cut, expected in zip(on_device[iteration], batches[iteration], strict=True):
+            assert cut.dtype == torch.uint8
+            assert torch.equal(cut, expected)
+    # As convolutions take them.
+    assert on_device[0][1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("free", "expected"), [(2, True), (1.9, False)])
+def test_images_lie_on_the_device_if_they_take_half_of_what_is_free(pairs, monkeypatch, free, expected):
+    monkeypatch.setattr(resident, "available_bytes", lambda _device: pairs.pixels.nbytes * free)
+    assert resident.fits(pairs, torch.device("cuda")) == expected

@@ -122,6 +122,27 @@ def test_two_iterations_are_adamw_s_on_the_patches_of_their_number(pairs, tmp_pa
     assert ((kept - averaged).abs() < 1e-6).float().mean() > 0.99
 
 
+def test_images_on_the_device_give_the_same_weights_also_after_a_kill(pairs, tmp_path):
+    plan, cpu = Plan((small_step(iterations=6),), network="abpn"), Accelerator(cpu=True)
+    usual = train(plan, Habits(), Run(tmp_path / "usual", pairs), cpu)
+    habits, run = Habits(checkpoint_every=3, resident=True), Run(tmp_path / "resident", pairs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("team_bsr.training._StepTrainer._check", _stop_at(4))
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, habits, run, cpu)
+    resident = train(plan, habits, run, cpu)
+    expected, found = (load_checkpoint(path)["ema"] for path in (usual, resident))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def _stop_at(iteration: int):
+    def check(trainer, _loss) -> None:
+        if trainer.iteration == iteration:
+            raise KeyboardInterrupt
+
+    return check
+
+
 def test_training_learns_and_tells(images, pairs, tmp_path, capsys):
     plan = Plan((small_step(iterations=60, halve_every=60),))
     habits = Habits(log_every=25, validate_every=25, checkpoint_every=25, keep=2)
@@ -238,10 +259,11 @@ def test_any_loss_that_is_not_finite_stops(pairs, tmp_path, monkeypatch, value):
 
 def test_the_average_s_decay_by_hand():
     """It warms up as (1 + n) / (10 + n), to 2/11 and 3/12, until it reaches its limit."""
-    update, averaged = moving_average(0.2), [torch.tensor([1.0])]
-    for count, expected in ((1, 2 / 11), (2, 0.2), (1000, 0.2)):
+    counts, averaged = iter((1, 2, 1000)), [torch.tensor([1.0])]
+    update = moving_average(0.2, counts.__next__)
+    for expected in (2 / 11, 0.2, 0.2):
         averaged[0].fill_(1.0)
-        update(averaged, [torch.tensor([0.0])], torch.tensor(count))
+        update(averaged, [torch.tensor([0.0])], torch.tensor(0))
         assert averaged[0].item() == pytest.approx(expected, abs=1e-6)
 
 

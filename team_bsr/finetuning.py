@@ -1,0 +1,98 @@
+"""Fine-tuning PFDNLite on images of one's own: from the weights that ship to a file that runs, measured both times."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from accelerate import Accelerator
+
+from eval.data.arrays import dataset_of_arrays
+from eval.data.datasets import Dataset
+from eval.errors import UsageError
+from eval.zoo.manifest import MODEL_ZOO
+from team_bsr.checkpoint import load_network, write_weights
+from team_bsr.data import open_pairs
+from team_bsr.plan import Habits, Plan, Run, describe_data
+from team_bsr.recipe import load_recipe
+from team_bsr.sources import Sources, decoded
+from team_bsr.survey import Survey, survey
+from team_bsr.trainees import deploy_form
+from team_bsr.training import train
+from team_bsr.validation import open_set, validate
+
+TRAINING_FORM = MODEL_ZOO / "pfdnlite_training.safetensors"
+HELD_OUT = "held out"
+# Every fifth image is held out, the third one first.
+_EACH, _FIRST = 5, 2
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning came to: PSNR in dB by set before and after it, and the last checkpoint."""
+
+    before_db: dict[str, float]
+    after_db: dict[str, float]
+    checkpoint: Path
+
+
+def split_off(images: Survey) -> tuple[Survey, Dataset]:
+    """Hold every fifth image out; return the others, and the set of those, with LR made or read as in training.
+
+    Raises:
+        UsageError: there are fewer than three images.
+        ImageError: an image is damaged.
+    """
+    files = list(images.images)
+    held = files[_FIRST::_EACH]
+    if not held:
+        raise UsageError(f"--data: expected at least {_FIRST + 1} images, of which one is held out; got {len(files)}")
+    pairs = []
+    for _, pair in decoded(held, images.partners):
+        if isinstance(pair, Exception):
+            raise pair
+        pairs.append((pair[1], pair[0]))
+    left = {path: size for path, size in images.images.items() if path not in held}
+    return replace(images, images=left), dataset_of_arrays(pairs, HELD_OUT)
+
+
+def fine_tune(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> FineTuned:
+    """Train the plan's step from ``run.start``, and measure on ``run.sets`` what that changed."""
+    assert run.start is not None
+    before_db = validate(load_network(run.start).to(accelerator.device), run.sets)
+    last = train(plan, habits, run, accelerator)
+    return FineTuned(before_db, validate(load_network(last).to(accelerator.device), run.sets), last)
+
+
+def finetune_command(
+    data: Annotated[list[Path], typer.Option(help="Folder of HR images, with its subfolders; may be repeated.")],
+    weights: Annotated[Path, typer.Option(help="File for the fused weights.")] = Path("finetuned.safetensors"),
+    run_dir: Annotated[Path, typer.Option("--run_dir", help="Checkpoints; a run that is there goes on.")] = Path(
+        "runs/finetune"
+    ),
+    validation: Annotated[
+        list[Path] | None, typer.Option("--validate", help="Set to measure on; every fifth image of --data if none.")
+    ] = None,
+    start: Annotated[Path, typer.Option(help="Checkpoint, or weights, to start from.")] = TRAINING_FORM,
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the patches.")] = 0,
+    precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
+) -> None:
+    """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
+    plan = Plan(load_recipe(preset="finetune")[3:], seed, precision)
+    accelerator, images = Accelerator(cpu=cpu, mixed_precision=precision), survey(Sources(tuple(data)))
+    sets = [open_set(folder) for folder in validation or ()]
+    if not sets:
+        images, held = split_off(images)
+        sets = [held]
+    for line in describe_data(plan, images):
+        accelerator.print(line)
+    with accelerator.main_process_first():
+        pairs = open_pairs(images, run_dir / "cache")
+    found = fine_tune(plan, Habits(), Run(run_dir, pairs, sets, start, minutes), accelerator)
+    write_weights(deploy_form(load_network(found.checkpoint)), weights)
+    for name, before_db in found.before_db.items():
+        after_db = found.after_db[name]
+        accelerator.print(f"{name}: {before_db:.3f} dB before, {after_db:.3f} dB after ({after_db - before_db:+.3f})")
+    accelerator.print(f"{weights}: python test_demo.py --model_id 3 --weights {weights}")

@@ -1,0 +1,61 @@
+"""Training patches cut on the device: all images lie there, decoded, and a batch is one gather.
+
+Cutting patches on the CPU and copying them would keep a fast GPU waiting. What is drawn, and so every batch, is equal
+to that of ``PatchBatches``.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eval.device.memory import available_bytes
+from team_bsr.data import Pairs
+from team_bsr.patches import PatchBatches, Sampling, turned
+from team_bsr.sources import SCALE
+
+# Of the device's free memory, what images may take; the network needs the rest.
+_SHARE = 1 / 2
+_CHANNELS = 3
+
+
+def fits(pairs: Pairs, device: torch.device) -> bool:
+    """Tell whether all pixels fit beside the network on a device."""
+    return pairs.pixels.nbytes <= _SHARE * available_bytes(device)
+
+
+class ResidentPatches:
+    """Item i is the batch of iteration i: ``(lr, hr)``, uint8 on the device, as ``PatchBatches`` has them."""
+
+    def __init__(self, pairs: Pairs, sampling: Sampling, device: torch.device) -> None:
+        self._batches, self._device = PatchBatches(pairs, sampling), device
+        side = sampling.hr_patch // SCALE
+        # A row a pixel: whatever is stored there has three channels.
+        self._pixels = torch.from_numpy(np.array(pairs.pixels)).to(device).view(-1, _CHANNELS)
+        self._turns = {scale: _turns(side * scale).to(device) for scale in (1, SCALE)}
+        index = pairs.index
+        self._starts = {
+            1: np.array([pair.lr_offset // _CHANNELS for pair in index]),
+            SCALE: np.array([pair.hr_offset // _CHANNELS for pair in index]),
+        }
+        self._widths = np.array([pair.width for pair in index])
+
+    def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
+        image, top, left, turn = self._batches.drawn(iteration)
+        lr, hr = (self._cut(scale, image, top * scale, left * scale, turn) for scale in (1, SCALE))
+        return lr, hr
+
+    def _cut(self, scale: int, image: np.ndarray, top: np.ndarray, left: np.ndarray, turn: np.ndarray) -> Tensor:
+        """Return ``(b, 3, p, p)`` patches; four ``(b,)`` arrays say of which images, from where, and how turned."""
+        widths = self._widths[image] * scale
+        corners = self._starts[scale][image] + top * widths + left
+        told = torch.from_numpy(np.stack((corners, widths, turn))).to(self._device, non_blocking=True)
+        rows, columns = self._turns[scale][:, told[2]]
+        places = told[0].view(-1, 1, 1) + rows * told[1].view(-1, 1, 1) + columns
+        return self._pixels[places].permute(0, 3, 1, 2)
+
+
+def _turns(side: int) -> Tensor:
+    """Return the row and the column that each pixel of a turned patch comes from, ``(2, 8, side, side)``."""
+    places = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"))
+    all_turns = [np.stack([turned(axis, turn) for axis in places]) for turn in range(8)]
+    return torch.from_numpy(np.stack(all_turns, 1))

@@ -1,0 +1,57 @@
+"""Fine-tuning on a few images: what is held out, what is told, and a file that runs."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+from accelerate.state import AcceleratorState
+from typer.testing import CliRunner
+
+from eval.data.images import write_png
+from eval.errors import UsageError
+from models.team03_PFDNLite import PFDNLite
+from team_bsr import finetuning
+from team_bsr.cli import app
+from team_bsr.finetuning import split_off
+from team_bsr.sources import Sources
+from team_bsr.survey import survey
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten images of one kind: diagonal stripes, that a network can learn."""
+    down, across = np.mgrid[:200, :208]
+    for number in range(10):
+        stripes = ((down + across + 5 * number) // 3 % 2 * 200 + 20).astype(np.uint8)
+        write_png(tmp_path / "mine" / f"{number}.png", np.repeat(stripes[..., None], 3, 2))
+    return tmp_path / "mine"
+
+
+def test_every_fifth_image_is_held_out(folder):
+    images, held = split_off(survey(Sources((folder,))))
+    assert sorted(path.stem for path in images.images) == ["0", "1", "3", "4", "5", "6", "8", "9"]
+    assert [pair.hr.shape for pair in held.pairs] == [(200, 208, 3)] * 2
+    assert [pair.lr.shape for pair in held.pairs] == [(50, 52, 3)] * 2
+
+
+def test_two_images_are_too_few(folder):
+    for path in list(folder.iterdir())[2:]:
+        path.unlink()
+    with pytest.raises(UsageError, match="expected at least 3 images, of which one is held out; got 2"):
+        split_off(survey(Sources((folder,))))
+
+
+def test_ten_images_make_it_better_on_those_held_out(folder, tmp_path, monkeypatch):
+    """Twelve iterations of a shrunk step; the file is the network's deploy form."""
+    (step,) = finetuning.load_recipe(preset="finetune")[3:]
+    short = step.scaled({"hr_patch": "1/4", "iterations": "12/10000", "rate": "5", "warm_up": 0})
+    monkeypatch.setattr(finetuning, "load_recipe", lambda preset: (None, None, None, short))
+    AcceleratorState._reset_state()
+    weights = tmp_path / "mine.safetensors"
+    arguments = ["finetune", "--data", folder, "--weights", weights, "--run_dir", tmp_path / "run", "--cpu"]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--minutes", "60"], catch_exceptions=False)
+    assert result.exit_code == 0
+    line = next(line for line in result.output.splitlines() if line.startswith("held out: "))
+    before_db, after_db = (float(line.split()[place]) for place in (2, 5))
+    assert after_db > before_db + 0.1
+    PFDNLite(pruned_blocks=[2, 3]).load_state_dict(safetensors.torch.load_file(weights), strict=True)
+    assert f"python test_demo.py --model_id 3 --weights {weights}" in result.output
