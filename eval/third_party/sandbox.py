@@ -15,13 +15,13 @@ from io import FileIO
 from types import TracebackType
 
 from eval.errors import RunError, UsageError
-from eval.third_party import bubblewrap
+from eval.third_party import bubblewrap, system_calls
 from eval.third_party.bubblewrap import Mounts
 from eval.third_party.guard import Guard, Limits
 from eval.third_party.log import Log
 from eval.third_party.rlimits import rlimits, second_to_the_harness
 
-__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "start"]
+__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "openings", "start"]
 
 _DEATH_TIMEOUT_S = 60
 _DEATH_POLL_S = 0.002
@@ -56,6 +56,17 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
             " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
         )
     return kind
+
+
+def openings(kind: SandboxKind) -> list[str]:
+    """Return what a sandbox leaves open here that it would hold elsewhere, a sentence each."""
+    fault = system_calls.fault()
+    if kind is SandboxKind.NONE or fault is None:
+        return []
+    return [
+        f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose its"
+        " own processors, and reach more of the kernel"
+    ]
 
 
 class Sandboxed:
@@ -157,8 +168,11 @@ def start(
         info, told = _pipe(ours, theirs)
         wrapped = [*rlimits(limits, counted_apart=kind is SandboxKind.BUBBLEWRAP), *command]
         if kind is SandboxKind.BUBBLEWRAP:
-            scratch, cwd, channels = bubblewrap.SCRATCH, "/", [requests, replies, told]
-            wrapped = bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, told.fileno())
+            scratch, cwd, their_fds = bubblewrap.SCRATCH, "/", {"--info-fd": told, **_filter(theirs)}
+            channels = [requests, replies, *their_fds.values()]
+            numbers = {option: fd.fileno() for option, fd in their_fds.items()}
+            keyring = system_calls.in_a_new_keyring() if "--seccomp" in numbers else []
+            wrapped = [*keyring, *bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, numbers)]
         else:
             scratch = cwd = ours.enter_context(_temporary_folder())
             channels = [requests, replies]
@@ -174,6 +188,17 @@ def start(
             ours.callback(_kill_first, process, pid)
             _let_go(process, to_worker, from_worker, log)
         return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours), limits)
+
+
+def _filter(stack: ExitStack) -> dict[str, FileIO]:
+    """Return the compiled filter of system calls as the option that loads it; nothing where none can be had."""
+    if system_calls.fault():
+        return {}
+    read, write = os.pipe()
+    # It is far smaller than a pipe.
+    with FileIO(write, "w") as pipe:
+        pipe.write(system_calls.program())
+    return {"--seccomp": stack.enter_context(FileIO(read, "r"))}
 
 
 def _launch(

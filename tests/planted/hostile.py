@@ -1,6 +1,7 @@
 """Networks that cheat, break or attack. Each is an enlargement by repeating pixels, and does one thing more."""
 
 import gc
+import glob
 import json
 import os
 import signal
@@ -116,9 +117,29 @@ class FillsTheDisk(Honest):
 
 class CallsHome(Honest):
     def forward(self, x):
-        with open(os.path.join(os.path.dirname(__file__), "port.txt")) as file:
+        with open(os.path.join(os.path.dirname(__file__), "facts", "port.txt")) as file:
             socket.create_connection(("127.0.0.1", int(file.read())), timeout=5)
         return super().forward(x)
+
+
+class LooksAround(Honest):
+    """Tells what lies beside its file, and whether the photographs of the set ``sample`` can be read."""
+
+    def forward(self, x):
+        import skimage
+
+        beside = sorted(os.listdir(os.path.dirname(__file__)))
+        folders = {os.path.join(place, "skimage", "data") for place in sys.path}
+        folders |= {folder.replace("/lib/", "/lib64/") for folder in folders} | {os.path.dirname(skimage.__file__)}
+        folders |= {os.path.realpath(folder) for folder in folders}
+        photos = [file for folder in folders for file in glob.glob(f"{folder}/**/astronaut.png", recursive=True)]
+        read = []
+        for photo in photos:
+            try:
+                read.append(open(photo, "rb").read(4))
+            except OSError:
+                continue
+        raise ValueError(f"{beside} {len(photos) > 0} {read}")
 
 
 class ReadsSecrets(Honest):
