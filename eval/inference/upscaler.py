@@ -56,6 +56,7 @@ class Upscaler:
     described: ModelInfo | None = None
     # All of its work is done by this process.
     processes = frozenset[int]()
+    irregular = None
 
     @property
     def info(self) -> ModelInfo:

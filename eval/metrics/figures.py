@@ -55,6 +55,9 @@ class Flag(Frozen):
         "subnormal",
         "uncounted",
         "late",
+        "turn",
+        "timed",
+        "psnr",
     ]
     text: str
 

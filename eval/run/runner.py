@@ -23,6 +23,7 @@ from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
 from eval.run.tasks import EvaluationTask, TaskRun, failed, largest_lr, record_of
 from eval.timing.interference import all_disturbed
+from eval.timing.outputs import differing_psnr
 from eval.timing.samples import Timing
 
 # HR and SR of an image, 3 bytes for each of 16 pixels.
@@ -94,7 +95,10 @@ def with_timing(record: Record, timing: Timing) -> Record:
     A record of which every sample was disturbed is failed.
     """
     medians = [median(kept) for row in timing.samples_ms if (kept := [ms for ms in row if ms is not None])]
-    changed = {"timing": timing, "finished_at": datetime.now(UTC)}
+    judged_db = {image.name: image.psnr_db for image in record.images if image.psnr_db is not None}
+    differs = differing_psnr(timing.psnr_db, judged_db)
+    flags = (*record.flags, *timing.flags, *([differs] if differs else []))
+    changed = {"timing": timing, "finished_at": datetime.now(UTC), "flags": flags}
     if medians:
         changed["means"] = {**record.means, "runtime_ms": Mean(mean=fmean(medians), count=len(medians))}
     else:

@@ -19,6 +19,7 @@ from eval.third_party import bubblewrap, system_calls
 from eval.third_party.bubblewrap import Mounts
 from eval.third_party.guard import Guard, Limits
 from eval.third_party.log import Log
+from eval.third_party.processor import only_on
 from eval.third_party.rlimits import rlimits, second_to_the_harness
 
 __all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "openings", "start"]
@@ -84,6 +85,7 @@ class Sandboxed:
         self._process, self._limits, self._killed = process, limits, False
         self._log = ends.log
         self._guard = Guard(pid, limits)
+        self._rested_s: float | None = None
         self._held = ends.held.pop_all()
 
     def __enter__(self) -> "Sandboxed":
@@ -112,6 +114,25 @@ class Sandboxed:
             time.sleep(_DEATH_POLL_S)
         self._guard.stop()
         self._log.close()
+
+    def spent_s(self) -> float:
+        """Return the processor time of all its processes so far; what the kernel tells, from outside."""
+        return self._guard.spent_s()
+
+    def rest(self) -> None:
+        """Stop all its processes until ``go_on``; what cannot be stopped is killed."""
+        if self._guard.stop_all():
+            self._rested_s = self._guard.spent_s()
+        else:
+            self.kill()
+
+    def go_on(self) -> float:
+        """Let it go on, and return the processor time in s that it took since it was to rest; 0 if it was not."""
+        if self._rested_s is None:
+            return 0.0
+        taken_s, self._rested_s = self._guard.spent_s() - self._rested_s, None
+        self._guard.let_all_go_on()
+        return taken_s
 
     def exit_reason(self) -> str | None:
         """Return how the program ended, as in "exit code 3" or "killed: over 64 processes"; None while it runs."""
@@ -177,7 +198,9 @@ def start(
             scratch = cwd = ours.enter_context(_temporary_folder())
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
-        process = _launch([*second_to_the_harness(), *wrapped], cwd, environment, channels, printed)
+        process = _launch(
+            [*second_to_the_harness(), *only_on(limits.cpus), *wrapped], cwd, environment, channels, printed
+        )
         log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
         ours.callback(process.wait)
         ours.callback(process.kill)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from eval.config import RunConfig
+from eval.config import Protocol, RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.placing import worker_gpu
@@ -24,6 +24,7 @@ from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
 from eval.third_party.faults import one_line
 from eval.third_party.handover import Handed, files_below, files_beside
+from eval.third_party.processor import processors
 from eval.third_party.remote import Connection, SandboxedUpscaler
 from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 from eval.zoo.model_info import ModelInfo
@@ -197,7 +198,10 @@ def _opened(
     shown = {file.place: os.path.realpath(file.path) for file in handed if file.is_shown}
     mounts = Mounts((PROJECT / "eval", *map(Path, shown.values())), _devices(device))
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    with start(command, rules.sandbox, mounts, rules.limits, _environment(threads, gpu)) as sandboxed:
+    # Passes side by side must not all have the same processors.
+    timed = config.protocol is not Protocol.ACCURACY and device.type == "cpu"
+    limits = replace(rules.limits, cpus=processors(threads) if timed else None)
+    with start(command, rules.sandbox, mounts, limits, _environment(threads, gpu)) as sandboxed:
         connection = Connection(sandboxed, rules.timeout_s)
         for file in handed:
             if not file.is_shown:
@@ -205,7 +209,11 @@ def _opened(
         request |= {"device": name, "threads": threads, "shown": shown}
         request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
         answer, _ = connection.ask("load", trusted=rules.trusted, **request)
-        yield SandboxedUpscaler(_completed(info, answer.header), device, connection)
+        rests = config.protocol is Protocol.STEADY
+        if rests:
+            sandboxed.rest()
+        info = _completed(info, answer.header)
+        yield SandboxedUpscaler(info, device, connection, threads=threads, rests=rests)
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Literal
 
 from eval.frozen import Frozen
+from eval.metrics.figures import Flag
 
 
 class Ratio(Frozen):
@@ -33,6 +34,8 @@ class Timing(Frozen):
         ratio: to the first model of the group; None if no sample was kept.
         stopped_by: "interval" (tight enough), "rounds" or "budget".
         energy_mj: per image, indicative; None where it cannot be read.
+        psnr_db: of what it returned in the rounds, on the mean of each image that was judged; empty in older records.
+        flags: what its times do not show.
     """
 
     group: str
@@ -50,6 +53,8 @@ class Timing(Frozen):
     ratio: Ratio | None
     stopped_by: Literal["interval", "rounds", "budget"]
     energy_mj: float | None = None
+    psnr_db: dict[str, float] = {}
+    flags: tuple[Flag, ...] = ()
 
     def medians_ms(self) -> dict[str, float]:
         """Return each image's median over rounds, by name; without the images that lost every sample."""

@@ -1,0 +1,89 @@
+"""What an image cost a submission, and what of it no clock of ours would show: work around the timed forward."""
+
+import functools
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from eval.data.images import to_tensor
+
+# A worker only has bytes to move outside of the timed forward. So many times what that takes here is allowed, as its
+# outputs can be of another type or order, and then some for threads that wait actively before they sleep.
+_MOVING_FACTOR, _WAITING_S = 4.0, 0.01
+# Nobody's processes are stopped in no time.
+_STOPPING_S = 0.005
+_MORE_THREADS = 1.15
+# By the clock there is more to allow: others use the machine, too. It shows what waits for a GPU.
+_MOVING_S, _MOVING_BYTES_PER_S, _LATE_SHARE = 0.1, 50e6, 0.5
+_TRIAL_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one image took, in s; ``around`` the forward are input and output, ``before`` it was others' turn.
+
+    The ``_cpu_s`` are of all processes of the submission, the others by the harness's clock.
+    """
+
+    forward_s: float
+    forward_cpu_s: float
+    around_s: float
+    around_cpu_s: float
+    before_cpu_s: float
+    moved_bytes: int
+
+    def irregularity(self, threads: int, on_cpu: bool) -> tuple[str, str] | None:
+        """Return a flag's code and what is wrong with this image's time, or None.
+
+        Args:
+            threads: that the submission was given.
+            on_cpu: it does its work there; on a GPU the clock tells more than the processor's time.
+        """
+        if self.before_cpu_s > _STOPPING_S:
+            return "turn", f"{_ms(self.before_cpu_s)} of processor time in the turns of others"
+        allowed_s = _WAITING_S * threads + _MOVING_FACTOR * moving_s_per_byte() * self.moved_bytes
+        if on_cpu and self.around_cpu_s > allowed_s:
+            told = f"{_ms(self.around_cpu_s)} of processor time around a forward of {_ms(self.forward_s)}"
+            return "late", f"{told}; to move its bytes, {_ms(allowed_s)} are allowed"
+        late_s = self.around_s - _MOVING_S - self.moved_bytes / _MOVING_BYTES_PER_S
+        if late_s > _LATE_SHARE * self.forward_s:
+            return "late", f"{_ms(self.around_s)} passed around a forward of {_ms(self.forward_s)}"
+        if on_cpu and self.forward_cpu_s > threads * self.forward_s * _MORE_THREADS + _WAITING_S:
+            told = f"{_ms(self.forward_cpu_s)} of processor time in a forward of {_ms(self.forward_s)}"
+            return "turn", f"{told}: more than {threads} thread(s) can use"
+        return None
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+@functools.cache
+def moving_s_per_byte() -> float:
+    """Return the processor time in s for what a worker does with each byte that it gets or gives, measured once."""
+    lr, sr = np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8), torch.zeros(1, 3, 4 * _TRIAL_SIDE, 4 * _TRIAL_SIDE)
+    return max(_moving_s(lr, sr) for _ in range(3)) / (lr.nbytes + sr.nbytes)
+
+
+def _moving_s(lr: np.ndarray, sr: torch.Tensor) -> float:
+    read, write = os.pipe()
+    start_s = time.process_time()
+    reader = threading.Thread(target=_drain, args=(read,))
+    reader.start()
+    to_tensor(lr, 1.0)
+    view = memoryview(sr.contiguous().numpy()).cast("B")
+    while view:
+        view = view[os.write(write, view) :]
+    os.close(write)
+    reader.join()
+    return time.process_time() - start_s
+
+
+def _drain(pipe: int) -> None:
+    while os.read(pipe, 2**20):
+        pass
+    os.close(pipe)
