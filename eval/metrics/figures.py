@@ -61,6 +61,11 @@ class Flag(Frozen):
     ]
     text: str
 
+    @property
+    def of_network(self) -> bool:
+        """Tell whether it is true of the network on any images; else it is of one run."""
+        return self.code not in ("late", "turn", "timed", "psnr")
+
 
 @dataclass(frozen=True)
 class ModelAnalysis:

@@ -17,7 +17,7 @@ from eval.inference.engines.preparing import fastest_with_eager_pixels, prepare
 from eval.inference.engines.registry import ENGINES, PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler, choose_tiling
-from eval.metrics.figures import ModelAnalysis
+from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.timing.warmup import Timed
@@ -42,6 +42,11 @@ class LoadedModel(Timed, Protocol):
     @property
     def execution(self) -> Execution:
         """By which engine it runs, in which precision."""
+        ...
+
+    @property
+    def run_flags(self) -> tuple[Flag, ...]:
+        """What was irregular about its images so far."""
         ...
 
     def analyse(self) -> ModelAnalysis:

@@ -165,23 +165,23 @@ class SandboxedUpscaler:
         if found:
             self._irregular[found[0]].append(found[1])
 
-    def _flags(self) -> list[Flag]:
-        """Return a flag for each kind of irregularity, with the first case and how many there were."""
-        return [
+    @property
+    def run_flags(self) -> tuple[Flag, ...]:
+        """A flag for each kind of irregularity so far, with the first case and how many there were."""
+        return tuple(
             Flag(code=code, text=f"{_IRREGULAR[code]}: {told[0]} ({len(told)} of {self._calls} times)")
             for code, told in self._irregular.items()
-        ]
+        )
 
     def analyse(self) -> ModelAnalysis:
         """Let the worker count and inspect the network: claims of a process that third-party code shares."""
-        late = self._flags()
         try:
             answer, _ = self.connection.ask("examine")
             complexity = _checked_complexity(answer.header)
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
-            return ModelAnalysis(None, (Flag(code="uncounted", text=text), *late))
-        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *late))
+            return ModelAnalysis(None, (Flag(code="uncounted", text=text),))
+        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header)))
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:

@@ -161,14 +161,14 @@ def test_an_honest_network_rests_and_is_regular(opened):
         assert runtime_ms > 0
         assert model.irregular is None
     assert {psutil.Process(pid).status() for pid in model.processes} == {psutil.STATUS_STOPPED}
-    assert model._flags() == []
+    assert model.run_flags == ()
 
 
 def test_work_when_the_image_arrives_is_flagged_with_its_size(opened):
     model = opened("WorksWhenTheImageArrives")
     model(LR)
     assert model.irregular == "works outside of the timed forward"
-    (flag,) = model._flags()
+    (flag,) = model.run_flags
     assert flag.code == "late"
     size_ms = int(flag.text.split("forward: ")[1].split(" ms")[0])
     assert 84 <= size_ms < 1000
@@ -190,7 +190,7 @@ def test_a_rival_is_not_slowed(opened, monkeypatch: pytest.MonkeyPatch):
         time.sleep(0.001)
     burner(LR)
     assert burner.irregular == "uses processors that are not its own"
-    assert "in the turns of others" in burner._flags()[0].text or len(burner._flags()) > 1
+    assert "in the turns of others" in burner.run_flags[0].text or len(burner.run_flags) > 1
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
