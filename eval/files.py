@@ -8,9 +8,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Of one file of others: no network of this field comes near it.
@@ -42,7 +42,7 @@ class UnfitFileError(OSError):
     """A path that others made is no file that can be read: a link out of its folder, a pipe, or too large."""
 
 
-def open_within(path: Path, folder: Path) -> BinaryIO:
+def open_within(path: Path, folder: Path) -> BufferedReader:
     """Open a regular file that others may have made, without waiting and without following a link out of its folder.
 
     Args:

@@ -40,25 +40,28 @@ class Complexity(Frozen):
     faults: dict[str, str] = {}
 
 
+FlagCode = Literal[
+    "counters",
+    "bound",
+    "operators",
+    "input",
+    "weights",
+    "precision",
+    "parameters",
+    "state",
+    "subnormal",
+    "uncounted",
+    "late",
+    "turn",
+    "timed",
+    "psnr",
+]
+
+
 class Flag(Frozen):
     """Something about a model that its figures do not show. A flag warns; it never changes a figure."""
 
-    code: Literal[
-        "counters",
-        "bound",
-        "operators",
-        "input",
-        "weights",
-        "precision",
-        "parameters",
-        "state",
-        "subnormal",
-        "uncounted",
-        "late",
-        "turn",
-        "timed",
-        "psnr",
-    ]
+    code: FlagCode
     text: str
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from eval.data.images import to_tensor
+from eval.metrics.figures import FlagCode
 
 # A worker only has bytes to move outside of the timed forward. So many times what that takes here is allowed, as its
 # outputs can be of another type or order, and then some for threads that wait actively before they sleep.
@@ -36,7 +37,7 @@ class Spent:
     before_cpu_s: float
     moved_bytes: int
 
-    def irregularity(self, threads: int, on_cpu: bool) -> tuple[str, str] | None:
+    def irregularity(self, threads: int, on_cpu: bool) -> tuple[FlagCode, str] | None:
         """Return a flag's code and what is wrong with this image's time, or None.
 
         Args:
@@ -75,7 +76,7 @@ def _moving_s(lr: np.ndarray, sr: torch.Tensor) -> float:
     reader = threading.Thread(target=_drain, args=(read,))
     reader.start()
     to_tensor(lr, 1.0)
-    view = memoryview(sr.contiguous().numpy()).cast("B")
+    view = sr.contiguous().numpy().data.cast("B")
     while view:
         view = view[os.write(write, view) :]
     os.close(write)

@@ -24,7 +24,7 @@ from eval.device.memory import MIB, PeakMemory
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
-from eval.metrics.figures import Complexity, Flag, ModelAnalysis
+from eval.metrics.figures import Complexity, Flag, FlagCode, ModelAnalysis
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.third_party.account import Spent
@@ -38,7 +38,10 @@ _ASKED = {"load": "to be built and loaded", "examine": "to be counted"}
 # An output of another range than the stated one is this many times brighter or darker than its input.
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
-_IRREGULAR = {"late": "works outside of the timed forward", "turn": "uses processors that are not its own"}
+_IRREGULAR: dict[FlagCode, str] = {
+    "late": "works outside of the timed forward",
+    "turn": "uses processors that are not its own",
+}
 _MOST_OPERATORS = 200
 _MOST_MIB = 2**30
 
@@ -117,7 +120,7 @@ class SandboxedUpscaler:
     rests: bool = False
     irregular: str | None = None
     _calls: int = 0
-    _irregular: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def label(self) -> str:

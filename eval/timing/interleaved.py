@@ -29,6 +29,8 @@ CHECK_EVERY = 2
 ENERGY_WINDOW_S = 5.0
 # Devices that add in another order each time are off by one grey level.
 _SAME_LEVELS = 2
+# A first run is slower than later ones, not faster by this part of their least time.
+_COLD_SHARE = 0.5
 # So many irregular samples of a model, and so large a part of its samples, are no accident.
 _IRREGULAR_COUNT, _IRREGULAR_SHARE = 8, 0.25
 
@@ -209,6 +211,10 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
         yield Flag(
             code="timed", text=f"returns another output for the same input, by up to {warmth.changes} grey levels"
         )
+    warm_ms = np.array([samples[0] for samples in rounds.samples_ms[index]])
+    if np.nanmin(warm_ms, initial=np.inf) * _COLD_SHARE > warmth.cold_start_ms:
+        text = f"its first run took {warmth.cold_start_ms:.1f} ms, all later ones {np.nanmin(warm_ms):.1f} ms and more"
+        yield Flag(code="timed", text=f"{text}, for the same image")
     if rounds.irregular[index]:
         text = f"{rounds.irregular[index]} of {rounds.turns} samples were irregular and dropped"
         yield Flag(code="turn", text=f"uses processors or time that are not its own: {text}")

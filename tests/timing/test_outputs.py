@@ -156,6 +156,20 @@ def test_outputs_that_change_for_one_input_are_flagged(photos: Dataset):
     )
 
 
+@pytest.mark.parametrize(("cold_ms", "flagged"), [(2.4, True), (2.6, False), (500.0, False)])
+def test_a_first_run_that_is_faster_than_all_others_is_flagged(photos: Dataset, cold_ms: float, flagged: bool):
+    class Sleepy(Model):
+        def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
+            sr, runtime_ms = super().__call__(lr)
+            return sr, cold_ms if self.calls == 1 else runtime_ms
+
+    (timing,) = measure_together([Sleepy("A")], photos, ROUNDS)
+    told = [flag.text for flag in timing.flags]
+    assert told == (
+        ["its first run took 2.4 ms, all later ones 5.0 ms and more, for the same image"] if flagged else []
+    )
+
+
 def test_irregular_samples_are_dropped_and_who_it_was_is_told(photos: Dataset):
     cheat = Model("B")
     cheat.told = lambda: "works outside of the timed forward" if cheat.calls % 7 == 0 else None
