@@ -33,7 +33,7 @@ class Limits:
     """What one third-party program may use.
 
     Attributes:
-        memory_bytes: resident memory of all its processes together; a page that two share counts twice.
+        memory_bytes: resident memory of all its processes together; of a page that two share, each has half.
         cpus: the processors that it may run on, None for all.
         scratch_bytes: any one file, and in bubblewrap all files in the scratch folder, which take memory, together.
         processes: processes at once.
@@ -142,7 +142,11 @@ class Guard:
     def _fault(self) -> str | None:
         """Return what is too much; not to be able to tell is too much as well."""
         try:
-            return excess(self.look(), self._limits) or _shortage()
+            found = self.look()
+            if sum(process.resident_bytes for process in found) > self._limits.memory_bytes:
+                # Forks share most of what they map: taken twice, it would make a swarm look like a hoard.
+                found = [process._replace(resident_bytes=_own_bytes(process)) for process in found]
+            return excess(found, self._limits) or _shortage()
         except Exception as error:
             return f"its guard cannot see it: {error}"
 
@@ -204,6 +208,15 @@ def _process(pid: int) -> Process | None:
         state = next((stat[0] for stat in stats if stat[0] not in _DEAD), state)
     waited_s = (int(fields[13]) + int(fields[14])) * _TICK_S
     return Process(pid, int(fields[19]), threads, pages * _PAGE_BYTES, waited_s, state not in _STOPPED)
+
+
+def _own_bytes(process: Process) -> int:
+    """Return a process's resident memory with its part of what it shares, where the kernel tells; it takes some ms."""
+    try:
+        fields = _read(f"/proc/{process.pid}/smaps_rollup").split()
+    except OSError:
+        return process.resident_bytes
+    return int(fields[fields.index(b"Pss:") + 1]) * 1024 if b"Pss:" in fields else 0
 
 
 def _ticks_s(pid: int) -> float:

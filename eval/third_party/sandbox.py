@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -61,13 +62,17 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
 
 def openings(kind: SandboxKind) -> list[str]:
     """Return what a sandbox leaves open here that it would hold elsewhere, a sentence each."""
-    fault = system_calls.fault()
-    if kind is SandboxKind.NONE or fault is None:
+    if kind is SandboxKind.NONE:
         return []
-    return [
-        f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose its"
-        " own processors, and reach more of the kernel"
-    ]
+    found = []
+    if fault := system_calls.fault():
+        found.append(
+            f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose"
+            " its own processors, and reach more of the kernel"
+        )
+    if shutil.which("taskset") is None:
+        found.append("no taskset (apt install util-linux): third-party code can use more processors than --threads")
+    return found
 
 
 class Sandboxed:

@@ -32,8 +32,6 @@ from tests.planted_checkout import PLANTED, copy_of_planted
 from tests.tasks import task_of
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
-# Pages that forks share count for each of them: many forks can be too much before they are too many.
-MANY_PROCESSES = Limits(memory_bytes=2**34, scratch_bytes=2**26, processes=16)
 
 
 def sandbox() -> SandboxKind:
@@ -178,7 +176,7 @@ def test_a_trusted_checkpoint_runs_its_code_inside_the_sandbox_only(entry, tmp_p
 )
 def test_what_goes_wrong_while_it_runs_is_told(hostile, tmp_path: Path, class_name: str, state: State, reason: str):
     (tmp_path / "secret.txt").write_text("secret")
-    record = hostile(class_name, limits=MANY_PROCESSES if class_name == "Forks" else SMALL)
+    record = hostile(class_name)
     assert (record.status, record.state) == ("failed", state), record.reason
     assert re.search(reason, record.reason), record.reason
     assert record.reason.isprintable()
