@@ -26,11 +26,12 @@ _DENIED = (
 # A network namespace does not hold back the others: by AF_VSOCK a virtual machine reaches its host.
 _FAMILIES = frozenset((socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_NETLINK", 16)))
 _UNKNOWN = -1
-# Runs in front of bubblewrap: 1 is KEYCTL_JOIN_SESSION_KEYRING of keyctl(2). A kernel without keys has none to read.
+# Runs in front of bubblewrap: 1 is KEYCTL_JOIN_SESSION_KEYRING of keyctl(2). A kernel without keys, or a container that
+# forbids to use them, has none to read.
 _JOIN = f"""
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
-if libc.syscall(int(sys.argv[1]), 1, None) < 0 and ctypes.get_errno() != {errno.ENOSYS}:
+if libc.syscall(int(sys.argv[1]), 1, None) < 0 and ctypes.get_errno() not in ({errno.ENOSYS}, {errno.EPERM}):
     sys.exit("no session keyring: " + os.strerror(ctypes.get_errno()))
 os.execvp(sys.argv[2], sys.argv[2:])
 """
