@@ -211,9 +211,9 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
         yield Flag(
             code="timed", text=f"returns another output for the same input, by up to {warmth.changes} grey levels"
         )
-    warm_ms = np.array([samples[0] for samples in rounds.samples_ms[index]])
-    if np.nanmin(warm_ms, initial=np.inf) * _COLD_SHARE > warmth.cold_start_ms:
-        text = f"its first run took {warmth.cold_start_ms:.1f} ms, all later ones {np.nanmin(warm_ms):.1f} ms and more"
+    warm_ms = [ms for samples in rounds.samples_ms[index] if not np.isnan(ms := samples[0])]
+    if warm_ms and min(warm_ms) * _COLD_SHARE > warmth.cold_start_ms:
+        text = f"its first run took {warmth.cold_start_ms:.1f} ms, all later ones {min(warm_ms):.1f} ms and more"
         yield Flag(code="timed", text=f"{text}, for the same image")
     if rounds.irregular[index]:
         text = f"{rounds.irregular[index]} of {rounds.turns} samples were irregular and dropped"

@@ -170,6 +170,17 @@ def test_a_first_run_that_is_faster_than_all_others_is_flagged(photos: Dataset, 
     )
 
 
+def test_an_image_without_samples_tells_nothing(photos: Dataset, monkeypatch: pytest.MonkeyPatch):
+    reasons = iter([None] * 17 + ["make on the CPU"] * 100)
+    monkeypatch.setattr(interference.Watch, "disturbance", lambda self: next(reasons))
+    few = Preset("few", images=3, rounds=(8, 8), budget_s=60, half_width=-1.0)
+    (timing,) = measure_together([Model("A")], photos, few)
+    assert timing.flags == ()
+    monkeypatch.setattr(interference.Watch, "disturbance", lambda self: "make on the CPU")
+    (timing,) = measure_together([Model("A")], photos, few)
+    assert (timing.flags, timing.p50_ms) == ((), None)
+
+
 def test_irregular_samples_are_dropped_and_who_it_was_is_told(photos: Dataset):
     cheat = Model("B")
     cheat.told = lambda: "works outside of the timed forward" if cheat.calls % 7 == 0 else None
