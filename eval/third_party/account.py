@@ -21,6 +21,8 @@ _MORE_THREADS = 1.15
 # By the clock there is more to allow: others use the machine, too. It shows what waits for a GPU.
 _MOVING_S, _MOVING_BYTES_PER_S, _LATE_SHARE = 0.1, 50e6, 0.5
 _TRIAL_SIDE = 256
+# A flag's code, and what is wrong.
+Irregularity = tuple[FlagCode, str]
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,32 @@ class Spent:
     before_cpu_s: float
     moved_bytes: int
 
-    def irregularity(self, threads: int, on_cpu: bool) -> tuple[FlagCode, str] | None:
-        """Return a flag's code and what is wrong with this image's time, or None.
+    def irregularity(self, threads: int, on_cpu: bool) -> Irregularity | None:
+        """Return what makes this image's time none that can be compared, or None.
 
         Args:
             threads: that the submission was given.
-            on_cpu: it does its work there; on a GPU the clock tells more than the processor's time.
+            on_cpu: it does its work there; of a GPU's work only the clock tells.
         """
         if self.before_cpu_s > _STOPPING_S:
             return "turn", f"{_ms(self.before_cpu_s)} of processor time in the turns of others"
+        if not on_cpu:
+            return self.slowness()
         allowed_s = _WAITING_S * threads + _MOVING_FACTOR * moving_s_per_byte() * self.moved_bytes
-        if on_cpu and self.around_cpu_s > allowed_s:
+        if self.around_cpu_s > allowed_s:
             told = f"{_ms(self.around_cpu_s)} of processor time around a forward of {_ms(self.forward_s)}"
             return "late", f"{told}; to move its bytes, {_ms(allowed_s)} are allowed"
-        late_s = self.around_s - _MOVING_S - self.moved_bytes / _MOVING_BYTES_PER_S
-        if late_s > _LATE_SHARE * self.forward_s:
-            return "late", f"{_ms(self.around_s)} passed around a forward of {_ms(self.forward_s)}"
-        if on_cpu and self.forward_cpu_s > threads * self.forward_s * _MORE_THREADS + _WAITING_S:
+        if self.forward_cpu_s > threads * self.forward_s * _MORE_THREADS + _WAITING_S:
             told = f"{_ms(self.forward_cpu_s)} of processor time in a forward of {_ms(self.forward_s)}"
             return "turn", f"{told}: more than {threads} thread(s) can use"
         return None
+
+    def slowness(self) -> Irregularity | None:
+        """Return that more time passed around the forward than moving bytes takes, which others can be the cause of."""
+        late_s = self.around_s - _MOVING_S - self.moved_bytes / _MOVING_BYTES_PER_S
+        if late_s <= _LATE_SHARE * self.forward_s:
+            return None
+        return "late", f"{_ms(self.around_s)} passed around a forward of {_ms(self.forward_s)}"
 
 
 def _ms(seconds: float) -> str:

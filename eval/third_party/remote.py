@@ -165,8 +165,8 @@ class SandboxedUpscaler:
         self._calls += 1
         found = spent.irregularity(self.threads, on_cpu=self.device.type == "cpu")
         self.irregular = _IRREGULAR[found[0]] if found else None
-        if found:
-            self._irregular[found[0]].append(found[1])
+        if told := found or spent.slowness():
+            self._irregular[told[0]].append(told[1])
 
     @property
     def run_flags(self) -> tuple[Flag, ...]:

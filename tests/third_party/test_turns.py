@@ -51,8 +51,7 @@ def known_cost(monkeypatch: pytest.MonkeyPatch):
             "late",
             "84 ms of processor time around a forward of 100 ms; to move its bytes, 11 ms",
         ),
-        ({"around_s": 0.09}, None, None),
-        ({"around_s": 0.2}, "late", "200 ms passed around a forward of 100 ms"),
+        ({"around_s": 5.0}, None, None),
         ({"before_cpu_s": 0.006}, "turn", "6 ms of processor time in the turns of others"),
         ({"forward_cpu_s": 0.19}, "turn", "190 ms of processor time in a forward of 100 ms: more than 1 thread(s)"),
         ({"forward_cpu_s": 0.12}, None, None),
@@ -68,8 +67,15 @@ def test_what_no_clock_shows_is_told(changes: dict, code: str | None, text: str 
 
 def test_threads_that_it_was_given_are_its_own():
     assert spent(forward_cpu_s=0.19).irregularity(threads=2, on_cpu=True) is None
-    # A GPU's work shows by the clock alone.
-    assert spent(forward_cpu_s=0.19, around_cpu_s=0.08).irregularity(threads=1, on_cpu=False) is None
+
+
+def test_of_a_gpus_work_the_clock_tells():
+    """On a processor it is told as well, but makes no time void: others may have had the processor."""
+    assert spent(forward_cpu_s=0.19, around_cpu_s=0.08, around_s=0.14).irregularity(threads=1, on_cpu=False) is None
+    late = spent(around_s=0.2)
+    assert late.irregularity(threads=1, on_cpu=False) == ("late", "200 ms passed around a forward of 100 ms")
+    assert late.irregularity(threads=1, on_cpu=True) is None
+    assert late.slowness() == ("late", "200 ms passed around a forward of 100 ms")
 
 
 def test_moving_bytes_takes_some_time(monkeypatch: pytest.MonkeyPatch):
