@@ -67,6 +67,16 @@ class Process(NamedTuple):
     runs: bool = True
 
 
+class Used(NamedTuple):
+    """The processor time in s of a program so far, and the processes that it has.
+
+    The time of one that has ended is lost if its parent does not care for its children.
+    """
+
+    cpu_s: float
+    pids: frozenset[int]
+
+
 class Guard:
     """Looks at a program ten times a second, and kills it when it is over its limits (on Linux)."""
 
@@ -94,11 +104,12 @@ class Guard:
             self._known = {process.pid: process.start for process in found}
         return found
 
-    def spent_s(self) -> float:
+    def used(self) -> Used:
         """Return the processor time that the program has taken so far, with that of children that have ended."""
         found = self.look()
         ended = (child for process in found for child in _children(process) if _process(child) is None)
-        return sum(map(_ticks_s, ended)) + sum(process.waited_s + spent_s(process.pid) for process in found)
+        taken_s = sum(map(_ticks_s, ended)) + sum(process.waited_s + spent_s(process.pid) for process in found)
+        return Used(taken_s, frozenset(process.pid for process in found))
 
     def stop_all(self) -> bool:
         """Stop all processes of the program; False if they do not hold still: they can be killed then."""

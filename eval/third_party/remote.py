@@ -38,6 +38,8 @@ _ASKED = {"load": "to be built and loaded", "examine": "to be counted"}
 # An output of another range than the stated one is this many times brighter or darker than its input.
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
+# Others can hold a worker up once; more often it is the worker.
+_SLOW_SHARE = 0.25
 _IRREGULAR: dict[FlagCode, str] = {
     "late": "works outside of the timed forward",
     "turn": "uses processors that are not its own",
@@ -120,6 +122,7 @@ class SandboxedUpscaler:
     rests: bool = False
     irregular: str | None = None
     _calls: int = 0
+    _slow: list[str] = field(default_factory=list)
     _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -142,20 +145,18 @@ class SandboxedUpscaler:
         expected = (1, 3, height * SCALE, width * SCALE)
         sandboxed, connection = self.connection.sandboxed, self.connection
         connection.out_of_turn_s = sandboxed.go_on()
-        cpu_s = [sandboxed.spent_s()]
+        used = [sandboxed.used()]
         _, put_s = connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=height, width=width)
-        cpu_s.append(sandboxed.spent_s())
+        used.append(sandboxed.used())
         done, forward_s = connection.ask("go")
-        cpu_s.append(sandboxed.spent_s())
+        used.append(sandboxed.used())
         _check_shape(done.header, expected)
         answer, get_s = connection.ask("get", max_payload=math.prod(expected) * _FLOAT_BYTES)
-        cpu_s.append(sandboxed.spent_s())
+        used.append(sandboxed.used())
         if self.rests:
             sandboxed.rest()
-        put_cpu_s, forward_cpu_s, get_cpu_s = np.diff(cpu_s).tolist()
         moved_bytes = lr.nbytes + math.prod(expected) * _FLOAT_BYTES
-        around = (put_s + get_s, put_cpu_s + get_cpu_s)
-        self._account(Spent(forward_s, forward_cpu_s, *around, connection.out_of_turn_s, moved_bytes))
+        self._account(Spent.between(used, connection.out_of_turn_s, (put_s, forward_s, get_s), moved_bytes))
         assert self.info.data_range is not None
         sr = _checked_output(answer.payload, expected, lr, self.info.data_range)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
@@ -165,15 +166,20 @@ class SandboxedUpscaler:
         self._calls += 1
         found = spent.irregularity(self.threads, on_cpu=self.device.type == "cpu")
         self.irregular = _IRREGULAR[found[0]] if found else None
-        if told := found or spent.slowness():
-            self._irregular[told[0]].append(told[1])
+        if found:
+            self._irregular[found[0]].append(found[1])
+        elif slow := spent.slowness():
+            self._slow.append(slow)
 
     @property
     def run_flags(self) -> tuple[Flag, ...]:
         """A flag for each kind of irregularity so far, with the first case and how many there were."""
+        found = dict(self._irregular)
+        if "late" not in found and len(self._slow) > _SLOW_SHARE * self._calls:
+            found["late"] = self._slow
         return tuple(
             Flag(code=code, text=f"{_IRREGULAR[code]}: {told[0]} ({len(told)} of {self._calls} times)")
-            for code, told in self._irregular.items()
+            for code, told in found.items()
         )
 
     def analyse(self) -> ModelAnalysis:
@@ -202,7 +208,9 @@ class SandboxedUpscaler:
         self.connection.ask("settle")
         before = {pid: rss for pid in self.processes if (rss := _reset_mark(pid)) is not None}
         yield peak
-        rises = [mark - rss for pid, rss in before.items() if (mark := _mark(pid)) is not None]
+        # Of a process that came meanwhile, all is a rise.
+        levels = dict.fromkeys(self.processes, 0) | before
+        rises = [mark - rss for pid, rss in levels.items() if (mark := _mark(pid)) is not None] if before else []
         peak.mib = max(rises) / MIB if rises else None
 
     def on_device(self) -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from types import TracebackType
 from eval.errors import RunError, UsageError
 from eval.third_party import bubblewrap, system_calls
 from eval.third_party.bubblewrap import Mounts
-from eval.third_party.guard import Guard, Limits
+from eval.third_party.guard import Guard, Limits, Used
 from eval.third_party.log import Log
 from eval.third_party.processor import only_on
 from eval.third_party.rlimits import rlimits, second_to_the_harness
@@ -121,14 +121,14 @@ class Sandboxed:
         self._guard.stop()
         self._log.close()
 
-    def spent_s(self) -> float:
+    def used(self) -> Used:
         """Return the processor time of all its processes so far; what the kernel tells, from outside."""
-        return self._guard.spent_s()
+        return self._guard.used()
 
     def rest(self) -> None:
         """Stop all its processes until ``go_on``; what cannot be stopped is killed."""
         if self._guard.stop_all():
-            self._rested_s = self._guard.spent_s()
+            self._rested_s = self._guard.used().cpu_s
         else:
             self.kill()
 
@@ -136,7 +136,7 @@ class Sandboxed:
         """Let it go on, and return the processor time in s that it took since it was to rest; 0 if it was not."""
         if self._rested_s is None:
             return 0.0
-        taken_s, self._rested_s = self._guard.spent_s() - self._rested_s, None
+        taken_s, self._rested_s = self._guard.used().cpu_s - self._rested_s, None
         self._guard.let_all_go_on()
         return taken_s
 

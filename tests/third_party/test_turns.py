@@ -18,7 +18,7 @@ from eval.errors import UsageError
 from eval.third_party import account, guard, processor
 from eval.third_party.account import Spent
 from eval.third_party.choosing import choose_model_file
-from eval.third_party.guard import Guard, Limits
+from eval.third_party.guard import Guard, Limits, Used
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import choose_sandbox
 from eval.third_party.submission import Rules
@@ -71,11 +71,21 @@ def test_threads_that_it_was_given_are_its_own():
 
 def test_of_a_gpus_work_the_clock_tells():
     """On a processor it is told as well, but makes no time void: others may have had the processor."""
-    assert spent(forward_cpu_s=0.19, around_cpu_s=0.08, around_s=0.14).irregularity(threads=1, on_cpu=False) is None
+    assert spent(forward_cpu_s=0.19, around_cpu_s=0.08, around_s=0.075).irregularity(threads=1, on_cpu=False) is None
     late = spent(around_s=0.2)
     assert late.irregularity(threads=1, on_cpu=False) == ("late", "200 ms passed around a forward of 100 ms")
     assert late.irregularity(threads=1, on_cpu=True) is None
-    assert late.slowness() == ("late", "200 ms passed around a forward of 100 ms")
+    assert late.slowness() == "200 ms passed around a forward of 100 ms"
+    assert spent(around_s=0.08).slowness() is None
+
+
+def test_what_was_used_between_looks_is_told_by_part():
+    """Processor time so far: 1 s, 1.5 s with the input, 3.5 s with the forward, 3.75 s with the output."""
+    used = [Used(its, frozenset(pids)) for its, pids in ((1.0, {1, 2, 3}), (1.5, {1, 2}), (3.5, {1, 4}), (3.75, {1}))]
+    its = Spent.between(used, 0.001, (0.25, 2.5, 0.5), 1000)
+    assert its == Spent(2.5, 2.0, 0.75, 0.75, 0.001, 1000, ended=2)
+    told = "2 of its processes ended around the forward: what they took cannot be told"
+    assert its.irregularity(threads=1, on_cpu=True) == ("late", told)
 
 
 def test_moving_bytes_takes_some_time(monkeypatch: pytest.MonkeyPatch):
@@ -116,7 +126,7 @@ sys.stdin.read()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
         watch = Guard(process.pid, Limits())
         process.stdout.readline()
-        assert 0.55 < watch.spent_s() < 5
+        assert 0.55 < watch.used().cpu_s < 5
         process.stdin.close()
     watch.stop()
 
@@ -127,12 +137,12 @@ def test_who_is_stopped_holds_still():
         watch = Guard(process.pid, Limits())
         process.stdout.readline()
         assert watch.stop_all()
-        before_s, began_s = watch.spent_s(), time.process_time()
+        before_s, began_s = watch.used().cpu_s, time.process_time()
         while time.process_time() < began_s + 0.1:
             pass
-        assert watch.spent_s() - before_s < 0.005
+        assert watch.used().cpu_s - before_s < 0.005
         watch.let_all_go_on()
-        while watch.spent_s() - before_s < 0.005:
+        while watch.used().cpu_s - before_s < 0.005:
             pass
         while watch.look():
             watch.strike()
@@ -185,14 +195,14 @@ def test_a_rival_is_not_slowed(opened, monkeypatch: pytest.MonkeyPatch):
     burner = opened("BurnsOnTheSide")
     burner(LR)
     sandboxed = burner.connection.sandboxed
-    before_s, began_s = sandboxed.spent_s(), time.process_time()
+    before_s, began_s = sandboxed.used().cpu_s, time.process_time()
     while time.process_time() < began_s + 0.1:
         pass
-    assert sandboxed.spent_s() - before_s < 0.005
+    assert sandboxed.used().cpu_s - before_s < 0.005
     monkeypatch.setattr(guard.Guard, "stop_all", lambda _self: True)
     burner(LR)
-    after_s = sandboxed.spent_s()
-    while sandboxed.spent_s() - after_s < 0.02:
+    after_s = sandboxed.used().cpu_s
+    while sandboxed.used().cpu_s - after_s < 0.02:
         time.sleep(0.001)
     burner(LR)
     assert burner.irregular == "uses processors that are not its own"
