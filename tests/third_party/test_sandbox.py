@@ -1,5 +1,6 @@
 """Hostile programs, planted: each does its worst in a sandbox, and harms nobody."""
 
+import ast
 import ctypes
 import errno
 import os
@@ -212,6 +213,7 @@ say(open("/tmp/planted", "w").name)
 
 def test_it_has_no_rights_and_gets_none(bubblewrap: SandboxKind, run: Run):
     text = """
+import ast
 import ctypes
 say([line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapBnd", "NoNewPrivs"))])
 attempt(lambda: os.setuid(0))
@@ -531,6 +533,7 @@ def test_a_bubblewrap_that_may_not_is_not_used(monkeypatch: pytest.MonkeyPatch, 
 
 
 CALLS = """
+import ast
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -608,3 +611,31 @@ def test_without_a_filter_it_runs_and_the_user_is_told(
     assert sandbox.openings(SandboxKind.NONE) == []
     with run("say('ran')", bubblewrap) as sandboxed:
         assert _said(sandboxed) == ["ran"]
+
+
+def test_nothing_else_is_mounted(bubblewrap: SandboxKind, run: Run, tmp_path: Path):
+    """An audit: programs and packages, what was named, and folders in memory."""
+    (tmp_path / "shown").write_text("shown")
+    text = """
+for line in open("/proc/self/mountinfo"):
+    say(line.split()[4] + " " + line.split(" - ")[1].split()[0])
+say("end")
+say(sorted(os.listdir(sys.prefix)) if os.path.commonpath((sys.prefix, "/usr")) == "/" else [])
+"""
+    with run(text, bubblewrap, tmp_path / "shown") as sandboxed:
+        said = _said(sandboxed)
+    mounts = [line.replace("\\040", " ").rpartition(" ") for line in said[: said.index("end")]]
+    allowed = [
+        *sandbox.bubblewrap._SYSTEM,
+        *sandbox.bubblewrap._SETTINGS,
+        *sandbox.bubblewrap._python(),
+        "/dev",
+        "/proc",
+    ]
+    named = [tmp_path / "shown", tmp_path / "their folder"]
+    in_memory = {"/", "/tmp", "/scratch"}
+    for place, _, kind in mounts:
+        below = any(Path(place).is_relative_to(os.path.abspath(folder)) for folder in (*allowed, *named))
+        real = any(Path(place).is_relative_to(os.path.realpath(folder)) for folder in (*allowed, *named))
+        assert below or real or (place in in_memory and kind == "tmpfs"), place
+    assert set(ast.literal_eval(said[-1])) <= {"bin", "lib", "lib64", "pyvenv.cfg"}
