@@ -23,7 +23,16 @@ def explain(error: ValidationError) -> str:
     return "; ".join(faults)
 
 
+def printable(text: str, instead: str = "?") -> str:
+    """Return text with every character replaced that a terminal or a page would not print but obey.
+
+    These are control characters, line ends, and marks of direction.
+    """
+    return "".join(char if char.isprintable() else instead for char in text)
+
+
 def one_reason(error: BaseException) -> str:
     """Return the first line of what an error says, with its type unless it is one of ours; cut to a note's length."""
     said = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return (said if isinstance(error, (UsageError, RunError)) else f"{type(error).__name__}: {said}")[:_MOST_CHARACTERS]
+    told = said if isinstance(error, (UsageError, RunError)) else f"{type(error).__name__}: {said}"
+    return printable(told)[:_MOST_CHARACTERS]

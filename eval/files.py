@@ -1,15 +1,20 @@
-"""Files that appear whole or not at all, files that are run, and where the project lies."""
+"""Files that appear whole or not at all, files of others, files that are run, and where the project lies."""
 
+import hashlib
 import importlib.util
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Of one file of others: no network of this field comes near it.
+MAX_FILE_BYTES = 2**30
 
 
 @contextmanager
@@ -31,6 +36,52 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+class UnfitFileError(OSError):
+    """A path that others made is no file that can be read: a link out of its folder, a pipe, or too large."""
+
+
+def open_within(path: Path, folder: Path) -> BufferedReader:
+    """Open a regular file that others may have made, without waiting and without following a link out of its folder.
+
+    Args:
+        path: the file, or a link to another file of the folder.
+        folder: the folder that the file must lie in.
+
+    Raises:
+        UnfitFileError: it is anything else, or larger than ``MAX_FILE_BYTES``; the message says which.
+        OSError: it cannot be read.
+    """
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise UnfitFileError("is a link that leads out of its folder")
+    # Without O_NONBLOCK, opening a named pipe would wait for its writer.
+    file = os.open(real, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(file)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
+        return os.fdopen(file, "rb")
+    os.close(file)
+    if stat.S_ISREG(status.st_mode):
+        raise UnfitFileError(f"has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read")
+    raise UnfitFileError("is no regular file")
+
+
+def why_unfit(path: Path, folder: Path) -> str | None:
+    """Return why ``open_within`` does not open a file, as in "is no regular file"; None if it does."""
+    try:
+        open_within(path, folder).close()
+    except UnfitFileError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def sha256_within(path: Path, folder: Path) -> str:
+    """Return the hash of a file that ``open_within`` opens; its bytes are never in memory at once."""
+    with open_within(path, folder) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def module_of(file: Path, name: str) -> ModuleType:

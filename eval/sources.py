@@ -6,6 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from eval.expressions import value_of
+from eval.files import open_within, sha256_within, why_unfit
+
+# Larger files are data in the form of Python.
+_MAX_SOURCE_BYTES = 4 * 2**20
 
 
 def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {}) -> list[str]:
@@ -42,7 +46,7 @@ def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
     """
     digest = hashlib.sha256(text.encode())
     for file in sorted(_closure(root, modules)):
-        digest.update(str(file.relative_to(root)).encode() + b"\n" + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(sha256_within(file, root)))
     return digest.hexdigest()
 
 
@@ -50,7 +54,13 @@ def hash_of_file(file: Path) -> str:
     """Return the hash of a Python file and of all files of its folder that it imports, however indirectly."""
     root = file.parent
     modules = (".".join(parts) for parts in _imports_of(root, file))
-    return hash_of_sources(root, modules, hashlib.sha256(file.read_bytes()).hexdigest())
+    return hash_of_sources(root, modules, sha256_within(file, root))
+
+
+def files_of(file: Path) -> set[Path]:
+    """Return a Python file and all files of its folder that it imports, however indirectly, as far as its text says."""
+    root = file.parent
+    return {file} | _closure(root, (".".join(parts) for parts in _imports_of(root, file)))
 
 
 def _closure(root: Path, modules: Iterable[str]) -> set[Path]:
@@ -72,14 +82,15 @@ def _located(root: Path, parts: list[str]) -> Iterator[Path]:
     for count in range(1, len(parts) + 1):
         path = root.joinpath(*parts[:count])
         for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
+            if why_unfit(file, root) is None:
                 yield file
 
 
 def _imports_of(root: Path, file: Path) -> Iterator[list[str]]:
     """Yield the dotted names, as parts, that a file imports; none if it is no Python."""
     try:
-        body = ast.parse(file.read_bytes()).body
+        with open_within(file, root) as opened:
+            body = ast.parse(opened.read(_MAX_SOURCE_BYTES)).body
     except (SyntaxError, ValueError, RecursionError):
         return
     yield from (name.split(".") for name in imported_modules(body))

@@ -99,6 +99,7 @@ def _compare_models(
     from eval.cli.session import Session
     from eval.ranking.comparison import Side, compare_sides
     from eval.run.launch import Launch
+    from eval.third_party.choosing import check_out_of_sight, openings_of
     from eval.zoo.model_info import ZOO
 
     sources = list(named.values())
@@ -111,6 +112,9 @@ def _compare_models(
         raise UsageError(f"--datasets {','.join(map(str, images[1]))}: a model is timed against itself on one set")
     session = Session(config, save_dir, Launch(redo=False, force=True))
     opened = session.open(*images)
+    check_out_of_sight(opened, sources)
+    for opening in openings_of(sources):
+        session.terminal.say(f"note: {opening}")
     if itself:
         _against_itself(session, sources[0], opened[0], repeats or REPEATS)
         return

@@ -28,4 +28,6 @@ def _weights(checkout: Checkout, entry: Entry) -> str:
         return "no model: withheld"
     if not entry.weights:
         return "not told by the code"
-    return ", ".join(file if is_present(checkout.path / file) else f"{file}: MISSING" for file in entry.weights)
+    return ", ".join(
+        file if is_present(checkout.path / file, checkout.path) else f"{file}: MISSING" for file in entry.weights
+    )

@@ -12,7 +12,13 @@ from eval.config import AUTO, RunConfig, split
 from eval.errors import UsageError
 from eval.run.launch import Launch
 from eval.run.model_source import ModelSource, zoo_models
-from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
+from eval.third_party.choosing import (
+    check_out_of_sight,
+    choose_model_file,
+    choose_submissions,
+    openings_of,
+    read_checkouts,
+)
 from eval.third_party.sandbox import choose_sandbox
 from eval.third_party.submission import Rules
 from eval.zoo.manifest import all_models, find_model
@@ -29,6 +35,7 @@ class Asked:
     model_file: str | None
     checkpoint: Path | None
     data_range: float | None
+    more: list[Path]
     reference: str | None
     sandbox: str | None
     trust: bool
@@ -49,12 +56,12 @@ class Asked:
         if self.checkouts:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
         if self.model_file:
-            chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
+            chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules, self.more))
         return chosen
 
     def _refuse_idle_flags(self) -> None:
         """Refuse flags that are for models which are not asked for."""
-        of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range}
+        of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range, "--with": self.more or None}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
         of_others["--timeout"] = self.timeout_s
         for flags, asked, wanted in (
@@ -103,6 +110,10 @@ def run_models(
     model_file: Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")] = None,
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")] = None,
     data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
+    more: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="A folder that --model_file reads besides what it imports; may be repeated."),
+    ] = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
     ] = None,
@@ -131,10 +142,14 @@ def run_models(
     ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    asked = Asked(models, checkout or [], model_file, checkpoint, data_range, reference, sandbox, trust, timeout)
+    of_a_file = (model_file, checkpoint, data_range, more or [])
+    asked = Asked(models, checkout or [], *of_a_file, reference, sandbox, trust, timeout)
     launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address, force)
     session = Session(config, save_dir, launch)
     sources = asked.sources(config)
     opened = session.open(data_dir, split(datasets) or [None])
+    check_out_of_sight(opened, sources)
+    for opening in openings_of(sources):
+        session.terminal.say(f"note: {opening}")
     session.run(sources, opened)
     session.finish(valid=opened[0].name)

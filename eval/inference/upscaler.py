@@ -18,7 +18,7 @@ from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling, upscale_in_tiles
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import complexity_flags, measure_complexity
-from eval.metrics.figures import ModelAnalysis
+from eval.metrics.figures import Flag, ModelAnalysis
 from eval.zoo.checkpoints import zoo_info
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
@@ -56,11 +56,17 @@ class Upscaler:
     described: ModelInfo | None = None
     # All of its work is done by this process.
     processes = frozenset[int]()
+    irregular = None
 
     @property
     def info(self) -> ModelInfo:
         """Which model it is, with which weights."""
         return self.described or zoo_info(self.spec, None)
+
+    @property
+    def run_flags(self) -> tuple[Flag, ...]:
+        """Nothing: it is our own code that times it."""
+        return ()
 
     @property
     def label(self) -> str:

@@ -1,5 +1,6 @@
 """What a network does that its figures do not show: half precision inside, re-fusing, memory of former images."""
 
+import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import chain, pairwise
@@ -87,14 +88,21 @@ def _smooth_image(phase: float) -> Tensor:
     return torch.stack([0.5 + 0.4 * waves, 0.5 - 0.3 * waves, 0.4 + 0.2 * waves]).unsqueeze(0)
 
 
-def _fingerprints(network: nn.Module) -> dict[str, tuple[int, int, str]]:
+def _fingerprints(network: nn.Module) -> dict[str, tuple[int, int, str, int]]:
     """Return what changes when a parameter or buffer is written, replaced, or added."""
     tensors = chain(network.named_parameters(), network.named_buffers())
-    # Tensors that were made under inference mode have no version.
+    # Tensors that were made under inference mode have no version; what is written through ``.data`` changes none.
     return {
-        name: (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, str(tensor.dtype))
+        name: (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, str(tensor.dtype), _checksum(tensor))
         for name, tensor in tensors
     }
+
+
+def _checksum(tensor: Tensor) -> int:
+    """Return a checksum of a tensor's bytes; 0 for kinds whose bytes cannot be had."""
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return 0
+    return zlib.crc32(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
 
 
 def _subnormal_weights(network: nn.Module) -> list[Flag]:

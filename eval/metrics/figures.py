@@ -40,23 +40,34 @@ class Complexity(Frozen):
     faults: dict[str, str] = {}
 
 
+FlagCode = Literal[
+    "counters",
+    "bound",
+    "operators",
+    "input",
+    "weights",
+    "precision",
+    "parameters",
+    "state",
+    "subnormal",
+    "uncounted",
+    "late",
+    "turn",
+    "timed",
+    "psnr",
+]
+
+
 class Flag(Frozen):
     """Something about a model that its figures do not show. A flag warns; it never changes a figure."""
 
-    code: Literal[
-        "counters",
-        "bound",
-        "operators",
-        "input",
-        "weights",
-        "precision",
-        "parameters",
-        "state",
-        "subnormal",
-        "uncounted",
-        "late",
-    ]
+    code: FlagCode
     text: str
+
+    @property
+    def of_network(self) -> bool:
+        """Tell whether it is true of the network on any images; else it is of one run."""
+        return self.code not in ("late", "turn", "timed", "psnr")
 
 
 @dataclass(frozen=True)

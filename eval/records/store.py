@@ -56,7 +56,9 @@ def _with_counts_of(former: Record, record: Record) -> Record:
     known, own = former.complexity, record.complexity
     if former.key != record.key or known is None or known.faults or (own is not None and not own.faults):
         return record
-    return record.model_copy(update={"complexity": known, "flags": former.flags})
+    of_network = (flag for flag in former.flags if flag.of_network)
+    of_run = (flag for flag in record.flags if not flag.of_network)
+    return record.model_copy(update={"complexity": known, "flags": (*of_network, *of_run)})
 
 
 def check_writable(save_dir: Path, inside: str = "") -> None:

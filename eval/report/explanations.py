@@ -43,6 +43,9 @@ _FLAGS = {
     "uncounted": "Cannot be counted: Something could not be counted, or it could not be inspected: that figure or "
     "flag is missing.",
     "late": "Works outside the clock: It does work outside of the timed forward pass, so its runtime is too low.",
+    "turn": "Others' processors: It computes while others are timed, or with more threads than it was given.",
+    "timed": "Times of other work: What it returned while it was timed is not what it returned when it was judged.",
+    "psnr": "Implausible PSNR: Better than any network of this kind comes to: it may have seen the HR image.",
 }
 
 

@@ -212,7 +212,7 @@ class Evaluation:
             same = (record.model.label, record.model.source_sha256) == (info.label, info.source_sha256)
             counted = record.complexity is not None and not record.complexity.faults
             if same and counted and record.model.weights_sha256 == info.weights_sha256:
-                return ModelAnalysis(record.complexity, record.flags)
+                return ModelAnalysis(record.complexity, tuple(flag for flag in record.flags if flag.of_network))
         return None
 
 

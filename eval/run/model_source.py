@@ -20,7 +20,7 @@ from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import ENGINES, PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler, choose_tiling
-from eval.metrics.figures import ModelAnalysis
+from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import State
 from eval.run.engine_memory import remembered
 from eval.run.failures import CannotRunError
@@ -55,6 +55,11 @@ class LoadedModel(Timed, Protocol):
     @property
     def execution(self) -> Execution:
         """By which engine it runs, in which precision."""
+        ...
+
+    @property
+    def run_flags(self) -> tuple[Flag, ...]:
+        """What was irregular about its images so far."""
         ...
 
     def analyse(self) -> ModelAnalysis:

@@ -16,15 +16,19 @@ from eval.data.pairs import ImagePair
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
 from eval.errors import RunError
+from eval.metrics.figures import Flag
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
 from eval.run.environment import machine_state
 from eval.run.failures import Ending, failure_of
 from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
+from eval.run.plausible import implausible
 from eval.run.tasks import EvaluationTask, TaskRun, failed, largest_lr, record_of
 from eval.timing.interference import all_disturbed
+from eval.timing.outputs import differing_psnr
 from eval.timing.samples import Timing
+from eval.zoo.model_info import IN_MEMORY, ZOO
 
 # HR and SR of an image, 3 bytes for each of 16 pixels.
 _BYTES_PER_LR_PIXEL = 2 * 3 * 16
@@ -58,12 +62,18 @@ def run(task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResul
                         on_image(result)
                 # After the images, as in the template: before them it would warm the network up.
                 ran.analysis = task.analysis or model.analyse()
+                ran.flags = (*model.run_flags, *_implausible(task, ran))
         except KeyboardInterrupt:
             reason = f"interrupted after {len(ran.images)} of {len(task.dataset.pairs)} images"
             ran.ending = Ending("interrupted", reason=reason)
         except Exception as error:
             ran.ending = _failure(error, task.dataset.pairs[len(ran.images) :])
         return record_of(task, model, ran)
+
+
+def _implausible(task: EvaluationTask, ran: TaskRun) -> list[Flag]:
+    """Flag figures of third-party code that are too good; those of our own need no such question."""
+    return [] if task.model.info.origin in (ZOO, IN_MEMORY) else implausible(task.dataset.pairs, ran.images)
 
 
 def averaged(records: Sequence[Record]) -> Record:
@@ -83,7 +93,10 @@ def with_timing(record: Record, timing: Timing) -> Record:
     A record of which every sample was disturbed is failed.
     """
     medians = [median(kept) for row in timing.samples_ms if (kept := [ms for ms in row if ms is not None])]
-    changed = {"timing": timing, "finished_at": datetime.now(UTC)}
+    judged_db = {image.name: image.psnr_db for image in record.images if image.psnr_db is not None}
+    differs = differing_psnr(timing.psnr_db, judged_db)
+    flags = (*record.flags, *timing.flags, *([differs] if differs else []))
+    changed = {"timing": timing, "finished_at": datetime.now(UTC), "flags": flags}
     if medians:
         changed["means"] = {**record.means, "runtime_ms": Mean(mean=fmean(medians), count=len(medians))}
     else:

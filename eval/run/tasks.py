@@ -11,7 +11,7 @@ from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
 from eval.device.memory import PeakMemory
-from eval.metrics.figures import ModelAnalysis
+from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
@@ -78,6 +78,7 @@ class TaskRun:
     before: MachineState
     images: list[ImageResult] = field(default_factory=list)
     analysis: ModelAnalysis = field(default_factory=ModelAnalysis)
+    flags: tuple[Flag, ...] = ()
     memory: PeakMemory | None = None
     ending: Ending = field(default_factory=Ending)
 
@@ -129,7 +130,7 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
         complexity=ran.analysis.complexity,
         peak_memory_mib=ran.memory and ran.memory.mib,
         peak_memory_method=ran.memory and ran.memory.method,
-        flags=ran.analysis.flags,
+        flags=(*ran.analysis.flags, *ran.flags),
         environment=describe_environment(device),
         before=ran.before,
         after=machine_state(device),

@@ -1,11 +1,13 @@
 """The bubblewrap command line: a root of its own made of read-only binds, no network, no rights."""
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from eval.third_party.guard import Limits
 SCRATCH = "/scratch"
 _PROGRAM = "bwrap"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+# Of a prefix of Python; what else lies there (other environments, data) is nobody's business.
+_PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/sys/devices/system/cpu")
 # For programs that insist on these two; large files belong in scratch.
 _SMALL_BYTES = 64 * 2**20
@@ -26,7 +30,7 @@ class Mounts:
 
     Attributes:
         readable: files and folders, visible read-only at their own paths, and where a path itself leads if it is a
-            link (never give a link that third-party code made). A Unix socket in them can still be spoken to.
+            link (never give a link that third-party code made, nor a folder with sockets: they can be spoken to).
         devices: device nodes to pass through (for CUDA: /dev/nvidia*).
     """
 
@@ -57,9 +61,17 @@ def _fault_of(program: str) -> str | None:
     return None if trial.returncode == 0 else trial.stderr.strip() or f"{program}: exit code {trial.returncode}"
 
 
-def wrap(command: Sequence[str], mounts: Mounts, limits: Limits, info: int) -> list[str]:
-    """Return the command that runs ``command`` in a sandbox, and writes its host pid as JSON to the fd ``info``."""
-    return [shutil.which(_PROGRAM) or _PROGRAM, "--info-fd", str(info), *_options(mounts, limits), "--", *command]
+def wrap(command: Sequence[str], mounts: Mounts, limits: Limits, channels: Mapping[str, int]) -> list[str]:
+    """Return the command that runs ``command`` in a sandbox.
+
+    Args:
+        command: what to run.
+        mounts: what it sees.
+        limits: what it may use.
+        channels: fds by bubblewrap's option: ``--info-fd`` is told the host's pid as JSON, ``--seccomp`` is read.
+    """
+    fds = [word for option, fd in channels.items() for word in (option, str(fd))]
+    return [shutil.which(_PROGRAM) or _PROGRAM, *fds, *_options(mounts, limits), "--", *command]
 
 
 def _options(mounts: Mounts, limits: Limits) -> list[str]:
@@ -68,8 +80,11 @@ def _options(mounts: Mounts, limits: Limits) -> list[str]:
     for folder, size in ((SCRATCH, limits.scratch_bytes), ("/tmp", _SMALL_BYTES), ("/dev/shm", _SMALL_BYTES)):
         options += ["--size", str(size), "--tmpfs", folder]
     options += _system()
-    for path in _outermost([*_python(), *map(os.fspath, mounts.readable)]):
+    paths = _outermost([*_python(), *map(os.fspath, mounts.readable)])
+    for path in paths:
         options += ["--ro-bind", path, path]
+    for path in _hidden_below([*paths, *(folder for folder in _SYSTEM if not os.path.islink(folder))]):
+        options += ["--ro-bind", os.devnull, path]
     for device in mounts.devices:
         options += ["--dev-bind", str(device), str(device)]
     # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
@@ -92,13 +107,39 @@ def _system() -> list[str]:
 
 
 def _python() -> Iterator[str]:
-    """Yield the folders of this Python, and the links that lead from its name to its program."""
-    yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    """Yield the folders of this Python's programs and packages, and the links from its name to its program."""
+    for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix):
+        yield from (path for name in _PYTHON if os.path.exists(path := os.path.join(prefix, name)))
+    places = sysconfig.get_paths()
+    yield from (places[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     path = sys.executable
     yield path
     while os.path.islink(path):
         path = os.path.join(os.path.dirname(path), os.readlink(path))
         yield path
+
+
+@functools.cache
+def masked() -> frozenset[str]:
+    """Return the real paths of files that are hidden among the packages: the photographs of the set ``sample``."""
+    package = importlib.util.find_spec("skimage")
+    folder = os.path.join(os.path.dirname(package.origin), "data") if package and package.origin else ""
+    files = os.scandir(folder) if os.path.isdir(folder) else ()
+    return frozenset(os.path.realpath(file) for file in files if file.is_file() and ".py" not in file.name)
+
+
+def _hidden_below(folders: Sequence[str]) -> Iterator[str]:
+    """Yield the paths under which mounted folders would show masked files; links give one file several."""
+    for folder in folders:
+        real = os.path.realpath(folder)
+        yield from (folder + file.removeprefix(real) for file in sorted(masked()) if file.startswith(f"{real}/"))
+
+
+def shows(path: Path) -> bool:
+    """Tell whether every sandbox can read a file, because it lies among programs and packages."""
+    real = os.path.realpath(path)
+    above = (os.path.realpath(folder) for folder in (*_SYSTEM, *_python()))
+    return real not in masked() and any(Path(real).is_relative_to(folder) for folder in above)
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.errors import UsageError
+from eval.errors import UsageError, one_reason, printable
 from eval.expressions import value_of
+from eval.files import open_within, sha256_within, why_unfit
 from eval.sources import hash_of_sources, imported_modules
 
 DEMO = "test_demo.py"
@@ -57,8 +58,10 @@ class Checkout:
     counts_with_hooks: bool
 
     def weights_sha256(self, entry: Entry) -> str | None:
-        """Return the hash of an entry's weights; of several files, that of their hashes; None if they are not told."""
-        digests = [hashlib.sha256((self.path / file).read_bytes()).hexdigest() for file in entry.weights]
+        """Return the hash of an entry's weights; of several files, that of their hashes; None if one cannot be read."""
+        if any(why_unfit(self.path / file, self.path) for file in entry.weights):
+            return None
+        digests = [sha256_within(self.path / file, self.path) for file in entry.weights]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -71,6 +74,8 @@ def read_checkout(path: Path) -> Checkout:
     demo = path / DEMO
     if not demo.is_file():
         raise UsageError(f"--checkout {path}: expected the challenge's repository, with {DEMO} and models/ in it")
+    if unfit := why_unfit(demo, path):
+        raise UsageError(f"--checkout {path}: {DEMO} {unfit}")
     tree = _parsed(demo)
     select = _function(tree, SELECT)
     branches = dict(_branches(select)) if select else {}
@@ -91,7 +96,7 @@ def _parsed(demo: Path) -> ast.Module:
     try:
         return ast.parse(demo.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"{demo}: cannot be read as Python: {error}") from error
+        raise UsageError(f"{demo}: cannot be read as Python: {one_reason(error)}") from error
 
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
@@ -138,7 +143,7 @@ def _entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], for
         if isinstance(statement, ast.Assign):
             known |= _assigned(statement, known)
         weights |= dict.fromkeys(_files(statement, known))
-    name = " ".join(str(known.get("name") or f"{model_id:02}").split())[:80]
+    name = printable(" ".join(str(known.get("name") or f"{model_id:02}").split()))[:80]
     data_range = known.get("data_range")
     modules = imported_modules(body, known)
     return Entry(
@@ -169,7 +174,7 @@ def _files(statement: ast.stmt, known: dict[str, object]) -> Iterator[str]:
         found = value_of(node, known) if isinstance(node, ast.Constant | ast.JoinedStr | ast.Call) else None
         if isinstance(found, str) and found.removeprefix("./").startswith(f"{_MODEL_ZOO}/"):
             file = found.removeprefix("./")
-            if ".." not in Path(file).parts and len(file) < 255:
+            if ".." not in Path(file).parts and len(file) < 255 and file.isprintable():
                 yield file
 
 
@@ -193,9 +198,10 @@ def _counts_with_hooks(tree: ast.Module) -> bool:
     return "get_model_flops" in called
 
 
-def is_present(file: Path) -> bool:
-    """Tell whether a file of weights is here, and not just a pointer of Git LFS."""
-    if not file.is_file():
+def is_present(file: Path, checkout: Path) -> bool:
+    """Tell whether a file of weights is here, and not just a pointer of Git LFS; a huge one is, too."""
+    try:
+        with open_within(file, checkout) as opened:
+            return not opened.read(len(_LFS_POINTER)).startswith(_LFS_POINTER)
+    except OSError:
         return False
-    with file.open("rb") as opened:
-        return not opened.read(len(_LFS_POINTER)).startswith(_LFS_POINTER)

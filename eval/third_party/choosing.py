@@ -4,8 +4,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.data.datasets import Dataset
 from eval.errors import UsageError
+from eval.files import why_unfit
+from eval.run.model_source import ModelSource
+from eval.third_party.bubblewrap import shows
 from eval.third_party.checkout import Checkout, Entry, read_checkout
+from eval.third_party.sandbox import openings
 from eval.third_party.submission import LARGEST_RANGE, ModelFile, Rules, Submission
 
 
@@ -41,8 +46,10 @@ def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules
     ]
 
 
-def choose_model_file(target: str, checkpoint: Path | None, data_range: float | None, rules: Rules) -> ModelFile:
-    """Return the class of a single file that ``FILE.py:CLASS`` means.
+def choose_model_file(
+    target: str, checkpoint: Path | None, data_range: float | None, rules: Rules, more: Sequence[Path] = ()
+) -> ModelFile:
+    """Return the class of a single file that ``FILE.py:CLASS`` means; its code may read the folders ``more``.
 
     Raises:
         UsageError: a part is missing, does not exist or makes no sense.
@@ -56,7 +63,37 @@ def choose_model_file(target: str, checkpoint: Path | None, data_range: float | 
         raise UsageError(f"--model_file {target}: needs --checkpoint FILE with its weights, got {checkpoint}")
     if data_range is None or not math.isfinite(data_range) or not 0 < data_range <= LARGEST_RANGE:
         raise UsageError(f"--model_file {target}: needs --data_range, 1 or 255 in the challenge, got {data_range}")
-    return ModelFile(Path(file).resolve(), class_name, checkpoint.resolve(), float(data_range), rules)
+    for flag, path in (("--model_file", Path(file)), ("--checkpoint", checkpoint)):
+        if unfit := why_unfit(path, path.parent):
+            raise UsageError(f"{flag} {path}: {unfit}; name the file itself if it may be read")
+    if absent := [str(folder) for folder in more if not folder.is_dir()]:
+        raise UsageError(f"--with {', '.join(absent)}: no such folder")
+    paths = (Path(file).resolve(), checkpoint.resolve())
+    folders = tuple(folder.resolve() for folder in more)
+    return ModelFile(paths[0], class_name, paths[1], float(data_range), rules, folders)
+
+
+def check_out_of_sight(datasets: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:
+    """Refuse HR images that third-party code among the sources could read.
+
+    Raises:
+        UsageError: some lie in the folders that are handed to it, or among the programs that every sandbox shows.
+    """
+    theirs = [source for source in sources if isinstance(source, Submission | ModelFile)]
+    folders = [folder for source in theirs for folder in source.given_folders]
+    for dataset in datasets if theirs else ():
+        for file in (pair.hr for pair in dataset.pairs if pair.hr is not None):
+            if shows(file) or any(file.resolve().is_relative_to(folder) for folder in folders):
+                raise UsageError(
+                    f"--data_dir {dataset.folder}: third-party code can read {file.name} there, the HR image that it is"
+                    " judged by; move the set out of the checkout, out of --with, and out of system folders"
+                )
+
+
+def openings_of(sources: Sequence[ModelSource]) -> list[str]:
+    """Return what the sandboxes of third-party code among the sources leave open on this machine."""
+    kinds = {source.rules.sandbox for source in sources if isinstance(source, Submission | ModelFile)}
+    return [opening for kind in sorted(kinds) for opening in openings(kind)]
 
 
 def _means(key: str, entry: Entry) -> bool:

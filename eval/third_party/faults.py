@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from eval.errors import printable
 from eval.records.record import State
 
 # Packages whose kernels exist for CUDA only.
@@ -40,14 +41,12 @@ def described(error: BaseException, otherwise: State) -> dict[str, str]:
 
 def plain_lines(text: str) -> str:
     """Return the end of third-party text, lines kept, in characters that are safe to print."""
-    kept = text[-_MAX_TRACE_CHARS:]
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in kept)
+    return "\n".join(map(printable, text[-_MAX_TRACE_CHARS:].split("\n")))
 
 
 def one_line(text: str) -> str:
     """Return third-party text as one line that is safe to print, not longer than a table can bear."""
-    flat = " ".join(text.split())
-    plain = "".join(char if char.isprintable() else "?" for char in flat)
+    plain = printable(" ".join(text.split()))
     return plain if len(plain) <= _MAX_CHARS else f"{plain[:_MAX_CHARS]}…"
 
 

@@ -5,9 +5,12 @@ import mmap
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from eval.third_party.processor import spent_s
 
 MIB = 2**20
 INTERVAL_S = 0.1
@@ -17,7 +20,10 @@ _RESERVE_SHARE = 1 / 32
 _CHUNK_BYTES = 2**16
 # What /proc answers about a process that has just ended.
 _GONE = (FileNotFoundError, ProcessLookupError)
-_DEAD = (b"Z", b"X")
+_DEAD, _STOPPED = (b"Z", b"X"), (b"T", b"t")
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
+# Until then even a program that makes new processes all the time has been stopped, if it can be at all.
+_MOST_STOPS, _STOP_S = 200, 0.0005
 # Libraries start some pools of a thread a core. More would let a swarm of forks keep the machine from ending it.
 _THREADS, _THREADS_A_CORE = 64, 16
 
@@ -27,7 +33,8 @@ class Limits:
     """What one third-party program may use.
 
     Attributes:
-        memory_bytes: resident memory of all its processes together; a page that two share counts twice.
+        memory_bytes: resident memory of all its processes together; of a page that two share, each has half.
+        cpus: the processors that it may run on, None for all.
         scratch_bytes: any one file, and in bubblewrap all files in the scratch folder, which take memory, together.
         processes: processes at once.
         threads: threads of all its processes at once; by default in proportion to the machine's cores.
@@ -41,15 +48,33 @@ class Limits:
     threads: int = field(default_factory=lambda: _THREADS + _THREADS_A_CORE * (os.cpu_count() or 1))
     cpu_s: int = 7200
     log_bytes: int = 2**20
+    cpus: tuple[int, ...] | None = None
 
 
 class Process(NamedTuple):
-    """A process at a moment; pid and ``start`` (ticks since boot) name it for good, as pids are used again."""
+    """A process at a moment; pid and ``start`` (ticks since boot) name it for good, as pids are used again.
+
+    Attributes:
+        waited_s: processor time of the children that it has waited for.
+        runs: that it is not stopped.
+    """
 
     pid: int
     start: int
     threads: int
     resident_bytes: int
+    waited_s: float = 0.0
+    runs: bool = True
+
+
+class Used(NamedTuple):
+    """The processor time in s of a program so far, and the processes that it has.
+
+    The time of one that has ended is lost if its parent does not care for its children.
+    """
+
+    cpu_s: float
+    pids: frozenset[int]
 
 
 class Guard:
@@ -79,16 +104,39 @@ class Guard:
             self._known = {process.pid: process.start for process in found}
         return found
 
+    def used(self) -> Used:
+        """Return the processor time that the program has taken so far, with that of children that have ended."""
+        found = self.look()
+        ended = (child for process in found for child in _children(process) if _process(child) is None)
+        taken_s = sum(map(_ticks_s, ended)) + sum(process.waited_s + spent_s(process.pid) for process in found)
+        return Used(taken_s, frozenset(process.pid for process in found))
+
+    def stop_all(self) -> bool:
+        """Stop all processes of the program; False if they do not hold still: they can be killed then."""
+        for _ in range(_MOST_STOPS):
+            running = [process.pid for process in self.look() if process.runs]
+            if not running:
+                return True
+            for pid in running:
+                _send(os.kill, pid, signal.SIGSTOP)
+            time.sleep(_STOP_S)
+        return False
+
+    def let_all_go_on(self) -> None:
+        """Let all stopped processes go on."""
+        for process in self.look():
+            _send(os.kill, process.pid, signal.SIGCONT)
+
     def strike(self) -> None:
         """Kill all that can be seen; in a pid namespace, whose first process the guard has, that is all there is."""
         if not self._root_is_anothers():
-            _kill(os.killpg, self._root)
+            _send(os.killpg, self._root, signal.SIGKILL)
         # What hinders looking does not hinder the stroke above.
         with contextlib.suppress(OSError):
             for process in self._alive():
-                _kill(os.kill, process.pid)
+                _send(os.kill, process.pid, signal.SIGKILL)
             for process in self.look():
-                _kill(os.kill, process.pid)
+                _send(os.kill, process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the watch and wait for its thread."""
@@ -105,7 +153,11 @@ class Guard:
     def _fault(self) -> str | None:
         """Return what is too much; not to be able to tell is too much as well."""
         try:
-            return excess(self.look(), self._limits) or _shortage()
+            found = self.look()
+            if sum(process.resident_bytes for process in found) > self._limits.memory_bytes:
+                # Forks share most of what they map: taken twice, it would make a swarm look like a hoard.
+                found = [process._replace(resident_bytes=_own_bytes(process)) for process in found]
+            return excess(found, self._limits) or _shortage()
         except Exception as error:
             return f"its guard cannot see it: {error}"
 
@@ -121,9 +173,9 @@ class Guard:
         return [found for pid, start in known if (found := _process(pid)) and found.start == start]
 
 
-def _kill(how: Callable[[int, int], None], pid: int) -> None:
+def _send(how: Callable[[int, int], None], pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        how(pid, signal.SIGKILL)
+        how(pid, number)
 
 
 def excess(processes: list[Process], limits: Limits) -> str | None:
@@ -157,14 +209,31 @@ def _process(pid: int) -> Process | None:
     fields = _stat(f"/proc/{pid}")
     if not fields:
         return None
-    threads, pages = int(fields[17]), int(fields[21])
-    if fields[0] in _DEAD:
+    threads, pages, state = int(fields[17]), int(fields[21]), fields[0]
+    if state in _DEAD:
         # A first thread that ended before the others looks like a dead process without memory.
         if threads < 2:
             return None
-        stats = [_stat(f"/proc/{pid}/task/{thread}") for thread in _threads(pid)]
-        pages = max((int(stat[21]) for stat in stats if stat), default=0)
-    return Process(pid, int(fields[19]), threads, pages * _PAGE_BYTES)
+        stats = [stat for thread in _threads(pid) if (stat := _stat(f"/proc/{pid}/task/{thread}"))]
+        pages = max((int(stat[21]) for stat in stats), default=0)
+        state = next((stat[0] for stat in stats if stat[0] not in _DEAD), state)
+    waited_s = (int(fields[13]) + int(fields[14])) * _TICK_S
+    return Process(pid, int(fields[19]), threads, pages * _PAGE_BYTES, waited_s, state not in _STOPPED)
+
+
+def _own_bytes(process: Process) -> int:
+    """Return a process's resident memory with its part of what it shares, where the kernel tells; it takes some ms."""
+    try:
+        fields = _read(f"/proc/{process.pid}/smaps_rollup").split()
+    except OSError:
+        return process.resident_bytes
+    return int(fields[fields.index(b"Pss:") + 1]) * 1024 if b"Pss:" in fields else 0
+
+
+def _ticks_s(pid: int) -> float:
+    """Return the processor time of a process that has ended and that nobody has waited for."""
+    fields = _stat(f"/proc/{pid}")
+    return sum(map(int, fields[11:15])) * _TICK_S if fields else 0.0
 
 
 def _children(process: Process) -> list[int]:

@@ -60,15 +60,15 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
     return Loaded(str(name), float(data_range), network, device, run, counter)
 
 
-def load_model_file(asked: dict, device: torch.device) -> Loaded:
+def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
     """Build a class of a single file without arguments, and load a checkpoint into it strictly."""
-    file, class_name = Path(asked["file"]), asked["class"]
+    file, class_name = folder / asked["file"], asked["class"]
     sys.path.insert(0, str(file.parent))
     made = getattr(module_of(file, f"submission_{file.stem}"), class_name, None)
     if not isinstance(made, type) or not issubclass(made, nn.Module):
         raise SubmissionError(State.FAILED_TO_BUILD, f"{file.name} has no class {class_name} of torch.nn.Module")
     network = made()
-    state = torch.load(asked["checkpoint"])
+    state = torch.load(folder / asked["checkpoint"])
     wrapped = [key for key in WRAPPERS if isinstance(state.get(key), dict)]
     network.load_state_dict(state[wrapped[0]] if wrapped else state, strict=True)
     network = network.eval().requires_grad_(False).to(device)

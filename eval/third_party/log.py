@@ -4,6 +4,8 @@ import select
 import threading
 from io import FileIO
 
+from eval.errors import printable
+
 _CHUNK_BYTES = 2**16
 _PATIENCE_MS = 1000
 
@@ -25,7 +27,7 @@ class Log:
         with self._lock:
             text = self._kept[-self._most :].decode("utf-8", "replace")
         text = text.replace("\r\n", "\n").replace("\t", " ")
-        return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+        return "\n".join(printable(line, "\ufffd") for line in text.split("\n"))
 
     def close(self) -> None:
         """Read what is left when the writers are gone, and close; a writer that lives on is not waited for."""

@@ -6,6 +6,7 @@ Pixels and times are taken here, outside of its reach.
 import math
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -23,9 +24,10 @@ from eval.device.memory import MIB, PeakMemory
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
-from eval.metrics.figures import Complexity, Flag, ModelAnalysis
+from eval.metrics.figures import Complexity, Flag, FlagCode, ModelAnalysis
 from eval.records.record import State
 from eval.run.failures import CannotRunError
+from eval.third_party.account import Spent
 from eval.third_party.faults import one_line, plain_lines
 from eval.third_party.sandbox import Sandboxed
 from eval.third_party.wire import Message, SlowError, WireError, receive, send
@@ -33,11 +35,15 @@ from eval.zoo.model_info import ModelInfo
 
 _FLOAT_BYTES = 4
 _ASKED = {"load": "to be built and loaded", "examine": "to be counted"}
-# Outside of the timed forward a worker has only bytes to move: what takes longer may be hidden work.
-_MOVING_S, _MOVING_BYTES_PER_S, _LATE_SHARE = 0.1, 50e6, 0.5
 # An output of another range than the stated one is this many times brighter or darker than its input.
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
+# Others can hold a worker up once; more often it is the worker.
+_SLOW_SHARE = 0.25
+_IRREGULAR: dict[FlagCode, str] = {
+    "late": "works outside of the timed forward",
+    "turn": "uses processors that are not its own",
+}
 _MOST_OPERATORS = 200
 _MOST_MIB = 2**30
 
@@ -52,6 +58,7 @@ class Connection:
 
     def __init__(self, sandboxed: Sandboxed, timeout_s: float) -> None:
         self.sandboxed, self._timeout_s = sandboxed, timeout_s
+        self.out_of_turn_s = 0.0
 
     def ask(self, operation: str, payload: bytes = b"", max_payload: int = 0, **header: Any) -> tuple[Message, float]:
         """Send a request; return the answer, and the seconds until its end, by this process's clock.
@@ -59,6 +66,7 @@ class Connection:
         Raises:
             CannotRunError: the worker says what failed, is not heard of in time, dies, or sends what is no answer.
         """
+        self.out_of_turn_s += self.sandboxed.go_on()
         deadline = time.monotonic() + self._timeout_s
         start_s = time.perf_counter()
         try:
@@ -97,14 +105,25 @@ class Connection:
 
 @dataclass
 class SandboxedUpscaler:
-    """A submission that its worker has loaded."""
+    """A submission that its worker has loaded.
+
+    Attributes:
+        threads: that it was given.
+        rests: its processes are stopped except while they are asked: others are timed meanwhile.
+        irregular: what makes the time of the last image none that can be compared.
+    """
 
     info: ModelInfo
     device: torch.device
     connection: Connection
     tiling: Tiling | None = None
     execution: Execution = PLAIN
-    _late: list[str] = field(default_factory=list)
+    threads: int = 1
+    rests: bool = False
+    irregular: str | None = None
+    _calls: int = 0
+    _slow: list[str] = field(default_factory=list)
+    _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def label(self) -> str:
@@ -123,22 +142,45 @@ class SandboxedUpscaler:
             CannotRunError: the worker failed, or what it returned is no SR image of its input.
         """
         height, width = lr.shape[:2]
-        _, put_s = self.connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=height, width=width)
-        done, forward_s = self.connection.ask("go")
         expected = (1, 3, height * SCALE, width * SCALE)
+        sandboxed, connection = self.connection.sandboxed, self.connection
+        connection.out_of_turn_s = sandboxed.go_on()
+        used = [sandboxed.used()]
+        _, put_s = connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=height, width=width)
+        used.append(sandboxed.used())
+        done, forward_s = connection.ask("go")
+        used.append(sandboxed.used())
         _check_shape(done.header, expected)
-        count = math.prod(expected)
-        answer, get_s = self.connection.ask("get", max_payload=count * _FLOAT_BYTES)
+        answer, get_s = connection.ask("get", max_payload=math.prod(expected) * _FLOAT_BYTES)
+        used.append(sandboxed.used())
+        if self.rests:
+            sandboxed.rest()
+        moved_bytes = lr.nbytes + math.prod(expected) * _FLOAT_BYTES
+        self._account(Spent.between(used, connection.out_of_turn_s, (put_s, forward_s, get_s), moved_bytes))
         assert self.info.data_range is not None
         sr = _checked_output(answer.payload, expected, lr, self.info.data_range)
-        self._notice_late(put_s + get_s, forward_s, lr.nbytes + count * _FLOAT_BYTES)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
 
-    def _notice_late(self, around_s: float, forward_s: float, moved_bytes: int) -> None:
-        """Remember a forward around which more time passed than moving its bytes takes."""
-        spent_s = around_s - _MOVING_S - moved_bytes / _MOVING_BYTES_PER_S
-        if spent_s > _LATE_SHARE * forward_s:
-            self._late.append(f"{around_s * 1000:.0f} ms passed around a forward of {forward_s * 1000:.0f} ms")
+    def _account(self, spent: Spent) -> None:
+        """Remember what was irregular about an image."""
+        self._calls += 1
+        found = spent.irregularity(self.threads, on_cpu=self.device.type == "cpu")
+        self.irregular = _IRREGULAR[found[0]] if found else None
+        if found:
+            self._irregular[found[0]].append(found[1])
+        elif slow := spent.slowness():
+            self._slow.append(slow)
+
+    @property
+    def run_flags(self) -> tuple[Flag, ...]:
+        """A flag for each kind of irregularity so far, with the first case and how many there were."""
+        found = dict(self._irregular)
+        if "late" not in found and len(self._slow) > _SLOW_SHARE * self._calls:
+            found["late"] = self._slow
+        return tuple(
+            Flag(code=code, text=f"{_IRREGULAR[code]}: {told[0]} ({len(told)} of {self._calls} times)")
+            for code, told in found.items()
+        )
 
     def kernels_ms(self, _lr: np.ndarray) -> float | None:
         """Return None: a submission is timed by its worker's one clock."""
@@ -146,14 +188,13 @@ class SandboxedUpscaler:
 
     def analyse(self) -> ModelAnalysis:
         """Let the worker count and inspect the network: claims of a process that third-party code shares."""
-        late = [Flag(code="late", text=f"works outside of the timed forward: {text}") for text in self._late[:1]]
         try:
             answer, _ = self.connection.ask("examine")
             complexity = _checked_complexity(answer.header)
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
-            return ModelAnalysis(None, (Flag(code="uncounted", text=text), *late))
-        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *late))
+            return ModelAnalysis(None, (Flag(code="uncounted", text=text),))
+        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header)))
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:
@@ -171,7 +212,9 @@ class SandboxedUpscaler:
         self.connection.ask("settle")
         before = {pid: rss for pid in self.processes if (rss := _reset_mark(pid)) is not None}
         yield peak
-        rises = [mark - rss for pid, rss in before.items() if (mark := _mark(pid)) is not None]
+        # Of a process that came meanwhile, all is a rise.
+        levels = dict.fromkeys(self.processes, 0) | before
+        rises = [mark - rss for pid, rss in levels.items() if (mark := _mark(pid)) is not None] if before else []
         peak.mib = max(rises) / MIB if rises else None
 
     def on_device(self) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,13 +16,14 @@ from io import FileIO
 from types import TracebackType
 
 from eval.errors import RunError, UsageError
-from eval.third_party import bubblewrap
+from eval.third_party import bubblewrap, system_calls
 from eval.third_party.bubblewrap import Mounts
-from eval.third_party.guard import Guard, Limits
+from eval.third_party.guard import Guard, Limits, Used
 from eval.third_party.log import Log
+from eval.third_party.processor import only_on
 from eval.third_party.rlimits import rlimits, second_to_the_harness
 
-__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "start"]
+__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "openings", "start"]
 
 _DEATH_TIMEOUT_S = 60
 _DEATH_POLL_S = 0.002
@@ -52,10 +54,26 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
     if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
         raise UsageError(
             f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
-            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces, or give"
+            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces"
+            " (docs/submissions.md tells how in containers and clusters), or give"
             " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
         )
     return kind
+
+
+def openings(kind: SandboxKind) -> list[str]:
+    """Return what a sandbox leaves open here that it would hold elsewhere, a sentence each."""
+    if kind is SandboxKind.NONE:
+        return []
+    found = []
+    if fault := system_calls.fault():
+        found.append(
+            f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose"
+            " its own processors, and reach more of the kernel"
+        )
+    if shutil.which("taskset") is None:
+        found.append("no taskset (apt install util-linux): third-party code can use more processors than --threads")
+    return found
 
 
 class Sandboxed:
@@ -73,6 +91,7 @@ class Sandboxed:
         self._process, self._limits, self._killed = process, limits, False
         self._log = ends.log
         self._guard = Guard(pid, limits)
+        self._rested_s: float | None = None
         self._held = ends.held.pop_all()
 
     def __enter__(self) -> "Sandboxed":
@@ -101,6 +120,25 @@ class Sandboxed:
             time.sleep(_DEATH_POLL_S)
         self._guard.stop()
         self._log.close()
+
+    def used(self) -> Used:
+        """Return the processor time of all its processes so far; what the kernel tells, from outside."""
+        return self._guard.used()
+
+    def rest(self) -> None:
+        """Stop all its processes until ``go_on``; what cannot be stopped is killed."""
+        if self._guard.stop_all():
+            self._rested_s = self._guard.used().cpu_s
+        else:
+            self.kill()
+
+    def go_on(self) -> float:
+        """Let it go on, and return the processor time in s that it took since it was to rest; 0 if it was not."""
+        if self._rested_s is None:
+            return 0.0
+        taken_s, self._rested_s = self._guard.used().cpu_s - self._rested_s, None
+        self._guard.let_all_go_on()
+        return taken_s
 
     def exit_reason(self) -> str | None:
         """Return how the program ended, as in "exit code 3" or "killed: over 64 processes"; None while it runs."""
@@ -157,13 +195,18 @@ def start(
         info, told = _pipe(ours, theirs)
         wrapped = [*rlimits(limits, counted_apart=kind is SandboxKind.BUBBLEWRAP), *command]
         if kind is SandboxKind.BUBBLEWRAP:
-            scratch, cwd, channels = bubblewrap.SCRATCH, "/", [requests, replies, told]
-            wrapped = bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, told.fileno())
+            scratch, cwd, their_fds = bubblewrap.SCRATCH, "/", {"--info-fd": told, **_filter(theirs)}
+            channels = [requests, replies, *their_fds.values()]
+            numbers = {option: fd.fileno() for option, fd in their_fds.items()}
+            keyring = system_calls.in_a_new_keyring() if "--seccomp" in numbers else []
+            wrapped = [*keyring, *bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, numbers)]
         else:
             scratch = cwd = ours.enter_context(_temporary_folder())
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
-        process = _launch([*second_to_the_harness(), *wrapped], cwd, environment, channels, printed)
+        process = _launch(
+            [*second_to_the_harness(), *only_on(limits.cpus), *wrapped], cwd, environment, channels, printed
+        )
         log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
         ours.callback(process.wait)
         ours.callback(process.kill)
@@ -174,6 +217,17 @@ def start(
             ours.callback(_kill_first, process, pid)
             _let_go(process, to_worker, from_worker, log)
         return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours), limits)
+
+
+def _filter(stack: ExitStack) -> dict[str, FileIO]:
+    """Return the compiled filter of system calls as the option that loads it; nothing where none can be had."""
+    if system_calls.fault():
+        return {}
+    read, write = os.pipe()
+    # It is far smaller than a pipe.
+    with FileIO(write, "w") as pipe:
+        pipe.write(system_calls.program())
+    return {"--seccomp": stack.enter_context(FileIO(read, "r"))}
 
 
 def _launch(

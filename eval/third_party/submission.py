@@ -5,24 +5,26 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from eval.config import EAGER, RunConfig
+from eval.config import EAGER, Protocol, RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.placing import worker_gpu
-from eval.errors import UsageError
-from eval.files import PROJECT
+from eval.errors import UsageError, printable
+from eval.files import PROJECT, sha256_within, why_unfit
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
 from eval.third_party.faults import one_line
+from eval.third_party.handover import Handed, files_below, files_beside
+from eval.third_party.processor import processors
 from eval.third_party.remote import Connection, SandboxedUpscaler
 from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 from eval.zoo.model_info import ModelInfo
@@ -82,7 +84,12 @@ class Submission:
     @property
     def note(self) -> str:
         """Where it comes from."""
-        return f"entry {self.entry.id} of {self.checkout.path}"
+        return printable(f"entry {self.entry.id} of {self.checkout.path}")
+
+    @property
+    def given_folders(self) -> tuple[Path, ...]:
+        """The folders whose files are handed to it."""
+        return (self.checkout.path,)
 
     def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return how it runs: by its own code, on whole images."""
@@ -94,32 +101,42 @@ class Submission:
         if not self.entry.defines_model:
             raise CannotRunError(State.FAILED_TO_BUILD, "its branch of select_model defines no model: it was withheld")
         if missing := self._missing():
-            raise CannotRunError(State.MISSING_CHECKPOINT, f"{', '.join(missing)} is not in the checkout")
-        request = {
-            "checkout": str(self.checkout.path),
-            "model_id": self.entry.id,
-            "forward": self.entry.forward,
-            "weights_folders": [str(self.checkout.path / "model_zoo")],
-        }
-        with _opened(self.info, self.rules, config, request, (self.checkout.path,)) as loaded:
+            raise self._without(missing)
+        request = {"model_id": self.entry.id, "forward": self.entry.forward}
+        with _opened(self.info, self.rules, config, request, files_below(self.checkout.path)) as loaded:
             yield loaded
 
     def _missing(self) -> list[str]:
         """Return the files of weights that the branch names and that are not here, under no case of their name."""
-        folder = self.checkout.path / "model_zoo"
-        here = {file.name.lower() for file in folder.iterdir() if is_present(file)} if folder.is_dir() else set()
+        root = self.checkout.path
+        found = (root / "model_zoo").iterdir() if (root / "model_zoo").is_dir() else ()
+        here = {file.name.lower() for file in found if is_present(file, root)}
         return [file for file in self.entry.weights if Path(file).name.lower() not in here]
+
+    def _without(self, missing: Sequence[str]) -> CannotRunError:
+        """Say why files of weights cannot be handed over: most often they are not there."""
+        root = self.checkout.path
+        unfit = {file: why_unfit(root / file, root) for file in missing if os.path.lexists(root / file)}
+        told = [f"{file} {reason}" for file, reason in unfit.items() if reason]
+        if told:
+            return CannotRunError(State.REFUSED, one_line(", ".join(told)))
+        return CannotRunError(State.MISSING_CHECKPOINT, one_line(f"{', '.join(missing)} is not in the checkout"))
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A class of a single file with a checkpoint: the form that a participant has in hand."""
+    """A class of a single file with a checkpoint: the form that a participant has in hand.
+
+    Attributes:
+        more: folders that its code needs besides what it imports of its own folder.
+    """
 
     file: Path
     class_name: str
     checkpoint: Path
     data_range: float
     rules: Rules
+    more: tuple[Path, ...] = ()
 
     @property
     def info(self) -> ModelInfo:
@@ -127,21 +144,26 @@ class ModelFile:
         return ModelInfo(
             id=0,
             name=self.class_name,
-            label=f"{self.file.stem}-{self.class_name}"[:_LONGEST_LABEL],
+            label=printable(f"{self.file.stem}-{self.class_name}")[:_LONGEST_LABEL],
             team="",
             scale=SCALE,
             data_range=self.data_range,
             checkpoint=None,
-            weights_file=self.checkpoint.name,
-            weights_sha256=hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            source_sha256=hash_of_file(self.file),
+            weights_file=printable(self.checkpoint.name),
+            weights_sha256=sha256_within(self.checkpoint, self.checkpoint.parent),
+            source_sha256=self._source_sha256(),
             origin="file",
         )
 
     @property
     def note(self) -> str:
         """Where it comes from."""
-        return f"class {self.class_name} of {self.file}, weights {self.checkpoint}"
+        return printable(f"class {self.class_name} of {self.file}, weights {self.checkpoint}")
+
+    @property
+    def given_folders(self) -> tuple[Path, ...]:
+        """The folders whose files are handed to it."""
+        return self.more
 
     def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return how it runs: by its own code, on whole images."""
@@ -150,29 +172,48 @@ class ModelFile:
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
-        names = {"file": str(self.file), "class": self.class_name, "checkpoint": str(self.checkpoint)}
-        request = {"model_file": {**names, "data_range": self.data_range}, "weights_folders": []}
-        readable = (self.file.parent, self.checkpoint)
-        with _opened(self.info, self.rules, config, request, readable) as loaded:
+        checkpoint = Handed(f"checkpoint/{self.checkpoint.name}", self.checkpoint, self.checkpoint.parent)
+        code = [replace(handed, place=f"code/{handed.place}") for handed in files_beside(self.file, self.more)]
+        names = {"file": f"code/{self.file.name}", "class": self.class_name, "checkpoint": checkpoint.place}
+        request = {"model_file": {**names, "data_range": self.data_range}}
+        with _opened(self.info, self.rules, config, request, [*code, checkpoint]) as loaded:
             yield loaded
+
+    def _source_sha256(self) -> str:
+        """Return the hash of its code, and of every file of the folders that come with it."""
+        digest = hashlib.sha256(hash_of_file(self.file).encode())
+        for handed in files_beside(self.file, self.more) if self.more else ():
+            digest.update(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}".encode())
+        return digest.hexdigest() if self.more else hash_of_file(self.file)
 
 
 @contextmanager
 def _opened(
-    info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], readable: Sequence[Path]
+    info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], handed: Sequence[Handed]
 ) -> Iterator[SandboxedUpscaler]:
     """Start a worker, let it load a submission, and end it."""
     device = torch.device(config.device)
     threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
-    mounts = Mounts((PROJECT / "eval", *readable), _devices(device))
+    shown = {file.place: os.path.realpath(file.path) for file in handed if file.is_shown}
+    mounts = Mounts((PROJECT / "eval", *map(Path, shown.values())), _devices(device))
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    with start(command, rules.sandbox, mounts, rules.limits, _environment(threads, gpu)) as sandboxed:
+    # Passes side by side must not all have the same processors.
+    timed = config.protocol is not Protocol.ACCURACY and device.type == "cpu"
+    limits = replace(rules.limits, cpus=processors(threads) if timed else None)
+    with start(command, rules.sandbox, mounts, limits, _environment(threads, gpu)) as sandboxed:
         connection = Connection(sandboxed, rules.timeout_s)
-        request |= {"device": name, "threads": threads}
+        for file in handed:
+            if not file.is_shown:
+                connection.ask("give", file.read(), place=file.place)
+        request |= {"device": name, "threads": threads, "shown": shown}
         request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
         answer, _ = connection.ask("load", trusted=rules.trusted, **request)
-        yield SandboxedUpscaler(_completed(info, answer.header), device, connection)
+        rests = config.protocol is Protocol.STEADY
+        if rests:
+            sandboxed.rest()
+        info = _completed(info, answer.header)
+        yield SandboxedUpscaler(info, device, connection, threads=threads, rests=rests)
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

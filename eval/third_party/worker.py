@@ -5,7 +5,6 @@ It shares its process with third-party code. What it says is therefore a claim, 
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from io import FileIO
@@ -28,7 +27,6 @@ from eval.third_party.shims.notes import Notes
 from eval.third_party.wire import Message, WireError, receive, send
 
 MAX_INPUT_BYTES = 2**31
-_SMALL_FILE_BYTES = 2**20
 
 
 class Worker:
@@ -45,6 +43,7 @@ class Worker:
     def answer(self, request: Message) -> Message:
         """Carry out one request; an error of the submission's is an answer, too."""
         handlers: dict[str, Callable[[Message], Message]] = {
+            "give": self._give,
             "load": self._load,
             "put": self._put,
             "go": self._go,
@@ -58,8 +57,12 @@ class Worker:
             return handlers[operation](request)
         except BaseException as error:
             # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
-            otherwise = State.FAILED_TO_BUILD if operation == "load" else State.FAILED_TO_RUN
+            otherwise = State.FAILED_TO_BUILD if operation in ("give", "load") else State.FAILED_TO_RUN
             return Message({"fault": described(error, otherwise)})
+
+    def _give(self, request: Message) -> Message:
+        _place(request.header["place"]).write_bytes(request.payload)
+        return Message()
 
     def _load(self, request: Message) -> Message:
         header = request.header
@@ -69,7 +72,7 @@ class Worker:
         if not header["as_template"]:
             keep_freed_memory()
         device = torch.device(header["device"])
-        self.notes = install(device, trusted=header["trusted"], weights_folders=header["weights_folders"])
+        self.notes = install(device, trusted=header["trusted"], weights_folders=[str(_given() / "model_zoo")])
         _forget_our_models()
         with OnCpu(self.notes) if device.type == "cpu" else contextlib.nullcontext():
             self.loaded = _load(header, device)
@@ -127,26 +130,26 @@ class Worker:
 
 
 def _load(header: dict, device: torch.device) -> Loaded:
+    folder = _given()
+    for place, path in header["shown"].items():
+        _place(place).symlink_to(path)
     if "model_file" in header:
-        return load_model_file(header["model_file"], device)
-    folder = _scratch_copy(Path(header["checkout"]))
+        return load_model_file(folder, header["model_file"], device)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     return load_entry(folder, header["model_id"], header["forward"], device)
 
 
-def _scratch_copy(checkout: Path) -> Path:
-    """Copy a checkout into the scratch folder, where its code may write; large files are linked to."""
-    copy = Path(os.environ["ESR_SCRATCH"]) / "checkout"
+def _given() -> Path:
+    """Return the folder of what the submission is given; its code may write there."""
+    return Path(os.environ["ESR_SCRATCH"]) / "given"
 
-    def take(source: str, target: str) -> None:
-        if os.path.getsize(source) > _SMALL_FILE_BYTES:
-            os.symlink(source, target)
-        else:
-            shutil.copyfile(source, target)
 
-    ignored = shutil.ignore_patterns(".git", "figs", "__pycache__", "results*")
-    return Path(shutil.copytree(checkout, copy, ignore=ignored, copy_function=take, ignore_dangling_symlinks=True))
+def _place(place: str) -> Path:
+    """Return the path of a given file, in a folder that is there."""
+    path = _given() / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _forget_our_models() -> None:

@@ -1,15 +1,16 @@
 """The steady protocol: runtimes of several models, measured so that the comparison can be trusted.
 
 Every model is warmed up on every input size until its times settle. Then, round by round, each image is run through
-all models one after another, in an order drawn anew each time, so that drift of the machine hits all alike. What was
-disturbed is dropped for all models. Rounds go on until the intervals of all ratios to the first model are tight enough.
+all models one after another, in an order drawn anew each time, so that drift of the machine hits all alike. Each time
+it has another form, so that nothing can be looked up. What was disturbed is dropped for all models. Rounds go on until
+the intervals of all ratios to the first model are tight enough.
 """
 
 import hashlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
@@ -17,14 +18,23 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.device.nvml import Gpu, open_gpu
+from eval.errors import RunError
 from eval.intervals import paired_ratio
+from eval.metrics.figures import Flag
 from eval.timing.interference import Watch
+from eval.timing.outputs import Fresh, Outputs, fresh
 from eval.timing.samples import Ratio, Timing
-from eval.timing.warmup import Timed, TimingError, time_one, warm_up
+from eval.timing.warmup import Timed, TimingError, Warmth, run_one, warm_up
 
 CHECK_EVERY = 2
 ENERGY_WINDOW_S = 5.0
 KERNEL_RUNS = 5
+# Devices that add in another order each time are off by one grey level.
+_SAME_LEVELS = 2
+# A first run is slower than later ones, not faster by this part of their least time.
+_COLD_SHARE = 0.5
+# So many irregular samples of a model, and so large a part of its samples, are no accident.
+_IRREGULAR_COUNT, _IRREGULAR_SHARE = 8, 0.25
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,20 @@ PRESETS = {
 
 @dataclass
 class _Rounds:
-    """Samples so far, ``[model][round]`` a list over images; NaN where dropped."""
+    """Samples so far, ``[model][round]`` a list over images; NaN where dropped.
+
+    Attributes:
+        random: draws the forms of inputs.
+        irregular: how often a model, by its place, did what it must not.
+        turns: how often each model was timed.
+    """
 
     samples_ms: list[list[list[float]]]
+    outputs: Outputs
+    random: np.random.Generator
     dropped: Counter = field(default_factory=Counter)
+    irregular: Counter = field(default_factory=Counter)
+    turns: int = 0
     stopped_by: str = "rounds"
 
 
@@ -89,7 +109,10 @@ def measure_together(
     pairs = [dataset.pairs[index] for index in spread(len(dataset.pairs), preset.images)]
     inputs = [pair.read()[0] for pair in pairs]
     warmths = [warm_up(upscalers, index, inputs) for index in range(len(upscalers))]
-    rounds = _run_rounds(upscalers, inputs, preset, np.random.default_rng(seed), on_round)
+    # Who knows the seed knows the inputs, but not which outputs are judged.
+    outputs = Outputs(pairs, np.random.default_rng())
+    rounds = _Rounds([[] for _ in upscalers], outputs, np.random.default_rng((seed, 1)))
+    _run_rounds(rounds, (upscalers, inputs), preset, np.random.default_rng(seed), on_round)
     common = {
         "group": uuid.uuid4().hex,
         "preset": preset.name,
@@ -110,6 +133,8 @@ def measure_together(
             warmup_runs=warmth.runs,
             energy_mj=gpu and _energy_mj(upscalers, index, inputs, gpu),
             kernels_ms=_kernels_ms(upscalers, index, inputs),
+            psnr_db=rounds.outputs.psnr_db(index),
+            flags=tuple(_flags(rounds, index, warmth)),
             **common,
         )
         for index, warmth in enumerate(warmths)
@@ -123,20 +148,27 @@ def spread(available: int, wanted: int) -> list[int]:
 
 
 def _run_rounds(
-    upscalers: Sequence[Timed],
-    inputs: Sequence[np.ndarray],
+    rounds: _Rounds,
+    models: tuple[Sequence[Timed], Sequence[np.ndarray]],
     preset: Preset,
     random: np.random.Generator,
     on_round: Callable[[int], None],
-) -> _Rounds:
-    rounds = _Rounds([[] for _ in upscalers])
+) -> None:
+    """Run rounds until one of the limits is met; ``models`` are these and their inputs."""
+    upscalers, inputs = models
     least, most = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
     with Watch(upscalers[0].device, upscalers) as watch:
         for count in range(1, most + 1):
             block = np.full((len(upscalers), len(inputs)), np.nan)
+            judged = rounds.outputs.judged_image()
             for image in random.permutation(len(inputs)):
-                block[:, image] = _run_image(upscalers, inputs[image], random, watch, rounds.dropped)
+                form = fresh(inputs[image], rounds.random)
+                times, outputs = _run_image(upscalers, form, random, watch, rounds)
+                block[:, image] = times
+                rounds.outputs.note(image, outputs)
+                if image == judged:
+                    rounds.outputs.judge(image, outputs)
             for samples, row in zip(rounds.samples_ms, block, strict=True):
                 samples.append(row.tolist())
             on_round(count)
@@ -147,22 +179,48 @@ def _run_rounds(
                 rounds.stopped_by = "interval"
                 break
         rounds.dropped = Counter({watch.described(reason): count for reason, count in rounds.dropped.items()})
-    return rounds
 
 
 def _run_image(
-    upscalers: Sequence[Timed], lr: np.ndarray, random: np.random.Generator, watch: Watch, dropped: Counter
-) -> np.ndarray:
-    """Run one image through all models in random order; all NaN if something disturbed it."""
-    times = np.empty(len(upscalers))
+    upscalers: Sequence[Timed], form: Fresh, random: np.random.Generator, watch: Watch, rounds: _Rounds
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Run one input through all models in random order; return times, all NaN if something disturbed it, and outputs.
+
+    Raises:
+        TimingError: a model failed, or does too often what makes its times none.
+    """
+    times, outputs = np.empty(len(upscalers)), [form.lr] * len(upscalers)
+    reasons = []
     watch.begin()
+    rounds.turns += 1
     for index in random.permutation(len(upscalers)):
-        times[index] = time_one(upscalers, index, lr)
-    reason = watch.disturbance()
-    if reason is None:
-        return times
-    dropped[reason] += 1
-    return np.full(len(upscalers), np.nan)
+        sr, times[index] = run_one(upscalers, index, form.lr)
+        outputs[index] = form.upright(sr)
+        if irregular := upscalers[index].irregular:
+            reasons.append(f"{upscalers[index].label}, which {irregular}")
+            rounds.irregular[index] += 1
+            if rounds.irregular[index] > max(_IRREGULAR_COUNT, _IRREGULAR_SHARE * rounds.turns):
+                often = f"{irregular}, {rounds.irregular[index]} of {rounds.turns} times"
+                raise TimingError(index, RunError(f"{often}: its times are none"))
+    reasons += filter(None, [watch.disturbance()])
+    rounds.dropped.update(reasons[:1])
+    return (np.full(len(upscalers), np.nan) if reasons else times), outputs
+
+
+def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
+    """Yield what a model's times do not show."""
+    yield from rounds.outputs.flags(index)
+    if warmth.changes > _SAME_LEVELS:
+        yield Flag(
+            code="timed", text=f"returns another output for the same input, by up to {warmth.changes} grey levels"
+        )
+    warm_ms = [ms for samples in rounds.samples_ms[index] if not np.isnan(ms := samples[0])]
+    if warm_ms and min(warm_ms) * _COLD_SHARE > warmth.cold_start_ms:
+        text = f"its first run took {warmth.cold_start_ms:.1f} ms, all later ones {min(warm_ms):.1f} ms and more"
+        yield Flag(code="timed", text=f"{text}, for the same image")
+    if rounds.irregular[index]:
+        text = f"{rounds.irregular[index]} of {rounds.turns} samples were irregular and dropped"
+        yield Flag(code="turn", text=f"uses processors or time that are not its own: {text}")
 
 
 def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float) -> bool:
@@ -205,12 +263,13 @@ def _kernels_ms(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndar
 
 def _energy_mj(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
     """Return the energy an image takes, over a stretch long enough for a counter that moves every 0.1 s."""
+    random = np.random.default_rng()
     start_mj, start_s, images = gpu.energy_mj(), time.monotonic(), 0
     if start_mj is None:
         return None
     while time.monotonic() - start_s < ENERGY_WINDOW_S:
         for lr in inputs:
-            time_one(upscalers, index, lr)
+            run_one(upscalers, index, fresh(lr, random).lr)
         images += len(inputs)
     end_mj = gpu.energy_mj()
     return None if end_mj is None else (end_mj - start_mj) / images

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Literal
 
 from eval.frozen import Frozen
+from eval.metrics.figures import Flag
 
 
 class Ratio(Frozen):
@@ -35,6 +36,8 @@ class Timing(Frozen):
         energy_mj: per image, indicative; None where it cannot be read.
         kernels_ms: what a GPU itself works on an image, mean over images of the median over runs, all kernels queued
             before the first one begins; what the samples have above it is the CPU starting them. None elsewhere.
+        psnr_db: of what it returned in the rounds, on the mean of each image that was judged; empty in older records.
+        flags: what its times do not show.
     """
 
     group: str
@@ -53,6 +56,8 @@ class Timing(Frozen):
     stopped_by: Literal["interval", "rounds", "budget"]
     energy_mj: float | None = None
     kernels_ms: float | None = None
+    psnr_db: dict[str, float] = {}
+    flags: tuple[Flag, ...] = ()
 
     def medians_ms(self) -> dict[str, float]:
         """Return each image's median over rounds, by name; without the images that lost every sample."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import psutil
 
+from eval.errors import printable
+
 
 class Process(NamedTuple):
     """A process at a moment. ``spent_s`` is its processor time with that of the children it has waited for."""
@@ -82,4 +84,4 @@ def name_of(pid: int) -> str | None:
 
 def _plain(name: str | None) -> str:
     """Return a name without the number of a kernel's thread ("kworker/0:1") and what would not print."""
-    return "".join(char if char.isprintable() else "?" for char in (name or "?").partition("/")[0])
+    return printable((name or "?").partition("/")[0])

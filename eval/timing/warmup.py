@@ -32,6 +32,11 @@ class Timed(Protocol):
         """The processes besides this one that work for it."""
         ...
 
+    @property
+    def irregular(self) -> str | None:
+        """What makes the time of its last call none that can be compared, as in "works outside of its turn"."""
+        ...
+
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
         """Super-resolve an image."""
         ...
@@ -51,36 +56,52 @@ class TimingError(RunError):
 
 @dataclass
 class Warmth:
-    """What a model spent before its first sample."""
+    """What a model spent before its first sample.
+
+    Attributes:
+        changes: by how many grey levels its outputs for one input differ, at most.
+    """
 
     cold_start_ms: float
     runs: int = 1
     total_ms: float = 0.0
+    changes: int = 0
 
 
 def warm_up(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray]) -> Warmth:
     """Run a model on each input size until three times in a row lie within 10%, at most ten times a size."""
-    warmth = Warmth(cold_start_ms=time_one(upscalers, index, inputs[0]))
-    warmth.total_ms = warmth.cold_start_ms
+    first, cold_ms = run_one(upscalers, index, inputs[0])
+    warmth = Warmth(cold_start_ms=cold_ms, total_ms=cold_ms)
     for lr in {lr.shape: lr for lr in inputs}.values():
         times: list[float] = []
+        before = first if lr is inputs[0] else None
         while len(times) < MAX_WARMUP_RUNS and not _settled(times):
-            times.append(time_one(upscalers, index, lr))
+            sr, runtime_ms = run_one(upscalers, index, lr)
+            times.append(runtime_ms)
+            before = sr if before is None else before
+            warmth.changes = max(warmth.changes, _difference(before, sr))
         warmth.runs += len(times)
         warmth.total_ms += sum(times)
     return warmth
 
 
-def time_one(upscalers: Sequence[Timed], index: int, lr: np.ndarray) -> float:
-    """Run one model on one image and return its time in ms.
+def run_one(upscalers: Sequence[Timed], index: int, lr: np.ndarray) -> tuple[np.ndarray, float]:
+    """Run one model on one image and return the SR image and its time in ms.
 
     Raises:
         TimingError: it failed; networks can raise anything, ``SystemExit`` included.
     """
     try:
-        return upscalers[index](lr)[1]
+        return upscalers[index](lr)
     except (Exception, SystemExit) as error:
         raise TimingError(index, error) from error
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> int:
+    """Return by how many grey levels two images of one size differ at most."""
+    if np.array_equal(first, second):
+        return 0
+    return int(np.abs(first.astype(np.int16) - second.astype(np.int16)).max())
 
 
 def _settled(times: Sequence[float]) -> bool:

@@ -152,6 +152,7 @@ RUN_ONLY = {
     "--model_file": ((), ("absent.py:Net",), refused("--models 8: with --model_file"), False),
     "--checkpoint": ((), ("x.pth",), refused("--checkpoint: only with --model_file"), False),
     "--data_range": ((), ("1",), refused("--data_range: only with --model_file"), False),
+    "--with": ((), ("folder",), refused("--with: only with --model_file"), False),
     "--reference": ((), ("3",), refused("--reference: only with --checkout"), False),
     "--sandbox": ((), ("none",), refused("--sandbox: only with --checkout"), False),
     "--trust": ((), (), refused("--trust: only with --checkout"), False),

@@ -46,6 +46,14 @@ class InPlace(Plain):
         return super().forward(x)
 
 
+class ThroughData(Plain):
+    """Writes where autograd does not see it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.data.add_(1)
+        return super().forward(x)
+
+
 class Counting(Plain):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
@@ -80,6 +88,7 @@ class NotANumber(Plain):
         (Refusing, "parameters", "1 of them (first: conv.weight)"),
         (InPlace, "parameters", "1 of them (first: conv.bias)"),
         (Counting, "parameters", "1 of them (first: calls)"),
+        (ThroughData, "parameters", "1 of them (first: calls)"),
         (Remembering, "state", "it keeps state, or draws at random"),
         (Random, "state", "it keeps state, or draws at random"),
         (NotANumber, "state", "by up to nan"),

@@ -1,6 +1,7 @@
 """Networks that cheat, break or attack. Each is an enlargement by repeating pixels, and does one thing more."""
 
 import gc
+import glob
 import json
 import os
 import signal
@@ -116,9 +117,29 @@ class FillsTheDisk(Honest):
 
 class CallsHome(Honest):
     def forward(self, x):
-        with open(os.path.join(os.path.dirname(__file__), "port.txt")) as file:
+        with open(os.path.join(os.path.dirname(__file__), "facts", "port.txt")) as file:
             socket.create_connection(("127.0.0.1", int(file.read())), timeout=5)
         return super().forward(x)
+
+
+class LooksAround(Honest):
+    """Tells what lies beside its file, and whether the photographs of the set ``sample`` can be read."""
+
+    def forward(self, x):
+        import skimage
+
+        beside = sorted(os.listdir(os.path.dirname(__file__)))
+        folders = {os.path.join(place, "skimage", "data") for place in sys.path}
+        folders |= {folder.replace("/lib/", "/lib64/") for folder in folders} | {os.path.dirname(skimage.__file__)}
+        folders |= {os.path.realpath(folder) for folder in folders}
+        photos = [file for folder in folders for file in glob.glob(f"{folder}/**/astronaut.png", recursive=True)]
+        read = []
+        for photo in photos:
+            try:
+                read.append(open(photo, "rb").read(4))
+            except OSError:
+                continue
+        raise ValueError(f"{beside} {len(photos) > 0} {read}")
 
 
 class ReadsSecrets(Honest):
@@ -237,3 +258,51 @@ class PatchesTorch(Honest):
 
     def forward(self, x):
         return super().forward(x) * float("nan")
+
+
+def burn(seconds):
+    """Use a processor for so long, by its own clock."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+class WorksWhenTheImageArrives(WorksBefore):
+    """As ``WorksBefore``, in less than what a slow pipe could take."""
+
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        put = type(worker)._put
+
+        def put_and_work(request):
+            burn(0.084)
+            return put(worker, request)
+
+        worker._put = put_and_work
+
+
+class BurnsOnTheSide(Honest):
+    """Leaves a process that never stops computing: others are slower beside it."""
+
+    def __init__(self):
+        super().__init__()
+        if os.fork() == 0:
+            while True:
+                pass
+
+
+class UsesTwoProcessors(Honest):
+    """Halves its time by a second process, once it has taken all processors that it can get."""
+
+    def forward(self, x):
+        try:
+            os.sched_setaffinity(0, range(os.cpu_count()))
+        except OSError:
+            pass
+        other = os.fork()
+        burn(0.05)
+        if other == 0:
+            os._exit(0)
+        os.waitpid(other, 0)
+        return super().forward(x)

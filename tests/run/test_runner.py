@@ -213,6 +213,17 @@ def test_the_steady_mean_is_over_images_of_the_median_over_rounds(hr_folder: Pat
     assert timed.mean("psnr_db") == record.mean("psnr_db")
 
 
+def test_timed_outputs_that_are_not_the_judged_ones_are_flagged(hr_folder: Path):
+    record = run(job_of(hr_folder, protocol="steady"), quiet)
+    judged_db = {image.name: image.psnr_db for image in record.images}
+    same, other = (
+        with_timing(record, timing_of(((10.0,),), psnr_db={name: its - less for name, its in judged_db.items()}))
+        for less in (0.1, 2.0)
+    )
+    assert same.flags == record.flags
+    assert [flag.code for flag in other.flags[len(record.flags) :]] == ["timed"]
+
+
 def test_a_speed_pass_without_a_sample_is_a_failed_run(hr_folder: Path):
     record = run(job_of(hr_folder, protocol="steady"), quiet)
     timed = with_timing(record, timing_of(((None,), (None,)), p50_ms=None, p90_ms=None))

@@ -124,6 +124,32 @@ def test_paths_out_of_the_checkout_are_no_weights(tmp_path: Path):
     assert entry.weights == ("model_zoo/fine.pth",)
 
 
+def test_no_name_of_theirs_reaches_a_terminal_as_it_is(tmp_path: Path):
+    """Escapes that rewrite the screen, line ends that add a row, marks that turn text round."""
+    nasty = r"\x1b[2J\x07\u202egood\u2066\n| forged | row |\x9b"
+    body = f"""
+        if model_id == 0:
+            name, data_range = "{nasty}", 1.0
+            model = load("model_zoo/{nasty}.pth", "model_zoo/fine.pth")
+        elif model_id == 1:
+            name, model = "fine", 0
+    """
+    folder = checkout_of(tmp_path / "c", body)
+    checkout = read_checkout(folder)
+    entry = checkout.entries[0]
+    assert entry.name == "?[2J??good? | forged | row |?"
+    assert entry.weights == ("model_zoo/fine.pth",)
+    (chosen,) = choose_submissions([checkout], ["0"], RULES)
+    assert all(str(text).isprintable() for text in (*chosen.info.model_dump().values(), chosen.note))
+    with pytest.raises(UsageError) as refused:
+        choose_submissions([checkout], ["absent"], RULES)
+    assert str(refused.value).isprintable()
+    (folder / "test_demo.py").write_text("x = \u202e1")
+    with pytest.raises(UsageError, match=r"cannot be read as Python: SyntaxError: ") as refused:
+        read_checkout(folder)
+    assert str(refused.value).isprintable()
+
+
 def test_an_entrys_hash_follows_what_it_imports_and_nothing_else(tmp_path: Path):
     shutil.copytree(PLANTED, tmp_path / "c")
 
@@ -145,9 +171,9 @@ def test_an_entrys_hash_follows_what_it_imports_and_nothing_else(tmp_path: Path)
 def test_a_pointer_of_git_lfs_is_no_file_of_weights(tmp_path: Path):
     (tmp_path / "pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     (tmp_path / "weights").write_bytes(b"PK")
-    assert not is_present(tmp_path / "pointer")
-    assert not is_present(tmp_path / "absent")
-    assert is_present(tmp_path / "weights")
+    assert not is_present(tmp_path / "pointer", tmp_path)
+    assert not is_present(tmp_path / "absent", tmp_path)
+    assert is_present(tmp_path / "weights", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,25 @@ def test_a_swarm_does_not_keep_it_busy():
         assert len(watch.look()) <= LIMITS.processes + 1
 
 
+def test_what_forks_share_is_counted_once():
+    """Six processes that share 60 MiB hold 60 MiB, and are too many before they are too much."""
+    text = """
+        block = b"x" * (60 * 2**20)
+        for _ in range(5):
+            if os.fork() == 0:
+                time.sleep(3600)
+        print(flush=True)
+        time.sleep(3600)
+    """
+    with _guarded(text, Limits(memory_bytes=200 * MIB, processes=10)) as (watch, process):
+        found = watch.look()
+        assert len(found) == 6
+        assert sum(one.resident_bytes for one in found) > 360 * MIB
+        assert 60 * MIB < sum(map(guard._own_bytes, found)) < 200 * MIB
+        assert watch._fault() is None
+        assert process.poll() is None
+
+
 @pytest.mark.parametrize(("available", "reason"), [(100, "the machine is nearly out of memory"), (900, None)])
 def test_a_machine_without_memory(monkeypatch: pytest.MonkeyPatch, available: int, reason: str | None):
     meminfo = f"MemTotal:       16000 kB\nMemFree:   1 kB\nMemAvailable:   {available} kB\n".encode()

@@ -1,10 +1,14 @@
 """Hostile programs, planted: each does its worst in a sandbox, and harms nobody."""
 
+import ast
+import ctypes
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +19,7 @@ import psutil
 import pytest
 
 from eval.errors import RunError, UsageError
-from eval.third_party import sandbox
+from eval.third_party import sandbox, system_calls
 from eval.third_party.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
 from tests.conftest import PROJECT
 
@@ -209,6 +213,7 @@ say(open("/tmp/planted", "w").name)
 
 def test_it_has_no_rights_and_gets_none(bubblewrap: SandboxKind, run: Run):
     text = """
+import ast
 import ctypes
 say([line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapBnd", "NoNewPrivs"))])
 attempt(lambda: os.setuid(0))
@@ -525,3 +530,112 @@ def test_a_bubblewrap_that_may_not_is_not_used(monkeypatch: pytest.MonkeyPatch, 
         choose_sandbox(None)
     with pytest.raises(RunError, match="bwrap: no permissions"):
         start(["true"], SandboxKind.BUBBLEWRAP, Mounts(), Limits(), {})
+
+
+CALLS = """
+import ast
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    say(f"{libc.syscall(number, *arguments)} {ctypes.get_errno()}")
+"""
+
+
+@pytest.fixture
+def filtered(bubblewrap: SandboxKind) -> SandboxKind:
+    if fault := system_calls.fault():
+        pytest.skip(fault)
+    return bubblewrap
+
+
+def test_refused_system_calls_are_refused(filtered: SandboxKind, run: Run):
+    """Each by its number, so that no library of the program's own gets around it."""
+    names = ("keyctl", "add_key", "ptrace", "process_vm_readv", "bpf", "io_uring_setup", "unshare", "sched_setaffinity")
+    calls = "\n".join(f"call({system_calls._number(name)}, 0, 0, 0, 0, 0)" for name in names)
+    vsock, alg = 40, 38
+    text = f"""
+{calls}
+for family in ({vsock}, {alg}, 9999):
+    attempt(lambda: socket.socket(family, socket.SOCK_STREAM))
+attempt(lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)))
+say([socket.socket(family).family.value for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)])
+say([pair.family.value for pair in socket.socketpair()])
+"""
+    with run(CALLS + text, filtered) as sandboxed:
+        said = _said(sandboxed)
+    assert said[: len(names)] == ["-1 1"] * len(names)
+    assert said[len(names) :] == ["PermissionError"] * 4 + ["[1, 2, 10]", "[1, 1]"]
+
+
+def test_its_session_keyring_is_empty(filtered: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch):
+    """Without the filter as well: a key of the user's session is not in the program's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    session_keyring, search = -3, 10
+    add_key, keyctl = system_calls._number("add_key"), system_calls._number("keyctl")
+    key = libc.syscall(add_key, b"user", b"esr-test", b"secret", 6, session_keyring)
+    if key < 0:
+        pytest.skip("this kernel keeps no keys")
+    text = f'call({keyctl}, {search}, {session_keyring}, b"user", b"esr-test", 0)'
+    nothing = system_calls._library().SyscallFilter(system_calls._library().ALLOW)
+    with tempfile.TemporaryFile() as file:
+        nothing.export_bpf(file)
+        file.seek(0)
+        monkeypatch.setattr(system_calls, "program", lambda: file.read())
+        with run(CALLS + text, filtered) as sandboxed:
+            assert _said(sandboxed) == [f"-1 {errno.ENOKEY}"]
+    invalidate = 21
+    libc.syscall(keyctl, invalidate, key)
+
+
+def test_a_call_that_is_unknown_is_an_error_and_no_empty_filter(filtered: SandboxKind, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system_calls, "_DENIED", ("keyctl", "no_such_call"))
+    with pytest.raises(RuntimeError, match="libseccomp knows no system call no_such_call"):
+        system_calls.program.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(ImportError, "pyseccomp is not installed"), (RuntimeError, "libseccomp2")]
+)
+def test_without_a_filter_it_runs_and_the_user_is_told(
+    bubblewrap: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch, error: type[Exception], said: str
+):
+    def absent() -> None:
+        raise error
+
+    monkeypatch.setattr(system_calls, "_library", absent)
+    (opening,) = sandbox.openings(bubblewrap)
+    assert said in opening
+    assert "keyctl" in opening
+    assert sandbox.openings(SandboxKind.NONE) == []
+    with run("say('ran')", bubblewrap) as sandboxed:
+        assert _said(sandboxed) == ["ran"]
+
+
+def test_nothing_else_is_mounted(bubblewrap: SandboxKind, run: Run, tmp_path: Path):
+    """An audit: programs and packages, what was named, and folders in memory."""
+    (tmp_path / "shown").write_text("shown")
+    text = """
+for line in open("/proc/self/mountinfo"):
+    say(line.split()[4] + " " + line.split(" - ")[1].split()[0])
+say("end")
+say(sorted(os.listdir(sys.prefix)) if os.path.commonpath((sys.prefix, "/usr")) == "/" else [])
+"""
+    with run(text, bubblewrap, tmp_path / "shown") as sandboxed:
+        said = _said(sandboxed)
+    mounts = [line.replace("\\040", " ").rpartition(" ") for line in said[: said.index("end")]]
+    allowed = [
+        *sandbox.bubblewrap._SYSTEM,
+        *sandbox.bubblewrap._SETTINGS,
+        *sandbox.bubblewrap._python(),
+        "/dev",
+        "/proc",
+    ]
+    named = [tmp_path / "shown", tmp_path / "their folder"]
+    in_memory = {"/", "/tmp", "/scratch"}
+    for place, _, kind in mounts:
+        below = any(Path(place).is_relative_to(os.path.abspath(folder)) for folder in (*allowed, *named))
+        real = any(Path(place).is_relative_to(os.path.realpath(folder)) for folder in (*allowed, *named))
+        assert below or real or (place in in_memory and kind == "tmpfs"), place
+    assert set(ast.literal_eval(said[-1])) <= {"bin", "lib", "lib64", "pyvenv.cfg"}

@@ -36,7 +36,7 @@ class Clockwork:
     """Stands for an upscaler whose times are known: a cold first call, then a steady time per pixel."""
 
     def __init__(self, label: str, ms_per_row: float, log: list, cold_ms: float = 1000.0) -> None:
-        self.label, self.device, self.processes = label, CPU, frozenset()
+        self.label, self.device, self.processes, self.irregular = label, CPU, frozenset(), None
         self.ms_per_row, self.log, self.cold_ms, self.calls = ms_per_row, log, cold_ms, 0
 
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:

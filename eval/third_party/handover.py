@@ -1,0 +1,92 @@
+"""What third-party code is given of the disk: its own regular files, one by one, and nothing that lies beside them.
+
+Small files are sent to the worker, which writes them to its scratch folder; large ones are shown to it read-only. Links
+that leave the folder, sockets, pipes, devices and what is too large stay behind.
+"""
+
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from eval.files import open_within, why_unfit
+from eval.sources import files_of
+
+_SMALL_BYTES = 2**20
+_MOST_FILES = 20_000
+_MOST_SENT_BYTES = 2**28
+# Each is a mount of its own.
+_MOST_SHOWN = 500
+# What a checkout holds that no entry needs.
+_IDLE = (".git", "figs", "__pycache__", "results*")
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A file that is handed over.
+
+    Attributes:
+        place: where the worker finds it, relative to the folder of what it is given.
+        path: where it lies on the disk.
+        folder: the folder that it must not leave.
+    """
+
+    place: str
+    path: Path
+    folder: Path
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.path.stat().st_size
+
+    @property
+    def is_shown(self) -> bool:
+        """Tell whether it is shown where it lies instead of sent."""
+        return self.size > _SMALL_BYTES
+
+    def read(self) -> bytes:
+        """Return its content, at most what a small file may have."""
+        with open_within(self.path, self.folder) as opened:
+            return opened.read(_SMALL_BYTES)
+
+
+def files_below(folder: Path, place: str = "") -> list[Handed]:
+    """Return the files of a folder, the smallest first, so that no file of one entry displaces another's."""
+    found = [
+        Handed(os.path.join(place, path.relative_to(folder)), path, folder)
+        for path in islice(_walked(folder), _MOST_FILES)
+        if why_unfit(path, folder) is None
+    ]
+    return _within_limits(sorted(found, key=lambda file: (file.size, file.place)))
+
+
+def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:
+    """Return a Python file, what it imports of its folder, and the files of more folders.
+
+    A folder below the file's own keeps its place there; any other stands beside the file under its own name.
+    """
+    root = file.parent
+    found = [Handed(str(path.relative_to(root)), path, root) for path in sorted(files_of(file))]
+    for folder in more:
+        inside = folder.is_relative_to(root)
+        found += files_below(folder, str(folder.relative_to(root)) if inside else folder.name)
+    return list({handed.place: handed for handed in found}.values())
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not any(fnmatch.fnmatch(name, idle) for idle in _IDLE)]
+        yield from (Path(parent, name) for name in files)
+
+
+def _within_limits(files: Iterable[Handed]) -> list[Handed]:
+    kept, sent_bytes, shown = [], 0, 0
+    for file in files:
+        shown += file.is_shown
+        sent_bytes += 0 if file.is_shown else file.size
+        if sent_bytes <= _MOST_SENT_BYTES and shown <= _MOST_SHOWN:
+            kept.append(file)
+    return kept

@@ -1,0 +1,156 @@
+"""What third-party code is given: regular files of its own, and nothing that lies beside them."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from eval.data.datasets import open_dataset
+from eval.data.images import write_png
+from eval.errors import UsageError
+from eval.files import MAX_FILE_BYTES, UnfitFileError, open_within, sha256_within, why_unfit
+from eval.third_party import bubblewrap
+from eval.third_party.checkout import read_checkout
+from eval.third_party.choosing import check_out_of_sight, choose_model_file, choose_submissions
+from eval.third_party.handover import files_below, files_beside
+from eval.third_party.sandbox import SandboxKind
+from eval.third_party.submission import Rules
+from tests.planted_checkout import copy_of_planted
+
+RULES = Rules(SandboxKind.NONE)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder as people have them: a network among secrets, pipes, sockets and links."""
+    home = tmp_path / "home"
+    for folder in (".ssh", ".git", "helpers/deep", "data"):
+        (home / folder).mkdir(parents=True)
+    (home / "network.py").write_text("import helpers.deep.layers\nfrom torch import nn\n")
+    (home / "helpers" / "deep" / "layers.py").write_text("from .. import names\n")
+    (home / "helpers" / "names.py").write_text("")
+    (home / "helpers" / "unused.py").write_text("")
+    for secret in (".ssh/id_rsa", ".git/config", "data/table.json", "other.py"):
+        (home / secret).write_text("secret")
+    os.mkfifo(home / "data" / "pipe")
+    (home / "data" / "key").symlink_to(home / ".ssh" / "id_rsa")
+    (home / "data" / "zeros").symlink_to("/dev/zero")
+    (home / "data" / "alias").symlink_to("table.json")
+    (home / "data" / "elsewhere").symlink_to(home / ".ssh")
+    return home
+
+
+def test_a_file_comes_with_what_it_imports_and_nothing_else(home: Path):
+    places = sorted(handed.place for handed in files_beside(home / "network.py"))
+    assert places == ["helpers/deep/layers.py", "helpers/names.py", "network.py"]
+
+
+def test_of_a_named_folder_regular_files_are_given(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(home / "data")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        handed = {file.place: file for file in files_beside(home / "network.py", [home / "data"])}
+    assert {place for place in handed if place.startswith("data/")} == {"data/table.json", "data/alias"}
+    assert handed["data/alias"].read() == b"secret"
+
+
+def test_another_folder_stands_beside_the_file(home: Path, tmp_path: Path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "table.json").write_text("{}")
+    places = [handed.place for handed in files_beside(home / "network.py", [tmp_path / "shared"])]
+    assert "shared/table.json" in places
+
+
+def test_what_is_huge_displaces_nothing(tmp_path: Path):
+    for name, size in (("a.bin", MAX_FILE_BYTES + 1), ("b.bin", 2**21), ("c.py", 10)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    handed = files_below(tmp_path)
+    assert [(file.place, file.is_shown) for file in handed] == [("c.py", False), ("b.bin", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("data/pipe", "is no regular file"),
+        ("data/zeros", "is a link that leads out of its folder"),
+        ("data/key", "is a link that leads out of its folder"),
+        ("data", "is no regular file"),
+        ("data/absent", "cannot be read: No such file or directory"),
+        ("data/table.json", None),
+        ("data/alias", None),
+    ],
+)
+def test_unfit_files_are_told(home: Path, name: str, reason: str | None):
+    assert why_unfit(home / name, home / "data") == reason
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path):
+    with (tmp_path / "huge.pth").open("wb") as file:
+        file.truncate(20 * 10**9)
+    with pytest.raises(UnfitFileError, match="has 20,000,000,000 bytes, more than the 1,073,741,824 that are read"):
+        open_within(tmp_path / "huge.pth", tmp_path)
+    (tmp_path / "small").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_within(tmp_path / "small", tmp_path) == known
+
+
+def test_an_entry_with_unfit_weights_ends_alone(tmp_path: Path):
+    """A huge checkpoint, a pipe and a link out of the checkout are each a row with a reason; others are untouched."""
+    folder = copy_of_planted(tmp_path / "c")
+    whole = read_checkout(folder)
+    weights = folder / "model_zoo" / "team07_absent.pth"
+    make = {
+        "has 20,000,000,000 bytes": lambda: (weights.touch(), os.truncate(weights, 20 * 10**9)),
+        "is no regular file": lambda: os.mkfifo(weights),
+        "is a link that leads out of its folder": lambda: weights.symlink_to("/dev/zero"),
+    }
+    for reason, made in make.items():
+        made()
+        os.mkfifo(folder / "models" / "pipe.py")
+        checkout = read_checkout(folder)
+        (bad,) = choose_submissions([checkout], ["7"], RULES)
+        with pytest.raises(Exception, match=f"model_zoo/team07_absent.pth {reason}"), bad.open(None, None):
+            pass
+        assert bad.info.weights_sha256 is None
+        (good,) = choose_submissions([checkout], ["0"], RULES)
+        assert good.info.weights_sha256 == whole.weights_sha256(good.entry)
+        weights.unlink()
+        (folder / "models" / "pipe.py").unlink()
+
+
+def test_links_that_are_named_are_not_followed_out_of_their_folder(home: Path):
+    (home / "plain.pth").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"--checkpoint .*key: is a link that leads out of its folder; name the file"):
+        choose_model_file(f"{home / 'network.py'}:Net", home / "data" / "key", 1.0, RULES)
+    with pytest.raises(UsageError, match=r"--with .*absent: no such folder"):
+        choose_model_file(f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES, [home / "absent"])
+
+
+def test_the_hash_follows_the_folders_that_come_along(home: Path):
+    (home / "plain.pth").write_bytes(b"")
+
+    def digest(*folders: Path) -> str:
+        return choose_model_file(
+            f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES, folders
+        ).info.source_sha256
+
+    alone, before = digest(), digest(home / "data")
+    (home / "data" / "table.json").write_text("changed")
+    assert alone == digest()
+    assert len({alone, before, digest(home / "data")}) == 3
+
+
+def test_hr_images_are_out_of_sight(tmp_path: Path, random_image, monkeypatch: pytest.MonkeyPatch):
+    folder = copy_of_planted(tmp_path / "c")
+    sources = choose_submissions([read_checkout(folder)], ["0"], RULES)
+    for place in (folder / "photos", tmp_path / "photos", tmp_path / "packages" / "photos"):
+        write_png(place / "0.png", random_image(48, 40, 0))
+    check_out_of_sight([open_dataset(tmp_path / "photos", None), open_dataset(None, "sample")], sources)
+    check_out_of_sight([open_dataset(folder / "photos", None)], [])
+    with pytest.raises(UsageError, match=r"third-party code can read 0\.png there"):
+        check_out_of_sight([open_dataset(folder / "photos", None)], sources)
+    monkeypatch.setattr(bubblewrap, "_python", lambda: [str(tmp_path / "packages")])
+    with pytest.raises(UsageError, match=r"third-party code can read 0\.png there"):
+        check_out_of_sight([open_dataset(tmp_path / "packages" / "photos", None)], sources)
