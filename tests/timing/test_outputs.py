@@ -37,6 +37,9 @@ class Model:
         self.calls += 1
         return self.how(lr, enlarged), 5.0
 
+    def kernels_ms(self, lr: np.ndarray) -> float | None:
+        return None
+
 
 @pytest.fixture
 def photos(tmp_path: Path, random_image) -> Dataset:
