@@ -133,7 +133,11 @@ class TestLayouts:
         np.testing.assert_array_equal(lr, imresize(random_image(31, 22)[:28, :20], Fraction(1, 4)))
 
     @pytest.mark.parametrize(
-        "folder", ["DIV2K_test_LR", "lr", "Mine_lr", "LR", "x_LR", "set-LR", "my LR", "v2.LR", "4LR"]
+        "folder",
+        [
+            *("DIV2K_test_LR", "lr", "Mine_lr", "LR", "x_LR", "set-LR", "my LR", "v2.LR", "4LR", "x_LRs", "LR_old"),
+            *("LRbicx4", "LQ", "LRBI", "LR_unknown", "low_res", "LowRes", "Set5LR", "valLR", "lq_x4"),
+        ],
     )
     def test_lr_images_alone(self, tmp_path: Path, put, folder: str):
         paths = [put(f"{folder}/1.png", 3, 5), put(f"{folder}/2.png", 7, 4)]
@@ -142,7 +146,7 @@ class TestLayouts:
             assert dataset.pairs == (ImagePair("1", paths[0], None), ImagePair("2", paths[1], None))
             assert dataset.lr_sizes == (ImageSize(3, 5), ImageSize(7, 4))
 
-    @pytest.mark.parametrize("folder", ["DSLR", "dslr", "my_DSLR", "x_LRs", "LR_old", "flr"])
+    @pytest.mark.parametrize("folder", ["DSLR", "dslr", "my_DSLR", "flr", "slow", "hallways"])
     def test_a_word_that_merely_ends_like_lr_means_hr(self, tmp_path: Path, put, folder: str):
         path = put(f"{folder}/1.png")
         for dataset in every_way(tmp_path / folder):
