@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from eval.data.aliases import ALIASES
-from eval.data.images import ImageSize
+from eval.data.images import ImageSize, is_grey
 from eval.data.layouts import (
     Layout,
     has_images,
@@ -57,6 +57,11 @@ class Dataset:
             return []
         beside = {path for folder in {path.parent for path in used} for path in folder.iterdir() if path.is_file()}
         return sorted(path for path in beside - used if not path.name.startswith("."))
+
+    @cached_property
+    def num_grey(self) -> int:
+        """How many images are stored as grey; they are measured as RGB, with three equal channels."""
+        return sum(any(path and is_grey(path) for path in (pair.hr, pair.lr)) for pair in self.pairs)
 
     @cached_property
     def sha256(self) -> str:

@@ -12,7 +12,10 @@ from eval.data.pairs import ImagePair
 def description(dataset: Dataset) -> list[str]:
     """Return what a set was taken for, a sentence a line; none for what has no files."""
     on_disk = [pair for pair in dataset.pairs if isinstance(pair, ImagePair)]
-    return [how_it_pairs(dataset), *not_used(dataset)] if on_disk and dataset.name != SAMPLE else []
+    if not on_disk or dataset.name == SAMPLE:
+        return []
+    grey = f"{dataset.num_grey} of {len(on_disk)} are grey: measured as RGB with three equal channels"
+    return [how_it_pairs(dataset), *not_used(dataset), *([grey] if dataset.num_grey else [])]
 
 
 def how_it_pairs(dataset: Dataset) -> str:

@@ -121,6 +121,7 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
             folder=str(task.dataset.folder),
             num_images=len(task.dataset.pairs),
             sha256=task.dataset.sha256,
+            num_grey=task.dataset.num_grey,
         ),
         settings=settings_of(task, model),
         config=task.config,

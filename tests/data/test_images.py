@@ -127,6 +127,11 @@ CONVERTED: dict[str, tuple[str, bytes, np.ndarray]] = {
     "opaque alpha WebP": (".webp", encoded(np.dstack([RGB, OPAQUE]), "WEBP", lossless=True), RGB),
     "opaque grey alpha": (".png", png(np.dstack([GREY, OPAQUE]), 8, PNG_GREY_ALPHA), as_rgb(GREY)),
     "tRNS of an absent colour": (".png", png(RGB, 8, PNG_RGB, trns=struct.pack(">HHH", 1, 2, 3)), RGB),
+    "tRNS of an absent grey of 4 bits, like one of 8": (
+        ".png",
+        png(np.array([[0x1F, 0x01]], np.uint8), 4, PNG_GREY, 4, struct.pack(">H", 2)),
+        as_rgb([[17, 255, 0, 17]]),
+    ),
     "tRNS of an absent grey": (
         ".png",
         png(np.full_like(GREY, 7), 8, PNG_GREY, trns=struct.pack(">H", 8)),
@@ -149,6 +154,16 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "tRNS of a grey that is there": (
         ".png",
         png(GREY, 8, PNG_GREY, trns=struct.pack(">H", int(GREY[3, 4]))),
+        "transparent",
+    ),
+    "tRNS of a grey of 4 bits that is there": (
+        ".png",
+        png(np.array([[0x1F, 0x80]], np.uint8), 4, PNG_GREY, 4, struct.pack(">H", 8)),
+        "transparent",
+    ),
+    "tRNS of a grey of 2 bits that is there": (
+        ".png",
+        png(np.array([[0b00011011]], np.uint8), 2, PNG_GREY, 4, struct.pack(">H", 3)),
         "transparent",
     ),
     "palette, a used colour is transparent": (".png", palette_image(transparency=2), "transparent"),
