@@ -46,11 +46,11 @@ def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
     return digest.hexdigest()
 
 
-def hash_of_file(file: Path) -> str:
-    """Return the hash of a Python file and of all files of its folder that it imports, however indirectly."""
+def hash_of_file(file: Path, text: str = "") -> str:
+    """Return the hash of a Python file, of all files of its folder that it imports however indirectly, and a text."""
     root = file.parent
     modules = (".".join(parts) for parts in _imports_of(root, file))
-    return hash_of_sources(root, modules, hashlib.sha256(file.read_bytes()).hexdigest())
+    return hash_of_sources(root, modules, hashlib.sha256(file.read_bytes()).hexdigest() + text)
 
 
 def _closure(root: Path, modules: Iterable[str]) -> set[Path]:

@@ -33,6 +33,10 @@ Datasets = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option("--weights_key", help="Where in the file the weights are, as params or state_dict.params_ema."),
+]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")

@@ -1,12 +1,12 @@
 """``python -m eval run``: models of the zoo, of official checkouts, or one in a file, on several sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, configured
+from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, WeightsKey, configured
 from eval.cli.session import Session
 from eval.config import AUTO, RunConfig, split
 from eval.errors import UsageError
@@ -15,6 +15,7 @@ from eval.run.model_source import ModelSource, zoo_models
 from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.third_party.sandbox import choose_sandbox
 from eval.third_party.submission import Rules
+from eval.zoo.from_file import parse_model_args
 from eval.zoo.manifest import all_models, find_model
 
 DEFAULT_MODEL = "3"
@@ -29,6 +30,8 @@ class Asked:
     model_file: str | None
     checkpoint: Path | None
     data_range: float | None
+    model_args: str | None
+    weights_key: str | None
     reference: str | None
     sandbox: str | None
     trust: bool
@@ -49,12 +52,15 @@ class Asked:
         if self.checkouts:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
         if self.model_file:
-            chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
+            parse_model_args(self.model_args)
+            found = choose_model_file(self.model_file, self.checkpoint, self.data_range, rules)
+            chosen.append(replace(found, arguments=self.model_args or "", weights_key=self.weights_key))
         return chosen
 
     def _refuse_idle_flags(self) -> None:
         """Refuse flags that are for models which are not asked for."""
         of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range}
+        of_a_file |= {"--model_args": self.model_args, "--weights_key": self.weights_key}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
         of_others["--timeout"] = self.timeout_s
         for flags, asked, wanted in (
@@ -100,9 +106,17 @@ def run_models(
     checkout: Annotated[
         list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
     ] = None,
-    model_file: Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")] = None,
+    model_file: Annotated[
+        str | None, typer.Option("--model_file", help="FILE.py:NAME, a network's class or function.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Weights for --model_file; untrained without it.")
+    ] = None,
     data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
+    model_args: Annotated[
+        str | None, typer.Option("--model_args", help="What --model_file's class is called with: dim=36,n_blocks=8.")
+    ] = None,
+    weights_key: WeightsKey = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
     ] = None,
@@ -130,7 +144,8 @@ def run_models(
     ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    asked = Asked(models, checkout or [], model_file, checkpoint, data_range, reference, sandbox, trust, timeout)
+    of_a_file = (model_file, checkpoint, data_range, model_args, weights_key)
+    asked = Asked(models, checkout or [], *of_a_file, reference, sandbox, trust, timeout)
     launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address)
     session = Session(config, save_dir, launch)
     sources = asked.sources(config)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from eval.data.aliases import ALIASES
+from eval.data.fetch import fetchable_sets, fetched_sets
 from eval.data.images import ImageSize, is_grey
 from eval.data.layouts import (
     Layout,
@@ -78,7 +79,7 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     """Find a set by folder and name, and check every file of it.
 
     Args:
-        data_dir: a folder that holds sets, or one set itself; None for nothing but ``sample``.
+        data_dir: a folder that holds sets, or one set itself; None for ``sample``, and for sets that were fetched.
         name: which set; "valid" and "test" stand for the challenge's; None if the folder says it.
 
     Raises:
@@ -87,6 +88,13 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     """
     if name == SAMPLE or (data_dir is None and name is None):
         return _checked(SAMPLE, HR_FOLDER, *_sample())
+    if data_dir is None and name in fetchable_sets():
+        data_dir = fetched_sets()
+        if not (data_dir / name).is_dir() and not matching_layouts(data_dir, name):
+            raise UsageError(
+                f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA, or run: "
+                f"python -m eval fetch data {name}"
+            )
     if data_dir is None:
         raise UsageError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
     if not data_dir.is_dir():

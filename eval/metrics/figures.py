@@ -55,6 +55,8 @@ class Flag(Frozen):
         "subnormal",
         "uncounted",
         "late",
+        "stored",
+        "range",
     ]
     text: str
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eval.contents import not_itself, text_of
 from eval.errors import RunError, UsageError, explain
 from eval.ranking.entries import Entry, Measured
 
@@ -137,7 +138,7 @@ def measured_from(results: Results) -> Measured:
 def is_published(path: Path) -> bool:
     """Tell whether a file is JSON of another form than a record's, as a results.json is."""
     try:
-        content = json.loads(path.read_bytes()) if path.is_file() else None
+        content = json.loads(text_of(path.read_bytes())) if path.is_file() else None
     except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "schema_version" not in content
@@ -152,10 +153,14 @@ def read_results(path: Path) -> dict[str, ModelResult]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the results.json that the challenge's test_demo.py writes")
+    data = path.read_bytes()
+    if fault := not_itself(data):
+        raise RunError(f"{path}: {fault}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
+        content = json.loads(text_of(data), object_pairs_hook=_unique, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {error}") from error
+        reason = _where_it_ends(error, data) or str(error)
+        raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {reason}") from error
     if not isinstance(content, dict) or not content:
         raise RunError(f"{path}: expected an object of at least one model, got {_kind(content)}")
     results: dict[str, ModelResult] = {}
@@ -171,6 +176,14 @@ def read_results(path: Path) -> dict[str, ModelResult]:
         listing = "\n".join(f"  {fault}" for fault in [*faults[:SHOWN_FAULTS], *more])
         raise RunError(f"{path}: cannot be audited; mend or remove these models:\n{listing}")
     return results
+
+
+def _where_it_ends(error: BaseException, data: bytes) -> str | None:
+    """Return that a file ends early, with the byte, where that is its fault."""
+    at_end = isinstance(error, json.JSONDecodeError) and (
+        error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
+    )
+    return f"it ends early, at byte {len(data):,}: copy or download it again" if at_end else None
 
 
 def _shortened(text: str, most: int = 400) -> str:

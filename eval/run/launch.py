@@ -1,12 +1,12 @@
 """How passes are spread and kept, and what a configuration comes to on this machine."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from eval.config import Protocol, RunConfig
+from eval.device.cpus import usable_cpus
 from eval.device.numerics import convolutions_take_tf32
 from eval.device.placing import pick_device
 from eval.errors import UsageError
@@ -74,9 +74,10 @@ def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
     wanted = {metric.key for metric in find_metrics(config.metrics)}
     threads, workers, tf32 = config.threads, config.workers, config.tf32
     if threads is None:
-        threads = 1 if launch.launcher == RAY else max(torch.get_num_threads() // launch.jobs, 1)
+        usable = min(torch.get_num_threads(), usable_cpus())
+        threads = 1 if launch.launcher == RAY else max(usable // launch.jobs, 1)
     if workers is None:
-        workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // launch.jobs))
+        workers = max(1, min(_MOST_WORKERS, usable_cpus() // launch.jobs))
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)

@@ -67,6 +67,7 @@ class EvaluationTask:
     def _pixels(self) -> list:
         info = self.model.info
         model = [info.label, info.origin, info.weights_sha256, info.data_range]
+        model += [info.weights_key] if info.weights_key else []
         return [model, [self.dataset.name, self.dataset.sha256], self.config.decides_pixels]
 
 

@@ -42,7 +42,7 @@ def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules
 
 
 def choose_model_file(target: str, checkpoint: Path | None, data_range: float | None, rules: Rules) -> ModelFile:
-    """Return the class of a single file that ``FILE.py:CLASS`` means.
+    """Return the class or function of a single file that ``FILE.py:NAME`` means; without a checkpoint it is untrained.
 
     Raises:
         UsageError: a part is missing, does not exist or makes no sense.
@@ -52,11 +52,11 @@ def choose_model_file(target: str, checkpoint: Path | None, data_range: float | 
         raise UsageError(f"--model_file {target}: expected FILE.py:CLASS")
     if not Path(file).is_file():
         raise UsageError(f"--model_file {target}: {file}: no such file")
-    if checkpoint is None or not checkpoint.is_file():
-        raise UsageError(f"--model_file {target}: needs --checkpoint FILE with its weights, got {checkpoint}")
+    if checkpoint is not None and not checkpoint.is_file():
+        raise UsageError(f"--checkpoint {checkpoint}: no such file")
     if data_range is None or not math.isfinite(data_range) or not 0 < data_range <= LARGEST_RANGE:
         raise UsageError(f"--model_file {target}: needs --data_range, 1 or 255 in the challenge, got {data_range}")
-    return ModelFile(Path(file).resolve(), class_name, checkpoint.resolve(), float(data_range), rules)
+    return ModelFile(Path(file).resolve(), class_name, checkpoint and checkpoint.resolve(), float(data_range), rules)
 
 
 def _means(key: str, entry: Entry) -> bool:

@@ -11,12 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eval.errors import RunError, UsageError
 from eval.files import module_of
 from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
 from eval.third_party.checkout import DEMO, SELECT, read_checkout
 from eval.third_party.faults import SubmissionError
-from eval.zoo.loading import WRAPPERS
+from eval.zoo.from_file import build_network, parse_model_args
+from eval.zoo.loading import load_into
+from eval.zoo.unwrapping import Unwrapped
+
+UNTRAINED = "untrained: drawn with seed 0"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Loaded:
 
     Attributes:
         count_with_hooks: counts FLOPs by the checkout's older counter, where its ``main`` does.
+        weights: how they were taken from their file, where that is ours to do.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Loaded:
     device: torch.device
     forward: Callable[[Tensor], Any]
     count_with_hooks: Callable[[], int] | None = None
+    weights: Unwrapped | None = None
 
 
 def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.device) -> Loaded:
@@ -61,18 +68,23 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
 
 
 def load_model_file(asked: dict, device: torch.device) -> Loaded:
-    """Build a class of a single file without arguments, and load a checkpoint into it strictly."""
-    file, class_name = Path(asked["file"]), asked["class"]
+    """Build the network of a class or function of a single file, and load a checkpoint into it, if there is one."""
+    file, name = Path(asked["file"]), asked["class"]
     sys.path.insert(0, str(file.parent))
-    made = getattr(module_of(file, f"submission_{file.stem}"), class_name, None)
-    if not isinstance(made, type) or not issubclass(made, nn.Module):
-        raise SubmissionError(State.FAILED_TO_BUILD, f"{file.name} has no class {class_name} of torch.nn.Module")
-    network = made()
-    state = torch.load(asked["checkpoint"])
-    wrapped = [key for key in WRAPPERS if isinstance(state.get(key), dict)]
-    network.load_state_dict(state[wrapped[0]] if wrapped else state, strict=True)
+    torch.manual_seed(0)
+    try:
+        network = build_network(module_of(file, f"submission_{file.stem}"), name, parse_model_args(asked["arguments"]))
+    except UsageError as error:
+        raise SubmissionError(State.FAILED_TO_BUILD, str(error)) from None
+    told = Unwrapped({}, (UNTRAINED,))
+    if asked["checkpoint"]:
+        checkpoint = Path(asked["checkpoint"])
+        try:
+            told = load_into(network, torch.load(checkpoint), checkpoint, asked["weights_key"])
+        except RunError as error:
+            raise SubmissionError(State.FAILED_TO_LOAD, str(error)) from None
     network = network.eval().requires_grad_(False).to(device)
-    return Loaded(class_name, asked["data_range"], network, device, network)
+    return Loaded(name, asked["data_range"], network, device, network, weights=told)
 
 
 def _arguments(select: Callable, model_id: int, device: torch.device) -> list[Any]:

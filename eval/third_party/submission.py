@@ -28,7 +28,7 @@ from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 from eval.zoo.model_info import ModelInfo
 
 LARGEST_RANGE = 65535.0
-_MOST_SHIMS = 40
+_MOST_SHIMS, _MOST_STEPS = 40, 10
 # Labels become names of folders.
 _LONGEST_LABEL = 100
 
@@ -113,13 +113,21 @@ class Submission:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A class of a single file with a checkpoint: the form that a participant has in hand."""
+    """A class or function of a single file with a checkpoint: the form that a participant has in hand.
+
+    Attributes:
+        checkpoint: None for a network that is run untrained.
+        arguments: what the class or function is called with, as ``--model_args`` has it.
+        weights_key: where in the checkpoint the weights are; None to look for them.
+    """
 
     file: Path
     class_name: str
-    checkpoint: Path
+    checkpoint: Path | None
     data_range: float
     rules: Rules
+    arguments: str = ""
+    weights_key: str | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -132,16 +140,17 @@ class ModelFile:
             scale=SCALE,
             data_range=self.data_range,
             checkpoint=None,
-            weights_file=self.checkpoint.name,
-            weights_sha256=hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            source_sha256=hash_of_file(self.file),
+            weights_file=self.checkpoint and self.checkpoint.name,
+            weights_sha256=self.checkpoint and hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
+            source_sha256=hash_of_file(self.file, self.arguments),
             origin="file",
+            weights_key=self.weights_key,
         )
 
     @property
     def note(self) -> str:
         """Where it comes from."""
-        return f"class {self.class_name} of {self.file}, weights {self.checkpoint}"
+        return f"{self.class_name}({self.arguments}) of {self.file}, weights {self.checkpoint or 'none: untrained'}"
 
     def settled(self, config: RunConfig, _largest: ImageSize) -> tuple[RunConfig, tuple[str, ...]]:
         """Return how it runs: on whole images."""
@@ -150,9 +159,10 @@ class ModelFile:
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
-        names = {"file": str(self.file), "class": self.class_name, "checkpoint": str(self.checkpoint)}
-        request = {"model_file": {**names, "data_range": self.data_range}, "weights_folders": []}
-        readable = (self.file.parent, self.checkpoint)
+        names = {"file": str(self.file), "class": self.class_name, "data_range": self.data_range}
+        names |= {"checkpoint": self.checkpoint and str(self.checkpoint), "weights_key": self.weights_key}
+        request = {"model_file": {**names, "arguments": self.arguments}, "weights_folders": []}
+        readable = (self.file.parent, *([self.checkpoint] if self.checkpoint else []))
         with _opened(self.info, self.rules, config, request, readable) as loaded:
             yield loaded
 
@@ -181,7 +191,15 @@ def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:
     if type(data_range) is not float or not 0 < data_range <= LARGEST_RANGE:
         raise CannotRunError(State.FAILED_TO_BUILD, f"its data range is {one_line(str(data_range)[:40])}")
     told = [one_line(str(name)[:80]) for name in shims[:_MOST_SHIMS]] if isinstance(shims, list) else []
-    return info.model_copy(update={"data_range": data_range, "shims": tuple(told)})
+    return info.model_copy(update={"data_range": data_range, "shims": tuple(told), **_weights_told(header)})
+
+
+def _weights_told(header: dict[str, Any]) -> dict[str, Any]:
+    """Return what a worker tells of how it took weights from their file, in the fields of a record."""
+    told = header.get("weights")
+    steps, stored = (told.get("steps"), told.get("stored")) if isinstance(told, dict) else (None, None)
+    kept = [one_line(str(step)) for step in steps[:_MOST_STEPS]] if isinstance(steps, list) else []
+    return {"weights_steps": tuple(kept), "weights_stored": one_line(stored)[:40] if isinstance(stored, str) else None}
 
 
 def _devices(device: torch.device) -> tuple[Path, ...]:

@@ -5,8 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from eval.cache import download_cache
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
 from eval.zoo.model_info import ModelInfo
@@ -18,16 +17,17 @@ class MissingWeightsError(RunError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights that lies on this machine. ``name`` is None for a file that the manifest does not know."""
+    """A file of weights that lies on this machine.
+
+    Attributes:
+        name: None for a file that the manifest does not know.
+        key: where in the file the weights are; None to look for them.
+    """
 
     path: Path
     sha256: str
     name: str | None
-
-
-def download_cache() -> Path:
-    """Return the folder that ``python -m eval fetch`` downloads to: ``$ESR_CACHE``, or the system's cache folder."""
-    return Path(os.environ.get("ESR_CACHE") or platformdirs.user_cache_path("pfdnlite-esr"))
+    key: str | None = None
 
 
 def weight_folders() -> list[Path]:
@@ -36,7 +36,7 @@ def weight_folders() -> list[Path]:
     Raises:
         UsageError: ``ESR_WEIGHTS`` names no folder.
     """
-    named = os.environ.get("ESR_WEIGHTS")
+    named = os.path.expanduser(os.environ.get("ESR_WEIGHTS", ""))
     if named and not Path(named).is_dir():
         raise UsageError(f"ESR_WEIGHTS={named}: no such folder")
     return [MODEL_ZOO, *([Path(named)] if named else []), download_cache()]
@@ -111,5 +111,6 @@ def zoo_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
         checkpoint=checkpoint and checkpoint.name,
         weights_file=checkpoint and checkpoint.path.name,
         weights_sha256=checkpoint and checkpoint.sha256,
+        weights_key=checkpoint and checkpoint.key,
         source_sha256=spec.source_sha256,
     )

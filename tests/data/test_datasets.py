@@ -304,8 +304,8 @@ class TestSample:
 
 class TestWrongUsage:
     def test_a_name_without_a_folder(self):
-        message = refused(UsageError, None, "Urban100")
-        assert message == "--dataset Urban100: give the folder that holds it by --data_dir, or set ESR_DATA"
+        message = refused(UsageError, None, "Test2K")
+        assert message == "--dataset Test2K: give the folder that holds it by --data_dir, or set ESR_DATA"
 
     def test_no_such_folder(self, tmp_path: Path, put):
         for folder in (tmp_path / "absent", put("photo.png")):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import eval.api
 from eval.cli.app import app
 from eval.data.datasets import HR_FOLDER, LR_FOLDER, open_dataset
 from eval.data.description import description
@@ -148,3 +149,18 @@ def test_the_command_that_looks(tmp_path: Path):
     assert f"python test_demo.py --model_id 3 --data_dir {tmp_path} --dataset 'my photos'" in said
     assert "--dataset old: cannot be used; 1 fault(s) found" in result.stderr
     assert CliRunner().invoke(app, ["data", str(tmp_path / "my photos")]).exit_code == 0
+
+
+def test_a_home_folder_is_expanded_in_flags_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build(tmp_path, {"sets/Set5/GT/{}.png": 32, "sets/Set5/LQ/{}.png": 8})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for words in (["~/sets"], ["--data_dir=~/sets"]):
+        result = CliRunner().invoke(app, ["data", *words])
+        assert (result.exit_code, "Set5: 2 images" in result.stdout) == (0, True)
+    monkeypatch.setenv("ESR_DATA", "~/sets")
+    assert "Set5: 2 images" in CliRunner().invoke(app, ["data"]).stdout
+    assert eval.api.open_dataset("Set5").name == "Set5"
+    assert eval.api.open_dataset("~/sets/Set5").name == "Set5"
+    CliRunner().invoke(app, ["make-lr", "~/sets/Set5/GT", "~/made"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "sets"]

@@ -11,7 +11,7 @@ from eval.errors import RunError, UsageError
 from eval.intervals import Interval
 from eval.ranking.audit import MOST_COMPARED, Audit, Neighbours, audit
 from eval.ranking.editions import find_edition
-from eval.ranking.from_results_json import read_results
+from eval.ranking.from_results_json import is_published, read_results
 from eval.report.audits.as_json import as_json
 from eval.report.audits.findings import findings
 from eval.report.audits.tables import markdown, recomputed_table, sections, terminal_tables, write
@@ -182,7 +182,10 @@ def test_the_rules_of_2022_rank_by_memory_too(audited):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "Expecting value"),
+        ("", "an empty file; copy or download it again"),
+        ('{"A": {"flops": 1', "it ends early, at byte 17: copy or download it again"),
+        ('{"A": {"flo', "it ends early, at byte 11"),
+        ("version https://git-lfs.github.com/spec/v1", "a Git LFS pointer, not the file itself; run git lfs pull"),
         ("Model\t26.9", "Expecting value"),
         ("[]", "got a list"),
         ("3", "got a int"),
@@ -194,7 +197,7 @@ def test_the_rules_of_2022_rank_by_memory_too(audited):
         ('{"A": 3}', "'A': the whole"),
         ("[" * 100_000, "test_demo.py writes"),
         ('{"A": ' + "9" * 5000 + "}", "test_demo.py writes"),
-        ("\ufeff{}", "test_demo.py writes"),
+        ("\ufeff{}", "got an empty object"),
     ],
 )
 def test_what_is_no_results_file_is_refused(tmp_path: Path, text: str, message: str):
@@ -418,3 +421,11 @@ def test_the_kept_audits_say_what_the_files_say(published: Path, kept: str, file
     kept_audits = content if isinstance(content, list) else [content]
     for kept_audit, name in zip(kept_audits, files, strict=True):
         assert kept_audit["findings"] == findings(audit(name, read_results(published / name)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_saved_with_a_mark_is_read(tmp_path: Path, encoding: str):
+    path = tmp_path / "results.json"
+    path.write_bytes(json.dumps({"A": result([10.0, 11.0])}).encode(encoding))
+    assert read_results(path)["A"].valid_runtime == (10.0, 11.0)
+    assert is_published(path)

@@ -196,7 +196,7 @@ def test_two_checkouts_of_one_edition_are_refused(tmp_path: Path):
     [
         ("hostile.py", "w.pth", 1.0, "expected FILE.py:CLASS"),
         ("absent.py:Net", "w.pth", 1.0, "no such file"),
-        ("hostile.py:Net", None, 1.0, "needs --checkpoint FILE"),
+        ("hostile.py:Net", "absent.pth", 1.0, "--checkpoint absent.pth: no such file"),
         ("hostile.py:Net", "w.pth", None, "needs --data_range, 1 or 255"),
         ("hostile.py:Net", "w.pth", float("nan"), "needs --data_range, 1 or 255"),
         ("hostile.py:Net", "w.pth", 0.0, "needs --data_range, 1 or 255"),
