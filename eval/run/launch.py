@@ -1,5 +1,6 @@
 """How passes are spread and kept, and what a configuration comes to on this machine."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +75,16 @@ def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
     wanted = {metric.key for metric in find_metrics(config.metrics)}
     threads, workers, tf32 = config.threads, config.workers, config.tf32
     if threads is None:
-        usable = min(torch.get_num_threads(), usable_cpus())
-        threads = 1 if launch.launcher == RAY else max(usable // launch.jobs, 1)
+        threads = 1 if launch.launcher == RAY else max(_threads_here() // launch.jobs, 1)
     if workers is None:
         workers = max(1, min(_MOST_WORKERS, usable_cpus() // launch.jobs))
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
     return config.replaced(device=str(device), threads=threads, workers=workers, tf32=tf32, metrics=metrics)
+
+
+def _threads_here() -> int:
+    """Return torch's own threads: as asked for by OMP_NUM_THREADS, else no more than this process has processors."""
+    threads = torch.get_num_threads()
+    return threads if os.environ.get("OMP_NUM_THREADS") else min(threads, usable_cpus())

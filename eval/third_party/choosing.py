@@ -26,6 +26,8 @@ def read_checkouts(paths: Sequence[Path]) -> list[Checkout]:
 def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules: Rules) -> list[Submission]:
     """Return the entries that are meant: "all", ids, names or labels; an id means that entry of every checkout.
 
+    A placeholder of the template is no entry: only its id or name means it.
+
     Raises:
         UsageError: a key means no entry of any checkout.
     """
@@ -37,7 +39,7 @@ def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules
     return [
         Submission(checkout, entry, rules)
         for checkout, entry in entries
-        if "all" in keys or any(_means(key, entry) for key in keys)
+        if ("all" in keys and not entry.is_placeholder) or any(_means(key, entry) for key in keys)
     ]
 
 

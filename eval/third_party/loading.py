@@ -55,16 +55,21 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
         raise SubmissionError(State.FAILED_TO_BUILD, f"{SELECT} did not return a network, its name and its data range")
     network, name, data_range, *tile = parts
     network.eval().requires_grad_(False)
+    # Saved as a whole module in half precision, as in 2023.
+    dtypes = [parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()]
+    dtype = dtypes[0] if dtypes else torch.float32
     called = getattr(demo, forward or "forward", None)
 
     def run(lr: Tensor) -> Any:
+        lr = lr.to(dtype)
         return network(lr) if called is None else called(lr, network, tile[0] if tile else None)
 
     def count() -> int:
         return int(demo.get_model_flops(network, (3, INPUT_SIDE, INPUT_SIDE), False))
 
     counter = count if read_checkout(folder).counts_with_hooks else None
-    return Loaded(str(name), float(data_range), network, device, run, counter)
+    counted = network if dtype is torch.float32 else _FromFloat32(network, dtype)
+    return Loaded(str(name), float(data_range), counted, device, run, counter)
 
 
 def load_model_file(asked: dict, device: torch.device) -> Loaded:
@@ -87,9 +92,29 @@ def load_model_file(asked: dict, device: torch.device) -> Loaded:
     return Loaded(name, asked["data_range"], network, device, network, weights=told)
 
 
+class _Asked(Namespace):
+    """The flags of a harness; those that only some fork has were not given."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _FromFloat32(nn.Module):
+    """A network whose weights are of another type, fed by who counts it with float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the network on its own type."""
+        return self.network(x.to(self.dtype))
+
+
 def _arguments(select: Callable, model_id: int, device: torch.device) -> list[Any]:
     """Return what an edition's ``select_model`` wants, told by its parameters' names."""
-    asked = Namespace(model_id=model_id, data_dir=".", save_dir=".", include_test=False, ssim=False)
+    asked = _Asked(model_id=model_id, data_dir=".", save_dir=".", include_test=False, ssim=False, hybrid_test=False)
     known = {"args": asked, "device": device, "model_id": model_id}
     parameters = [
         parameter for parameter in inspect.signature(select).parameters.values() if parameter.default is parameter.empty

@@ -177,7 +177,7 @@ def test_reading_runs_nothing(tmp_path: Path):
 
 def test_submissions_are_chosen_by_id_name_or_label():
     checkout = read_checkout(PLANTED)
-    assert len(choose_submissions([checkout], ["all"], RULES)) == 13
+    assert len(choose_submissions([checkout], ["all"], RULES)) == 12
     for key in ("0", "00", "00_plain_baseline", "planted-00_Plain_baseline"):
         (chosen,) = choose_submissions([checkout], [key], RULES)
         assert chosen.entry.id == 0
