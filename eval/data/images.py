@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from eval.contents import HEAD_BYTES, Kind, kind_of, not_itself
 from eval.data.png import encode_png, png_fault
 from eval.device.transfer import to_host
 from eval.files import atomic_path
@@ -134,7 +135,21 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         reason = str(error) or type(error).__name__
         if "MAX_TEXT_CHUNK" in reason or "MAX_TEXT_MEMORY" in reason:
             raise ImageError(f"{path}: holds text or a colour profile of over 1 MB; save it without these") from error
-        raise ImageError(f"{path}: not a readable image ({reason}); it may be truncated or damaged") from error
+        raise ImageError(
+            f"{path}: {_instead(path) or f'not a readable image ({reason}); it may be truncated or damaged'}"
+        ) from error
+
+
+def _instead(path: Path) -> str | None:
+    """Return what a file is that no reader knows as an image, and what to do; None if its bytes do not tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return None
+    if kind_of(head) is Kind.OTHER_IMAGE:
+        return f"{Kind.OTHER_IMAGE.value}; convert it to PNG first"
+    return not_itself(head)
 
 
 def _image_of(file: BinaryIO) -> Image.Image:
