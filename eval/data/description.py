@@ -5,8 +5,10 @@ from pathlib import Path
 
 from eval.data.datasets import HR_FOLDER, LR_FOLDER, SAMPLE, Dataset
 from eval.data.layouts import has_images
-from eval.data.naming import folders_below, near
+from eval.data.naming import Role, folders_below, near
 from eval.data.pairs import ImagePair
+
+_LACKING: dict[str, Role] = {HR_FOLDER: "LR", LR_FOLDER: "HR"}
 
 
 def description(dataset: Dataset) -> list[str]:
@@ -38,7 +40,7 @@ def _patterns(folder: Path, files: Iterable[tuple[str, Path]]) -> list[str]:
 
 def not_used(dataset: Dataset) -> list[str]:
     """Return a sentence for the folders near a set that may hold the half of it that it lacks."""
-    lacks = {HR_FOLDER: "LR", LR_FOLDER: "HR"}.get(dataset.layout)
+    lacks = _LACKING.get(dataset.layout)
     first = dataset.pairs[0].hr or dataset.pairs[0].lr
     if lacks is None or first is None:
         return []

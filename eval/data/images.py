@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -164,7 +164,7 @@ def _image_of(file: BinaryIO) -> Image.Image:
     raise UnidentifiedImageError(f"cannot identify image file {str(file.name)!r}")
 
 
-def _scale_transparent_grey(image: Image.Image) -> None:
+def _scale_transparent_grey(image: Any) -> None:
     """Bring a PNG's transparent grey to 8 bits, as its samples are: Pillow leaves it at 2 or 4."""
     grey = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "L" and isinstance(grey, int):

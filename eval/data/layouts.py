@@ -71,8 +71,8 @@ def _likeliest(lr: list[Half]) -> list[Half]:
 def _layout_of(root: Path, *folders: Path) -> Layout:
     hr, lr = (str(folder.relative_to(root)) for folder in folders)
     # The layouts' folders are templates.
-    escaped = (text.replace("{", "{{").replace("}", "}}") for text in (hr, lr))
-    return Layout(f"{hr} with {lr}", *escaped)
+    escaped_hr, escaped_lr = (text.replace("{", "{{").replace("}", "}}") for text in (hr, lr))
+    return Layout(f"{hr} with {lr}", escaped_hr, escaped_lr)
 
 
 def sets_called(root: Path, name: str) -> list[Layout]:

@@ -69,7 +69,7 @@ def read_name(name: str) -> Name:
         elif not at_scale and word.lower() not in _MANNERS:
             rest.append(word)
             ends_in_role = False
-    role = None if not roles else "LR" if "LR" in roles else "HR"
+    role: Role | None = None if not roles else "LR" if "LR" in roles else "HR"
     return Name(role, scale, bicubic, tuple(rest), ends_in_role)
 
 
@@ -91,7 +91,7 @@ def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
         roles = [name.role for name in names if name.role]
         scales = [name.scale for name in names if name.scale]
         only_scale = any(name.is_bare and name.scale for name in names)
-        role = roles[-1] if roles else "LR" if only_scale else None
+        role: Role | None = roles[-1] if roles else "LR" if only_scale else None
         if role and set(scales) <= {_SCALE}:
             words = dict.fromkeys(word for name in names for word in name.rest)
             yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), tuple(words))

@@ -79,9 +79,10 @@ def _chosen(content: object, wanted: Mapping[str, Tensor], key: str | None) -> t
         if key not in found:
             raise RunError(f"--weights_key {key}: there are {_there(content, found)}")
         return key, found[key], []
-    if _has_tensors(content) and _fits(content, wanted):
-        return "", content, []
-    inner = sorted((name for name in found if name and _rank(name) is not None), key=_rank)
+    if "" in found and _fits(found[""], wanted):
+        return "", found[""], []
+    ranks = {name: rank for name in found if name and (rank := _rank(name)) is not None}
+    inner = sorted(ranks, key=ranks.__getitem__)
     fitting = [name for name in inner if _fits(found[name], wanted)] or inner
     if fitting:
         return fitting[0], found[fitting[0]], [name for name in inner if name != fitting[0]]
@@ -113,8 +114,9 @@ def _has_tensors(content: object) -> bool:
 
 def _rank(name: str) -> tuple | None:
     """Return where a dotted key stands in the order; None if one of its parts is not in it."""
-    ranks = [_rank_of_part(part) for part in name.split(".")]
-    if None in ranks:
+    parts = name.split(".")
+    ranks = [rank for part in parts if (rank := _rank_of_part(part)) is not None]
+    if len(ranks) < len(parts):
         return None
     # Averaged weights come first, wherever that is said.
     return (not any(averaged for averaged, _ in ranks), ranks, name)
@@ -155,7 +157,8 @@ def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     matches = Counter(key[: at + 1] for key, at in cuts if key[at + 1 :] in wanted)
     shared = [prefix for prefix in matches if all(key.startswith(prefix) for key in state)]
     exact = [prefix for prefix in matches if _under(prefix, state) == wanted.keys()]
-    trainers = sorted((prefix for prefix in exact if _rank_of_prefix(prefix)), key=_rank_of_prefix)
+    ranks = {prefix: rank for prefix in exact if (rank := _rank_of_prefix(prefix)) is not None}
+    trainers = sorted(ranks, key=ranks.__getitem__)
     best = [prefix for prefix in shared if prefix in exact] or trainers or sorted(shared, key=matches.__getitem__)[-1:]
     return best[0] if best and matches[best[0]] > len(state.keys() & wanted.keys()) else ""
 
@@ -172,11 +175,11 @@ def _in_types_of(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> tupl
     """Return the tensors with floats of another type as the network has them, and which types these were."""
     changed, stored = {}, {}
     for key, value in state.items():
-        expected = wanted.get(key)
-        both_float = expected is not None and value.is_floating_point() and expected.is_floating_point()
-        if both_float and value.dtype != expected.dtype and value.layout is torch.strided and not value.is_meta:
+        dtype = wanted[key].dtype if key in wanted else value.dtype
+        differs = value.dtype != dtype and value.is_floating_point() and dtype.is_floating_point
+        if differs and value.layout is torch.strided and not value.is_meta:
             stored[str(value.dtype).removeprefix("torch.")] = None
-            changed[key] = value.to(expected.dtype)
+            changed[key] = value.to(dtype)
     return state | changed, ", ".join(stored) or None
 
 
