@@ -6,8 +6,8 @@ import re
 import zipfile
 from enum import StrEnum
 
-# As much as a file's kind is told from, but for archives.
-HEAD_BYTES = 4096
+# Where the words are that tell text and safetensors.
+_HEAD_BYTES = 4096
 _MOST_TITLE = 60
 
 
@@ -68,7 +68,7 @@ _TITLE = re.compile(rb"<title[^>]*>\s*(.*?)\s*</title>", re.I | re.S)
 
 
 def kind_of(data: bytes) -> Kind:
-    """Tell what a file holds from all of its bytes; from its first ``HEAD_BYTES`` unless it is an archive."""
+    """Tell what a file holds from all of its bytes."""
     if not data:
         return Kind.EMPTY
     for beginning, kind in _BEGINNINGS:
@@ -84,11 +84,11 @@ def kind_of(data: bytes) -> Kind:
         return Kind.IMAGE
     if data[257:262] == b"ustar":
         return Kind.COMPRESSED
-    if data[8:9] == b"{" and (b'"dtype"' in data[:HEAD_BYTES] or data[9:23] == b'"__metadata__"'):
+    if data[8:9] == b"{" and (b'"dtype"' in data[:_HEAD_BYTES] or data[9:23] == b'"__metadata__"'):
         return _kind_of_safetensors(data)
     if re.match(rb"\x80[\x02-\x05]", data):
         return Kind.PICKLE
-    return Kind.TEXT if data[:HEAD_BYTES].isascii() and data[:HEAD_BYTES].decode().isprintable() else Kind.UNKNOWN
+    return Kind.TEXT if data[:_HEAD_BYTES].isascii() and data[:_HEAD_BYTES].decode().isprintable() else Kind.UNKNOWN
 
 
 def _kind_of_archive(data: bytes) -> Kind:
@@ -119,7 +119,7 @@ def not_itself(data: bytes) -> str | None:
     kind = kind_of(data)
     if kind not in _ADVICE:
         return None
-    title = _TITLE.search(data[: 16 * HEAD_BYTES]) if kind is Kind.WEB_PAGE else None
+    title = _TITLE.search(data[: 16 * _HEAD_BYTES]) if kind is Kind.WEB_PAGE else None
     words = " ".join(title.group(1).decode(errors="replace").split())[:_MOST_TITLE] if title else ""
     named = f' ("{"".join(char if char.isprintable() else "?" for char in words)}")' if words else ""
     return f"{kind.value}{named}; {_ADVICE[kind]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eval.data.aliases import ALIASES
 from eval.data.fetch import fetchable_sets, fetched_sets
-from eval.data.images import ImageSize, is_grey
+from eval.data.images import ImageError, ImageSize, is_grey
 from eval.data.layouts import (
     Layout,
     has_images,
@@ -62,7 +62,7 @@ class Dataset:
     @cached_property
     def num_grey(self) -> int:
         """How many images are stored as grey; they are measured as RGB, with three equal channels."""
-        return sum(any(path and is_grey(path) for path in (pair.hr, pair.lr)) for pair in self.pairs)
+        return sum(any(path and _is_grey(path) for path in (pair.hr, pair.lr)) for pair in self.pairs)
 
     @cached_property
     def sha256(self) -> str:
@@ -73,6 +73,14 @@ class Dataset:
             for path in (pair.lr, pair.hr):
                 digest.update(b"-" if path is None else hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
+
+
+def _is_grey(path: Path) -> bool:
+    try:
+        return is_grey(path)
+    # Whoever reads the file says what is wrong with it.
+    except ImageError:
+        return False
 
 
 def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from eval.contents import HEAD_BYTES, Kind, kind_of, not_itself
+from eval.contents import Kind, kind_of, not_itself
 from eval.data.png import encode_png, png_fault
 from eval.device.transfer import to_host
 from eval.files import atomic_path
@@ -143,13 +143,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _instead(path: Path) -> str | None:
     """Return what a file is that no reader knows as an image, and what to do; None if its bytes do not tell."""
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        data = path.read_bytes()
     except OSError:
         return None
-    if kind_of(head) is Kind.OTHER_IMAGE:
+    if kind_of(data) is Kind.OTHER_IMAGE:
         return f"{Kind.OTHER_IMAGE.value}; convert it to PNG first"
-    return not_itself(head)
+    return not_itself(data)
 
 
 def _image_of(file: BinaryIO) -> Image.Image:

@@ -55,7 +55,8 @@ class Name:
 @cache
 def read_name(name: str) -> Name:
     """Take the name of one folder apart."""
-    roles, scale, bicubic, rest, ends_in_role = set(), None, False, [], False
+    roles: set[Role] = set()
+    scale, bicubic, rest, ends_in_role = None, False, [], False
     for word in filter(None, re.split(r"[\W_]+", name)):
         found = _ROLE_WORD.search(word)
         glued = word[found.start() :] if found else word
@@ -88,13 +89,19 @@ def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
     """Yield the folders under ``root`` that say by name that they are half of a set; those of other scales are none."""
     for folder in folders:
         names = [read_name(part) for part in folder.relative_to(root).parts]
-        roles = [name.role for name in names if name.role]
         scales = [name.scale for name in names if name.scale]
-        only_scale = any(name.is_bare and name.scale for name in names)
-        role: Role | None = roles[-1] if roles else "LR" if only_scale else None
+        role = _nearest_role(names)
         if role and set(scales) <= {_SCALE}:
             words = dict.fromkeys(word for name in names for word in name.rest)
             yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), tuple(words))
+
+
+def _nearest_role(names: Sequence[Name]) -> Role | None:
+    """Return the role that the last of the names that have one tells; a folder called by a scale alone is LR."""
+    for name in reversed(names):
+        if name.role:
+            return name.role
+    return "LR" if any(name.is_bare and name.scale for name in names) else None
 
 
 def folders_below(root: Path, depth: int = _DEEPEST) -> Iterator[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.cache import download_cache
+from eval.contents import Kind, kind_of, not_itself
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
 from eval.zoo.model_info import ModelInfo
@@ -79,6 +80,9 @@ def _checkpoint_at_path(spec: ModelSpec, weights: str) -> Checkpoint:
 def _verified(path: Path, known: CheckpointSpec) -> Checkpoint:
     digest = file_sha256(path)
     if digest != known.sha256:
+        data = path.read_bytes()
+        if kind_of(data) in (Kind.LFS_POINTER, Kind.WEB_PAGE):
+            raise RunError(f"{path}: {not_itself(data)}")
         raise RunError(
             f"{path}: expected SHA-256 {known.sha256} ({known.bytes:,} bytes), got {digest} "
             f"({path.stat().st_size:,} bytes); the file is damaged or another one: remove it, or name it by --weights"

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import eval.data.datasets
 from eval.data.datasets import HR_FOLDER, LR_FOLDER, SAMPLE_FILES, Dataset, open_dataset
+from eval.data.description import description
 from eval.data.images import ImageSize, read_image, write_png
 from eval.data.pairs import ImagePair
 from eval.data.resize import imresize
@@ -272,6 +274,18 @@ class TestLayouts:
             (tmp_path / f"{name}_{half}").rmdir()
         dataset = open_dataset(tmp_path, name)
         assert (dataset.name, dataset.layout) == (name, "HR and LR")
+
+
+class TestGrey:
+    def test_grey_images_are_counted(self, tmp_path: Path, put):
+        put("photos/colour.png")
+        for name, mode in (("grey", "L"), ("bits", "1")):
+            Image.new(mode, (16, 16), 1).save(tmp_path / "photos" / f"{name}.png")
+        dataset = open_dataset(tmp_path / "photos", None)
+        assert dataset.num_grey == 2
+        assert description(dataset)[1] == "2 of 3 are grey: measured as RGB with three equal channels"
+        (tmp_path / "photos" / "grey.png").unlink()
+        assert open_dataset(tmp_path / "photos", None).num_grey == 1
 
 
 class TestSample:

@@ -241,6 +241,15 @@ class TestFinding:
             f"or put the file into {folders.zoo}, or point ESR_WEIGHTS at the folder that holds it.",
         ]
 
+    def test_a_pointer_in_its_place_is_named(self, folders: Folders, spec: ModelSpec):
+        wrong = folders.env / "tiny_released.pth"
+        wrong.write_bytes(GARBAGE["a pointer of Git LFS"])
+        with pytest.raises(RunError) as caught:
+            find_checkpoint(spec)
+        assert str(caught.value) == (
+            f"{wrong}: a Git LFS pointer, not the file itself; run git lfs pull in its repository"
+        )
+
     @pytest.mark.parametrize("content", [RELEASED[:-1], SELFTRAINED, b""], ids=["truncated", "another", "empty"])
     def test_another_hash_is_an_error_and_not_passed_over(self, folders: Folders, spec: ModelSpec, content: bytes):
         wrong = folders.zoo / "tiny_released.pth"

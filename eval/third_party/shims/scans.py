@@ -63,8 +63,8 @@ def selective_scan_fn(
 ) -> Any:
     """Scan ``(batch, channels, length)`` by a state space whose steps and matrices depend on the input.
 
-    ``B`` and ``C`` are ``(channels, states)``, ``(batch, states, length)``, or ``(batch, groups, states, length)``; with
-    ``D`` the input is added, with ``z`` the output is gated by SiLU of it.
+    ``B`` and ``C`` are ``(channels, states)``, ``(batch, states, length)``, or
+    ``(batch, groups, states, length)``; with ``D`` the input is added, with ``z`` the output is gated by SiLU of it.
     """
     if A.is_complex():
         raise ImportError("a complex scan is needed, and mamba_ssm is not installed", name="mamba_ssm")
