@@ -30,18 +30,17 @@ def _scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tens
         C: as ``B``.
         state: ``h`` before the first position, ``(batch, channels, states)``.
     """
+    # Position first, so that what a step reads lies together.
+    u, delta, B, C = u.permute(2, 0, 1), delta.permute(2, 0, 1), B.permute(3, 0, 1, 2), C.permute(3, 0, 1, 2)
     outputs = []
-    for at in range(0, u.shape[-1], _CHUNK):
-        steps, inputs = (values[..., at : at + _CHUNK] for values in (delta, u))
-        here_b, here_c = (M if M.shape[-1] == 1 else M[..., at : at + _CHUNK] for M in (B, C))
-        decays = torch.exp(steps[:, :, None] * A[None, :, :, None]).unbind(-1)
-        added = ((steps * inputs)[:, :, None] * here_b).unbind(-1)
-        states = []
-        for decay, term in zip(decays, added, strict=True):
-            state = torch.addcmul(term, decay, state)
-            states.append(state)
-        outputs.append((torch.stack(states, -1) * here_c).sum(2))
-    return torch.cat(outputs, -1), state.clone()
+    for at in range(0, len(u), _CHUNK):
+        steps, inputs = delta[at : at + _CHUNK, ..., None], u[at : at + _CHUNK, ..., None]
+        here_b, here_c = (M if len(M) == 1 else M[at : at + _CHUNK] for M in (B, C))
+        states = torch.empty(*steps.shape[:3], A.shape[1], device=u.device)
+        for decay, added, output in zip(torch.exp(steps * A), steps * inputs * here_b, states, strict=True):
+            state = torch.addcmul(added, decay, state, out=output)
+        outputs.append((states * here_c).sum(-1))
+    return torch.cat(outputs).permute(1, 2, 0).contiguous(), state.clone()
 
 
 @_scan.register_fake
