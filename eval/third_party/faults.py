@@ -13,7 +13,7 @@ from eval.records.record import State
 # Packages whose kernels exist for CUDA only.
 CUDA_PACKAGES = (
     "mamba_ssm", "causal_conv1d", "selective_scan", "selective_scan_cuda", "span_attention", "triton", "cupy",
-    "pycuda", "flash_attn", "natten", "spatial_correlation_sampler", "dcn_v2",
+    "pycuda", "jiterator", "flash_attn", "natten", "spatial_correlation_sampler", "dcn_v2",
 )  # fmt: skip
 _CUDA_WORDS = re.compile(
     r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
