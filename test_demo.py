@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, Force, NoImages, SaveDir, Weights, configured
+from eval.cli.flags import (
+    DEFAULT_SAVE_DIR,
+    DataDir,
+    Datasets,
+    Force,
+    NoImages,
+    SaveDir,
+    Weights,
+    WeightsKey,
+    configured,
+)
 from eval.cli.program import run_program
 from eval.config import RunConfig, split
 
@@ -18,6 +28,7 @@ def demo(
     save_dir: SaveDir = DEFAULT_SAVE_DIR,
     include_test: Annotated[bool, typer.Option("--include_test", help="Also run the challenge's test set.")] = False,
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     no_images: NoImages = False,
     force: Force = False,
 ) -> None:
@@ -30,7 +41,7 @@ def demo(
 
     spec = find_model(model_id)
     session = Session(config, save_dir, Launch(images_dir=None if no_images else save_dir, force=force))
-    model = zoo_model(spec, weights)
+    model = zoo_model(spec, weights, weights_key)
     opened = session.open(data_dir, [*(split(datasets) or [None]), *(["test"] if include_test else [])])
     session.run([model], opened)
     session.finish(valid=opened[0].name, test=opened[-1].name if include_test else None)

@@ -129,7 +129,13 @@ def compare(
 
 
 def load_model(
-    model: str, weights: str | Path | None = None, *, data_range: float = 1.0, device: str = "cpu"
+    model: str,
+    weights: str | Path | None = None,
+    *,
+    weights_key: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    data_range: float = 1.0,
+    device: str = "cpu",
 ) -> Upscaler:
     """Return a loaded model: call it with an LR image ``(h, w, 3)`` uint8 to get ``(sr, runtime_ms)``.
 
@@ -138,6 +144,8 @@ def load_model(
     Args:
         model: a name or id of the zoo, or ``"FILE.py:CLASS"``, imported into this process.
         weights: a checkpoint's name in the manifest, or a file.
+        weights_key: where in that file the weights are, as ``params``; looked for by default.
+        model_args: what a file's class or function is called with.
         data_range: of a network of a file.
         device: where it runs.
 
@@ -145,7 +153,7 @@ def load_model(
         UsageError: there is no such model, file or device.
         RunError: the weights are not on this machine, or do not fit.
     """
-    source = _source_of_name(model, weights, data_range)
+    source = _source_of_name(model, weights, data_range, weights_key, model_args)
     config = resolved(RunConfig(device=device, tile=None))
     # Whole images of any size.
     with source.open(config, ImageSize(1, 1)) as upscaler:
@@ -170,9 +178,10 @@ def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset
     if not isinstance(dataset, (str, Path)):
         return dataset_of_arrays(dataset)
     folder = data_dir or os.environ.get("ESR_DATA")
-    if isinstance(dataset, Path) or (os.sep in dataset and Path(dataset).is_dir()):
-        return datasets.open_dataset(Path(dataset), None)
-    return datasets.open_dataset(Path(folder) if folder else None, dataset)
+    place = Path(os.path.expanduser(dataset))
+    if isinstance(dataset, Path) or (os.sep in dataset and place.is_dir()):
+        return datasets.open_dataset(place, None)
+    return datasets.open_dataset(Path(os.path.expanduser(folder)) if folder else None, dataset)
 
 
 def load_records(*places: str | Path) -> "pd.DataFrame":
@@ -221,7 +230,16 @@ def _source(model: Model, data_range: float, name: str | None = None) -> ModelSo
     return _source_of_name(model, None, data_range)
 
 
-def _source_of_name(model: str, weights: str | Path | None, data_range: float) -> ZooModel | NetworkSource:
+def _source_of_name(
+    model: str,
+    weights: str | Path | None,
+    data_range: float,
+    weights_key: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+) -> ZooModel | NetworkSource:
+    place = os.path.expanduser(weights) if weights else None
     if ".py:" in str(model):
-        return source_of_file(str(model), Path(weights) if weights else None, data_range)
-    return zoo_model(find_model(model), str(weights) if weights else None)
+        return source_of_file(str(model), Path(place) if place else None, data_range, weights_key, model_args)
+    if model_args:
+        raise UsageError(f"model_args: only for FILE.py:CLASS; the arguments of {model} stand in the manifest")
+    return zoo_model(find_model(model), place, weights_key)

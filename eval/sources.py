@@ -46,12 +46,12 @@ def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
     """
     digest = hashlib.sha256(text.encode())
     for file in sorted(_closure(root, modules)):
-        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(sha256_within(file, root)))
+        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(sha256_within(file, root) + text))
     return digest.hexdigest()
 
 
-def hash_of_file(file: Path) -> str:
-    """Return the hash of a Python file and of all files of its folder that it imports, however indirectly."""
+def hash_of_file(file: Path, text: str = "") -> str:
+    """Return the hash of a Python file, of all files of its folder that it imports however indirectly, and a text."""
     root = file.parent
     modules = (".".join(parts) for parts in _imports_of(root, file))
     return hash_of_sources(root, modules, sha256_within(file, root))

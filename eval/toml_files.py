@@ -6,19 +6,20 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from eval.contents import text_of
 from eval.errors import RunError, explain
 
 Form = TypeVar("Form", bound=BaseModel)
 
 
 def toml_of(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds, UTF-8 whatever the locale.
+    """Return what a TOML file holds, UTF-8 whatever the locale, or as its mark says.
 
     Raises:
         RunError: it is none; the message names the file and the place.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(text_of(path.read_bytes()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}") from error
 

@@ -178,7 +178,9 @@ class _StepTrainer:
         rest = range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations)
         if self._resident():
             resident = ResidentPatches(self.run.pairs, sampling, accelerator.device)
-            yield from (tuple(map(self._to_device, resident[iteration])) for iteration in rest)
+            for iteration in rest:
+                lr, hr = resident[iteration]
+                yield self._to_device(lr), self._to_device(hr)
             return
         loader = DataLoader(
             PatchBatches(self.run.pairs, sampling),

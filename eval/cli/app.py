@@ -15,6 +15,10 @@ COMMANDS = {
         "List the zoo: complexity, and which weights are here; or a checkout's entries, without running any.",
     ),
     "fetch": ("supplies:fetch_app", "Download what the project needs; nothing is downloaded otherwise."),
+    "data": (
+        "image_sets:show_data",
+        "Say what a folder of images is taken for: where HR and LR are, how they pair, how many; nothing is run.",
+    ),
     "run": (
         "running:run_models",
         "Run several models on several sets; the table shows them all. What is on record is not run again.",

@@ -24,6 +24,8 @@ def entries_table(checkout: Checkout) -> rich.table.Table:
 
 
 def _weights(checkout: Checkout, entry: Entry) -> str:
+    if entry.is_placeholder:
+        return "no entry: its branch is pass"
     if not entry.defines_model:
         return "no model: withheld"
     if not entry.weights:

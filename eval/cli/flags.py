@@ -36,6 +36,10 @@ Weights = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Run in half precision also where this processor is slower in it.")
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option("--weights_key", help="Where in the file the weights are, as params or state_dict.params_ema."),
+]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")

@@ -21,6 +21,7 @@ from eval.records.record import Protocol
 from eval.records.store import find_records
 from eval.report import score as score_report
 from eval.report.audits import tables as audit_report
+from eval.report.audits.beside import differences
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.papers.challenge_table import challenge_tables
@@ -163,4 +164,7 @@ def audit(
         terminal.show(table)
     for finding in audit_report.findings(found):
         terminal.say(f"- {finding}")
+    beside = file.with_name("results.txt")
+    for difference in differences(beside, audit_report.recomputed_table(found)) if beside.is_file() else ():
+        terminal.say(f"- {beside.name} beside it says something else: {difference}.")
     terminal.say(f"written: {', '.join(map(str, audit_report.write(found, save_dir)))}")

@@ -1,12 +1,15 @@
 """Running a command-line program: errors that a user can mend are printed without a traceback."""
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from eval.errors import RunError, UsageError
 
@@ -41,9 +44,33 @@ def _single(command: Callable[..., None]) -> typer.Typer:
     return app
 
 
+class _Command(TyperCommand):
+    """A command whose paths may begin with ~, from flags and from the environment: a shell expands few of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command."""
+        ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
+        return super().invoke(ctx)
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_expanded, value))
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))
+    # Names of sets may begin with ~ as well.
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+
+
+class _App(typer.Typer):
+    def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
+        """Register a command of the project's own kind."""
+        return super().command(name, **{"cls": _Command, **settings})
+
+
 def new_app(cls: type[TyperGroup] | None = None) -> typer.Typer:
     """Return an app with the project's settings, and a class of its own if asked for."""
-    return typer.Typer(
+    return _App(
         cls=cls, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=False
     )
 

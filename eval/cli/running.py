@@ -1,14 +1,14 @@
 """``python -m eval run``: models of the zoo, of official checkouts, or one in a file, on several sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, Force, NoImages, SaveDir, configured
+from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, Force, NoImages, SaveDir, WeightsKey, configured
 from eval.cli.session import Session
-from eval.config import AUTO, RunConfig, split
+from eval.config import AUTO, EAGER, RunConfig, split
 from eval.errors import UsageError
 from eval.run.launch import Launch
 from eval.run.model_source import ModelSource, zoo_models
@@ -21,6 +21,7 @@ from eval.third_party.choosing import (
 )
 from eval.third_party.sandbox import choose_sandbox
 from eval.third_party.submission import Rules
+from eval.zoo.from_file import parse_model_args
 from eval.zoo.manifest import all_models, find_model
 
 DEFAULT_MODEL = "3"
@@ -36,6 +37,8 @@ class Asked:
     checkpoint: Path | None
     data_range: float | None
     more: list[Path]
+    model_args: str | None
+    weights_key: str | None
     reference: str | None
     sandbox: str | None
     trust: bool
@@ -56,12 +59,15 @@ class Asked:
         if self.checkouts:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
         if self.model_file:
-            chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules, self.more))
+            parse_model_args(self.model_args)
+            found = choose_model_file(self.model_file, self.checkpoint, self.data_range, rules, self.more)
+            chosen.append(replace(found, arguments=self.model_args or "", weights_key=self.weights_key))
         return chosen
 
     def _refuse_idle_flags(self) -> None:
         """Refuse flags that are for models which are not asked for."""
         of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range, "--with": self.more or None}
+        of_a_file |= {"--model_args": self.model_args, "--weights_key": self.weights_key}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
         of_others["--timeout"] = self.timeout_s
         for flags, asked, wanted in (
@@ -83,7 +89,7 @@ def check_for_submissions(config: RunConfig) -> None:
     """
     if not config.is_plain:
         raise UsageError(
-            f"--engine {config.engine} --precision {config.precision}: submissions run by their own code, "
+            f"--engine {config.engine or EAGER} --precision {config.precision}: submissions run by their own code, "
             "in plain torch and fp32; leave both flags out"
         )
     if config.tile not in (AUTO, None) or config.tile_overlap is not None:
@@ -107,13 +113,21 @@ def run_models(
     checkout: Annotated[
         list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
     ] = None,
-    model_file: Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")] = None,
+    model_file: Annotated[
+        str | None, typer.Option("--model_file", help="FILE.py:NAME, a network's class or function.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Weights for --model_file; untrained without it.")
+    ] = None,
     data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
     more: Annotated[
         list[Path] | None,
         typer.Option("--with", help="A folder that --model_file reads besides what it imports; may be repeated."),
     ] = None,
+    model_args: Annotated[
+        str | None, typer.Option("--model_args", help="What --model_file's class is called with: dim=36,n_blocks=8.")
+    ] = None,
+    weights_key: WeightsKey = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
     ] = None,
@@ -142,7 +156,7 @@ def run_models(
     ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    of_a_file = (model_file, checkpoint, data_range, more or [])
+    of_a_file = (model_file, checkpoint, data_range, more or [], model_args, weights_key)
     asked = Asked(models, checkout or [], *of_a_file, reference, sandbox, trust, timeout)
     launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address, force)
     session = Session(config, save_dir, launch)

@@ -47,7 +47,7 @@ class Session:
         for dataset in datasets:
             check_metric_sizes(dataset, metrics)
         check_writable(self.save_dir, RECORDS_FOLDER)
-        if data_dir and set(names) == {SAMPLE} and str(data_dir) != os.environ.get("ESR_DATA"):
+        if data_dir and set(names) == {SAMPLE} and str(data_dir) != os.path.expanduser(os.environ.get("ESR_DATA", "")):
             self.terminal.say(f"note: --data_dir {data_dir} has no effect: {SAMPLE} comes with scikit-image")
         idle = [metric.title for metric in metrics if metric.needs == "hr" and metric.key != "psnr_db"]
         if idle and not any(dataset.has_hr for dataset in datasets):

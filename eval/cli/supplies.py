@@ -42,7 +42,7 @@ def fetch_weights(
     to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
 ) -> None:
     """Download published weights, check their SHA-256, and keep them in the download cache."""
-    from eval.zoo.checkpoints import download_cache
+    from eval.cache import cache_folder
     from eval.zoo.manifest import all_models, find_model
 
     if (model_id is None) == (not every):
@@ -54,7 +54,7 @@ def fetch_weights(
             typer.echo(f"{spec.label}: has no weights, so there is nothing to download")
         for known in spec.checkpoints:
             try:
-                typer.echo(_fetched(known, to or download_cache()))
+                typer.echo(_fetched(known, to or cache_folder()))
             except (RunError, OSError) as error:
                 failures.append(str(error))
     if failures:
@@ -70,6 +70,26 @@ def _fetched(known: "CheckpointSpec", folder: Path) -> str:
     if known.url is None and shipped.is_file():
         return f"{known.file}: comes with the project, {shipped}"
     return f"{known.file}: {fetch_checkpoint(known, folder)}"
+
+
+def fetch_data(
+    sets: Annotated[str, typer.Argument(help="Names with commas: Set5, Set14, Urban100, DIV2K_valid.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
+    mirror: Annotated[str | None, typer.Option("--mirror", help="Address of the same files elsewhere.")] = None,
+) -> None:
+    """Download image sets for x4, check each file, and keep them in the cache, where --dataset finds them."""
+    from eval.cache import cache_folder
+    from eval.cli.terminal import Terminal
+    from eval.data.fetch import fetch_set, fetchable_sets, num_files
+
+    names = split(sets)
+    if not names or set(names) - set(fetchable_sets()):
+        raise UsageError(f"fetch data {sets}: no such set; there are: {', '.join(fetchable_sets())}")
+    folder = to or cache_folder("data")
+    for name in names:
+        with Terminal().progress(name, num_files(name), "files") as on_file:
+            checked = fetch_set(name, folder, mirror, on_file)
+        typer.echo(f"{name}: {checked}, in {folder}")
 
 
 def make_lr(
@@ -103,3 +123,4 @@ def _fetch() -> None:
 
 
 fetch_app.command("weights")(fetch_weights)
+fetch_app.command("data")(fetch_data)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from eval.data.description import description
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import LABEL, SET, filled_columns, flag_notes, legend
@@ -58,6 +59,8 @@ class Terminal(Observer):
         """Say what a set was taken for, and what beside it is not used."""
         self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
         self.say(f"         layout: {dataset.layout}")
+        for line in description(dataset):
+            self.say(f"         {line}")
         if dataset.left_out:
             self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
 

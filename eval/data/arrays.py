@@ -37,6 +37,11 @@ class ArrayDataset(Dataset):
         """Nothing lies beside arrays."""
         return []
 
+    @property
+    def num_grey(self) -> int:
+        """Arrays are RGB."""
+        return 0
+
     @cached_property
     def sha256(self) -> str:
         """The hash of all names and pixels."""

@@ -3,14 +3,14 @@
 import hashlib
 import importlib.util
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from eval.data.aliases import ALIASES
-from eval.data.images import ImageSize
+from eval.data.fetch import fetchable_sets, fetched_sets
+from eval.data.images import ImageError, ImageSize, is_grey
 from eval.data.layouts import (
     Layout,
     has_images,
@@ -18,8 +18,12 @@ from eval.data.layouts import (
     is_paired,
     list_datasets,
     matching_layouts,
+    only_inner,
     pair_files,
+    sets_by_words,
+    sets_called,
 )
+from eval.data.naming import folders_below, lr_beside_hr, role_of
 from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
 from eval.metrics.registry import Metric
@@ -56,6 +60,11 @@ class Dataset:
         return sorted(path for path in beside - used if not path.name.startswith("."))
 
     @cached_property
+    def num_grey(self) -> int:
+        """How many images are stored as grey; they are measured as RGB, with three equal channels."""
+        return sum(any(path and _is_grey(path) for path in (pair.hr, pair.lr)) for pair in self.pairs)
+
+    @cached_property
     def sha256(self) -> str:
         """The hash of all names and files."""
         digest = hashlib.sha256()
@@ -66,11 +75,19 @@ class Dataset:
         return digest.hexdigest()
 
 
+def _is_grey(path: Path) -> bool:
+    try:
+        return is_grey(path)
+    # Whoever reads the file says what is wrong with it.
+    except ImageError:
+        return False
+
+
 def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     """Find a set by folder and name, and check every file of it.
 
     Args:
-        data_dir: a folder that holds sets, or one set itself; None for nothing but ``sample``.
+        data_dir: a folder that holds sets, or one set itself; None for ``sample``, and for sets that were fetched.
         name: which set; "valid" and "test" stand for the challenge's; None if the folder says it.
 
     Raises:
@@ -79,6 +96,13 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     """
     if name == SAMPLE or (data_dir is None and name is None):
         return _checked(SAMPLE, HR_FOLDER, *_sample())
+    if data_dir is None and name in fetchable_sets():
+        data_dir = fetched_sets()
+        if not (data_dir / name).is_dir() and not matching_layouts(data_dir, name):
+            raise UsageError(
+                f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA, or run: "
+                f"python -m eval fetch data {name}"
+            )
     if data_dir is None:
         raise UsageError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
     if not data_dir.is_dir():
@@ -102,20 +126,30 @@ def check_metric_sizes(dataset: Dataset, metrics: Sequence[Metric]) -> None:
             )
 
 
-def _open_only(data_dir: Path) -> Dataset:
-    """Open the one set that a folder is, or holds."""
+def _open_only(data_dir: Path, called: str | None = None) -> Dataset:
+    """Open the one set that a folder is, or holds, under the folder's name or another one."""
     folder = Path(os.path.abspath(data_dir))
+    name = called or folder.name
     own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
+    by_words = sets_by_words(folder)
+    # HR and LR folders of several sets have no images themselves.
+    if own and is_paired(folder.parent, folder.name) and ("" in by_words or not by_words):
+        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], name)
+    ways = by_words.get("") or (next(iter(by_words.values())) if own and len(by_words) == 1 else [])
+    if ways:
+        return _open_layout(folder, [(name, way) for way in ways], name)
     if own:
-        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], folder.name)
+        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], name)
     if has_images(folder):
-        return _plain_folder(folder.name, folder)
+        return _plain_folder(name, folder)
     names = list_datasets(data_dir)
     if len(names) == 1:
         return _open_named(data_dir, names[0])
     challenge = [name for name in names if name in ALIASES["valid"]]
     if len(challenge) == 1:
         return _open_named(data_dir, challenge[0])
+    if not names and (inner := only_inner(folder)) != folder:
+        return _open_only(inner, called)
     if not names:
         raise UsageError(f"--data_dir {data_dir}: holds no images and no set in a known layout")
     raise UsageError(f"--data_dir {data_dir}: holds several sets; choose by --dataset: {', '.join([*names, SAMPLE])}")
@@ -126,6 +160,12 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
         raise UsageError(f"--dataset '{name}': expected the name of a set in {data_dir}")
     aliases = [alias for alias in ALIASES.get(name, ()) if matching_layouts(data_dir, alias)]
     found = [(alias, layout) for alias in aliases or [name] for layout in matching_layouts(data_dir, alias)]
+    paired = any(is_paired(data_dir, alias) for alias, _ in found)
+    if not paired and (ways := sets_called(data_dir, name)):
+        return _open_layout(data_dir, [(name, way) for way in ways], name)
+    inside = data_dir / name
+    if not paired and inside.is_dir() and not has_images(inside) and any(folders_below(inside, 1)):
+        return _open_only(inside, _plain_name(name))
     if found:
         return _open_layout(data_dir, found, name if not aliases else found[0][0])
     # The HR images of a challenge's test set are often not public.
@@ -154,8 +194,11 @@ def _plain_name(name: str) -> str:
 def _plain_folder(name: str, folder: Path) -> Dataset:
     """Open a folder of images.
 
-    Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else inputs without HR, if the
-    folder's name ends in LR as a word, LR_bicubic or LRX4; else HR images.
+    Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else HR images, or inputs without
+    HR, by the names of the folder and its files.
+
+    Raises:
+        UsageError: the names do not tell which, or tell of both.
     """
     stem = folder.name.removesuffix("_HR")
     if stem != folder.name and is_paired(folder.parent, stem):
@@ -165,8 +208,20 @@ def _plain_folder(name: str, folder: Path) -> Dataset:
     if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
         located = pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
         return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
-    if re.search(r"(^|[^A-Z])LR(_BICUBIC)?(_?X4)?$", folder.name.upper()):
+    stems = [path.stem for path in images]
+    role = role_of(folder, stems)
+    if role == "unclear":
+        raise UsageError(
+            f"--data_dir {folder}: holds HR or LR images? Its name tells the scale alone. Rename it, or link to it, so "
+            "that its name ends in HR or LR"
+        )
+    if role == "LR":
         return _checked(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
+    if mixed := lr_beside_hr(stems):
+        raise UsageError(
+            f"--data_dir {folder}: holds HR and LR images in one folder, by the names of {len(mixed)} of them "
+            f"({mixed[0]} and its LR image, for one). Move the LR images into a folder LR, the others into HR beside it"
+        )
     return _checked(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
 
 

@@ -4,7 +4,7 @@ What a file holds is converted by rule or refused by name:
 
 ===========================================  ==============================================
 8-bit RGB                                    taken as it is
-grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothing
+grey (1, 2, 4 or 8 bits), palette            expanded to RGB, which loses nothing: grey has three equal channels
 alpha channel or transparent colour          dropped if every pixel is opaque, else refused
 16 bits or float, CMYK, Lab, several frames  refused
 GIF, JPEG 2000, AVIF, HEIC, EXR, TGA, PPM    refused
@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from eval.contents import Kind, kind_of, not_itself
 from eval.data.png import encode_png, png_fault
 from eval.device.transfer import to_host
 from eval.files import atomic_path
@@ -34,6 +35,7 @@ REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr",
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _PLAIN_MODES = frozenset({"RGB", "L", "1", "P"})
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_GREY_MODES = frozenset({"L", "LA", "1"})
 _TIFF_BITS_PER_SAMPLE = 258
 # 16384x16384, more than any camera's image or usual panorama; three bytes each once decoded.
 LARGEST_PIXELS = 2**28
@@ -78,12 +80,19 @@ def read_image(path: Path) -> np.ndarray:
                 raise ImageError(f"{path}: {fault}")
     with _opened(path) as image:
         _refuse_other_kinds(path, image)
+        _scale_transparent_grey(image)
         upright = ImageOps.exif_transpose(image) if image.getexif() else image
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
             if upright.getchannel("A").getextrema() != (255, 255):
                 raise ImageError(f"{path}: has transparent pixels; flatten it onto a background first")
         return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def is_grey(path: Path) -> bool:
+    """Tell by a file's head whether it holds grey values; errors as of ``read_size``."""
+    with _opened(path) as image:
+        return image.mode in _GREY_MODES
 
 
 def read_size(path: Path) -> ImageSize:
@@ -126,7 +135,20 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         reason = str(error) or type(error).__name__
         if "MAX_TEXT_CHUNK" in reason or "MAX_TEXT_MEMORY" in reason:
             raise ImageError(f"{path}: holds text or a colour profile of over 1 MB; save it without these") from error
-        raise ImageError(f"{path}: not a readable image ({reason}); it may be truncated or damaged") from error
+        raise ImageError(
+            f"{path}: {_instead(path) or f'not a readable image ({reason}); it may be truncated or damaged'}"
+        ) from error
+
+
+def _instead(path: Path) -> str | None:
+    """Return what a file is that no reader knows as an image, and what to do; None if its bytes do not tell."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if kind_of(data) is Kind.OTHER_IMAGE:
+        return f"{Kind.OTHER_IMAGE.value}; convert it to PNG first"
+    return not_itself(data)
 
 
 def _image_of(file: BinaryIO) -> Image.Image:
@@ -139,6 +161,15 @@ def _image_of(file: BinaryIO) -> Image.Image:
             file.seek(0)
             return factory(file, "")
     raise UnidentifiedImageError(f"cannot identify image file {str(file.name)!r}")
+
+
+def _scale_transparent_grey(image: Any) -> None:
+    """Bring a PNG's transparent grey to 8 bits, as its samples are: Pillow leaves it at 2 or 4."""
+    grey = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(grey, int):
+        # What Pillow decodes from: "L;4" for samples of 4 bits.
+        bits = int(str(image.tile[0].args).partition(";")[2] or 8)
+        image.info["transparency"] = (grey % 2**bits) * 255 // (2**bits - 1)
 
 
 def _refuse_other_kinds(path: Path, image: Image.Image) -> None:

@@ -1,10 +1,11 @@
 """How sets of images lie on disk. Supporting another layout is one row of ``LAYOUTS``."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval.data.images import is_image_file
+from eval.data.naming import Half, folders_below, halves, told_tails
 from eval.data.pairs import ImagePair
 
 
@@ -43,6 +44,43 @@ def matching_layouts(data_dir: Path, name: str) -> list[Layout]:
     return with_both or with_hr[:1]
 
 
+def sets_by_words(root: Path) -> dict[str, list[Layout]]:
+    """Find sets whose halves are told by words in the names of folders: ``GTmod12`` and ``LRbicx4``, ``HR`` and ``LQ``.
+
+    Returns:
+        By the name of a set, empty for one that ``root`` itself is, the ways in which its halves go together.
+    """
+    by_words: dict[tuple[str, ...], list[Half]] = defaultdict(list)
+    for half in halves(root, filter(has_images, folders_below(root))):
+        by_words[tuple(map(str.casefold, half.words))].append(half)
+    found = {}
+    for same_words in by_words.values():
+        hr, lr = ([half for half in same_words if half.role == role] for role in ("HR", "LR"))
+        if hr and lr:
+            folders = [(one.folder, other.folder) for one in hr for other in _likeliest(lr)]
+            found["_".join(hr[0].words)] = [_layout_of(root, *both) for both in folders]
+    return found
+
+
+def _likeliest(lr: list[Half]) -> list[Half]:
+    """Return, of several LR folders, those that name the scale, and of these those of bicubic, if there are any."""
+    lr = [half for half in lr if half.scale] or lr
+    return [half for half in lr if half.bicubic] or lr
+
+
+def _layout_of(root: Path, *folders: Path) -> Layout:
+    hr, lr = (str(folder.relative_to(root)) for folder in folders)
+    # The layouts' folders are templates.
+    escaped_hr, escaped_lr = (text.replace("{", "{{").replace("}", "}}") for text in (hr, lr))
+    return Layout(f"{hr} with {lr}", escaped_hr, escaped_lr)
+
+
+def sets_called(root: Path, name: str) -> list[Layout]:
+    """Return the ways in which the halves of one set go together that is told by words; case does not matter."""
+    wanted = "_".join(Path(name).parts).casefold()
+    return [layout for its, ways in sets_by_words(root).items() if its.casefold() == wanted for layout in ways]
+
+
 def is_paired(data_dir: Path, name: str) -> bool:
     """Tell whether a set has both its HR and its LR folder in some layout."""
     return any((data_dir / layout.lr.format(name=name)).is_dir() for layout in matching_layouts(data_dir, name))
@@ -60,17 +98,35 @@ def image_files(folder: Path) -> list[Path]:
 
 def list_datasets(data_dir: Path) -> list[str]:
     """Return the names of the sets that lie directly in a folder, the challenge's under their full names."""
+    by_words = sets_by_words(data_dir)
+    halved = {folder.parts[0] for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
     names = set()
-    for child in sorted(data_dir.iterdir()):
-        if not child.is_dir() or child.name.startswith("."):
-            continue
+    for child in folders_below(data_dir, 1):
         stem = child.name.removesuffix("_HR")
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
         if is_paired(data_dir, stem):
             names.add(stem)
-        elif own or (has_images(child) and not _is_partner(child)):
+        elif child.name not in halved and (own or has_images(only_inner(child))) and not _is_partner(child):
             names.add(child.name)
+    known = {_folders_of(layout, name) for name in names for layout in LAYOUTS}
+    names |= {
+        name for name, ways in by_words.items() if name and not known.intersection(_folders_of(way, "") for way in ways)
+    }
     return sorted(names)
+
+
+def _folders_of(layout: Layout, name: str) -> tuple[Path, Path]:
+    return Path(layout.hr.format(name=name)), Path(layout.lr.format(name=name))
+
+
+def only_inner(folder: Path) -> Path:
+    """Return the folder, or, while it holds no image and a single folder, that one."""
+    while not has_images(folder):
+        inner = list(folders_below(folder, 1))
+        if len(inner) != 1:
+            break
+        (folder,) = inner
+    return folder
 
 
 def _is_partner(folder: Path) -> bool:
@@ -85,6 +141,7 @@ def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePai
     if not lr_folder.is_dir():
         hint = f"to have LR made by the exact bicubic, name the HR folder itself: {hr_folder}"
         return [], [f"{lr_folder}: no such folder; the LR images of the layout '{layout.name}' belong there; {hint}"]
+    layout = _with_told_tails(layout, hr_folder, lr_folder)
     hr_by_name = _by_stem(hr_folder, layout.hr_tail)
     lr_by_stem = _by_stem(lr_folder)
     if hr_folder == lr_folder:
@@ -103,6 +160,16 @@ def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePai
             faults.append(f"{hr}: expected one LR partner, {' or '.join(stems)} in {lr_folder}; found {found}")
     faults += [f"{path}: has no HR partner in {hr_folder}" for paths in lr_by_stem.values() for path in paths]
     return pairs, faults
+
+
+def _with_told_tails(layout: Layout, hr_folder: Path, lr_folder: Path) -> Layout:
+    """Return a layout with the ends that the files' names show where those of the layout pair none of them."""
+    hr, lr = ([path.stem for path in image_files(folder)] for folder in (hr_folder, lr_folder))
+    names = [stem.removesuffix(layout.hr_tail) for stem in hr]
+    if hr_folder == lr_folder or any(name + tail in lr for name in names for tail in layout.lr_tails):
+        return layout
+    told = told_tails(hr, lr)
+    return replace(layout, hr_tail=told[0], lr_tails=(told[1],)) if told else layout
 
 
 def _by_stem(folder: Path, tail: str = "") -> dict[str, list[Path]]:

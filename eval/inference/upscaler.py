@@ -15,11 +15,13 @@ from eval.device.placing import release
 from eval.device.transfer import to_device
 from eval.errors import RunError, UsageError
 from eval.inference.engines.registry import PLAIN, Execution
+from eval.inference.outputs import output_in_words, what_to_return
 from eval.inference.tiling import Tiling, upscale_in_tiles
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import complexity_flags, measure_complexity
 from eval.metrics.figures import Flag, ModelAnalysis
 from eval.zoo.checkpoints import zoo_info
+from eval.zoo.loading import stored_flags
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
 from models.window import Window, tile_of
@@ -78,7 +80,11 @@ class Upscaler:
         if self.info.weights_sha256 is None:
             return ModelAnalysis()
         complexity = measure_complexity(self.network, data_range=self.spec.data_range)
-        flags = (*complexity_flags(complexity), *inspect(self.network, self.spec.data_range))
+        flags = (
+            *complexity_flags(complexity),
+            *inspect(self.network, self.spec.data_range),
+            *stored_flags(self.info),
+        )
         return ModelAnalysis(complexity, flags)
 
     def peak_memory(self) -> AbstractContextManager[PeakMemory]:
@@ -155,7 +161,7 @@ class Upscaler:
 
     def _check(self, sr: Tensor, expected: tuple[int, ...]) -> None:
         if not isinstance(sr, Tensor) or not sr.is_floating_point() or tuple(sr.shape) != expected:
-            got = f"{sr.dtype} {tuple(sr.shape)}" if isinstance(sr, Tensor) else type(sr).__name__
+            got = f"{output_in_words(sr)}{what_to_return(sr, expected)}"
             raise InvalidOutputError(f"{self.spec.label}: expected a float output of shape {expected}, got {got}")
         # One pass, in the order of memory: least and largest value of a tensor with a NaN are NaN.
         in_order = sr if sr.is_contiguous() else sr.movedim(1, -1)

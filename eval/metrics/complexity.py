@@ -27,7 +27,7 @@ _FREE_OPS = frozenset(
     for name in (
         "add add_ sub sub_ mul mul_ div div_ rsub neg abs pow sqrt exp log clamp clamp_ clamp_min clamp_max relu relu_ "
         "leaky_relu leaky_relu_ prelu silu silu_ gelu hardtanh hardswish hardsigmoid sigmoid sigmoid_ tanh softmax "
-        "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d mean sum amax max min pixel_shuffle "
+        "softplus max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d mean sum amax max min pixel_shuffle "
         "pixel_unshuffle upsample_nearest2d repeat repeat_interleave pad reflection_pad2d constant_pad_nd index "
         "index_select copy_ expand_as cumsum clone var linalg_vector_norm embedding complex real imag "
         "meshgrid fill_ flip roll eq ne gt lt ge le where gather"

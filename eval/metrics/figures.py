@@ -55,6 +55,8 @@ FlagCode = Literal[
     "turn",
     "timed",
     "psnr",
+    "stored",
+    "range",
 ]
 
 
@@ -67,7 +69,7 @@ class Flag(Frozen):
     @property
     def of_network(self) -> bool:
         """Tell whether it is true of the network on any images; else it is of one run."""
-        return self.code not in ("late", "turn", "timed", "psnr")
+        return self.code not in ("late", "turn", "timed", "psnr", "range")
 
 
 @dataclass(frozen=True)

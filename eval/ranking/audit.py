@@ -75,6 +75,8 @@ class Audit:
         misstated: by model and key, the stated mean and that of the values, where they differ.
         ranking: by the edition's rules and its published baseline; None if they are not known.
         at_bound: the same, if FLOPs were what the bound says where they fall under it; None if nowhere.
+        beyond: by set, how many images there are and how many the edition's set has, where there are more: no gate of
+            it applies then.
     """
 
     source: str
@@ -88,11 +90,13 @@ class Audit:
     misstated: Mapping[tuple[str, str], tuple[float, float]]
     ranking: Ranking | None
     at_bound: Ranking | None
+    beyond: Mapping[str, tuple[int, int]]
 
 
 def audit(source: str, results: Results, edition: Edition | None = None) -> Audit:
     """Look for all that the module's head names; the edition is told by its baseline's figures if not given."""
     edition = edition or recognise(results)
+    beyond = _beyond(results, edition)
     roles = common_roles(results)
     undercounts = _undercounts(results)
     entries = measured_from(results).entries
@@ -106,13 +110,20 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
         edition=edition,
         roles=roles,
         speeds=_speeds(results, roles),
-        verdicts={entry.label: edition.judge(entry.psnr_db) if edition else () for entry in entries},
+        verdicts={entry.label: edition.judge(entry.psnr_db) if edition and not beyond else () for entry in entries},
         undercounts=undercounts,
         neighbours=(*_runtime_neighbours(results, roles), *_psnr_neighbours(results, roles)),
         misstated=_misstated(results),
-        ranking=_ranked(entries, edition, roles),
-        at_bound=_ranked(corrected, edition, roles) if undercounts else None,
+        ranking=None if beyond else _ranked(entries, edition, roles),
+        at_bound=_ranked(corrected, edition, roles) if undercounts and not beyond else None,
+        beyond=beyond,
     )
+
+
+def _beyond(results: Results, edition: Edition | None) -> dict[str, tuple[int, int]]:
+    sizes = {gate.role: gate.images for gate in edition.gates} if edition else {}
+    found = {role: max(len(result.runtimes(role)) for result in results.values()) for role in sizes}
+    return {role: (count, sizes[role]) for role, count in found.items() if count > sizes[role]}
 
 
 def _ranked(entries: Sequence[Entry], edition: Edition | None, roles: Sequence[str]) -> Ranking | None:
@@ -155,7 +166,9 @@ def _misstated(results: Results) -> dict[tuple[str, str], tuple[float, float]]:
     found = {}
     for name, result in results.items():
         for role in result.roles:
-            for key, mean in (("runtime", result.mean_ms(role)), ("psnr", result.mean_db(role))):
+            means = {"runtime": result.mean_ms(role)}
+            means |= {"psnr": result.mean_db(role)} if role in result.psnr_roles else {}
+            for key, mean in means.items():
                 stated = getattr(result, f"{role}_ave_{key}")
                 if not math.isclose(stated, mean, rel_tol=SAME_MEAN):
                     found[name, f"{role}_ave_{key}"] = (stated, mean)
@@ -178,7 +191,7 @@ def _psnr_neighbours(results: Results, roles: Sequence[str]) -> list[Neighbours]
     """Compare neighbours in mean PSNR, each set in its own order from the highest on."""
     found = []
     for role in roles:
-        means = {name: result.mean_db(role) for name, result in results.items()}
+        means = {name: result.mean_db(role) for name, result in results.items() if role in result.psnr_roles}
         for first, second in _leading(sorted(means, key=lambda name: -means[name])):
             gap = 0.0 if means[first] == means[second] else means[second] - means[first]
             difference = _psnr_difference(results[second].psnrs(role), results[first].psnrs(role))

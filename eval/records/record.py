@@ -46,13 +46,17 @@ class State(StrEnum):
 
 
 class DatasetInfo(Frozen):
-    """Which set it ran on; ``sha256`` is of all names and files, None in records from before it was kept."""
+    """Which set it ran on; ``sha256`` is of all names and files, None in records from before it was kept.
+
+    ``num_grey`` of its images are stored as grey, and were measured as RGB with three equal channels.
+    """
 
     name: str
     layout: str
     folder: str
     num_images: int
     sha256: str | None = None
+    num_grey: int | None = None
 
 
 class ImageResult(Frozen):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from eval.contents import text_of
 from eval.errors import RunError, UsageError, explain
 from eval.files import atomic_path
 from eval.records.record import SCHEMA_VERSION, Record
@@ -120,9 +121,10 @@ def read_record(path: Path) -> Record:
         RunError: the file is no record of this schema version.
     """
     try:
-        return Record.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        return Record.model_validate_json(text_of(path.read_bytes()))
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
         raise RunError(
-            f"{path}: not a record of schema version {SCHEMA_VERSION} ({explain(error)}); "
+            f"{path}: not a record of schema version {SCHEMA_VERSION} ({reason}); "
             "move it out of the records folder, or measure again"
         ) from error

@@ -172,6 +172,8 @@ class Evaluation:
             self.observer.say(f"note: {label} has no weights: it ran as plain torch in float32")
         if asked.tile_overlap is not None and taken.tile is None and asked.tile is not None:
             self.observer.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")
+        for step in record.model.weights_steps:
+            self.observer.say(f"weights  {label}: {step}")
         sides = [max(image.lr_height, image.lr_width) for image in record.images]
         if taken.tile and max(sides) <= taken.tile:
             self.observer.say(f"note: --tile {taken.tile} has no effect on {label}: no image is larger")

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from eval.config import AUTO, EAGER, FULL_PRECISION, Protocol, RunConfig
+from eval.device.cpus import usable_cpus
 from eval.device.gain import half_precision_gain
 from eval.device.numerics import convolutions_take_tf32
 from eval.device.placing import pick_device, threads_set
@@ -103,11 +104,17 @@ def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
     wanted = {metric.key for metric in find_metrics(config.metrics)}
     threads, workers, tf32 = config.threads, config.workers, config.tf32
     if threads is None:
-        threads = 1 if launch.launcher == RAY else max(torch.get_num_threads() // launch.jobs, 1)
+        threads = 1 if launch.launcher == RAY else max(_threads_here() // launch.jobs, 1)
     if workers is None:
-        workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // launch.jobs))
+        workers = max(1, min(_MOST_WORKERS, usable_cpus() // launch.jobs))
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
     taken = {"device": str(device), "engine": engine, "threads": threads, "workers": workers, "tf32": tf32}
     return config.replaced(**taken, metrics=metrics)
+
+
+def _threads_here() -> int:
+    """Return torch's own threads: as asked for by OMP_NUM_THREADS, else no more than this process has processors."""
+    threads = torch.get_num_threads()
+    return threads if os.environ.get("OMP_NUM_THREADS") else min(threads, usable_cpus())

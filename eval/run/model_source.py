@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -26,7 +26,7 @@ from eval.run.engine_memory import remembered
 from eval.run.failures import CannotRunError
 from eval.timing.warmup import Timed
 from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, zoo_info
-from eval.zoo.loading import load_network
+from eval.zoo.loading import load_and_tell, load_network, with_weights_told
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
 
@@ -135,7 +135,8 @@ class ZooModel:
     @contextmanager
     def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
         """Load the network into this process."""
-        yield upscaler_of(self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest)
+        network, told = load_and_tell(self.spec, self.checkpoint)
+        yield upscaler_of(self.spec, network, with_weights_told(self.info, told), config, largest)
 
 
 def upscaler_of(
@@ -240,8 +241,10 @@ def zoo_models(specs: Sequence[ModelSpec]) -> list[ModelSource]:
     return found
 
 
-def zoo_model(spec: ModelSpec, weights: str | None = None) -> ZooModel:
+def zoo_model(spec: ModelSpec, weights: str | None = None, weights_key: str | None = None) -> ZooModel:
     """Find a model's weights, if it has any, and return what can be run; arguments as for ``find_checkpoint``."""
-    if weights and not spec.checkpoints:
-        raise UsageError(f"--weights {weights}: {spec.label} has no weights; leave the flag out")
-    return ZooModel(spec, find_checkpoint(spec, weights) if spec.checkpoints else None)
+    if not spec.checkpoints:
+        if weights or weights_key:
+            raise UsageError(f"--weights {weights or weights_key}: {spec.label} has no weights; leave the flag out")
+        return ZooModel(spec, None)
+    return ZooModel(spec, replace(find_checkpoint(spec, weights), key=weights_key))

@@ -5,10 +5,11 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,8 @@ from eval.files import module_of
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
-from eval.zoo.loading import load_weights
+from eval.zoo.from_file import build_network
+from eval.zoo.loading import load_weights, with_weights_told
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import IN_MEMORY, ModelInfo
 
@@ -106,26 +108,37 @@ def source_of_module(network: nn.Module, data_range: float, name: str | None = N
     return NetworkSource(spec, network, zoo_info(spec, None).model_copy(update=told))
 
 
-def source_of_file(target: str, weights: Path | None, data_range: float) -> NetworkSource:
-    """Return the network of ``FILE.py:CLASS``, imported into this process: for one's own code only.
+def source_of_file(
+    target: str,
+    weights: Path | None,
+    data_range: float,
+    weights_key: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> NetworkSource:
+    """Return the network of ``FILE.py:NAME``, a class or a function, imported into this process: one's own code.
+
+    Args:
+        target: the file and the name.
+        weights: a file of weights; None for the network as it is built.
+        data_range: of its input.
+        weights_key: where in that file the weights are.
+        arguments: what the class or function is called with.
 
     Raises:
-        UsageError: there is no such file or class.
+        UsageError: there is no such file, class or function, or it wants other arguments.
         RunError: the weights do not fit.
     """
-    file, _, class_name = target.rpartition(":")
-    path = Path(file)
+    file, _, name = target.rpartition(":")
+    path = Path(file).expanduser()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: no such file")
-    module = module_of(path, f"network_in_{path.stem}")
-    if not hasattr(module, class_name):
-        raise UsageError(f"{target}: {file} has no class {class_name}")
-    network = getattr(module, class_name)()
+    network = build_network(module_of(path, f"network_in_{path.stem}"), name, arguments or {})
+    told = None
     if weights is not None:
-        load_weights(network, Checkpoint(weights, file_sha256(weights), None))
-    found = source_of_module(network, data_range, f"{path.stem}-{class_name}")
+        told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
+    found = source_of_module(network, data_range, f"{path.stem}-{name}")
     named = {"weights_file": weights and weights.name}
-    return NetworkSource(found.spec, network, found.info.model_copy(update=named))
+    return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=named), told))
 
 
 def _plain(name: str) -> str:

@@ -67,6 +67,7 @@ class EvaluationTask:
     def _pixels(self) -> list:
         info = self.model.info
         model = [info.label, info.origin, info.weights_sha256, info.data_range]
+        model += [info.weights_key] if info.weights_key else []
         return [model, [self.dataset.name, self.dataset.sha256], self.config.decides_pixels]
 
 
@@ -122,6 +123,7 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
             folder=str(task.dataset.folder),
             num_images=len(task.dataset.pairs),
             sha256=task.dataset.sha256,
+            num_grey=task.dataset.num_grey,
         ),
         settings=settings_of(task, model),
         config=task.config,

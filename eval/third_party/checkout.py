@@ -16,6 +16,7 @@ from eval.sources import hash_of_sources, imported_modules
 DEMO = "test_demo.py"
 SELECT = "select_model"
 MAX_SOURCE_BYTES = 4 * 2**20
+_MOST_MOVES = 3
 _MODEL_ZOO = "model_zoo"
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -31,6 +32,7 @@ class Entry:
         weights: its files of weights, as far as the branch says them plainly; relative to the checkout.
         defines_model: False for a branch that is empty: a model that was withheld.
         forward: the function that ``run`` calls for this entry instead of ``forward``, if any.
+        is_placeholder: its branch is ``pass``, as the template has it where an entry's own code belongs.
     """
 
     id: int
@@ -41,6 +43,7 @@ class Entry:
     defines_model: bool
     forward: str | None
     source_sha256: str
+    is_placeholder: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def read_checkout(path: Path) -> Checkout:
     if unfit := why_unfit(demo, path):
         raise UsageError(f"--checkout {path}: {DEMO} {unfit}")
     tree = _parsed(demo)
-    select = _function(tree, SELECT)
+    select, moved_to = _select_function(path, tree)
     branches = dict(_branches(select)) if select else {}
     if not branches:
         raise UsageError(f"--checkout {path}: {DEMO} has no function {SELECT} that chooses by model_id")
@@ -85,7 +88,8 @@ def read_checkout(path: Path) -> Checkout:
     origin = year.group(0) if year else _plain(path.resolve().name)
     forwards = dict(_forwards(_function(tree, "run")))
     entries = [
-        _entry(path, origin, model_id, body, forwards.get(model_id)) for model_id, body in sorted(branches.items())
+        _entry(path, origin, model_id, body, forwards.get(model_id), moved_to)
+        for model_id, body in sorted(branches.items())
     ]
     return Checkout(path.resolve(), origin, tuple(_apart(entries)), _counts_with_hooks(tree))
 
@@ -101,6 +105,21 @@ def _parsed(demo: Path) -> ast.Module:
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
     return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+
+
+def _select_function(path: Path, tree: ast.Module) -> tuple[ast.FunctionDef | None, list[str]]:
+    """Return ``select_model``, of this file or of one that it is imported from, and the modules of those files."""
+    moved_to: list[str] = []
+    while (select := _function(tree, SELECT)) is None and len(moved_to) < _MOST_MOVES:
+        imports = (node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module)
+        module = next((str(node.module) for node in imports if any(its.name == SELECT for its in node.names)), "")
+        parts = path.joinpath(*module.split("."))
+        found = [file for file in (parts.with_suffix(".py"), parts / "__init__.py") if module and file.is_file()]
+        if not found:
+            break
+        tree = _parsed(found[0])
+        moved_to.append(module)
+    return select, moved_to
 
 
 def _branches(select: ast.FunctionDef) -> Iterator[tuple[int, list[ast.stmt]]]:
@@ -136,7 +155,9 @@ def _forwards(run: ast.FunctionDef | None) -> Iterator[tuple[int, str]]:
                     yield from ((model_id, call.func.id) for model_id in _ids(node.test))
 
 
-def _entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], forward: str | None) -> Entry:
+def _entry(
+    path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], forward: str | None, moved_to: Sequence[str]
+) -> Entry:
     known: dict[str, object] = {"model_id": model_id}
     weights: dict[str, None] = {}
     for statement in body:
@@ -145,7 +166,7 @@ def _entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], for
         weights |= dict.fromkeys(_files(statement, known))
     name = printable(" ".join(str(known.get("name") or f"{model_id:02}").split()))[:80]
     data_range = known.get("data_range")
-    modules = imported_modules(body, known)
+    modules = [*imported_modules(body, known), *moved_to]
     return Entry(
         id=model_id,
         name=name,
@@ -155,6 +176,7 @@ def _entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], for
         defines_model="model" in known,
         forward=forward,
         source_sha256=hash_of_sources(path, modules, "\n".join(map(ast.unparse, body))),
+        is_placeholder=all(isinstance(statement, ast.Pass) for statement in body),
     )
 
 

@@ -31,6 +31,8 @@ def read_checkouts(paths: Sequence[Path]) -> list[Checkout]:
 def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules: Rules) -> list[Submission]:
     """Return the entries that are meant: "all", ids, names or labels; an id means that entry of every checkout.
 
+    A placeholder of the template is no entry: only its id or name means it.
+
     Raises:
         UsageError: a key means no entry of any checkout.
     """
@@ -42,14 +44,16 @@ def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules
     return [
         Submission(checkout, entry, rules)
         for checkout, entry in entries
-        if "all" in keys or any(_means(key, entry) for key in keys)
+        if ("all" in keys and not entry.is_placeholder) or any(_means(key, entry) for key in keys)
     ]
 
 
 def choose_model_file(
     target: str, checkpoint: Path | None, data_range: float | None, rules: Rules, more: Sequence[Path] = ()
 ) -> ModelFile:
-    """Return the class of a single file that ``FILE.py:CLASS`` means; its code may read the folders ``more``.
+    """Return the class or function of a single file that ``FILE.py:NAME`` means; without a checkpoint it is untrained.
+
+    Its code may read the folders ``more``.
 
     Raises:
         UsageError: a part is missing, does not exist or makes no sense.
@@ -59,18 +63,17 @@ def choose_model_file(
         raise UsageError(f"--model_file {target}: expected FILE.py:CLASS")
     if not Path(file).is_file():
         raise UsageError(f"--model_file {target}: {file}: no such file")
-    if checkpoint is None or not checkpoint.is_file():
-        raise UsageError(f"--model_file {target}: needs --checkpoint FILE with its weights, got {checkpoint}")
+    if checkpoint is not None and not checkpoint.is_file():
+        raise UsageError(f"--checkpoint {checkpoint}: no such file")
     if data_range is None or not math.isfinite(data_range) or not 0 < data_range <= LARGEST_RANGE:
         raise UsageError(f"--model_file {target}: needs --data_range, 1 or 255 in the challenge, got {data_range}")
     for flag, path in (("--model_file", Path(file)), ("--checkpoint", checkpoint)):
-        if unfit := why_unfit(path, path.parent):
+        if path and (unfit := why_unfit(path, path.parent)):
             raise UsageError(f"{flag} {path}: {unfit}; name the file itself if it may be read")
     if absent := [str(folder) for folder in more if not folder.is_dir()]:
         raise UsageError(f"--with {', '.join(absent)}: no such folder")
-    paths = (Path(file).resolve(), checkpoint.resolve())
-    folders = tuple(folder.resolve() for folder in more)
-    return ModelFile(paths[0], class_name, paths[1], float(data_range), rules, folders)
+    folders, weights = tuple(folder.resolve() for folder in more), checkpoint and checkpoint.resolve()
+    return ModelFile(Path(file).resolve(), class_name, weights, float(data_range), rules, folders)
 
 
 def check_out_of_sight(datasets: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:

@@ -14,12 +14,13 @@ from eval.records.record import State
 # Packages whose kernels exist for CUDA only.
 CUDA_PACKAGES = (
     "mamba_ssm", "causal_conv1d", "selective_scan", "selective_scan_cuda", "span_attention", "triton", "cupy",
-    "pycuda", "flash_attn", "natten", "spatial_correlation_sampler", "dcn_v2",
+    "pycuda", "jiterator", "flash_attn", "natten", "spatial_correlation_sampler", "dcn_v2",
 )  # fmt: skip
 _CUDA_WORDS = re.compile(
     r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
 )
-_MAX_CHARS = 300
+_MAX_CHARS, _BEGINNING = 300, 180
+_TRACEBACK = "Traceback (most recent call last)"
 # What a user can mend: a full disk, a used-up quota or limit, a disk that fails.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _MAX_TRACE_CHARS = 20_000
@@ -46,8 +47,16 @@ def plain_lines(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return third-party text as one line that is safe to print, not longer than a table can bear."""
-    plain = printable(" ".join(text.split()))
-    return plain if len(plain) <= _MAX_CHARS else f"{plain[:_MAX_CHARS]}…"
+    plain = printable(" ".join(_without_traceback(text).split()))
+    return plain if len(plain) <= _MAX_CHARS else f"{plain[:_BEGINNING]} … {plain[_BEGINNING + 3 - _MAX_CHARS :]}"
+
+
+def _without_traceback(text: str) -> str:
+    """Leave out what stands between the beginning of a text and the cause that a traceback in it ends with."""
+    before, mark, inside = text.partition(_TRACEBACK)
+    # What a traceback ends with is not indented.
+    causes = [line for line in inside.splitlines()[1:] if line.strip() and not line[:1].isspace()]
+    return f"{before} {causes[-1] if causes else ''}" if mark else text
 
 
 def _state(error: BaseException) -> State | None:

@@ -11,12 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eval.errors import RunError, UsageError
 from eval.files import module_of
 from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
 from eval.third_party.checkout import DEMO, SELECT, read_checkout
 from eval.third_party.faults import SubmissionError
-from eval.zoo.loading import WRAPPERS
+from eval.zoo.from_file import build_network, parse_model_args
+from eval.zoo.loading import load_into
+from eval.zoo.unwrapping import Unwrapped
+
+UNTRAINED = "untrained: drawn with seed 0"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Loaded:
 
     Attributes:
         count_with_hooks: counts FLOPs by the checkout's older counter, where its ``main`` does.
+        weights: how they were taken from their file, where that is ours to do.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Loaded:
     device: torch.device
     forward: Callable[[Tensor], Any]
     count_with_hooks: Callable[[], int] | None = None
+    weights: Unwrapped | None = None
 
 
 def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.device) -> Loaded:
@@ -48,36 +55,66 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
         raise SubmissionError(State.FAILED_TO_BUILD, f"{SELECT} did not return a network, its name and its data range")
     network, name, data_range, *tile = parts
     network.eval().requires_grad_(False)
+    # Saved as a whole module in half precision, as in 2023.
+    dtypes = [parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()]
+    dtype = dtypes[0] if dtypes else torch.float32
     called = getattr(demo, forward or "forward", None)
 
     def run(lr: Tensor) -> Any:
+        lr = lr.to(dtype)
         return network(lr) if called is None else called(lr, network, tile[0] if tile else None)
 
     def count() -> int:
         return int(demo.get_model_flops(network, (3, INPUT_SIDE, INPUT_SIDE), False))
 
     counter = count if read_checkout(folder).counts_with_hooks else None
-    return Loaded(str(name), float(data_range), network, device, run, counter)
+    counted = network if dtype is torch.float32 else _FromFloat32(network, dtype)
+    return Loaded(str(name), float(data_range), counted, device, run, counter)
 
 
 def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
-    """Build a class of a single file without arguments, and load a checkpoint into it strictly."""
-    file, class_name = folder / asked["file"], asked["class"]
+    """Build the network of a class or function of a single file, and load a checkpoint into it, if there is one."""
+    file, name = folder / asked["file"], asked["class"]
     sys.path.insert(0, str(file.parent))
-    made = getattr(module_of(file, f"submission_{file.stem}"), class_name, None)
-    if not isinstance(made, type) or not issubclass(made, nn.Module):
-        raise SubmissionError(State.FAILED_TO_BUILD, f"{file.name} has no class {class_name} of torch.nn.Module")
-    network = made()
-    state = torch.load(folder / asked["checkpoint"])
-    wrapped = [key for key in WRAPPERS if isinstance(state.get(key), dict)]
-    network.load_state_dict(state[wrapped[0]] if wrapped else state, strict=True)
+    torch.manual_seed(0)
+    try:
+        network = build_network(module_of(file, f"submission_{file.stem}"), name, parse_model_args(asked["arguments"]))
+    except UsageError as error:
+        raise SubmissionError(State.FAILED_TO_BUILD, str(error)) from None
+    told = Unwrapped({}, (UNTRAINED,))
+    if asked["checkpoint"]:
+        checkpoint = folder / asked["checkpoint"]
+        try:
+            told = load_into(network, torch.load(checkpoint), checkpoint, asked["weights_key"])
+        except RunError as error:
+            raise SubmissionError(State.FAILED_TO_LOAD, str(error)) from None
     network = network.eval().requires_grad_(False).to(device)
-    return Loaded(class_name, asked["data_range"], network, device, network)
+    return Loaded(name, asked["data_range"], network, device, network, weights=told)
+
+
+class _Asked(Namespace):
+    """The flags of a harness; those that only some fork has were not given."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _FromFloat32(nn.Module):
+    """A network whose weights are of another type, fed by who counts it with float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the network on its own type."""
+        return self.network(x.to(self.dtype))
 
 
 def _arguments(select: Callable, model_id: int, device: torch.device) -> list[Any]:
     """Return what an edition's ``select_model`` wants, told by its parameters' names."""
-    asked = Namespace(model_id=model_id, data_dir=".", save_dir=".", include_test=False, ssim=False)
+    asked = _Asked(model_id=model_id, data_dir=".", save_dir=".", include_test=False, ssim=False, hybrid_test=False)
     known = {"args": asked, "device": device, "model_id": model_id}
     parameters = [
         parameter for parameter in inspect.signature(select).parameters.values() if parameter.default is parameter.empty

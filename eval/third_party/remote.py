@@ -31,6 +31,7 @@ from eval.third_party.account import Spent
 from eval.third_party.faults import one_line, plain_lines
 from eval.third_party.sandbox import Sandboxed
 from eval.third_party.wire import Message, SlowError, WireError, receive, send
+from eval.zoo.loading import stored_flags
 from eval.zoo.model_info import ModelInfo
 
 _FLOAT_BYTES = 4
@@ -124,6 +125,7 @@ class SandboxedUpscaler:
     _calls: int = 0
     _slow: list[str] = field(default_factory=list)
     _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _odd_range: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -158,7 +160,8 @@ class SandboxedUpscaler:
         moved_bytes = lr.nbytes + math.prod(expected) * _FLOAT_BYTES
         self._account(Spent.between(used, connection.out_of_turn_s, (put_s, forward_s, get_s), moved_bytes))
         assert self.info.data_range is not None
-        sr = _checked_output(answer.payload, expected, lr, self.info.data_range)
+        sr = _checked_output(answer.payload, expected)
+        self._notice_another_range(lr, sr)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
 
     def _account(self, spent: Spent) -> None:
@@ -177,24 +180,34 @@ class SandboxedUpscaler:
         found = dict(self._irregular)
         if "late" not in found and len(self._slow) > _SLOW_SHARE * self._calls:
             found["late"] = self._slow
-        return tuple(
+        irregular = [
             Flag(code=code, text=f"{_IRREGULAR[code]}: {told[0]} ({len(told)} of {self._calls} times)")
             for code, told in found.items()
-        )
+        ]
+        return (*irregular, *(Flag(code="range", text=text) for text in self._odd_range))
 
-    def kernels_ms(self, _lr: np.ndarray) -> float | None:
+    def kernels_ms(self, lr: np.ndarray) -> float | None:
         """Return None: a submission is timed by its worker's one clock."""
         return None
 
+    def _notice_another_range(self, lr: np.ndarray, sr: torch.Tensor) -> None:
+        """Remember an output whose mean lies far from its input's: a guess, since networks may do that."""
+        data_range = self.info.data_range or 1.0
+        mean_in, mean_out = float(lr.mean()) / 255, float(sr.mean(dtype=torch.float64)) / data_range
+        if not self._odd_range and mean_in > _DARK and not mean_in / _RANGE_FACTOR < mean_out < mean_in * _RANGE_FACTOR:
+            means = f"its output's mean is {mean_out:.3g} of the data range {data_range:g}, the input's {mean_in:.3g}"
+            self._odd_range.append(f"{means}: perhaps it is untrained, or the data range is another one")
+
     def analyse(self) -> ModelAnalysis:
         """Let the worker count and inspect the network: claims of a process that third-party code shares."""
+        own = stored_flags(self.info)
         try:
             answer, _ = self.connection.ask("examine")
             complexity = _checked_complexity(answer.header)
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
-            return ModelAnalysis(None, (Flag(code="uncounted", text=text),))
-        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header)))
+            return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))
+        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *own))
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:
@@ -241,24 +254,18 @@ def _checked_mib(told: Any) -> float | None:
 def _check_shape(header: dict[str, Any], expected: tuple[int, ...]) -> None:
     shape, dtype = header.get("shape"), header.get("dtype")
     if shape != list(expected) or dtype not in ("float32", "float64", "float16", "bfloat16"):
-        got = one_line(f"{dtype} {shape}"[:80])
+        batch = "; the batch axis is missing: return it with [None]" if shape == list(expected[1:]) else ""
+        got = one_line(f"{dtype} {tuple(shape)}{batch}" if isinstance(shape, list) and shape else str(dtype))
         raise CannotRunError(State.INVALID_OUTPUT, f"expected a float output of shape {expected}, got {got}")
 
 
-def _checked_output(payload: Any, expected: Sequence[int], lr: np.ndarray, data_range: float) -> torch.Tensor:
+def _checked_output(payload: Any, expected: Sequence[int]) -> torch.Tensor:
     """Return the output as a float32 tensor of a shape that was agreed on; refuse what cannot be an SR image."""
     if len(payload) != math.prod(expected) * _FLOAT_BYTES:
         raise CannotRunError(State.INVALID_OUTPUT, f"returned {len(payload):,} bytes for the shape {expected}")
     sr = np.frombuffer(payload, np.float32).reshape(expected)
     if not np.isfinite(sr).all():
         raise CannotRunError(State.INVALID_OUTPUT, "the output holds values that are not finite (NaN or inf)")
-    mean_in, mean_out = float(lr.mean()) / 255, float(sr.mean(dtype=np.float64)) / data_range
-    if mean_in > _DARK and not mean_in / _RANGE_FACTOR < mean_out < mean_in * _RANGE_FACTOR:
-        raise CannotRunError(
-            State.INVALID_OUTPUT,
-            f"the output's mean is {mean_out:.3g} of the data range {data_range:g}, the input's {mean_in:.3g}: "
-            "the data range seems to be another one",
-        )
     return torch.from_numpy(sr)
 
 

@@ -30,7 +30,7 @@ from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 from eval.zoo.model_info import ModelInfo
 
 LARGEST_RANGE = 65535.0
-_MOST_SHIMS = 40
+_MOST_SHIMS, _MOST_STEPS = 40, 10
 # Labels become names of folders.
 _LONGEST_LABEL = 100
 
@@ -125,18 +125,23 @@ class Submission:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A class of a single file with a checkpoint: the form that a participant has in hand.
+    """A class or function of a single file with a checkpoint: the form that a participant has in hand.
 
     Attributes:
+        checkpoint: None for a network that is run untrained.
         more: folders that its code needs besides what it imports of its own folder.
+        arguments: what the class or function is called with, as ``--model_args`` has it.
+        weights_key: where in the checkpoint the weights are; None to look for them.
     """
 
     file: Path
     class_name: str
-    checkpoint: Path
+    checkpoint: Path | None
     data_range: float
     rules: Rules
     more: tuple[Path, ...] = ()
+    arguments: str = ""
+    weights_key: str | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -149,16 +154,18 @@ class ModelFile:
             scale=SCALE,
             data_range=self.data_range,
             checkpoint=None,
-            weights_file=printable(self.checkpoint.name),
-            weights_sha256=sha256_within(self.checkpoint, self.checkpoint.parent),
+            weights_file=self.checkpoint and printable(self.checkpoint.name),
+            weights_sha256=self.checkpoint and sha256_within(self.checkpoint, self.checkpoint.parent),
             source_sha256=self._source_sha256(),
             origin="file",
+            weights_key=self.weights_key,
         )
 
     @property
     def note(self) -> str:
         """Where it comes from."""
-        return printable(f"class {self.class_name} of {self.file}, weights {self.checkpoint}")
+        weights = self.checkpoint or "none: untrained"
+        return printable(f"{self.class_name}({self.arguments}) of {self.file}, weights {weights}")
 
     @property
     def given_folders(self) -> tuple[Path, ...]:
@@ -172,19 +179,24 @@ class ModelFile:
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
-        checkpoint = Handed(f"checkpoint/{self.checkpoint.name}", self.checkpoint, self.checkpoint.parent)
-        code = [replace(handed, place=f"code/{handed.place}") for handed in files_beside(self.file, self.more)]
-        names = {"file": f"code/{self.file.name}", "class": self.class_name, "checkpoint": checkpoint.place}
-        request = {"model_file": {**names, "data_range": self.data_range}}
-        with _opened(self.info, self.rules, config, request, [*code, checkpoint]) as loaded:
+        handed = [replace(its, place=f"code/{its.place}") for its in files_beside(self.file, self.more)]
+        asked = {"file": f"code/{self.file.name}", "class": self.class_name, "arguments": self.arguments}
+        asked |= {"data_range": self.data_range, "weights_key": self.weights_key, "checkpoint": None}
+        if self.checkpoint:
+            handed.append(Handed(f"checkpoint/{self.checkpoint.name}", self.checkpoint, self.checkpoint.parent))
+            asked["checkpoint"] = handed[-1].place
+        with _opened(self.info, self.rules, config, {"model_file": asked}, handed) as loaded:
             yield loaded
 
     def _source_sha256(self) -> str:
         """Return the hash of its code, and of every file of the folders that come with it."""
-        digest = hashlib.sha256(hash_of_file(self.file).encode())
-        for handed in files_beside(self.file, self.more) if self.more else ():
+        of_code = hash_of_file(self.file, self.arguments)
+        if not self.more:
+            return of_code
+        digest = hashlib.sha256(of_code.encode())
+        for handed in files_beside(self.file, self.more):
             digest.update(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}".encode())
-        return digest.hexdigest() if self.more else hash_of_file(self.file)
+        return digest.hexdigest()
 
 
 @contextmanager
@@ -222,7 +234,15 @@ def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:
     if type(data_range) is not float or not 0 < data_range <= LARGEST_RANGE:
         raise CannotRunError(State.FAILED_TO_BUILD, f"its data range is {one_line(str(data_range)[:40])}")
     told = [one_line(str(name)[:80]) for name in shims[:_MOST_SHIMS]] if isinstance(shims, list) else []
-    return info.model_copy(update={"data_range": data_range, "shims": tuple(told)})
+    return info.model_copy(update={"data_range": data_range, "shims": tuple(told), **_weights_told(header)})
+
+
+def _weights_told(header: dict[str, Any]) -> dict[str, Any]:
+    """Return what a worker tells of how it took weights from their file, in the fields of a record."""
+    told = header.get("weights")
+    steps, stored = (told.get("steps"), told.get("stored")) if isinstance(told, dict) else (None, None)
+    kept = [one_line(str(step)) for step in steps[:_MOST_STEPS]] if isinstance(steps, list) else []
+    return {"weights_steps": tuple(kept), "weights_stored": one_line(stored)[:40] if isinstance(stored, str) else None}
 
 
 def _devices(device: torch.device) -> tuple[Path, ...]:

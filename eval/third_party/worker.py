@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from eval.data.images import to_tensor
+from eval.data.pairs import SCALE
 from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
 from eval.device.placing import finish
+from eval.inference.outputs import output_in_words, what_to_return
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
 from eval.records.record import State
@@ -77,7 +79,9 @@ class Worker:
         with OnCpu(self.notes) if device.type == "cpu" else contextlib.nullcontext():
             self.loaded = _load(header, device)
         loaded = self.loaded
-        return Message({"name": loaded.name, "data_range": loaded.data_range, "shims": sorted(self.notes.met)})
+        told = {"steps": loaded.weights.steps, "stored": loaded.weights.stored} if loaded.weights else {}
+        header = {"name": loaded.name, "data_range": loaded.data_range, "shims": sorted(self.notes.met)}
+        return Message({**header, "weights": told})
 
     def _put(self, request: Message) -> Message:
         height, width = request.header["height"], request.header["width"]
@@ -102,7 +106,9 @@ class Worker:
             self.sr = self.loaded.forward(self.lr)
         finish(self.loaded.device)
         if type(self.sr) is not torch.Tensor:
-            return Message({"shape": [], "dtype": type(self.sr).__name__})
+            height, width = (side * SCALE for side in self.lr.shape[-2:])
+            advice = what_to_return(self.sr, (1, 3, height, width))
+            return Message({"shape": [], "dtype": f"{output_in_words(self.sr)}{advice}"})
         return Message({"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")})
 
     def _get(self, _request: Message) -> Message:

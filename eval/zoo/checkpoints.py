@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from eval.cache import download_cache
+from eval.contents import Kind, kind_of, not_itself
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
 from eval.zoo.model_info import ModelInfo
@@ -18,16 +18,17 @@ class MissingWeightsError(RunError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights that lies on this machine. ``name`` is None for a file that the manifest does not know."""
+    """A file of weights that lies on this machine.
+
+    Attributes:
+        name: None for a file that the manifest does not know.
+        key: where in the file the weights are; None to look for them.
+    """
 
     path: Path
     sha256: str
     name: str | None
-
-
-def download_cache() -> Path:
-    """Return the folder that ``python -m eval fetch`` downloads to: ``$ESR_CACHE``, or the system's cache folder."""
-    return Path(os.environ.get("ESR_CACHE") or platformdirs.user_cache_path("pfdnlite-esr"))
+    key: str | None = None
 
 
 def weight_folders() -> list[Path]:
@@ -36,7 +37,7 @@ def weight_folders() -> list[Path]:
     Raises:
         UsageError: ``ESR_WEIGHTS`` names no folder.
     """
-    named = os.environ.get("ESR_WEIGHTS")
+    named = os.path.expanduser(os.environ.get("ESR_WEIGHTS", ""))
     if named and not Path(named).is_dir():
         raise UsageError(f"ESR_WEIGHTS={named}: no such folder")
     return [MODEL_ZOO, *([Path(named)] if named else []), download_cache()]
@@ -79,6 +80,9 @@ def _checkpoint_at_path(spec: ModelSpec, weights: str) -> Checkpoint:
 def _verified(path: Path, known: CheckpointSpec) -> Checkpoint:
     digest = file_sha256(path)
     if digest != known.sha256:
+        data = path.read_bytes()
+        if kind_of(data) in (Kind.LFS_POINTER, Kind.WEB_PAGE):
+            raise RunError(f"{path}: {not_itself(data)}")
         raise RunError(
             f"{path}: expected SHA-256 {known.sha256} ({known.bytes:,} bytes), got {digest} "
             f"({path.stat().st_size:,} bytes); the file is damaged or another one: remove it, or name it by --weights"
@@ -111,5 +115,6 @@ def zoo_info(spec: ModelSpec, checkpoint: Checkpoint | None) -> ModelInfo:
         checkpoint=checkpoint and checkpoint.name,
         weights_file=checkpoint and checkpoint.path.name,
         weights_sha256=checkpoint and checkpoint.sha256,
+        weights_key=checkpoint and checkpoint.key,
         source_sha256=spec.source_sha256,
     )

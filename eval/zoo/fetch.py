@@ -7,8 +7,9 @@ import pooch
 import requests
 from filelock import FileLock
 
+from eval.cache import cache_folder
 from eval.errors import RunError
-from eval.zoo.checkpoints import download_cache, file_sha256
+from eval.zoo.checkpoints import file_sha256
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec
 
 CONNECT_TIMEOUT_S = 10
@@ -24,7 +25,7 @@ def fetch_checkpoint(known: CheckpointSpec, folder: Path | None = None, progress
     Raises:
         RunError: the download failed or brought other bytes; the message says how to do it by hand.
     """
-    folder = folder or download_cache()
+    folder = folder or cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / known.file
     with FileLock(folder / ".fetch.lock"):

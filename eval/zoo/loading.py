@@ -7,14 +7,26 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from eval.contents import Kind, kind_of, not_itself
 from eval.errors import RunError
+from eval.metrics.figures import Flag
 from eval.zoo.checkpoints import Checkpoint
 from eval.zoo.manifest import ModelSpec
+from eval.zoo.model_info import ModelInfo
+from eval.zoo.unwrapping import Unwrapped, misfit, unwrapped
 
-# Training frameworks keep the weights under one of these keys.
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
+_EXPECTED = "expected weights: a state_dict saved by torch.save, or safetensors"
+_WITH_CODE = (
+    f"{_EXPECTED}. Where you trust the file, run: torch.save(torch.{{reader}}(FILE){{inside}}.state_dict(), NEW_FILE)"
+)
+# Files that hold no state dict for certain.
+_REFUSED = {
+    Kind.TORCHSCRIPT: _WITH_CODE.format(reader="jit.load", inside=""),
+    Kind.EXPORTED: _WITH_CODE.format(reader="export.load", inside=".module()"),
+    **dict.fromkeys((Kind.NPZ, Kind.NPY, Kind.ZIP, Kind.HDF5, Kind.IMAGE, Kind.OTHER_IMAGE, Kind.TEXT), _EXPECTED),
+}
 
 
 def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
@@ -27,76 +39,79 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     Raises:
         RunError: the file changed since it was found, is no plain state dict, or does not fit the network.
     """
+    network, _ = load_and_tell(spec, checkpoint)
+    return network
+
+
+def load_and_tell(spec: ModelSpec, checkpoint: Checkpoint | None) -> tuple[nn.Module, Unwrapped | None]:
+    """Do the same, and return also what was done to the file's content."""
     network = spec.build()
-    if checkpoint is not None:
-        load_weights(network, checkpoint)
-    return network.requires_grad_(False)
+    told = None if checkpoint is None else load_weights(network, checkpoint)
+    return network.requires_grad_(False), told
 
 
-def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+def load_weights(network: nn.Module, checkpoint: Checkpoint) -> Unwrapped:
     """Load a file of weights strictly into a network that is on the CPU; errors as of ``load_network``."""
-    state = _read_state(checkpoint)
-    _check_fit(checkpoint.path, network.state_dict(), state)
-    network.load_state_dict(state, strict=True)
-
-
-def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Read the tensors of a file, from the very bytes that were hashed."""
     data = checkpoint.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
         raise RunError(f"{checkpoint.path}: the file changed while it was being loaded")
+    return load_into(network, read_tensors(checkpoint.path, data), checkpoint.path, checkpoint.key)
+
+
+def load_into(network: nn.Module, content: object, path: Path, key: str | None) -> Unwrapped:
+    """Load what a file holds strictly into a network.
+
+    Raises:
+        RunError: it is no state dict, or does not fit; the message says which keys there are, and which are wanted.
+    """
+    wanted = network.state_dict()
+    try:
+        found = unwrapped(content, wanted, key)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+    if fault := misfit(found.state, wanted):
+        told = f" ({'; '.join(found.steps)})" if found.steps else ""
+        raise RunError(f"{path}: the weights do not fit the network; {fault}{told}")
+    network.load_state_dict(found.state, strict=True)
+    return found
+
+
+def read_tensors(path: Path, data: bytes) -> object:
+    """Return what a file's bytes hold, by what they are and not by its name; no code of it runs.
+
+    Raises:
+        RunError: they are no weights, damaged, or hold more than tensors; the message says what to do.
+    """
+    kind = kind_of(data)
+    if fault := not_itself(data):
+        raise RunError(f"{path}: {fault}")
+    if kind in _REFUSED:
+        raise RunError(f"{path}: {kind.value}; {_REFUSED[kind]}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if checkpoint.path.suffix.lower() == ".safetensors":
+            if kind is Kind.SAFETENSORS:
                 return safetensors.torch.load(data)
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     # A damaged or hostile file can make a reader raise anything. What torch says of it is not repeated: it
     # advises to run the file's code.
     except Exception as error:
         raise RunError(
-            f"{checkpoint.path}: not a file of plain tensors, or a damaged one ({type(error).__name__}). "
+            f"{path}: not a file of plain tensors, or a damaged one ({type(error).__name__}). "
             "Weights are read without running code: save a state_dict of tensors, or safetensors"
         ) from error
-    return _unwrapped(checkpoint.path, content)
 
 
-def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
-    """Return the state dict itself, or the one dictionary that a training framework wrapped it in."""
-    found = type(content).__name__
-    if isinstance(content, dict):
-        wrapped = [inner for key in WRAPPERS if isinstance(inner := content.get(key), dict)]
-        state = wrapped[0] if len(wrapped) == 1 else content
-        if state and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
-            return state
-        found = sorted(map(str, state))
-    raise RunError(f"{path}: expected a dictionary of tensors, or one under one of {', '.join(WRAPPERS)}; got {found}")
+def with_weights_told(info: ModelInfo, told: Unwrapped | None) -> ModelInfo:
+    """Return what a record says of a model, with how its weights were taken from their file."""
+    if told is None:
+        return info
+    return info.model_copy(update={"weights_steps": told.steps, "weights_stored": told.stored})
 
 
-def _check_fit(path: Path, expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Compare keys, types and shapes, and name the first of each kind of misfit."""
-    others = [
-        f"{key} {_kind(state[key])} for {_kind(value)}"
-        for key, value in expected.items()
-        if key in state and _kind(state[key]) != _kind(value)
-    ]
-    misfits = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - expected.keys()),
-        "of another type or shape": others,
-    }
-    told = [f"{len(keys)} {kind} (first: {_printable(keys[0])})" for kind, keys in misfits.items() if keys]
-    if told:
-        raise RunError(f"{path}: the weights do not fit the network; keys {'; '.join(told)}")
-
-
-def _kind(tensor: Tensor) -> str:
-    dense = (
-        "" if tensor.layout is torch.strided and tensor.device.type == "cpu" else f"{tensor.layout} on {tensor.device} "
-    )
-    return f"{dense}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _printable(text: str) -> str:
-    """Keep a key of a third-party file from steering the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+def stored_flags(info: ModelInfo) -> list[Flag]:
+    """Return a flag where weights are stored in another type than the network's."""
+    if info.weights_stored is None:
+        return []
+    text = f"its weights are stored in {info.weights_stored} and were converted to the network's float32"
+    return [Flag(code="stored", text=text)]

@@ -14,6 +14,9 @@ class ModelInfo(Frozen):
             branch of ``select_model``.
         origin: "zoo", "memory", "file", or the checkout that a submission comes from.
         shims: what a submission's code needed to be loadable here.
+        weights_key: where in its file the weights were asked for by ``--weights_key``.
+        weights_steps: what was done to the file's content to get the weights.
+        weights_stored: the type that they are stored in, where it is not the network's.
     """
 
     id: int
@@ -28,3 +31,6 @@ class ModelInfo(Frozen):
     source_sha256: str
     origin: str = ZOO
     shims: tuple[str, ...] = ()
+    weights_key: str | None = None
+    weights_steps: tuple[str, ...] = ()
+    weights_stored: str | None = None

@@ -140,6 +140,7 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
 DEMO_ONLY = {
     "--model_id": ((), ("-1",), model("name", "Bicubic"), True),
     "--weights": ((), ("{sets}/../mine.safetensors",), model("weights_file", "mine.safetensors"), False),
+    "--weights_key": ((), ("params",), lambda its: "--weights_key params" in its.record["reason"], True),
     "--include_test": (("--dataset", "valid"), (), lambda its: "DIV2K_LSDIR_test" in sets_of(its), False),
 }  # fmt: skip
 RUN_ONLY = {
@@ -153,6 +154,8 @@ RUN_ONLY = {
     "--checkpoint": ((), ("x.pth",), refused("--checkpoint: only with --model_file"), False),
     "--data_range": ((), ("1",), refused("--data_range: only with --model_file"), False),
     "--with": ((), ("folder",), refused("--with: only with --model_file"), False),
+    "--model_args": ((), ("dim=8",), refused("--model_args: only with --model_file"), False),
+    "--weights_key": ((), ("params",), refused("--weights_key: only with --model_file"), False),
     "--reference": ((), ("3",), refused("--reference: only with --checkout"), False),
     "--sandbox": ((), ("none",), refused("--sandbox: only with --checkout"), False),
     "--trust": ((), (), refused("--trust: only with --checkout"), False),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import eval.data.datasets
 from eval.data.datasets import HR_FOLDER, LR_FOLDER, SAMPLE_FILES, Dataset, open_dataset
+from eval.data.description import description
 from eval.data.images import ImageSize, read_image, write_png
 from eval.data.pairs import ImagePair
 from eval.data.resize import imresize
@@ -133,7 +135,11 @@ class TestLayouts:
         np.testing.assert_array_equal(lr, imresize(random_image(31, 22)[:28, :20], Fraction(1, 4)))
 
     @pytest.mark.parametrize(
-        "folder", ["DIV2K_test_LR", "lr", "Mine_lr", "LR", "x_LR", "set-LR", "my LR", "v2.LR", "4LR"]
+        "folder",
+        [
+            *("DIV2K_test_LR", "lr", "Mine_lr", "LR", "x_LR", "set-LR", "my LR", "v2.LR", "4LR", "x_LRs", "LR_old"),
+            *("LRbicx4", "LQ", "LRBI", "LR_unknown", "low_res", "LowRes", "Set5LR", "valLR", "lq_x4"),
+        ],
     )
     def test_lr_images_alone(self, tmp_path: Path, put, folder: str):
         paths = [put(f"{folder}/1.png", 3, 5), put(f"{folder}/2.png", 7, 4)]
@@ -142,7 +148,7 @@ class TestLayouts:
             assert dataset.pairs == (ImagePair("1", paths[0], None), ImagePair("2", paths[1], None))
             assert dataset.lr_sizes == (ImageSize(3, 5), ImageSize(7, 4))
 
-    @pytest.mark.parametrize("folder", ["DSLR", "dslr", "my_DSLR", "x_LRs", "LR_old", "flr"])
+    @pytest.mark.parametrize("folder", ["DSLR", "dslr", "my_DSLR", "flr", "slow", "hallways"])
     def test_a_word_that_merely_ends_like_lr_means_hr(self, tmp_path: Path, put, folder: str):
         path = put(f"{folder}/1.png")
         for dataset in every_way(tmp_path / folder):
@@ -270,6 +276,18 @@ class TestLayouts:
         assert (dataset.name, dataset.layout) == (name, "HR and LR")
 
 
+class TestGrey:
+    def test_grey_images_are_counted(self, tmp_path: Path, put):
+        put("photos/colour.png")
+        for name, mode in (("grey", "L"), ("bits", "1")):
+            Image.new(mode, (16, 16), 1).save(tmp_path / "photos" / f"{name}.png")
+        dataset = open_dataset(tmp_path / "photos", None)
+        assert dataset.num_grey == 2
+        assert description(dataset)[1] == "2 of 3 are grey: measured as RGB with three equal channels"
+        (tmp_path / "photos" / "grey.png").unlink()
+        assert open_dataset(tmp_path / "photos", None).num_grey == 1
+
+
 class TestSample:
     @pytest.mark.parametrize("name", ["sample", None])
     def test_five_photographs_of_the_wheel(self, name: str | None):
@@ -300,8 +318,8 @@ class TestSample:
 
 class TestWrongUsage:
     def test_a_name_without_a_folder(self):
-        message = refused(UsageError, None, "Urban100")
-        assert message == "--dataset Urban100: give the folder that holds it by --data_dir, or set ESR_DATA"
+        message = refused(UsageError, None, "Test2K")
+        assert message == "--dataset Test2K: give the folder that holds it by --data_dir, or set ESR_DATA"
 
     def test_no_such_folder(self, tmp_path: Path, put):
         for folder in (tmp_path / "absent", put("photo.png")):

@@ -127,6 +127,11 @@ CONVERTED: dict[str, tuple[str, bytes, np.ndarray]] = {
     "opaque alpha WebP": (".webp", encoded(np.dstack([RGB, OPAQUE]), "WEBP", lossless=True), RGB),
     "opaque grey alpha": (".png", png(np.dstack([GREY, OPAQUE]), 8, PNG_GREY_ALPHA), as_rgb(GREY)),
     "tRNS of an absent colour": (".png", png(RGB, 8, PNG_RGB, trns=struct.pack(">HHH", 1, 2, 3)), RGB),
+    "tRNS of an absent grey of 4 bits, like one of 8": (
+        ".png",
+        png(np.array([[0x1F, 0x01]], np.uint8), 4, PNG_GREY, 4, struct.pack(">H", 2)),
+        as_rgb([[17, 255, 0, 17]]),
+    ),
     "tRNS of an absent grey": (
         ".png",
         png(np.full_like(GREY, 7), 8, PNG_GREY, trns=struct.pack(">H", 8)),
@@ -149,6 +154,16 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "tRNS of a grey that is there": (
         ".png",
         png(GREY, 8, PNG_GREY, trns=struct.pack(">H", int(GREY[3, 4]))),
+        "transparent",
+    ),
+    "tRNS of a grey of 4 bits that is there": (
+        ".png",
+        png(np.array([[0x1F, 0x80]], np.uint8), 4, PNG_GREY, 4, struct.pack(">H", 8)),
+        "transparent",
+    ),
+    "tRNS of a grey of 2 bits that is there": (
+        ".png",
+        png(np.array([[0b00011011]], np.uint8), 2, PNG_GREY, 4, struct.pack(">H", 3)),
         "transparent",
     ),
     "palette, a used colour is transparent": (".png", palette_image(transparency=2), "transparent"),
@@ -184,15 +199,12 @@ IDAT = RGB_PNG.index(b"IDAT")
 PNG_HEADER = png_header(WIDTH, HEIGHT, 8, PNG_RGB)
 DEFLATED = zlib.compress(png_rows(RGB))
 DAMAGED: dict[str, tuple[str, bytes]] = {
-    "empty PNG": (".png", b""),
-    "text named PNG": (".png", b"<html><body>404 Not Found</body></html>"),
     "signature only": (".png", RGB_PNG[:8]),
     "header only": (".png", RGB_PNG[:33]),
     "PNG cut in its pixels": (".png", RGB_PNG[: IDAT + 40]),
     "PNG whose first byte is wrong": (".png", b"\x88" + RGB_PNG[1:]),
     "a bit of a PNG's width": (".png", RGB_PNG[:19] + bytes([RGB_PNG[19] ^ 1]) + RGB_PNG[20:]),
     "a bit of a PNG's pixels": (".png", RGB_PNG[: IDAT + 40] + bytes([RGB_PNG[IDAT + 40] ^ 4]) + RGB_PNG[IDAT + 41 :]),
-    "empty JPEG": (".jpg", b""),
     "text named JPEG": (".jpeg", b"not a picture"),
     "JPEG cut in its header": (".jpg", FLAT_JPEG[:20]),
     "JPEG cut in its pixels": (".jpg", FLAT_JPEG[: len(FLAT_JPEG) * 2 // 3]),
@@ -267,7 +279,7 @@ def test_other_suffixes_are_refused_whatever_they_hold(file, suffix: str):
     assert str(caught.value) == f"{path}: {suffix} files are not read; convert it to PNG first"
 
 
-@pytest.mark.parametrize("kind", ["GIF", "JPEG2000", "TGA", "PPM", "ICO", "PCX", "SGI", "DDS", "EPS"])
+@pytest.mark.parametrize("kind", ["TGA", "PPM", "ICO", "PCX", "SGI", "DDS", "EPS"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_other_formats_are_refused_under_any_name(file, kind: str, suffix: str):
     path = file(suffix, encoded(RGB, kind))
@@ -276,6 +288,26 @@ def test_other_formats_are_refused_under_any_name(file, kind: str, suffix: str):
     assert str(caught.value) == (
         f"{path}: not a readable image (cannot identify image file {str(path)!r}); it may be truncated or damaged"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            encoded(RGB, "GIF"),
+            "an image of a format that is not read (GIF, HEIC, AVIF, JPEG 2000, PSD); convert it to PNG",
+        ),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; run git lfs pull"),
+        (b"<html><title>Sign in</title></html>", 'an HTML page ("Sign in"); download it again'),
+        (b"", "an empty file; copy or download it again"),
+        (b"\x1f\x8b" + bytes(99), "a compressed file; unpack it first"),
+    ],
+)
+def test_what_is_no_image_is_named(file, content: bytes, told: str):
+    path = file(".png", content)
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: {told}")
 
 
 @pytest.mark.parametrize(

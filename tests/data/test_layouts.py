@@ -78,6 +78,7 @@ def test_sets_of_a_folder(tmp_path: Path, touch):
         "Set5",
         "Urban100",
         "[odd] name",
+        "nested",
         "photos",
     ]
 

@@ -22,8 +22,8 @@ OUTPUTS = {
     "a NaN": (lambda y: y.index_fill(3, torch.tensor([0]), torch.nan), "not finite"),
     "an infinity": (lambda y: y / 0, "not finite"),
     "another size": (lambda y: y[..., :-1], r"expected a float output of shape \(1, 3, 32, 40\)"),
-    "integers": (lambda y: y.to(torch.uint8), "got torch.uint8"),
-    "a tuple": (lambda y: (y, y), "got tuple"),
+    "integers": (lambda y: y.to(torch.uint8), "got uint8"),
+    "a tuple": (lambda y: (y, y), "got a tuple of 2: float32"),
     "nothing": (lambda y: None, "got NoneType"),
 }
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from eval.cli.app import app
 from eval.errors import RunError, UsageError
 from eval.intervals import Interval
 from eval.ranking.audit import MOST_COMPARED, Audit, Neighbours, audit
 from eval.ranking.editions import find_edition
-from eval.ranking.from_results_json import read_results
+from eval.ranking.from_results_json import is_published, read_results
 from eval.report.audits.as_json import as_json
+from eval.report.audits.beside import differences
 from eval.report.audits.findings import findings
 from eval.report.audits.tables import markdown, recomputed_table, sections, terminal_tables, write
 from eval.report.columns import visible
@@ -182,7 +185,10 @@ def test_the_rules_of_2022_rank_by_memory_too(audited):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "Expecting value"),
+        ("", "an empty file; copy or download it again"),
+        ('{"A": {"flops": 1', "it ends early, at byte 17: copy or download it again"),
+        ('{"A": {"flo', "it ends early, at byte 11"),
+        ("version https://git-lfs.github.com/spec/v1", "a Git LFS pointer, not the file itself; run git lfs pull"),
         ("Model\t26.9", "Expecting value"),
         ("[]", "got a list"),
         ("3", "got a int"),
@@ -194,7 +200,7 @@ def test_the_rules_of_2022_rank_by_memory_too(audited):
         ('{"A": 3}', "'A': the whole"),
         ("[" * 100_000, "test_demo.py writes"),
         ('{"A": ' + "9" * 5000 + "}", "test_demo.py writes"),
-        ("\ufeff{}", "test_demo.py writes"),
+        ("\ufeff{}", "got an empty object"),
     ],
 )
 def test_what_is_no_results_file_is_refused(tmp_path: Path, text: str, message: str):
@@ -228,7 +234,7 @@ def test_no_file_and_no_text(tmp_path: Path):
         ({"valid_runtime": 3.0}, "valid_runtime: Input should be a valid tuple"),
         ({"valid_runtime": [], "valid_psnr": []}, "valid_runtime: Tuple should have at least 1"),
         ({"valid_psnr": [27.0, 27.0, 27.0]}, "valid_runtime has 2 values and valid_psnr 3"),
-        ({"test_runtime": [1.0, 1.0]}, "test_runtime has 2 values and test_psnr 0"),
+        ({"test_runtime": [1.0, 1.0]}, "give all or none"),
         ({"test_ave_runtime": 1.0}, "give all or none"),
         ({"test_runtime": [1.0], "test_psnr": [27.0]}, "give all or none"),
         ({"valid_psnr": [1e300, 1.0]}, "or Infinity for identical images"),
@@ -418,3 +424,60 @@ def test_the_kept_audits_say_what_the_files_say(published: Path, kept: str, file
     kept_audits = content if isinstance(content, list) else [content]
     for kept_audit, name in zip(kept_audits, files, strict=True):
         assert kept_audit["findings"] == findings(audit(name, read_results(published / name)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_saved_with_a_mark_is_read(tmp_path: Path, encoding: str):
+    path = tmp_path / "results.json"
+    path.write_bytes(json.dumps({"A": result([10.0, 11.0])}).encode(encoding))
+    assert read_results(path)["A"].valid_runtime == (10.0, 11.0)
+    assert is_published(path)
+
+
+def test_a_test_phase_without_psnr_is_audited_for_its_times(audited):
+    hidden = {"test_runtime": [20.0, 22.0], "test_ave_runtime": 21.0, "test_memory": 100.0, "test_psnr": []}
+    found = audited({"A": result([10.0, 12.0]) | hidden, "B": result([11.0, 12.0]) | hidden})
+    assert found.roles == ("valid", "test")
+    assert found.speeds["A"].mean_ms[0] == 16.0
+    assert {pair.role for pair in found.neighbours if pair.figure == "psnr_db"} == {"valid"}
+    assert any("Times on test without PSNR" in text and "A; B" in text for text in findings(found))
+    assert json.loads(as_json(found))["models"][0]["sets"]["test"]["psnr_db"] is None
+    assert recomputed_table(found).splitlines()[1].split("\t")[2].strip() == "-"
+
+
+def test_more_images_than_the_set_has_pass_no_gate(audited):
+    found = audited({"A": result([10.0] * 203, [27.0] * 203)}, 2024)
+    assert found.beyond == {"valid": (203, 200)}
+    assert found.verdicts == {"A": ()}
+    assert found.ranking is None
+    assert any("203 images on valid, 3 more than the set of 2024 has (200)" in text for text in findings(found))
+    assert audited({"A": result([10.0] * 200)}, 2024).beyond == {}
+
+
+def test_our_own_files_are_recognised(audited, tmp_path: Path):
+    path = tmp_path / "audit.json"
+    path.write_text(as_json(audited({"A": result([10.0, 11.0])})))
+    with pytest.raises(RunError, match=r"is an audit that this program wrote, of results.json: give that file"):
+        read_results(path)
+    path.write_text('{"schema_version": 1}')
+    with pytest.raises(RunError, match=r"is a record of this program"):
+        read_results(path)
+
+
+def test_a_results_txt_that_says_something_else(audited, tmp_path: Path):
+    table = recomputed_table(audited({"A": result([10.0, 11.0]), "B": result([12.0, 13.0])}))
+    file = tmp_path / "results.txt"
+    file.write_text(table)
+    assert differences(file, table) == []
+    file.write_text(table.replace("10.50", "10.5").replace("27.00", "27.004"))
+    assert differences(file, table) == []
+    file.write_text(table.replace("10.50", "9.80").replace("B   ", "C   "))
+    assert differences(file, table) == ["A: Val Time [ms] 9.80, of its values 10.50", "B: is not there"]
+
+
+def test_the_command_says_what_a_results_txt_says(tmp_path: Path):
+    (tmp_path / "results.json").write_text(json.dumps({"A": result([10.0, 11.0])}))
+    (tmp_path / "results.txt").write_text("Model\tPSNR\nA\t27.00\n")
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "results.json"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "- results.txt beside it says something else: A: has other columns." in done.stdout

@@ -17,7 +17,7 @@ from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.inference.engines.registry import ENGINES, Engine
-from eval.run import keys
+from eval.run import keys, launch
 from eval.run.launch import Launch, resolved
 from eval.run.model_source import ZooModel, zoo_model
 from eval.run.tasks import EvaluationTask
@@ -149,6 +149,12 @@ def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monke
 
 def test_threads_that_are_not_asked_for_are_torchs_own(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for quota, threads in ((8, 5), (3, 3)):
+        monkeypatch.setattr(launch, "usable_cpus", lambda quota=quota: quota)
+        resolved_config = resolved(RunConfig(device="cpu"))
+        assert (resolved_config.threads, resolved_config.workers) == (threads, quota)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert resolved(RunConfig(device="cpu")).threads == 5
     assert resolved(RunConfig(device="cpu", threads=3)).threads == 3
     assert resolved(RunConfig(device="cpu", protocol="accuracy"), Launch(jobs=2)).threads == 2

@@ -203,7 +203,7 @@ def test_reading_runs_nothing(tmp_path: Path):
 
 def test_submissions_are_chosen_by_id_name_or_label():
     checkout = read_checkout(PLANTED)
-    assert len(choose_submissions([checkout], ["all"], RULES)) == 13
+    assert len(choose_submissions([checkout], ["all"], RULES)) == 12
     for key in ("0", "00", "00_plain_baseline", "planted-00_Plain_baseline"):
         (chosen,) = choose_submissions([checkout], [key], RULES)
         assert chosen.entry.id == 0
@@ -222,7 +222,7 @@ def test_two_checkouts_of_one_edition_are_refused(tmp_path: Path):
     [
         ("hostile.py", "w.pth", 1.0, "expected FILE.py:CLASS"),
         ("absent.py:Net", "w.pth", 1.0, "no such file"),
-        ("hostile.py:Net", None, 1.0, "needs --checkpoint FILE"),
+        ("hostile.py:Net", "absent.pth", 1.0, "--checkpoint absent.pth: no such file"),
         ("hostile.py:Net", "w.pth", None, "needs --data_range, 1 or 255"),
         ("hostile.py:Net", "w.pth", float("nan"), "needs --data_range, 1 or 255"),
         ("hostile.py:Net", "w.pth", 0.0, "needs --data_range, 1 or 255"),

@@ -48,3 +48,13 @@ def test_third_party_text_is_one_short_line_of_plain_text():
     assert text.isprintable()
     assert one_line("") == ""
     assert described(ValueError(), State.FAILED_TO_RUN)["text"] == "ValueError: no reason given"
+
+
+def test_a_long_reason_ends_at_its_cause():
+    trace = "\n".join(f'  File "a.py", line {line}, in f\n    g()' for line in range(40))
+    said = f"Error building extension:\nTraceback (most recent call last):\n{trace}\nOSError: CUDA_HOME is not set\n"
+    assert one_line(said) == "Error building extension: OSError: CUDA_HOME is not set"
+    long = one_line("RuntimeError: " + "word " * 200 + "size mismatch for body.weight")
+    assert long.startswith("RuntimeError: word")
+    assert long.endswith("word size mismatch for body.weight")
+    assert len(long) == 300

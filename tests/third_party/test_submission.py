@@ -162,8 +162,11 @@ def test_a_trusted_checkpoint_runs_its_code_inside_the_sandbox_only(entry, tmp_p
         ("NotFinite", State.INVALID_OUTPUT, "not finite"),
         ("WrongShape", State.INVALID_OUTPUT, r"expected a float output of shape \(1, 3, 48, 64\), got float32"),
         ("WrongType", State.INVALID_OUTPUT, "got uint8"),
-        ("Several", State.INVALID_OUTPUT, "got list"),
-        ("WrongRange", State.INVALID_OUTPUT, "the data range seems to be another one"),
+        (
+            "Several",
+            State.INVALID_OUTPUT,
+            r"got a list of 2: float32 \(1, 3, 48, 64\), float32 .*; return the x4 image alone",
+        ),
         ("Raises", State.FAILED_TO_RUN, "ValueError"),
         ("Leaves", State.FAILED_TO_RUN, "SystemExit"),
         ("Crashes", State.FAILED_TO_RUN, "signal 11"),
@@ -232,6 +235,13 @@ def test_a_clock_that_stands_still_there_runs_here(hostile):
     record = hostile("StopsTheClock")
     assert record.complete, record.reason
     assert record.images[0].runtime_ms > 500
+
+
+def test_an_output_of_another_range_is_flagged_and_measured(hostile):
+    record = hostile("WrongRange")
+    assert record.complete, record.reason
+    (flag,) = [flag for flag in record.flags if flag.code == "range"]
+    assert "perhaps it is untrained, or the data range is another one" in flag.text
 
 
 def test_work_outside_of_the_timed_forward_is_flagged(hostile):

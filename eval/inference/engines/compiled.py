@@ -6,10 +6,10 @@ import os
 import torch
 from torch import Tensor, nn
 
+from eval.cache import cache_folder
 from eval.device.clock import Forward
-from eval.errors import EngineError
+from eval.errors import EngineError, RunError
 from eval.inference.engines.precision import in_precision
-from eval.zoo.checkpoints import download_cache
 
 # Unequal sides. The first is so large that its graph holds for all larger images; torch takes other convolutions for
 # small maps, so networks with maps at a sixth of the resolution get a second graph, for less than about 215x215.
@@ -26,9 +26,13 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     of whole images: it does not know of tiles.
 
     Raises:
-        EngineError: there is no compiler for the machine code.
+        EngineError: there is no compiler for the machine code, or no folder that can keep it.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(download_cache() / "inductor"))
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        try:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder("inductor"))
+        except RunError as error:
+            raise EngineError(f"--engine compiled: {error}") from error
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
     copied = copy.deepcopy(in_precision(network, precision, fused=True)).to(device)

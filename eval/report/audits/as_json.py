@@ -54,7 +54,7 @@ def _model(audit: Audit, label: str, result: ModelResult) -> dict:
 def _set(result: ModelResult, role: str) -> dict:
     mean, warm = result.mean_ms(role), result.warm_ms(role, 1)
     return {
-        "psnr_db": result.mean_db(role),
+        "psnr_db": result.mean_db(role) if role in result.psnr_roles else None,
         "first_ms": result.runtimes(role)[0],
         **{f"mean_ms_without_{dropped}": result.warm_ms(role, dropped) for dropped in DROPPED},
         "cold_start_share": cold_share(mean, warm) if warm else None,

@@ -74,6 +74,11 @@ def _gates(audit: Audit) -> Iterator[str]:
     if audit.edition is None:
         yield "No gate could be applied: no row is a known edition's baseline; give --edition."
         return
+    for role, (count, expected) in audit.beyond.items():
+        yield (
+            f"{count} images on {role}, {count - expected} more than the set of {audit.edition.year} has ({expected}): "
+            "another set, or images counted twice. No gate was applied, and nothing ranked."
+        )
     judged = [(label, verdict) for label, verdicts in audit.verdicts.items() for verdict in verdicts]
     below = [f"{name(label)} {v.psnr_db:.5f} on {v.role}" for label, v in judged if not v.rounded]
     near = [f"{name(label)} {v.psnr_db:.5f} on {v.role}" for label, v in judged if v.rounded and not v.strict]
@@ -159,6 +164,9 @@ def _file(audit: Audit) -> Iterator[str]:
             f"Images that equal HR, so that their PSNR and its mean are infinite: {_listing(identical)}. Differences "
             "of PSNR are over the other images."
         )
+    hidden = [name(label) for label, result in audit.results.items() if result.psnr_roles != result.roles]
+    if hidden:
+        yield f"Times on test without PSNR, as of hidden HR images, so no gate on test: {_listing(hidden)}."
     unknown = sorted({key for result in audit.results.values() for key in result.model_extra or {}})
     if unknown:
         yield f"Keys that were not looked at: {_listing([visible(key) for key in unknown])}."

@@ -38,7 +38,8 @@ def recomputed_table(audit: Audit) -> str:
     for label, its in audit.results.items():
         costs = (its.num_parameters * 1e6, its.flops * 1e9, its.activations * 1e6, its.valid_memory, its.num_conv)
         for role in its.roles:
-            rows[role].append(TemplateRow(label, its.mean_db(role), its.mean_ms(role), *costs))
+            psnr_db = its.mean_db(role) if role in its.psnr_roles else None
+            rows[role].append(TemplateRow(label, psnr_db, its.mean_ms(role), *costs))
     return template_table(rows["valid"], rows["test"] or None)
 
 

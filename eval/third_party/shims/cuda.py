@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from eval.third_party.shims.elementwise import create_jit_fn
 from eval.third_party.shims.notes import Notes
 
 _NAME = 'device="cuda" on a CPU'
@@ -20,6 +21,7 @@ def install(notes: Notes) -> None:
         kind.to = _redirected(kind.to, notes)
     for name, value in _stopped_clocks().items():
         setattr(torch.cuda, name, _noted(value, "torch.cuda calls on a CPU", notes))
+    torch.cuda.jiterator._create_jit_fn = _noted(create_jit_fn, "torch.cuda.jiterator on a CPU", notes)
 
 
 class OnCpu(TorchFunctionMode):

@@ -19,7 +19,7 @@ from eval.third_party.shims.notes import Notes
 # Only registries, initialisers, progress bars, profilers and plots of these are used, or what stand_ins has.
 PACKAGES = (
     "torchvision", "basicsr", "mmcv", "timm", "matplotlib", "tqdm", "thop", "torchsummary", "torchstat", "audioop",
-    "imp", "huggingface_hub",
+    "imp", "huggingface_hub", "mamba_ssm", "causal_conv1d", "span_attention",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The few things that networks really take from torchvision, basicsr, mmcv, timm and tqdm, to the same effect."""
+"""The few things that networks really take from torchvision, basicsr, mmcv, timm and others, to the same effect."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from eval.third_party.shims import scans
 
 # What mmcv adds unless it is told otherwise.
 _RELU = {"type": "ReLU"}
@@ -114,4 +116,10 @@ _KNOWN = {
     ("torchvision", "pad"): pad,
     ("torchvision", "normalize"): normalize,
     ("tqdm", "tqdm"): progress,
+    ("mamba_ssm", "selective_scan_fn"): scans.selective_scan_fn,
+    ("mamba_ssm", "selective_scan_ref"): scans.selective_scan_fn,
+    ("mamba_ssm", "Mamba"): scans.Mamba,
+    ("mamba_ssm", "RMSNorm"): scans.RMSNorm,
+    ("causal_conv1d", "causal_conv1d_fn"): scans.causal_conv1d_fn,
+    ("span_attention", "span_attention"): scans.span_attention,
 }

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from eval.contents import Kind, kind_of, not_itself
 from eval.records.record import State
 from eval.third_party.faults import SubmissionError
 from eval.third_party.shims.notes import Notes
+from eval.zoo.loading import read_tensors
 
 
 def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence[str]) -> None:
@@ -22,10 +24,15 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
             notes.note("torch.load without map_location")
         options["weights_only"] = True
         place = _located(f, folders, notes)
+        where = map_location if device.type == "cuda" else device
+        if isinstance(place, str | os.PathLike) and Path(place).is_file():
+            head = _refuse_what_it_is_not(Path(place))
+            if head is Kind.SAFETENSORS:
+                return read_tensors(Path(place), Path(place).read_bytes())
         try:
-            return original(place, map_location if device.type == "cuda" else device, *arguments, **options)
+            return original(place, where, *arguments, **options)
         except (pickle.UnpicklingError, ModuleNotFoundError) as error:
-            if _is_damaged(error):
+            if not _asks_for_code(error):
                 raise
             if not trusted:
                 what = str(error).split(".")[0].splitlines()[0]
@@ -33,14 +40,26 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
                 raise SubmissionError(State.REFUSED, text) from None
         notes.note("torch.load of a checkpoint that runs code, trusted")
         options["weights_only"] = False
-        return original(place, map_location if device.type == "cuda" else device, *arguments, **options)
+        return original(place, where, *arguments, **options)
 
     torch.load = load
 
 
-def _is_damaged(error: Exception) -> bool:
-    """Tell a file that is no pickle at all from one that would run code."""
-    return "Unsupported" not in str(error) and "GLOBAL" not in str(error) and "not an allowed" not in str(error)
+def _refuse_what_it_is_not(path: Path) -> Kind:
+    """Return what a file of weights is.
+
+    Raises:
+        SubmissionError: it is another thing, or the beginning of one: nothing that trust would open.
+    """
+    data = path.read_bytes()
+    if fault := not_itself(data):
+        raise SubmissionError(State.FAILED_TO_LOAD, f"{path.name}: {fault}")
+    return kind_of(data)
+
+
+def _asks_for_code(error: Exception) -> bool:
+    """Tell a pickle that needs code to be run from a file that is no pickle, or a damaged one."""
+    return isinstance(error, ModuleNotFoundError) or "GLOBAL" in str(error) or "not an allowed" in str(error)
 
 
 def _located(place: Any, folders: Sequence[str], notes: Notes) -> Any:

@@ -1,0 +1,192 @@
+"""What the names of folders and files say of the images in them: HR or LR, and at which scale."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+Role = Literal["HR", "LR"]
+_SCALE = 4
+# Of the path under a folder that is searched for the halves of sets.
+_DEEPEST = 4
+# A word begins behind what is no letter, or with a capital behind a small letter: Set5LR, valid_lr; not DSLR.
+_START = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
+_LOW = r"(?i:low)(?:$|(?=\d)|(?<=w)(?=[A-Z])|(?=(?i:res|q|x\d)))"
+_ROLE_WORD = re.compile(_START + rf"(?:((?i:hr|gt|high|orig|groundtruth))|(?i:lr|lq)|{_LOW})")
+_SCALE_WORD = re.compile(r"(?i)x([2-9]|1[0-9])|([2-9])x")
+_SCALE_AT_END = re.compile(r"(?i)(?:x|(?<=lr)|(?<=hr))([2-9])$")
+# How LR was made, or how HR was cut: no part of a set's name.
+_MANNERS = frozenset(
+    "bi bic bicubic bilinear blur difficult down downsampled image images img matlab mild mod mod4 mod12 modcrop noise "
+    "quality res resolution unknown wild".split()
+)
+# The end of an LR file's name, as in ax4, a_LR, a_LRBI_x4, a_bicLRx4.
+_LR_TAIL = re.compile(r"(?:[_\-. ](?:[a-z]*LR|lr|LQ|lq)[A-Za-z]*\d*(?:[_\-]?[xX]\d)?|[xX][2348])$")
+_HR_TAIL = re.compile(r"(?i)[_\-. ](?:hr|gt)(?:[_\-]?x\d)?$")
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a folder's name says.
+
+    Attributes:
+        role: None where it says nothing; LR where it says both.
+        scale: None where it names none.
+        bicubic: it says that the images were made by bicubic.
+        rest: the words that are left, which name the set.
+        ends_in_role: none of them stands behind the role: ``valid_LR_x4``, not ``LR_project``.
+    """
+
+    role: Role | None
+    scale: int | None
+    bicubic: bool
+    rest: tuple[str, ...]
+    ends_in_role: bool
+
+    @property
+    def is_bare(self) -> bool:
+        """Tell whether it names no set: LR, LRBI, x4, LR_bicubic, images."""
+        return not self.rest
+
+
+@cache
+def read_name(name: str) -> Name:
+    """Take the name of one folder apart."""
+    roles: set[Role] = set()
+    scale, bicubic, rest, ends_in_role = None, False, [], False
+    for word in filter(None, re.split(r"[\W_]+", name)):
+        found = _ROLE_WORD.search(word)
+        glued = word[found.start() :] if found else word
+        at_scale = _SCALE_AT_END.search(glued) if found else _SCALE_WORD.fullmatch(word)
+        scale = next((int(text) for text in at_scale.groups() if text), scale) if at_scale else scale
+        bicubic |= bool(re.search("(?i)bic|bi(x?\\d)?$", glued)) if found else word.lower() in ("bicubic", "bic", "bi")
+        if found:
+            roles.add("HR" if found.group(1) else "LR")
+            rest += [word[: found.start()]] if found.start() else []
+            ends_in_role = True
+        elif not at_scale and word.lower() not in _MANNERS:
+            rest.append(word)
+            ends_in_role = False
+    role: Role | None = None if not roles else "LR" if "LR" in roles else "HR"
+    return Name(role, scale, bicubic, tuple(rest), ends_in_role)
+
+
+@dataclass(frozen=True)
+class Half:
+    """A folder with images that are the HR or the LR half of a set at x4, by the names on the way to it."""
+
+    folder: Path
+    role: Role
+    scale: int | None
+    bicubic: bool
+    words: tuple[str, ...]
+
+
+def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
+    """Yield the folders under ``root`` that say by name that they are half of a set; those of other scales are none."""
+    for folder in folders:
+        names = [read_name(part) for part in folder.relative_to(root).parts]
+        scales = [name.scale for name in names if name.scale]
+        role = _nearest_role(names)
+        if role and set(scales) <= {_SCALE}:
+            words = dict.fromkeys(word for name in names for word in name.rest)
+            yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), tuple(words))
+
+
+def _nearest_role(names: Sequence[Name]) -> Role | None:
+    """Return the role that the last of the names that have one tells; a folder called by a scale alone is LR."""
+    for name in reversed(names):
+        if name.role:
+            return name.role
+    return "LR" if any(name.is_bare and name.scale for name in names) else None
+
+
+def folders_below(root: Path, depth: int = _DEEPEST) -> Iterator[Path]:
+    """Yield the folders under ``root``, hidden ones apart, in order; links are followed, as deep as ``depth``."""
+    try:
+        with os.scandir(root) as found:
+            names = sorted(entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:
+        return
+    for name in names:
+        yield root / name
+        if depth > 1:
+            yield from folders_below(root / name, depth - 1)
+
+
+def role_of(folder: Path, stems: Sequence[str]) -> Role | Literal["unclear"]:
+    """Return what the images of a folder are, by its name, by those above it, and by the ends of the files' names.
+
+    A name above counts where it ends in a role or the one below it names no set. A scale alone
+    (``X4``) is unclear unless the files' names or an HR folder beside it tell; what says nothing at all is HR.
+    """
+    path = Path(os.path.abspath(folder))
+    role, has_scale = _role_on_the_way(path)
+    if role:
+        return role
+    if stems and all(map(_HR_TAIL.search, stems)):
+        return "HR"
+    if stems and all(map(_LR_TAIL.search, stems)):
+        return "LR"
+    if not has_scale:
+        return "HR"
+    return "LR" if near(path, "HR") or near(path.parent, "HR") else "unclear"
+
+
+def _role_on_the_way(path: Path) -> tuple[Role | None, bool]:
+    """Return the role that the names of a path tell, and whether one of those that count is a scale alone."""
+    has_scale, bare_below = False, True
+    for part in reversed(path.parts[1:]):
+        name = read_name(part)
+        if name.role and (bare_below or name.ends_in_role):
+            return name.role, has_scale
+        if not (bare_below or name.is_bare):
+            break
+        has_scale |= name.is_bare and name.scale is not None
+        bare_below = name.is_bare
+    return None, has_scale
+
+
+def siblings(folder: Path) -> list[Path]:
+    """Return the other folders that lie beside a folder."""
+    return [other for other in folders_below(folder.parent, 1) if other != folder]
+
+
+def near(folder: Path, role: Role) -> list[Path]:
+    """Return the folders in and beside a folder that have a role by their own names."""
+    path = Path(os.path.abspath(folder))
+    return [other for other in [*folders_below(path, 1), *siblings(path)] if read_name(other.name).role == role]
+
+
+def lr_beside_hr(stems: Iterable[str]) -> list[str]:
+    """Return the names in a folder that another one with the tail of an LR file belongs to: ``a`` where ``ax4`` is."""
+    stems = set(stems)
+    heads = {stem[: found.start()] for stem in stems if (found := _LR_TAIL.search(stem))}
+    return sorted(heads & {_HR_TAIL.sub("", stem) for stem in stems})
+
+
+def told_tails(hr_stems: Sequence[str], lr_stems: Sequence[str]) -> tuple[str, str] | None:
+    """Return the ends of HR and LR files' names that pair most of them, told from the names; None if none do.
+
+    An end is common to all names of its side; that of HR begins with a separator: ``_HR_x4`` and ``_LRBI_x4``.
+    """
+    hr_tails = [tail for tail in _shared_ends(hr_stems) if not tail or tail[0] in "_-. "]
+    lr_tails = _shared_ends(lr_stems)
+
+    def paired(tails: tuple[str, str]) -> int:
+        sides = zip((hr_stems, lr_stems), tails, strict=True)
+        hr, lr = ({stem[: len(stem) - len(tail)] for stem in stems} for stems, tail in sides)
+        return len((hr & lr) - {""})
+
+    best = max(((hr, lr) for hr in hr_tails for lr in lr_tails), key=paired, default=None)
+    return best if best and 2 * paired(best) > len(hr_stems) else None
+
+
+def _shared_ends(stems: Sequence[str]) -> list[str]:
+    """Return all ends that names share, the shortest, which is empty, first."""
+    shortest = min(stems, key=len, default="")
+    ends = (shortest[at:] for at in reversed(range(len(shortest) + 1)))
+    return [end for end in ends if all(stem.endswith(end) for stem in stems)]

@@ -1,0 +1,78 @@
+"""A network of a Python file: a class or a function by name, with arguments that a command line can say."""
+
+import ast
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from eval.errors import UsageError
+
+_MOST_LISTED = 12
+
+
+def parse_model_args(text: str | None) -> dict[str, Any]:
+    """Read ``dim=36,act=relu,sizes=[1,2]``: values are Python's literals, or plain words as text.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    if not text:
+        return {}
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError
+        arguments = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
+        if len(arguments) < len(call.keywords):
+            raise ValueError
+        return arguments
+    except (SyntaxError, ValueError, RecursionError) as error:
+        expected = "expected NAME=VALUE with commas between, as dim=36,n_blocks=8,act=relu,sizes=[1,2]"
+        raise UsageError(f"--model_args {text}: {expected}") from error
+
+
+def _literal(node: ast.expr) -> Any:
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def build_network(module: ModuleType, name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return what a class or a function of a module makes of arguments; a network that the module holds, as it is.
+
+    Raises:
+        UsageError: there is none of that name, it wants other arguments, or makes no ``torch.nn.Module``.
+        Exception: whatever its code raises.
+    """
+    made = getattr(module, name, None)
+    if isinstance(made, nn.Module) and not arguments:
+        return made
+    if not callable(made) or isinstance(made, nn.Module):
+        raise UsageError(f"{module.__file__} has no class or function {name}; it has {_networks_of(module)}")
+    _check_arguments(made, name, arguments)
+    network = made(**arguments)
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name} made a {type(network).__name__}; expected a torch.nn.Module")
+    return network
+
+
+def _check_arguments(made: Any, name: str, arguments: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(made)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        wanted = ", ".join(map(str, signature.parameters.values()))
+        raise UsageError(f"{name}({wanted}): {error}; give them by --model_args NAME=VALUE,NAME=VALUE") from error
+
+
+def _networks_of(module: ModuleType) -> str:
+    """Return the names that a file defines and that may make a network."""
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    classes = [name for name in own if isinstance(getattr(module, name), type)]
+    networks = [name for name in classes if issubclass(getattr(module, name), nn.Module)]
+    functions = [name for name in own if inspect.isfunction(getattr(module, name))]
+    return ", ".join([*networks, *functions][:_MOST_LISTED]) or "none"

@@ -1,0 +1,166 @@
+"""Folders of images as people unpack them: pairs where names tell, LR never taken for HR, an error that asks else."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import eval.api
+from eval.cli.app import app
+from eval.data.datasets import HR_FOLDER, LR_FOLDER, open_dataset
+from eval.data.description import description
+from eval.data.images import write_png
+from eval.errors import UsageError
+from eval.report.page.gallery import find_dataset
+
+NAMES = ("baby", "bird")
+
+
+def build(root: Path, patterns: dict[str, int]) -> None:
+    rng = np.random.default_rng(0)
+    for pattern, side in patterns.items():
+        for name in NAMES:
+            write_png(root / pattern.format(name), rng.integers(0, 255, (side, side, 3), dtype=np.uint8))
+
+
+# How to open it (folder, set), the files, and where its HR and LR images are.
+PAIRED = {
+    "benchmark of BasicSR": (
+        ("", "Set5"),
+        {"Set5/GTmod12/{}.png": 32, "Set5/LRbicx4/{}.png": 8, "Set5/LRbicx2/{}.png": 16},
+        ("Set5/GTmod12/NAME", "Set5/LRbicx4/NAME"),
+    ),
+    "the same, the set itself": (
+        ("Set5", None),
+        {"Set5/GTmod12/{}.png": 32, "Set5/LRbicx4/{}.png": 8, "Set5/LRbicx2/{}.png": 16},
+        ("GTmod12/NAME", "LRbicx4/NAME"),
+    ),
+    "RCAN": (
+        ("", "Set5"),
+        {"HR/Set5/x4/{}_HR_x4.png": 32, "LR/LRBI/Set5/x4/{}_LRBI_x4.png": 8, "HR/Set5/x2/{}_HR_x2.png": 32},
+        ("HR/Set5/x4/NAME_HR_x4", "LR/LRBI/Set5/x4/NAME_LRBI_x4"),
+    ),
+    "RCAN's only set": (
+        ("", None),
+        {"HR/Set5/x4/{}_HR_x4.png": 32, "LR/LRBI/Set5/x4/{}_LRBI_x4.png": 8},
+        ("HR/Set5/x4/NAME_HR_x4", "LR/LRBI/Set5/x4/NAME_LRBI_x4"),
+    ),
+    "tails of a known layout": (
+        ("", "Set5"),
+        {"Set5/HR/{}_HR_x4.png": 32, "Set5/LR_bicubic/X4/{}_LRBI_x4.png": 8},
+        ("Set5/HR/NAME_HR_x4", "Set5/LR_bicubic/X4/NAME_LRBI_x4"),
+    ),
+    "HR and LQ": (("", None), {"HR/{}.png": 32, "LQ/{}x4.png": 8}, ("HR/NAME", "LQ/NAMEx4")),
+    "gt and lq": (("", "Set5"), {"Set5/gt/{}.png": 32, "Set5/lq/{}.png": 8}, ("Set5/gt/NAME", "Set5/lq/NAME")),
+    "LSDIR": (("val1", None), {"val1/HR/val/{}.png": 32, "val1/X4/val/{}x4.png": 8}, ("HR/val/NAME", "X4/val/NAMEx4")),
+    "LSDIR by name": (
+        ("", "val1"),
+        {"val1/HR/val/{}.png": 32, "val1/X4/val/{}x4.png": 8},
+        ("HR/val/NAME", "X4/val/NAMEx4"),
+    ),
+    "a hub's": (("", "Set5"), {"Set5_HR/{}.png": 32, "Set5_LR_x4/{}.png": 8}, ("Set5_HR/NAME", "Set5_LR_x4/NAME")),
+    "unpacked twice": (
+        ("", "DIV2K_valid"),
+        {"DIV2K_valid_HR/DIV2K_valid_HR/{}.png": 32, "DIV2K_valid_LR_bicubic_X4/DIV2K_valid_LR_bicubic/X4/{}x4.png": 8},
+        ("DIV2K_valid_HR/DIV2K_valid_HR/NAME", "DIV2K_valid_LR_bicubic_X4/DIV2K_valid_LR_bicubic/X4/NAMEx4"),
+    ),
+    "bicubic before unknown": (
+        ("", "S"),
+        {"S/GT/{}.png": 32, "S/LR_bic/x4/{}.png": 8, "S/LR_unknown/x4/{}.png": 8},
+        ("S/GT/NAME", "S/LR_bic/x4/NAME"),
+    ),
+    "in a folder of its own name": (
+        ("", "Set5"),
+        {"Set5/Set5/HR/{}.png": 32, "Set5/Set5/LR_bicubic/X4/{}x4.png": 8},
+        ("Set5/Set5/HR/NAME", "Set5/Set5/LR_bicubic/X4/NAMEx4"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PAIRED)
+def test_pairs(tmp_path: Path, case: str):
+    (data_dir, name), files, (hr, lr) = PAIRED[case]
+    build(tmp_path, files)
+    dataset = open_dataset(tmp_path / data_dir, name)
+    assert [pair.name for pair in dataset.pairs] == list(NAMES)
+    assert dataset.has_hr
+    assert all(pair.lr for pair in dataset.pairs)
+    assert description(dataset) == [f"HR: {hr}; LR: {lr}"]
+    assert dataset.name in ("Set5", "val1", "DIV2K_valid", "S", tmp_path.name)
+    # It is found again where its record says that it lies, as a report does.
+    record = SimpleNamespace(dataset=SimpleNamespace(name=dataset.name, layout=dataset.layout, folder=dataset.folder))
+    assert find_dataset(record).pairs == dataset.pairs
+
+
+LR_ALONE = {
+    "Set5/LRbicx4": {"Set5/GTmod12/{}.png": 32, "Set5/LRbicx4/{}.png": 8},
+    "DIV2K_valid_LR_bicubic/X4": {"DIV2K_valid_HR/{}.png": 32, "DIV2K_valid_LR_bicubic/X4/{}x4.png": 8},
+    "photos": {"photos/{}x4.png": 8},
+    "val1/X4/val": {"val1/HR/val/{}.png": 32, "val1/X4/val/{}.png": 8},
+}
+
+
+@pytest.mark.parametrize("folder", LR_ALONE)
+def test_an_lr_folder_is_never_measured_as_hr(tmp_path: Path, folder: str):
+    build(tmp_path, LR_ALONE[folder])
+    dataset = open_dataset(tmp_path / folder, None)
+    assert (dataset.layout, dataset.has_hr, len(dataset.pairs)) == (LR_FOLDER, False, 2)
+    assert description(dataset)[0].startswith("HR: none, so no PSNR; LR: NAME")
+
+
+def test_hr_whose_lr_lies_near_says_so(tmp_path: Path):
+    build(tmp_path, {"Set5/original/{}.png": 32, "Set5/LRbicx4/{}.png": 8})
+    dataset = open_dataset(tmp_path / "Set5" / "original", None)
+    assert dataset.layout == HR_FOLDER
+    assert description(dataset) == [
+        "HR: NAME; LR: made of HR by MATLAB's bicubic",
+        f"not used: the LR images in {tmp_path}/Set5/LRbicx4; to measure pairs, name the folder that holds both halves",
+    ]
+
+
+def test_a_scale_alone_asks(tmp_path: Path):
+    build(tmp_path, {"Set5/X4/{}.png": 32})
+    with pytest.raises(UsageError, match=r"holds HR or LR images.*Rename it, or link to it"):
+        open_dataset(tmp_path / "Set5" / "X4", None)
+
+
+def test_hr_and_lr_in_one_folder(tmp_path: Path):
+    build(tmp_path, {"Set5/{}.png": 32, "Set5/{}x4.png": 8})
+    with pytest.raises(UsageError, match=r"HR and LR images in one folder, by the names of 2 of them \(baby and its"):
+        open_dataset(tmp_path / "Set5", None)
+
+
+def test_two_ways_are_asked_about(tmp_path: Path):
+    build(tmp_path, {"S/GT/{}.png": 32, "S/HR/{}.png": 32, "S/LQ/{}.png": 8})
+    with pytest.raises(UsageError, match=r"S/GT with S/LQ.*S/HR with S/LQ.*keep one"):
+        open_dataset(tmp_path, "S")
+
+
+def test_the_command_that_looks(tmp_path: Path):
+    build(tmp_path, {"Set5/GT/{}.png": 32, "Set5/LQ/{}.png": 8, "my photos/{}.png": 32, "old/{}.png": 32})
+    (tmp_path / "old" / "baby.png").write_bytes(b"")
+    result = CliRunner().invoke(app, ["data", str(tmp_path)])
+    assert result.exit_code == 1
+    said = result.stdout
+    assert "data     Set5: 2 images in" in said
+    assert "HR: Set5/GT/NAME; LR: Set5/LQ/NAME" in said
+    assert f"python test_demo.py --model_id 3 --data_dir {tmp_path} --dataset 'my photos'" in said
+    assert "--dataset old: cannot be used; 1 fault(s) found" in result.stderr
+    assert CliRunner().invoke(app, ["data", str(tmp_path / "my photos")]).exit_code == 0
+
+
+def test_a_home_folder_is_expanded_in_flags_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build(tmp_path, {"sets/Set5/GT/{}.png": 32, "sets/Set5/LQ/{}.png": 8})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for words in (["~/sets"], ["--data_dir=~/sets"]):
+        result = CliRunner().invoke(app, ["data", *words])
+        assert (result.exit_code, "Set5: 2 images" in result.stdout) == (0, True)
+    monkeypatch.setenv("ESR_DATA", "~/sets")
+    assert "Set5: 2 images" in CliRunner().invoke(app, ["data"]).stdout
+    assert eval.api.open_dataset("Set5").name == "Set5"
+    assert eval.api.open_dataset("~/sets/Set5").name == "Set5"
+    CliRunner().invoke(app, ["make-lr", "~/sets/Set5/GT", "~/made"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "sets"]

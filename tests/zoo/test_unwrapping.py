@@ -1,0 +1,142 @@
+"""State dicts as trainers save them: each wrapping is taken off by a stated order, and every step is told."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eval.errors import RunError
+from eval.zoo.unwrapping import misfit, unwrapped
+
+STATE = {
+    f"{layer}.{kind}": torch.full((2,), float(at)) for at, layer in enumerate("abc") for kind in ("weight", "bias")
+}
+RAW = {key: value + 0.5 for key, value in STATE.items()}
+
+
+def prefixed(prefix: str, state: dict[str, Tensor] = STATE) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+SAME = {
+    "plain": (STATE, ()),
+    "ordered": (OrderedDict(STATE), ()),
+    "ema before raw": (
+        {"params": RAW, "params_ema": STATE},
+        ("taken from the key params_ema; also there: params (--weights_key chooses)",),
+    ),
+    "any ema before raw": (
+        {"state_dict": RAW, "state_dict_ema": STATE, "epoch": 3},
+        ("taken from the key state_dict_ema; also there: state_dict (--weights_key chooses)",),
+    ),
+    "ema alone": ({"model": RAW, "ema": STATE}, ("taken from the key ema; also there: model (--weights_key chooses)",)),
+    "ema of a generator": (
+        {"g": RAW, "d": RAW, "g_ema": STATE},
+        ("taken from the key g_ema; also there: g (--weights_key chooses)",),
+    ),
+    "ema inside": (
+        {"params": RAW, "state_dict": {"params_ema": STATE}},
+        ("taken from the key state_dict.params_ema; also there: params (--weights_key chooses)",),
+    ),
+    "ema with its module": (
+        {"model": RAW, "ema": {"decay": 0.999, "module": STATE}},
+        ("taken from the key ema.module; also there: model (--weights_key chooses)",),
+    ),
+    "netG": ({"netG": STATE, "epoch": 1}, ("taken from the key netG",)),
+    "generator": ({"generator": STATE, "discriminator": prefixed("d.")}, ("taken from the key generator",)),
+    "model_state_dict": (
+        {"model_state_dict": STATE, "optimizer_state_dict": {}},
+        ("taken from the key model_state_dict",),
+    ),
+    "nested once": ({"state_dict": {"params_ema": STATE}}, ("taken from the key state_dict.params_ema",)),
+    "a name that nobody knows": ({"mine": STATE}, ("taken from the key mine",)),
+    "the only one that fits": (
+        {"mine": STATE, "other": prefixed("x.", RAW) | {"y": RAW["a.bias"]}},
+        ("taken from the key mine",),
+    ),
+    "module.": (prefixed("module."), ("the prefix module. was taken off",)),
+    "module._orig_mod.": (prefixed("module._orig_mod."), ("the prefix module. was taken off",)),
+    "a part that was compiled": ({key.replace("a.", "a._orig_mod."): value for key, value in STATE.items()}, ()),
+    "Lightning": (
+        {"epoch": 3, "state_dict": prefixed("model."), "optimizer_states": []},
+        ("taken from the key state_dict", "the prefix model. was taken off"),
+    ),
+    "a generator beside a discriminator": (
+        {"state_dict": prefixed("net_g.") | prefixed("net_d.", RAW) | {"loss.weight": RAW["a.bias"]}},
+        (
+            "taken from the key state_dict",
+            "the prefix net_g. was taken off",
+            "left out: " + ", ".join([*prefixed("net_d."), "loss.weight"][:8]),
+        ),
+    ),
+    "a generator and its average": (
+        prefixed("generator.", RAW) | prefixed("generator_ema."),
+        ("the prefix generator_ema. was taken off", f"left out: {', '.join(prefixed('generator.'))}"),
+    ),
+    "what is no tensor": (STATE | {"scale": 4}, ("left out: scale",)),
+    "counters of profilers": (
+        STATE | {"total_ops": torch.zeros(1), "a.total_params": torch.zeros(1)},
+        ("left out: total_ops, a.total_params",),
+    ),
+    "a step beside": ({"params": STATE, "step": torch.tensor(7)}, ("taken from the key params",)),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_each_wrapping_comes_to_the_same_weights(case: str):
+    content, steps = SAME[case]
+    found = unwrapped(content, STATE)
+    assert found.state.keys() == STATE.keys()
+    assert all(torch.equal(found.state[key], value) for key, value in STATE.items())
+    told = tuple(step.replace(" and 7 more", "").replace(" and 5 more", "") for step in found.steps)
+    assert told[:-1] == steps[:-1]
+    assert told[-1:] == steps[-1:] or told[-1].startswith(steps[-1][:40])
+    assert misfit(found.state, STATE) is None
+
+
+def test_a_networks_own_prefix_stays():
+    own = prefixed("model.")
+    assert unwrapped(own, own).steps == ()
+    found = unwrapped(prefixed("module.", own), own)
+    assert (found.state.keys(), found.steps) == (own.keys(), ("the prefix module. was taken off",))
+
+
+def test_a_key_can_be_chosen():
+    content = {"params": RAW, "params_ema": STATE, "deep": {"er": RAW}}
+    assert torch.equal(unwrapped(content, STATE, "params").state["a.bias"], RAW["a.bias"])
+    assert unwrapped(content, STATE, "deep.er").steps == ("taken from the key deep.er",)
+    with pytest.raises(RunError, match=r"--weights_key parms: there are the keys params, params_ema, deep\.er"):
+        unwrapped(content, STATE, "parms")
+
+
+def test_a_whole_module_stands_for_its_state():
+    network = nn.Linear(2, 3)
+    assert unwrapped(network, network.state_dict()).state.keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_floats_become_the_networks(dtype: torch.dtype):
+    found = unwrapped({key: value.to(dtype) for key, value in STATE.items()}, STATE)
+    assert found.stored == str(dtype).removeprefix("torch.")
+    assert all(value.dtype == torch.float32 for value in found.state.values())
+
+
+def test_what_does_not_fit_names_the_nearest_spelling():
+    state = {key.replace("a.weight", "a.weigth"): value for key, value in STATE.items()}
+    assert misfit(unwrapped(state, STATE).state, STATE) == (
+        "keys 1 missing (first: a.weight); 1 unexpected (first: a.weigth). "
+        "The nearest to a.weight in the file is a.weigth"
+    )
+
+
+def test_a_shared_prefix_goes_though_a_key_is_missing():
+    state = prefixed("module.")
+    del state["module.a.bias"]
+    assert misfit(unwrapped(state, STATE).state, STATE) == "keys 1 missing (first: a.bias)"
+
+
+def test_keys_cannot_steer_the_terminal():
+    with pytest.raises(RunError) as caught:
+        unwrapped({"a\x1b[31m": {"b": 1}}, STATE)
+    assert str(caught.value).isprintable()
