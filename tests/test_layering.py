@@ -24,6 +24,7 @@ FLOORS = [
     ["eval.report"],
     ["eval.run"],
     ["eval.third_party"],
+    ["eval.submission"],
     ["eval.api", "eval.cli"],
     ["eval.__main__"],
 ]

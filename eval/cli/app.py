@@ -47,6 +47,10 @@ COMMANDS = {
         "supplies:make_lr",
         "Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale.",
     ),
+    "new-team": (
+        "submitting:new_team",
+        "Write a small working network, its first weights and its row in the manifest, and say what comes next.",
+    ),
 }
 
 
