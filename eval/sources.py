@@ -41,7 +41,7 @@ def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
         text: what else it depends on: a branch of code, a row of a table.
     """
     digest = hashlib.sha256(text.encode())
-    for file in sorted(_closure(root, modules)):
+    for file in sorted(files_of(root, modules)):
         digest.update(str(file.relative_to(root)).encode() + b"\n" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -53,7 +53,8 @@ def hash_of_file(file: Path) -> str:
     return hash_of_sources(root, modules, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
-def _closure(root: Path, modules: Iterable[str]) -> set[Path]:
+def files_of(root: Path, modules: Iterable[str]) -> set[Path]:
+    """Return all files under ``root`` that modules are made of, however indirectly."""
     found: set[Path] = set()
     waiting = [file for module in modules for file in _located(root, module.split("."))]
     while waiting:

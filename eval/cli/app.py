@@ -51,6 +51,10 @@ COMMANDS = {
         "submitting:new_team",
         "Write a small working network, its first weights and its row in the manifest, and say what comes next.",
     ),
+    "check": (
+        "submitting:check",
+        "Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails.",
+    ),
 }
 
 

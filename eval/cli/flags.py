@@ -33,6 +33,17 @@ Datasets = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
 ]
+ModelFile = Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")]
+DataRange = Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")]
+Sandbox = Annotated[
+    str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
+]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")

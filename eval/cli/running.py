@@ -6,7 +6,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, NoImages, SaveDir, configured
+from eval.cli.flags import (
+    DEFAULT_SAVE_DIR,
+    Checkpoint,
+    DataDir,
+    DataRange,
+    Datasets,
+    ModelFile,
+    NoImages,
+    Sandbox,
+    SaveDir,
+    Timeout,
+    Trust,
+    configured,
+)
 from eval.cli.session import Session
 from eval.config import AUTO, RunConfig, split
 from eval.errors import UsageError
@@ -100,9 +113,9 @@ def run_models(
     checkout: Annotated[
         list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
     ] = None,
-    model_file: Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")] = None,
-    data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
+    model_file: ModelFile = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
     ] = None,
@@ -120,14 +133,9 @@ def run_models(
         str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Run again what is on record.")] = False,
-    sandbox: Annotated[
-        str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
-    ] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
-    ] = None,
+    sandbox: Sandbox = None,
+    trust: Trust = False,
+    timeout: Timeout = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
     asked = Asked(models, checkout or [], model_file, checkpoint, data_range, reference, sandbox, trust, timeout)

@@ -19,6 +19,7 @@ from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_
 from eval.device.placing import finish
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
+from eval.metrics.trials import try_network
 from eval.records.record import State
 from eval.third_party.faults import described
 from eval.third_party.loading import Loaded, load_entry, load_model_file
@@ -50,6 +51,7 @@ class Worker:
             "go": self._go,
             "get": self._get,
             "examine": self._examine,
+            "try": self._try,
             "settle": self._settle,
             "peak": self._peak,
         }
@@ -124,6 +126,11 @@ class Worker:
             complexity["flops_by_hooks"] = attempt(complexity["faults"], what, loaded.count_with_hooks)
         flags = [flag.model_dump() for flag in inspect(loaded.network, loaded.data_range)]
         return Message({"complexity": complexity, "flags": flags})
+
+    def _try(self, _request: Message) -> Message:
+        loaded = self.loaded
+        with self.mode or contextlib.nullcontext():
+            return Message({"trials": try_network(loaded.network, loaded.data_range, loaded.forward).model_dump()})
 
 
 def _load(header: dict, device: torch.device) -> Loaded:

@@ -35,13 +35,13 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Load a file of weights strictly into a network that is on the CPU; errors as of ``load_network``."""
-    state = _read_state(checkpoint)
+    state = read_state(checkpoint)
     _check_fit(checkpoint.path, network.state_dict(), state)
     network.load_state_dict(state, strict=True)
 
 
-def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Read the tensors of a file, from the very bytes that were hashed."""
+def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Read the tensors of a file, from the very bytes that were hashed; errors as of ``load_network``."""
     data = checkpoint.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
         raise RunError(f"{checkpoint.path}: the file changed while it was being loaded")

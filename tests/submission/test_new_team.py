@@ -83,7 +83,7 @@ def test_the_registrys_tests_pass_at_once(tmp_path: Path):
     begun = subprocess.run([sys.executable, "-m", "eval", "new-team", "TinyNet"], cwd=copy, capture_output=True)
     assert begun.returncode == 0, begun.stderr
     tests = ["tests/models", "tests/zoo", "tests/inference", "tests/metrics"]
-    command = [sys.executable, "-m", "pytest", "-q", *tests, "-k", "TinyNet", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *tests, "-k", "TinyNet", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
