@@ -55,6 +55,14 @@ COMMANDS = {
         "submitting:check",
         "Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails.",
     ),
+    "pack": (
+        "submitting:pack",
+        "Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file.",
+    ),
+    "score-zip": (
+        "submitting:score_zip",
+        "Score a results zip as the challenge's server does, and say where that would fail in silence.",
+    ),
 }
 
 

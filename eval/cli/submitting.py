@@ -10,6 +10,9 @@ from eval.cli.flags import Checkpoint, DataDir, DataRange, ModelFile, Sandbox, T
 from eval.cli.program import FAILURE_EXIT
 from eval.files import atomic_path
 
+# An assumption: no challenge states its server's limit, and uploads of 700 MB failed in public reports.
+LARGEST_MIB = 500.0
+
 
 def new_team(
     name: Annotated[str, typer.Argument(help="Of the network's class, such as MyNet.")],
@@ -66,7 +69,63 @@ def check(
     asked = Asked(models, checkouts, model_file, checkpoint, data_range, None, sandbox, trust, timeout)
     findings = check_entries(sources_of(asked, model_id, weights), edition, data_dir, device, time)
     if as_json:
-        with atomic_path(as_json) as partial:
-            partial.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+        _write_json(as_json, findings)
     if any(finding["status"] == "fail" for its in findings.values() for finding in its):
         raise typer.Exit(FAILURE_EXIT)
+
+
+def pack(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    weights: Weights = None,
+    model_file: ModelFile = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
+    data_dir: DataDir = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
+    number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
+    suffix: Annotated[str, typer.Option("--suffix", help="What names of SR images end in: x4, or nothing.")] = "",
+    small: Annotated[bool, typer.Option("--small", help="Compress PNGs as hard as can be; seconds an image.")] = False,
+    extra_data: Annotated[
+        bool, typer.Option("--extra_data/--no_extra_data", help="Whether other data than the challenge's was used.")
+    ] = True,
+    description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
+    factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
+    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "auto",
+    sandbox: Sandbox = None,
+    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for results.zip and code.zip.")] = Path(
+        "submission"
+    ),
+) -> None:
+    """Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file."""
+    from eval.cli.packing import Wanted, pack_entry
+    from eval.cli.running import Asked
+    from eval.submission.packing import ResultsWish
+
+    asked = Asked(None, [], model_file, checkpoint, data_range, None, sandbox, False, None)
+    wish = ResultsWish(suffix, small, extra_data, description or str(model_id or model_file))
+    pack_entry(asked, model_id, weights, Wanted(data_dir, dataset, number, wish, factsheet, limit, device, save_dir))
+
+
+def score_zip(
+    archive: Annotated[Path, typer.Argument(help="The zip that is to be uploaded.")],
+    hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images, PNG.")],
+    luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel, as the tracks of fidelity do.")] = False,
+    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File for scores and findings as JSON, too.")] = None,
+) -> None:
+    """Score a results zip as the challenge's server does, and say where that would fail in silence."""
+    from eval.cli.packing import show_scored
+    from eval.submission.archive import score_archive
+
+    scored = score_archive(archive, hr, luma, limit)
+    show_scored(scored)
+    if as_json:
+        _write_json(as_json, {"scores": scored.scores, "findings": [vars(fault) for fault in scored.faults]})
+    if scored.refused:
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _write_json(path: Path, content: object) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
