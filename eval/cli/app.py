@@ -67,6 +67,10 @@ COMMANDS = {
         "organising:audit_data",
         "Say which program made LR images, and which images are misaligned, swapped, recompressed, doubled or leaked.",
     ),
+    "new-edition": (
+        "organising:new_edition",
+        "Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release.",
+    ),
 }
 
 

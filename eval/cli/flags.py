@@ -44,6 +44,9 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
 ]
+EditionFlag = Annotated[
+    str, typer.Option("--edition", help="Year whose rules count, or FILE.toml with rules of one's own.")
+]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")

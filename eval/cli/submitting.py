@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataDir, DataRange, ModelFile, Sandbox, Timeout, Trust, Weights
+from eval.cli.flags import Checkpoint, DataDir, DataRange, EditionFlag, ModelFile, Sandbox, Timeout, Trust, Weights
 from eval.cli.program import FAILURE_EXIT
 from eval.files import atomic_path
 
@@ -50,7 +50,7 @@ def check(
     models: Annotated[
         str | None, typer.Option("--models", help="Entries of --checkout: ids or names; all if absent.")
     ] = None,
-    edition: Annotated[int, typer.Option("--edition", help="Year whose gates and baseline count.")] = 2026,
+    edition: EditionFlag = "2026",
     data_dir: DataDir = None,
     time: Annotated[
         bool, typer.Option("--time", help="Time it together with the baseline, for the score; takes minutes.")
