@@ -71,6 +71,10 @@ COMMANDS = {
         "organising:new_edition",
         "Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release.",
     ),
+    "host": (
+        "organising:host",
+        "Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses.",
+    ),
 }
 
 
