@@ -63,6 +63,10 @@ COMMANDS = {
         "submitting:score_zip",
         "Score a results zip as the challenge's server does, and say where that would fail in silence.",
     ),
+    "export": (
+        "exporting:export_model",
+        "Write a network as ONNX, ncnn, safetensors or a folder for the Hugging Face hub, and compare it with torch.",
+    ),
     "audit-data": (
         "organising:audit_data",
         "Say which program made LR images, and which images are misaligned, swapped, recompressed, doubled or leaked.",
