@@ -45,8 +45,8 @@ def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
         text: what else it depends on: a branch of code, a row of a table.
     """
     digest = hashlib.sha256(text.encode())
-    for file in sorted(_closure(root, modules)):
-        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(sha256_within(file, root) + text))
+    for file in sorted(files_of(root, modules)):
+        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(sha256_within(file, root)))
     return digest.hexdigest()
 
 
@@ -54,16 +54,17 @@ def hash_of_file(file: Path, text: str = "") -> str:
     """Return the hash of a Python file, of all files of its folder that it imports however indirectly, and a text."""
     root = file.parent
     modules = (".".join(parts) for parts in _imports_of(root, file))
-    return hash_of_sources(root, modules, sha256_within(file, root))
+    return hash_of_sources(root, modules, sha256_within(file, root) + text)
 
 
-def files_of(file: Path) -> set[Path]:
+def file_and_imports(file: Path) -> set[Path]:
     """Return a Python file and all files of its folder that it imports, however indirectly, as far as its text says."""
     root = file.parent
-    return {file} | _closure(root, (".".join(parts) for parts in _imports_of(root, file)))
+    return {file} | files_of(root, (".".join(parts) for parts in _imports_of(root, file)))
 
 
-def _closure(root: Path, modules: Iterable[str]) -> set[Path]:
+def files_of(root: Path, modules: Iterable[str]) -> set[Path]:
+    """Return all files under ``root`` that modules are made of, however indirectly."""
     found: set[Path] = set()
     waiting = [file for module in modules for file in _located(root, module.split("."))]
     while waiting:

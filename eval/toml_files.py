@@ -1,6 +1,9 @@
 """TOML files of the project and of its users, read into checked data."""
 
+import re
 import tomllib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,4 +42,35 @@ def read_toml(path: Path, form: type[Form], note: str = "", **more: Any) -> Form
     try:
         return form.model_validate(toml_of(path) | more)
     except ValidationError as error:
-        raise RunError(f"{path}: {explain(error)}{note}") from error
+        text = path.read_text(encoding="utf-8")
+        lines = {str(line) for fault in error.errors() if (line := line_of(text, fault["loc"]))}
+        where = f" (line {', '.join(sorted(lines, key=int))})" if lines else ""
+        raise RunError(f"{path}: {explain(error)}{where}{note}") from error
+
+
+def line_of(text: str, place: Sequence[str | int]) -> int | None:
+    """Return the line of a TOML text, from 1, at which a value stands, or the nearest table or array around it.
+
+    Args:
+        text: TOML that can be read.
+        place: keys and places in arrays, from the outside in, as pydantic gives them.
+    """
+    counts: Counter[tuple[str | int, ...]] = Counter()
+    table: tuple[str | int, ...] = ()
+    best, line = 0, None
+    for number, content in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[(\[?)\s*([^\[\]]+?)\s*\]", content)
+        key = re.match(r"\s*([\w.-]+)\s*=", content)
+        if header:
+            *outer, last = header.group(2).split(".")
+            parent: tuple[str | int, ...] = ()
+            for part in outer:
+                parent += (part, counts[(*parent, part)] - 1) if (*parent, part) in counts else (part,)
+            table = (*parent, last)
+            if header.group(1):
+                counts[table] += 1
+                table += (counts[table] - 1,)
+        found = table if header else (*table, *key.group(1).split(".")) if key else ()
+        if len(found) > best and found == tuple(place[: len(found)]):
+            best, line = len(found), number
+    return line

@@ -10,14 +10,15 @@ from accelerate import Accelerator
 
 from eval.cli.program import new_app
 from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.data.likeness import shared_images, thumbnails
 from eval.errors import UsageError
 from eval.files import atomic_path
+from eval.submission.graphs import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, onnx_graph
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
 from team_bsr.data import open_pairs
-from team_bsr.export import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, manifest_row, onnx_graph, verify
+from team_bsr.export import manifest_row, verify
 from team_bsr.finetuning import finetune_command
-from team_bsr.likeness import shared_images, thumbnails
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.plan import Habits, Plan, Run, describe, describe_data
 from team_bsr.pruning import prune

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from eval.data import likeness
 from eval.data.images import ImageError
 from eval.errors import RunError
 from eval.files import atomic_path
-from team_bsr import likeness
 from team_bsr.sources import SCALE, decoded
 from team_bsr.survey import Survey
 

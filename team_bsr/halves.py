@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from eval.data.images import ImageSize
-from team_bsr.likeness import are_alike
+from eval.data.likeness import are_alike
 
 FACTORS = (2, 3, 4, 8)
 _WORD = r"(?:(?<![A-Za-z])(?i:{0})|(?<=[a-z])(?:{1}))"

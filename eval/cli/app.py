@@ -55,6 +55,38 @@ COMMANDS = {
         "supplies:make_lr",
         "Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale.",
     ),
+    "new-team": (
+        "submitting:new_team",
+        "Write a small working network, its first weights and its row in the manifest, and say what comes next.",
+    ),
+    "check": (
+        "submitting:check",
+        "Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails.",
+    ),
+    "pack": (
+        "submitting:pack",
+        "Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file.",
+    ),
+    "score-zip": (
+        "submitting:score_zip",
+        "Score a results zip as the challenge's server does, and say where that would fail in silence.",
+    ),
+    "export": (
+        "exporting:export_model",
+        "Write a network as ONNX, ncnn, safetensors or a folder for the Hugging Face hub, and compare it with torch.",
+    ),
+    "audit-data": (
+        "organising:audit_data",
+        "Say which program made LR images, and which images are misaligned, swapped, recompressed, doubled or leaked.",
+    ),
+    "new-edition": (
+        "organising:new_edition",
+        "Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release.",
+    ),
+    "host": (
+        "organising:host",
+        "Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses.",
+    ),
 }
 
 

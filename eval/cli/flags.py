@@ -40,6 +40,22 @@ WeightsKey = Annotated[
     str | None,
     typer.Option("--weights_key", help="Where in the file the weights are, as params or state_dict.params_ema."),
 ]
+ModelFile = Annotated[str | None, typer.Option("--model_file", help="FILE.py:NAME, a network's class or function.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Weights for --model_file; untrained without it.")
+]
+DataRange = Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")]
+Sandbox = Annotated[
+    str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
+]
+EditionFlag = Annotated[
+    str, typer.Option("--edition", help="Year whose rules count, or FILE.toml with rules of one's own.")
+]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")

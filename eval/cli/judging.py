@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR
+from eval.cli.flags import DEFAULT_SAVE_DIR, EditionFlag
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
@@ -38,7 +38,7 @@ def report(
         Path, typer.Option("--save_dir", "--out", help="Folder for index.html, leaderboard.md, .csv and .tex.")
     ] = DEFAULT_SAVE_DIR,
     edition: Annotated[
-        int | None, typer.Option("--edition", help="Year whose scores count; the newest that fits if absent.")
+        str | None, typer.Option("--edition", help="Year, or FILE.toml, whose scores count; the newest if absent.")
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = PageOptions.title,
     megabytes: Annotated[
@@ -90,7 +90,7 @@ def factsheet(
 
 def score(
     records: Annotated[list[Path], typer.Argument(help=f"{_RECORDS_HELP} Or one published results.json.")],
-    edition: Annotated[int, typer.Option("--edition", help="Year whose rules count.")],
+    edition: EditionFlag,
     gate: Annotated[GateRule, typer.Option("--gate", help="PSNR as printed, or unrounded.")] = "rounded",
     baseline: Annotated[
         Literal["measured", "published"], typer.Option("--baseline", help="Whose figures the baseline's are.")
@@ -148,7 +148,8 @@ def _measured(
 def audit(
     file: Annotated[Path, typer.Argument(help="A results.json of the challenge's test_demo.py.")],
     edition: Annotated[
-        int | None, typer.Option("--edition", help="Year whose gates and scores count; told by the baseline if absent.")
+        str | None,
+        typer.Option("--edition", help="Year, or FILE.toml, whose gates count; told by the baseline."),
     ] = None,
     save_dir: Annotated[
         Path, typer.Option("--save_dir", "--out", help="Folder for audit.md and audit.json.")

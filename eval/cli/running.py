@@ -1,12 +1,28 @@
 """``python -m eval run``: models of the zoo, of official checkouts, or one in a file, on several sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, Force, NoImages, SaveDir, WeightsKey, configured
+from eval.cli.flags import (
+    DEFAULT_SAVE_DIR,
+    Checkpoint,
+    DataDir,
+    DataRange,
+    Datasets,
+    Force,
+    ModelFile,
+    NoImages,
+    Sandbox,
+    SaveDir,
+    Timeout,
+    Trust,
+    WeightsKey,
+    configured,
+)
 from eval.cli.session import Session
 from eval.config import AUTO, EAGER, RunConfig, split
 from eval.errors import UsageError
@@ -31,18 +47,18 @@ DEFAULT_MODEL = "3"
 class Asked:
     """Which models a command line means; ``sandbox``, ``trust`` and ``timeout_s`` are for third-party code."""
 
-    models: str | None
-    checkouts: list[Path]
-    model_file: str | None
-    checkpoint: Path | None
-    data_range: float | None
-    more: list[Path]
-    model_args: str | None
-    weights_key: str | None
-    reference: str | None
-    sandbox: str | None
-    trust: bool
-    timeout_s: float | None
+    models: str | None = None
+    checkouts: Sequence[Path] = ()
+    model_file: str | None = None
+    checkpoint: Path | None = None
+    data_range: float | None = None
+    more: Sequence[Path] = ()
+    model_args: str | None = None
+    weights_key: str | None = None
+    reference: str | None = None
+    sandbox: str | None = None
+    trust: bool = False
+    timeout_s: float | None = None
 
     def sources(self, config: RunConfig) -> list[ModelSource]:
         """Return them, the reference first.
@@ -113,13 +129,9 @@ def run_models(
     checkout: Annotated[
         list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
     ] = None,
-    model_file: Annotated[
-        str | None, typer.Option("--model_file", help="FILE.py:NAME, a network's class or function.")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Weights for --model_file; untrained without it.")
-    ] = None,
-    data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
+    model_file: ModelFile = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
     more: Annotated[
         list[Path] | None,
         typer.Option("--with", help="A folder that --model_file reads besides what it imports; may be repeated."),
@@ -146,18 +158,13 @@ def run_models(
     ] = None,
     force: Force = False,
     redo: Annotated[bool, typer.Option("--redo", help="Run again what is on record.")] = False,
-    sandbox: Annotated[
-        str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
-    ] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
-    ] = None,
+    sandbox: Sandbox = None,
+    trust: Trust = False,
+    timeout: Timeout = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
-    of_a_file = (model_file, checkpoint, data_range, more or [], model_args, weights_key)
-    asked = Asked(models, checkout or [], *of_a_file, reference, sandbox, trust, timeout)
+    of_a_file = (model_file, checkpoint, data_range, more or (), model_args, weights_key)
+    asked = Asked(models, checkout or (), *of_a_file, reference, sandbox, trust, timeout)
     launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address, force)
     session = Session(config, save_dir, launch)
     sources = asked.sources(config)

@@ -44,18 +44,20 @@ class Gate(_Frozen):
     Attributes:
         sets: the names under which that part is known.
         images: how many it has; a part of it is not the challenge's set.
+        decimals: to how many the PSNR is printed, and compared as printed.
     """
 
     role: Role
     sets: tuple[str, ...]
     images: PositiveInt
     psnr_db: PositiveFloat | None = None
+    decimals: int = Field(PRINTED_DECIMALS, ge=0, le=9)
 
     def judge(self, psnr_db: float | None) -> Verdict | None:
         """Hold a PSNR against the gate; None if there is nothing to compare."""
         if self.psnr_db is None or psnr_db is None:
             return None
-        printed = float(f"{psnr_db:.{PRINTED_DECIMALS}f}")
+        printed = float(f"{psnr_db:.{self.decimals}f}")
         return Verdict(self.role, psnr_db, self.psnr_db, printed >= self.psnr_db, psnr_db >= self.psnr_db)
 
 
@@ -175,16 +177,22 @@ def all_editions() -> dict[int, Edition]:
     return read_editions(EDITIONS)
 
 
-def find_edition(year: int, for_ranking: bool = True) -> Edition:
-    """Return the rules of a year.
+def find_edition(asked: int | str, for_ranking: bool = True) -> Edition:
+    """Return the rules of a year, or those in a file.
 
     Args:
-        year: of the challenge.
+        asked: the year of a challenge, or the path of a TOML file with one edition, in the form of editions.toml.
         for_ranking: whether to insist on a known ranking rule.
 
     Raises:
-        UsageError: there is no such edition, or its ranking rule is unknown; the message says which can be had.
+        UsageError: there is no such edition or file, or its ranking rule is unknown; the message says what can be had.
+        RunError: the file does not have that form; the message names the field and its line.
     """
+    if str(asked).endswith(".toml"):
+        return _edition_of_file(Path(str(asked)), for_ranking)
+    if not str(asked).isdecimal():
+        raise UsageError(f"--edition {asked}: expected a year, or a file FILE.toml as `new-edition` writes it")
+    year = int(asked)
     ranked = ", ".join(str(edition.year) for edition in all_editions().values() if edition.tracks)
     edition = all_editions().get(year)
     if edition is None:
@@ -192,3 +200,26 @@ def find_edition(year: int, for_ranking: bool = True) -> Edition:
     if for_ranking and edition.unknown:
         raise UsageError(f"--edition {year}: cannot be ranked: {edition.unknown}. Take one of: {ranked}")
     return edition
+
+
+def _edition_of_file(path: Path, for_ranking: bool) -> Edition:
+    if not path.is_file():
+        raise UsageError(f"--edition {path}: no such file; `python -m eval new-edition` writes one")
+    found = list(read_editions(path).values())
+    if len(found) != 1:
+        raise UsageError(f"--edition {path}: expected one [[edition]] table, got {len(found)}")
+    if for_ranking and found[0].unknown:
+        raise UsageError(f"--edition {path}: cannot be ranked: {found[0].unknown}")
+    return found[0]
+
+
+def edition_text(year: int, source_year: int) -> str:
+    """Return a file with the edition of one year, as it stands in editions.toml, under another year.
+
+    Raises:
+        UsageError: the rules of the source year are not known.
+    """
+    find_edition(source_year, for_ranking=False)
+    head, *tables = EDITIONS.read_text(encoding="utf-8").split("[[edition]]\n")
+    (table,) = (its for its in tables if re.match(rf"year = {source_year}\n", its))
+    return f"{head}[[edition]]\n{table.replace(f'year = {source_year}', f'year = {year}', 1)}".rstrip() + "\n"

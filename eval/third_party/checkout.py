@@ -94,6 +94,13 @@ def read_checkout(path: Path) -> Checkout:
     return Checkout(path.resolve(), origin, tuple(_apart(entries)), _counts_with_hooks(tree))
 
 
+def branch_of(path: Path, model_id: int) -> str:
+    """Return the code of an entry's branch of ``select_model``, as Python writes it; comments are gone."""
+    select = _function(_parsed(path / DEMO), SELECT)
+    bodies = dict(_branches(select)) if select else {}
+    return "\n".join(map(ast.unparse, bodies.get(model_id, [])))
+
+
 def _parsed(demo: Path) -> ast.Module:
     if demo.stat().st_size > MAX_SOURCE_BYTES:
         raise UsageError(f"{demo}: larger than {MAX_SOURCE_BYTES:,} bytes; this is no test_demo.py of the challenge")

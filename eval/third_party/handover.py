@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from eval.files import open_within, why_unfit
-from eval.sources import files_of
+from eval.sources import file_and_imports
 
 _SMALL_BYTES = 2**20
 _MOST_FILES = 20_000
@@ -69,7 +69,7 @@ def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:
     A folder below the file's own keeps its place there; any other stands beside the file under its own name.
     """
     root = file.parent
-    found = [Handed(str(path.relative_to(root)), path, root) for path in sorted(files_of(file))]
+    found = [Handed(str(path.relative_to(root)), path, root) for path in sorted(file_and_imports(file))]
     for folder in more:
         inside = folder.is_relative_to(root)
         found += files_below(folder, str(folder.relative_to(root)) if inside else folder.name)

@@ -25,6 +25,7 @@ from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
 from eval.metrics.figures import Complexity, Flag, FlagCode, ModelAnalysis
+from eval.metrics.trials import Trials
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.third_party.account import Spent
@@ -35,7 +36,7 @@ from eval.zoo.loading import stored_flags
 from eval.zoo.model_info import ModelInfo
 
 _FLOAT_BYTES = 4
-_ASKED = {"load": "to be built and loaded", "examine": "to be counted"}
+_ASKED = {"load": "to be built and loaded", "examine": "to be counted", "try": "to be tried"}
 # An output of another range than the stated one is this many times brighter or darker than its input.
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
@@ -209,6 +210,18 @@ class SandboxedUpscaler:
             return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))
         return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *own))
 
+    def trials(self) -> Trials:
+        """Let the worker try the network with inputs that an evaluation does not show it.
+
+        Raises:
+            CannotRunError: it fails for an ordinary image, or what comes back is no result.
+        """
+        answer, _ = self.connection.ask("try")
+        try:
+            return Trials.model_validate(_in_one_line(answer.header.get("trials")))
+        except ValidationError:
+            raise CannotRunError(State.FAILED_TO_RUN, "its process returned no results of trials") from None
+
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:
         """Measure a GPU's peak as the worker tells it; on a CPU how far its resident set rises, by the kernel's mark.
@@ -297,6 +310,17 @@ def _checked_flags(header: dict[str, Any]) -> list[Flag]:
             continue
         flags.append(Flag(code=flag.code, text=one_line(flag.text)))
     return flags
+
+
+def _in_one_line(claim: Any) -> Any:
+    """Return plain data with every text in it made safe to print."""
+    if isinstance(claim, str):
+        return one_line(claim)
+    if isinstance(claim, list):
+        return [_in_one_line(item) for item in claim[:_MOST_OPERATORS]]
+    if isinstance(claim, dict):
+        return {one_line(str(key)): _in_one_line(value) for key, value in list(claim.items())[:_MOST_OPERATORS]}
+    return claim
 
 
 def _reset_mark(pid: int) -> int | None:

@@ -20,6 +20,7 @@ from eval.device.placing import finish
 from eval.inference.outputs import output_in_words, what_to_return
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
+from eval.metrics.trials import try_network
 from eval.records.record import State
 from eval.third_party.faults import described
 from eval.third_party.loading import Loaded, load_entry, load_model_file
@@ -51,6 +52,7 @@ class Worker:
             "go": self._go,
             "get": self._get,
             "examine": self._examine,
+            "try": self._try,
             "settle": self._settle,
             "peak": self._peak,
         }
@@ -133,6 +135,11 @@ class Worker:
             complexity["flops_by_hooks"] = attempt(complexity["faults"], what, loaded.count_with_hooks)
         flags = [flag.model_dump() for flag in inspect(loaded.network, loaded.data_range)]
         return Message({"complexity": complexity, "flags": flags})
+
+    def _try(self, _request: Message) -> Message:
+        loaded = self.loaded
+        with self.mode or contextlib.nullcontext():
+            return Message({"trials": try_network(loaded.network, loaded.data_range, loaded.forward).model_dump()})
 
 
 def _load(header: dict, device: torch.device) -> Loaded:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eval.contents import Kind, kind_of, not_itself
 from eval.errors import RunError
@@ -52,10 +52,23 @@ def load_and_tell(spec: ModelSpec, checkpoint: Checkpoint | None) -> tuple[nn.Mo
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> Unwrapped:
     """Load a file of weights strictly into a network that is on the CPU; errors as of ``load_network``."""
+    return load_into(network, _content(checkpoint), checkpoint.path, checkpoint.key)
+
+
+def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the tensors of a file under their own names; errors as of ``load_network``."""
+    try:
+        return unwrapped(_content(checkpoint), {}, checkpoint.key).state
+    except RunError as error:
+        raise RunError(f"{checkpoint.path}: {error}") from error
+
+
+def _content(checkpoint: Checkpoint) -> object:
+    """Return what a file holds, from the very bytes that were hashed."""
     data = checkpoint.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
         raise RunError(f"{checkpoint.path}: the file changed while it was being loaded")
-    return load_into(network, read_tensors(checkpoint.path, data), checkpoint.path, checkpoint.key)
+    return read_tensors(checkpoint.path, data)
 
 
 def load_into(network: nn.Module, content: object, path: Path, key: str | None) -> Unwrapped:

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 
 from eval.data.images import write_png
 from eval.errors import RunError, UsageError
+from eval.submission.graphs import onnx_graph
 from models.team03_PFDNLite import PFDNLite
 from models.team08_ABPN import ABPN
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
 from team_bsr.cli import app
-from team_bsr.export import onnx_graph, verify
+from team_bsr.export import verify
 from team_bsr.network import reparameterize
 from team_bsr.plan import Habits
 from team_bsr.training import TrainingError

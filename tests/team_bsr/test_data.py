@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.data import likeness
 from eval.data.images import write_png
 from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
-from team_bsr import likeness, resident
+from team_bsr import resident
 from team_bsr.data import open_pairs
 from team_bsr.draws import DRAWS
 from team_bsr.patches import PatchBatches, Sampling

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from eval.data.images import write_png
+from eval.data.likeness import MOST_APART, shared_images, thumbnail, thumbnails
 from eval.errors import RunError
-from team_bsr.likeness import MOST_APART, shared_images, thumbnail, thumbnails
 from team_bsr.sources import Sources
 from team_bsr.survey import steps_left_out, survey
 from team_bsr.validation import open_set

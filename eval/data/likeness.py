@@ -14,7 +14,7 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.data.images import ImageError, read_image
-from team_bsr.sources import SCALE
+from eval.data.pairs import SCALE
 
 SIDE = 16
 MOST_APART = 4.0
@@ -67,6 +67,11 @@ def _thumbnail_of(path: Path) -> np.ndarray | None:
         return thumbnail(read_image(path))
     except ImageError:
         return None
+
+
+def alike(thumbnails_: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return which of several thumbnails, ``(n, 16, 16)``, hold the picture of another one."""
+    return _apart(thumbnails_, other) <= MOST_APART
 
 
 def _apart(thumbnails_: np.ndarray, other: np.ndarray) -> np.ndarray:

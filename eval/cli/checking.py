@@ -1,0 +1,93 @@
+"""``check``, carried out: entries are run, judged and shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eval.cli.running import Asked
+from eval.cli.terminal import Terminal
+from eval.config import Protocol, RunConfig
+from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.errors import RunError, UsageError
+from eval.ranking.editions import Edition, Role, find_edition
+from eval.ranking.entries import measured_baseline
+from eval.ranking.from_records import entries_from
+from eval.ranking.scores import weighted_score
+from eval.report.renderers import to_terminal
+from eval.run.evaluation import Evaluation
+from eval.run.launch import resolved
+from eval.run.model_source import ModelSource, zoo_model
+from eval.submission.checks import check_all
+from eval.submission.findings import findings_table, summary
+from eval.submission.subject import Facts, gather, label_of, subject_of
+from eval.zoo.manifest import find_model
+
+
+def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -> Sequence[ModelSource]:
+    """Return the entries that a command line means: one of the zoo, one in a file, or some of a checkout.
+
+    Raises:
+        UsageError: none or several of these are given, or what they name does not exist.
+    """
+    given = [flag for flag, value in (("--model_id", model_id), ("--model_file", asked.model_file)) if value]
+    given += ["--checkout"] * bool(asked.checkouts)
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise UsageError(f"expected one of --model_id, --model_file and --checkout, got {found}")
+    if model_id is not None:
+        return [zoo_model(find_model(model_id), weights)]
+    if weights is not None:
+        raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
+    return asked.sources(RunConfig(tile=None))
+
+
+def check_entries(
+    sources: Sequence[ModelSource], year: str, data_dir: Path | None, device: str, time: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """Check entries, print a table of each, and return the findings by entry as plain data."""
+    edition, terminal = find_edition(year), Terminal()
+    sets = challenge_sets(edition, data_dir)
+    config = resolved(RunConfig(protocol=Protocol.ACCURACY, device=device, tf32=False))
+    found = {}
+    for source in sources:
+        facts = gather(subject_of(source), edition, sets, config)
+        if time and facts.fault is None:
+            facts = _timed(facts, config, terminal)
+        findings = check_all(facts)
+        terminal.say(f"{label_of(facts.subject)}, by the rules of {edition.year}: {summary(findings)}")
+        terminal.show(to_terminal(findings_table(findings), overflow="fold"))
+        found[label_of(facts.subject)] = [finding.as_json() for finding in findings]
+    return found
+
+
+def challenge_sets(edition: Edition, data_dir: Path | None) -> Mapping[Role, Dataset]:
+    """Return the sets of an edition's gates that lie in a folder, with all of their images.
+
+    Raises:
+        RunError: one of them is damaged.
+    """
+    sets: dict[Role, Dataset] = {}
+    for gate in edition.gates if data_dir else ():
+        for name in gate.sets:
+            try:
+                dataset = open_dataset(data_dir, name)
+            except UsageError:
+                continue
+            if dataset.has_hr and len(dataset.pairs) == gate.images:
+                sets.setdefault(gate.role, dataset)
+    return sets
+
+
+def _timed(facts: Facts, config: RunConfig, terminal: Terminal) -> Facts:
+    """Time an entry and the edition's baseline together on photographs, and add both scores."""
+    baseline = zoo_model(find_model(facts.edition.baseline.model))
+    steady = RunConfig(protocol=Protocol.STEADY, device=config.device)
+    evaluation = Evaluation(steady, None, terminal)
+    records = evaluation.run([baseline, facts.subject.source], [open_dataset(None, SAMPLE)])
+    if failed := [record for record in records if not record.complete]:
+        raise RunError("\n".join(f"{record.model.label}: {record.outcome}" for record in failed))
+    measured = entries_from(records, facts.edition)
+    reference, track = measured_baseline(measured, facts.edition), facts.edition.main
+    own = next((its for its in measured.entries if its.label == label_of(facts.subject)), reference)
+    return replace(facts, score=(weighted_score(track, own, reference), weighted_score(track, reference, reference)))

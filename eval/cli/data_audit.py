@@ -1,0 +1,51 @@
+"""``audit-data``, carried out and shown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.cli.terminal import Terminal
+from eval.report.renderers import to_terminal
+from eval.report.table import Column, Table
+from eval.submission.audit_data import AuditedSet, audit_set, leaks, locate, tally
+
+
+def show_audit(folder: Path, against: Sequence[Path]) -> bool:
+    """Audit all sets of a folder, print what was found, and tell whether anything is wrong."""
+    terminal = Terminal()
+    located, others = locate(folder), [its for other in against for its in locate(other)]
+    total = sum(len(pairs) for _, _, pairs, _ in [*located, *others])
+    with terminal.progress("audit", total) as progress:
+        audited = [audit_set(its, progress) for its in located]
+        known = [audit_set(its, progress) for its in others]
+    for its in audited:
+        _show(its, terminal)
+    leaked = leaks(audited, known)
+    for sentence in leaked:
+        terminal.say(f"leak: {sentence}")
+    if against and not leaked:
+        terminal.say("no picture of it is in the other folders")
+    return bool(leaked) or any(its.faults or any(image.faults for image in its.images) for its in audited)
+
+
+def _show(audited: AuditedSet, terminal: Terminal) -> None:
+    terminal.say(f"{audited.name}: {len(audited.images)} images, layout: {audited.layout}")
+    columns = (
+        Column("image", "Image", left=True),
+        Column("made_by", "LR made by", left=True, wraps=True),
+        Column("faults", "What is wrong", left=True, wraps=True),
+    )
+    rows = [
+        (its.name, str(its.matches[0]) if its.matches else None, "; ".join(its.faults) or None)
+        for its in audited.images
+    ]
+    terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))
+    counts = (
+        Column("generator", "Generator", left=True),
+        Column("exact", "Exact"),
+        Column("largest", "Largest difference"),
+        Column("share", "Differing samples", "%", 2, scale=0.01),
+    )
+    if counted := tally(audited.images):
+        terminal.show(to_terminal(Table.of(counts, counted)))
+    for fault in audited.faults:
+        terminal.say(fault)

@@ -1,0 +1,60 @@
+"""``python -m eval export``: a network for other programs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.cli.flags import DataDir, Weights
+from eval.config import split
+from eval.errors import RunError
+
+
+def export_model(
+    model_id: Annotated[str, typer.Option("--model_id", help="A model of the zoo, by id or name.")],
+    formats: Annotated[str, typer.Option("--format", help="With commas: onnx, ncnn, safetensors, hub.")] = "onnx",
+    weights: Weights = None,
+    data_dir: DataDir = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="Set with HR images on which PSNR is compared.")] = "sample",
+    records: Annotated[
+        list[Path] | None, typer.Option("--records", help="Records whose figures stand on the hub's card.")
+    ] = None,
+    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for the files.")] = Path("exported"),
+) -> None:
+    """Write a network as ONNX, ncnn, safetensors or a folder for the Hugging Face hub, and compare it with torch."""
+    from eval.cli.terminal import Terminal
+    from eval.data.datasets import open_dataset
+    from eval.records.store import find_records
+    from eval.report.renderers import to_terminal
+    from eval.report.table import Column, Table
+    from eval.run.model_source import zoo_model
+    from eval.submission.exporting import Exportable, export
+    from eval.zoo.loading import load_network
+    from eval.zoo.manifest import find_model
+
+    source, images = zoo_model(find_model(model_id), weights), open_dataset(data_dir, dataset)
+    if source.checkpoint is None:
+        raise RunError(f"{source.spec.label}: has no weights, so there is nothing to export")
+    if not images.has_hr:
+        raise RunError(f"--dataset {dataset}: has no HR images, so PSNR cannot be compared")
+    known = find_records(records) if records else []
+    own = tuple(record for record in known if record.model.weights_sha256 == source.checkpoint.sha256)
+    exportable = Exportable(source.spec, load_network(source.spec, source.checkpoint), own)
+    exported = [export(exportable, name, save_dir, images) for name in split(formats)]
+    columns = (
+        Column("format", "Format", left=True),
+        Column("files", "Files", left=True, wraps=True),
+        Column("largest", "Largest difference", "1e-6 of range", 1, scale=1e-6),
+        Column("torch", "PSNR by torch", "dB", 4),
+        Column("other", "exported", "dB", 4),
+    )
+    rows = [
+        (its.format, ", ".join(path.name for path in its.files), its.largest, *(its.psnr_db or (None, None)))
+        for its in exported
+    ]
+    terminal = Terminal()
+    terminal.say(f"{source.spec.label} in {save_dir}, compared on five sizes and on {images.name}")
+    terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))
+    for its in exported:
+        if its.missing:
+            terminal.say(f"{its.format}: not compared with torch: {its.missing} is not installed")

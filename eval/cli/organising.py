@@ -1,0 +1,68 @@
+"""Commands for organisers: data is audited, editions are written, and a challenge is hosted."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.cli.flags import EditionFlag
+from eval.cli.program import FAILURE_EXIT
+from eval.errors import UsageError
+
+
+def audit_data(
+    folder: Annotated[Path, typer.Argument(help="A set of HR and LR images, or a folder of several.")],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="A folder whose pictures must not be in it; may be repeated.")
+    ] = None,
+) -> None:
+    """Say which program made LR images, and which images are misaligned, swapped, recompressed, doubled or leaked."""
+    from eval.cli.data_audit import show_audit
+
+    if show_audit(folder, against or []):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def new_edition(
+    year: Annotated[int, typer.Argument(min=2000, help="Of the new edition.")],
+    source: Annotated[int, typer.Option("--from", help="Year whose rules it begins with.")] = 2026,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; edition-YEAR.toml if absent.")] = None,
+) -> None:
+    """Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release."""
+    from eval.files import atomic_path
+    from eval.ranking.editions import edition_text
+
+    path = out or Path(f"edition-{year}.toml")
+    text = edition_text(year, source)
+    if path.exists():
+        raise UsageError(f"{path}: exists already; remove it, or name another by --out")
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    typer.echo(f"{path}: the rules of {source} as those of {year}; change baseline, gates and tracks")
+    typer.echo(f"use it: python -m eval score RECORDS --edition {path}, and with check, report, audit, host")
+
+
+def host(
+    folder: Annotated[Path, typer.Argument(help="Folder for the bundle's files.")],
+    hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images of the first phase, PNG; stays secret.")],
+    test_hr: Annotated[
+        Path | None, typer.Option("--test_hr", help="Of a second phase, the final one, if there is one.")
+    ] = None,
+    edition: EditionFlag = "2026",
+    title: Annotated[str, typer.Option("--title", help="Of the challenge.")] = "Efficient Super-Resolution, x4",
+    start: Annotated[datetime | None, typer.Option("--start", formats=["%Y-%m-%d"], help="Day; today.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, help="Of the first phase.")] = 45,
+    test_days: Annotated[int, typer.Option("--test_days", min=1, help="Of the second phase.")] = 7,
+    luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel instead of RGB.")] = False,
+) -> None:
+    """Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses."""
+    from eval.ranking.editions import find_edition
+    from eval.submission.hosting import Challenge, Phase, write_bundle
+
+    first = Phase("Development", hr, (start or datetime.now()).date(), days)
+    phases = (first, Phase("Final", test_hr, first.end, test_days)) if test_hr else (first,)
+    bundle = write_bundle(Challenge(title, find_edition(edition, for_ranking=False), phases, luma), folder)
+    typer.echo(f"{bundle}: {bundle.stat().st_size:,} bytes; upload it at Codabench, Benchmarks, Management, Upload")
+    typer.echo(f"edit first: {', '.join(str(folder / name) for name in ('terms.md', 'data.md', 'competition.yaml'))}")
+    typer.echo("then zip the files again, without a folder; try an upload of your own before you publish it")

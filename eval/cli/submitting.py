@@ -1,0 +1,132 @@
+"""Commands for participants: an entry is begun, checked, packed and scored as the server does it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.cli.flags import Checkpoint, DataDir, DataRange, EditionFlag, ModelFile, Sandbox, Timeout, Trust, Weights
+from eval.cli.program import FAILURE_EXIT
+from eval.files import atomic_path
+
+# An assumption: no challenge states its server's limit, and uploads of 700 MB failed in public reports.
+LARGEST_MIB = 500.0
+
+
+def new_team(
+    name: Annotated[str, typer.Argument(help="Of the network's class, such as MyNet.")],
+    number: Annotated[int | None, typer.Option("--id", min=0, help="Of the team; the next free one if absent.")] = None,
+) -> None:
+    """Write a small working network, its first weights and its row in the manifest, and say what comes next."""
+    from eval.submission.new_team import begin
+
+    team = begin(name, number)
+    for path, what in (
+        (team.network, "the network: change it"),
+        (team.weights, "its first weights; the network is the nearest-neighbour enlargement until it is trained"),
+        (team.manifest, f"one row more, id {team.id}"),
+    ):
+        typer.echo(f"{path.relative_to(team.root)}: {what}")
+    typer.echo(
+        f"""next:
+  python test_demo.py --model_id {team.id} --dataset sample     run it
+  python -m eval check --model_id {team.id}                     would this entry be accepted?
+  make test TESTS="tests/models tests/zoo -k {name}"    its tests, which are there already
+  after a change: its counts, sha256 and bytes in {team.manifest.name}; after training: name the new file by --weights
+  python -m eval pack --model_id {team.id} --data_dir LR_FOLDER  the results and the code, as zip files"""
+    )
+
+
+def check(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    weights: Weights = None,
+    model_file: ModelFile = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
+    checkout: Annotated[
+        Path | None, typer.Option("--checkout", help="The challenge's repository, with the entry in it.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", help="Entries of --checkout: ids or names; all if absent.")
+    ] = None,
+    edition: EditionFlag = "2026",
+    data_dir: DataDir = None,
+    time: Annotated[
+        bool, typer.Option("--time", help="Time it together with the baseline, for the score; takes minutes.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "cpu",
+    sandbox: Sandbox = None,
+    trust: Trust = False,
+    timeout: Timeout = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File for the findings as JSON, too.")] = None,
+) -> None:
+    """Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails."""
+    from eval.cli.checking import check_entries, sources_of
+    from eval.cli.running import Asked
+
+    of_a_file = {"model_file": model_file, "checkpoint": checkpoint, "data_range": data_range}
+    rules = {"sandbox": sandbox, "trust": trust, "timeout_s": timeout}
+    asked = Asked(models, [checkout] if checkout else [], **of_a_file, **rules)
+    findings = check_entries(sources_of(asked, model_id, weights), edition, data_dir, device, time)
+    if as_json:
+        _write_json(as_json, findings)
+    if any(finding["status"] == "fail" for its in findings.values() for finding in its):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def pack(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    weights: Weights = None,
+    model_file: ModelFile = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
+    data_dir: DataDir = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
+    number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
+    suffix: Annotated[str, typer.Option("--suffix", help="What names of SR images end in: x4, or nothing.")] = "",
+    small: Annotated[bool, typer.Option("--small", help="Compress PNGs as hard as can be; seconds an image.")] = False,
+    extra_data: Annotated[
+        bool, typer.Option("--extra_data/--no_extra_data", help="Whether other data than the challenge's was used.")
+    ] = True,
+    description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
+    factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
+    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "auto",
+    sandbox: Sandbox = None,
+    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for results.zip and code.zip.")] = Path(
+        "submission"
+    ),
+) -> None:
+    """Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file."""
+    from eval.cli.packing import Wanted, pack_entry
+    from eval.cli.running import Asked
+    from eval.submission.packing import ResultsWish
+
+    asked = Asked(model_file=model_file, checkpoint=checkpoint, data_range=data_range, sandbox=sandbox)
+    wish = ResultsWish(suffix, small, extra_data, description or str(model_id or model_file))
+    pack_entry(asked, model_id, weights, Wanted(data_dir, dataset, number, wish, factsheet, limit, device, save_dir))
+
+
+def score_zip(
+    archive: Annotated[Path, typer.Argument(help="The zip that is to be uploaded.")],
+    hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images, PNG.")],
+    luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel, as the tracks of fidelity do.")] = False,
+    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File for scores and findings as JSON, too.")] = None,
+) -> None:
+    """Score a results zip as the challenge's server does, and say where that would fail in silence."""
+    from eval.cli.packing import show_scored
+    from eval.submission.archive import score_archive
+
+    scored = score_archive(archive, hr, luma, limit)
+    show_scored(scored)
+    if as_json:
+        _write_json(as_json, {"scores": scored.scores, "findings": [vars(fault) for fault in scored.faults]})
+    if scored.refused:
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _write_json(path: Path, content: object) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

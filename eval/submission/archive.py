@@ -1,0 +1,135 @@
+"""A results zip: written as a server wants it, and looked at before one sees it."""
+
+import unicodedata
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+
+from eval.errors import UsageError
+from eval.files import atomic_path
+from eval.submission.scoring_program import LITTER, Fault, Scored, score
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_PLAIN = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+_METHODS = {9: "deflate64 (Windows, from 2 GB on)", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 99: "AES"}
+_ENCRYPTED = 1
+_TRIED = 3
+MIB = 2**20
+
+
+def write_archive(path: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Write files, in the order of their names, as a flat zip: no folders, no times, the same bytes every time.
+
+    PNGs are stored as they are; a second compression of theirs saves nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, content in sorted(files.items()):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(info, content.read_bytes() if isinstance(content, Path) else content)
+
+
+def archive_faults(path: Path, most_mib: float) -> list[Fault]:
+    """Return what keeps a server, or its script, from reading a zip.
+
+    Args:
+        path: the zip.
+        most_mib: the largest upload that the server takes.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        return [Fault("no-zip", f"{path.name}: is no zip", "make a .zip, not .rar, .7z or .tar.gz")]
+    with zipfile.ZipFile(path) as archive:
+        return [*_of_members(archive), *_of_size(path, archive, most_mib)]
+
+
+def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    if others := {member.compress_type for member in members} - _PLAIN.keys():
+        kinds = ", ".join(_METHODS.get(kind, f"method {kind}") for kind in sorted(others))
+        yield Fault("compression", f"is compressed by {kinds}, which Python's zipfile cannot read", "use deflate")
+    if any(member.flag_bits & _ENCRYPTED for member in members):
+        yield Fault("encrypted", "asks for a password", "make it without one")
+    if any(member.extract_version >= zipfile.ZIP64_VERSION for member in members):
+        text = "is zip64, for files of over 4 GB: some servers cannot read it"
+        yield Fault("zip64", text, "zip plain files, not a stream: zip -X, or `pack`", False)
+    if odd := [name for name in names if not name.isascii()]:
+        shown = unicodedata.normalize("NFC", odd[0]).encode("ascii", "backslashreplace").decode()
+        yield Fault(
+            "non-ascii", f"{len(odd)} name(s) are not ASCII (first: {shown})", "name files by a-z, 0-9, _", False
+        )
+    if outside := [name for name in names if name.startswith(("/", "\\")) or ".." in PurePosixPath(name).parts]:
+        yield Fault("outside", f"{outside[0]!r} leads out of the folder", "zip relative paths")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield Fault("twice", f"{twice[0]} stands in it twice: the last one counts", "make the zip anew")
+    if litter := [name for name in names if any(LITTER.match(part) for part in PurePosixPath(name).parts)]:
+        text = f"{len(litter)} file(s) of an operating system (first: {litter[0]})"
+        yield Fault("litter", text, "zip -X -r ../results.zip . in the folder, or use `pack`", False)
+
+
+def _of_size(path: Path, archive: zipfile.ZipFile, most_mib: float) -> Iterator[Fault]:
+    size_mib = path.stat().st_size / MIB
+    if size_mib > most_mib:
+        text = f"{size_mib:.0f} MiB are over the server's limit of {most_mib:.0f}"
+        saved = _savings(archive)
+        fix = "compress PNGs harder (`pack --small`)" + (f": saves about {saved:.0%} here" if saved else "")
+        yield Fault("too-large", text, fix)
+
+
+def _savings(archive: zipfile.ZipFile) -> float | None:
+    """Return which share of the first few images' bytes a harder compression saves; None if nothing can be told."""
+    members = [its for its in archive.infolist() if its.filename.endswith(".png") and its.compress_type in _PLAIN]
+    try:
+        contents = [archive.read(member) for member in members[:_TRIED]]
+        smaller = sum(len(smallest(content)) for content in contents)
+    except Exception:
+        return None
+    return 1 - smaller / sum(map(len, contents)) if contents else None
+
+
+def smallest(content: bytes) -> bytes:
+    """Return a PNG's pixels in as few bytes as Pillow can; takes seconds for a large image."""
+    target = BytesIO()
+    with Image.open(BytesIO(content)) as image:
+        image.save(target, "PNG", optimize=True)
+    return min(content, target.getvalue(), key=len)
+
+
+def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
+    """Score a zip as the server's script does, and say what it would not.
+
+    Args:
+        path: the zip.
+        hr: folder of HR images, PNG.
+        luma: compare the Y channel instead of RGB.
+        most_mib: the largest upload that the server takes.
+
+    Raises:
+        UsageError: the zip or the folder does not exist.
+    """
+    if not hr.is_dir():
+        raise UsageError(f"--hr {hr}: no such folder")
+    faults = archive_faults(path, most_mib)
+    if any(fault.refuses and fault.code != "too-large" for fault in faults):
+        return Scored(faults=tuple(faults))
+    with TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            return Scored(faults=(*faults, Fault("damaged", str(error), "make the zip anew, and upload it whole")))
+        scored = score(Path(folder), hr, luma)
+    seen = {fault.code for fault in scored.faults if fault.refuses}
+    return replace(scored, faults=(*(fault for fault in faults if fault.code not in seen), *scored.faults))

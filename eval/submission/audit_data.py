@@ -1,0 +1,240 @@
+"""What is wrong with a set of LR and HR images, and which program made its LR images."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eval.data.images import ImageError, read_image
+from eval.data.layouts import Layout, image_files, list_datasets, matching_layouts, pair_files
+from eval.data.likeness import alike, thumbnail
+from eval.data.pairs import SCALE, ImagePair
+from eval.errors import UsageError
+from eval.submission.generators import GENERATORS
+
+# Two ways of making LR images differ by less in the mean; noise, compression and shifts by more.
+_AS_MADE_LEVELS = 3.0
+# Of the samples: sums in another order round ties the other way.
+_FEW = 0.01
+_SHIFTS = range(-SCALE, SCALE + 1)
+_QUALITIES = range(30, 101)
+
+
+@dataclass(frozen=True)
+class Match:
+    """How far an LR image is from what a generator makes of its HR image."""
+
+    generator: str
+    differing: int
+    samples: int
+    largest: int
+    mean: float
+
+    @property
+    def exact(self) -> bool:
+        """Tell whether no sample differs."""
+        return not self.differing
+
+    def __str__(self) -> str:
+        if self.exact:
+            return self.generator
+        return f"near {self.generator}: {self.differing / self.samples:.1%} of samples, by up to {self.largest}"
+
+
+@dataclass(frozen=True)
+class AuditedImage:
+    """One image: how it was made, best match first, and what is wrong with it."""
+
+    name: str
+    matches: tuple[Match, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    @property
+    def made_by(self) -> str | None:
+        """What made its LR image, or came nearest; None where there is no LR image of that size."""
+        return str(self.matches[0]) if self.matches else None
+
+
+@dataclass(frozen=True)
+class AuditedSet:
+    """One set: its images, and files that have no partner."""
+
+    name: str
+    layout: str
+    images: tuple[AuditedImage, ...]
+    faults: tuple[str, ...] = ()
+    thumbnails: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+
+Located = tuple[str, Layout | None, list[ImagePair], list[str]]
+
+
+def locate(folder: Path) -> list[Located]:
+    """Return the sets that a folder is or holds: name, layout, pairs, and files without a partner.
+
+    Raises:
+        UsageError: it holds no images.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    folder = folder.resolve()
+    own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
+    if own:
+        return [(folder.name, own[0], *pair_files(folder.parent, folder.name, own[0]))]
+    found: list[Located] = []
+    for name in () if image_files(folder) else list_datasets(folder):
+        layouts = matching_layouts(folder, name)
+        if layouts:
+            found.append((name, layouts[0], *pair_files(folder, name, layouts[0])))
+        else:
+            found.append(_unpaired(folder / name))
+    if not found and image_files(folder):
+        found.append(_unpaired(folder))
+    if not found:
+        raise UsageError(f"{folder}: holds no images and no set in a known layout")
+    return found
+
+
+def _unpaired(folder: Path) -> Located:
+    return folder.name, None, [ImagePair(path.stem, lr=None, hr=path) for path in image_files(folder)], []
+
+
+def audit_set(located: Located, progress: Callable[[object], None] = lambda _: None) -> AuditedSet:
+    """Audit one set; every image is decoded once, damaged ones are named."""
+    name, layout, pairs, faults = located
+    with ThreadPoolExecutor() as pool:
+        results = []
+        for result in pool.map(_audit_pair, pairs):
+            results.append(result)
+            progress(result)
+    hr_prints = {image.name: hr for image, hr, _ in results if hr is not None}
+    lr_prints = {image.name: lr for image, _, lr in results if lr is not None}
+    doubles = dict(_doubles(hr_prints))
+    images = [_with_others(image, lr_prints.get(image.name), hr_prints, doubles) for image, _, _ in results]
+    return AuditedSet(name, layout.name if layout else "no pairs", tuple(images), tuple(faults), hr_prints)
+
+
+def _audit_pair(pair: ImagePair) -> tuple[AuditedImage, np.ndarray | None, np.ndarray | None]:
+    """Return an image's findings, and the thumbnails of HR and LR."""
+    try:
+        hr, lr = (None if path is None else read_image(path) for path in (pair.hr, pair.lr))
+    except ImageError as error:
+        return AuditedImage(pair.name, faults=(str(error),)), None, None
+    # As large as HR, so that thumbnails of both are cut alike.
+    enlarged = None if lr is None else lr.repeat(SCALE, 0).repeat(SCALE, 1)
+    prints = (None if hr is None else thumbnail(hr), None if enlarged is None else thumbnail(enlarged))
+    if hr is None or lr is None:
+        return AuditedImage(pair.name), *prints
+    cut = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
+    expected = (cut.shape[0] // SCALE, cut.shape[1] // SCALE)
+    if lr.shape[:2] != expected:
+        sizes = f"{lr.shape[1]}x{lr.shape[0]}, expected {expected[1]}x{expected[0]}"
+        return AuditedImage(pair.name, faults=(f"resized: LR is {sizes}, a quarter of HR",)), *prints
+    matches = sorted(_matches(cut, lr), key=lambda match: (match.differing, match.mean))
+    faults = () if matches[0].exact else tuple(_changes(cut, lr, matches[0]))
+    return AuditedImage(pair.name, tuple(matches), faults), *prints
+
+
+def _matches(hr: np.ndarray, lr: np.ndarray) -> Iterator[Match]:
+    for name, generate in GENERATORS.items():
+        yield _match(name, generate(hr), lr)
+
+
+def _match(name: str, made: np.ndarray, lr: np.ndarray) -> Match:
+    apart = np.abs(made.astype(np.int16) - lr)
+    return Match(name, int(np.count_nonzero(apart)), apart.size, int(apart.max()), float(apart.mean()))
+
+
+def _changes(hr: np.ndarray, lr: np.ndarray, best: Match) -> Iterator[str]:
+    """Yield what was done to an LR image that no generator makes exactly: compressed, or taken from shifted HR."""
+    if best.differing < _FEW * best.samples:
+        return
+    # Compression can bring another generator's image nearer than that of the one that was used.
+    for name in dict.fromkeys((next(iter(GENERATORS)), best.generator)):
+        if quality := _quality(GENERATORS[name](hr), lr):
+            yield f"recompressed: JPEG of quality {quality} after {name}"
+            return
+    if best.mean > _AS_MADE_LEVELS or best.largest > 64:
+        shift, match = _best_shift(hr, lr)
+        if shift != (0, 0) and match.mean < best.mean / 2:
+            yield f"misaligned: LR fits HR moved by {shift[0]} down, {shift[1]} right ({match})"
+        elif best.mean > _AS_MADE_LEVELS:
+            yield f"no generator known here: {best.mean:.1f} grey levels from the nearest in the mean"
+
+
+def _quality(made: np.ndarray, lr: np.ndarray) -> int | None:
+    """Return the JPEG quality that turns one image into the other exactly, by Pillow's encoder; None if none does."""
+    for quality, subsampling in product(_QUALITIES, (0, 2)):
+        buffer = BytesIO()
+        Image.fromarray(made).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+        with Image.open(buffer) as image:
+            if np.array_equal(np.asarray(image), lr):
+                return quality
+    return None
+
+
+def _best_shift(hr: np.ndarray, lr: np.ndarray) -> tuple[tuple[int, int], Match]:
+    """Return by how many HR pixels HR has to be moved to fit best, judged inside the rim."""
+    name, generate = next(iter(GENERATORS.items()))
+    inside = (slice(2, -2), slice(2, -2))
+    shifts = product(_SHIFTS, _SHIFTS)
+    fits = [(its, _match(name, generate(np.roll(hr, its, (0, 1)))[inside], lr[inside])) for its in shifts]
+    return min(fits, key=lambda fit: (fit[1].mean, abs(fit[0][0]) + abs(fit[0][1])))
+
+
+def _doubles(prints: dict[str, np.ndarray]) -> Iterator[tuple[str, str]]:
+    """Yield images whose picture an earlier one has, with that one."""
+    names = list(prints)
+    stack = np.array([prints[name] for name in names])
+    for place in range(1, len(names)):
+        same = np.flatnonzero(alike(stack[:place], stack[place]))
+        if same.size:
+            yield names[place], names[int(same[0])]
+
+
+def _with_others(
+    image: AuditedImage, lr: np.ndarray | None, hr_prints: dict[str, np.ndarray], doubles: dict[str, str]
+) -> AuditedImage:
+    """Add what only the other images of the set show: that it is a double, or holds another's LR image."""
+    faults = list(image.faults)
+    as_made = image.matches and image.matches[0].mean <= _AS_MADE_LEVELS
+    if lr is not None and image.name in hr_prints and not as_made and not alike(hr_prints[image.name][None], lr)[0]:
+        owners = [name for name, its in hr_prints.items() if alike(its[None], lr)[0]]
+        if owners:
+            faults = [f"swapped: its LR image is that of {owners[0]}"]
+        elif not any(fault.startswith("misaligned") for fault in faults):
+            faults = ["its LR image is another picture"]
+    if image.name in doubles:
+        faults.append(f"duplicated: the same picture as {doubles[image.name]}")
+    return AuditedImage(image.name, image.matches, tuple(faults))
+
+
+def leaks(sets: Iterable[AuditedSet], others: Iterable[AuditedSet]) -> list[str]:
+    """Return a sentence for each picture of some sets that others hold too, resized or recompressed or not."""
+    known = {f"{its.name}/{name}": picture for its in others for name, picture in its.thumbnails.items()}
+    if not known:
+        return []
+    names, stack = list(known), np.array(list(known.values()))
+    found = []
+    for its in sets:
+        for name, picture in its.thumbnails.items():
+            same = np.flatnonzero(alike(stack, picture))
+            found += [f"{its.name}/{name} is {names[int(place)]}" for place in same[:1]]
+    return found
+
+
+def tally(images: Sequence[AuditedImage]) -> list[tuple[str, int, int, float]]:
+    """Return for each generator how many images it makes exactly, its largest difference, and its mean share."""
+    rows = []
+    for name in GENERATORS:
+        matches = [match for image in images for match in image.matches if match.generator == name]
+        if matches:
+            exact = sum(match.exact for match in matches)
+            share = sum(match.differing for match in matches) / sum(match.samples for match in matches)
+            rows.append((name, exact, max(match.largest for match in matches), share))
+    return rows

@@ -1,0 +1,196 @@
+"""A challenge as a Codabench bundle: competition.yaml (version 2), pages, reference data and our own scorer."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import yaml
+
+from eval.data.images import read_size
+from eval.data.layouts import image_files
+from eval.data.png import encode_png
+from eval.errors import UsageError
+from eval.ranking.editions import Edition, Track
+from eval.submission import scoring_program
+from eval.submission.archive import write_archive
+
+_TEMPLATES = files("eval.submission") / "templates"
+_PAGES = ("overview", "evaluation", "data", "terms")
+# The platform's image with a Python that is new enough; it has numpy and Pillow.
+IMAGE = "codalab/codalab-legacy:py312"
+COMMAND = "python3 /app/program/scoring.py /app/input /app/output"
+_LIMIT_S = 3600
+# Key of scores.json, title, whether more is better, decimals; the first one ranks.
+_COLUMNS = (
+    ("PSNR", "PSNR [dB]", True, 2),
+    ("SSIM", "SSIM", True, 4),
+    ("ExtraRuntime", "Runtime per image [s]", False, 4),
+    ("ExtraPlatform", "CPU[1] / GPU[0]", False, 0),
+    ("ExtraData", "Extra data [1]", False, 0),
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase: its name, the folder of its HR images, and its days."""
+
+    name: str
+    hr: Path
+    start: date
+    days: int
+
+    @property
+    def end(self) -> date:
+        """The day after its last one."""
+        return self.start + timedelta(days=self.days)
+
+    def images(self) -> list[Path]:
+        """Return its HR images.
+
+        Raises:
+            UsageError: there are none, or some are no PNG, which the scorer reads alone.
+        """
+        found = image_files(self.hr) if self.hr.is_dir() else []
+        others = [path.name for path in found if path.suffix.lower() != ".png"]
+        if not found or others:
+            raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {', '.join(others[:3]) or 'none'}")
+        for path in found:
+            read_size(path)
+        return found
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What is hosted."""
+
+    title: str
+    edition: Edition
+    phases: tuple[Phase, ...]
+    luma: bool = False
+
+
+def write_bundle(challenge: Challenge, folder: Path) -> Path:
+    """Write the bundle's files to a folder, and all of them as ``bundle.zip``, which is uploaded.
+
+    Raises:
+        UsageError: a phase has no HR images, or the folder holds a bundle already.
+    """
+    images = [phase.images() for phase in challenge.phases]
+    if (folder / "competition.yaml").exists():
+        raise UsageError(f"{folder}: holds a bundle already; remove it, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    contents: dict[str, bytes | Path] = {
+        "competition.yaml": yaml.safe_dump(competition(challenge), sort_keys=False, allow_unicode=True).encode(),
+        "logo.png": encode_png(_logo()),
+        **{f"{name}.md": text.encode() for name, text in _pages(challenge, len(images[-1])).items()},
+    }
+    for name, content in contents.items():
+        assert isinstance(content, bytes)
+        (folder / name).write_bytes(content)
+    write_archive(folder / "scoring_program.zip", _program(challenge.luma))
+    for place, paths in enumerate(images):
+        write_archive(folder / _reference(place), {path.name: path for path in paths})
+    parts = [*contents, "scoring_program.zip", *(_reference(place) for place in range(len(images)))]
+    write_archive(folder / "bundle.zip", {name: folder / name for name in parts})
+    return folder / "bundle.zip"
+
+
+def competition(challenge: Challenge) -> dict[str, Any]:
+    """Return what competition.yaml says, in the documented keys of version 2."""
+    phases, tasks = [], []
+    for place, phase in enumerate(challenge.phases):
+        tasks.append(
+            {
+                "index": place,
+                "name": phase.name,
+                "scoring_program": "scoring_program.zip",
+                "reference_data": _reference(place),
+            }
+        )
+        phases.append(
+            {
+                "index": place,
+                "name": phase.name,
+                "start": f"{phase.start} 00:00:00",
+                "end": f"{phase.end} 00:00:00",
+                "execution_time_limit": _LIMIT_S,
+                "accepts_only_result_submissions": True,
+                "tasks": [place],
+            }
+        )
+    return {
+        "version": 2,
+        "title": challenge.title,
+        "description": f"Efficient super-resolution, x4, by the rules of {challenge.edition.year}",
+        "image": "logo.png",
+        "terms": "terms.md",
+        "docker_image": IMAGE,
+        "enable_detailed_results": True,
+        "pages": [{"title": name.capitalize(), "file": f"{name}.md"} for name in _PAGES],
+        "tasks": tasks,
+        "phases": phases,
+        "leaderboards": [_leaderboard()],
+    }
+
+
+def _leaderboard() -> dict[str, Any]:
+    columns = [
+        {"title": title, "key": key, "index": place, "sorting": "desc" if more else "asc", "precision": decimals}
+        for place, (key, title, more, decimals) in enumerate(_COLUMNS)
+    ]
+    return {"title": "Results", "key": "main", "submission_rule": "Force_Best", "columns": columns}
+
+
+def _program(luma: bool) -> dict[str, bytes | Path]:
+    return {
+        "scoring.py": Path(scoring_program.__file__),
+        "settings.json": json.dumps({"luma": luma}).encode(),
+        "metadata.yaml": yaml.safe_dump({"command": COMMAND}).encode(),
+    }
+
+
+def _reference(place: int) -> str:
+    return f"reference_data_{place}.zip"
+
+
+def _pages(challenge: Challenge, count: int) -> dict[str, str]:
+    edition, baseline = challenge.edition, challenge.edition.baseline
+    gates = [f"PSNR of at least {its.psnr_db:.2f} dB ({its.role})" for its in edition.gates if its.psnr_db]
+    words = {
+        "title": challenge.title,
+        "year": edition.year,
+        "source": edition.source,
+        "gpu": edition.gpu,
+        "model": baseline.model,
+        "runtime_ms": f"{baseline.runtime_ms:.2f}",
+        "flops": f"{baseline.flops / 1e9:.2f}",
+        "params": f"{baseline.num_params / 1e6:.3f}",
+        "gates": f"To be ranked: {', '.join(gates)}." if gates else "There is no least PSNR.",
+        "tracks": "\n".join(_sentences(edition.tracks)) or f"- {edition.unknown}",
+        "channels": "luma (Y)" if challenge.luma else "RGB",
+        "count": count,
+    }
+    texts = {name: (_TEMPLATES / f"{name}.md.txt").read_text(encoding="utf-8") for name in _PAGES}
+    return {name: Template(text).substitute(words) for name, text in texts.items()}
+
+
+def _sentences(tracks: Sequence[Track]) -> Iterator[str]:
+    for track in tracks:
+        rule = ", ".join(track.ranks) and f"the sum of the ranks in {', '.join(track.ranks)}"
+        terms = " + ".join(f"{weight:g} exp(2 {metric} / baseline's)" for metric, weight in track.weights.items())
+        kept = f"; no worse than the baseline in {', '.join(track.not_worse)}" if track.not_worse else ""
+        yield f"- {track.name}: {rule or terms}, the least total wins{kept}"
+
+
+def _logo() -> np.ndarray:
+    """Return a square of 256 pixels: coarse at the left, fine at the right."""
+    y, x = np.mgrid[0:256, 0:256]
+    step = np.where(x < 128, 32, 8)
+    shade = np.hypot(x // step * step - 128, y // step * step - 128)
+    return np.stack([255 - shade, 120 + 0 * shade, 60 + shade], -1).clip(0, 255).astype(np.uint8)

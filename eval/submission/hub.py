@@ -1,0 +1,101 @@
+"""A network as a folder for the Hugging Face hub: code in one file, config.json, weights, card and results."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import safetensors.torch
+import yaml
+from torch import nn
+
+from eval.files import PROJECT
+from eval.metrics.registry import METRICS
+from eval.records.current import current
+from eval.records.record import Record
+from eval.report.tables import markdown_tables
+from eval.submission.inlining import one_file
+from eval.zoo.manifest import ModelSpec
+
+_CARD = files("eval.submission") / "templates" / "card.md.txt"
+# Where the sets of papers lie on the hub.
+_DATASETS = {"Set5": "eugenesiow/Set5", "Set14": "eugenesiow/Set14", "Urban100": "eugenesiow/Urban100"}
+_MIXIN = '''
+
+class {name}Hub({name}, PyTorchModelHubMixin):
+    """{name} with ``from_pretrained`` and ``push_to_hub``."""
+
+
+{name} = {name}Hub
+'''
+
+
+def write_hub(spec: ModelSpec, network: nn.Module, records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write the folder; nothing is uploaded.
+
+    Args:
+        spec: the network's row.
+        network: with its weights.
+        records: of this model with these weights; their figures stand on the card.
+        folder: to write to; made if absent.
+    """
+    (folder / ".eval_results").mkdir(parents=True, exist_ok=True)
+    module, _, class_name = spec.target.partition(":")
+    source = "from huggingface_hub import PyTorchModelHubMixin\n".join(_around_imports(one_file(PROJECT, module)))
+    texts = {
+        "modeling.py": source + _MIXIN.format(name=class_name),
+        "config.json": json.dumps(spec.arguments, indent=2) + "\n",
+        "README.md": _card(spec, class_name, records),
+    }
+    texts |= {f".eval_results/{name}.yaml": text for name, text in _results(records).items()}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    safetensors.torch.save_file(network.state_dict(), folder / "model.safetensors")
+    return [folder / name for name in (*texts, "model.safetensors")]
+
+
+def _around_imports(code: str) -> tuple[str, str]:
+    """Return code before and behind its first import of torch."""
+    place = code.index("import torch")
+    line = code.rindex("\n", 0, place) + 1
+    return code[:line], code[line:]
+
+
+def _card(spec: ModelSpec, class_name: str, records: Sequence[Record]) -> str:
+    counts = spec.counts
+    return Template(_CARD.read_text(encoding="utf-8")).substitute(
+        name=spec.name,
+        class_name=class_name,
+        note=spec.note,
+        team=spec.team,
+        edition=spec.edition,
+        paper=spec.paper,
+        license=spec.license.lower(),
+        data_range=f"{spec.data_range:g}",
+        counts=""
+        if counts is None
+        else f"{counts.num_params / 1e6:.3f} M parameters, {counts.flops / 1e9:.2f} G multiply-adds for 256x256.",
+        measured=markdown_tables(current(records)) if records else "Nothing is on record yet.",
+    )
+
+
+def _results(records: Sequence[Record]) -> dict[str, str]:
+    """Return the files of the hub's evaluation results, one a set that the hub has."""
+    found: dict[str, str] = {}
+    for record in records:
+        dataset = _DATASETS.get(record.dataset.name)
+        figures = {metric.key: record.mean(metric.key) for metric in METRICS.values()}
+        if dataset and record.complete:
+            entries = [
+                {"dataset": {"id": dataset, "task_id": key}, "value": value, "date": str(_day(record))}
+                for key, value in figures.items()
+                if value is not None
+            ]
+            found[record.dataset.name] = yaml.safe_dump(entries, sort_keys=False)
+    return found
+
+
+def _day(record: Record) -> date:
+    return record.finished_at.date()

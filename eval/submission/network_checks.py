@@ -1,0 +1,209 @@
+"""Checks that judge what running an entry has shown, and its figures by the challenge's rules."""
+
+from eval.metrics.figures import Flag
+from eval.ranking.editions import Role
+from eval.submission.findings import Finding, failed, not_checked, passed, warned
+from eval.submission.subject import Facts
+
+# Of the data range: far under a grey level, far over float32's rounding.
+_SAME = 1e-4
+# By which PSNR another data range must be better to be the one that is meant.
+_CLEARLY_DB = 0.5
+_POOR_DB = 20.0
+# A grey level at a tile's edge is rounding of the blend.
+_TILES_AGREE = 2.0
+_CHALLENGE_SIDE = 16
+_UNKNOWN = "it could not be run"
+
+
+def runs(facts: Facts) -> Finding:
+    """Does it build on a CPU, load its weights and run?"""
+    if facts.fault:
+        return failed(facts.fault, "build and run it on a CPU first: it must ask for no GPU by itself")
+    cuda = [shim for shim in facts.shims if "cuda" in shim.lower() or "map_location" in shim]
+    if cuda:
+        return warned(
+            f"it runs on a CPU only with help: {', '.join(cuda)}", "use the device that select_model is given"
+        )
+    return passed("it builds on a CPU, takes its weights strictly and runs")
+
+
+def data_range(facts: Facts) -> Finding:
+    """Is its data range the one that it was trained with?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    psnr_db = facts.trials.psnr_db
+    (stated, own), *others = psnr_db.items()
+    best, other = max(others, key=lambda item: item[1], default=(stated, own))
+    shown = ", ".join(f"{value:.1f} dB with range {name}" for name, value in psnr_db.items())
+    if other > own + _CLEARLY_DB:
+        return failed(f"a drawn image has {shown}", f"its data range seems to be {best}, not {stated}: correct it")
+    if own < _POOR_DB:
+        return warned(f"a drawn image has {shown}", "neither gives an enlargement: are the weights the trained ones?")
+    return passed(f"a drawn image has {shown}")
+
+
+def sizes(facts: Facts) -> Finding:
+    """Is the output four times as large, whatever the size?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    wrong = {size: fault for size, fault in facts.trials.sizes.items() if fault}
+    if wrong:
+        size, fault = next(iter(wrong.items()))
+        return failed(f"{', '.join(wrong)} fail; at {size}: {fault}", "pad inside forward and crop the output to 4x")
+    return passed(f"right at {', '.join(facts.trials.sizes)}")
+
+
+def least_size(facts: Facts) -> Finding:
+    """From which size on does it run?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    least = facts.trials.least_side
+    if least is None or least > _CHALLENGE_SIDE:
+        return warned(
+            f"squares of less than {least} pixels fail", "tiles and small photographs will fail: pad in forward"
+        )
+    return passed(f"runs from {least}x{least} pixels on")
+
+
+def finite(facts: Facts) -> Finding:
+    """Are all outputs numbers?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    wrong = facts.trials.not_finite
+    if "a drawn image" in wrong:
+        return failed("an ordinary image gives NaN or infinity", "look for an overflow or a division by zero")
+    if wrong:
+        return warned(f"NaN or infinity for {', '.join(wrong)}", "no photograph, but a plain patch of one can be so")
+    return passed("numbers for a drawn image, black, white and noise")
+
+
+def deterministic(facts: Facts) -> Finding:
+    """Does one image give one output?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    if facts.trials.after_another > _SAME:
+        return not_checked("it cannot be told while it keeps state")
+    if facts.trials.again > _SAME:
+        why = f"the same image twice differs by {facts.trials.again:.1e} of the range"
+        return failed(why, "draw nothing at random in forward: no dropout, no noise, no gumbel sampling")
+    return passed("the same image twice gives the same output")
+
+
+def no_state(facts: Facts) -> Finding:
+    """Is nothing kept from one image to the next?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    if facts.trials.after_another > _SAME:
+        why = f"after another image the output differs by {facts.trials.after_another:.1e} of the range"
+        return failed(why, "keep nothing between images: no buffers that forward writes, no caches by value")
+    return passed("an image gives the same output after another one")
+
+
+def writes(facts: Facts) -> Finding:
+    """Does forward leave the parameters alone?"""
+    return _by_flags(facts, "parameters", "fuse once, before weights are saved: submit the deploy form")
+
+
+def precision(facts: Facts) -> Finding:
+    """Does it compute in float32?"""
+    return _by_flags(facts, "precision", "entries are compared in float32: remove .half() and autocast")
+
+
+def deploy_form(facts: Facts) -> Finding:
+    """Are there no training branches left?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    idle, branches = facts.trials.idle, facts.trials.branches
+    if idle:
+        why = f"{len(idle)} parameters are never read (first: {idle[0]})"
+        return warned(why, "they count as parameters: leave them out of the deploy form")
+    if branches:
+        return warned("; ".join(branches), "fuse them into one convolution: less time for the same output")
+    return passed("nothing is left that could be fused, and every parameter is read")
+
+
+def batch(facts: Facts) -> Finding:
+    """Do images of a batch not see each other?"""
+    if facts.trials is None:
+        return not_checked(_UNKNOWN)
+    if facts.trials.in_batch is None:
+        return warned(f"two images together fail: {facts.trials.batch_fault}", "write no batch size of 1 into views")
+    if facts.trials.in_batch > _SAME:
+        why = f"together, two images differ by {facts.trials.in_batch:.1e} of the range from each alone"
+        return failed(why, "normalise over each image alone, in eval mode")
+    return passed("two images together give what each gives alone")
+
+
+def tiles(facts: Facts) -> Finding:
+    """Do tiles give what the whole image gives?"""
+    if facts.tiles is None:
+        return not_checked(_UNKNOWN)
+    if facts.tiles > _TILES_AGREE:
+        why = f"with 16 pixels of context, tiles differ from the whole image by up to {facts.tiles:.0f} grey levels"
+        return Finding("note", why, "large images want a large overlap; the challenge runs whole images")
+    return passed(f"tiles differ from the whole image by {facts.tiles:.0f} grey levels at most")
+
+
+def flops_counted(facts: Facts) -> Finding:
+    """Does the challenge's counter see all of its work?"""
+    flags = _flags(facts, "uncounted", "counters", "operators", "bound", "weights")
+    if facts.analysis.complexity is None:
+        return not_checked(flags[0].text if flags else "it has no weights, or could not be run")
+    if flags:
+        fix = "say so in the factsheet, with a count by hand; use standard convolutions where you can"
+        return warned("; ".join(flag.text for flag in flags), fix)
+    its = facts.analysis.complexity
+    return passed(f"{(its.flops or 0) / 1e9:.2f} G FLOPs, {its.num_params / 1e6:.3f} M parameters, by two counters")
+
+
+def flops_fixed(facts: Facts) -> Finding:
+    """Do its FLOPs not depend on the image?"""
+    return _by_flags(facts, "input", "FLOPs are published for a black image: say both figures, or do the same for all")
+
+
+def gate(facts: Facts, role: Role) -> Finding:
+    """Is the PSNR above the edition's gate?"""
+    rule = next((its for its in facts.edition.gates if its.role == role), None)
+    if rule is None or rule.psnr_db is None:
+        return not_checked(f"the edition of {facts.edition.year} has no such gate")
+    verdict = rule.judge(facts.psnr_db.get(role))
+    if verdict is None:
+        return not_checked(f"{' or '.join(rule.sets)} with {rule.images} HR images is not in --data_dir")
+    margin = verdict.psnr_db - verdict.least_db
+    why = f"{verdict.psnr_db:.4f} dB against {verdict.least_db:.2f} ({margin:+.4f})"
+    if not verdict.rounded:
+        return failed(f"{why}: fails, also as printed", "train on, or prune less")
+    if not verdict.strict:
+        return warned(f"{why}: passes as printed, and fails unrounded", "a gate that is read strictly keeps it out")
+    return passed(f"{why}: passes as printed and unrounded")
+
+
+def score(facts: Facts) -> Finding:
+    """What is its score beside the baseline's?"""
+    if facts.score is None:
+        return not_checked("it needs runtimes of this machine: give --time")
+    own, baseline = facts.score
+    why = f"{own:.3f}, the baseline {baseline:.3f} (less is better; timed together on this machine)"
+    if own > baseline:
+        return warned(f"{why}: behind the baseline", "the rank follows from it: runtime counts most")
+    return passed(why)
+
+
+def _flags(facts: Facts, *codes: str) -> list[Flag]:
+    return [flag for flag in facts.analysis.flags if flag.code in codes]
+
+
+def _by_flags(facts: Facts, code: str, fix: str) -> Finding:
+    """Return a fail for a flag of a kind, else a pass."""
+    if facts.fault or facts.analysis.complexity is None:
+        return not_checked(_UNKNOWN if facts.fault else "it has no weights, or could not be counted")
+    flags = _flags(facts, code)
+    return failed("; ".join(flag.text for flag in flags), fix) if flags else passed(_CLEAN[code])
+
+
+_CLEAN = {
+    "parameters": "forward writes no parameter and no buffer",
+    "precision": "all tensors are float32 inside",
+    "input": "as many FLOPs for noise as for a black image",
+}

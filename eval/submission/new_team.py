@@ -1,0 +1,110 @@
+"""The first files of a new entry: a small network that works, its first weights, and its row in the manifest."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import safetensors.torch
+import torch
+
+from eval.errors import UsageError
+from eval.files import PROJECT, atomic_path, module_of
+from eval.metrics.complexity import measure_complexity
+from eval.zoo.checkpoints import file_sha256
+from eval.zoo.manifest import ModelSpec, read_manifest
+
+_TEMPLATES = files("eval.submission") / "templates"
+
+
+@dataclass(frozen=True)
+class NewTeam:
+    """What a new entry is called, and where its files lie; ``root`` is the project's folder."""
+
+    id: int
+    name: str
+    root: Path = PROJECT
+
+    @property
+    def module(self) -> str:
+        """The challenge's name for its file: two digits at least."""
+        return f"team{self.id:02}_{self.name}"
+
+    @property
+    def network(self) -> Path:
+        """The file of its network."""
+        return self.root / "models" / f"{self.module}.py"
+
+    @property
+    def weights(self) -> Path:
+        """The file of its first weights."""
+        return self.root / "model_zoo" / f"{self.module}.safetensors"
+
+    @property
+    def manifest(self) -> Path:
+        """The zoo's table."""
+        return self.root / "model_zoo" / "manifest.toml"
+
+
+def next_id(specs: Sequence[ModelSpec]) -> int:
+    """Return the least id above all that are taken."""
+    return max(spec.id for spec in specs) + 1
+
+
+def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
+    """Write the network, its weights and its row; nothing that exists is changed but for the row at the end.
+
+    Args:
+        name: of the class: letters, digits and underscores.
+        number: the team's id; the next free one by default.
+        root: the project's folder.
+
+    Raises:
+        UsageError: the name is no name of a class, or the name, the id or a file is taken.
+    """
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name):
+        raise UsageError(f"{name}: expected the name of a class: a capital, then letters, digits and underscores")
+    specs = read_manifest(root / "model_zoo" / "manifest.toml")
+    team = NewTeam(next_id(specs) if number is None else number, name, root)
+    _refuse_taken(team, specs)
+    _write(team.network, Template(_template("network.py.txt")).substitute(name=name, id=f"{team.id:02}"))
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(team.id)
+        network = getattr(module_of(team.network, f"new_{team.module}"), name)().eval()
+    with atomic_path(team.weights) as partial:
+        safetensors.torch.save_file(network.state_dict(), partial)
+    counted = measure_complexity(network)
+    row = Template(_template("row.toml.txt")).substitute(
+        {key: getattr(counted, key) for key in ("num_params", "flops", "activations", "num_conv")},
+        id=team.id,
+        name=name,
+        module=team.module,
+        file=team.weights.name,
+        sha256=file_sha256(team.weights),
+        bytes=team.weights.stat().st_size,
+    )
+    _write(team.manifest, team.manifest.read_text(encoding="utf-8") + row)
+    read_manifest(team.manifest)
+    return team
+
+
+def _refuse_taken(team: NewTeam, specs: Sequence[ModelSpec]) -> None:
+    for spec in specs:
+        if team.id == spec.id:
+            raise UsageError(f"--id {team.id}: is {spec.name}'s; the next free one is {next_id(specs)}")
+        if team.name.lower() == spec.name.lower():
+            raise UsageError(f"{team.name}: is the name of model {spec.id} already")
+    for path in (team.network, team.weights):
+        if path.exists():
+            raise UsageError(f"{path}: exists already; nothing was written")
+
+
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")

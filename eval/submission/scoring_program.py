@@ -1,0 +1,317 @@
+"""The scorer of a challenge's server: a folder of SR images and a readme.txt against a folder of HR images.
+
+It needs numpy and Pillow alone and is run as it stands: ``python scoring_program.py INPUT OUTPUT`` reads ``INPUT/ref``
+and ``INPUT/res`` and writes ``scores.json``, ``scores.txt`` and ``detailed_results.html`` to ``OUTPUT``. It scores as
+the script that such servers widely use: images are paired by their sorted order, lines of the readme are read by
+position, a border of 4 pixels is left out, and the mean is over images. Unlike it, it says why an upload is refused.
+"""
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SCALE = 4
+PEAK = 255.0
+README = "readme.txt"
+README_KEYS = (
+    "runtime per image [s]",
+    "CPU[1] / GPU[0]",
+    "Extra Data [1] / No Extra Data [0]",
+    "Other description",
+)
+UNKNOWN = -1
+# What stands for an infinite PSNR, which JSON does not have.
+IDENTICAL_DB = 100.0
+LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX)$", re.I)
+_READABLE = {float: "a number", int: "a whole number"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong with an upload.
+
+    Attributes:
+        code: its name.
+        text: what was expected, and what came.
+        fix: what to do.
+        refuses: whether it cannot be scored.
+    """
+
+    code: str
+    text: str
+    fix: str
+    refuses: bool = True
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What an upload gets; ``scores`` is empty if it is refused, ``images`` has each one's name, PSNR and SSIM."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    images: tuple[tuple[str, float, float], ...] = ()
+    faults: tuple[Fault, ...] = ()
+    other: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether a fault keeps it from being scored."""
+        return any(fault.refuses for fault in self.faults)
+
+
+def score(upload: Path, reference: Path, luma: bool = False) -> Scored:
+    """Score a folder of SR images with its readme.
+
+    Args:
+        upload: the folder into which the server unpacked the zip.
+        reference: folder of HR images, PNG.
+        luma: compare the Y channel, as the tracks of fidelity do, instead of RGB.
+    """
+    values, other, faults = read_readme(upload)
+    faults += check_files(upload, reference)
+    sr_files, hr_files = (png_files(folder) for folder in (upload, reference))
+    if not any(fault.refuses for fault in faults):
+        for sr, hr in zip(sr_files, hr_files, strict=True):
+            faults += check_image(sr, hr)
+    if any(fault.refuses for fault in faults):
+        return Scored(faults=tuple(faults), other=other)
+    images = tuple(_figures(sr, hr, luma) for sr, hr in zip(sr_files, hr_files, strict=True))
+    if any(psnr_db == IDENTICAL_DB for _, psnr_db, _ in images):
+        faults.append(Fault("identical", "some images equal the reference exactly", "are these SR images?", False))
+    psnr_db, similarity = (sum(figures) / len(images) for figures in list(zip(*images, strict=True))[1:])
+    runtime_s, platform, extra = values
+    scores = {"PSNR": psnr_db, "SSIM": similarity, "ExtraRuntime": runtime_s}
+    scores |= {"ExtraPlatform": platform, "ExtraData": extra}
+    return Scored(scores, images, tuple(faults), other)
+
+
+def png_files(folder: Path) -> list[Path]:
+    """Return what the script takes for images, in its order: all names that end in png, hidden ones too."""
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith("png")) if folder.is_dir() else []
+
+
+def read_readme(folder: Path) -> tuple[list[float], str, list[Fault]]:
+    """Return runtime, platform and extra data, the description, and what is wrong; -1 each where it cannot be read.
+
+    The script takes the lines that hold a colon, by position. One wrong line makes all later ones -1, without a word.
+    """
+    fix = "four lines: " + " / ".join(f"'{key} : …'" for key in README_KEYS)
+    found = [path for path in folder.iterdir() if path.name.lower().startswith("readme")] if folder.is_dir() else []
+    unknown = [float(UNKNOWN)] * 3
+    if not found:
+        text = "there is no readme.txt: runtime, platform and extra data become -1 in silence"
+        return unknown, "", [Fault("readme-missing", text, fix, False)]
+    faults = []
+    if len(found) > 1 or found[0].name != README:
+        names = ", ".join(sorted(path.name for path in found))
+        faults.append(
+            Fault("readme-name", f"expected one file readme.txt, got {names}", "keep one of that name", False)
+        )
+    text = found[0].read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")
+    lines = [line.strip() for line in text.splitlines() if ":" in line]
+    values, slip = _values(lines)
+    if slip:
+        faults.append(Fault("readme-value", f"{slip}: this line and those behind it become -1 in silence", fix, False))
+    elif not _in_form(lines):
+        faults.append(Fault("readme-form", "its lines are read here, but not in the announced form", fix, False))
+    values += unknown[len(values) :]
+    return values, lines[3].partition(":")[2].strip() if len(lines) > 3 else "", faults
+
+
+def _values(lines: Sequence[str]) -> tuple[list[float], str]:
+    """Return the numbers of the first three lines as far as they can be read, and the first slip."""
+    values: list[float] = []
+    for place, (key, kind) in enumerate(zip(README_KEYS, (float, int, int, None), strict=True)):
+        if place >= len(lines):
+            return values, f"line {place + 1}, '{key}', is missing"
+        if kind is None:
+            break
+        said = lines[place].partition(":")[2].strip()
+        try:
+            values.append(float(kind(said)))
+        except ValueError:
+            return values, f"line {place + 1}: expected {_READABLE[kind]} behind '{key} :', got {said!r}"
+        if not np.isfinite(values[-1]):
+            return values[:-1], f"line {place + 1}: expected a finite number, got {said!r}"
+    return values, ""
+
+
+def _in_form(lines: Sequence[str]) -> bool:
+    keys = all(line.startswith(f"{key} : ") for line, key in zip(lines, README_KEYS, strict=False))
+    return keys and len(lines) == len(README_KEYS)
+
+
+def check_files(upload: Path, reference: Path) -> list[Fault]:
+    """Return what is wrong with the names and the number of files."""
+    hr, sr = png_files(reference), png_files(upload)
+    if not hr:
+        return [Fault("empty-reference", f"{reference}: holds no .png image", "give the folder of HR images")]
+    faults = list(_layout_faults(upload))
+    keys = [Counter(map(_key, files)) for files in (hr, sr)]
+    wrong = [
+        ("missing", "has no SR image", keys[0] - keys[1]),
+        ("double", "is there more than once", Counter({key: n - 1 for key, n in keys[1].items() if n > 1})),
+        (
+            "unknown",
+            "is no image of the reference",
+            Counter({key: n for key, n in keys[1].items() if key not in keys[0]}),
+        ),
+    ]
+    named = any(key in keys[0] for key in keys[1])
+    for code, words, names in wrong if named else ():
+        if +names:
+            listing = ", ".join(sorted(+names)[:5])
+            faults.append(
+                Fault(code, f"{sum((+names).values())} image(s): {listing} {words}", "one PNG for each image")
+            )
+    if len(sr) != len(hr):
+        text = f"expected {len(hr)} .png images, got {len(sr)}; the script ends with no other reason"
+        faults.append(Fault("count", text, "one PNG for each image of the test set, beside readme.txt"))
+    elif named and not any(fault.refuses for fault in faults):
+        faults += _pairing_faults(sr, hr)
+    return faults
+
+
+def _layout_faults(upload: Path) -> Iterator[Fault]:
+    names = sorted(path.name for path in upload.iterdir()) if upload.is_dir() else []
+    if litter := [name for name in names if LITTER.match(name)]:
+        refuses = any(name.lower().endswith("png") for name in litter)
+        text = f"{', '.join(litter[:3])}: files of an operating system" + ", counted as images" * refuses
+        yield Fault("litter", text, "zip -X -r ../results.zip . in the folder, or use `pack`", refuses)
+    folders = [path for path in upload.iterdir() if path.is_dir() and not LITTER.match(path.name)] if names else []
+    if folders and not png_files(upload):
+        text = f"the images lie in the folder {folders[0].name}/, where the script does not look"
+        yield Fault("folder", text, "zip the folder's content, not the folder")
+
+
+def _pairing_faults(sr: Sequence[Path], hr: Sequence[Path]) -> Iterator[Fault]:
+    apart = [(one.name, other.name) for one, other in zip(sr, hr, strict=True) if _key(one) != _key(other)]
+    if apart:
+        text = f"by sorted order {apart[0][0]} is compared with {apart[0][1]}: a low PSNR in silence"
+        yield Fault("order", text, "give all files names of one form, as long as each other")
+    elif [path.name for path in sr] != [path.name for path in hr]:
+        text = f"names differ from the reference's ({sr[0].name}, {hr[0].name}), but sort alike"
+        yield Fault("names", text, "nothing, or name them as the challenge says", False)
+
+
+def _key(path: Path) -> str:
+    return re.sub(r"(_?x\d|_sr)$", "", path.stem.lower())
+
+
+def check_image(sr: Path, hr: Path) -> list[Fault]:
+    """Return what is wrong with one SR image."""
+    try:
+        with Image.open(sr) as image:
+            image.load()
+            kind, mode, size = image.format, image.mode, image.size
+        depth = sr.read_bytes()[24] if kind == "PNG" else 8
+        with Image.open(hr) as image:
+            whole = image.size
+    except Exception as error:
+        return [Fault("unreadable", f"{sr.name}: {error}", "write it anew; it may be truncated")]
+    if kind != "PNG":
+        return [Fault("format", f"{sr.name}: its name says PNG, it is {kind}", "save it as PNG")]
+    if depth == 16:
+        return [Fault("16-bit", f"{sr.name}: has 16 bits a sample, which are cut in silence", "save 8-bit RGB")]
+    if mode != "RGB":
+        return [Fault("mode", f"{sr.name}: is {mode}, which the script cannot compare", "save 8-bit RGB, no alpha")]
+    cut = tuple(side // SCALE * SCALE for side in whole)
+    if size not in (whole, cut):
+        text = f"{sr.name}: is {size[0]}x{size[1]}, expected {cut[0]}x{cut[1]}; the script ends with -1"
+        return [Fault("size", text, f"the output must be {SCALE} times as large as the LR image")]
+    return []
+
+
+def _figures(sr: Path, hr: Path, luma: bool) -> tuple[str, float, float]:
+    one, other = (_prepared(path, luma) for path in (sr, hr))
+    return sr.name, psnr(one, other), ssim(one, other)
+
+
+def _prepared(path: Path, luma: bool) -> np.ndarray:
+    """Return ``(h, w, channels)`` float64, cut to multiples of the scale and without its border."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
+    height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
+    pixels = pixels[SCALE : height - SCALE, SCALE : width - SCALE]
+    if luma:
+        # MATLAB's rgb2ycbcr, rounded to 8 bits.
+        pixels = np.round(16 + pixels @ (np.array([65.481, 128.553, 24.966]) / 255))[..., None]
+    return pixels
+
+
+def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
+    """Return the PSNR of two float64 images of one shape in [0, 255], in dB."""
+    error = float(np.mean((sr - hr) ** 2))
+    return IDENTICAL_DB if error == 0 else 20 * float(np.log10(PEAK / np.sqrt(error)))
+
+
+def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
+    """Return the SSIM (Wang et al., 2004): Gaussian window of 11 with sigma 1.5, mean over positions and channels."""
+    position = np.arange(11) - 5
+    taps = np.exp(-(position**2) / (2 * 1.5**2))
+    taps /= taps.sum()
+
+    def blurred(image: np.ndarray) -> np.ndarray:
+        for axis in (0, 1):
+            image, total = np.moveaxis(image, axis, 0), 0.0
+            for start, tap in enumerate(taps):
+                total = total + tap * image[start : start + len(image) - len(taps) + 1]
+            image = np.moveaxis(np.asarray(total), 0, axis)
+        return image
+
+    mean_sr, mean_hr = blurred(sr), blurred(hr)
+    variances = blurred(sr * sr) + blurred(hr * hr) - mean_sr**2 - mean_hr**2
+    covariance = blurred(sr * hr) - mean_sr * mean_hr
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    luminance = (2 * mean_sr * mean_hr + c1) / (mean_sr**2 + mean_hr**2 + c1)
+    return float(np.mean(luminance * (2 * covariance + c2) / (variances + c2)))
+
+
+def page_of(scored: Scored) -> str:
+    """Return the page that a participant sees: scores, each image's figures, and every fault with what to do."""
+    faults = "".join(
+        f"<tr><td>{'refused' if fault.refuses else 'note'}</td><td>{escape(fault.code)}</td>"
+        f"<td>{escape(fault.text)}</td><td>{escape(fault.fix)}</td></tr>"
+        for fault in scored.faults
+    )
+    images = "".join(
+        f"<tr><td>{escape(name)}</td><td>{db:.4f}</td><td>{s:.4f}</td></tr>" for name, db, s in scored.images
+    )
+    means = ", ".join(f"{key} {value:.4f}" for key, value in scored.scores.items()) or "none: the upload was refused"
+    return (
+        '<!doctype html><meta charset="utf-8"><title>Result</title><style>body{font:14px sans-serif}'
+        "td,th{padding:2px 8px;text-align:left;border-bottom:1px solid #ccc}</style>"
+        f"<h1>Scores</h1><p>{escape(means)}</p><h2>What was found</h2><table>{faults or '<tr><td>nothing</td></tr>'}"
+        f"</table><h2>Images</h2><table><tr><th>Image</th><th>PSNR [dB]</th><th>SSIM</th></tr>{images}</table>\n"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Score ``INPUT/res`` against ``INPUT/ref`` into ``OUTPUT``; 1 if the upload is refused."""
+    source, target = map(Path, arguments[:2])
+    target.mkdir(parents=True, exist_ok=True)
+    settings_file = Path(__file__).with_name("settings.json")
+    settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+    scored = score(source / "res", source / "ref", luma=settings.get("luma", False))
+    (target / "detailed_results.html").write_text(page_of(scored), encoding="utf-8")
+    for fault in scored.faults:
+        word = "refused" if fault.refuses else "note"
+        print(f"{word}: {fault.code}: {fault.text}. What to do: {fault.fix}", file=sys.stderr)
+    if scored.refused:
+        return 1
+    (target / "scores.json").write_text(json.dumps(scored.scores), encoding="utf-8")
+    lines = "".join(f"{key}:{value}\n" for key, value in scored.scores.items())
+    (target / "scores.txt").write_text(lines, encoding="utf-8")
+    print(lines, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,174 @@
+"""An entry that is checked or packed: its files, and what running it shows."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from eval.config import RunConfig
+from eval.data.datasets import Dataset
+from eval.data.images import ImageSize, to_uint8
+from eval.data.pairs import SCALE
+from eval.errors import UsageError
+from eval.files import PROJECT
+from eval.inference.tiling import Tiling
+from eval.inference.upscaler import Upscaler
+from eval.metrics.figures import ModelAnalysis
+from eval.metrics.psnr_ssim import psnr
+from eval.metrics.trials import Trials, drawn_image, try_network
+from eval.ranking.editions import Edition, Role
+from eval.run.failures import what_failed
+from eval.run.model_source import LoadedModel, ModelSource, ZooModel
+from eval.sources import files_of
+from eval.third_party.checkout import branch_of
+from eval.third_party.remote import SandboxedUpscaler
+from eval.third_party.submission import ModelFile, Submission
+
+_SIDE = 96
+_TILE, _OVERLAP = 64, 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked, as far as it is known without loading it.
+
+    Attributes:
+        root: the folder that its imports start from.
+        module: the dotted name of its file; None where the file could not be told.
+        branch: its branch of ``select_model``; None where there is no such function.
+    """
+
+    source: ModelSource
+    root: Path
+    module: str | None
+    class_name: str | None
+    checkpoints: tuple[Path, ...]
+    branch: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file of its network."""
+        return self.root / f"{self.module.replace('.', '/')}.py" if self.module else None
+
+    @cached_property
+    def helpers(self) -> list[Path]:
+        """The files beside its own that it is made of."""
+        found = files_of(self.root, [self.module]) if self.module else set()
+        return sorted(path for path in found if path != self.file and path.name != "__init__.py")
+
+    @property
+    def is_of_checkout(self) -> bool:
+        """Tell whether it is an entry of the challenge's repository."""
+        return isinstance(self.source, Submission)
+
+
+def subject_of(source: ModelSource) -> Subject:
+    """Return the subject that a source of models is.
+
+    Raises:
+        UsageError: it is none that has files.
+    """
+    if isinstance(source, ZooModel):
+        module, _, class_name = source.spec.target.partition(":")
+        weights = (source.checkpoint.path,) if source.checkpoint else ()
+        return Subject(source, PROJECT, module, class_name, weights)
+    if isinstance(source, ModelFile):
+        weights = (source.checkpoint,) if source.checkpoint else ()
+        return Subject(source, source.file.parent, source.file.stem, source.class_name, weights)
+    if isinstance(source, Submission):
+        root, entry = source.checkout.path, source.entry
+        named = sorted(path.stem for path in (root / "models").glob(f"team{entry.id:02}_*.py"))
+        branch = branch_of(root, entry.id)
+        imported = re.search(r"models\.(team\w+)", branch)
+        stem = imported.group(1) if imported else named[0] if named else None
+        present = stem is not None and (root / "models" / f"{stem}.py").is_file()
+        weights = tuple(root / file for file in entry.weights if (root / file).is_file())
+        return Subject(source, root, f"models.{stem}" if present else None, None, weights, branch)
+    raise UsageError(f"{source.info.label}: expected a model of the zoo, a file or an entry of a checkout")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a subject once it has run.
+
+    Attributes:
+        edition: whose rules count.
+        fault: why it could not be built or run; then the rest is empty.
+        tiles: largest difference between the image in tiles and as a whole, in grey levels.
+        psnr_db: on the challenge's sets that are here, by role.
+        score: main score and the baseline's, timed together here; None where that was not asked for.
+    """
+
+    subject: Subject
+    edition: Edition
+    fault: str | None = None
+    analysis: ModelAnalysis = field(default_factory=ModelAnalysis)
+    trials: Trials | None = None
+    tiles: float | None = None
+    psnr_db: Mapping[Role, float] = field(default_factory=dict)
+    score: tuple[float, float] | None = None
+    shims: tuple[str, ...] = ()
+
+
+def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], config: RunConfig) -> Facts:
+    """Load a subject, run it and look at it; what fails is said, never raised.
+
+    Args:
+        subject: what to run.
+        edition: whose rules count.
+        sets: the challenge's sets that are here, by role.
+        config: how it is run; as ``resolved`` returns it.
+    """
+    facts = Facts(subject, edition)
+    sizes = [size for its in sets.values() for size in its.lr_sizes]
+    largest = max([ImageSize(_SIDE, _SIDE), *sizes], key=lambda size: size.height * size.width)
+    try:
+        with subject.source.open(config, largest) as loaded, loaded.on_device():
+            # Trials come first: what they need most is an image that is the network's first one.
+            facts = replace(facts, trials=_trials(loaded), shims=loaded.info.shims)
+            facts = replace(facts, analysis=loaded.analyse(), tiles=_tile_difference(loaded))
+            return replace(facts, psnr_db={role: _mean_psnr(loaded, dataset) for role, dataset in sets.items()})
+    except Exception as error:
+        state, reason = what_failed(error)
+        return replace(facts, fault=f"{state}: {reason}")
+
+
+def _trials(loaded: LoadedModel) -> Trials | None:
+    if isinstance(loaded, Upscaler):
+        return try_network(loaded.network, loaded.spec.data_range)
+    return loaded.trials() if isinstance(loaded, SandboxedUpscaler) else None
+
+
+def _tile_difference(loaded: LoadedModel) -> float:
+    """Compare the left half of an image with that of its left two thirds; one of the zoo is told where tiles lie."""
+    lr = to_uint8(drawn_image(_SIDE)[0], 1.0)
+    whole, _ = loaded(lr)
+    if isinstance(loaded, Upscaler):
+        tiled, _ = replace(loaded, tiling=Tiling(_TILE, _OVERLAP, loaded.spec.tile_step))(lr)
+        return _apart(whole, tiled)
+    left, _ = loaded(np.ascontiguousarray(lr[:, :_TILE]))
+    kept = (_TILE - _OVERLAP // 2) * SCALE
+    return _apart(whole[:, :kept], left[:, :kept])
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(np.int16) - other).max())
+
+
+def _mean_psnr(loaded: LoadedModel, dataset: Dataset) -> float:
+    pairs = (pair.read() for pair in dataset.pairs)
+    return fmean(psnr(loaded(lr)[0], hr) for lr, hr in pairs if hr is not None)
+
+
+def label_of(subject: Subject) -> str:
+    """Return what it is called in tables."""
+    return subject.source.info.label
+
+
+def names_of(paths: Sequence[Path]) -> str:
+    """Return the names of files, with commas."""
+    return ", ".join(path.name for path in paths)

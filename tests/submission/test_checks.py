@@ -1,0 +1,340 @@
+"""Each check of an entry against a network or a file that has its fault, and against one that has not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle
+
+from eval.config import RunConfig
+from eval.data.datasets import open_dataset
+from eval.data.images import write_png
+from eval.inference.upscaler import Upscaler
+from eval.metrics.trials import try_network
+from eval.ranking.editions import find_edition
+from eval.run.launch import resolved
+from eval.run.model_source import zoo_model
+from eval.run.network_source import source_of_module
+from eval.submission.checks import CHECKS, check_all
+from eval.submission.findings import Finding
+from eval.submission.subject import Facts, Subject, gather, subject_of
+from eval.zoo.manifest import find_model
+from tests.planted_checkout import copy_of_planted
+
+EDITION = find_edition(2026)
+
+
+class Enlarges(nn.Module):
+    """Nearest neighbours, by a convolution with fixed weights; what others do wrong they do around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tail = nn.Conv2d(3, 48, 1)
+        nn.init.zeros_(self.tail.bias)
+        self.tail.weight.data = torch.eye(3).repeat_interleave(16, dim=0)[..., None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixel_shuffle(self.tail(x), 4)
+
+
+class Draws(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.01 * torch.rand(1)
+
+
+class Remembers(Enlarges):
+    last = torch.zeros(1, 3, 256, 256)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        kept = 0.1 * self.last if self.last.shape == out.shape else 0
+        self.last = out
+        return out + kept
+
+
+class Writes(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        self.tail.weight.data = self.tail.weight.data.clone()
+        return super().forward(x)
+
+
+class Halves(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.bfloat16().float())
+
+
+class EvenOnly(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] % 2:
+            raise ValueError("only even sizes")
+        return super().forward(x)
+
+
+class SizeOfAMultiple(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(x, (0, -x.shape[-1] % 8, 0, -x.shape[-2] % 8)))
+
+
+class LargeOnly(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(x, (8, 8, 8, 8), mode="reflect"))[..., 32:-32, 32:-32]
+
+
+class NaNOfBlack(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (x.sum() / x.sum())
+
+
+class MixesABatch(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.1 * x.mean()
+
+
+class OneOnly(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.view(1, *x.shape[1:]))
+
+
+class MeantFor255(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.clamp(min=3.0))
+
+
+class DependsOnInput(Enlarges):
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out + 0 * super().forward(x) if x.std() > 0 else out
+
+
+class TwoBranches(Enlarges):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0.01 * torch.relu(self.one(x) + self.two(x)))
+
+
+class Normalises(Enlarges):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(48)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixel_shuffle(self.norm(self.tail(x)), 4)
+
+
+class NeverReads(Enlarges):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Conv2d(3, 3, 1)
+
+
+def findings_of(network: nn.Module, data_range: float = 1.0) -> dict[str, Finding]:
+    network.eval().requires_grad_(False)
+    source = source_of_module(network, data_range)
+    upscaler = Upscaler(source.spec, network, torch.device("cpu"), described=source.info)
+    subject = Subject(source, Path("absent"), None, None, ())
+    trials = try_network(network, data_range)
+    facts = Facts(subject, EDITION, analysis=upscaler.analyse(), trials=trials)
+    return {finding.title: finding for finding in check_all(facts)}
+
+
+@pytest.mark.parametrize(
+    ("network", "data_range", "title", "status", "words"),
+    [
+        (Draws, 1.0, "Deterministic", "fail", "the same image twice differs"),
+        (Draws, 1.0, "No state", "pass", "after another one"),
+        (Remembers, 1.0, "No state", "fail", "after another image"),
+        (Remembers, 1.0, "Deterministic", "not checked", "keeps state"),
+        (Writes, 1.0, "No writes", "fail", "1 of them (first: tail.weight)"),
+        (Halves, 1.0, "Precision", "fail", "bfloat16"),
+        (EvenOnly, 1.0, "Output size", "fail", "63x61 fail; at 63x61: ValueError: only even sizes"),
+        (SizeOfAMultiple, 1.0, "Output size", "fail", "expected an output of shape (1, 3, 252, 244), got"),
+        (LargeOnly, 1.0, "Least size", "pass", "from 12x12"),
+        (NaNOfBlack, 1.0, "Finite", "warn", "black"),
+        (MixesABatch, 1.0, "Batch", "fail", "together, two images differ"),
+        (OneOnly, 1.0, "Batch", "warn", "two images together fail"),
+        (MeantFor255, 1.0, "Data range", "fail", "dB with range 255"),
+        (DependsOnInput, 1.0, "FLOPs fixed", "fail", "on noise"),
+        (TwoBranches, 1.0, "Deploy form", "warn", "1 sums of branches of one input (first: 3x3 of 3 to 3"),
+        (Normalises, 1.0, "Deploy form", "warn", "normalisations behind a convolution"),
+        (NeverReads, 1.0, "Deploy form", "warn", "2 parameters are never read (first: unused.weight)"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_found_by_its_check(network: Callable[[], nn.Module], data_range, title, status, words):
+    finding = findings_of(network(), data_range)[title]
+    assert finding.status == status, finding
+    assert words in finding.why
+    assert finding.fix or status in ("pass", "not checked")
+
+
+def test_a_network_without_faults_passes_them_all():
+    found = findings_of(Enlarges())
+    # It has no file, and hardly more weights than the biases, which the counters leave out.
+    assert (found.pop("One file").status, found.pop("FLOPs counted").status) == ("fail", "warn")
+    assert {its.status for its in found.values()} == {"pass", "not checked"}
+    unseen = {title for title, its in found.items() if its.status == "not checked"}
+    assert not unseen & {"Data range", "Output size", "Finite", "No state", "Deploy form", "Batch"}
+
+
+def test_convolutions_in_a_row_are_told_only_where_one_is_cheaper():
+    class Row(nn.Module):
+        def __init__(self, middle: int) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, middle, 3, padding=1), nn.Conv2d(middle, 48, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return pixel_shuffle(self.layers(x), 4)
+
+    # As one: 48 * 3 * 9 = 1296 multiply-adds; by 20 channels: 540 + 960, by 4: 108 + 192.
+    assert try_network(Row(20).eval(), 1.0).branches != ()
+    assert try_network(Row(4).eval(), 1.0).branches == ()
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Callable[[str], Subject]:
+    def make(text: str, helper: str | None = None) -> Subject:
+        (tmp_path / "team09_Net.py").write_text(text)
+        if helper is not None:
+            (tmp_path / "helper.py").write_text(helper)
+        source = source_of_module(Enlarges(), 1.0)
+        return Subject(source, tmp_path, "team09_Net", "Net", ())
+
+    return make
+
+
+CONSTRUCTOR = (
+    "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "status", "words"),
+    [
+        ("import torch", "One file", "pass", "imports no other file"),
+        ("import helper", "One file", "fail", "helper.py"),
+        ("import torch, numpy, math", "Packages", "pass", "torch, numpy"),
+        ("from einops import rearrange\nimport timm", "Packages", "warn", "imports einops, timm"),
+        ("import torch\nN = 3\nTABLE = [1.0 / k for k in range(1, 9)]", "Import", "pass", "nothing else"),
+        ("import torch\nprint('hello')", "Import", "fail", "line 2 runs at import: print('hello')"),
+        ("import torch\nX = torch.zeros(9)", "Import", "fail", "line 2"),
+        ("if __name__ == '__main__':\n    print(1)", "Import", "pass", "nothing else"),
+        (CONSTRUCTOR.format("self.a = torch.nn.Conv2d(3, 48, 3)"), "Constructor", "pass", "layers"),
+        (CONSTRUCTOR.format("self.cuda()(torch.randn(1, 3, 9, 9))"), "Constructor", "fail", "asks for a GPU"),
+        (CONSTRUCTOR.format("self(torch.zeros(1, 3, 9, 9))"), "Constructor", "fail", "line 5, runs the network"),
+        (CONSTRUCTOR.format("torch.load('x.pth')"), "Constructor", "fail", "reads a file"),
+        ("import torch\ntorch.backends.cuda.matmul.allow_tf32 = True", "Switches", "fail", "line 2: allow_tf32 = True"),
+        ("def f(x):\n    return x.half()", "Switches", "fail", ".half()"),
+        ("# x.half()\nN = 3", "Switches", "pass", "sets no precision"),
+        ("N = 3", "File names", "pass", "two digits"),
+    ],
+)
+def test_a_file_is_read_for_its_faults(subject, text: str, title: str, status: str, words: str):
+    facts = Facts(subject(text, helper="N = 1"), EDITION)
+    finding = next(its for its in check_all(facts) if its.title == title)
+    assert (finding.status, words in finding.why) == (status, True), finding
+
+
+def test_a_checkpoint_of_code_or_of_half_precision_is_told(subject, tmp_path: Path):
+    torch.save({"a": torch.zeros(3).half()}, tmp_path / "team09_half.pth")
+    torch.save(nn.Conv2d(3, 3, 1), tmp_path / "team09_code.pth")
+    for name, status, words in (("half", "warn", "float16"), ("code", "fail", "not a file of plain tensors")):
+        its = Subject(**{**vars(subject("N = 3")), "checkpoints": (tmp_path / f"team09_{name}.pth",)})
+        finding = next(its for its in check_all(Facts(its, EDITION)) if its.title == "Checkpoint")
+        assert (finding.status, words in finding.why) == (status, True), finding
+
+
+@pytest.mark.parametrize(
+    ("psnr_db", "status", "words"),
+    [
+        (26.95, "pass", "(+0.0500)"),
+        (26.8964, "warn", "passes as printed, and fails unrounded"),
+        (26.80, "fail", "26.8000 dB against 26.90 (-0.1000): fails"),
+    ],
+)
+def test_the_gate_is_judged_as_printed_and_unrounded(subject, psnr_db: float, status: str, words: str):
+    facts = Facts(subject("N = 3"), EDITION, psnr_db={"valid": psnr_db})
+    found = {its.title: its for its in check_all(facts)}
+    assert (found["PSNR, valid"].status, words in found["PSNR, valid"].why) == (status, True)
+    assert found["PSNR, test"].status == "not checked"
+
+
+def test_a_score_is_held_against_the_baselines(subject):
+    for own, status in ((7.0, "pass"), (8.0, "warn")):
+        facts = Facts(subject("N = 3"), EDITION, score=(own, 7.389))
+        assert next(its for its in check_all(facts) if its.title == "Score").status == status
+
+
+def test_a_model_of_the_zoo_is_measured_on_the_sets_at_hand(tmp_path: Path, random_image):
+    write_png(tmp_path / "photos" / "a.png", random_image(48, 64))
+    dataset = open_dataset(tmp_path / "photos", None)
+    config = resolved(RunConfig(device="cpu"))
+    facts = gather(subject_of(zoo_model(find_model("ABPN"))), EDITION, {"valid": dataset}, config)
+    assert facts.fault is None
+    assert 0 < facts.psnr_db["valid"] < 20
+    assert facts.tiles is not None
+    statuses = {its.title: its.status for its in check_all(facts)}
+    assert statuses["PSNR, valid"] == "fail"
+    assert statuses["Checkpoint"] == statuses["Builds and runs"] == "pass"
+
+
+NET = """import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tail = nn.Conv2d(3, 48, 1)
+        {}
+    def forward(self, x):
+        return nn.functional.pixel_shuffle(self.tail(x), 4)
+"""
+
+
+def test_the_command_checks_a_file_in_a_sandbox(command, tmp_path: Path):
+    (tmp_path / "team09_Net.py").write_text(NET.format("self.cuda()"))
+    torch.save(Enlarges().state_dict(), tmp_path / "team09_net.pth")
+    file = ("--model_file", "team09_Net.py:Net", "--checkpoint", "team09_net.pth", "--data_range", "1")
+    done = command("-m", "eval", "check", *file, "--sandbox", "none", "--json", "found.json")
+    assert done.returncode == 1, done.stderr
+    (findings,) = json.loads((tmp_path / "found.json").read_text()).values()
+    found = {its["title"]: its for its in findings}
+    assert list(found) == list(CHECKS)
+    assert found["Constructor"]["status"] == "fail"
+    assert found["Builds and runs"]["status"] == "warn", found["Builds and runs"]
+    assert [found[its]["status"] for its in ("Data range", "Output size", "Batch", "Tiles")] == ["pass"] * 4
+    assert "Constructor" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_checks_entries_of_a_checkout(command, tmp_path: Path):
+    checkout = copy_of_planted(tmp_path / "checkout")
+    demo = checkout / "test_demo.py"
+    demo.write_text(demo.read_text() + "\n# model = your_model()\n")
+    asked = ("--checkout", checkout, "--models", "3,6", "--sandbox", "none", "--json", "found.json")
+    assert command("-m", "eval", "check", *asked).returncode == 1
+    by_label = json.loads((tmp_path / "found.json").read_text())
+    third, sixth = ({its["title"]: its for its in findings} for findings in by_label.values())
+    assert third["Checkpoint"]["why"] == "select_model loads with strict=False, which hides missing keys"
+    assert third["File names"]["why"] == "team00_plain.pth is of another team than 03"
+    assert third["Placeholder"]["status"] == "fail"
+    assert third["Output size"]["status"] == "pass"
+    assert sixth["select_model"]["why"] == "the branch of id 6 defines no model"
+    assert sixth["Builds and runs"]["status"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected one of --model_id, --model_file and --checkout, got none"),
+        (("--model_id", "3", "--checkout", "x"), "got --model_id and --checkout"),
+        (("--model_id", "absent"), "no model 'absent'"),
+        (("--model_file", "a.py:Net", "--weights", "x"), "--weights: only with --model_id"),
+    ],
+)
+def test_wrong_usage_is_told(command, arguments, message: str):
+    done = command("-m", "eval", "check", *arguments)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr

@@ -1,0 +1,123 @@
+"""Exports run in the programs that they are for, and give what torch gives."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.data.images import read_image, write_png
+from eval.errors import RunError, UsageError
+from eval.files import module_of
+from eval.submission import exporting
+from eval.submission.exporting import FORMATS, Exportable, export
+from eval.submission.graphs import onnx_graph
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.loading import load_network
+from eval.zoo.manifest import find_model
+from models.team08_ABPN import ABPN
+from tests.records.test_record import make_record
+
+
+@pytest.fixture(scope="module")
+def abpn() -> Exportable:
+    spec = find_model("ABPN")
+    return Exportable(spec, load_network(spec, find_checkpoint(spec)))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("photographs")
+    for pair in open_dataset(None, SAMPLE).pairs[:2]:
+        write_png(folder / f"{pair.name}.png", read_image(pair.hr)[:160, 40:240])
+    return open_dataset(folder, None)
+
+
+def _need(name: str) -> None:
+    for package in (*FORMATS[name].writes_by, *FORMATS[name].runs_by):
+        pytest.importorskip(package)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_gives_what_torch_gives_on_five_sizes_and_a_set(name: str, abpn, photographs, tmp_path: Path):
+    _need(name)
+    found = export(abpn, name, tmp_path, photographs)
+    assert all(path.stat().st_size for path in found.files)
+    assert found.largest is not None
+    # Float32 sums in another order.
+    assert found.largest <= (0 if name in ("safetensors", "hub") else 5e-6)
+    own, exported = found.psnr_db
+    assert own == pytest.approx(exported, abs=1e-3)
+    assert own > 22
+
+
+def test_the_onnx_graph_has_two_free_sides_and_a_known_opset(abpn, photographs, tmp_path: Path):
+    onnx = pytest.importorskip("onnx")
+    (path,) = export(abpn, "onnx", tmp_path, photographs).files
+    model = onnx.load(path)
+    sides = [side.dim_param or side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == [1, 3, "height", "width"]
+    assert model.opset_import[0].version >= 18
+
+
+@pytest.mark.slow
+def test_an_anchor_of_repeats_becomes_a_convolution_for_ncnn(photographs, tmp_path: Path):
+    _need("ncnn")
+    spec = find_model("PFDNLite")
+    torch.manual_seed(0)
+    # Its untrained tail adds little to the anchor.
+    exportable = Exportable(spec, spec.build().requires_grad_(False))
+    found = export(exportable, "ncnn", tmp_path, photographs)
+    assert found.largest < 5e-6
+    x = torch.arange(12.0).reshape(1, 3, 2, 2)
+    assert torch.equal(x.repeat_interleave(2, dim=1)[0, :, 0, 0], torch.tensor([0.0, 0, 4, 4, 8, 8]))
+
+
+def test_a_hub_folder_has_config_card_and_results(abpn, photographs, tmp_path: Path):
+    _need("hub")
+    sha = find_checkpoint(abpn.spec).sha256
+    record = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5")
+    record = record.model_copy(update={"model": record.model.model_copy(update={"weights_sha256": sha})})
+    exportable = Exportable(abpn.spec, abpn.network, (record,))
+    export(exportable, "hub", tmp_path, photographs)
+    folder = tmp_path / "08_ABPN-hub"
+    assert json.loads((folder / "config.json").read_text()) == abpn.spec.arguments
+    card = (folder / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["pipeline_tag"]) == ("mit", "image-to-image")
+    assert "25.00" in card
+    (psnr, *_) = yaml.safe_load((folder / ".eval_results" / "Set5.yaml").read_text())
+    assert (psnr["dataset"], psnr["value"]) == ({"id": "eugenesiow/Set5", "task_id": "psnr_db"}, 25.0)
+    loaded = module_of(folder / "modeling.py", "test_of_a_hub").ABPN.from_pretrained(folder)
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
+
+
+def test_a_file_that_gives_other_images_is_an_error(abpn, photographs, tmp_path: Path, monkeypatch):
+    _need("onnx")
+    torch.manual_seed(1)
+    monkeypatch.setattr(exporting, "onnx_graph", lambda _: onnx_graph(ABPN().eval()))
+    with pytest.raises(RunError, match="torch and onnx differ by"):
+        export(abpn, "onnx", tmp_path, photographs)
+
+
+def test_what_is_missing_is_told(abpn, photographs, tmp_path: Path, monkeypatch):
+    with pytest.raises(UsageError, match="--format tflite: there are onnx, ncnn, safetensors, hub"):
+        export(abpn, "tflite", tmp_path, photographs)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="needs pnnx, which is not installed"):
+        export(abpn, "ncnn", tmp_path, photographs)
+    assert export(abpn, "hub", tmp_path, photographs).missing == "huggingface_hub"
+
+
+def test_the_command(command, photographs, tmp_path: Path):
+    images = ("--data_dir", photographs.folder.parent, "--dataset", photographs.folder.name)
+    done = command("-m", "eval", "export", "--model_id", "8", "--format", "safetensors", *images)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "exported" / "08_ABPN.safetensors").is_file()
+    assert "08_ABPN in exported, compared on five sizes" in done.stdout
+    assert command("-m", "eval", "export", "--model_id", "-1", *images).returncode == 1

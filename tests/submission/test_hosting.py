@@ -1,0 +1,177 @@
+"""A bundle is what Codabench documents, and its scorer runs as the server runs it: on good and on broken uploads."""
+
+import json
+import shlex
+import subprocess
+import sys
+import zipfile
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from eval.data.images import read_image, write_png
+from eval.errors import UsageError
+from eval.metrics.psnr_ssim import psnr
+from eval.ranking.editions import find_edition
+from eval.submission.hosting import Challenge, Phase, write_bundle
+
+# https://docs.codabench.org, Yaml Structure, version 2.
+KNOWN = {
+    "top": set(
+        "version title image terms description registration_auto_approve docker_image make_programs_available "
+        "make_input_data_available queue enable_detailed_results show_detailed_results_in_submission_panel "
+        "show_detailed_results_in_leaderboard contact_email reward auto_run_submissions fact_sheet forum_enabled "
+        "can_participants_make_submissions_public pages phases tasks solutions leaderboards".split()
+    ),
+    "pages": {"title", "file"},
+    "phases": set(
+        "name start end tasks index description max_submissions max_submissions_per_day auto_migrate_to_this_phase "
+        "execution_time_limit hide_output hide_prediction_output hide_score_output starting_kit public_data "
+        "accepts_only_result_submissions".split()
+    ),
+    "tasks": set(
+        "index name scoring_program key description input_data reference_data ingestion_program "
+        "ingestion_only_during_scoring".split()
+    ),
+    "leaderboards": {"title", "key", "columns", "submission_rule", "hidden"},
+    "columns": {"title", "key", "index", "sorting", "computation", "computation_indexes", "precision", "hidden"},
+}
+README = (
+    "runtime per image [s] : 1.5\nCPU[1] / GPU[0] : 0\nExtra Data [1] / No Extra Data [0] : 1\nOther description : n\n"
+)
+
+
+@pytest.fixture
+def hr(tmp_path: Path, random_image) -> Path:
+    for seed, name in enumerate(("0901", "0902")):
+        write_png(tmp_path / "hr" / f"{name}.png", random_image(32, 40, seed))
+    return tmp_path / "hr"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, hr: Path) -> Path:
+    """An unpacked bundle of two phases."""
+    first = Phase("Development", hr, date(2027, 1, 31), 45)
+    phases = (first, Phase("Final", hr, first.end, 7))
+    packed = write_bundle(Challenge("x4: fast & small", find_edition(2026), phases), tmp_path / "out")
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_its_yaml_has_documented_keys_and_files_that_exist(bundle: Path):
+    content = yaml.safe_load((bundle / "competition.yaml").read_text(encoding="utf-8"))
+    assert content.keys() <= KNOWN["top"]
+    assert {"version", "title", "image", "terms"} <= content.keys()
+    assert (content["version"], content["title"]) == (2, "x4: fast & small")
+    for part in ("pages", "phases", "tasks", "leaderboards"):
+        assert content[part]
+        for item in content[part]:
+            assert item.keys() <= KNOWN[part], item
+    files = [content["image"], content["terms"], *(page["file"] for page in content["pages"])]
+    files += [task[key] for task in content["tasks"] for key in ("scoring_program", "reference_data")]
+    assert all((bundle / file).stat().st_size for file in files)
+    assert [phase["tasks"] for phase in content["phases"]] == [[0], [1]]
+    start, end = (datetime.strptime(content["phases"][0][key], "%Y-%m-%d %H:%M:%S") for key in ("start", "end"))
+    assert (end - start).days == 45
+    assert content["phases"][1]["start"] == content["phases"][0]["end"]
+    columns = content["leaderboards"][0]["columns"]
+    assert all(column.keys() <= KNOWN["columns"] for column in columns)
+    assert [column["index"] for column in columns] == list(range(len(columns)))
+    assert columns[0]["sorting"] == "desc"
+
+
+def test_its_pages_say_the_editions_rules(bundle: Path):
+    text = "".join((bundle / f"{name}.md").read_text() for name in ("overview", "evaluation", "data", "terms"))
+    assert "$" not in text
+    assert "26.90 dB (valid), PSNR of at least 26.99 dB (test)" in text
+    assert "Main: 0.8 exp(2 runtime_ms / baseline's) + 0.1 exp(2 flops / baseline's)" in text
+    assert "SPAN, 7.74 ms an image on NVIDIA RTX A6000" in text
+    assert "2 images, LR and HR" in text
+
+
+def _serve(bundle: Path, root: Path, upload: dict[str, bytes]) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Unpack program, reference and upload, and run the program's command, as a compute worker does."""
+    for name, place in (("scoring_program", "program"), ("reference_data_0", "input/ref")):
+        with zipfile.ZipFile(bundle / f"{name}.zip") as archive:
+            archive.extractall(root / place)
+    (root / "input" / "res").mkdir()
+    for name, content in upload.items():
+        (root / "input" / "res" / name).parent.mkdir(exist_ok=True)
+        (root / "input" / "res" / name).write_bytes(content)
+    (root / "output").mkdir()
+    command = yaml.safe_load((root / "program" / "metadata.yaml").read_text())["command"]
+    python, *arguments = shlex.split(command.replace("/app/", f"{root}/"))
+    assert python == "python3"
+    done = subprocess.run([sys.executable, "-I", *arguments], capture_output=True, text=True, cwd=root)
+    return done, root / "output"
+
+
+@pytest.fixture
+def upload(hr: Path) -> dict[str, bytes]:
+    good = {"readme.txt": README.encode()}
+    for path in hr.iterdir():
+        target = path.with_suffix(".tmp")
+        Image.fromarray(read_image(path) ^ np.uint8(2)).save(target, "PNG")
+        good[path.name] = target.read_bytes()
+        target.unlink()
+    return good
+
+
+def test_the_server_scores_a_good_upload(bundle: Path, upload, hr: Path, tmp_path: Path):
+    done, output = _serve(bundle, tmp_path / "app", upload)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((output / "scores.json").read_text())
+    expected = np.mean([psnr(read_image(path) ^ np.uint8(2), read_image(path)) for path in hr.iterdir()])
+    assert scores["PSNR"] == pytest.approx(expected, abs=1e-9)
+    assert (scores["ExtraRuntime"], scores["ExtraPlatform"], scores["ExtraData"]) == (1.5, 0, 1)
+    content = yaml.safe_load((bundle / "competition.yaml").read_text())
+    assert [column["key"] for column in content["leaderboards"][0]["columns"]] == list(scores)
+    page = (output / "detailed_results.html").read_text()
+    assert "0902.png" in page
+    assert (output / "scores.txt").read_text().startswith("PSNR:")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda good: good.pop("0902.png"), "expected 2 .png images, got 1"),
+        (lambda good: good.update({"0902.png": good["0902.png"][:200]}), "0902.png: "),
+        (lambda good: good.update({f"deep/{name}": good.pop(name) for name in list(good)}), "lie in the folder deep/"),
+    ],
+    ids=["missing", "truncated", "folder"],
+)
+def test_the_server_refuses_a_broken_upload_with_the_reason(bundle: Path, upload, tmp_path: Path, spoil, words: str):
+    spoil(upload)
+    done, output = _serve(bundle, tmp_path / "app", upload)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert words in done.stderr
+    assert words in (output / "detailed_results.html").read_text()
+    assert not (output / "scores.json").exists()
+
+
+def test_names_of_an_upload_cannot_write_into_the_page(bundle: Path, upload, tmp_path: Path):
+    upload["<script>x4.png"] = upload.pop("0902.png")
+    _, output = _serve(bundle, tmp_path / "app", upload)
+    assert "<script>" not in (output / "detailed_results.html").read_text()
+
+
+def test_the_command(command, hr: Path, tmp_path: Path):
+    arguments = ("challenge", "--hr", hr, "--edition", "2022", "--start", "2027-02-01", "--luma", "--title", "Mine")
+    done = command("-m", "eval", "host", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "upload it at Codabench" in done.stdout
+    content = yaml.safe_load((tmp_path / "challenge" / "competition.yaml").read_text())
+    assert (content["title"], content["phases"][0]["start"]) == ("Mine", "2027-02-01 00:00:00")
+    with zipfile.ZipFile(tmp_path / "challenge" / "scoring_program.zip") as archive:
+        assert json.loads(archive.read("settings.json")) == {"luma": True}
+    again = command("-m", "eval", "host", *arguments)
+    assert (again.returncode, "holds a bundle already" in again.stderr) == (2, True)
+    (hr / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"got a\.jpg"):
+        Phase("Development", hr, date(2027, 1, 1), 1).images()

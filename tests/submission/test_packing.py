@@ -1,0 +1,149 @@
+"""What a team sends: one file with the same pixels, and a zip that the server's script takes."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eval.data.images import read_image, write_png
+from eval.errors import RunError, UsageError
+from eval.files import module_of
+from eval.run.model_source import zoo_model
+from eval.run.network_source import source_of_module
+from eval.submission.archive import score_archive
+from eval.submission.inlining import one_file
+from eval.submission.packing import bundle_of, pack_code, result_name
+from eval.submission.subject import Subject, subject_of
+from eval.third_party.checkout import read_checkout
+from eval.zoo.manifest import all_models, find_model
+from tests.conftest import PROJECT
+
+
+@pytest.mark.parametrize("spec", [spec for spec in all_models() if spec.checkpoints], ids=lambda spec: spec.name)
+def test_a_network_of_the_zoo_becomes_one_file_with_the_same_output(spec, tmp_path: Path):
+    module, _, class_name = spec.target.partition(":")
+    text = one_file(PROJECT, module)
+    assert "models." not in text.replace("models.window", "").partition('"""')[0]
+    assert not [line for line in text.splitlines() if line.startswith(("from models", "import models"))]
+    (tmp_path / "one.py").write_text(text)
+    network = getattr(module_of(tmp_path / "one.py", f"inlined_{spec.name}"), class_name)(**spec.arguments).eval()
+    original = spec.build()
+    network.load_state_dict(original.state_dict(), strict=True)
+    x = torch.rand(1, 3, 24, 20)
+    with torch.inference_mode():
+        assert torch.equal(network(x), original(x))
+
+
+def _written(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
+
+
+def test_only_what_is_needed_is_taken_and_comments_and_decorators_stay(tmp_path: Path):
+    _written(
+        tmp_path,
+        net='"""Net."""\nfrom __future__ import annotations\nimport math\nfrom parts import f\n\n\n'
+        "# why\nN = f(math.pi)\n",
+        parts="import functools\nimport json\nfrom deep import g\n\n\n"
+        "@functools.cache\ndef f(x):\n    return g(x)\n\n\ndef unused(x):\n    return json.dumps(x)\n",
+        deep="from math import floor, ceil\n\n\ndef g(x):\n    return floor(x)\n",
+    )
+    assert one_file(tmp_path, "net") == (
+        '"""Net."""\n\nfrom __future__ import annotations\nimport functools\nimport math\n'
+        "from math import ceil, floor\n\n"
+        "def g(x):\n    return floor(x)\n\n\n@functools.cache\ndef f(x):\n    return g(x)\n\n\n# why\nN = f(math.pi)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("import parts", "import the names that you need"),
+        ("from parts import f as g", "as they are called"),
+        ("from parts import *", "as they are called"),
+        ("from parts import f\ndef f(x):\n    return x", "f is defined in another of its modules too"),
+    ],
+)
+def test_what_cannot_be_put_into_one_file_is_refused(tmp_path: Path, line: str, message: str):
+    _written(tmp_path, net=line, parts="def f(x):\n    return x\n")
+    with pytest.raises(RunError, match=message):
+        one_file(tmp_path, "net")
+
+
+@pytest.fixture
+def lr_folder(tmp_path: Path, random_image) -> Path:
+    for seed, name in enumerate(("0901x4", "0902x4")):
+        write_png(tmp_path / "test_LR" / f"{name}.png", random_image(12, 16, seed))
+    return tmp_path / "test_LR"
+
+
+def test_the_command_packs_what_the_server_takes_and_organisers_run(command, tmp_path: Path, lr_folder: Path):
+    asked = ("--model_id", "8", "--data_dir", lr_folder, "--id", "7", "--device", "cpu", "--description", "a: b")
+    done = command("-m", "eval", "pack", *asked, "--no_extra_data", "--small")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "submission" / "results.zip") as archive:
+        assert archive.namelist() == ["0901.png", "0902.png", "readme.txt"]
+        lines = archive.read("readme.txt").decode().splitlines()
+        archive.extractall(tmp_path / "hr")
+    assert lines[0].startswith("runtime per image [s] : 0.")
+    assert lines[1:] == ["CPU[1] / GPU[0] : 1", "Extra Data [1] / No Extra Data [0] : 0", "Other description : a: b"]
+    (tmp_path / "hr" / "readme.txt").unlink()
+    for path in (tmp_path / "hr").iterdir():
+        image = read_image(path)
+        assert image.shape == (48, 64, 3)
+        write_png(path, image ^ np.uint8(1))
+    scored = score_archive(tmp_path / "submission" / "results.zip", tmp_path / "hr", False, 500)
+    assert scored.faults == ()
+    # Every sample is off by one.
+    assert scored.scores["PSNR"] == pytest.approx(20 * np.log10(255))
+
+
+@pytest.mark.slow
+def test_the_code_runs_in_the_challenges_repository(command, tmp_path: Path, lr_folder: Path):
+    asked = ("--model_id", "8", "--data_dir", lr_folder, "--id", "7", "--device", "cpu")
+    assert command("-m", "eval", "pack", *asked).returncode == 0
+    checkout = tmp_path / "checkout"
+    with zipfile.ZipFile(tmp_path / "submission" / "code.zip") as archive:
+        archive.extractall(checkout)
+    branch = (checkout / "select_model.txt").read_text()
+    (checkout / "test_demo.py").write_text(
+        "import os\nimport torch\n\n\ndef select_model(args, device):\n    model_id = args.model_id\n    if False:\n"
+        f"        pass\n{branch}    return model.eval(), name, data_range, None\n"
+    )
+    (entry,) = read_checkout(checkout).entries
+    assert (entry.id, entry.name, entry.data_range) == (7, "07_ABPN", 1.0)
+    assert entry.weights == ("model_zoo/team07_abpn.pth",)
+    asked = ("--checkout", checkout, "--models", "7", "--sandbox", "none", "--protocol", "accuracy", "--tile", "none")
+    done = command("-m", "eval", "run", *asked, "--data_dir", lr_folder, "--save_dir", "of_checkout")
+    assert done.returncode == 0, done.stderr
+    (sr,) = (tmp_path / "of_checkout").rglob("0901x4.png")
+    packed = tmp_path / "submission" / "images" / "08_ABPN" / "test_LR" / "0901x4.png"
+    assert np.array_equal(read_image(sr), read_image(packed))
+
+
+def test_a_file_that_gives_other_pixels_is_not_packed(tmp_path: Path):
+    subject = subject_of(zoo_model(find_model("ABPN")))
+    bundle = bundle_of(subject, None)
+    wrong = type(bundle)(**{**vars(bundle), "source": bundle.source.replace("clamp(0, 1)", "clamp(0.4, 0.5)")})
+    assert wrong.source != bundle.source
+    with pytest.raises(RunError, match="gives other pixels than the entry"):
+        pack_code(subject, wrong, "cpu", tmp_path / "code.zip")
+    assert not (tmp_path / "code.zip").exists()
+
+
+def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path: Path):
+    for arguments, message in (
+        (("--model_id", "8"), "--data_dir: expected the folder"),
+        (("--model_id", "-1", "--data_dir", lr_folder), "expected a network with weights"),
+        (("--model_id", "8", "--data_dir", lr_folder, "--factsheet", "absent.tex"), "absent.tex: no such file"),
+    ):
+        done = command("-m", "eval", "pack", *arguments)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    subject = Subject(source_of_module(torch.nn.Identity(), 1.0), tmp_path, None, None, ())
+    with pytest.raises(UsageError, match="with weights"):
+        bundle_of(subject, None)
+    assert [result_name(name) for name in ("0901x4", "0901", "x4x4")] == ["0901", "0901", "x4"]
+    shutil.rmtree(tmp_path / "submission", ignore_errors=True)

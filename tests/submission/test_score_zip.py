@@ -1,0 +1,277 @@
+"""A results zip is scored as the server does it; every slip of public reports has a name and a fix."""
+
+import io
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval.data.images import read_image, write_png
+from eval.errors import UsageError
+from eval.metrics import psnr_ssim
+from eval.metrics.luma import psnr_y
+from eval.submission import scoring_program
+from eval.submission.archive import archive_faults, score_archive, smallest, write_archive
+from eval.submission.scoring_program import README_KEYS, read_readme
+
+NAMES = ("0901.png", "0902.png", "0903.png")
+GOOD = """runtime per image [s] : 10.43
+CPU[1] / GPU[0] : 1
+Extra Data [1] / No Extra Data [0] : 0
+Other description : x
+"""
+
+
+@pytest.fixture
+def hr(tmp_path: Path, random_image) -> Path:
+    """Three HR images, of which one is no multiple of 4."""
+    for seed, (name, size) in enumerate(zip(NAMES, ((32, 40), (35, 42), (48, 32)), strict=True)):
+        write_png(tmp_path / "hr" / name, random_image(*size, seed))
+    return tmp_path / "hr"
+
+
+@pytest.fixture
+def upload(tmp_path: Path, hr: Path) -> Path:
+    """A right upload, as a folder: the HR images, each with an error of its own."""
+    for step, name in enumerate(NAMES, 1):
+        image = read_image(hr / name)
+        height, width = (side // 4 * 4 for side in image.shape[:2])
+        noise = np.random.default_rng(step).integers(-step, step + 1, (height, width, 3))
+        write_png(tmp_path / "upload" / name, np.clip(image[:height, :width] + noise, 0, 255).astype(np.uint8))
+    (tmp_path / "upload" / "readme.txt").write_text(GOOD)
+    return tmp_path / "upload"
+
+
+def zipped(folder: Path) -> Path:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def codes_of(scored) -> set[str]:
+    return {fault.code for fault in scored.faults}
+
+
+def test_scores_are_those_of_the_metrics_that_the_project_measures_with(upload: Path, hr: Path):
+    scored = score_archive(zipped(upload), hr, False, 500)
+    assert codes_of(scored) == set()
+    for name, psnr_db, ssim in scored.images:
+        sr, reference = read_image(upload / name), read_image(hr / name)
+        cut = reference[: sr.shape[0], : sr.shape[1]]
+        assert psnr_db == pytest.approx(psnr_ssim.psnr(sr, cut), abs=1e-9)
+        assert ssim == pytest.approx(psnr_ssim.ssim(sr, cut), abs=1e-9)
+    assert scored.scores["PSNR"] == pytest.approx(np.mean([image[1] for image in scored.images]))
+    extra = [scored.scores[key] for key in ("ExtraRuntime", "ExtraPlatform", "ExtraData")]
+    assert (extra, scored.other) == ([10.43, 1, 0], "x")
+
+
+def test_luma_is_matlabs(upload: Path, hr: Path):
+    scored = score_archive(zipped(upload), hr, True, 500)
+    name, psnr_db, _ = scored.images[0]
+    assert psnr_db == pytest.approx(psnr_y(read_image(upload / name), read_image(hr / name)), abs=1e-9)
+
+
+def _move_into_a_folder(upload: Path, _hr: Path) -> None:
+    (upload / "results").mkdir()
+    for file in [*upload.glob("*.png"), upload / "readme.txt"]:
+        file.rename(upload / "results" / file.name)
+
+
+def _save_as(upload: Path, mode: str) -> None:
+    Image.open(upload / NAMES[1]).convert(mode).save(upload / NAMES[1])
+
+
+def _save_16_bits(upload: Path, _hr: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(upload / NAMES[1]), read_image(upload / NAMES[1]).astype(np.uint16) * 257)
+
+
+def _cut(upload: Path, _hr: Path) -> None:
+    write_png(upload / NAMES[0], read_image(upload / NAMES[0])[:-4])
+
+
+def _pad_names(upload: Path, _hr: Path) -> None:
+    for name in NAMES:
+        (upload / name).rename(upload / name.replace(".png", "x4.png"))
+
+
+def _truncate(upload: Path, _hr: Path) -> None:
+    data = (upload / NAMES[0]).read_bytes()
+    (upload / NAMES[0]).write_bytes(data[: len(data) // 2])
+
+
+def _empty(_upload: Path, hr: Path) -> None:
+    for file in hr.iterdir():
+        file.unlink()
+
+
+CASES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
+    "a folder zipped instead of its content": (_move_into_a_folder, {"folder", "count", "readme-missing"}),
+    "a hidden double of macOS": (lambda up, _: shutil.copy(up / NAMES[0], up / f"._{NAMES[0]}"), {"litter", "count"}),
+    "a list of thumbnails": (lambda up, _: (up / "Thumbs.db").write_text("x"), {"litter"}),
+    "macOS's folder": (lambda up, _: (up / "__MACOSX").mkdir(), {"litter"}),
+    "one image missing": (lambda up, _: (up / NAMES[2]).unlink(), {"missing", "count"}),
+    "one image twice": (lambda up, _: shutil.copy(up / NAMES[2], up / "0903x4.png"), {"double", "count"}),
+    "one image too many": (lambda up, _: shutil.copy(up / NAMES[2], up / "0999.png"), {"unknown", "count"}),
+    "16 bits": (_save_16_bits, {"16-bit"}),
+    "RGBA": (lambda up, _: _save_as(up, "RGBA"), {"mode"}),
+    "grey": (lambda up, _: _save_as(up, "L"), {"mode"}),
+    "a JPEG called PNG": (lambda up, _: Image.open(up / NAMES[0]).save(up / NAMES[0], "JPEG"), {"format"}),
+    "another size": (_cut, {"size"}),
+    "half a file": (_truncate, {"unreadable"}),
+    "names with x4": (_pad_names, {"names"}),
+    "an empty reference": (_empty, {"empty-reference"}),
+    "no readme": (lambda up, _: (up / "readme.txt").unlink(), {"readme-missing"}),
+    "another name of the readme": (lambda up, _: (up / "readme.txt").rename(up / "README.TXT"), {"readme-name"}),
+}
+KEEPS_SCORES = {"litter", "names", "readme-missing", "readme-name"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_slip_has_a_name_and_a_fix(case: str, upload: Path, hr: Path):
+    spoil, expected = CASES[case]
+    spoil(upload, hr)
+    scored = score_archive(zipped(upload), hr, False, 500)
+    assert {code for code in codes_of(scored) if code != "unknown" or code in expected} >= expected, scored.faults
+    assert bool(scored.scores) == (expected <= KEEPS_SCORES), scored.faults
+    assert all(fault.fix and fault.text for fault in scored.faults)
+
+
+def test_names_without_zeros_in_front_are_refused(upload: Path, hr: Path):
+    for old, new in zip(NAMES, ("8", "9", "10"), strict=True):
+        (hr / old).rename(hr / f"{int(new):02}.png")
+        (upload / old).rename(upload / f"{new}.png")
+    scored = score_archive(zipped(upload), hr, False, 500)
+    assert codes_of(scored) == {"missing", "unknown"}
+    assert scored.refused
+
+
+def test_names_of_one_form_that_sort_apart_are_an_order_fault(tmp_path: Path, random_image):
+    for folder, names in (("hr", ("a_1.png", "a.png")), ("sr", ("ax4.png", "a_1x4.png"))):
+        for name in names:
+            write_png(tmp_path / folder / name, random_image(24, 24))
+    hr_order, sr_order = (sorted(path.name for path in (tmp_path / its).iterdir()) for its in ("hr", "sr"))
+    assert (hr_order, sr_order) == (["a.png", "a_1.png"], ["a_1x4.png", "ax4.png"])
+    scored = scoring_program.score(tmp_path / "sr", tmp_path / "hr")
+    (fault,) = [its for its in scored.faults if its.code == "order"]
+    assert fault.text == "by sorted order a_1x4.png is compared with a.png: a low PSNR in silence"
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "code"),
+    [
+        (GOOD, [10.43, 1, 0], None),
+        (GOOD.replace(" : ", ":").replace("10.43", "0.342"), [0.342, 1, 0], "readme-form"),
+        ("Readme of team 9:\n" + GOOD, [-1, -1, -1], "readme-value"),
+        (GOOD.replace("10.43", "10.43 s"), [-1, -1, -1], "readme-value"),
+        (GOOD.replace("GPU[0] : 1", "GPU[0] : GPU"), [10.43, -1, -1], "readme-value"),
+        (GOOD.replace("GPU[0] : 1", "GPU[0] : 1.0"), [10.43, -1, -1], "readme-value"),
+        (GOOD.replace("10.43", "nan"), [-1, -1, -1], "readme-value"),
+        ("\n".join(GOOD.splitlines()[:2]), [10.43, 1, -1], "readme-value"),
+        (GOOD.replace("\n", "\r\n"), [10.43, 1, 0], None),
+        (GOOD + "Authors : A\n", [10.43, 1, 0], "readme-form"),
+    ],
+)
+def test_the_readme_is_read_by_position(tmp_path: Path, text: str, values: list[float], code: str | None):
+    (tmp_path / "readme.txt").write_bytes(text.encode())
+    found, _, faults = read_readme(tmp_path)
+    assert (found, [fault.code for fault in faults]) == (values, [code] if code else [])
+
+
+def test_a_zip_of_the_project_is_flat_and_the_same_every_time(upload: Path, tmp_path: Path):
+    files = {path.name: path for path in upload.iterdir()}
+    for name in ("one.zip", "two.zip"):
+        write_archive(tmp_path / name, files)
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        assert archive.namelist() == sorted(files)
+    assert archive_faults(tmp_path / "one.zip", 500) == []
+
+
+def _patched(path: Path, member: int, offsets: tuple[int, int], value: int) -> None:
+    """Write a 16-bit field into the local and the central header of a zip's first member."""
+    data = bytearray(path.read_bytes())
+    for signature, offset in zip((b"PK\x03\x04", b"PK\x01\x02"), offsets, strict=True):
+        struct.pack_into("<H", data, data.index(signature) + offset, value)
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("code", "offsets", "value", "words"),
+    [("compression", (8, 10), 9, "deflate64"), ("encrypted", (6, 8), 1, "password")],
+)
+def test_what_python_cannot_unpack_is_told(upload: Path, hr: Path, code, offsets, value, words):
+    path = zipped(upload)
+    _patched(path, 0, offsets, value)
+    scored = score_archive(path, hr, False, 500)
+    assert code in codes_of(scored)
+    assert words in next(fault.text for fault in scored.faults if fault.code == code)
+    assert scored.refused
+
+
+def test_zip64_names_beyond_ascii_doubles_and_ways_out_are_told(tmp_path: Path):
+    path = tmp_path / "odd.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("0901.png", "w", force_zip64=True) as member:
+            member.write(b"x")
+        archive.writestr("é.png", b"x")
+        archive.writestr("__MACOSX/._0901.png", b"x")
+        archive.writestr("../outside.png", b"x")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("é.png", b"y")
+    found = {fault.code: fault for fault in archive_faults(path, 500)}
+    assert found.keys() == {"zip64", "non-ascii", "litter", "outside", "twice"}
+    assert found["outside"].refuses
+    assert "\\xe9.png" in found["non-ascii"].text
+
+
+def test_an_upload_over_the_limit_says_what_can_be_saved(tmp_path: Path):
+    picture = np.zeros((256, 256, 3), np.uint8)
+    picture[:, :, 0] = np.arange(256)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=0)
+    write_archive(tmp_path / "large.zip", {"0901.png": buffer.getvalue()})
+    (fault,) = archive_faults(tmp_path / "large.zip", 0.1)
+    assert (fault.code, fault.refuses) == ("too-large", True)
+    assert "saves about 100%" in fault.fix
+    small = smallest(buffer.getvalue())
+    assert len(small) < len(buffer.getvalue()) / 10
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(small))), picture)
+
+
+def test_no_zip_and_no_folder_are_told(tmp_path: Path, upload: Path, hr: Path):
+    (tmp_path / "a.zip").write_text("no zip")
+    assert codes_of(score_archive(tmp_path / "a.zip", hr, False, 500)) == {"no-zip"}
+    with pytest.raises(UsageError, match="no such file"):
+        score_archive(tmp_path / "absent.zip", hr, False, 500)
+    with pytest.raises(UsageError, match="--hr"):
+        score_archive(zipped(upload), tmp_path / "absent", False, 500)
+
+
+def test_the_command(command, upload: Path, hr: Path):
+    done = command("-m", "eval", "score-zip", zipped(upload), "--hr", hr, "--json", "found.json")
+    assert done.returncode == 0, done.stderr
+    assert "ExtraRuntime: 10.4300" in done.stdout
+    (upload / NAMES[0]).unlink()
+    done = command("-m", "eval", "score-zip", zipped(upload), "--hr", hr)
+    assert done.returncode == 1
+    assert "expected 3 .png images, got 2" in done.stdout
+
+
+def test_the_scorer_needs_nothing_of_the_project(upload: Path, hr: Path, tmp_path: Path):
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'cv2', 'eval', 'pandas', 'scipy')))\n"
+        "import runpy; runpy.run_path(sys.argv[1], run_name='scorer')"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code, scoring_program.__file__], check=True, cwd=tmp_path)
+    assert len(README_KEYS) == 4
