@@ -4,13 +4,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from eval.data.images import write_png
 from eval.records.current import current
 from eval.report.board import Board, make_board
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
-from eval.report.papers.crops import COLUMN_INCHES
+from eval.report.papers.crops import COLUMN_INCHES, strip
 from eval.report.papers.figures import tradeoff, write_figures
 from tests.records.test_record import make_record
 from tests.report.test_page import HOSTILE, STEADY, many, renamed
@@ -41,12 +43,28 @@ def test_both_figures_as_pdf_and_png_a_column_wide(tmp_path: Path, hr_folder: Pa
     content = gather(records, PageOptions(roots=(tmp_path / "r",)))
     paths = write_figures(content.boards, content.comparisons, tmp_path)
     stem = "0-tradeoff-photos-official-A-processor-2-thread-s"
-    names = [f"{stem}.pdf", f"{stem}.png", "1-comparison-photos.pdf", "1-comparison-photos.png"]
-    assert [path.name for path in paths] == names
+    stems = (stem, "1-comparison-photos", "2-strip-photos")
+    assert [path.name for path in paths] == [f"{its}{suffix}" for its in stems for suffix in (".pdf", ".png")]
     assert all(path.read_bytes().startswith(b"%PDF") for path in paths[::2])
     assert tradeoff(content.boards[0]).get_size_inches()[0] == COLUMN_INCHES
     again = write_figures(content.boards, content.comparisons, tmp_path / "again")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_gain_most(tmp_path: Path):
+    hr = np.full((160, 320, 3), 128, np.uint8)
+    hr[:, 200::8] = 255
+    write_png(tmp_path / "photos" / "half.png", hr)
+    record = measured(tmp_path / "r", tmp_path / "photos", "03_PFDNLite", 2, ("half",))
+    (comparison,) = gather([record], PageOptions(roots=(tmp_path / "r",))).comparisons
+    axes = strip(comparison).axes
+    captions = [its.get_xlabel().partition("\n")[0] for its in axes]
+    assert captions == ["half, LR", "bicubic", "PFDNLite", "HR"]
+    lr, *pictures = [its.get_images()[0].get_array() for its in axes]
+    assert lr.shape == (32, 32, 3)
+    assert {its.shape for its in pictures} == {(128, 128, 3)}
+    # Of the left half bicubic and network differ by noise; of the stripes bicubic keeps nothing.
+    assert (pictures[-1] == 255).any(axis=(0, 2)).sum() == 15
 
 
 def texts_of(board: Board) -> list[str]:

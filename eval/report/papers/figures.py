@@ -15,7 +15,7 @@ from eval.files import atomic_path
 from eval.report.board import Board, Row
 from eval.report.escapes import visible
 from eval.report.page.gallery import Comparison
-from eval.report.papers.crops import COLUMN_INCHES, comparison
+from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 
 FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"
@@ -36,7 +36,7 @@ _PLACES = (
 
 
 def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
-    """Write the trade-off of each table and the comparison of each set, as PDF and PNG.
+    """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG.
 
     Args:
         boards: tables of the page.
@@ -44,7 +44,8 @@ def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], fo
         folder: gets ``figures/``.
     """
     drawn = [(f"tradeoff-{_plain(board.conditions.title)}", tradeoff(board)) for board in boards]
-    drawn += [(f"comparison-{_plain(its.dataset)}", comparison(its)) for its in comparisons]
+    for its in comparisons:
+        drawn += [(f"{kind.__name__}-{_plain(its.dataset)}", kind(its)) for kind in (comparison, strip)]
     drawn = [(name, figure) for name, figure in drawn if figure]
     (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
     paths = []
