@@ -13,7 +13,7 @@ from eval.config import RunConfig
 from eval.data.datasets import SAMPLE, Dataset, check_metric_sizes, open_dataset
 from eval.device.memory import freeze_imports, keep_freed_memory
 from eval.metrics.registry import find_metrics
-from eval.records.current import complete_ones, conditions_of, current
+from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, check_writable, read_records
 from eval.report.tables import write_tables
@@ -69,9 +69,8 @@ class Session:
             valid: the set for the validation columns of results.txt.
             test: the set for its test columns, if any.
         """
-        ran = {(conditions_of(record), record.dataset.sha256) for record in self.records}
-        rows = complete_ones(current(read_records(self.save_dir / RECORDS_FOLDER)))
-        shown = [row for row in rows if (conditions_of(row), row.dataset.sha256) in ran]
+        tables = current(read_records(self.save_dir / RECORDS_FOLDER))
+        shown = complete_ones(table for table in tables if any(holds(table, record) for record in self.records))
         if shown:
             self.terminal.table(shown)
         self.terminal.not_run([record for record in self.records if not record.complete])

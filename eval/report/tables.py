@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eval.files import atomic_path
 from eval.records.current import Table as Group
-from eval.records.current import complete_ones, current, failures, once
+from eval.records.current import complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
@@ -45,7 +45,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
     tables = current(records)
     contents = {
         "results.txt": template_tables(tables, valid, test),
-        "results.csv": csv_table(once(complete_ones(tables))),
+        "results.csv": csv_table(complete_ones(tables)),
         "leaderboard.md": markdown_tables(tables) + markdown_failures(records),
     }
     return write_files(save_dir, contents)
@@ -60,7 +60,7 @@ def write_report(tables: Sequence[Group], folder: Path) -> list[Path]:
     ]
     contents = {
         "leaderboard.md": markdown_tables(tables),
-        "leaderboard.csv": csv_table(once(complete_ones(tables))),
+        "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
     return write_files(folder, contents)

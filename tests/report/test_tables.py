@@ -238,8 +238,8 @@ def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     headings = [line for line in paths[0].read_text().splitlines() if line.startswith("## ")]
     assert headings == [
-        "## Set2 (1 images, official, A processor, 2 thread(s))",
         "## Set2 (2 images, steady, A processor, 2 thread(s))",
+        "## Set2 (1 images, official, A processor, 2 thread(s))",
         "## Set9 (1 images, official, A processor, 2 thread(s))",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3
