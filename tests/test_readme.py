@@ -59,20 +59,24 @@ def test_command_runs(line: str, copy: Path, request: pytest.FixtureRequest):
         request.getfixturevalue("esr_data")
         request.getfixturevalue("esr_weights")
     reads_records = any(word in line for word in ("eval report", "eval score", "eval factsheet"))
-    if reads_records and not (copy / "results" / "records").exists():
+    records = (copy / "results" / "records").glob("*steady*" if "eval score" in line else "*")
+    if reads_records and not any("incomplete" not in path.name for path in records):
         pytest.skip("shows what the slow command before it measured")
     result = subprocess.run(
         line, shell=True, cwd=copy, env=_environment(copy), capture_output=True, text=True, timeout=1200
     )
+    if "every runtime sample was disturbed" in result.stdout + result.stderr:
+        pytest.skip("this machine does other work, so that nothing could be timed")
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.slow
 def test_the_lines_of_python_run(copy: Path):
     (block,) = blocks("python")
     result = subprocess.run([sys.executable, "-c", block], cwd=copy, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
-    assert "On sample, PFDNLite compared with ABPN: " in result.stdout
+    psnr_db, table = result.stdout.split("\n", 1)
+    assert 25 < float(psnr_db) < 30
+    assert table.count("03_PFDNLite") == 5
 
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]

@@ -48,6 +48,16 @@ class Conditions:
 
 
 Table = tuple[Conditions, list[Record]]
+_PARTS = {"dataset": "set", "protocol": "protocol", "machine": "machine", "device": "device", "manner": "manner"}
+
+
+def names_of(tables: Sequence[Conditions]) -> tuple[str, list[str]]:
+    """Return what tells tables apart, and each one's name by that: its set, and what else they do not all share."""
+    told = [key for key in _PARTS if key == "dataset" or len({getattr(its, key) for its in tables}) > 1]
+    if "machine" in told and "device" in told:
+        told.remove("device")
+    what = ", ".join(_PARTS[key] for key in told)
+    return what.capitalize(), [" · ".join(filter(None, (getattr(its, key) for key in told))) for its in tables]
 
 
 def conditions_of(record: Record) -> Conditions:

@@ -14,9 +14,11 @@ from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, strip
 from eval.report.papers.figures import tradeoff, write_figures
+from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.report.test_page import HOSTILE, STEADY, many, renamed
 from tests.report.test_page_pictures import measured
+from tests.report.test_tables import steady
 
 
 def needs_pdflatex(test):
@@ -82,6 +84,17 @@ def test_time_is_the_cost_where_it_was_taken_with_its_interval():
     assert axes.get_xlabel() == "Time [ms]"
     segments = [container.lines[2][0].get_segments()[0].tolist() for container in axes.containers]
     assert segments[1] == [[pytest.approx(9.0), 27.0], [pytest.approx(12.0), 27.0]]
+
+
+def test_costs_far_apart_stand_at_plain_ticks():
+    fast = steady("05_SPAN", 1.2, Ratio(baseline="00_RLFN", estimate=0.06, low=0.05, high=0.07))
+    figure = tradeoff(board_of([*STEADY, fast]))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    at = [(tick.get_loc(), tick.label1.get_text()) for tick in axes.xaxis.get_major_ticks()]
+    assert [text for place, text in at if low <= place <= high] == ["1", "2", "5", "10", "20"]
+    assert not any(tick.label1.get_text() for tick in axes.xaxis.get_minor_ticks())
 
 
 def test_without_figures_there_is_no_plot():

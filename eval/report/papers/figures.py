@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
@@ -87,7 +88,7 @@ def tradeoff(board: Board) -> Figure | None:
             f"gate {least:.2f} dB", (0.01, least), xycoords=("axes fraction", "data"), va="bottom", fontsize=6
         )
     if max(costs) > 12 * min(costs):
-        axes.set_xscale("log")
+        _scale_by_logarithm(axes, costs)
     _leave_out_far_below(axes, psnrs)
     _style(axes, title, f"PSNR on {board.conditions.dataset} [dB]")
     others = [i for i in range(len(rows)) if i not in front] if len(rows) <= _NAMED_AT_MOST else []
@@ -125,6 +126,15 @@ def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs
         if interval and cost == row.figure("runtime_ms"):
             ends = [[cost - interval.low], [interval.high - cost]]
             axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
+
+
+def _scale_by_logarithm(axes: Axes, costs: Sequence[float]) -> None:
+    """Scale the costs by their logarithm, with ticks at plain numbers: 5, 10, 20, 50."""
+    axes.set_xscale("log")
+    steps = (1.0, 2.0, 5.0) if max(costs) < 300 * min(costs) else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _leave_out_far_below(axes: Axes, psnrs: Sequence[float]) -> None:
