@@ -16,22 +16,27 @@ from eval.metrics.registry import METRICS
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data_dir", envvar="ESR_DATA", help="Folder that holds image sets, or one set itself."),
+    typer.Option(
+        "--data_dir", envvar="ESR_DATA", help="Look for image sets in this folder, which may be one set itself."
+    ),
 ]
 SaveDir = Annotated[
     Path,
-    typer.Option("--save_dir", "--out", help="Folder for SR images (<model>/<set>/), records and tables."),
+    typer.Option("--save_dir", "--out", help="Write SR images (<model>/<set>/), records and tables to this folder."),
 ]
 Datasets = Annotated[
     str | None,
     typer.Option(
         "--datasets",
         "--dataset",
-        help="Sets by name, separated by commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
+        help="Which sets run, by name with commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
     ),
 ]
 Weights = Annotated[
-    str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
+    str | None,
+    typer.Option(
+        "--weights", help="Take these weights: a checkpoint's name in the manifest, such as released, or a file."
+    ),
 ]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
@@ -53,7 +58,7 @@ def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
     fields = [name for name in names or RunConfig.model_fields if name not in fixed]
     flags = [_flag(name, fixed) for name in fields]
     if "metrics" in fields:
-        flags.append(_keyword("ssim", Annotated[bool, typer.Option("--ssim", help="Also calculate SSIM.")], False))
+        flags.append(_keyword("ssim", Annotated[bool, typer.Option("--ssim", help="Calculate SSIM, too.")], False))
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)

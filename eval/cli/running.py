@@ -95,38 +95,61 @@ def of_the_zoo(models: str) -> list[ModelSource]:
 def run_models(
     config: RunConfig,
     models: Annotated[
-        str | None, typer.Option("--models", help="Ids or names, separated by commas, or 'all'; default 3, or all.")
+        str | None,
+        typer.Option(
+            "--models", help="Which models run, by ids or names with commas, or 'all'; by default 3, of a checkout all."
+        ),
     ] = None,
     checkout: Annotated[
-        list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
+        list[Path] | None,
+        typer.Option("--checkout", help="Run entries of the challenge's repository of a year; may be repeated."),
     ] = None,
-    model_file: Annotated[str | None, typer.Option("--model_file", help="FILE.py:CLASS, a network in a file.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights for --model_file.")] = None,
-    data_range: Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")] = None,
+    model_file: Annotated[
+        str | None, typer.Option("--model_file", help="Run a network of a file, FILE.py:CLASS, in a sandbox.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Load these weights into --model_file.")
+    ] = None,
+    data_range: Annotated[
+        float | None, typer.Option("--data_range", help="What the input of --model_file goes up to: 1 or 255.")
+    ] = None,
     reference: Annotated[
-        str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
+        str | None, typer.Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.")
     ] = None,
     data_dir: DataDir = None,
     datasets: Datasets = None,
     save_dir: SaveDir = DEFAULT_SAVE_DIR,
     no_images: NoImages = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Untimed passes side by side; each gets its share of the CPU's cores.")
+        int,
+        typer.Option(
+            "--jobs", min=1, help="How many untimed passes run side by side, each with its share of the CPU's cores."
+        ),
     ] = 1,
     launcher: Annotated[
         Literal["here", "ray"], typer.Option("--launcher", help="Where passes run: here, or on a Ray cluster.")
     ] = "here",
     ray_address: Annotated[
-        str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")
+        str | None,
+        typer.Option(
+            "--ray_address", help="Use the Ray cluster at this address; without it Ray starts on this machine."
+        ),
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Run again what is on record.")] = False,
     sandbox: Annotated[
-        str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
+        str | None,
+        typer.Option(
+            "--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."
+        ),
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")] = False,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
+        typer.Option(
+            "--timeout",
+            min=1,
+            help="How many seconds building a submission, an image, and counting may take, each; 900 by default.",
+        ),
     ] = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""

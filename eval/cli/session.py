@@ -1,6 +1,7 @@
 """An evaluation for a person at a terminal: what is used is said, and tables are printed and written at the end."""
 
 import os
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,12 +63,13 @@ class Session:
             write_tables(self.save_dir, valid="", test=None)
             raise typer.Exit(INTERRUPTED_EXIT) from None
 
-    def finish(self, valid: str, test: str | None = None) -> None:
+    def finish(self, valid: str, test: str | None = None, show: bool = False) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
 
         Args:
             valid: the set for the validation columns of results.txt.
             test: the set for its test columns, if any.
+            show: open the folder of results.
         """
         tables = current(read_records(self.save_dir / RECORDS_FOLDER))
         shown = complete_ones(table for table in tables if any(holds(table, record) for record in self.records))
@@ -79,5 +81,9 @@ class Session:
         images = ", SR images under <model>/<set>/" if written else ""
         names = ", ".join(path.name for path in paths)
         self.terminal.say(f"written to {self.save_dir}: {names}, {RECORDS_FOLDER}/{images}")
+        address = self.save_dir.resolve().as_uri()
+        self.terminal.say(f"look at    {address}")
+        if show:
+            webbrowser.open(address)
         if not all(record.complete for record in self.records):
             raise typer.Exit(FAILURE_EXIT)

@@ -156,6 +156,9 @@ def read_results(path: Path) -> dict[str, ModelResult]:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {error}") from error
+    audits = content if isinstance(content, list) else [content]
+    if any(isinstance(its, dict) and {"source", "findings"} <= its.keys() for its in audits):
+        raise UsageError(f"{path}: this is what `eval audit` wrote; give it the results.json from which that was made")
     if not isinstance(content, dict) or not content:
         raise RunError(f"{path}: expected an object of at least one model, got {_kind(content)}")
     results: dict[str, ModelResult] = {}

@@ -11,6 +11,7 @@ from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
 from eval.report.escapes import latex, markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown
+from eval.report.selection import edition_of
 from eval.report.table import Figure, Table
 from eval.report.template import finished, template_tables
 
@@ -19,6 +20,10 @@ _DESCRIBED = tuple(
     Figure(key, key, of=of)
     for key, of in {
         "model": lambda record: visible(record.model.label),
+        "model_id": lambda record: record.model.id,
+        "team": lambda record: visible(record.model.team),
+        "edition": lambda record: visible(edition_of(record)),
+        "scale": lambda record: record.model.scale,
         "dataset": lambda record: record.dataset.name,
         "num_images": lambda record: record.dataset.num_images,
         "protocol": lambda record: record.settings.protocol.value,
@@ -29,6 +34,8 @@ _DESCRIBED = tuple(
         "tile": lambda record: record.settings.tile,
         "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
         "weights_sha256": lambda record: record.model.weights_sha256,
+        "torch": lambda record: record.environment.torch,
+        "date": lambda record: f"{record.started_at:%Y-%m-%d}",
     }.items()
 )
 

@@ -156,6 +156,7 @@ class Evaluation:
     def _store(self, record: Record) -> None:
         self.keeper.store(record)
         self.records.append(record)
+        self.observer.finished(record)
         if record.complete:
             self._say_what_was_taken(record)
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.ranking.editions import Edition
 from eval.records.current import current, names_of
-from eval.records.record import Record
+from eval.records.record import Protocol, Record
 from eval.report.board import Board, make_boards
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison
@@ -100,9 +100,9 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
 
 
 def _opened(boards: Sequence[Board]) -> int:
-    """Return which table is shown first: the first one with times, if any has."""
-    timed = (place for place, board in enumerate(boards) if any(its.key == "runtime_ms" for its in board.headings))
-    return next(timed, 0)
+    """Return which table is shown first: one whose models were timed together, else one with times, else the first."""
+    kinds = {Protocol.STEADY: 0, Protocol.OFFICIAL: 1, Protocol.ACCURACY: 2}
+    return min(range(len(boards)), key=lambda place: kinds[Protocol(boards[place].conditions.protocol)])
 
 
 def _clear(folder: Path) -> None:
