@@ -20,10 +20,6 @@ _DESCRIBED = tuple(
     Figure(key, key, of=of)
     for key, of in {
         "model": lambda record: visible(record.model.label),
-        "model_id": lambda record: record.model.id,
-        "team": lambda record: visible(record.model.team),
-        "edition": lambda record: visible(edition_of(record)),
-        "scale": lambda record: record.model.scale,
         "dataset": lambda record: record.dataset.name,
         "num_images": lambda record: record.dataset.num_images,
         "protocol": lambda record: record.settings.protocol.value,
@@ -34,6 +30,10 @@ _DESCRIBED = tuple(
         "tile": lambda record: record.settings.tile,
         "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
         "weights_sha256": lambda record: record.model.weights_sha256,
+        "model_id": lambda record: record.model.id,
+        "team": lambda record: visible(record.model.team),
+        "edition": lambda record: visible(edition_of(record)),
+        "scale": lambda record: record.model.scale,
         "torch": lambda record: record.environment.torch,
         "date": lambda record: f"{record.started_at:%Y-%m-%d}",
     }.items()

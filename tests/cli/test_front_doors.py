@@ -87,6 +87,7 @@ def _restored(monkeypatch, tmp_path: Path):
     """Leave this process as it was, and without weights or data but the project's own."""
     for change in ("keep_freed_memory", "freeze_imports"):
         monkeypatch.setattr(session, change, lambda: None)
+    monkeypatch.setattr(session.webbrowser, "open", lambda address: print(f"opened {address}"))
     shutil.copy(MODEL_ZOO / "abpn_selftrained.safetensors", tmp_path / "mine.safetensors")
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
@@ -138,6 +139,7 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
 DEMO_ONLY = {
     "--model_id": ((), ("-1",), model("name", "Bicubic"), True),
     "--weights": ((), ("{sets}/../mine.safetensors",), model("weights_file", "mine.safetensors"), False),
+    "--open": ((), (), lambda its: f"opened {(its.folder / 'results').as_uri()}" in its.said, False),
     "--include_test": (("--dataset", "valid"), (), lambda its: "DIV2K_LSDIR_test" in sets_of(its), False),
 }  # fmt: skip
 RUN_ONLY = {

@@ -418,3 +418,11 @@ def test_the_kept_audits_say_what_the_files_say(published: Path, kept: str, file
     kept_audits = content if isinstance(content, list) else [content]
     for kept_audit, name in zip(kept_audits, files, strict=True):
         assert kept_audit["findings"] == findings(audit(name, read_results(published / name)))
+
+
+def test_its_own_output_is_refused_with_what_to_give_instead(tmp_path: Path):
+    for content in ([{"source": "a.json", "findings": []}], {"source": "a.json", "findings": []}):
+        path = tmp_path / "audit.json"
+        path.write_text(json.dumps(content))
+        with pytest.raises(UsageError, match=r"what `eval audit` wrote; give it the results\.json"):
+            read_results(path)
