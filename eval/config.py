@@ -15,7 +15,7 @@ from eval.frozen import Frozen
 
 AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
 # Fields that change no pixel, and those that change no figure at all.
-_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "workers", "runs", "preset", "seed"})
+_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "workers", "runs", "preset", "settle", "seed"})
 _NO_FIGURES = frozenset({"workers"})
 
 
@@ -79,6 +79,11 @@ class RunConfig(Frozen):
         "rapid",
         description="How long the steady protocol times: rapid takes up to 30 s a model, quick 2 min, normal 10 min.",
     )
+    settle: int | None = Field(
+        None,
+        ge=1,
+        description="Time on until the first so many places by time are settled, or the preset's time is over.",
+    )
     seed: int = Field(0, ge=0, description="What the steady protocol draws the order of models from.")
 
     def __init__(self, **given: Any) -> None:
@@ -138,6 +143,8 @@ class RunConfig(Frozen):
         kind = self.device.partition(":")[0]
         reasons = {
             "preset": self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds",
+            "settle": (self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds")
+            or (self.settle is None and "nothing is to be settled"),
             "seed": self.protocol is not Protocol.STEADY and f"{self.protocol} draws nothing",
             "workers": self.is_timed and "nothing runs beside a timed network",
             "tile_overlap": self.tile is None and "--tile none cuts no tiles",

@@ -63,7 +63,8 @@ def _claim(leader: str, places: dict[str, Place], edition: Edition) -> str:
 
 def _baseline_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
     row = ranked.rows.get(ranked.baseline or "")
-    total = row and row.places and row.places[edition.main.name].total
+    place = row.places.get(edition.main.name) if row else None
+    total = place and place.total
     if not total or leader.total is None or not edition.has_scores:
         return ""
     verb = "No model beats" if total < leader.total else "It beats" if total > leader.total else "It equals"
@@ -90,15 +91,13 @@ def _runtime_words(record: Record, other: Record) -> str:
     if ratio is None:
         return ""
     name, base = visible(record.model.label), visible(other.model.label)
-    percents = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
-    found = f"[{percents[0]:.0f}, {percents[1]:.0f}]"
     if ratio.covers(1):
         shown = f"{ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
         return f"{name} and {base} are not separable in time ({shown} times {base}'s)."
-    faster = "faster" if ratio.estimate < 1 else "slower"
-    share = abs(100 * (1 - ratio.estimate))
-    words = f"takes {share:.0f}% {'less' if faster == 'faster' else 'more'} time than {base} {found}"
-    return f"{name} {words}."
+    low, high = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
+    decimals = 0 if high - low >= 1 else 1
+    share, more = abs(100 * (1 - ratio.estimate)), "less" if ratio.estimate < 1 else "more"
+    return f"{name} takes {share:.{decimals}f}% {more} time than {base} [{low:.{decimals}f}, {high:.{decimals}f}]."
 
 
 def _ratio(record: Record, other: Record) -> Interval | None:

@@ -127,6 +127,7 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--protocol": ((), ("accuracy",), setting("protocol", "accuracy"), True),
     "--runs": ((), ("2",), setting("runs", 2), True),
     "--preset": (STEADY, ("quick",), lambda its: timing(its)["preset"] == "quick", True),
+    "--settle": (STEADY, ("1",), lambda its: timing(its)["stopped_by"] == "settled", True),
     "--seed": (STEADY, ("7",), lambda its: timing(its)["seed"] == 7, True),
     "--threads": ((), ("3",), lambda its: its.record["environment"]["threads"] == 3, True),
     "--no_images": ((), (), lambda its: not list(its.folder.glob("results/*/one/*.png")), True),

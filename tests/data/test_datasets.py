@@ -37,7 +37,7 @@ ODD_NAMES = [
 ]
 ODD_NAMES.sort()
 
-ADVICE = "docs/data.md says where sets come from and how their folders are called"
+ADVICE = "docs/layouts.md says where sets come from and how their folders are called"
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def _tiles(lines: int, columns: int) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure as wide as a column with places for so many pictures."""
     figure = Figure(figsize=(COLUMN_INCHES, lines * (COLUMN_INCHES / columns + 0.28)), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(lines, columns, squeeze=False).reshape(-1)
+    return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
 
 
 def _show(axes: Axes, picture: np.ndarray, caption: str) -> None:
