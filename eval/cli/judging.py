@@ -63,13 +63,15 @@ def report(
         raise RunError(f"no complete record in {', '.join(map(str, records))}")
     terminal = Terminal()
     terminal.say(f"records  {found_and_used(found)}")
-    for conditions, rows in tables:
-        terminal.say(f"{conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
+    options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
+    content = gather(found, options)
+    for board in content.boards:
+        rows = board.records
+        terminal.say(f"\n{board.conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
+        terminal.headline(board.headline)
         if finished := [row for row in rows if row.complete]:
             terminal.table(finished)
     terminal.not_run(failures(found))
-    options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
-    content = gather(found, options)
     paths = [*write_report(tables, save_dir), write_page(content, save_dir, options)]
     if latex:
         paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})

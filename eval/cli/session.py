@@ -17,6 +17,9 @@ from eval.metrics.registry import find_metrics
 from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, check_writable, read_records
+from eval.report.board import make_board
+from eval.report.escapes import visible
+from eval.report.selection import is_network
 from eval.report.tables import write_tables
 from eval.run.evaluation import BrokenOffError, Evaluation
 from eval.run.launch import Launch
@@ -72,9 +75,12 @@ class Session:
             show: open the folder of results.
         """
         tables = current(read_records(self.save_dir / RECORDS_FOLDER))
-        shown = complete_ones(table for table in tables if any(holds(table, record) for record in self.records))
-        if shown:
+        ran = [table for table in tables if any(holds(table, record) for record in self.records)]
+        if shown := complete_ones(ran):
             self.terminal.table(shown)
+        for conditions, rows in ran:
+            if sum(row.complete and is_network(row) for row in rows) > 1:
+                self.terminal.headline(make_board(conditions, rows).headline, f"{visible(conditions.dataset)}: ")
         self.terminal.not_run([record for record in self.records if not record.complete])
         paths = write_tables(self.save_dir, valid, test)
         written = any(record.images_folder for record in self.records)

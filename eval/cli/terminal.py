@@ -14,6 +14,7 @@ from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
 from eval.report.escapes import visible
+from eval.report.headline import Headline
 from eval.report.renderers import terminal_heading, to_terminal
 from eval.report.selection import is_network, name_of
 from eval.report.table import Figure, Table
@@ -125,6 +126,12 @@ class Terminal(Observer):
             self.say(line)
         for line in flag_notes(records):
             self.say(f"note: {line}")
+
+    def headline(self, its: Headline, where: str = "") -> None:
+        """Print who is first, and how sure that is."""
+        self._out.print(Text(f"{where}{its.claim}", "bold"), soft_wrap=not self._out.is_terminal)
+        for line in its.details:
+            self.say(f"- {line}")
 
     def not_run(self, records: Sequence[Record]) -> None:
         """Print one row a model that did not run, with its state and why; nothing if there is none."""

@@ -94,6 +94,15 @@ def test_what_is_the_same_for_all_models_and_sets_is_said_once():
     assert said[2] == "done     00_RLFN on A: PSNR 26.90 dB, SSIM 0.5000, Time 100.00 ms"
 
 
+def test_a_run_of_several_ends_with_who_is_first_and_a_report_begins_with_it(command, hr_folder: Path):
+    wanted = ("--models", "8,3", "--data_dir", hr_folder, "--protocol", "accuracy", "--device", "cpu", "--threads", "1")
+    said = command("-m", "eval", "run", *wanted, "--no_images").stdout
+    (end,) = re.finditer(r"^photos: \w+ has the highest PSNR of 2 networks on photos \(2 images\), ", said, re.M)
+    assert said.index(" Model ") < end.start()
+    report = command("-m", "eval", "report", "results", "--out", "board").stdout
+    assert report.index("has the highest PSNR of 2 networks") < report.index(" Model ")
+
+
 def test_a_set_without_ground_truth_says_what_that_means(command, tmp_path: Path, hr_folder: Path):
     shutil.copytree(hr_folder, tmp_path / "my_LR")
     said = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "my_LR", "--device", "cpu").stdout
