@@ -80,12 +80,13 @@
   // Pixels of each marker, as near as they must be known to keep names apart.
   const pixelsOf = (rows, isLog) => {
     const target = document.getElementById("tradeoff-plot");
-    const along = (values, length) => {
-      const [least, greatest] = [Math.min(...values), Math.max(...values)];
+    const along = (values, length, ends = []) => {
+      const [least, greatest] = [Math.min(...values, ...ends), Math.max(...values, ...ends)];
       return values.map((value) => (greatest > least ? (0.88 * length * (value - least)) / (greatest - least) : 0));
     };
-    const costs = rows.map((row) => (isLog ? Math.log(row[axis]) : row[axis]));
-    const x = along(costs, target.clientWidth - 80);
+    const scaled = (cost) => (isLog ? Math.log(cost) : cost);
+    const ends = axis === "runtime_ms" ? rows.flatMap((row) => row.interval_ms ?? []) : [];
+    const x = along(rows.map((row) => scaled(row[axis])), target.clientWidth - 80, ends.map(scaled));
     const y = along(rows.map((row) => -row.psnr_db), target.clientHeight - 90);
     return rows.map((row, i) => [x[i], y[i]]);
   };
