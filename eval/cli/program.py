@@ -1,7 +1,9 @@
 """Running a command-line program: errors that a user can mend are printed without a traceback."""
 
+import inspect
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -41,7 +43,18 @@ def _single(command: Callable[..., None]) -> typer.Typer:
     return app
 
 
-def new_app(cls: type[TyperGroup] | None = None) -> typer.Typer:
+class Group(TyperGroup):
+    """A group whose list of commands is not cut: each with its whole first line of help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        helps = {name: inspect.cleandoc(command.help or "") for name, command in found.items() if command}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text.partition("\n")[0]) for name, text in helps.items()])
+
+
+def new_app(cls: type[TyperGroup] = Group) -> typer.Typer:
     """Return an app with the project's settings, and a class of its own if asked for."""
     return typer.Typer(
         cls=cls, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=False
