@@ -14,6 +14,7 @@ import eval as api
 import team_bsr.cli
 import test_demo
 from eval.cli import app as eval_app
+from eval.files import PROJECT
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 
@@ -50,7 +51,8 @@ def page() -> str:
     parts = [_INTRODUCTION]
     for name, command in commands().items():
         context = typer.Context(command)
-        rows = [its.get_help_record(context) for its in command.params if its.name != "help"]
+        records = (its.get_help_record(context) for its in command.params if its.name != "help")
+        rows = [[cell.replace(f"{PROJECT}/", "") for cell in record] for record in records]
         parts += [f"## {name}", inspect.cleandoc(command.help or ""), to_markdown(Table.headed(_TITLES, rows, names=2))]
     parts += ["## Python", "From a notebook or a script: `from eval import " + ", ".join(api.__all__) + "`."]
     for name in api.__all__:

@@ -82,7 +82,7 @@ def _rank_words(leader: str, places: dict[str, Place]) -> str:
         return "How settled ranks are is not known: the models were not timed together by the protocol steady."
     rivals = [label for label, place in places.items() if label != leader and place.interval and place.interval[0] == 1]
     if not rivals:
-        return "The first place is settled, each pair of models compared by itself (95%)."
+        return "The first place is settled (95%, each pair of models compared by itself)."
     return f"The first place is not settled: {_listing(rivals)} may be first as well."
 
 
@@ -93,7 +93,7 @@ def _runtime_words(record: Record, other: Record) -> str:
     name, base = visible(record.model.label), visible(other.model.label)
     if ratio.covers(1):
         shown = f"{ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-        return f"{name} and {base} are not separable in time ({shown} times {base}'s)."
+        return f"{name} and {base} cannot be told apart in time ({shown} times {base}'s)."
     low, high = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
     decimals = 0 if high - low >= 1 else 1
     share, more = abs(100 * (1 - ratio.estimate)), "less" if ratio.estimate < 1 else "more"
@@ -124,16 +124,17 @@ def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> H
 
 def _psnr_words(records: Sequence[Record], index: int, paired: PairedPsnr) -> str:
     """Say from which networks a model can be told apart in PSNR."""
-    kinds: dict[str, list[str]] = {"not separable from": [], "above": [], "below": []}
+    kinds: dict[str, list[str]] = {"cannot be told apart from": [], "is above": [], "is below": []}
     for place, record in enumerate(records):
         its = paired.difference(index, place) if place != index and is_network(record) else None
         if its is not None:
-            kind = "not separable from" if its.covers(0) else "above" if its.estimate > 0 else "below"
+            kind = "cannot be told apart from" if its.covers(0) else "is above" if its.estimate > 0 else "is below"
             kinds[kind].append(record.model.label)
     parts = [f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels]
     if not parts:
         return ""
-    return f"In PSNR, {visible(records[index].model.label)} is {', '.join(parts)} (95%, {paired.images} images)."
+    said = "; it ".join(parts)
+    return f"In PSNR, {visible(records[index].model.label)} {said} (95%, {paired.images} images)."
 
 
 def _listing(labels: Sequence[str]) -> str:

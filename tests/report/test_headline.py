@@ -51,7 +51,7 @@ def test_it_names_the_first_its_rule_its_gain_and_what_cannot_be_told_apart(thre
     assert board.headline.claim.startswith("05_SPAN is first of 2 by the rules of NTIRE 2024, with a score of ")
     beats, settled, faster, psnr, gate = board.headline.details
     assert beats == "It beats the baseline 00_RLFN, which has 7.39 and is not ranked."
-    assert settled == "The first place is settled, each pair of models compared by itself (95%)."
+    assert settled == "The first place is settled (95%, each pair of models compared by itself)."
     assert re.fullmatch(r"05_SPAN takes 2[45]\.\d% less time than 00_RLFN \[2[45]\.\d, 2[56]\.\d\]\.", faster)
     assert psnr == "In PSNR, 05_SPAN is below 00_RLFN and 02_PFDN (95%, 4 images)."
     assert gate.startswith("No least PSNR is set for Set2")
@@ -86,7 +86,9 @@ def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
     untimed = [record.model_copy(update={"settings": settings(Protocol.ACCURACY)}) for record in records]
     found = boards(*untimed).headline
     assert found.claim == "00_RLFN has the highest PSNR of 3 networks on Set2 (4 images), 27.25 dB."
-    assert found.details[0] == ("In PSNR, 00_RLFN is not separable from 02_PFDN, above 05_SPAN (95%, 4 images).")
+    assert found.details[0] == (
+        "In PSNR, 00_RLFN cannot be told apart from 02_PFDN; it is above 05_SPAN (95%, 4 images)."
+    )
     assert found.details[1] == "No scores: this protocol takes no times."
 
 
