@@ -39,11 +39,12 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, pa
     index = next((i for i, record in enumerate(records) if record.model.label == leader and record.complete), None)
     if leader is None or index is None or ranked.edition is None:
         return _by_psnr(records, ranked, paired)
-    details = [_baseline_words(ranked, ranked.edition, places[leader]), _rank_words(leader, places)]
+    details = [_rank_words(leader, places)]
     if baseline not in (None, index):
         details.append(_runtime_words(records[index], records[baseline]))
     details += [_psnr_words(records, index, paired), _gate_words(ranked, records[index])]
-    return Headline(_claim(leader, places, ranked.edition), tuple(filter(None, details)))
+    claim = f"{visible(leader)} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
+    return Headline(f"{claim}{_score_words(ranked, ranked.edition, places[leader])}.", tuple(filter(None, details)))
 
 
 def _places(ranked: Ranked) -> dict[str, Place]:
@@ -55,20 +56,17 @@ def _places(ranked: Ranked) -> dict[str, Place]:
     return {label: place for label, place in places.items() if place.rank is not None}
 
 
-def _claim(leader: str, places: dict[str, Place], edition: Edition) -> str:
-    total = places[leader].total
-    score = f", with a score of {total:.2f} (less is better)" if edition.has_scores and total is not None else ""
-    return f"{visible(leader)} is first of {len(places)} by the rules of NTIRE {edition.year}{score}."
-
-
-def _baseline_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
+def _score_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
+    """Say the first one's score, and whether it beats the baseline's, which has no rank."""
+    if not edition.has_scores or leader.total is None:
+        return ""
     row = ranked.rows.get(ranked.baseline or "")
     place = row.places.get(edition.main.name) if row else None
-    total = place and place.total
-    if not total or leader.total is None or not edition.has_scores:
-        return ""
-    verb = "No model beats" if total < leader.total else "It beats" if total > leader.total else "It equals"
-    return f"{verb} the baseline {visible(ranked.baseline or '')}, which has {total:.2f} and is not ranked."
+    if place is None or place.total is None:
+        return f", with a score of {leader.total:.2f} (less is better)"
+    verb = "behind" if place.total < leader.total else "before"
+    base = f"the unranked baseline {visible(ranked.baseline or '')} with {place.total:.2f}"
+    return f" with a score of {leader.total:.2f}, {verb} {base} (less is better)"
 
 
 def _gate_words(ranked: Ranked, record: Record) -> str:
