@@ -1,11 +1,21 @@
 """Which records count, and in which table: nothing mixed, nothing lost, nothing twice."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from eval.config import RunConfig
-from eval.records.current import complete_ones, conditions_of, current, failures, found_and_used, holds, manner_of
+from eval.records.current import (
+    complete_ones,
+    conditions_of,
+    current,
+    failures,
+    found_and_used,
+    holds,
+    manner_of,
+    names_of,
+)
 from eval.records.record import Protocol, Record, Settings
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of
@@ -253,3 +263,14 @@ def test_tf32_that_is_not_the_protocols_has_a_table_of_its_own(device: str, prot
     config = RunConfig(device=device, protocol=protocol, tf32=tf32)
     record = make_record(settings=settings(Protocol(protocol))).model_copy(update={"config": config})
     assert manner_of(record) == manner
+
+
+def test_tables_are_named_by_what_they_do_not_all_share():
+    one = conditions_of(make_record())
+    assert names_of([one]) == ("Set", ["Set2"])
+    other_set, accuracy = replace(one, dataset="Set3"), replace(one, protocol="accuracy")
+    assert names_of([one, other_set]) == ("Set", ["Set2", "Set3"])
+    assert names_of([one, accuracy]) == ("Set, protocol", ["Set2 · official", "Set2 · accuracy"])
+    gpu = replace(one, device="cuda", machine="A GPU")
+    assert names_of([one, gpu]) == ("Set, machine", ["Set2 · A processor, 2 thread(s)", "Set2 · A GPU"])
+    assert names_of([one, replace(one, device="mps")]) == ("Set, device", ["Set2 · cpu", "Set2 · mps"])

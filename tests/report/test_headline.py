@@ -145,3 +145,9 @@ def test_a_state_is_a_column_only_where_a_row_did_not_run():
     assert "state" not in keys
     failed = make_record((), label="09_Broken", status="failed", reason="a fault")
     assert "state" in [its.key for its in boards(make_record(), failed).headings]
+
+
+def test_a_row_leads_to_the_models_paper_and_code():
+    row = boards(make_record()).rows[0]
+    assert row.links == (("paper", "https://arxiv.org/abs/2404.10343"), ("code", "https://github.com/icandle/BSR"))
+    assert boards(renamed(make_record(), origin="NTIRE2024_ESR")).rows[0].links == ()
