@@ -17,20 +17,24 @@ from eval.cli.flags import (
 )
 from eval.cli.program import run_program
 from eval.config import RunConfig, split
+from eval.errors import UsageError
 
 
 @configured()
 def demo(
     config: RunConfig,
-    model_id: Annotated[str, typer.Option("--model_id", help="Id or name; `python -m eval models` lists them.")] = "3",
+    model_id: Annotated[
+        str, typer.Option("--model_id", help="Which model runs, by id or name; `python -m eval models` lists them.")
+    ] = "3",
     data_dir: DataDir = None,
     datasets: Datasets = None,
     save_dir: SaveDir = DEFAULT_SAVE_DIR,
-    include_test: Annotated[bool, typer.Option("--include_test", help="Also run the challenge's test set.")] = False,
+    include_test: Annotated[bool, typer.Option("--include_test", help="Run the challenge's test set, too.")] = False,
     weights: Weights = None,
     weights_key: WeightsKey = None,
     no_images: NoImages = False,
     force: Force = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the folder of results when it ends.")] = False,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
     # What loads torch is loaded once the flags are known to be right.
@@ -39,12 +43,15 @@ def demo(
     from eval.run.model_source import zoo_model
     from eval.zoo.manifest import find_model
 
+    if "," in model_id:
+        command = f"python -m eval run --models {model_id}"
+        raise UsageError(f"--model_id {model_id}: this command runs one model; for several: {command}")
     spec = find_model(model_id)
     session = Session(config, save_dir, Launch(images_dir=None if no_images else save_dir, force=force))
     model = zoo_model(spec, weights, weights_key)
     opened = session.open(data_dir, [*(split(datasets) or [None]), *(["test"] if include_test else [])])
     session.run([model], opened)
-    session.finish(valid=opened[0].name, test=opened[-1].name if include_test else None)
+    session.finish(opened[0].name, opened[-1].name if include_test else None, show)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from eval.frozen import Frozen
 
 AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
 # Fields that change no pixel, and those that change no figure at all.
-_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "workers", "runs", "preset", "seed"})
+_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "workers", "runs", "preset", "settle", "seed"})
 _NO_FIGURES = frozenset({"workers"})
 
 
@@ -42,33 +42,51 @@ class RunConfig(Frozen):
 
     protocol: Protocol = Field(
         Protocol.OFFICIAL,
-        description="official: timed as the challenge does it, cold start included; accuracy: untimed; steady: models"
-        " are warmed up and timed together in rounds.",
+        description="How a run is timed: official as the challenge does it, each image once, cold start included;"
+        " accuracy not at all; steady with all models warm, together, in rounds, until their ratios are known.",
     )
-    device: str = Field(AUTO, description="One of auto, cuda, cpu, mps, or cuda:N.")
+    device: str = Field(
+        AUTO, description="Where the network runs: auto (cuda, then mps, then cpu), cuda, cuda:N, mps or cpu."
+    )
     engine: str | None = Field(
         None,
-        description="What runs networks: {engines}; auto for the fastest one that compiles nothing and has eager's"
-        " pixels. By default auto for accuracy, else eager.",
+        description="What runs the network: {engines}; auto takes the fastest one that compiles nothing and has eager's"
+        " pixels. By default auto under accuracy, else eager.",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(FULL_PRECISION, description="Of the network's layers.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        FULL_PRECISION, description="What the network's layers compute in."
+    )
     tf32: bool | None = Field(
-        None, description="Let convolutions round to TF32 on a GPU; by default as torch does, and not for accuracy."
+        None, description="Let convolutions round to TF32 on a GPU; by default as torch does, and never under accuracy."
     )
     tile: int | Literal["auto"] | None = Field(
-        AUTO, description="LR pixels a side; 'none' for whole images; 'auto' for tiles only where memory is too small."
+        AUTO,
+        description="Run on tiles of so many LR pixels a side; 'none' for whole images, 'auto' for tiles where memory"
+        " is too small.",
     )
     tile_overlap: int | None = Field(
-        None, ge=0, description="LR pixels that tiles share; by default 32, or a quarter of a tile."
+        None, ge=0, description="How many LR pixels neighbouring tiles share; by default 32, or a quarter of a tile."
     )
-    metrics: tuple[str, ...] = Field(("psnr",), description="What is calculated, separated by commas: {metrics}.")
-    threads: int | None = Field(None, ge=1, description="CPU threads for the network.")
+    metrics: tuple[str, ...] = Field(
+        ("psnr",), description="Which metrics are calculated, separated by commas: {metrics}."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="How many CPU threads the network uses; by default as many as torch takes."
+    )
     workers: int | None = Field(
-        None, ge=0, description="Threads that decode, measure and write beside an untimed network."
+        None, ge=0, description="How many threads decode, measure and write beside an untimed network."
     )
-    runs: int = Field(1, ge=1, description="Runs to average, official protocol only; the challenge takes 5.")
-    preset: Literal["rapid", "quick", "normal"] = Field("rapid", description="Limits of the steady protocol.")
-    seed: int = Field(0, ge=0, description="Of the order in which the steady protocol runs models.")
+    runs: int = Field(1, ge=1, description="How many official runs are averaged; the challenge takes 5.")
+    preset: Literal["rapid", "quick", "normal"] = Field(
+        "rapid",
+        description="How long the steady protocol times: rapid takes up to 30 s a model, quick 2 min, normal 10 min.",
+    )
+    settle: int | None = Field(
+        None,
+        ge=1,
+        description="Time on until the first so many places by time are settled, or the preset's time is over.",
+    )
+    seed: int = Field(0, ge=0, description="What the steady protocol draws the order of models from.")
 
     def __init__(self, **given: Any) -> None:
         try:
@@ -127,6 +145,8 @@ class RunConfig(Frozen):
         kind = self.device.partition(":")[0]
         reasons = {
             "preset": self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds",
+            "settle": (self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds")
+            or (self.settle is None and "nothing is to be settled"),
             "seed": self.protocol is not Protocol.STEADY and f"{self.protocol} draws nothing",
             "workers": self.is_timed and "nothing runs beside a timed network",
             "tile_overlap": self.tile is None and "--tile none cuts no tiles",

@@ -38,31 +38,48 @@ Folders = list[Path]
 
 @app.command(name="train")
 def train_command(
-    run_dir: Annotated[Path, typer.Option("--run_dir", help="Checkpoints and TensorBoard; a run there goes on.")],
-    data: Annotated[Folders, typer.Option(help="Folder of HR images, with its subfolders; may be repeated.")],
-    lr_data: Annotated[Folders | None, typer.Option("--lr_data", help="Folder of their LR images; may repeat.")] = None,
-    validation: Annotated[Folders | None, typer.Option("--validate", help="Set to validate on; may repeat.")] = None,
-    recipe: Annotated[Path, typer.Option(help="Folder of step1.toml to step4.toml, and presets.")] = RECIPES,
+    run_dir: Annotated[
+        Path,
+        typer.Option(
+            "--run_dir", help="Keep checkpoints and TensorBoard's files in this folder; a run that is there goes on."
+        ),
+    ],
+    data: Annotated[
+        Folders, typer.Option(help="Train on the HR images of this folder and its subfolders; may be repeated.")
+    ],
+    lr_data: Annotated[
+        Folders | None, typer.Option("--lr_data", help="Take their LR images from this folder; may be repeated.")
+    ] = None,
+    validation: Annotated[
+        Folders | None, typer.Option("--validate", help="Validate on this set; may be repeated.")
+    ] = None,
+    recipe: Annotated[Path, typer.Option(help="Read step1.toml to step4.toml and presets from this folder.")] = RECIPES,
     network: Annotated[
         Literal["pfdnlite", "abpn"], typer.Option(help="What to train; abpn has no step 4.")
     ] = "pfdnlite",
     preset: Annotated[str | None, typer.Option(help="Scale the recipe by a preset's factors: cpu.")] = None,
-    steps: Annotated[str, typer.Option(help="Steps to train, separated by commas.")] = "1,2,3,4",
-    start: Annotated[Path | None, typer.Option(help="Checkpoint, or weights, to start from.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="End after so many, every step in its share.")] = None,
-    seed: Annotated[int, typer.Option(help="Of initial weights and patches.")] = 0,
-    precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
+    steps: Annotated[str, typer.Option(help="Which steps are trained, separated by commas.")] = "1,2,3,4",
+    start: Annotated[Path | None, typer.Option(help="Start from this checkpoint, or from these weights.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="End after so many minutes, of which every step has its share.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What initial weights and patches are drawn from.")] = 0,
+    precision: Annotated[
+        Literal["no", "bf16", "fp16"], typer.Option(help="What autocast computes in; no is float32.")
+    ] = "no",
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
-    workers: Annotated[int, typer.Option(help="Processes that read patches.")] = 0,
-    log_every: Annotated[int, typer.Option("--log_every", help="Iterations between lines.")] = 100,
-    validate_every: Annotated[int, typer.Option("--validate_every", help="Iterations between validations.")] = 1000,
-    checkpoint_every: Annotated[int, typer.Option("--checkpoint_every", help="Iterations between them.")] = 1000,
-    keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep of a step.")] = 3,
+    workers: Annotated[int, typer.Option(help="How many processes read patches.")] = 0,
+    log_every: Annotated[int, typer.Option("--log_every", help="Print a line every so many iterations.")] = 100,
+    validate_every: Annotated[int, typer.Option("--validate_every", help="Validate every so many iterations.")] = 1000,
+    checkpoint_every: Annotated[
+        int, typer.Option("--checkpoint_every", help="Save a checkpoint every so many iterations.")
+    ] = 1000,
+    keep: Annotated[int, typer.Option(min=1, help="How many checkpoints of a step are kept.")] = 3,
     resident: Annotated[
         bool | None,
         typer.Option("--resident/--not_resident", help="Keep images on the device; by default on a GPU they fit on."),
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave out, and name, unreadable images.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave unreadable images out, and name them.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
@@ -101,7 +118,11 @@ app.command(name="finetune")(finetune_command)
 
 
 @app.command(name="prune")
-def prune_command(stage1: Path, stage2: Path, rule: Rule = "importance") -> None:
+def prune_command(
+    stage1: Annotated[Path, typer.Argument(help="Read this checkpoint of the first stage.")],
+    stage2: Annotated[Path, typer.Argument(help="Write this checkpoint of the second stage.")],
+    rule: Rule = "importance",
+) -> None:
     """Prune the second and third block of STAGE1.ckpt; train STAGE2.ckpt with --steps 4 --start STAGE2.ckpt."""
     pruned = prune(load_network(stage1), rule)
     state = {"pruned_blocks": list(pruned.pruned_blocks), "ema": pruned.state_dict()}
@@ -110,7 +131,10 @@ def prune_command(stage1: Path, stage2: Path, rule: Rule = "importance") -> None
 
 
 @app.command(name="fuse")
-def fuse_command(checkpoint: Path, weights: Path) -> None:
+def fuse_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Read this checkpoint, or training form as safetensors.")],
+    weights: Annotated[Path, typer.Argument(help="Write the deploy network's weights to this file.")],
+) -> None:
     """Fuse CHECKPOINT, or a training form as safetensors, into the deploy network's WEIGHTS.safetensors."""
     write_weights(deploy_form(load_network(checkpoint)), weights)
     typer.echo(f"{weights}: {weights.stat().st_size} bytes")
@@ -118,14 +142,22 @@ def fuse_command(checkpoint: Path, weights: Path) -> None:
 
 @app.command(name="export")
 def export_command(
-    checkpoint: Path,
-    weights: Annotated[Path, typer.Option(help="File to write.")] = Path("model_zoo/pfdnlite_selftrained.safetensors"),
-    images: Annotated[Path | None, typer.Option(help="Set to verify on; photographs of scikit-image if none.")] = None,
-    name: Annotated[str, typer.Option(help="Of the weights in the manifest.")] = "selftrained",
-    training: Annotated[
-        Path | None, typer.Option(help="File for the training form too, float16, to go on from by train --start.")
+    checkpoint: Annotated[Path, typer.Argument(help="Read this checkpoint of the second stage.")],
+    weights: Annotated[Path, typer.Option(help="Write the weights to this file.")] = Path(
+        "model_zoo/pfdnlite_selftrained.safetensors"
+    ),
+    images: Annotated[
+        Path | None, typer.Option(help="Verify on this set; without it on photographs of scikit-image.")
     ] = None,
-    onnx: Annotated[Path | None, typer.Option(help="File for the deploy network's ONNX graph too, any size.")] = None,
+    name: Annotated[str, typer.Option(help="What the weights are called in the manifest.")] = "selftrained",
+    training: Annotated[
+        Path | None,
+        typer.Option(help="Write the training form in float16 to this file, too; train --start goes on from it."),
+    ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(help="Write the deploy network's ONNX graph, which takes any size, to this file, too."),
+    ] = None,
 ) -> None:
     """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
     if onnx is not None:

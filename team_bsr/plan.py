@@ -106,16 +106,19 @@ def describe(plan: Plan, minutes: float | None, accelerator: Accelerator) -> Ite
     yield f"network  {plan.network}"
     yield f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {plan.precision}"
     yield f"seed     {plan.seed}"
+    for step in plan.steps:
+        yield (
+            f"step {step.number}   stage {step.stage}, {step.iterations} iterations of {step.batch} patches of "
+            f"{step.hr_patch}x{step.hr_patch}, {step.loss}, rate {step.rate:g} halved every {step.halve_every}, "
+            f"betas {step.betas}, weight decay {step.weight_decay:g}, average {step.ema:g}"
+        )
+    yield f"timing   {TIMED_ITERATIONS} iterations of each step"
     total = 0.0
     for step in plan.steps:
         seconds = _iteration_seconds(plan, step, accelerator)
         total += seconds * step.iterations
-        yield (
-            f"step {step.number}   stage {step.stage}, {step.iterations} iterations of {step.batch} patches of "
-            f"{step.hr_patch}x{step.hr_patch}, {step.loss}, rate {step.rate:g} halved every {step.halve_every}, "
-            f"betas {step.betas}, weight decay {step.weight_decay:g}, average {step.ema:g}; "
-            f"{seconds:.3f} s an iteration, {timedelta(seconds=round(seconds * step.iterations))}"
-        )
+        whole = timedelta(seconds=round(seconds * step.iterations))
+        yield f"step {step.number}   {seconds:.3f} s an iteration, {whole}"
     yield f"expected {timedelta(seconds=round(total))}, validation not counted"
     if minutes is not None:
         yield f"minutes  {minutes:g}, in which {min(1, 60 * minutes / total):.0%} of each step's iterations fit"

@@ -25,6 +25,7 @@ GIVEN = {
     "workers": 4,
     "runs": 1,
     "preset": "quick",
+    "settle": 3,
     "seed": 7,
 }
 
@@ -75,9 +76,9 @@ def test_a_copy_is_checked_like_the_first():
 
 def test_what_has_no_effect_decides_nothing():
     official = RunConfig(device="cpu", threads=2)
-    assert official.decides.keys() == GIVEN.keys() - {"workers", "preset", "seed", "tf32"}
+    assert official.decides.keys() == GIVEN.keys() - {"workers", "preset", "settle", "seed", "tf32"}
     steady = RunConfig(device="cuda", protocol="steady", tile=None)
-    assert steady.decides.keys() == GIVEN.keys() - {"workers", "threads", "tile_overlap"}
+    assert steady.decides.keys() == GIVEN.keys() - {"workers", "threads", "settle", "tile_overlap"}
     assert steady.decides_pixels.keys() == {"device", "engine", "precision", "tf32", "tile"}
     assert RunConfig(device="cpu", preset="normal").decides == RunConfig(device="cpu").decides
 

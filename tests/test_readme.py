@@ -1,4 +1,4 @@
-"""Every command of the README runs, in a copy of the project."""
+"""Every command and line of Python of the README runs, in a copy of the project; flags that docs show exist."""
 
 import os
 import re
@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from docs.reference import commands
 from tests.conftest import PROJECT
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "results", "__pycache__", ".*_cache", "*.part")
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
 COMMANDS = [
-    line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.startswith("python")
+    line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.startswith("python")
 ]
 MINUTES = ("Urban100", "--tile 128", "table1", "bench.", "eval compare", "eval report", "eval score", "eval factsheet")
 
@@ -52,16 +59,66 @@ def test_command_runs(line: str, copy: Path, request: pytest.FixtureRequest):
         request.getfixturevalue("esr_data")
         request.getfixturevalue("esr_weights")
     reads_records = any(word in line for word in ("eval report", "eval score", "eval factsheet"))
-    if reads_records and not (copy / "results" / "records").exists():
+    records = (copy / "results" / "records").glob("*steady*" if "eval score" in line else "*")
+    if reads_records and not any("incomplete" not in path.name for path in records):
         pytest.skip("shows what the slow command before it measured")
     result = subprocess.run(
         line, shell=True, cwd=copy, env=_environment(copy), capture_output=True, text=True, timeout=1200
     )
+    if "every runtime sample was disturbed" in result.stdout + result.stderr:
+        pytest.skip("this machine does other work, so that nothing could be timed")
     assert result.returncode == 0, result.stderr
 
 
-def test_links_and_pictures_exist():
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if not target.startswith("http")]
-    assert targets
-    assert [target for target in targets if not (PROJECT / target).exists()] == []
+def test_the_lines_of_python_run(copy: Path):
+    (block,) = blocks("python")
+    result = subprocess.run([sys.executable, "-c", block], cwd=copy, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    psnr_db, table = result.stdout.split("\n", 1)
+    assert 25 < float(psnr_db) < 30
+    assert table.count("03_PFDNLite") == 5
+
+
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page: Path):
+    text = page.read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if not target.startswith("http")]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def shown_commands(text: str) -> list[list[str]]:
+    """Return the words of each command in code blocks, fenced or indented."""
+    lines = re.findall(
+        r"^(?: {4})?(python (?:-m (?:eval|team_bsr)|test_demo\.py)\b.*)", text.replace("\\\n", " "), re.M
+    )
+    return [line.split("  #")[0].split() for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_are_shown_have_flags_that_exist(page: Path):
+    known = commands()
+    for words in shown_commands(page.read_text(encoding="utf-8")):
+        name = next((" ".join(words[:n]) for n in (5, 4, 2) if " ".join(words[:n]) in known), None)
+        assert name, " ".join(words)
+        flags = {flag for its in known[name].params for flag in (*its.opts, *its.secondary_opts)} | {"--help"}
+        typed = {word.partition("=")[0] for word in words if re.match(r"--\w", word)}
+        assert typed <= flags, " ".join(words)
+
+
+def test_the_first_screen_holds_what_a_visitor_needs_in_150_lines():
+    assert README.count("\n") <= 165
+    order = ["strip.png", "make demo", "| **PFDNLite**", "```python", "--model_file", "factsheet", "report-page.png"]
+    places = [README.index(each) for each in order]
+    assert places == sorted(places)
+
+
+def test_badges_say_what_the_project_declares():
+    badges = (PROJECT / "docs" / "results" / "badges.svg").read_text(encoding="utf-8")
+    declared = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    (python,) = re.findall(r'requires-python = ">=([\d.]+)"', declared)
+    (torch,) = re.findall(r"^torch==(\S+)", (PROJECT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    (licence,) = re.findall(r'^license = "(\w+)"', declared, re.M)
+    assert all(f">{text}</text>" in badges for text in (f"{python}+", torch, licence))

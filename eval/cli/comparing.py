@@ -22,7 +22,7 @@ Sides = dict[tuple[str, str], "Side"]
 Named = Annotated[
     str,
     typer.Argument(
-        help="A model (of the zoo, FILE.py:CLASS, or CHECKOUT:ENTRY), a folder of records, or a published results.json."
+        help="Give a model (of the zoo, FILE.py:CLASS, CHECKOUT:ENTRY), a folder of records, or a results.json."
     ),
 ]
 
@@ -34,9 +34,18 @@ def compare(
     config: RunConfig,
     data_dir: DataDir = None,
     datasets: Datasets = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Weights of FILE.py:CLASS.")] = None,
-    data_range: Annotated[float | None, typer.Option("--data_range", help="Of FILE.py:CLASS: 1 or 255.")] = None,
-    sandbox: Annotated[str | None, typer.Option("--sandbox", help="For third-party code: bubblewrap, or none.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Load these weights into FILE.py:CLASS.")
+    ] = None,
+    data_range: Annotated[
+        float | None, typer.Option("--data_range", help="What the input of FILE.py:CLASS goes up to: 1 or 255.")
+    ] = None,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(
+            "--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."
+        ),
+    ] = None,
     repeats: Annotated[
         int | None, typer.Option("--repeats", min=1, help=f"How often a model is timed against itself; {REPEATS}.")
     ] = None,

@@ -16,45 +16,63 @@ from eval.metrics.registry import METRICS
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data_dir", envvar="ESR_DATA", help="Folder that holds image sets, or one set itself."),
+    typer.Option(
+        "--data_dir", envvar="ESR_DATA", help="Look for image sets in this folder, which may be one set itself."
+    ),
 ]
 SaveDir = Annotated[
     Path,
-    typer.Option("--save_dir", "--out", help="Folder for SR images (<model>/<set>/), records and tables."),
+    typer.Option("--save_dir", "--out", help="Write SR images (<model>/<set>/), records and tables to this folder."),
 ]
 Datasets = Annotated[
     str | None,
     typer.Option(
         "--datasets",
         "--dataset",
-        help="Sets by name, separated by commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
+        help="Which sets run, by name with commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
     ),
 ]
 Weights = Annotated[
-    str | None, typer.Option("--weights", help="A checkpoint's name in the manifest (released), or a file.")
+    str | None,
+    typer.Option(
+        "--weights", help="Take these weights: a checkpoint's name in the manifest, such as released, or a file."
+    ),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Run in half precision also where this processor is slower in it.")
 ]
 WeightsKey = Annotated[
     str | None,
-    typer.Option("--weights_key", help="Where in the file the weights are, as params or state_dict.params_ema."),
+    typer.Option("--weights_key", help="Take the weights under this key of the file: params, state_dict.params_ema."),
 ]
-ModelFile = Annotated[str | None, typer.Option("--model_file", help="FILE.py:NAME, a network's class or function.")]
+ModelFile = Annotated[
+    str | None,
+    typer.Option("--model_file", help="Run a network of a file in a sandbox: FILE.py:NAME, a class or function."),
+]
 Checkpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Weights for --model_file; untrained without it.")
+    Path | None,
+    typer.Option("--checkpoint", help="Load these weights into --model_file; without them it runs untrained."),
 ]
-DataRange = Annotated[float | None, typer.Option("--data_range", help="Of --model_file's input: 1 or 255.")]
+DataRange = Annotated[
+    float | None, typer.Option("--data_range", help="What the input of --model_file goes up to: 1 or 255.")
+]
 Sandbox = Annotated[
-    str | None, typer.Option("--sandbox", help="bubblewrap, or none: third-party code with all of your rights.")
+    str | None,
+    typer.Option(
+        "--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."
+    ),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=1, help="Seconds for building a submission, an image, counting; each. 900."),
+    typer.Option(
+        "--timeout",
+        min=1,
+        help="How many seconds building a submission, an image, and counting may take, each; 900 by default.",
+    ),
 ]
 EditionFlag = Annotated[
-    str, typer.Option("--edition", help="Year whose rules count, or FILE.toml with rules of one's own.")
+    str, typer.Option("--edition", help="Which year's rules count, or a FILE.toml with rules of one's own.")
 ]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 
@@ -76,7 +94,7 @@ def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
     fields = [name for name in names or RunConfig.model_fields if name not in fixed]
     flags = [_flag(name, fixed) for name in fields]
     if "metrics" in fields:
-        flags.append(_keyword("ssim", Annotated[bool, typer.Option("--ssim", help="Also calculate SSIM.")], False))
+        flags.append(_keyword("ssim", Annotated[bool, typer.Option("--ssim", help="Calculate SSIM, too.")], False))
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)

@@ -29,20 +29,26 @@ from eval.report.papers.factsheet import factsheet as factsheet_report
 from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.tables import write_files, write_report
 
-_RECORDS_HELP = "Records, folders of them, or folders given as --save_dir."
+_RECORDS_HELP = "Read these records: files, folders of them, or folders given as --save_dir."
 
 
 def report(
     records: Annotated[list[Path], typer.Argument(help=_RECORDS_HELP)],
     save_dir: Annotated[
-        Path, typer.Option("--save_dir", "--out", help="Folder for index.html, leaderboard.md, .csv and .tex.")
+        Path,
+        typer.Option("--save_dir", "--out", help="Write index.html, leaderboard.md, .csv and .tex to this folder."),
     ] = DEFAULT_SAVE_DIR,
     edition: Annotated[
-        str | None, typer.Option("--edition", help="Year, or FILE.toml, whose scores count; the newest if absent.")
+        str | None,
+        typer.Option(
+            "--edition",
+            help="Which year's scores count, or those of FILE.toml; without it the page shows those of every year whose"
+            " baseline is there.",
+        ),
     ] = None,
-    title: Annotated[str, typer.Option("--title", help="Title of the page.")] = PageOptions.title,
+    title: Annotated[str, typer.Option("--title", help="What the page is called.")] = PageOptions.title,
     megabytes: Annotated[
-        float, typer.Option("--megabytes", min=1, help="What the page's pictures may take.")
+        float, typer.Option("--megabytes", min=1, help="How many megabytes the page's pictures may take.")
     ] = PageOptions.megabytes,
     latex: Annotated[
         bool, typer.Option("--latex", help="Write tables in the form of the challenge's report: challenge.tex.")
@@ -59,13 +65,15 @@ def report(
         raise RunError(f"no complete record in {', '.join(map(str, records))}")
     terminal = Terminal()
     terminal.say(f"records  {found_and_used(found)}")
-    for conditions, rows in tables:
-        terminal.say(f"{conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
+    options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
+    content = gather(found, options)
+    for board in content.boards:
+        rows = board.records
+        terminal.say(f"\n{board.conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
+        terminal.headline(board.headline)
         if finished := [row for row in rows if row.complete]:
             terminal.table(finished)
     terminal.not_run(failures(found))
-    options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
-    content = gather(found, options)
     paths = [*write_report(tables, save_dir), write_page(content, save_dir, options)]
     if latex:
         paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})
@@ -77,9 +85,11 @@ def report(
 
 
 def factsheet(
-    team: Annotated[Path, typer.Argument(help="The team's facts, as in team_bsr/team.toml.")],
+    team: Annotated[Path, typer.Argument(help="Read the team's facts from this file, as in team_bsr/team.toml.")],
     records: Annotated[list[Path], typer.Argument(help=_RECORDS_HELP)],
-    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for factsheet.tex.")] = DEFAULT_SAVE_DIR,
+    save_dir: Annotated[
+        Path, typer.Option("--save_dir", "--out", help="Write factsheet.tex to this folder.")
+    ] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Fill a factsheet in LaTeX: the team's own words, its recipe, and what was measured."""
     facts = read_team(team)
@@ -91,23 +101,28 @@ def factsheet(
 def score(
     records: Annotated[list[Path], typer.Argument(help=f"{_RECORDS_HELP} Or one published results.json.")],
     edition: EditionFlag,
-    gate: Annotated[GateRule, typer.Option("--gate", help="PSNR as printed, or unrounded.")] = "rounded",
+    gate: Annotated[
+        GateRule, typer.Option("--gate", help="Hold PSNR against the gate as printed (rounded), or unrounded (strict).")
+    ] = "rounded",
     baseline: Annotated[
-        Literal["measured", "published"], typer.Option("--baseline", help="Whose figures the baseline's are.")
+        Literal["measured", "published"],
+        typer.Option("--baseline", help="Take the baseline's figures as measured here, or as published."),
     ] = "measured",
-    datasets: Annotated[str | None, typer.Option("--datasets", help="Only records of these sets.")] = None,
-    protocol: Annotated[Protocol | None, typer.Option("--protocol", help="Only records of this protocol.")] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="Only records of this device: cpu, cuda, or part of a name.")
+    datasets: Annotated[str | None, typer.Option("--datasets", help="Take records of these sets alone.")] = None,
+    protocol: Annotated[
+        Protocol | None, typer.Option("--protocol", help="Take records of this protocol alone.")
     ] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="Only records of this engine.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="Only records of this precision.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Take records of this device alone: cpu, cuda, or part of a name.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Take records of this engine alone.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="Take records of this precision alone.")] = None,
     simultaneous: Annotated[
         bool,
-        typer.Option("--simultaneous", help="Ranges of ranks that hold for all models together."),
+        typer.Option("--simultaneous", help="Give ranges of ranks that hold for all models together."),
     ] = False,
     save_dir: Annotated[
-        Path, typer.Option("--save_dir", "--out", help="Folder for score.md, .csv, .tex.")
+        Path, typer.Option("--save_dir", "--out", help="Write score.md, .csv and .tex to this folder.")
     ] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
@@ -146,13 +161,16 @@ def _measured(
 
 
 def audit(
-    file: Annotated[Path, typer.Argument(help="A results.json of the challenge's test_demo.py.")],
+    file: Annotated[Path, typer.Argument(help="Read this file, the results.json of the challenge's test_demo.py.")],
     edition: Annotated[
         str | None,
-        typer.Option("--edition", help="Year, or FILE.toml, whose gates count; told by the baseline."),
+        typer.Option(
+            "--edition",
+            help="Which year's gates and scores count, or those of FILE.toml; without it the baseline tells.",
+        ),
     ] = None,
     save_dir: Annotated[
-        Path, typer.Option("--save_dir", "--out", help="Folder for audit.md and audit.json.")
+        Path, typer.Option("--save_dir", "--out", help="Write audit.md and audit.json to this folder.")
     ] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders."""

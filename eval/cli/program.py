@@ -1,5 +1,6 @@
 """Running a command-line program: errors that a user can mend are printed without a traceback."""
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -68,7 +69,18 @@ class _App(typer.Typer):
         return super().command(name, **{"cls": _Command, **settings})
 
 
-def new_app(cls: type[TyperGroup] | None = None) -> typer.Typer:
+class Group(TyperGroup):
+    """A group whose list of commands is not cut: each with its whole first line of help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        helps = {name: inspect.cleandoc(command.help or "") for name, command in found.items() if command}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text.partition("\n")[0]) for name, text in helps.items()])
+
+
+def new_app(cls: type[TyperGroup] = Group) -> typer.Typer:
     """Return an app with the project's settings, and a class of its own if asked for."""
     return _App(
         cls=cls, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=False

@@ -124,37 +124,48 @@ def of_the_zoo(models: str) -> list[ModelSource]:
 def run_models(
     config: RunConfig,
     models: Annotated[
-        str | None, typer.Option("--models", help="Ids or names, separated by commas, or 'all'; default 3, or all.")
+        str | None,
+        typer.Option(
+            "--models", help="Which models run, by ids or names with commas, or 'all'; by default 3, of a checkout all."
+        ),
     ] = None,
     checkout: Annotated[
-        list[Path] | None, typer.Option("--checkout", help="The challenge's repository of a year; may be repeated.")
+        list[Path] | None,
+        typer.Option("--checkout", help="Run entries of the challenge's repository of a year; may be repeated."),
     ] = None,
     model_file: ModelFile = None,
     checkpoint: Checkpoint = None,
     data_range: DataRange = None,
     more: Annotated[
         list[Path] | None,
-        typer.Option("--with", help="A folder that --model_file reads besides what it imports; may be repeated."),
+        typer.Option("--with", help="Let --model_file read this folder besides what it imports; may be repeated."),
     ] = None,
     model_args: Annotated[
-        str | None, typer.Option("--model_args", help="What --model_file's class is called with: dim=36,n_blocks=8.")
+        str | None,
+        typer.Option("--model_args", help="Call --model_file's class or function with these: dim=36,n_blocks=8."),
     ] = None,
     weights_key: WeightsKey = None,
     reference: Annotated[
-        str | None, typer.Option("--reference", help="A model of the zoo to run first, as the baseline of ratios.")
+        str | None, typer.Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.")
     ] = None,
     data_dir: DataDir = None,
     datasets: Datasets = None,
     save_dir: SaveDir = DEFAULT_SAVE_DIR,
     no_images: NoImages = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Untimed passes side by side; each gets its share of the CPU's cores.")
+        int,
+        typer.Option(
+            "--jobs", min=1, help="How many untimed passes run side by side, each with its share of the CPU's cores."
+        ),
     ] = 1,
     launcher: Annotated[
         Literal["here", "ray"], typer.Option("--launcher", help="Where passes run: here, or on a Ray cluster.")
     ] = "here",
     ray_address: Annotated[
-        str | None, typer.Option("--ray_address", help="Of a running cluster; without it Ray starts on this machine.")
+        str | None,
+        typer.Option(
+            "--ray_address", help="Use the Ray cluster at this address; without it Ray starts on this machine."
+        ),
     ] = None,
     force: Force = False,
     redo: Annotated[bool, typer.Option("--redo", help="Run again what is on record.")] = False,

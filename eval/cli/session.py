@@ -1,6 +1,7 @@
 """An evaluation for a person at a terminal: what is used is said, and tables are printed and written at the end."""
 
 import os
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,12 @@ from eval.config import RunConfig
 from eval.data.datasets import SAMPLE, Dataset, check_metric_sizes, open_dataset
 from eval.device.memory import freeze_imports, keep_freed_memory
 from eval.metrics.registry import find_metrics
-from eval.records.current import complete_ones, conditions_of, current
+from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, check_writable, read_records
+from eval.report.board import make_board
+from eval.report.escapes import visible
+from eval.report.selection import is_network
 from eval.report.tables import write_tables
 from eval.run.evaluation import BrokenOffError, Evaluation
 from eval.run.launch import Launch
@@ -62,23 +66,30 @@ class Session:
             write_tables(self.save_dir, valid="", test=None)
             raise typer.Exit(INTERRUPTED_EXIT) from None
 
-    def finish(self, valid: str, test: str | None = None) -> None:
+    def finish(self, valid: str, test: str | None = None, show: bool = False) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
 
         Args:
             valid: the set for the validation columns of results.txt.
             test: the set for its test columns, if any.
+            show: open the folder of results.
         """
-        ran = {(conditions_of(record), record.dataset.sha256) for record in self.records}
-        rows = complete_ones(current(read_records(self.save_dir / RECORDS_FOLDER)))
-        shown = [row for row in rows if (conditions_of(row), row.dataset.sha256) in ran]
-        if shown:
+        tables = current(read_records(self.save_dir / RECORDS_FOLDER))
+        ran = [table for table in tables if any(holds(table, record) for record in self.records)]
+        if shown := complete_ones(ran):
             self.terminal.table(shown)
+        for conditions, rows in ran:
+            if sum(row.complete and is_network(row) for row in rows) > 1:
+                self.terminal.headline(make_board(conditions, rows).headline, f"{visible(conditions.dataset)}: ")
         self.terminal.not_run([record for record in self.records if not record.complete])
         paths = write_tables(self.save_dir, valid, test)
         written = any(record.images_folder for record in self.records)
         images = ", SR images under <model>/<set>/" if written else ""
         names = ", ".join(path.name for path in paths)
         self.terminal.say(f"written to {self.save_dir}: {names}, {RECORDS_FOLDER}/{images}")
+        address = self.save_dir.resolve().as_uri()
+        self.terminal.say(f"look at    {address}")
+        if show:
+            webbrowser.open(address)
         if not all(record.complete for record in self.records):
             raise typer.Exit(FAILURE_EXIT)

@@ -37,9 +37,11 @@ def list_models(
 
 
 def fetch_weights(
-    model_id: Annotated[str | None, typer.Option("--model_id", help="Ids or names, separated by commas.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="The weights of every model.")] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
+    model_id: Annotated[
+        str | None, typer.Option("--model_id", help="Whose weights, by ids or names, separated by commas.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Download the weights of every model.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Download to this folder instead of the cache.")] = None,
 ) -> None:
     """Download published weights, check their SHA-256, and keep them in the download cache."""
     from eval.cache import cache_folder
@@ -93,9 +95,11 @@ def fetch_data(
 
 
 def make_lr(
-    hr_dir: Annotated[Path, typer.Argument(help="Folder of HR images.")],
-    lr_dir: Annotated[Path, typer.Argument(help="Folder for the LR images, NAMEx4.png.")],
-    scale: Annotated[int, typer.Option("--scale", min=2, help="How many times smaller.")] = 4,
+    hr_dir: Annotated[Path, typer.Argument(help="Read the HR images of this folder.")],
+    lr_dir: Annotated[Path, typer.Argument(help="Write the LR images, NAMEx4.png, to this folder.")],
+    scale: Annotated[
+        int, typer.Option("--scale", min=2, help="How many times smaller LR images are than HR images.")
+    ] = 4,
 ) -> None:
     """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale."""
     from fractions import Fraction

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import rich.table
@@ -9,13 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from eval.data.description import description
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
-from eval.report.columns import LABEL, SET, filled_columns, flag_notes, legend
+from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
 from eval.report.escapes import visible
+from eval.report.headline import Headline
 from eval.report.renderers import terminal_heading, to_terminal
-from eval.report.table import Table
+from eval.report.selection import is_network, name_of
+from eval.report.table import Figure, Table
 from eval.report.tables import failures_table
 from eval.run.observer import Observer
 
@@ -27,6 +29,8 @@ _PIPED_WIDTH = 120
 # Between two columns of a table.
 _GAP = 3
 _SHOWN_NAMES = 5
+# A mark says something where more figures differ than have one.
+_LEAST_MARKED = 3
 # What a narrow window goes without, in this order.
 _LEAST_FIRST = (
     *("num_conv", "p90_ms", "kernels_ms", "peak_memory_mib", "activations", "flops_by_hooks"),
@@ -42,10 +46,17 @@ class Terminal(Observer):
         out = Console(highlight=False)
         self._out = out if out.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
         self._err = Console(stderr=True, highlight=False)
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """Print a line: wrapped between words on a terminal, as it is in a pipe or file."""
         self._out.print(Text(text), soft_wrap=not self._out.is_terminal)
+
+    def say_once(self, text: str) -> None:
+        """Print a line, unless this command has printed it before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def show(self, table: rich.table.Table) -> None:
         """Print a table."""
@@ -57,6 +68,8 @@ class Terminal(Observer):
 
     def announce_data(self, dataset: "Dataset") -> None:
         """Say what a set was taken for, and what beside it is not used."""
+        from eval.data.description import description
+
         self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
         self.say(f"         layout: {dataset.layout}")
         for line in description(dataset):
@@ -65,9 +78,19 @@ class Terminal(Observer):
             self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
 
     def announce(self, task: "EvaluationTask") -> None:
-        """Say what is about to run, how, with which weights."""
-        self.say(f"model    {task.model.info.label}: {task.model.note}")
-        self.say(f"running  {task.config}")
+        """Say what is about to run, with which weights, and how; each once."""
+        self.say_once(f"running  {task.config}")
+        self.say_once(f"model    {task.model.info.label}: {task.model.note}")
+
+    def finished(self, record: Record) -> None:
+        """Say in a line what came of a model on a set."""
+        if record.complete:
+            taken = [its for its in COLUMNS if its.key in record.means]
+            figures = [f"{its.title} {its.text(its.of(record))} {its.unit}".strip() for its in taken]
+            words = ", ".join(figures) or "super-resolved"
+        else:
+            words = record.outcome
+        self.say(f"done     {visible(name_of(record))} on {visible(record.dataset.name)}: {words}")
 
     def failed_to_store(self, record: Record) -> None:
         """Print the figures of a record that could not be written."""
@@ -81,13 +104,20 @@ class Terminal(Observer):
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *times, console=self._err, disable=not self._err.is_terminal) as bar:
             task = bar.add_task("", total=total, label=label)
-            yield lambda _done: bar.advance(task)
+
+            def advance(_done: object) -> None:
+                bar.advance(task)
+                if bar.finished and unit == "images":
+                    # What follows the images takes seconds for some networks.
+                    bar.update(task, label=f"{label}, counting FLOPs")
+
+            yield advance
 
     def table(self, records: Sequence[Record]) -> None:
         """Print one row a record, as many columns as fit, and the legend."""
         several_sets = len({record.dataset.name for record in records}) > 1
         names = (LABEL, SET) if several_sets else (LABEL,)
-        whole = Table.about((*names, *filled_columns(records)), records)
+        whole = _marked((*names, *filled_columns(records)), records)
         table = _fitting(whole, self._out.width)
         self.show(to_terminal(table))
         left_out = {column.key: column.title for column in whole.columns if column not in table.columns}
@@ -99,10 +129,25 @@ class Terminal(Observer):
         for line in flag_notes(records):
             self.say(f"note: {line}")
 
+    def headline(self, its: Headline, where: str = "") -> None:
+        """Print who is first, and how sure that is."""
+        self._out.print(Text(f"{where}{its.claim}", "bold"), soft_wrap=not self._out.is_terminal)
+        for line in its.details:
+            self.say(f"- {line}")
+
     def not_run(self, records: Sequence[Record]) -> None:
         """Print one row a model that did not run, with its state and why; nothing if there is none."""
         if records:
             self.show(to_terminal(failures_table(records), title="Did not run", title_justify="left"))
+
+
+def _marked(columns: Sequence[Figure], records: Sequence[Record]) -> Table:
+    """Return a table of records with the best and the second figure of each set marked among networks."""
+    marked = []
+    for _, its in groupby(records, key=lambda record: record.dataset.name):
+        rows = list(its)
+        marked += Table.about(columns, rows).marked(_LEAST_MARKED, list(map(is_network, rows))).rows
+    return Table(tuple(columns), tuple(marked))
 
 
 def _listing(names: Sequence[str]) -> str:

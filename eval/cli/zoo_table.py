@@ -11,28 +11,28 @@ from eval.report.table import Column, Table, Value
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.manifest import ModelSpec
 
-_COUNTED = tuple(its for its in COLUMNS if its.key in {"num_params", "flops", "activations", "num_conv"})
+# What is shown in 80 columns; the manifest holds the other counts.
+_COUNTED = tuple(its for its in COLUMNS if its.key in {"num_params", "flops"})
 
 
 def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
-    """Return one row a model."""
+    """Return one row a model, of one line or two in 80 columns."""
     columns = (
         Column("id", "Id"),
         Column("model", "Model", left=True),
         *_COUNTED,
-        Column("weights", "Weights here", left=True, wraps=True),
+        Column("weights", "Weights", left=True, wraps=True),
         Column("note", "Note", left=True, wraps=True),
     )
-    return to_terminal(
-        Table.of(columns, [(spec.id, spec.name, *_costs(spec), _weights(spec), spec.note) for spec in specs])
-    )
+    rows = [(spec.id, spec.name, *_costs(spec), _weights(spec), spec.note) for spec in specs]
+    return to_terminal(Table.of(columns, rows), collapse_padding=True)
 
 
 def _costs(spec: ModelSpec) -> tuple[Value, ...]:
     try:
         spec.check_target()
     except RunError as error:
-        return (f"cannot be built: {error}", None, None, None)
+        return f"cannot be built: {error}", None
     return tuple(getattr(spec.counts, column.key, None) for column in _COUNTED)
 
 

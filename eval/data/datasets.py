@@ -174,7 +174,10 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
         if folder.is_dir():
             return _plain_folder(_plain_name(name), folder)
     known = ", ".join([*list_datasets(data_dir), SAMPLE])
-    raise UsageError(f"--dataset {name}: not in {data_dir}; there are: {known}")
+    looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
+    where = f" (looked for the folders {looked_for})" if looked_for else ""
+    advice = "docs/layouts.md says where sets come from and how their folders are called"
+    raise UsageError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
 
 
 def _open_layout(data_dir: Path, found: list[tuple[str, Layout]], name: str) -> Dataset:

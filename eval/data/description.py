@@ -25,7 +25,7 @@ def how_it_pairs(dataset: Dataset) -> str:
     hr = [(pair.name, pair.hr) for pair in dataset.pairs if pair.hr]
     lr = [(pair.name, pair.lr) for pair in dataset.pairs if pair.lr]
     sides = {"HR": _patterns(dataset.folder, hr), "LR": _patterns(dataset.folder, lr)}
-    absent = {"HR": "none, so no PSNR", "LR": "made of HR by MATLAB's bicubic"}
+    absent = {"HR": "none, so there is no ground truth and no PSNR", "LR": "made of HR by MATLAB's bicubic"}
     return "; ".join(f"{side}: {' and '.join(patterns) or absent[side]}" for side, patterns in sides.items())
 
 

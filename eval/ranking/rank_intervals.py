@@ -8,11 +8,12 @@ all comparisons errs (the largest studentised deviation); so wide is every inter
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
 
-from eval.intervals import CONFIDENCE, Interval, resampled
+from eval.intervals import CONFIDENCE, Interval, Resampled, resampled
 from eval.ranking.editions import Track
 from eval.ranking.entries import Entry
 from eval.ranking.scores import weighted_score
@@ -83,12 +84,22 @@ def _runtime(entry: Entry) -> float:
     return math.nan if entry.runtime_ms is None else entry.runtime_ms
 
 
+def _drawn(samples_ms: np.ndarray) -> Resampled:
+    """Draw from samples as ``resampled`` does; the same ones, as under the rules of several editions, once."""
+    return _drawn_of(samples_ms.astype(float).tobytes(), samples_ms.shape)
+
+
+@lru_cache(maxsize=4)
+def _drawn_of(content: bytes, shape: tuple[int, ...]) -> Resampled:
+    return resampled(np.frombuffer(content).reshape(shape))
+
+
 class _Ratios:
     """Ratios of entries' runtimes, each with the 95% interval of its pair."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.runtimes_ms = [_runtime(entry) for entry in entries]
-        self.sets = [resampled(np.stack(its)) for its in zip(*(its.samples_ms or () for its in entries), strict=True)]
+        self.sets = [_drawn(np.stack(its)) for its in zip(*(its.samples_ms or () for its in entries), strict=True)]
         self._known: dict[tuple[int, int], Interval] = {}
 
     def of(self, a: int, b: int) -> Interval:

@@ -7,6 +7,7 @@ conditions one counts; models that share a label get labels that tell them apart
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 from pathlib import PurePath
 
@@ -15,6 +16,8 @@ from eval.zoo.model_info import ZOO
 
 _PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 _SHOWN_OF_A_HASH = 8
+# In the order of their tables.
+_PROTOCOLS = (Protocol.STEADY, Protocol.OFFICIAL, Protocol.ACCURACY)
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +48,16 @@ class Conditions:
 
 
 Table = tuple[Conditions, list[Record]]
+_PARTS = {"dataset": "set", "protocol": "protocol", "machine": "machine", "device": "device", "manner": "manner"}
+
+
+def names_of(tables: Sequence[Conditions]) -> tuple[str, list[str]]:
+    """Return what tells tables apart, and each one's name by that: its set, and what else they do not all share."""
+    told = [key for key in _PARTS if key == "dataset" or len({getattr(its, key) for its in tables}) > 1]
+    if "machine" in told and "device" in told:
+        told.remove("device")
+    what = ", ".join(_PARTS[key] for key in told)
+    return what.capitalize(), [" · ".join(filter(None, (getattr(its, key) for key in told))) for its in tables]
 
 
 def conditions_of(record: Record) -> Conditions:
@@ -75,7 +88,8 @@ def _is_timed(record: Record) -> bool:
 def current(records: Iterable[Record]) -> list[Table]:
     """Return the records that count, table by table, one a model: the best complete one, or else the newest; by id.
 
-    The accuracy pass of a steady run is not a table of its own: the steady records hold all of its figures.
+    Sets stand in the order in which they were first run; of one set, tables with times stand first. The accuracy pass
+    of a steady run is part of the steady table, so that no model stands twice.
     """
     return _folded(_tables(records))
 
@@ -101,15 +115,17 @@ def failures(records: Iterable[Record]) -> list[Record]:
     return [record for record in latest if not record.complete]
 
 
-def once(records: Sequence[Record]) -> list[Record]:
-    """Return complete records without those whose figures all stand in a steady record among them."""
-    timed = {_identity(record): record for record in records if record.settings.protocol == Protocol.STEADY}
-    return [record for record in records if not _stands_in(record, timed.get(_identity(record)))]
-
-
 def _tables(records: Iterable[Record]) -> list[Table]:
-    best = [(key[0], _best(group)) for key, group in _by_model(records)]
-    return [(place, [row for _, row in items]) for place, items in groupby(best, key=lambda item: item[0])]
+    groups = [(key[0], list(group)) for key, group in _by_model(records)]
+    first: dict[str, datetime] = {}
+    for conditions, group in groups:
+        started = min(record.started_at for record in group)
+        first[conditions.dataset] = min(started, first.get(conditions.dataset, started))
+    best = [(conditions, _best(group)) for conditions, group in groups]
+    tables = [(place, [row for _, row in items]) for place, items in groupby(best, key=lambda item: item[0])]
+    return sorted(
+        tables, key=lambda table: (first[table[0].dataset], table[0].dataset, _PROTOCOLS.index(table[0].protocol))
+    )
 
 
 def _identity(record: Record) -> tuple:
@@ -125,31 +141,59 @@ def _identity(record: Record) -> tuple:
     )
 
 
-def _stands_in(record: Record, timed: Record | None) -> bool:
-    """Tell whether all figures of an accuracy pass stand in a steady record."""
-    untimed = record.settings.protocol == Protocol.ACCURACY
+def holds(table: Table, record: Record) -> bool:
+    """Tell whether a record's figures have their place in a table: by its conditions, or as an accuracy pass there."""
+    conditions, rows = table
+    names = {(row.dataset.name, row.dataset.sha256) for row in rows}
+    alike = (record.dataset.name, record.dataset.sha256) in names
+    own = replace(conditions_of(record), dataset=conditions.dataset) == conditions
+    return alike and (own or any(_is_pass_of(record, row) for row in rows))
+
+
+def _is_pass_of(record: Record, timed: Record) -> bool:
+    """Tell whether a record is the accuracy pass of a steady one, whose figures besides times are the same."""
+    untimed, steady = (its.settings.protocol for its in (record, timed))
     return (
-        untimed
-        and timed is not None
+        (untimed, steady) == (Protocol.ACCURACY, Protocol.STEADY)
+        and record.complete
+        and timed.complete
+        and _identity(record) == _identity(timed)
         and _made_of(record) == _made_of(timed)
-        and record.means.keys() <= timed.means.keys()
+    )
+
+
+def _with_figures_of(record: Record, timed: Record) -> Record:
+    """Return a steady record with the figures that its accuracy pass alone has."""
+    lacking = [key for key in record.means if key not in timed.means]
+    if not lacking:
+        return timed
+    taken = {image.name: {key: image.figure(key) for key in lacking} for image in record.images}
+    images = tuple(image.model_copy(update=taken[image.name]) for image in timed.images)
+    return timed.model_copy(
+        update={"images": images, "means": timed.means | {key: record.means[key] for key in lacking}}
     )
 
 
 def _folded(tables: Sequence[Table]) -> list[Table]:
-    """Leave out accuracy tables that steady ones hold whole; what did not finish there goes to the steady table."""
+    """Fold accuracy passes into the steady tables; models of their table that were not timed follow as such."""
     kept = [(conditions, list(rows)) for conditions, rows in tables]
-    homes = {_identity(row): rows for its, rows in kept if its.protocol == Protocol.STEADY for row in rows}
-    timed = {_identity(row): row for _, rows in kept for row in rows if row.settings.protocol == Protocol.STEADY}
-    for table in list(kept):
-        complete = [row for row in table[1] if row.complete]
-        if complete and all(_stands_in(row, timed.get(_identity(row))) for row in complete):
-            kept.remove(table)
-            home = homes[_identity(complete[0])]
-            there = {row.model.label for row in home}
-            home.extend(row for row in table[1] if row.model.label not in there)
-            home.sort(key=_order)
-    return kept
+    homes = [rows for its, rows in kept if its.protocol == Protocol.STEADY]
+    for rows in [rows for its, rows in kept if its.protocol == Protocol.ACCURACY]:
+        passes = []
+        for home in homes:
+            for place, timed in enumerate(home):
+                for record in filter(lambda row, timed=timed: _is_pass_of(row, timed), rows):
+                    home[place] = _with_figures_of(record, timed)
+                    passes.append((record, home))
+        if not passes:
+            continue
+        home = passes[0][1]
+        there = {row.model.label for row in home}
+        home.extend(row for row in rows if row.model.label not in there)
+        home.sort(key=_order)
+        folded = {id(record) for record, _ in passes}
+        rows[:] = [row for row in rows if row.model.label in there and row.complete and id(row) not in folded]
+    return [table for table in kept if table[1]]
 
 
 def _best(records: Sequence[Record]) -> Record:

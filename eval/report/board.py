@@ -6,23 +6,26 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from eval.ranking.editions import Edition
+from eval.ranking.scoring import Place
 from eval.records.current import Conditions
 from eval.records.current import Table as Group
 from eval.records.record import Record
+from eval.report.board_intervals import Interval, PairedPsnr, psnr_intervals, runtime_intervals
 from eval.report.columns import filled_columns, legend
 from eval.report.escapes import visible
 from eval.report.explanations import COLUMN_HELP, flag_words
-from eval.report.ranked import Ranked, rank_rows
+from eval.report.headline import Headline, headline
+from eval.report.ranked import Ranked, editions_with_baseline, rank_rows
 from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
-from eval.report.selection import RAN, baseline_of, edition_of, state_of
+from eval.report.selection import RAN, baseline_of, edition_of, is_network, links_of, own_weights, state_of
 from eval.report.table import NONE, Cell, Column, Table, number
 from eval.zoo.model_info import ZOO
 
 BELOW_GATE = "below the gate"
 _LISTED_AT_MOST = 12
 TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
-HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "edition"})
+HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "peak_memory_mib"})
 # A mark says something where more figures differ than have one.
 _LEAST_MARKED = 3
 
@@ -37,16 +40,6 @@ class Heading(Column):
     def shown(self) -> bool:
         """Tell whether the page shows it at first."""
         return self.key not in HIDDEN_AT_FIRST
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its 95% interval, and where they lie between 0 and 100 across the column."""
-
-    low: float
-    high: float
-    places: tuple[float, float, float]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,13 @@ class FlagNote:
 
 @dataclass(frozen=True)
 class Row:
-    """One model in a table; ``reason`` says why it failed, or what keeps it out of the ranking."""
+    """One model in a table.
+
+    Attributes:
+        reason: why it failed, or what keeps it out of the ranking.
+        weights: the name of its weights where they are not those that its authors released.
+        links: where its paper and code are, by what they are.
+    """
 
     record: Record
     label: str
@@ -80,6 +79,8 @@ class Row:
     reason: str
     flags: tuple[FlagNote, ...]
     cells: Mapping[str, BoardCell]
+    weights: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
     def cell(self, key: str) -> BoardCell:
         """Return the cell of a column; an empty one where the row has none."""
@@ -97,6 +98,8 @@ class Board:
 
     Attributes:
         baseline: place of the row that others are compared with; None if no row has figures.
+        headline: what is read first.
+        others: the same table by the rules of other editions whose baselines are in it.
     """
 
     conditions: Conditions
@@ -106,6 +109,8 @@ class Board:
     ranked: Ranked
     legend: tuple[str, ...]
     warnings: tuple[str, ...]
+    headline: Headline
+    others: tuple["Board", ...] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -115,7 +120,13 @@ class Board:
 
 def make_boards(groups: Sequence[Group], edition: Edition | None = None) -> tuple[Board, ...]:
     """Make the table of each group of records, as ``current`` returns them; see ``make_board``."""
-    return tuple(make_board(its, rows, edition, _made_alike(its, groups)) for its, rows in groups)
+    boards = []
+    for conditions, rows in groups:
+        alike = _made_alike(conditions, groups)
+        editions = [edition] if edition else editions_with_baseline(rows) or [None]
+        first, *others = (make_board(conditions, rows, its, alike) for its in editions)
+        boards.append(replace(first, others=tuple(others)))
+    return tuple(boards)
 
 
 def _made_alike(conditions: Conditions, groups: Sequence[Group]) -> list[Record]:
@@ -136,20 +147,35 @@ def make_board(
         others: records of other sets under the same conditions; see ``rank_rows``.
     """
     ranked = rank_rows(records, edition, others)
-    columns = filled_columns(records)
-    table = Table.about(columns, records).marked(_LEAST_MARKED, [record.complete for record in records])
-    headings = [Heading("label", "Model", left=True), *_rank_headings(ranked), *map(_heading, columns)]
-    headings += [Heading(key, title, left=True) for key, title in TEXT_HEADINGS]
-    rows = []
-    for record, cells, interval in zip(records, table.rows, runtime_intervals(records), strict=True):
-        figures = {its.key: BoardCell(**vars(cell)) for its, cell in zip(columns, cells, strict=True)}
-        if "runtime_ms" in figures:
-            figures["runtime_ms"] = replace(figures["runtime_ms"], interval=interval)
-        rows.append(_row(record, figures, ranked))
     baseline = baseline_of(records, ranked.baseline)
+    columns = filled_columns(records)
+    judged = [record.complete and is_network(record) for record in records]
+    table = Table.about(columns, records).marked(_LEAST_MARKED, judged)
+    paired = PairedPsnr(records)
+    intervals = {"runtime_ms": runtime_intervals(records), "psnr_db": psnr_intervals(records, baseline, paired)}
+    rows = []
+    for place, (record, cells) in enumerate(zip(records, table.rows, strict=True)):
+        figures = {its.key: BoardCell(**vars(cell)) for its, cell in zip(columns, cells, strict=True)}
+        for key in intervals.keys() & figures.keys():
+            figures[key] = replace(figures[key], interval=intervals[key][place])
+        rows.append(_row(record, figures, ranked))
     return Board(
-        conditions, tuple(headings), tuple(rows), baseline, ranked, tuple(legend(records)), tuple(_warnings(rows))
+        conditions,
+        _headings(ranked, columns, rows),
+        tuple(rows),
+        baseline,
+        ranked,
+        tuple(legend(records)),
+        tuple(_warnings(rows)),
+        headline(records, ranked, baseline, paired),
     )
+
+
+def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Heading, ...]:
+    """Return the headings; a state is told where a row has another one than that it ran."""
+    all_ran = all(row.state == RAN for row in rows)
+    texts = [Heading(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
+    return Heading("label", "Model", left=True), *_rank_headings(ranked), *map(_heading, columns), *texts
 
 
 def _heading(its: Column) -> Heading:
@@ -159,31 +185,13 @@ def _heading(its: Column) -> Heading:
 def _rank_headings(ranked: Ranked) -> list[Heading]:
     if not ranked.rows or not ranked.edition:
         return []
+    settled = any(row.places[ranked.edition.main.name].interval for row in ranked.rows.values() if row.places)
     titles = {"rank": "Rank"} | ({"score": "Score"} if ranked.edition.has_scores else {})
-    return [Heading(key, its, higher_is_better=False, help=COLUMN_HELP[key]) for key, its in titles.items()]
-
-
-def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
-    """Return each runtime's interval in ms: its ratio's, at the baseline's runtime as it was measured."""
-    bounds = [_runtime_bounds(record) for record in records]
-    ends = [end for bound in bounds if bound for end in bound]
-    if not ends:
-        return [None] * len(records)
-    least, width = min(ends), max(ends) - min(ends) or 1.0
-
-    def interval(bound: tuple[float, float, float]) -> Interval:
-        low, middle, high = (round(100 * (ms - least) / width, 2) for ms in bound)
-        return Interval(bound[0], bound[2], (low, middle, high), f"{bound[0]:.2f} to {bound[2]:.2f} ms")
-
-    return [bound and interval(bound) for bound in bounds]
-
-
-def _runtime_bounds(record: Record) -> tuple[float, float, float] | None:
-    """Return the lower end of a runtime's interval, the runtime, and the upper end, in ms."""
-    ratio, runtime = record.timing and record.timing.ratio, record.mean("runtime_ms")
-    if not ratio or not runtime or not math.isfinite(ratio.high):
-        return None
-    return runtime * ratio.low / ratio.estimate, runtime, runtime * ratio.high / ratio.estimate
+    units = {"rank": "95%"} if settled else {}
+    return [
+        Heading(key, its, units.get(key, ""), higher_is_better=False, help=COLUMN_HELP[key])
+        for key, its in titles.items()
+    ]
 
 
 def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Row:
@@ -192,14 +200,17 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
     if record.complete and judged and judged.failed:
         state = BELOW_GATE
         reason = "; ".join(f"{its.psnr_db:.4f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
-    elif record.complete and judged and judged.lacking:
+    elif record.complete and record.model.label == ranked.baseline and ranked.rows:
+        reason = "baseline, not ranked"
+    elif record.complete and judged and judged.lacking and is_network(record):
         reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
     described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
     words = ((flag.text, *flag_words(flag)) for flag in record.flags)
     notes = tuple(FlagNote(title, text, why) for text, title, why in words)
     cells = {**_rank_cells(record, ranked), **figures, **described}
-    return Row(record, visible(record.model.label), state, visible(reason), notes, cells)
+    label = visible(record.model.label)
+    return Row(record, label, state, visible(reason), notes, cells, own_weights(record), links_of(record))
 
 
 def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
@@ -208,10 +219,18 @@ def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
     judged = ranked.rows.get(record.model.label) if record.complete else None
     place = judged and judged.places.get(ranked.edition.main.name)
     interval = place and place.interval
-    middle = fmean(interval) if interval else place and place.rank
+    middle = fmean(interval) if interval else place and (place.rank or _between_ranks(place, ranked))
     total = place and place.total
     cells = {"rank": BoardCell(rank_text(place), middle), "score": BoardCell(number(total), total)}
     return cells if ranked.edition.has_scores else {"rank": cells["rank"]}
+
+
+def _between_ranks(baseline: Place, ranked: Ranked) -> float | None:
+    """Return where the baseline, which has no rank, stands by its score among those that have one."""
+    if ranked.edition is None or baseline.total is None:
+        return None
+    places = [row.places[ranked.edition.main.name] for row in ranked.rows.values() if row.places]
+    return 0.5 + sum(1 for its in places if its.rank and its.total is not None and its.total < baseline.total)
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:

@@ -8,10 +8,11 @@ from eval.metrics.registry import METRICS, Metric
 from eval.records.current import manner_of
 from eval.records.record import ImageResult, Protocol, Record
 from eval.report.escapes import visible
+from eval.report.selection import name_of
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
 
-LABEL = Figure("model", "Model", left=True, of=lambda record: visible(record.model.label))
+LABEL = Figure("model", "Model", left=True, of=lambda record: visible(name_of(record)))
 SET = Figure("dataset", "Set", left=True, of=lambda record: record.dataset.name)
 
 
@@ -139,13 +140,15 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     notes = []
     if baselines:
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
-    groups = {timing.group: [] for timing in timings}
+    sets: dict[str, dict[str, list[str]]] = {}
     for record in records:
         if record.timing:
-            groups[record.timing.group].append(record.model.label)
-    if len(groups) > 1:
-        runs = "; ".join(", ".join(labels) for labels in groups.values())
-        notes.append(f"Timed in {len(groups)} separate runs; ratios compare models of one run only: {runs}.")
+            sets.setdefault(record.dataset.name, {}).setdefault(record.timing.group, []).append(record.model.label)
+    for name, groups in sets.items():
+        if len(groups) > 1:
+            runs = "; ".join(", ".join(labels) for labels in groups.values())
+            where = f"On {visible(name)} timed" if len(sets) > 1 else "Timed"
+            notes.append(f"{where} in {len(groups)} separate runs; ratios compare models of one run only: {runs}.")
     dropped = sum(map(Counter, {timing.group: timing.dropped for timing in timings}.values()), Counter())
     if dropped:
         what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"

@@ -5,9 +5,11 @@ from eval.metrics.registry import METRICS
 
 COLUMN_HELP = {
     "rank": "Place by the edition's main rule. A range means that paired runtimes do not settle the order, each pair "
-    "of models compared by itself (pairwise 95% intervals).",
+    "of models compared by itself (pairwise 95% intervals). The baseline has no rank and stands at its score's place.",
     "score": "Weighted sum of exp(2 x figure / baseline's figure). The least wins; the baseline has 7.39.",
     **{row.key: f"{row.title}: {row.meaning}" for row in METRICS.values()},
+    "psnr_db": f"{METRICS['psnr'].title}: {METRICS['psnr'].meaning} Below it the 95% interval of the difference to the "
+    "baseline, paired by image, across the table; tied: the difference may be none.",
     "runtime_ms": "The network's forward pass on one image, mean over images. Below it its 95% "
     "interval, between the fastest and the slowest of the table.",
     "kernels_ms": "What the GPU itself works on an image, all kernels queued before the first one begins: without the"

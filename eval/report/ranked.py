@@ -40,7 +40,7 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Se
         others: records of other sets under the same conditions. If these are the other half of the challenge's
             images, models are ranked by both, as the challenge does.
     """
-    rules = edition or _newest_with_baseline(rows)
+    rules = edition or next(iter(editions_with_baseline(rows)), None)
     if rules is None:
         return Ranked(notes=("No scores: no edition's baseline is in this table.",))
     complete = [record.model.label for record in rows if record.complete]
@@ -79,10 +79,11 @@ def _role(edition: Edition, record: Record) -> str | None:
     return edition.role_of(record.dataset.name, record.dataset.num_images)
 
 
-def _newest_with_baseline(rows: Sequence[Record]) -> Edition | None:
+def editions_with_baseline(rows: Sequence[Record]) -> list[Edition]:
+    """Return the editions whose baseline is among complete records, the newest first."""
     known = sorted((edition for edition in all_editions().values() if edition.tracks), key=lambda its: -its.year)
     labels = [record.model.label for record in rows if record.complete]
-    return next((its for its in known if any(map(its.baseline.is_called, labels))), None)
+    return [its for its in known if any(map(its.baseline.is_called, labels))]
 
 
 def _gates(edition: Edition, rows: Sequence[Record]) -> tuple[tuple[str, float], ...]:

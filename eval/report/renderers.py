@@ -20,12 +20,13 @@ _BREAK = re.compile(r" (?=\[|of )|(?<=_)|(?<=\bGate) ")
 _MARKDOWN_MARKS = {BEST: "**", SECOND: "*"}
 _LATEX_MARKS = {BEST: r"\textbf", SECOND: r"\underline"}
 _HTML_MARKS = {BEST: "b", SECOND: "u"}
+_TERMINAL_MARKS = {BEST: "bold", SECOND: "underline"}
 # So many characters more than its heading a column's source is wide, at least.
 _ROOM = 2
 
 
 def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: Any) -> rich.table.Table:
-    """Return a table that ``rich`` prints.
+    """Return a table that ``rich`` prints; the best figure is bold, the second underlined.
 
     Args:
         table: to print.
@@ -37,7 +38,7 @@ def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: 
         justify = "left" if column.left else "right"
         drawn.add_column(Text(terminal_heading(column)), justify=justify, no_wrap=not column.wraps, overflow=overflow)
     for row in table.rows:
-        drawn.add_row(*(Text(cell.text) for cell in row))
+        drawn.add_row(*(Text(cell.text, _TERMINAL_MARKS.get(cell.mark, "")) for cell in row))
     return drawn
 
 

@@ -7,6 +7,7 @@ from eval.zoo.manifest import ModelSpec, all_models
 from eval.zoo.model_info import ZOO
 
 RAN = State.RAN.value
+_RELEASED = "released"
 
 
 def folder_of(record: Record) -> str:
@@ -27,6 +28,30 @@ def spec_of(record: Record) -> ModelSpec | None:
         return None
     same = (spec for spec in all_models() if (spec.id, spec.name) == (record.model.id, record.model.name))
     return next(same, None)
+
+
+def is_network(record: Record) -> bool:
+    """Tell whether a model is a network: what computes nothing that counts, such as bicubic, is none."""
+    return record.model.origin != ZOO or record.model.id >= 0
+
+
+def own_weights(record: Record) -> str:
+    """Return the name of weights that are not those that a model's authors released; empty for released ones."""
+    model = record.model
+    return model.checkpoint if model.origin == ZOO and model.checkpoint not in (None, _RELEASED) else ""
+
+
+def name_of(record: Record) -> str:
+    """Return what tables call a model: its label, and the name of its weights where they are not the released ones."""
+    label, weights = record.model.label, own_weights(record)
+    return label if not weights or weights in label else f"{label} ({weights})"
+
+
+def links_of(record: Record) -> tuple[tuple[str, str], ...]:
+    """Return where a model's paper and code are, by what they are."""
+    spec = spec_of(record)
+    links = (("paper", spec.paper), ("code", spec.code)) if spec else ()
+    return tuple((what, address) for what, address in links if address)
 
 
 def edition_of(record: Record) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from eval.files import atomic_path
 from eval.records.current import Table as Group
-from eval.records.current import complete_ones, current, failures, once
+from eval.records.current import complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
 from eval.report.escapes import latex, markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown
+from eval.report.selection import edition_of
 from eval.report.table import Figure, Table
 from eval.report.template import finished, template_tables
 
@@ -29,6 +30,12 @@ _DESCRIBED = tuple(
         "tile": lambda record: record.settings.tile,
         "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
         "weights_sha256": lambda record: record.model.weights_sha256,
+        "model_id": lambda record: record.model.id,
+        "team": lambda record: visible(record.model.team),
+        "edition": lambda record: visible(edition_of(record)),
+        "scale": lambda record: record.model.scale,
+        "torch": lambda record: record.environment.torch,
+        "date": lambda record: f"{record.started_at:%Y-%m-%d}",
     }.items()
 )
 
@@ -45,7 +52,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
     tables = current(records)
     contents = {
         "results.txt": template_tables(tables, valid, test),
-        "results.csv": csv_table(once(complete_ones(tables))),
+        "results.csv": csv_table(complete_ones(tables)),
         "leaderboard.md": markdown_tables(tables) + markdown_failures(records),
     }
     return write_files(save_dir, contents)
@@ -60,7 +67,7 @@ def write_report(tables: Sequence[Group], folder: Path) -> list[Path]:
     ]
     contents = {
         "leaderboard.md": markdown_tables(tables),
-        "leaderboard.csv": csv_table(once(complete_ones(tables))),
+        "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
     return write_files(folder, contents)

@@ -7,6 +7,7 @@ written as it comes. What a person sees on the way is an ``Observer``'s matter.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from eval.config import AUTO, Protocol, RunConfig
@@ -27,6 +28,7 @@ from eval.run.speed_pass import as_steady, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.timing.interleaved import PRESETS
 from eval.timing.samples import Timing
+from eval.timing.settling import open_pairs
 from eval.timing.warmup import TimingError
 
 
@@ -91,7 +93,20 @@ class Evaluation:
                 continue
             for record, timing in zip(steady, timings, strict=True):
                 self._store(with_timing(record, timing))
+            self._say_what_is_settled([record.model.label for record in steady], timings)
             return
+
+    def _say_what_is_settled(self, labels: Sequence[str], timings: Sequence[Timing]) -> None:
+        """Say whether the places that were to be settled are, and which pairs of models are not."""
+        if (places := self.config.settle) is None:
+            return
+        rounds, samples = len(timings[0].samples_ms[0]), [timing.samples_ms for timing in timings]
+        left = open_pairs(np.array(samples, dtype=float), places)
+        if not left:
+            self.observer.say(f"settled  the first {places} place(s) by time, at 95%, after {rounds} rounds")
+        for faster, slower in left:
+            words = f"{labels[faster]} before {labels[slower]} is not settled at 95% after {rounds} rounds"
+            self.observer.say(f"open     {words}")
 
     def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
         """Carry out the speed pass of models that are all open at once.
@@ -159,6 +174,7 @@ class Evaluation:
     def _store(self, record: Record) -> None:
         self.keeper.store(record)
         self.records.append(record)
+        self.observer.finished(record)
         if record.complete:
             self._say_what_was_taken(record)
 

@@ -25,6 +25,9 @@ class Observer:
     def announce(self, task: "EvaluationTask") -> None:
         """Take that a task is next."""
 
+    def finished(self, record: "Record") -> None:
+        """Take the record of a task that was carried out, complete or not."""
+
     def failed_to_store(self, record: "Record") -> None:
         """Take a record that could not be written."""
 

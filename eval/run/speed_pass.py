@@ -12,7 +12,7 @@ from eval.records.record import Record
 from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask, largest_lr
-from eval.timing.interleaved import PRESETS, measure_together
+from eval.timing.interleaved import measure_together, preset_of
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
 
@@ -29,7 +29,8 @@ def time_together(tasks: Sequence[EvaluationTask], on_round: Callable[[int], Non
     """
     config, dataset = tasks[0].config, tasks[0].dataset
     with opened_together([(task.model, task.config) for task in tasks], dataset) as models:
-        return measure_together(models, dataset, PRESETS[config.preset], config.seed, on_round)
+        preset = preset_of(config.preset, config.settle)
+        return measure_together(models, dataset, preset, config.seed, on_round)
 
 
 @contextmanager

@@ -7,11 +7,12 @@ the intervals of all ratios to the first model are tight enough.
 """
 
 import hashlib
+import itertools
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 
 import numpy as np
@@ -24,9 +25,11 @@ from eval.metrics.figures import Flag
 from eval.timing.interference import Watch
 from eval.timing.outputs import Fresh, Outputs, fresh
 from eval.timing.samples import Ratio, Timing
+from eval.timing.settling import open_pairs
 from eval.timing.warmup import Timed, TimingError, Warmth, run_one, warm_up
 
 CHECK_EVERY = 2
+_DRAWN_ON_THE_WAY = 200
 ENERGY_WINDOW_S = 5.0
 KERNEL_RUNS = 5
 # Devices that add in another order each time are off by one grey level.
@@ -46,6 +49,7 @@ class Preset:
         rounds: least and largest number of rounds.
         budget_s: time for the rounds, per model.
         half_width: of the interval of a ratio, as a part of the ratio, up to which it is tight enough.
+        settle: instead of tight ratios, and of the largest number of rounds: so many first places must be settled.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Preset:
     rounds: tuple[int, int]
     budget_s: float
     half_width: float
+    settle: int | None = None
 
 
 PRESETS = {
@@ -141,6 +146,11 @@ def measure_together(
     ]
 
 
+def preset_of(name: str, settle: int | None) -> Preset:
+    """Return a preset by its name, with so many first places to settle."""
+    return replace(PRESETS[name], settle=settle)
+
+
 def spread(available: int, wanted: int) -> list[int]:
     """Return at most ``wanted`` indices below ``available``, evenly spread, ends included."""
     count = min(available, wanted)
@@ -159,7 +169,7 @@ def _run_rounds(
     least, most = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
     with Watch(upscalers[0].device, upscalers) as watch:
-        for count in range(1, most + 1):
+        for count in range(1, most + 1) if preset.settle is None else itertools.count(1):
             block = np.full((len(upscalers), len(inputs)), np.nan)
             judged = rounds.outputs.judged_image()
             for image in random.permutation(len(inputs)):
@@ -175,8 +185,8 @@ def _run_rounds(
             if count >= least and time.monotonic() > deadline:
                 rounds.stopped_by = "budget"
                 break
-            if count >= least and count % CHECK_EVERY == 0 and _tight(rounds.samples_ms, preset.half_width):
-                rounds.stopped_by = "interval"
+            if count >= least and count % CHECK_EVERY == 0 and _is_enough(rounds.samples_ms, preset):
+                rounds.stopped_by = "interval" if preset.settle is None else "settled"
                 break
         rounds.dropped = Counter({watch.described(reason): count for reason, count in rounds.dropped.items()})
 
@@ -223,12 +233,21 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
         yield Flag(code="turn", text=f"uses processors or time that are not its own: {text}")
 
 
+def _is_enough(samples_ms: Sequence[Sequence[Sequence[float]]], preset: Preset) -> bool:
+    """Tell whether what a preset asks for is known."""
+    if preset.settle is None:
+        return _tight(samples_ms, preset.half_width)
+    return not open_pairs(np.array(samples_ms).transpose(0, 2, 1), preset.settle, resamples=_DRAWN_ON_THE_WAY)
+
+
 def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float) -> bool:
     """Tell whether every ratio to the first model is known well enough; with one model there is none to know."""
     baseline, *others = (np.array(samples).T for samples in samples_ms)
     if not others or np.isnan(baseline).all():
         return False
-    return all(paired_ratio(model, baseline, resamples=200).relative_half_width <= half_width for model in others)
+    return all(
+        paired_ratio(model, baseline, resamples=_DRAWN_ON_THE_WAY).relative_half_width <= half_width for model in others
+    )
 
 
 def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> dict:

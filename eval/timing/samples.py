@@ -32,7 +32,7 @@ class Timing(Frozen):
         warmup_ms: time spent warming up, with ``warmup_runs`` forward passes.
         p50_ms, p90_ms: over all kept samples; None if every one was dropped.
         ratio: to the first model of the group; None if no sample was kept.
-        stopped_by: "interval" (tight enough), "rounds" or "budget".
+        stopped_by: "interval" (tight enough), "settled" (the places that were asked for are), "rounds" or "budget".
         energy_mj: per image, indicative; None where it cannot be read.
         kernels_ms: what a GPU itself works on an image, mean over images of the median over runs, all kernels queued
             before the first one begins; what the samples have above it is the CPU starting them. None elsewhere.
@@ -53,7 +53,7 @@ class Timing(Frozen):
     p50_ms: float | None
     p90_ms: float | None
     ratio: Ratio | None
-    stopped_by: Literal["interval", "rounds", "budget"]
+    stopped_by: Literal["interval", "settled", "rounds", "budget"]
     energy_mj: float | None = None
     kernels_ms: float | None = None
     psnr_db: dict[str, float] = {}

@@ -27,7 +27,7 @@ PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 StrictCount = Annotated[int, Field(gt=0, strict=True)]
 # Of a row, what changes no figure of its network.
-_WORDS = {"team", "edition", "note", "license", "paper", "counts", "checkpoints"}
+_WORDS = {"team", "edition", "note", "license", "paper", "code", "own", "counts", "checkpoints"}
 
 
 class CheckpointSpec(BaseModel):
@@ -71,6 +71,8 @@ class ModelSpec(BaseModel):
     tile_step: StrictCount = 1
     license: str
     paper: str
+    code: str | None = None
+    own: bool = False
     counts: Counts | None = None
     checkpoints: tuple[CheckpointSpec, ...] = ()
 

@@ -29,3 +29,8 @@ def test_an_unknown_command_is_wrong_usage(command):
     done = command("-m", "eval", "scor")
     assert (done.returncode, "No such command" in done.stderr) == (2, True)
     assert app.info.cls is not None
+
+
+def test_no_command_of_a_group_is_cut(command):
+    shown = " ".join(command("-m", "eval", "fetch", "--help").stdout.split())
+    assert "weights Download published weights, check their SHA-256, and keep them in the download cache." in shown

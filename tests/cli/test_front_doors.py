@@ -87,6 +87,7 @@ def _restored(monkeypatch, tmp_path: Path):
     """Leave this process as it was, and without weights or data but the project's own."""
     for change in ("keep_freed_memory", "freeze_imports"):
         monkeypatch.setattr(session, change, lambda: None)
+    monkeypatch.setattr(session.webbrowser, "open", lambda address: print(f"opened {address}"))
     shutil.copy(MODEL_ZOO / "abpn_selftrained.safetensors", tmp_path / "mine.safetensors")
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
@@ -126,6 +127,7 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--protocol": ((), ("accuracy",), setting("protocol", "accuracy"), True),
     "--runs": ((), ("2",), setting("runs", 2), True),
     "--preset": (STEADY, ("quick",), lambda its: timing(its)["preset"] == "quick", True),
+    "--settle": (STEADY, ("1",), lambda its: timing(its)["stopped_by"] == "settled", True),
     "--seed": (STEADY, ("7",), lambda its: timing(its)["seed"] == 7, True),
     "--threads": ((), ("3",), lambda its: its.record["environment"]["threads"] == 3, True),
     "--no_images": ((), (), lambda its: not list(its.folder.glob("results/*/one/*.png")), True),
@@ -141,6 +143,7 @@ DEMO_ONLY = {
     "--model_id": ((), ("-1",), model("name", "Bicubic"), True),
     "--weights": ((), ("{sets}/../mine.safetensors",), model("weights_file", "mine.safetensors"), False),
     "--weights_key": ((), ("params",), lambda its: "--weights_key params" in its.record["reason"], True),
+    "--open": ((), (), lambda its: f"opened {(its.folder / 'results').as_uri()}" in its.said, False),
     "--include_test": (("--dataset", "valid"), (), lambda its: "DIV2K_LSDIR_test" in sets_of(its), False),
 }  # fmt: skip
 RUN_ONLY = {

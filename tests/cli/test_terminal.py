@@ -1,12 +1,18 @@
 """The table that a person sees: no figure is cut, and what does not fit is named."""
 
 import io
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from eval.cli.terminal import Terminal
-from eval.records.record import means_of
+from eval.cli.zoo_table import zoo_table
+from eval.records.record import Record, means_of
+from eval.zoo.manifest import all_models
 from tests.records.test_record import make_record
 
 
@@ -48,3 +54,72 @@ def test_of_the_metrics_psnr_alone_is_always_shown(records: list):
     assert "Mem, Acts, SSIM-Y, PSNR-Y" in left_out
     assert not any("28.42" in line for line in printed(full, 80))
     assert any("28.42" in line for line in printed(full, 200))
+
+
+def test_the_best_and_the_second_of_each_set_are_marked_and_bicubic_is_none():
+    def named(label: str, psnr: float, dataset: str, number: int = 0) -> Record:
+        record = make_record((psnr,), dataset=dataset)
+        return record.model_copy(update={"model": record.model.model_copy(update={"id": number, "label": label})})
+
+    rows = [
+        named("Bicubic", 40.0, "A", -1),
+        named("00_x", 21.0, "A"),
+        named("01_y", 22.0, "A"),
+        named("02_z", 23.0, "A"),
+    ]
+    rows += [named("00_x", 33.0, "B"), named("01_y", 32.0, "B"), named("02_z", 31.0, "B")]
+    terminal = Terminal()
+    terminal._out = Console(file=io.StringIO(), width=100, highlight=False, force_terminal=True)
+    terminal.table(rows)
+    lines = terminal._out.file.getvalue().splitlines()
+
+    def marks(code: str) -> list[str]:
+        return [re.search(r"Bicubic|0\d_.", line)[0] for line in lines if re.search(rf"\x1b\[{code}m\d\d\.\d\d", line)]
+
+    assert marks("1") == ["02_z", "00_x"]
+    assert marks("4") == ["01_y", "01_y"]
+
+
+def test_what_is_the_same_for_all_models_and_sets_is_said_once():
+    terminal = Terminal()
+    terminal._out = Console(file=io.StringIO(), width=100, highlight=False)
+    for label in ("00_RLFN", "03_PFDNLite"):
+        for dataset in ("A", "B"):
+            terminal.announce(
+                SimpleNamespace(config="accuracy", model=SimpleNamespace(info=make_record(label=label).model, note="x"))
+            )
+            terminal.finished(make_record((26.9,), label=label, dataset=dataset))
+    said = terminal._out.file.getvalue().splitlines()
+    assert [line.partition(" ")[0] for line in said] == ["running", "model", "done", "done", "model", "done", "done"]
+    assert said[2] == "done     00_RLFN on A: PSNR 26.90 dB, SSIM 0.5000, Time 100.00 ms"
+
+
+def test_a_run_of_several_ends_with_who_is_first_and_a_report_begins_with_it(command, hr_folder: Path):
+    wanted = ("--models", "8,3", "--data_dir", hr_folder, "--protocol", "accuracy", "--device", "cpu", "--threads", "1")
+    said = command("-m", "eval", "run", *wanted, "--no_images").stdout
+    (end,) = re.finditer(r"^photos: \w+ has the highest PSNR of 2 networks on photos \(2 images\), ", said, re.M)
+    assert said.index(" Model ") < end.start()
+    report = command("-m", "eval", "report", "results", "--out", "board").stdout
+    assert report.index("has the highest PSNR of 2 networks") < report.index(" Model ")
+
+
+def test_a_set_without_ground_truth_says_what_that_means(command, tmp_path: Path, hr_folder: Path):
+    shutil.copytree(hr_folder, tmp_path / "my_LR")
+    said = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "my_LR", "--device", "cpu").stdout
+    assert "there is no ground truth and no PSNR" in said
+
+
+def test_the_zoo_takes_two_lines_a_model_in_80_columns():
+    console = Console(file=io.StringIO(), width=80)
+    console.print(zoo_table(all_models()))
+    rows = console.file.getvalue().rstrip().splitlines()[4:]
+    assert max(map(len, rows)) <= 80
+    starts = [place for place, row in enumerate(rows) if re.match(r" +-?\d+ ", row)]
+    assert len(starts) == len(all_models())
+    assert max(after - before for before, after in zip(starts, [*starts[1:], len(rows)], strict=True)) <= 2
+
+
+def test_one_model_at_a_time_points_to_the_command_for_several(command):
+    result = command("test_demo.py", "--model_id", "3,5")
+    assert result.returncode == 2
+    assert "for several: python -m eval run --models 3,5" in result.stderr

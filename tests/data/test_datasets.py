@@ -39,6 +39,8 @@ ODD_NAMES = [
 ]
 ODD_NAMES.sort()
 
+ADVICE = "docs/layouts.md says where sets come from and how their folders are called"
+
 
 @pytest.fixture
 def put(tmp_path: Path, random_image) -> Callable[..., Path]:
@@ -209,7 +211,7 @@ class TestLayouts:
             assert (dataset.name, dataset.layout) == ("photos_HR", HR_FOLDER)
             assert dataset.pairs == (ImagePair("1", None, path),)
         message = refused(UsageError, tmp_path, "absent")
-        assert message == f"--dataset absent: not in {tmp_path}; there are: photos_HR, sample"
+        assert message == f"--dataset absent: not in {tmp_path}; there are: photos_HR, sample; {ADVICE}"
 
     def test_a_linked_set_keeps_its_own_name(self, tmp_path: Path, put):
         put("disk/a/HR/1.png")
@@ -331,7 +333,8 @@ class TestWrongUsage:
             put(name)
         for folder in ("A/LR", "C_LR", "empty"):
             (tmp_path / folder).mkdir()
-        assert refused(UsageError, tmp_path, "a?") == f"--dataset a?: not in {tmp_path}; there are: A, B, C, sample"
+        message = refused(UsageError, tmp_path, "a?")
+        assert message == f"--dataset a?: not in {tmp_path}; there are: A, B, C, sample; {ADVICE}"
 
     @pytest.mark.parametrize("name", ["", ".", "..", "./", "../..", "/"])
     def test_what_names_no_set(self, tmp_path: Path, put, name: str):
@@ -344,7 +347,9 @@ class TestWrongUsage:
         put("LSDIR_DIV2K_valid_HR/1.png")
         put("LSDIR_DIV2K_valid_LR/1x4.png", 4, 5)
         message = refused(UsageError, tmp_path, "test")
-        assert message == f"--dataset test: not in {tmp_path}; there are: LSDIR_DIV2K_valid, sample"
+        looked_for = "looked for the folders DIV2K_LSDIR_test_HR, LSDIR_DIV2K_test_HR"
+        known = "LSDIR_DIV2K_valid, sample"
+        assert message == f"--dataset test: not in {tmp_path} ({looked_for}); there are: {known}; {ADVICE}"
 
     def test_several_sets_are_listed(self, tmp_path: Path, put):
         for name in ("B/1.png", "A/image_SRF_4/1_HR.png", "A/image_SRF_4/1_LR.png", "C_LR/1.png"):

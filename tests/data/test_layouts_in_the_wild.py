@@ -107,7 +107,7 @@ def test_an_lr_folder_is_never_measured_as_hr(tmp_path: Path, folder: str):
     build(tmp_path, LR_ALONE[folder])
     dataset = open_dataset(tmp_path / folder, None)
     assert (dataset.layout, dataset.has_hr, len(dataset.pairs)) == (LR_FOLDER, False, 2)
-    assert description(dataset)[0].startswith("HR: none, so no PSNR; LR: NAME")
+    assert description(dataset)[0].startswith("HR: none, so there is no ground truth and no PSNR; LR: NAME")
 
 
 def test_hr_whose_lr_lies_near_says_so(tmp_path: Path):

@@ -1,11 +1,21 @@
 """Which records count, and in which table: nothing mixed, nothing lost, nothing twice."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from eval.config import RunConfig
-from eval.records.current import complete_ones, conditions_of, current, failures, found_and_used, manner_of, once
+from eval.records.current import (
+    complete_ones,
+    conditions_of,
+    current,
+    failures,
+    found_and_used,
+    holds,
+    manner_of,
+    names_of,
+)
 from eval.records.record import Protocol, Record, Settings
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of
@@ -40,9 +50,9 @@ def test_other_conditions_are_other_tables():
     groups = current(records)
     assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
     assert [conditions.title for conditions, _ in groups] == [
-        "Set2 · accuracy · A processor",
         "Set2 · official · A GPU",
         "Set2 · official · A processor, 2 thread(s)",
+        "Set2 · accuracy · A processor",
         "Set3 · official · A processor, 2 thread(s)",
     ]
 
@@ -172,25 +182,48 @@ def test_the_accuracy_pass_of_a_steady_run_is_no_table_of_its_own():
     )
 
 
-def test_an_accuracy_table_that_holds_more_than_the_timed_models_stays():
+def test_models_that_were_not_timed_follow_into_the_steady_table():
     passes = [make_record(label=label, settings=settings()) for label in ("00_RLFN", "03_PFDNLite", "05_SPAN")]
-    assert [len(rows) for _, rows in current([*passes, *map(steady, passes[:2])])] == [3, 2]
-    # In CSV no model stands twice, whatever table it is from.
-    records = complete_ones(current([*passes, *map(steady, passes[:2])]))
-    assert [record.model.label for record in once(records)] == ["05_SPAN", "00_RLFN", "03_PFDNLite"]
+    timed = [steady(record) for record in passes[:2]]
+    ((conditions, rows),) = current([*passes, *timed])
+    assert conditions.protocol == "steady"
+    assert rows == [*timed, passes[2]]
+    # Of other models nothing is known to be alike.
+    assert [len(rows) for _, rows in current([passes[2], *timed])] == [2, 1]
 
 
-def test_an_accuracy_run_with_more_figures_than_the_timed_one_stays():
+def test_a_steady_record_takes_over_what_its_accuracy_pass_alone_has():
     fuller = make_record(settings=settings())
     timed = steady(fuller)
-    timed = timed.model_copy(update={"means": {"psnr_db": timed.means["psnr_db"]}})
-    assert [len(rows) for _, rows in current([fuller, timed])] == [1, 1]
-    assert len(once([fuller, timed])) == 2
+    images = tuple(image.model_copy(update={"ssim": None}) for image in timed.images)
+    timed = timed.model_copy(update={"means": {"psnr_db": timed.means["psnr_db"]}, "images": images})
+    ((conditions, (row,)),) = current([fuller, timed])
+    assert (conditions.protocol, row.timing) == ("steady", timed.timing)
+    assert row.mean("ssim") == fuller.mean("ssim")
+    assert [image.ssim for image in row.images] == [image.ssim for image in fuller.images]
     # Measured anew since, it still holds nothing that the timed one lacks.
     again = fuller.model_copy(update={"started_at": datetime(2027, 1, 1, tzinfo=UTC)})
     assert [conditions.protocol for conditions, _ in current([again, steady(fuller)])] == ["steady"]
     other_code = again.model_copy(update={"figures_key": "b"})
     assert len(current([other_code, steady(fuller.model_copy(update={"figures_key": "a"}))])) == 2
+
+
+def test_a_record_has_its_place_in_the_table_into_which_it_was_folded():
+    accuracy = make_record(settings=settings())
+    other = make_record(dataset="Set3", settings=settings())
+    tables = current([accuracy, steady(accuracy), other])
+    assert [its.dataset for its, _ in tables] == ["Set2", "Set3"]
+    assert [holds(table, accuracy) for table in tables] == [True, False]
+    assert [holds(table, other) for table in tables] == [False, True]
+
+
+def test_sets_stand_in_the_order_in_which_they_were_first_run():
+    records = [
+        make_record(dataset="Set9"),
+        make_record(dataset="Set1", second=1),
+        make_record(dataset="Set9", second=2),
+    ]
+    assert [its.dataset for its, _ in current(records[::-1])] == ["Set9", "Set1"]
 
 
 def test_figures_of_other_measuring_code_never_stand_in_for_newer_ones():
@@ -230,3 +263,14 @@ def test_tf32_that_is_not_the_protocols_has_a_table_of_its_own(device: str, prot
     config = RunConfig(device=device, protocol=protocol, tf32=tf32)
     record = make_record(settings=settings(Protocol(protocol))).model_copy(update={"config": config})
     assert manner_of(record) == manner
+
+
+def test_tables_are_named_by_what_they_do_not_all_share():
+    one = conditions_of(make_record())
+    assert names_of([one]) == ("Set", ["Set2"])
+    other_set, accuracy = replace(one, dataset="Set3"), replace(one, protocol="accuracy")
+    assert names_of([one, other_set]) == ("Set", ["Set2", "Set3"])
+    assert names_of([one, accuracy]) == ("Set, protocol", ["Set2 · official", "Set2 · accuracy"])
+    gpu = replace(one, device="cuda", machine="A GPU")
+    assert names_of([one, gpu]) == ("Set, machine", ["Set2 · A processor, 2 thread(s)", "Set2 · A GPU"])
+    assert names_of([one, replace(one, device="mps")]) == ("Set, device", ["Set2 · cpu", "Set2 · mps"])

@@ -4,17 +4,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from eval.data.images import write_png
 from eval.records.current import current
 from eval.report.board import Board, make_board
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
-from eval.report.papers.crops import COLUMN_INCHES
+from eval.report.papers.crops import COLUMN_INCHES, strip
 from eval.report.papers.figures import tradeoff, write_figures
+from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.report.test_page import HOSTILE, STEADY, many, renamed
 from tests.report.test_page_pictures import measured
+from tests.report.test_tables import steady
 
 
 def needs_pdflatex(test):
@@ -41,12 +45,28 @@ def test_both_figures_as_pdf_and_png_a_column_wide(tmp_path: Path, hr_folder: Pa
     content = gather(records, PageOptions(roots=(tmp_path / "r",)))
     paths = write_figures(content.boards, content.comparisons, tmp_path)
     stem = "0-tradeoff-photos-official-A-processor-2-thread-s"
-    names = [f"{stem}.pdf", f"{stem}.png", "1-comparison-photos.pdf", "1-comparison-photos.png"]
-    assert [path.name for path in paths] == names
+    stems = (stem, "1-comparison-photos", "2-strip-photos")
+    assert [path.name for path in paths] == [f"{its}{suffix}" for its in stems for suffix in (".pdf", ".png")]
     assert all(path.read_bytes().startswith(b"%PDF") for path in paths[::2])
     assert tradeoff(content.boards[0]).get_size_inches()[0] == COLUMN_INCHES
     again = write_figures(content.boards, content.comparisons, tmp_path / "again")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_gain_most(tmp_path: Path):
+    hr = np.full((160, 320, 3), 128, np.uint8)
+    hr[:, 200::8] = 255
+    write_png(tmp_path / "photos" / "half.png", hr)
+    record = measured(tmp_path / "r", tmp_path / "photos", "03_PFDNLite", 2, ("half",))
+    (comparison,) = gather([record], PageOptions(roots=(tmp_path / "r",))).comparisons
+    axes = strip(comparison).axes
+    captions = [its.get_xlabel().partition("\n")[0] for its in axes]
+    assert captions == ["half, LR", "bicubic", "PFDNLite", "HR"]
+    lr, *pictures = [its.get_images()[0].get_array() for its in axes]
+    assert lr.shape == (32, 32, 3)
+    assert {its.shape for its in pictures} == {(128, 128, 3)}
+    # Of the left half bicubic and network differ by noise; of the stripes bicubic keeps nothing.
+    assert (pictures[-1] == 255).any(axis=(0, 2)).sum() == 15
 
 
 def texts_of(board: Board) -> list[str]:
@@ -64,6 +84,17 @@ def test_time_is_the_cost_where_it_was_taken_with_its_interval():
     assert axes.get_xlabel() == "Time [ms]"
     segments = [container.lines[2][0].get_segments()[0].tolist() for container in axes.containers]
     assert segments[1] == [[pytest.approx(9.0), 27.0], [pytest.approx(12.0), 27.0]]
+
+
+def test_costs_far_apart_stand_at_plain_ticks():
+    fast = steady("05_SPAN", 1.2, Ratio(baseline="00_RLFN", estimate=0.06, low=0.05, high=0.07))
+    figure = tradeoff(board_of([*STEADY, fast]))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    at = [(tick.get_loc(), tick.label1.get_text()) for tick in axes.xaxis.get_major_ticks()]
+    assert [text for place, text in at if low <= place <= high] == ["1", "2", "5", "10", "20"]
+    assert not any(tick.label1.get_text() for tick in axes.xaxis.get_minor_ticks())
 
 
 def test_without_figures_there_is_no_plot():

@@ -232,14 +232,22 @@ def test_latex_escapes_everything():
     )
 
 
+def test_csv_says_all_that_a_notebook_needs_and_integers_stay_integers():
+    (row,) = csv.DictReader(csv_table([make_record((26.9,))]).splitlines())
+    described = ("model_id", "team", "edition", "scale", "torch", "date", "device", "num_params", "dataset")
+    assert [row[key] for key in described] == [
+        "3", "BSR", "NTIRE 2024", "4", make_record().environment.torch, "2026-01-02", "cpu", "218288", "Set2",
+    ]  # fmt: skip
+
+
 def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
     other_set = make_record((20.0,), dataset="Set9")
     paths = write_report(current([*STEADY, make_record((26.0,)), other_set]), tmp_path / "out")
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     headings = [line for line in paths[0].read_text().splitlines() if line.startswith("## ")]
     assert headings == [
-        "## Set2 (1 images, official, A processor, 2 thread(s))",
         "## Set2 (2 images, steady, A processor, 2 thread(s))",
+        "## Set2 (1 images, official, A processor, 2 thread(s))",
         "## Set9 (1 images, official, A processor, 2 thread(s))",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3

@@ -55,7 +55,9 @@ def test_the_time_expected_is_the_sum_of_the_steps(monkeypatch):
         "minutes  5, in which 50% of each step's iterations fit",
     ]
     assert "12 iterations of 4 patches of 40x40" in lines[3]
-    assert lines[3].endswith("10.000 s an iteration, 0:02:00")
+    # The plan stands before the first iteration is timed.
+    assert [line.partition(" ")[0] for line in lines[3:8]] == ["step", "step", "timing", "step", "step"]
+    assert lines[6].endswith("10.000 s an iteration, 0:02:00")
 
 
 def test_a_set_without_hr_images_is_refused(tmp_path):

@@ -211,6 +211,16 @@ def test_an_interval_is_tight_by_its_part_of_the_ratio(dataset, monkeypatch: pyt
     assert stops == {(ratio, width): by for ratio in (0.2, 5.0) for width, by in ((0.09, "rounds"), (0.11, "interval"))}
 
 
+def test_places_to_settle_are_timed_until_they_are_or_to_the_end_of_the_budget(dataset):
+    # Clocks without a spread settle at once; equal ones never do, and no number of rounds but the budget ends them.
+    limits = Preset("limits", images=2, rounds=(4, 4), budget_s=60, half_width=-1.0, settle=1)
+    apart = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 3.0, [])], dataset, limits)
+    assert {(its.stopped_by, len(its.samples_ms[0])) for its in apart} == {("settled", 4)}
+    poor = Preset("poor", images=2, rounds=(6, 4), budget_s=0, half_width=-1.0, settle=1)
+    equal = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 2.0, [])], dataset, poor)
+    assert {(its.stopped_by, len(its.samples_ms[0])) for its in equal} == {("budget", 6)}
+
+
 def test_it_stops_at_the_last_round_and_at_the_end_of_the_budget(dataset):
     (rounds,) = measure_together([Clockwork("A", 2.0, [])], dataset, TEST)
     assert (rounds.stopped_by, len(rounds.samples_ms[0])) == ("rounds", 6)

@@ -13,14 +13,11 @@ def facts_of(board: Board) -> list[tuple[str, str]]:
     complete = [record for record in records if record.complete] or records
     settings = _several({_settings(record) for record in complete})
     days = sorted({f"{record.started_at:%Y-%m-%d}" for record in records})
-    edition = board.ranked.edition if board.ranked.rows else None
-    rules = f"{edition.year}, baseline {edition.baseline.model}" if edition else "no scores"
     return [
         ("Set", f"{board.conditions.dataset}, {complete[0].dataset.num_images} images"),
         ("Protocol", board.conditions.protocol),
         ("Device", _several({record.environment.machine for record in complete})),
         ("Settings", settings),
-        ("Rules", rules),
         ("Models", f"{sum(record.complete for record in records)} of {len(records)} complete"),
         ("Weights", _weights(complete)),
         ("Measured", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),

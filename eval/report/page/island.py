@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from eval.report.board import Board, Row
+from eval.report.selection import spec_of
 
 _DIGITS = 6
 
@@ -31,24 +32,47 @@ def board_data(board: Board, pages: Sequence[str]) -> dict:
     return {
         "title": board.conditions.title,
         "dataset": board.conditions.dataset,
-        "baseline": board.baseline,
         "timed": any(row.record.mean("runtime_ms") is not None for row in board.rows),
-        "gates": [{"role": role, "psnr_db": least} for role, least in board.ranked.gates],
+        "editions": [_edition_data(each) for each in (board, *board.others)],
         "images": names,
         "lr_pixels": [sizes[name] for name in names],
         "rows": [_row_data(row, page, names) for row, page in zip(board.rows, pages, strict=True)],
     }
 
 
+# What an edition's rules change in a row.
+_BY_EDITION = ("rank", "score", "state")
+
+
+def _edition_data(board: Board) -> dict:
+    """Return what of a table depends on an edition's rules."""
+    return {
+        "baseline": board.baseline,
+        "claim": board.headline.claim,
+        "details": board.headline.details,
+        "notes": board.ranked.notes,
+        "gates": [{"role": role, "psnr_db": least} for role, least in board.ranked.gates],
+        "rows": [_row_by_edition(row) for row in board.rows],
+    }
+
+
+def _row_by_edition(row: Row) -> dict:
+    interval = row.cell("psnr_db").interval
+    cells = {key: [row.cell(key).text, row.cell(key).sorted_by] for key in _BY_EDITION}
+    psnr = [*interval.places, interval.text, interval.tied] if interval else None
+    return {"reason": row.reason, "cells": cells, "psnr": psnr}
+
+
 def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
     by_name = {image.name: image for image in row.record.images}
-    timing = row.record.timing
+    timing, spec = row.record.timing, spec_of(row.record)
     medians = timing.medians_ms() if timing else {}
     runtimes = medians or {name: image.runtime_ms for name, image in by_name.items()}
     interval = row.cell("runtime_ms").interval
     figures = {key: _finite(row.figure(key)) for key in _PLOTTED if key in row.cells}
     return {
         "label": row.label,
+        "own": bool(spec and spec.own),
         "page": page,
         "complete": row.record.complete,
         **figures,

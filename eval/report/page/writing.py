@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.ranking.editions import Edition
-from eval.records.current import current
-from eval.records.record import Record
+from eval.records.current import current, names_of
+from eval.records.record import Protocol, Record
 from eval.report.board import Board, make_boards
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison
@@ -24,7 +24,7 @@ ASSET_FOLDER = "page"
 MODEL_FOLDER = "models"
 PICTURE_FOLDER = "pictures"
 STYLES = ("page.css", "print.css")
-SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "names.js", "plots.js", "compare.js")
+SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "names.js", "plots.js", "compare.js", "links.js")
 PLOTLY = "plotly.min.js"
 _OURS = re.compile(r"\d{3}(-[A-Za-z0-9-]+)?\.(html|js|webp|avif)")
 
@@ -80,20 +80,29 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
     boards = content.boards
     addresses = page_addresses(boards)
     environment = _environment()
-    views = [_board_view(board, index, addresses) for index, board in enumerate(boards)]
+    choice, names = names_of([board.conditions for board in boards])
+    views = [_board_view(board, index, addresses) | {"name": names[index]} for index, board in enumerate(boards)]
     data = {
         "plotly": f"{ASSET_FOLDER}/{PLOTLY}",
+        "board": _opened(boards),
         "boards": [view["data"] for view in views],
         "comparisons": _write_comparisons(content.comparisons, folder, options),
     }
     shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}
     of_a_model, index = environment.get_template("model.html"), environment.get_template("index.html")
     pages = {its.address: of_a_model.render(**shared, model=its) for its in model_views(boards, addresses)}
-    pages["index.html"] = index.render(**shared, views=views, num_models=len(addresses), island=island(data))
+    counts = {"num_models": len(addresses), "opened": data["board"], "choice": choice}
+    pages["index.html"] = index.render(**shared, **counts, views=views, island=island(data))
     write_files(folder / ASSET_FOLDER, _assets())
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     write_files(folder, pages)
     return folder / "index.html"
+
+
+def _opened(boards: Sequence[Board]) -> int:
+    """Return which table is shown first: one whose models were timed together, else one with times, else the first."""
+    kinds = {Protocol.STEADY: 0, Protocol.OFFICIAL: 1, Protocol.ACCURACY: 2}
+    return min(range(len(boards)), key=lambda place: kinds[Protocol(boards[place].conditions.protocol)])
 
 
 def _clear(folder: Path) -> None:

@@ -1,6 +1,7 @@
-"""A figure of crops: one image, the models that differ on it, and the PSNR of what is shown."""
+"""Figures of crops: one image as networks show it, with the PSNR of what is shown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -17,43 +18,101 @@ from eval.report.page.gallery import Comparison, most_contested, readable
 from eval.report.page.windows import CELL, choose_window, squared_errors
 
 COLUMN_INCHES = 3.3
-_CROP_SIDE = 64
 _COLUMNS = 4
-_MODELS_AT_MOST = 5
+_CROP_SIDE, _MODELS_AT_MOST = 64, 5
+_STRIP_SIDE, _MODELS_IN_A_STRIP = 128, 3
+_BICUBIC = "bicubic"
+_Area = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One image as it is shown.
+
+    Attributes:
+        lr: ``(h, w, 3)`` uint8.
+        hr: ``(4h, 4w, 3)`` uint8.
+        pictures: bicubic's and the networks', of HR's shape, each under what it is called.
+        errors: the mean squared error of each picture's cells, ``(h, w)``.
+    """
+
+    name: str
+    lr: np.ndarray
+    hr: np.ndarray
+    pictures: tuple[tuple[str, np.ndarray], ...]
+    errors: tuple[np.ndarray, ...]
+
+    def draw(self, axes: Sequence[Axes], cells: _Area) -> None:
+        """Show some cells of each picture with their PSNR."""
+        for place, (name, picture), errors in zip(axes, self.pictures, self.errors, strict=False):
+            error = errors[cells].mean()
+            _show(
+                place,
+                picture[_pixels(cells)],
+                name if error == 0 else f"{name}\n{10 * np.log10(PEAK**2 / error):.2f} dB",
+            )
 
 
 def comparison(its: Comparison) -> Figure | None:
     """Return crops of the most contested image where models differ most, with their PSNR; None without pictures."""
-    image = most_contested(its)
-    lr, hr = its.read(image)
-    networks = [each for each in its.contenders if each.record.model.id >= 0][:_MODELS_AT_MOST]
-    srs = {contender.label: sr for contender, sr in readable(networks, image, hr)}
-    if not srs:
+    shown = _read(its, _MODELS_AT_MOST)
+    if shown is None:
         return None
-    pictures = {"HR": hr, "bicubic": imresize(lr, Fraction(SCALE)), **srs}
-    errors = {name: squared_errors(picture, hr) for name, picture in pictures.items()}
-    names = {contender.label: visible(contender.record.model.name) for contender in networks}
-    rows, columns = _most_different([errors[label] for label in srs])
-    area = (slice(rows.start * CELL, rows.stop * CELL), slice(columns.start * CELL, columns.stop * CELL))
-    lines = -(-(len(pictures) + 1) // _COLUMNS)
-    figure = Figure(figsize=(COLUMN_INCHES, lines * (COLUMN_INCHES / _COLUMNS + 0.28)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(lines, _COLUMNS, squeeze=False).reshape(-1)
-    _show(axes[0], hr, visible(image))
-    frame = (area[1].start, area[0].start), area[1].stop - area[1].start, area[0].stop - area[0].start
+    networks = np.stack(shown.errors[1:])
+    cells = _window(np.ptp(networks, axis=0) if len(networks) > 1 else networks[0], _CROP_SIDE)
+    figure, axes = _tiles(-(-(2 + len(shown.pictures)) // _COLUMNS), _COLUMNS)
+    _show(axes[0], shown.hr, visible(shown.name))
+    rows, columns = _pixels(cells)
+    frame = (columns.start, rows.start), columns.stop - columns.start, rows.stop - rows.start
     axes[0].add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=1.2))
-    for place, (label, picture) in zip(axes[1:], pictures.items(), strict=False):
-        error, name = errors[label][rows, columns].mean(), names.get(label, label)
-        _show(place, picture[area], name if error == 0 else f"{name}\n{10 * np.log10(PEAK**2 / error):.2f} dB")
-    for place in axes[len(pictures) + 1 :]:
+    _show(axes[1], shown.hr[rows, columns], "HR")
+    shown.draw(axes[2:], cells)
+    for place in axes[2 + len(shown.pictures) :]:
         place.set_axis_off()
     return figure
 
 
-def _most_different(errors: Sequence[np.ndarray]) -> tuple[slice, slice]:
-    stacked = np.stack(errors)
-    interest = np.ptp(stacked, axis=0) if len(errors) > 1 else stacked[0]
-    return choose_window(interest, (_CROP_SIDE // CELL) ** 2)
+def strip(its: Comparison) -> Figure | None:
+    """Return a row of crops where networks gain most over bicubic: LR, bicubic, networks, HR; None without pictures."""
+    shown = _read(its, _MODELS_IN_A_STRIP)
+    if shown is None:
+        return None
+    bicubic, *networks = shown.errors
+    cells = _window(np.clip(bicubic - np.mean(networks, axis=0), 0, None), _STRIP_SIDE)
+    figure, axes = _tiles(1, 2 + len(shown.pictures))
+    _show(axes[0], shown.lr[cells], f"{visible(shown.name)}, LR")
+    shown.draw(axes[1:-1], cells)
+    _show(axes[-1], shown.hr[_pixels(cells)], "HR")
+    return figure
+
+
+def _read(its: Comparison, at_most: int) -> _Shown | None:
+    """Read the most contested image with the SR images of so many networks; None where there are none."""
+    name = most_contested(its)
+    lr, hr = its.read(name)
+    networks = [each for each in its.contenders if each.record.model.id >= 0][:at_most]
+    srs = [(visible(contender.record.model.name), sr) for contender, sr in readable(networks, name, hr)]
+    if not srs:
+        return None
+    pictures = ((_BICUBIC, imresize(lr, Fraction(SCALE))), *srs)
+    return _Shown(name, lr, hr, pictures, tuple(squared_errors(picture, hr) for _, picture in pictures))
+
+
+def _window(interest: np.ndarray, side: int) -> _Area:
+    """Return the cells of most interest, as many as a square of so many pixels a side has."""
+    return choose_window(interest, (side // CELL) ** 2)
+
+
+def _pixels(cells: _Area) -> _Area:
+    rows, columns = (slice(its.start * CELL, its.stop * CELL) for its in cells)
+    return rows, columns
+
+
+def _tiles(lines: int, columns: int) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure as wide as a column with places for so many pictures."""
+    figure = Figure(figsize=(COLUMN_INCHES, lines * (COLUMN_INCHES / columns + 0.28)), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
 
 
 def _show(axes: Axes, picture: np.ndarray, caption: str) -> None:

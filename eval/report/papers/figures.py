@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
 from eval.report.board import Board, Row
 from eval.report.escapes import visible
 from eval.report.page.gallery import Comparison
-from eval.report.papers.crops import COLUMN_INCHES, comparison
+from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 
 FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"
@@ -36,7 +37,7 @@ _PLACES = (
 
 
 def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
-    """Write the trade-off of each table and the comparison of each set, as PDF and PNG.
+    """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG.
 
     Args:
         boards: tables of the page.
@@ -44,7 +45,8 @@ def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], fo
         folder: gets ``figures/``.
     """
     drawn = [(f"tradeoff-{_plain(board.conditions.title)}", tradeoff(board)) for board in boards]
-    drawn += [(f"comparison-{_plain(its.dataset)}", comparison(its)) for its in comparisons]
+    for its in comparisons:
+        drawn += [(f"{kind.__name__}-{_plain(its.dataset)}", kind(its)) for kind in (comparison, strip)]
     drawn = [(name, figure) for name, figure in drawn if figure]
     (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
     paths = []
@@ -86,7 +88,7 @@ def tradeoff(board: Board) -> Figure | None:
             f"gate {least:.2f} dB", (0.01, least), xycoords=("axes fraction", "data"), va="bottom", fontsize=6
         )
     if max(costs) > 12 * min(costs):
-        axes.set_xscale("log")
+        _scale_by_logarithm(axes, costs)
     _leave_out_far_below(axes, psnrs)
     _style(axes, title, f"PSNR on {board.conditions.dataset} [dB]")
     others = [i for i in range(len(rows)) if i not in front] if len(rows) <= _NAMED_AT_MOST else []
@@ -124,6 +126,15 @@ def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs
         if interval and cost == row.figure("runtime_ms"):
             ends = [[cost - interval.low], [interval.high - cost]]
             axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
+
+
+def _scale_by_logarithm(axes: Axes, costs: Sequence[float]) -> None:
+    """Scale the costs by their logarithm, with ticks at plain numbers: 5, 10, 20, 50."""
+    axes.set_xscale("log")
+    steps = (1.0, 2.0, 5.0) if max(costs) < 300 * min(costs) else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _leave_out_far_below(axes: Axes, psnrs: Sequence[float]) -> None:

@@ -13,6 +13,7 @@ class Leaderboard {
     this.rows = [...this.body.rows];
     this.headings = [...root.querySelectorAll("thead th")];
     this.colours = new Map();
+    this.edition = 0;
     this.connect();
     this.fillFilters();
     this.sortAtFirst();
@@ -31,6 +32,10 @@ class Leaderboard {
     for (const box of this.root.querySelectorAll(".columns input")) {
       box.addEventListener("change", () => this.showColumn(box.value, box.checked));
     }
+    this.root.querySelector(".edition")?.addEventListener("change", (event) => {
+      this.useEdition(Number(event.target.value));
+      Report.changed("edition");
+    });
     for (const row of this.rows) {
       const box = row.querySelector(".pick input");
       box.addEventListener("change", () => { this.choose(row, box.checked); Report.changed("chosen"); });
@@ -58,6 +63,50 @@ class Leaderboard {
     keyed.sort(([a], [b]) => (a === null) - (b === null) || (a === b ? 0 : sign * (a < b ? -1 : 1)));
     this.rows = keyed.map(([, row]) => row);
     this.body.append(...this.rows);
+  }
+
+  get rules() { return this.data.editions[this.edition]; }
+
+  // Show what the rules of another edition say: headline, ranks, scores, and PSNR beside that baseline's.
+  useEdition(index) {
+    this.edition = index;
+    const { claim, details, notes, rows } = this.rules;
+    const list = (lines) => lines.map((line) => Report.element("li", { textContent: line }));
+    this.root.querySelector("[data-headline]").textContent = claim;
+    this.root.querySelector("[data-details]").replaceChildren(...list(details));
+    this.root.querySelector("[data-notes]").replaceChildren(...list(notes));
+    for (const row of this.rows) {
+      const { cells, reason, psnr } = rows[Number(row.dataset.row)];
+      const told = row.querySelector(".reason");
+      told.textContent = reason;
+      told.hidden = !reason;
+      for (const [key, [text, value]] of Object.entries(cells)) this.setCell(this.cell(row, key), text, value);
+      this.setPsnr(this.cell(row, "psnr_db"), psnr);
+    }
+    const sorted = this.headings.find((each) => each.getAttribute("aria-sort") !== "none");
+    this.sortBy(sorted, sorted.getAttribute("aria-sort"));
+  }
+
+  setCell(cell, text, value) {
+    if (!cell) return;
+    cell.dataset.text = text;
+    if (value === null) delete cell.dataset.value; else cell.dataset.value = value;
+    (cell.querySelector(".state") ?? cell).textContent = text;
+  }
+
+  setPsnr(cell, psnr) {
+    for (const old of cell?.querySelectorAll(".interval, .only-read, .tied") ?? []) old.remove();
+    if (!cell || !psnr) return;
+    const [low, middle, high, text, tied] = psnr;
+    const bar = Report.element("span", { className: "interval", ariaHidden: "true" }, Report.element("span"), Report.element("i"));
+    bar.children[0].style.cssText = `left:${low}%;right:${100 - high}%`;
+    bar.children[1].style.left = `${middle}%`;
+    cell.append(bar, Report.element("span", { className: "only-read", textContent: `95% interval ${text}` }));
+    if (tied) {
+      const mark = Report.element("span", { className: "tied", textContent: "tied" });
+      mark.dataset.tip = `No difference in PSNR to the baseline is settled: ${text}`;
+      cell.append(mark);
+    }
   }
 
   sortAtFirst() {
@@ -126,9 +175,20 @@ class Leaderboard {
     row.style.setProperty("--mark", this.colours.has(index) ? `var(--c${this.colours.get(index)})` : "");
   }
 
+  // The first three, the baseline, and the project's own entry.
   chooseAtFirst() {
     const able = this.rows.filter((row) => !row.querySelector(".pick input").disabled);
-    for (const row of able.slice(0, 4)) this.choose(row, true);
+    const wanted = new Set(able.slice(0, 3));
+    for (const row of able) {
+      const index = Number(row.dataset.row);
+      if (index === this.rules.baseline || this.data.rows[index].own) wanted.add(row);
+    }
+    for (const row of wanted) this.choose(row, true);
+  }
+
+  chooseOnly(labels) {
+    for (const row of this.rows) this.choose(row, false);
+    for (const row of this.rows) if (labels.includes(this.data.rows[Number(row.dataset.row)].label)) this.choose(row, true);
   }
 
   rowOf(index) { return this.rows.find((row) => Number(row.dataset.row) === index); }

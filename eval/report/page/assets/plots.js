@@ -17,6 +17,7 @@
   const axisRadios = [...document.querySelectorAll("#axis input")];
   const baselineSelect = document.getElementById("baseline");
   let axis = null;
+  let axisIsChosen = false;
 
   // Names are third-party text, and Plotly reads a little HTML.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -62,17 +63,30 @@
     return rows.map((row) => 8 + 26 * Math.sqrt((row.num_params ?? 0) / greatest));
   };
 
+  // Ticks at 1, 2, 5, 10 … as plain numbers, with every second one left out where they would be many.
+  const logTicks = (values) => {
+    const [least, greatest] = [Math.min(...values) / 1.5, Math.max(...values) * 1.5];
+    const steps = Math.log10(greatest / least) > 2.5 ? [1] : [1, 2, 5];
+    const ticks = [];
+    for (let power = Math.floor(Math.log10(least)); power <= Math.log10(greatest); power++) {
+      for (const step of steps) ticks.push(Number((step * 10 ** power).toPrecision(3)));
+    }
+    const shown = ticks.filter((tick) => tick >= least && tick <= greatest);
+    return { type: "log", tickvals: shown, ticktext: shown.map(String) };
+  };
+
   const isWide = (values) => Math.max(...values) > 12 * Math.min(...values);
 
   // Pixels of each marker, as near as they must be known to keep names apart.
   const pixelsOf = (rows, isLog) => {
     const target = document.getElementById("tradeoff-plot");
-    const along = (values, length) => {
-      const [least, greatest] = [Math.min(...values), Math.max(...values)];
+    const along = (values, length, ends = []) => {
+      const [least, greatest] = [Math.min(...values, ...ends), Math.max(...values, ...ends)];
       return values.map((value) => (greatest > least ? (0.88 * length * (value - least)) / (greatest - least) : 0));
     };
-    const costs = rows.map((row) => (isLog ? Math.log(row[axis]) : row[axis]));
-    const x = along(costs, target.clientWidth - 80);
+    const scaled = (cost) => (isLog ? Math.log(cost) : cost);
+    const ends = axis === "runtime_ms" ? rows.flatMap((row) => row.interval_ms ?? []) : [];
+    const x = along(rows.map((row) => scaled(row[axis])), target.clientWidth - 80, ends.map(scaled));
     const y = along(rows.map((row) => -row.psnr_db), target.clientHeight - 90);
     return rows.map((row, i) => [x[i], y[i]]);
   };
@@ -119,7 +133,7 @@
     ];
   };
 
-  const gateLines = () => Report.current.gates.map((gate) => ({
+  const gateLines = () => Report.leaderboard.rules.gates.map((gate) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: gate.psnr_db, y1: gate.psnr_db,
     line: { color: Report.colour("warn-line"), width: 1.5, dash: "dash" },
     label: { text: `gate ${gate.psnr_db.toFixed(2)} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
@@ -150,12 +164,12 @@
       target.textContent = "No model of this table has both figures.";
       return;
     }
-    const view = Report.viewOf([...rows.map((row) => row.psnr_db), ...Report.current.gates.map((gate) => gate.psnr_db)]);
+    const view = Report.viewOf([...rows.map((row) => row.psnr_db), ...Report.leaderboard.rules.gates.map((gate) => gate.psnr_db)]);
     const isLog = isWide(rows.map((row) => row[axis]));
     Plotly.react(target, tradeoffTraces(rows, isLog), layout({
       shapes: gateLines(),
       annotations: belowNote(view),
-      xaxis: axisStyle({ title: { text: AXES[axis].title }, type: isLog ? "log" : "linear", ...(isLog ? { dtick: "D2" } : {}) }),
+      xaxis: axisStyle({ title: { text: AXES[axis].title }, ...(isLog ? logTicks(rows.map((row) => row[axis] / AXES[axis].scale)) : {}) }),
       yaxis: axisStyle({ title: { text: "PSNR [dB]" }, tickformat: ".2f", ...(view.range ? { range: view.range } : {}) }),
     }), CONFIG);
     target.removeAllListeners?.("plotly_click");
@@ -169,8 +183,10 @@
     .map((psnr, i) => [psnr, baseline.psnrs_db[i], Report.current.images[i]])
     .filter(([mine, other]) => mine !== null && other !== null);
 
+  // A model against itself says nothing.
   const differenceTraces = (baseline) => Report.leaderboard.chosen.map(([index, colour]) => {
     const row = Report.current.rows[index];
+    if (row === baseline) return { x: [] };
     const pairs = differences(row, baseline);
     return {
       type: "box", name: brief(row.label), x: pairs.map(([mine, other]) => mine - other), orientation: "h",
@@ -212,18 +228,18 @@
     const board = Report.current;
     for (const radio of axisRadios) radio.disabled = !board.rows.some((row) => hasFigure(row, radio.value));
     const able = axisRadios.filter((radio) => !radio.disabled);
-    if (!able.some((radio) => radio.value === axis)) axis = able[0]?.value ?? "flops";
+    if (!axisIsChosen || !able.some((radio) => radio.value === axis)) axis = able[0]?.value ?? "flops";
     for (const radio of axisRadios) radio.checked = radio.value === axis;
     const options = board.rows.map((row, index) => [row, index]).filter(([row]) => row.complete);
     baselineSelect.replaceChildren(...options.map(([row, index]) =>
-      Report.element("option", { value: index, textContent: row.label, selected: index === board.baseline })));
+      Report.element("option", { value: index, textContent: row.label, selected: index === Report.leaderboard.rules.baseline })));
   };
 
   const draw = () => { if (window.Plotly) { drawTradeoff(); drawDistributions(); } };
 
-  for (const radio of axisRadios) radio.addEventListener("change", () => { axis = radio.value; draw(); });
+  for (const radio of axisRadios) radio.addEventListener("change", () => { axis = radio.value; axisIsChosen = true; draw(); });
   baselineSelect.addEventListener("change", draw);
-  Report.onChange((what) => { if (what === "board") readyBoard(); draw(); });
+  Report.onChange((what) => { if (what === "board" || what === "edition") readyBoard(); draw(); });
 
   readyBoard();
   // Read after the table has been painted: its megabytes would hold that up.

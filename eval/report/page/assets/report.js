@@ -39,7 +39,7 @@ const Report = {
   const apply = () => {
     root.dataset.theme = chosen ?? (preferred.matches ? "dark" : "light");
     const button = document.getElementById("theme");
-    button?.setAttribute("aria-pressed", String(root.dataset.theme === "dark"));
+    if (button) button.textContent = root.dataset.theme === "dark" ? "Light colours" : "Dark colours";
     Report.changed("theme");
   };
 

@@ -1,0 +1,106 @@
+"""The intervals of a table's figures: of runtimes as they were timed, of PSNR paired with the baseline's."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.intervals import Interval as Estimate
+from eval.intervals import resampled
+from eval.records.record import Record
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95% interval, and where they lie between 0 and 100 across the column.
+
+    Attributes:
+        tied: whether it says that the figure may be the baseline's; only of what is paired with it.
+    """
+
+    low: float
+    high: float
+    places: tuple[float, float, float]
+    text: str
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    low: float
+    middle: float
+    high: float
+    text: str
+    tied: bool = False
+
+
+class PairedPsnr:
+    """How far apart models of a table are in PSNR, image by image.
+
+    Models that lack an image of the first one's, or reproduce one exactly, are not compared.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        by_place = {place: _psnrs(record) for place, record in enumerate(records) if record.complete}
+        names = next(iter(by_place.values()), {}).keys()
+        known = {place: its for place, its in by_place.items() if names and its.keys() == names}
+        known = {place: its for place, its in known.items() if all(map(math.isfinite, its.values()))}
+        self._places = {place: index for index, place in enumerate(known)}
+        samples = np.array([[its[name] for name in names] for its in known.values()], dtype=float)
+        self.images = len(names)
+        self._drawn = resampled(samples[:, :, None]) if len(known) else None
+
+    def difference(self, model: int, other: int) -> Estimate | None:
+        """Return a model's mean PSNR less another's in dB, both by their place in the table; None if not compared."""
+        if self._drawn is None or not {model, other} <= self._places.keys():
+            return None
+        return self._drawn.interval(self._places[model], self._places[other], lambda one, two: one - two)
+
+
+def _psnrs(record: Record) -> dict[str, float]:
+    return {image.name: image.psnr_db for image in record.images if image.psnr_db is not None}
+
+
+def psnr_intervals(records: Sequence[Record], baseline: int | None, paired: PairedPsnr) -> list[Interval | None]:
+    """Return the interval of each model's PSNR in dB: the baseline's mean, and how far from it the model is."""
+
+    def bounds(place: int) -> _Bounds | None:
+        its = None if baseline in (None, place) else paired.difference(place, baseline)
+        middle = records[baseline].mean("psnr_db") if its and baseline is not None else None
+        if its is None or middle is None or not math.isfinite(its.high):
+            return None
+        text = f"{its.estimate:+.3f} dB [{its.low:+.3f}, {its.high:+.3f}] to {records[baseline or 0].model.label}"
+        return _Bounds(middle + its.low, middle + its.estimate, middle + its.high, text, its.covers(0))
+
+    return _placed([bounds(place) for place in range(len(records))])
+
+
+def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
+    """Return each runtime's interval in ms: its ratio's, at the baseline's runtime as it was measured."""
+
+    def bounds(record: Record) -> _Bounds | None:
+        ratio, runtime = record.timing and record.timing.ratio, record.mean("runtime_ms")
+        if not ratio or not runtime or not math.isfinite(ratio.high):
+            return None
+        low, high = (runtime * end / ratio.estimate for end in (ratio.low, ratio.high))
+        return _Bounds(low, runtime, high, f"{low:.2f} to {high:.2f} ms")
+
+    return _placed([bounds(record) for record in records])
+
+
+def _placed(bounds: Sequence[_Bounds | None]) -> list[Interval | None]:
+    """Return the intervals with their places across the column."""
+    known = [its for its in bounds if its]
+    if not known:
+        return [None] * len(bounds)
+    least = min(its.low for its in known)
+    width = max(its.high for its in known) - least or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - least) / width, 2)
+
+    def interval(its: _Bounds) -> Interval:
+        return Interval(its.low, its.high, (place(its.low), place(its.middle), place(its.high)), its.text, its.tied)
+
+    return [its and interval(its) for its in bounds]

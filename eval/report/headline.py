@@ -1,0 +1,143 @@
+"""A table in a few sentences: who is first by which rule, what of that is settled and what is not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.errors import RunError
+from eval.intervals import Interval
+from eval.ranking.comparison import Side, compare_sides
+from eval.ranking.editions import Edition
+from eval.ranking.scoring import Place
+from eval.records.record import Record
+from eval.report.board_intervals import PairedPsnr
+from eval.report.escapes import visible
+from eval.report.ranked import Ranked
+from eval.report.selection import is_network
+
+_NAMED_AT_MOST = 4
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What is read first: one claim, and how sure it is."""
+
+    claim: str
+    details: tuple[str, ...] = ()
+
+
+def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, paired: PairedPsnr) -> Headline:
+    """Return the headline of a table.
+
+    Args:
+        records: of one set, one a model.
+        ranked: what an edition says of them.
+        baseline: place of the record that others are compared with.
+        paired: the records' PSNR.
+    """
+    places = _places(ranked)
+    leader = min(places, key=lambda label: (places[label].rank or 0, label), default=None)
+    index = next((i for i, record in enumerate(records) if record.model.label == leader and record.complete), None)
+    if leader is None or index is None or ranked.edition is None:
+        return _by_psnr(records, ranked, paired)
+    details = [_rank_words(leader, places)]
+    if baseline not in (None, index):
+        details.append(_runtime_words(records[index], records[baseline]))
+    details += [_psnr_words(records, index, paired), _gate_words(ranked, records[index])]
+    claim = f"{visible(leader)} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
+    return Headline(f"{claim}{_score_words(ranked, ranked.edition, places[leader])}.", tuple(filter(None, details)))
+
+
+def _places(ranked: Ranked) -> dict[str, Place]:
+    """Return the places of ranked models in the main track."""
+    if ranked.edition is None:
+        return {}
+    main = ranked.edition.main.name
+    places = {label: row.places[main] for label, row in ranked.rows.items() if main in row.places}
+    return {label: place for label, place in places.items() if place.rank is not None}
+
+
+def _score_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
+    """Say the first one's score, and whether it beats the baseline's, which has no rank."""
+    if not edition.has_scores or leader.total is None:
+        return ""
+    row = ranked.rows.get(ranked.baseline or "")
+    place = row.places.get(edition.main.name) if row else None
+    if place is None or place.total is None:
+        return f", with a score of {leader.total:.2f} (less is better)"
+    verb = "behind" if place.total < leader.total else "before"
+    base = f"the unranked baseline {visible(ranked.baseline or '')} with {place.total:.2f}"
+    return f" with a score of {leader.total:.2f}, {verb} {base} (less is better)"
+
+
+def _gate_words(ranked: Ranked, record: Record) -> str:
+    if any(row.verdicts for row in ranked.rows.values()):
+        return ""
+    return f"No least PSNR is set for {visible(record.dataset.name)}: a fast model with a low PSNR can be first."
+
+
+def _rank_words(leader: str, places: dict[str, Place]) -> str:
+    if places[leader].interval is None:
+        return "How settled ranks are is not known: the models were not timed together by the protocol steady."
+    rivals = [label for label, place in places.items() if label != leader and place.interval and place.interval[0] == 1]
+    if not rivals:
+        return "The first place is settled (95%, each pair of models compared by itself)."
+    return f"The first place is not settled: {_listing(rivals)} may be first as well."
+
+
+def _runtime_words(record: Record, other: Record) -> str:
+    ratio = _ratio(record, other)
+    if ratio is None:
+        return ""
+    name, base = visible(record.model.label), visible(other.model.label)
+    if ratio.covers(1):
+        shown = f"{ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+        return f"{name} and {base} cannot be told apart in time ({shown} times {base}'s)."
+    low, high = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
+    decimals = 0 if high - low >= 1 else 1
+    share, more = abs(100 * (1 - ratio.estimate)), "less" if ratio.estimate < 1 else "more"
+    return f"{name} takes {share:.{decimals}f}% {more} time than {base} [{low:.{decimals}f}, {high:.{decimals}f}]."
+
+
+def _ratio(record: Record, other: Record) -> Interval | None:
+    try:
+        return compare_sides(Side.of_record(record), Side.of_record(other)).runtime
+    except RunError:
+        return None
+
+
+def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> Headline:
+    """Return the headline of a table without ranks."""
+    networks = [(i, record) for i, record in enumerate(records) if record.complete and is_network(record)]
+    known = [(psnr, i) for i, record in networks if (psnr := record.mean("psnr_db")) is not None]
+    if not known:
+        return Headline("No model of this table has a PSNR." if networks else "No network of this table ran.")
+    psnr_db, best = max(known)
+    name, dataset = visible(records[best].model.label), records[best].dataset
+    on = f"on {visible(dataset.name)} ({dataset.num_images} images)"
+    if len(known) == 1:
+        return Headline(f"{name} has {psnr_db:.2f} dB {on}.", ranked.notes[:1])
+    claim = f"{name} has the highest PSNR of {len(known)} networks {on}, {psnr_db:.2f} dB."
+    return Headline(claim, (*filter(None, [_psnr_words(records, best, paired)]), *ranked.notes[:1]))
+
+
+def _psnr_words(records: Sequence[Record], index: int, paired: PairedPsnr) -> str:
+    """Say from which networks a model can be told apart in PSNR."""
+    kinds: dict[str, list[str]] = {"cannot be told apart from": [], "is above": [], "is below": []}
+    for place, record in enumerate(records):
+        its = paired.difference(index, place) if place != index and is_network(record) else None
+        if its is not None:
+            kind = "cannot be told apart from" if its.covers(0) else "is above" if its.estimate > 0 else "is below"
+            kinds[kind].append(record.model.label)
+    parts = [f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels]
+    if not parts:
+        return ""
+    said = "; it ".join(parts)
+    return f"In PSNR, {visible(records[index].model.label)} {said} (95%, {paired.images} images)."
+
+
+def _listing(labels: Sequence[str]) -> str:
+    """Return names as a list in a sentence; of many their number."""
+    names = [visible(label) for label in labels]
+    if len(names) > _NAMED_AT_MOST:
+        return f"{len(names)} models"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,0 +1,80 @@
+// Permanent links: the address holds what is shown, so that a view can be sent. It is written with the first change.
+"use strict";
+
+{
+  const byId = (id) => document.getElementById(id);
+  const root = () => Report.leaderboard.root;
+  const pictures = () => (Object.hasOwn(Report.comparisons, Report.current.dataset) ? Report.comparisons[Report.current.dataset] : null);
+
+  const sorted = () => Report.leaderboard.headings.find((each) => each.getAttribute("aria-sort") !== "none");
+
+  // A picture is named by its model; what has no model has a name of its own.
+  const kindOf = (name) => {
+    const at = pictures().labels.indexOf(name);
+    return at < 0 ? name : String(at);
+  };
+  const nameOf = (kind) => pictures().labels[kind] ?? kind;
+
+  const view = () => {
+    const shown = new URLSearchParams({ table: Report.current.title });
+    const rules = root().querySelector(".edition");
+    if (rules) shown.set("rules", rules.selectedOptions[0].textContent);
+    shown.set("sort", sorted().dataset.key);
+    shown.set("order", sorted().getAttribute("aria-sort"));
+    for (const [index] of Report.leaderboard.chosen) shown.append("model", Report.current.rows[index].label);
+    shown.set("axis", document.querySelector("#axis input:checked")?.value ?? "");
+    const its = pictures();
+    if (its && !byId("compare-body").hidden) {
+      shown.set("image", its.images.find((image) => image.key === byId("image").value)?.name ?? "");
+      for (const side of ["left", "right"]) shown.set(side, nameOf(byId(side).value));
+      shown.set("view", byId("view").value);
+    }
+    return shown;
+  };
+
+  const remember = () => history.replaceState(null, "", `#${view()}`);
+
+  const choose = (select, value) => {
+    if (!select || ![...select.options].some((option) => option.value === value)) return;
+    select.value = value;
+    select.dispatchEvent(new Event("change"));
+  };
+
+  const showTable = (wanted) => {
+    const index = Report.boards.findIndex((board) => board.title === wanted.get("table"));
+    document.querySelector(`#boards input[value="${index}"]`)?.click();
+    const rules = root().querySelector(".edition");
+    choose(rules, [...(rules?.options ?? [])].find((option) => option.textContent === wanted.get("rules"))?.value);
+    const heading = Report.leaderboard.headings.find((each) => each.dataset.key === wanted.get("sort"));
+    if (heading) Report.leaderboard.sortBy(heading, wanted.get("order") === "descending" ? "descending" : "ascending");
+    const models = wanted.getAll("model");
+    if (models.length) Report.leaderboard.chooseOnly(models);
+    Report.changed("chosen");
+  };
+
+  const showPlotsAndPictures = (wanted) => {
+    [...document.querySelectorAll("#axis input")].find((radio) => radio.value === wanted.get("axis") && !radio.disabled)?.click();
+    if (!pictures() || byId("compare-body").hidden) return;
+    choose(byId("image"), pictures().images.find((image) => image.name === wanted.get("image"))?.key);
+    for (const side of ["left", "right"]) choose(byId(side), kindOf(wanted.get(side) ?? ""));
+    choose(byId("view"), wanted.get("view"));
+  };
+
+  const restore = () => {
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    if (!wanted.has("table")) return;
+    showTable(wanted);
+    showPlotsAndPictures(wanted);
+  };
+
+  restore();
+  addEventListener("hashchange", restore);
+  let pending = null;
+  const soon = (event) => {
+    // Only what a reader does is remembered, after what it brings about.
+    if (!event.isTrusted || !event.target.closest("button, select, input, label, tr, .plot")) return;
+    clearTimeout(pending);
+    pending = setTimeout(remember, 50);
+  };
+  for (const name of ["change", "click"]) document.addEventListener(name, soon);
+}

@@ -1,0 +1,153 @@
+"""What a page says first: who is first by which rule, what is settled, and what is not."""
+
+import re
+
+import numpy as np
+import pytest
+
+from eval.intervals import paired_difference
+from eval.ranking.editions import find_edition
+from eval.records.current import current
+from eval.records.record import Protocol, Record
+from eval.report.board import Board, make_boards
+from eval.report.board_intervals import PairedPsnr
+from eval.report.columns import LABEL
+from eval.timing.samples import Ratio
+from tests.records.test_current import settings
+from tests.records.test_record import make_record
+from tests.report.test_page import renamed
+from tests.report.test_tables import steady
+from tests.run.test_runner import timing_of
+
+PSNRS = {"00_RLFN": (30.0, 24.0, 27.0, 28.0), "02_PFDN": (29.9, 24.1, 26.9, 28.0), "05_SPAN": (29.0, 23.0, 26.0, 27.1)}
+
+
+def timed(label: str, ms: float, psnrs: tuple[float, ...], jitter: float = 0.01) -> Record:
+    """A record of the steady protocol with ten rounds, its times spread by a share."""
+    record = make_record(psnrs, label=label, settings=steady(label, ms, None).settings)
+    rows = np.random.default_rng(len(label)).normal(ms, jitter * ms, (len(psnrs), 10))
+    names = tuple(image.name for image in record.images)
+    timing = timing_of(tuple(map(tuple, rows.tolist())), group="one").model_copy(update={"image_names": names})
+    estimate = ms / 20
+    ratio = Ratio(baseline="00_RLFN", estimate=estimate, low=estimate * 0.99, high=estimate * 1.01)
+    means = record.means | {"runtime_ms": record.means["psnr_db"].model_copy(update={"mean": ms})}
+    return renamed(record, id=int(label[:2])).model_copy(
+        update={"timing": timing.model_copy(update={"ratio": ratio}), "means": means}
+    )
+
+
+def boards(*records: Record, year: int | None = None) -> Board:
+    (board,) = make_boards(current(records), year and find_edition(year))
+    return board
+
+
+@pytest.fixture(scope="module")
+def three() -> list[Record]:
+    return [timed(label, ms, PSNRS[label]) for label, ms in (("00_RLFN", 20.0), ("02_PFDN", 16.0), ("05_SPAN", 15.0))]
+
+
+def test_it_names_the_first_its_rule_its_gain_and_what_cannot_be_told_apart(three: list[Record]):
+    board = boards(*three, year=2024)
+    claim = r"05_SPAN is first of 2 by the rules of NTIRE 2024 with a score of \d\.\d\d, before the unranked baseline "
+    assert re.fullmatch(claim + r"00_RLFN with 7\.39 \(less is better\)\.", board.headline.claim)
+    settled, faster, psnr, gate = board.headline.details
+    assert settled == "The first place is settled (95%, each pair of models compared by itself)."
+    assert re.fullmatch(r"05_SPAN takes 2[45]\.\d% less time than 00_RLFN \[2[45]\.\d, 2[56]\.\d\]\.", faster)
+    assert psnr == "In PSNR, 05_SPAN is below 00_RLFN and 02_PFDN (95%, 4 images)."
+    assert gate.startswith("No least PSNR is set for Set2")
+
+
+def test_a_baseline_that_beats_the_first_is_said_to_and_stands_at_its_scores_place(three: list[Record]):
+    board = boards(*three, year=2026)
+    assert board.headline.claim.startswith("02_PFDN is first of 2 by the rules of NTIRE 2026")
+    assert board.headline.claim.endswith(", behind the unranked baseline 05_SPAN with 7.39 (less is better).")
+    cells = {row.label: row.cell("rank") for row in board.rows}
+    assert cells["05_SPAN"].text == "base"
+    order = sorted(cells, key=lambda label: cells[label].value)
+    assert order[0] == "05_SPAN"
+    assert board.rows[2].reason == "baseline, not ranked"
+    between = boards(
+        timed("00_RLFN", 20.0, PSNRS["00_RLFN"]), *three[1:], timed("04_EFDN", 40.0, (1.0, 2.0, 3.0, 4.0)), year=2024
+    )
+    assert [row.cell("rank").value for row in between.rows] == [2.5, 2, 3, 1]
+
+
+def test_an_open_first_place_names_who_may_have_it():
+    noisy = [timed(label, ms, PSNRS["00_RLFN"], 0.3) for label, ms in (("00_RLFN", 20.0), ("02_PFDN", 16.0))]
+    alike = renamed(timed("03_PFDNLite", 16.01, PSNRS["00_RLFN"], 0.3), id=3)
+    same = alike.model_copy(update={"complexity": noisy[1].complexity})
+    board = boards(*noisy, same, year=2024)
+    assert {row.cell("rank").text for row in board.rows} == {"base", "1-2"}
+    assert any(line.endswith("may be first as well.") for line in board.headline.details)
+
+
+def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
+    records = [make_record(psnrs, label=label) for label, psnrs in PSNRS.items()]
+    untimed = [record.model_copy(update={"settings": settings(Protocol.ACCURACY)}) for record in records]
+    found = boards(*untimed).headline
+    assert found.claim == "00_RLFN has the highest PSNR of 3 networks on Set2 (4 images), 27.25 dB."
+    assert found.details[0] == (
+        "In PSNR, 00_RLFN cannot be told apart from 02_PFDN; it is above 05_SPAN (95%, 4 images)."
+    )
+    assert found.details[1] == "No scores: this protocol takes no times."
+
+
+def test_psnr_has_the_paired_interval_of_the_comparison_and_a_mark_for_a_tie(three: list[Record]):
+    board = boards(*three, year=2024)
+    found = paired_difference(*(np.array(PSNRS[label])[:, None] for label in ("05_SPAN", "00_RLFN")))
+    base, tie, below = (row.cell("psnr_db").interval for row in board.rows)
+    assert base is None
+    assert tie.tied
+    assert not below.tied
+    assert below.text == f"{found.estimate:+.3f} dB [{found.low:+.3f}, {found.high:+.3f}] to 00_RLFN"
+    assert (below.low, below.high) == (pytest.approx(27.25 + found.low), pytest.approx(27.25 + found.high))
+    assert [below.places[0], tie.places[2]] == [0, 100]
+
+
+def test_models_on_other_images_or_without_error_are_not_compared():
+    first, other, perfect = (make_record(psnrs) for psnrs in ((20.0, 21.0), (20.0, 22.0, 23.0), (20.0, float("inf"))))
+    paired = PairedPsnr([first, other, perfect, make_record((20.5, 21.5))])
+    assert paired.difference(0, 1) is None
+    assert paired.difference(0, 2) is None
+    assert paired.difference(3, 0).estimate == pytest.approx(0.5)
+    assert PairedPsnr([make_record((), status="failed", reason="x")]).difference(0, 0) is None
+
+
+def test_each_edition_whose_baseline_is_there_has_its_own_ranks(three: list[Record]):
+    board = boards(*three)
+    assert [its.ranked.edition.year for its in (board, *board.others)] == [2026, 2024]
+    assert [its.baseline for its in (board, *board.others)] == [2, 0]
+    assert boards(*three, year=2024).others == ()
+
+
+def test_bicubic_is_not_the_best_of_a_column_about_networks(three: list[Record]):
+    floor = renamed(timed("05_SPAN", 1.0, PSNRS["05_SPAN"]), id=-1, name="Bicubic", label="Bicubic")
+    floor = floor.model_copy(update={"complexity": None, "peak_memory_mib": 0.1})
+    memories = [record.model_copy(update={"peak_memory_mib": 1.0 + i}) for i, record in enumerate(three)]
+    board = boards(floor, *memories, year=2024)
+    marks = {
+        key: [row.label for row in board.rows if row.cell(key).mark == "best"]
+        for key in ("peak_memory_mib", "runtime_ms")
+    }
+    assert marks == {"peak_memory_mib": ["00_RLFN"], "runtime_ms": ["05_SPAN"]}
+
+
+def test_weights_that_are_not_the_released_ones_are_told_in_rows_and_tables():
+    own = renamed(make_record(), checkpoint="selftrained")
+    assert boards(own).rows[0].weights == "selftrained"
+    assert LABEL.of(own) == "03_PFDNLite (selftrained)"
+    assert LABEL.of(renamed(own, label="03_PFDNLite (selftrained)")) == "03_PFDNLite (selftrained)"
+    assert LABEL.of(renamed(make_record(), checkpoint="released")) == "03_PFDNLite"
+
+
+def test_a_state_is_a_column_only_where_a_row_did_not_run():
+    keys = [its.key for its in boards(make_record()).headings]
+    assert "state" not in keys
+    failed = make_record((), label="09_Broken", status="failed", reason="a fault")
+    assert "state" in [its.key for its in boards(make_record(), failed).headings]
+
+
+def test_a_row_leads_to_the_models_paper_and_code():
+    row = boards(make_record()).rows[0]
+    assert row.links == (("paper", "https://arxiv.org/abs/2404.10343"), ("code", "https://github.com/icandle/BSR"))
+    assert boards(renamed(make_record(), origin="NTIRE2024_ESR")).rows[0].links == ()

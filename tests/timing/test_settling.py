@@ -1,0 +1,38 @@
+"""Places by time that are settled, and timing on until they are."""
+
+import numpy as np
+import pytest
+
+from eval.timing.interleaved import _is_enough, preset_of
+from eval.timing.settling import open_pairs
+
+
+def samples(*means_ms: float, spread: float = 0.01, rounds: int = 12) -> np.ndarray:
+    """Runtimes ``(models, images, rounds)`` about given means, images of unlike sizes."""
+    random = np.random.default_rng(0)
+    sizes = np.array([1.0, 2.0, 4.0])[:, None]
+    return np.stack([ms * sizes * random.normal(1, spread, (3, rounds)) for ms in means_ms])
+
+
+def test_what_lies_apart_is_settled_and_equals_are_an_open_pair():
+    assert open_pairs(samples(10.0, 12.0, 14.0), 2) == []
+    ((first, second),) = open_pairs(samples(12.0, 10.0, 12.001), 2)
+    assert {first, second} == {0, 2}
+    # The order of the last two is none of the first place.
+    assert open_pairs(samples(12.0, 10.0, 12.001), 1) == []
+
+
+def test_too_few_samples_settle_nothing():
+    # The interval of fewer than five samples is unbounded.
+    assert open_pairs(samples(10.0, 20.0, rounds=1), 1) == [(0, 1)]
+    dropped = samples(10.0, 20.0)
+    dropped[1] = np.nan
+    assert open_pairs(dropped, 1) == [(0, 1)]
+    assert open_pairs(samples(10.0), 1) == []
+
+
+@pytest.mark.parametrize(("means_ms", "enough"), [((10.0, 12.0, 12.001), True), ((10.0, 10.001, 12.0), False)])
+def test_rounds_end_when_the_places_are_settled_however_wide_ratios_are(means_ms: tuple, enough: bool):
+    by_round = samples(*means_ms, spread=0.05, rounds=16).transpose(0, 2, 1).tolist()
+    assert _is_enough(by_round, preset_of("rapid", 1)) == enough
+    assert not _is_enough(by_round, preset_of("normal", None))
