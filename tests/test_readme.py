@@ -118,7 +118,7 @@ def test_the_first_screen_holds_what_a_visitor_needs_in_150_lines():
 def test_badges_say_what_the_project_declares():
     badges = (PROJECT / "docs" / "results" / "badges.svg").read_text(encoding="utf-8")
     declared = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
-    (python,) = re.findall(r'requires-python = ">=([\d.]+)"', declared)
+    (python,) = re.findall(r'requires-python = ">=([\d.]+)', declared)
     (torch,) = re.findall(r"^torch==(\S+)", (PROJECT / "requirements.txt").read_text(encoding="utf-8"), re.M)
     (licence,) = re.findall(r'^license = "(\w+)"', declared, re.M)
     assert all(f">{text}</text>" in badges for text in (f"{python}+", torch, licence))
