@@ -68,13 +68,13 @@ class Process(NamedTuple):
 
 
 class Used(NamedTuple):
-    """The processor time in s of a program so far, and the processes that it has.
+    """The processor time in s of a program so far, and the processes that it has, if that of ended ones can be lost.
 
-    The time of one that has ended is lost if its parent does not care for its children.
+    That is where nobody counts it as a whole, and the parent does not care for its children.
     """
 
     cpu_s: float
-    pids: frozenset[int]
+    pids: frozenset[int] = frozenset()
 
 
 class Guard:

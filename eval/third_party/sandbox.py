@@ -16,9 +16,10 @@ from io import FileIO
 from types import TracebackType
 
 from eval.errors import RunError, UsageError
-from eval.third_party import bubblewrap, system_calls
+from eval.third_party import bubblewrap, cgroups, system_calls
 from eval.third_party.bubblewrap import Mounts
-from eval.third_party.guard import Guard, Limits, Used
+from eval.third_party.cgroups import Group, grouped
+from eval.third_party.guard import MIB, Guard, Limits, Used
 from eval.third_party.log import Log
 from eval.third_party.processor import only_on
 from eval.third_party.rlimits import rlimits, second_to_the_harness
@@ -73,6 +74,8 @@ def openings(kind: SandboxKind) -> list[str]:
         )
     if shutil.which("taskset") is None:
         found.append("no taskset (apt install util-linux): third-party code can use more processors than --threads")
+    if fault := cgroups.fault():
+        found.append(f"no control groups ({fault}): memory and processes are counted ten times a second instead")
     return found
 
 
@@ -89,9 +92,10 @@ class Sandboxed:
     def __init__(self, process: subprocess.Popen[bytes], pid: int, ends: "_Ends", limits: Limits) -> None:
         self.to_worker, self.from_worker, self.pid = ends.to_worker, ends.from_worker, pid
         self._process, self._limits, self._killed = process, limits, False
-        self._log = ends.log
+        self._log, self._group = ends.log, ends.group
         self._guard = Guard(pid, limits)
         self._rested_s: float | None = None
+        self._out_of_memory = False
         self._held = ends.held.pop_all()
 
     def __enter__(self) -> "Sandboxed":
@@ -111,6 +115,7 @@ class Sandboxed:
         Raises:
             RunError: one of them survives for a minute, which only a hanging device or file system can bring about.
         """
+        self.exit_reason()
         self._killed = self._killed or self._process.poll() is None
         deadline = time.monotonic() + _DEATH_TIMEOUT_S
         while self._process.poll() is None or self._guard.look():
@@ -123,12 +128,14 @@ class Sandboxed:
 
     def used(self) -> Used:
         """Return the processor time of all its processes so far; what the kernel tells, from outside."""
+        if self._group:
+            return Used(self._group.cpu_s())
         return self._guard.used()
 
     def rest(self) -> None:
         """Stop all its processes until ``go_on``; what cannot be stopped is killed."""
         if self._guard.stop_all():
-            self._rested_s = self._guard.used().cpu_s
+            self._rested_s = self.used().cpu_s
         else:
             self.kill()
 
@@ -136,7 +143,7 @@ class Sandboxed:
         """Let it go on, and return the processor time in s that it took since it was to rest; 0 if it was not."""
         if self._rested_s is None:
             return 0.0
-        taken_s, self._rested_s = self._guard.used().cpu_s - self._rested_s, None
+        taken_s, self._rested_s = self.used().cpu_s - self._rested_s, None
         self._guard.let_all_go_on()
         return taken_s
 
@@ -145,8 +152,11 @@ class Sandboxed:
         code = self._process.poll()
         if code is None:
             return None
+        self._notice_memory(code)
         if self._guard.reason:
             return f"killed: {self._guard.reason}"
+        if self._out_of_memory:
+            return f"killed: over {(self._limits.memory_bytes + self._limits.scratch_bytes) // MIB} MiB, files included"
         if self._killed:
             return "killed"
         # As shells do, bubblewrap gives a signal's number on top of 128.
@@ -154,6 +164,12 @@ class Sandboxed:
         if number == signal.SIGXCPU:
             return f"killed: over {self._limits.cpu_s} s of processor time"
         return f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit code {code}"
+
+    def _notice_memory(self, code: int) -> None:
+        """Remember, while its group is there, that the kernel ended it for its memory."""
+        with contextlib.suppress(OSError):
+            killed = signal.SIGKILL in (-code, code - 128) and not self._killed
+            self._out_of_memory |= bool(killed and self._group and self._group.ran_out_of_memory())
 
     def log_tail(self) -> str:
         """Return the end of what the program printed, at most the limit's bytes, in printable characters."""
@@ -172,6 +188,7 @@ class _Ends:
     from_worker: FileIO
     log: Log
     held: ExitStack
+    group: Group | None
 
 
 def start(
@@ -204,9 +221,9 @@ def start(
             scratch = cwd = ours.enter_context(_temporary_folder())
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
-        process = _launch(
-            [*second_to_the_harness(), *only_on(limits.cpus), *wrapped], cwd, environment, channels, printed
-        )
+        group = ours.enter_context(grouped(limits))
+        wrapped = [*second_to_the_harness(), *only_on(limits.cpus), *wrapped]
+        process = _launch(group.joined(wrapped) if group else wrapped, cwd, environment, channels, printed)
         log = ours.enter_context(contextlib.closing(Log(printing, limits.log_bytes)))
         ours.callback(process.wait)
         ours.callback(process.kill)
@@ -216,7 +233,7 @@ def start(
             pid = _first_inside(process, info, log)
             ours.callback(_kill_first, process, pid)
             _let_go(process, to_worker, from_worker, log)
-        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours), limits)
+        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours, group), limits)
 
 
 def _filter(stack: ExitStack) -> dict[str, FileIO]:

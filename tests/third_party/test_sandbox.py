@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from eval.errors import RunError, UsageError
-from eval.third_party import sandbox, system_calls
+from eval.third_party import cgroups, sandbox, system_calls
 from eval.third_party.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
 from tests.conftest import PROJECT
 
@@ -605,6 +605,7 @@ def test_without_a_filter_it_runs_and_the_user_is_told(
         raise error
 
     monkeypatch.setattr(system_calls, "_library", absent)
+    monkeypatch.setattr(cgroups, "fault", lambda: None)
     (opening,) = sandbox.openings(bubblewrap)
     assert said in opening
     assert "keyctl" in opening
@@ -639,3 +640,86 @@ say(sorted(os.listdir(sys.prefix)) if os.path.commonpath((sys.prefix, "/usr")) =
         real = any(Path(place).is_relative_to(os.path.realpath(folder)) for folder in (*allowed, *named))
         assert below or real or (place in in_memory and kind == "tmpfs"), place
     assert set(ast.literal_eval(said[-1])) <= {"bin", "lib", "lib64", "pyvenv.cfg"}
+
+
+@pytest.fixture
+def grouped(bubblewrap: SandboxKind) -> SandboxKind:
+    if fault := cgroups.fault():
+        pytest.skip(fault)
+    return bubblewrap
+
+
+def test_a_group_counts_what_no_process_shows(grouped: SandboxKind, run: Run):
+    """A process that nobody waits for takes its time with it, but for the group's."""
+    text = """
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+if os.fork() == 0:
+    end = time.process_time() + 0.2
+    while time.process_time() < end: pass
+    os._exit(0)
+try:
+    os.wait()
+except ChildProcessError:
+    say("gone")
+requests.read(1)
+"""
+    with run(text, grouped) as sandboxed:
+        assert sandboxed.from_worker.read(100) == b"gone\n"
+        assert sandboxed._guard.used().cpu_s < sandboxed.used().cpu_s - 0.15
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/{sandboxed._group.folders[0].name}"))
+
+
+def test_groups_of_a_harness_that_was_killed_are_removed(grouped: SandboxKind):
+    with subprocess.Popen(["true"]) as process:
+        pass
+    orphan = next(cgroups._parents()) / f"esr-{process.pid}-0"
+    other = next(cgroups._parents()) / f"esr-{os.getpid()}-0"
+    orphan.mkdir()
+    other.mkdir()
+    try:
+        with cgroups.grouped(Limits()) as group:
+            assert group.folders[0].exists()
+            assert not orphan.exists()
+            assert other.exists()
+        assert not group.folders[0].exists()
+    finally:
+        other.rmdir()
+
+
+def test_the_kernel_keeps_a_groups_limits(grouped: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch):
+    """Where the guard sees nothing, as between two of its looks, memory still ends."""
+    monkeypatch.setattr(sandbox.Guard, "_fault", lambda _self: None)
+    limits = Limits(memory_bytes=100 * MIB, scratch_bytes=50 * MIB, threads=20)
+    threads = """
+import threading
+count = 0
+try:
+    while True:
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+        count += 1
+except RuntimeError:
+    say(count)
+    os._exit(0)
+"""
+    with run(threads, grouped, limits=limits) as sandboxed:
+        if not any((folder / "pids.max").exists() for folder in sandboxed._group.folders):
+            pytest.skip("no controllers of memory and tasks")
+        assert 0 < int(_said(sandboxed)[0]) <= 28
+    with run("blocks = []\nwhile True: blocks.append(b'x' * 2**22)", grouped, limits=limits) as sandboxed:
+        assert _end(sandboxed) == "killed: over 150 MiB, files included"
+    assert sandboxed.exit_reason() == "killed: over 150 MiB, files included"
+
+
+def test_where_no_group_can_be_made_it_runs_and_that_is_said(
+    bubblewrap: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cgroups, "_parents", lambda: iter(()))
+    cgroups.fault.cache_clear()
+    try:
+        told = "no control groups (no cgroups of version 2 are mounted): memory and processes are counted ten times"
+        assert any(opening.startswith(told) for opening in sandbox.openings(bubblewrap))
+        with run("say('ran')", bubblewrap) as sandboxed:
+            assert _said(sandboxed) == ["ran"]
+            assert sandboxed.used().pids == frozenset(sandboxed.host_pids())
+    finally:
+        cgroups.fault.cache_clear()
