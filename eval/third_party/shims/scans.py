@@ -26,21 +26,25 @@ def _scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tens
         u: inputs, ``(batch, channels, length)``.
         delta: steps, as ``u``.
         A: ``(channels, states)``.
-        B: ``(batch, channels or 1, states, length)``; of length 1 where it is the same at each position.
+        B: ``(batch, groups, states, length)``, groups of equally many channels; length 1 if all positions share it.
         C: as ``B``.
         state: ``h`` before the first position, ``(batch, channels, states)``.
     """
-    # Position first, so that what a step reads lies together.
-    u, delta, B, C = u.permute(2, 0, 1), delta.permute(2, 0, 1), B.permute(3, 0, 1, 2), C.permute(3, 0, 1, 2)
+    groups = max(B.shape[1], C.shape[1])
+    split = (groups, u.shape[1] // groups)
+    # Position first, so that what a step reads lies together; groups are not repeated for their channels.
+    u, delta = (values.permute(2, 0, 1).unflatten(2, split) for values in (u, delta))
+    A, state = A.unflatten(0, split), state.unflatten(1, split)
+    B, C = (M.permute(3, 0, 1, 2).unsqueeze(3) for M in (B, C))
     outputs = []
     for at in range(0, len(u), _CHUNK):
         steps, inputs = delta[at : at + _CHUNK, ..., None], u[at : at + _CHUNK, ..., None]
         here_b, here_c = (M if len(M) == 1 else M[at : at + _CHUNK] for M in (B, C))
-        states = torch.empty(*steps.shape[:3], A.shape[1], device=u.device)
+        states = torch.empty(*steps.shape[:4], A.shape[-1], device=u.device)
         for decay, added, output in zip(torch.exp(steps * A), steps * inputs * here_b, states, strict=True):
             state = torch.addcmul(added, decay, state, out=output)
         outputs.append((states * here_c).sum(-1))
-    return torch.cat(outputs).permute(1, 2, 0).contiguous(), state.clone()
+    return torch.cat(outputs).flatten(2).permute(1, 2, 0).contiguous(), state.flatten(1, 2).clone()
 
 
 @_scan.register_fake
@@ -69,20 +73,19 @@ def selective_scan_fn(
         raise ImportError("a complex scan is needed, and mamba_ssm is not installed", name="mamba_ssm")
     steps = delta.float() if delta_bias is None else delta.float() + delta_bias.float()[:, None]
     steps = F.softplus(steps) if delta_softplus else steps
-    channels = u.shape[1]
     state = torch.zeros(*u.shape[:2], A.shape[1], device=u.device)
-    y, last = _scan(u.float(), steps, A.float(), _by_channel(B, channels), _by_channel(C, channels), state)
+    y, last = _scan(u.float(), steps, A.float(), _by_group(B), _by_group(C), state)
     y = y if D is None else y + u.float() * D.float()[:, None]
     y = (y if z is None else y * F.silu(z.float())).to(u.dtype)
     return (y, last) if return_last_state else y
 
 
-def _by_channel(matrix: Tensor, channels: int) -> Tensor:
-    """Bring ``B`` or ``C`` to ``(batch, channels or 1, states, length or 1)``."""
+def _by_group(matrix: Tensor) -> Tensor:
+    """Bring ``B`` or ``C`` to ``(batch or 1, groups, states, length or 1)``."""
     matrix = matrix.float()
     if matrix.dim() == 2:
         return matrix[None, :, :, None]
-    return matrix[:, None] if matrix.dim() == 3 else matrix.repeat_interleave(channels // matrix.shape[1], 1)
+    return matrix[:, None] if matrix.dim() == 3 else matrix
 
 
 def causal_conv1d_fn(
