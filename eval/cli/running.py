@@ -53,7 +53,7 @@ class Asked:
         Raises:
             UsageError: flags do not go together, or name what does not exist.
         """
-        self._refuse_idle_flags()
+        self.refuse_idle_flags()
         if not self.checkouts and not self.model_file:
             return of_the_zoo(self.models or DEFAULT_MODEL)
         check_for_submissions(config)
@@ -65,7 +65,7 @@ class Asked:
             chosen.append(choose_model_file(self.model_file, self.checkpoint, self.data_range, rules))
         return chosen
 
-    def _refuse_idle_flags(self) -> None:
+    def refuse_idle_flags(self) -> None:
         """Refuse flags that are for models which are not asked for."""
         of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
