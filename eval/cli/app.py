@@ -63,6 +63,10 @@ COMMANDS = {
         "submitting:check",
         "Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails.",
     ),
+    "profile": (
+        "profiling:profile_model",
+        "Show where a network's time goes, by layer and operator, how far from this machine's floor, and what to do.",
+    ),
     "pack": (
         "submitting:pack",
         "Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file.",

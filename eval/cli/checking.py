@@ -9,7 +9,7 @@ from eval.cli.running import Asked
 from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig
 from eval.data.datasets import SAMPLE, Dataset, open_dataset
-from eval.errors import RunError, UsageError
+from eval.errors import RunError, UsageError, one_reason
 from eval.ranking.editions import Edition, Role, find_edition
 from eval.ranking.entries import measured_baseline
 from eval.ranking.from_records import entries_from
@@ -35,6 +35,9 @@ def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise UsageError(f"expected one of --model_id, --model_file and --checkout, got {found}")
+    asked.refuse_idle_flags()
+    if asked.models and not asked.checkouts:
+        raise UsageError(f"--models {asked.models}: only with --checkout; one of the zoo is named by --model_id")
     if model_id is not None:
         return [zoo_model(find_model(model_id), weights)]
     if weights is not None:
@@ -53,7 +56,7 @@ def check_entries(
     for source in sources:
         facts = gather(subject_of(source), edition, sets, config)
         if time and facts.fault is None:
-            facts = _timed(facts, config, terminal)
+            facts = _with_score(facts, config, terminal)
         findings = check_all(facts)
         terminal.say(f"{label_of(facts.subject)}, by the rules of {edition.year}: {summary(findings)}")
         terminal.show(to_terminal(findings_table(findings), overflow="fold"))
@@ -79,8 +82,16 @@ def challenge_sets(edition: Edition, data_dir: Path | None) -> Mapping[Role, Dat
     return sets
 
 
-def _timed(facts: Facts, config: RunConfig, terminal: Terminal) -> Facts:
-    """Time an entry and the edition's baseline together on photographs, and add both scores."""
+def _with_score(facts: Facts, config: RunConfig, terminal: Terminal) -> Facts:
+    """Add an entry's score and the baseline's, or why there is none: a busy machine is no fault of the entry's."""
+    try:
+        return replace(facts, score=_scores(facts, config, terminal))
+    except RunError as error:
+        return replace(facts, score_fault=one_reason(error))
+
+
+def _scores(facts: Facts, config: RunConfig, terminal: Terminal) -> tuple[float, float]:
+    """Time an entry and the edition's baseline together on photographs, and return both scores."""
     baseline = zoo_model(find_model(facts.edition.baseline.model))
     steady = RunConfig(protocol=Protocol.STEADY, device=config.device)
     evaluation = Evaluation(steady, None, terminal)
@@ -90,4 +101,4 @@ def _timed(facts: Facts, config: RunConfig, terminal: Terminal) -> Facts:
     measured = entries_from(records, facts.edition)
     reference, track = measured_baseline(measured, facts.edition), facts.edition.main
     own = next((its for its in measured.entries if its.label == label_of(facts.subject)), reference)
-    return replace(facts, score=(weighted_score(track, own, reference), weighted_score(track, reference, reference)))
+    return weighted_score(track, own, reference), weighted_score(track, reference, reference)

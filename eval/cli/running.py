@@ -66,7 +66,7 @@ class Asked:
         Raises:
             UsageError: flags do not go together, or name what does not exist.
         """
-        self._refuse_idle_flags()
+        self.refuse_idle_flags()
         if not self.checkouts and not self.model_file:
             return of_the_zoo(self.models or DEFAULT_MODEL)
         check_for_submissions(config)
@@ -80,7 +80,7 @@ class Asked:
             chosen.append(replace(found, arguments=self.model_args or "", weights_key=self.weights_key))
         return chosen
 
-    def _refuse_idle_flags(self) -> None:
+    def refuse_idle_flags(self) -> None:
         """Refuse flags that are for models which are not asked for."""
         of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range, "--with": self.more or None}
         of_a_file |= {"--model_args": self.model_args, "--weights_key": self.weights_key}

@@ -128,5 +128,6 @@ def score_zip(
 
 
 def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -176,7 +176,7 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
     known = ", ".join([*list_datasets(data_dir), SAMPLE])
     looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
     where = f" (looked for the folders {looked_for})" if looked_for else ""
-    advice = "docs/layouts.md says where sets come from and how their folders are called"
+    advice = "docs/data.md says where sets come from and how their folders are called"
     raise UsageError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
 
 

@@ -182,7 +182,7 @@ def gate(facts: Facts, role: Role) -> Finding:
 def score(facts: Facts) -> Finding:
     """What is its score beside the baseline's?"""
     if facts.score is None:
-        return not_checked("it needs runtimes of this machine: give --time")
+        return not_checked(facts.score_fault or "it needs runtimes of this machine: give --time")
     own, baseline = facts.score
     why = f"{own:.3f}, the baseline {baseline:.3f} (less is better; timed together on this machine)"
     if own > baseline:

@@ -101,6 +101,7 @@ class Facts:
         tiles: largest difference between the image in tiles and as a whole, in grey levels.
         psnr_db: on the challenge's sets that are here, by role.
         score: main score and the baseline's, timed together here; None where that was not asked for.
+        score_fault: why there is none although it was asked for.
     """
 
     subject: Subject
@@ -111,6 +112,7 @@ class Facts:
     tiles: float | None = None
     psnr_db: Mapping[Role, float] = field(default_factory=dict)
     score: tuple[float, float] | None = None
+    score_fault: str = ""
     shims: tuple[str, ...] = ()
 
 

@@ -1,6 +1,7 @@
 """Each check of an entry against a network or a file that has its fault, and against one that has not."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
+from eval.cli import checking
+from eval.cli.terminal import Terminal
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.inference.upscaler import Upscaler
 from eval.metrics.trials import try_network
 from eval.ranking.editions import find_edition
+from eval.records.record import means_of
 from eval.run.launch import resolved
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
@@ -23,6 +27,7 @@ from eval.submission.findings import Finding
 from eval.submission.subject import Facts, Subject, gather, subject_of
 from eval.zoo.manifest import find_model
 from tests.planted_checkout import copy_of_planted
+from tests.records.test_record import make_record
 
 EDITION = find_edition(2026)
 
@@ -332,9 +337,40 @@ def test_the_command_checks_entries_of_a_checkout(command, tmp_path: Path):
         ((), "expected one of --model_id, --model_file and --checkout, got none"),
         (("--model_id", "3", "--checkout", "x"), "got --model_id and --checkout"),
         (("--model_id", "absent"), "no model 'absent'"),
+        (("--model_id", "3", "--models", "4"), "--models 4: only with --checkout"),
+        (("--model_id", "3", "--data_range", "1"), "--data_range: only with --model_file"),
         (("--model_file", "a.py:Net", "--weights", "x"), "--weights: only with --model_id"),
     ],
 )
 def test_wrong_usage_is_told(command, arguments, message: str):
     done = command("-m", "eval", "check", *arguments)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def _of_a_stub(monkeypatch, make) -> Finding:
+    """Return the finding of the score where the records that timing gives are ``make``'s."""
+    stub = type("Stub", (), {"__init__": lambda *_: None, "run": lambda *_: make()})
+    monkeypatch.setattr(checking, "Evaluation", stub)
+    subject = subject_of(zoo_model(find_model("ABPN")))
+    facts = checking._with_score(Facts(subject, EDITION), resolved(RunConfig(device="cpu")), Terminal())
+    return next(its for its in check_all(facts) if its.title == "Score")
+
+
+def test_a_busy_machine_is_no_fault_of_the_entrys(monkeypatch, esr_weights):
+    broken = make_record((30.0,), label="08_ABPN").model_copy(update={"status": "failed", "reason": "disturbed"})
+    finding = _of_a_stub(monkeypatch, lambda: [make_record((30.0,), label="05_SPAN"), broken])
+    assert (finding.status, finding.why) == ("not checked", "08_ABPN: failed: disturbed")
+
+
+def test_an_entry_is_scored_beside_the_baseline_timed_with_it(monkeypatch, esr_weights):
+    def records() -> list:
+        own = make_record((30.0,), label="08_ABPN")
+        half = tuple(image.model_copy(update={"runtime_ms": image.runtime_ms / 2}) for image in own.images)
+        own = own.model_copy(update={"images": half, "means": means_of(half)})
+        return [make_record((30.0,), label="05_SPAN"), own]
+
+    finding = _of_a_stub(monkeypatch, records)
+    assert finding.status == "pass", finding
+    # Half the runtime, as many FLOPs and parameters: 0.8 e + 0.2 e².
+    expected = 0.8 * math.e + 0.2 * math.e**2
+    assert finding.why.startswith(f"{expected:.3f}, the baseline {math.e**2:.3f}")

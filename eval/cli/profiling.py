@@ -1,0 +1,110 @@
+"""``python -m eval profile``: where a network's time goes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eval.cli.flags import Checkpoint, DataRange, ModelFile, Weights
+from eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from eval.report.table import Table
+    from eval.run.model_source import ZooModel
+    from eval.run.network_source import NetworkSource
+    from eval.submission.profiling import Part
+
+_SHOWN = 20
+
+
+def profile_model(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    weights: Weights = None,
+    model_file: ModelFile = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
+    size: Annotated[int, typer.Option("--size", min=16, help="Height and width of the LR image.")] = 256,
+    passes: Annotated[int, typer.Option("--passes", min=3, help="To take medians of.")] = 5,
+    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "auto",
+    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for profile.json and .png.")] = Path(
+        "profile"
+    ),
+) -> None:
+    """Show where a network's time goes, by layer and operator, how far from this machine's floor, and what to do."""
+    from eval.cli.terminal import Terminal
+    from eval.config import RunConfig
+    from eval.data.images import ImageSize
+    from eval.metrics.trials import drawn_image
+    from eval.report.papers.profile_figure import write_profile_figure
+    from eval.report.renderers import to_terminal
+    from eval.report.tables import write_files
+    from eval.run.launch import resolved
+    from eval.submission.profiling import first, profile
+
+    source = _source(model_id, weights, model_file, checkpoint, data_range)
+    config = resolved(RunConfig(device=device, tile=None))
+    with source.open(config, ImageSize(size, size)) as upscaler, upscaler.on_device():
+        x = drawn_image(size).to(upscaler.device) * upscaler.spec.data_range
+        found = profile(upscaler.network, x, passes)
+    terminal, shown = Terminal(), first(found, _SHOWN)
+    machine = found.machine
+    rates = f"{machine.multiply_adds_per_s / 1e9:.0f} G multiply-adds/s, {machine.bytes_per_s / 1e9:.1f} GB/s"
+    terminal.say(f"{source.info.label}, {size}x{size} on {config.device}: {1000 * found.whole_s:.2f} ms; {rates}")
+    for title, parts in (("Layer", shown.layers), ("Operator", found.kinds)):
+        terminal.show(to_terminal(_table(title, parts), overflow="fold"))
+    for sentence in found.advice:
+        terminal.say(f"- {sentence}")
+    paths = write_files(save_dir, {"profile.json": json.dumps(asdict(found), indent=2) + "\n"})
+    bars = [(part.name, 1000 * part.time_s, 1000 * part.floor_s) for part in shown.layers]
+    write_profile_figure(bars, save_dir / "profile.png")
+    terminal.say(f"written: {paths[0]}, {save_dir / 'profile.png'}")
+
+
+def _source(
+    model_id: str | None,
+    weights: str | None,
+    model_file: str | None,
+    checkpoint: Path | None,
+    data_range: float | None,
+) -> "ZooModel | NetworkSource":
+    """Return the network that is meant; one in a file is imported into this process, so it is one's own."""
+    from eval.run.model_source import zoo_model
+    from eval.run.network_source import source_of_file
+    from eval.zoo.manifest import find_model
+
+    if (model_id is None) == (model_file is None):
+        raise UsageError("profile: expected either --model_id or --model_file (your own code: it is imported)")
+    if model_file is not None:
+        return source_of_file(model_file, checkpoint, 1.0 if data_range is None else data_range)
+    if checkpoint is not None or data_range is not None:
+        raise UsageError(
+            "--checkpoint, --data_range: only with --model_file; weights of the zoo are named by --weights"
+        )
+    return zoo_model(find_model(str(model_id)), weights)
+
+
+def _table(title: str, parts: "Sequence[Part]") -> "Table":
+    from eval.report.table import Column, Table
+
+    columns = (
+        Column("name", title, left=True, wraps=True),
+        Column("kinds", "Operators", left=True, wraps=True),
+        Column("time_s", "Time", "ms", 2, scale=1e-3),
+        Column("share", "Share", "%", 1, scale=0.01),
+        Column("flops", "FLOPs", "G", 3, scale=1e9),
+        Column("moved_bytes", "Moved", "MB", 1, scale=1e6),
+        Column("floor_s", "Floor", "ms", 2, scale=1e-3),
+        Column("times_floor", "Times floor", decimals=1),
+    )
+    total_s = sum(part.time_s for part in parts)
+    rows = [
+        (
+            *(part.name, ", ".join(part.kinds), part.time_s, part.time_s / total_s, part.flops),
+            *(part.moved_bytes, part.floor_s, part.times_floor),
+        )
+        for part in parts
+    ]
+    return Table.of(columns, rows)

@@ -1,0 +1,244 @@
+"""Where a network's time goes, operator by operator, and how far each is from what the machine could do.
+
+The floor of an operator is the time of its multiply-adds at the rate of the machine's matrix product, or of its bytes
+at the machine's memory bandwidth, whichever is longer. Both are measured here first, by the same threads.
+"""
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from eval.device.placing import finish
+from eval.metrics.branches import branches_of
+
+_WARM_UP, _LEAST_PASSES = 3, 3
+_SIDE, _BYTES = 1024, 2**26
+_TRIES = 5
+_FAR, _WORTH = 4.0, 0.03
+_ADVISED = 3
+# Operators that only look at memory in another way.
+_VIEWS = frozenset(
+    "view reshape permute transpose t expand slice select unsqueeze squeeze detach alias split chunk".split()
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a device can do: multiply-adds a second in a float32 matrix product, bytes a second in a copy."""
+
+    multiply_adds_per_s: float
+    bytes_per_s: float
+
+    def floor_s(self, flops: int, moved_bytes: int) -> float:
+        """Return the least time that so much work and traffic take."""
+        return max(flops / self.multiply_adds_per_s, moved_bytes / self.bytes_per_s)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One operator of a pass, or several together.
+
+    Attributes:
+        name: the module that calls it, or the kind of operators.
+        kinds: the operators, as torch names them.
+        time_s: median over passes.
+        flops: multiply-adds.
+        moved_bytes: of inputs and outputs, each once.
+        floor_s: what the machine would take at least.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    time_s: float
+    flops: int
+    moved_bytes: int
+    floor_s: float
+
+    @property
+    def times_floor(self) -> float | None:
+        """How many times its floor it takes; None where there is nothing to do."""
+        return self.time_s / self.floor_s if self.floor_s else None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A network's parts by layer and by kind of operator, the slowest first.
+
+    Attributes:
+        whole_s: the time of a pass without looking into it; sums of parts are longer by the cost of looking.
+    """
+
+    machine: Machine
+    size: tuple[int, int]
+    whole_s: float
+    layers: tuple[Part, ...]
+    kinds: tuple[Part, ...]
+    advice: tuple[str, ...]
+
+
+class _Watch(TorchDispatchMode):
+    """Time every operator of a pass, with the module that calls it."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.stack: list[str] = ["(network)"]
+        self.seen: list[tuple[str, str, float, int, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        finish(self.device)
+        start = time.perf_counter()
+        output = func(*args, **kwargs)
+        finish(self.device)
+        elapsed_s = time.perf_counter() - start
+        name = func._schema.name.removeprefix("aten::").rstrip("_")
+        if name not in _VIEWS:
+            count = flop_registry.get(func._overloadpacket)
+            flops = count(*args, **kwargs, out_val=output) // 2 if count else 0
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, Tensor)]
+            moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self.seen.append((self.stack[-1], name, elapsed_s, flops, moved))
+        return output
+
+    @contextmanager
+    def named(self, network: nn.Module) -> Iterator[None]:
+        """Know which module runs, for a block of code."""
+        with ExitStack() as hooks:
+            for name, module in network.named_modules():
+                if name:
+                    enter = module.register_forward_pre_hook(lambda *_, name=name: self.stack.append(name))
+                    leave = module.register_forward_hook(lambda *_: _nothing(self.stack.pop()))
+                    hooks.callback(enter.remove)
+                    hooks.callback(leave.remove)
+            yield
+
+
+def _nothing(_: object) -> None:
+    """Return None: what a hook returns would take the output's place."""
+
+
+@torch.no_grad()
+def measure_machine(device: torch.device) -> Machine:
+    """Measure a device's matrix product of 1024x1024 and its copy of 64 MiB; the best of five each."""
+    square = torch.rand(_SIDE, _SIDE, device=device)
+    source = torch.rand(_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    product_s = _best_s(lambda: torch.mm(square, square), device)
+    copy_s = _best_s(lambda: target.copy_(source), device)
+    return Machine(_SIDE**3 / product_s, 2 * _BYTES / copy_s)
+
+
+def _best_s(work: Callable[[], object], device: torch.device) -> float:
+    work()
+    return min(_timed_s(work, device) for _ in range(_TRIES))
+
+
+def _timed_s(work: Callable[[], object], device: torch.device) -> float:
+    finish(device)
+    start = time.perf_counter()
+    work()
+    finish(device)
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def profile(network: nn.Module, x: Tensor, passes: int = 5) -> Profile:
+    """Profile a network in eval mode on an image that is on its device.
+
+    Args:
+        network: to profile.
+        x: ``(1, 3, h, w)`` in its data range.
+        passes: to take medians of; at least three.
+    """
+    machine = measure_machine(x.device)
+    for _ in range(_WARM_UP):
+        network(x)
+    passes = max(passes, _LEAST_PASSES)
+    whole_s = statistics.median(_timed_s(lambda: network(x), x.device) for _ in range(passes))
+    runs = []
+    for _ in range(passes):
+        watch = _Watch(x.device)
+        with watch.named(network), watch:
+            network(x)
+        runs.append(watch.seen)
+    parts = [_part(calls, machine) for calls in zip(*runs, strict=False)]
+    layers, kinds = _together(parts, lambda part: part.name), _together(parts, lambda part: part.kinds[0])
+    small = x[..., : min(64, x.shape[-2]), : min(64, x.shape[-1])]
+    foldable, idle = branches_of(network, lambda: network(small))
+    advice = (*_fusing(foldable, idle, parts), *_replacing(kinds), *_pruning(layers))
+    size = (x.shape[-2], x.shape[-1])
+    return Profile(machine, size, whole_s, layers, kinds, advice)
+
+
+def _part(calls: Sequence[tuple[str, str, float, int, int]], machine: Machine) -> Part:
+    """Return one operator from its calls in all passes."""
+    name, kind, _, flops, moved = calls[0]
+    time_s = statistics.median(call[2] for call in calls)
+    return Part(name, (kind,), time_s, flops, moved, machine.floor_s(flops, moved))
+
+
+def _together(parts: Iterable[Part], key: Callable[[Part], str]) -> tuple[Part, ...]:
+    """Add up parts of one key; the slowest first."""
+    sums: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        sums[key(part)].append(part)
+    together = (
+        Part(
+            name,
+            tuple(dict.fromkeys(kind for its in group for kind in its.kinds)),
+            sum(its.time_s for its in group),
+            sum(its.flops for its in group),
+            sum(its.moved_bytes for its in group),
+            sum(its.floor_s for its in group),
+        )
+        for name, group in sums.items()
+    )
+    return tuple(sorted(together, key=lambda its: -its.time_s))
+
+
+def _fusing(foldable: Sequence[str], idle: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
+    total_s = sum(part.time_s for part in parts)
+    for sentence in foldable:
+        yield f"fuse: {sentence}"
+    if idle:
+        yield f"leave out: {len(idle)} parameters that nothing reads (first: {idle[0]})"
+    between_s = sum(part.time_s for part in parts if not part.flops)
+    if between_s > 0.1 * total_s:
+        share = f"{between_s / total_s:.0%} of the time is in operators without multiply-adds"
+        yield f"{share}: an engine that fuses them with layers saves most of it (run --engine compiled)"
+
+
+def _replacing(kinds: Sequence[Part]) -> Iterator[str]:
+    total_s = sum(kind.time_s for kind in kinds)
+    for kind in kinds:
+        share, times = kind.time_s / total_s, kind.times_floor or 0
+        if not kind.flops and share > _WORTH and times > _FAR:
+            yield f"{kind.name}: {share:.0%} of the time, {times:.1f} times its floor: look for another operator"
+
+
+def _pruning(layers: Sequence[Part]) -> Iterator[str]:
+    total_s = sum(layer.time_s for layer in layers)
+    for layer in [its for its in layers if its.flops][:_ADVISED]:
+        share, times = layer.time_s / total_s, layer.times_floor or 0
+        far = "far from its floor, so another shape or layout may do: try other channel counts, channels-last"
+        near = "near its floor, so only fewer channels make it much faster: the first to prune"
+        yield f"{layer.name}: {share:.0%} of the time, {times:.1f} times its floor: {far if times > _FAR else near}"
+
+
+def first(profile_: Profile, count: int) -> Profile:
+    """Return a profile with its slowest layers and one for the rest."""
+    if len(profile_.layers) <= count:
+        return profile_
+    (rest,) = _together((replace(its, name="others") for its in profile_.layers[count:]), lambda its: its.name)
+    return replace(profile_, layers=(*profile_.layers[:count], rest))

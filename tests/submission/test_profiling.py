@@ -1,0 +1,121 @@
+"""What a profile counts, and what it advises; no test asserts a time."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eval.data.images import read_size
+from eval.submission.profiling import Machine, Part, _pruning, _replacing, first, profile
+
+SIDE = 24
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU())
+        self.tail = nn.Conv2d(8, 48, 3, padding=1)
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.head(x)
+        out = out + self.body(out) + self.body(out)
+        return nn.functional.pixel_shuffle(self.tail(out), 4)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return profile(Net().eval(), torch.rand(1, 3, SIDE, SIDE), passes=3)
+
+
+def test_layers_have_their_multiply_adds_and_bytes(found):
+    layers = {layer.name: layer for layer in found.layers}
+    assert layers.keys() == {"head", "body.0", "body.1", "tail", "(network)"}
+    pixels = SIDE**2
+    assert layers["head"].flops == 3 * 8 * 9 * pixels
+    # It runs twice.
+    assert layers["body.0"].flops == 2 * 8 * 8 * pixels
+    assert layers["tail"].flops == 8 * 48 * 9 * pixels
+    assert layers["tail"].moved_bytes == 4 * ((8 + 48) * pixels + 48 * 8 * 9 + 48)
+    assert set(layers["(network)"].kinds) == {"add", "pixel_shuffle"}
+    assert layers["body.1"].kinds == ("relu",)
+    assert layers["body.1"].moved_bytes == 2 * 2 * 4 * 8 * pixels
+
+
+def test_kinds_add_up_to_the_same_as_layers(found):
+    for figure in ("flops", "moved_bytes"):
+        assert sum(getattr(kind, figure) for kind in found.kinds) == sum(getattr(its, figure) for its in found.layers)
+    assert sum(kind.time_s for kind in found.kinds) == pytest.approx(sum(layer.time_s for layer in found.layers))
+    times = [layer.time_s for layer in found.layers]
+    assert times == sorted(times, reverse=True)
+    assert {kind.name for kind in found.kinds} == {"convolution", "relu", "add", "pixel_shuffle"}
+
+
+def test_the_floor_is_the_longer_of_work_and_traffic():
+    machine = Machine(multiply_adds_per_s=100.0, bytes_per_s=10.0)
+    assert machine.floor_s(200, 10) == 2.0
+    assert machine.floor_s(100, 50) == 5.0
+
+
+def test_hooks_are_gone_afterwards_and_the_output_is_as_before():
+    network, x = Net().eval(), torch.rand(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        before = network(x)
+        profile(network, x, passes=3)
+        assert torch.equal(network(x), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_what_can_be_left_out_is_advised(found):
+    assert "leave out: 2 parameters that nothing reads (first: unused.weight)" in found.advice
+
+
+def _part(name: str, time_s: float, flops: int, floor_s: float) -> Part:
+    return Part(name, ("op",), time_s, flops, 1, floor_s)
+
+
+def test_advice_follows_from_share_and_floor():
+    slow, near = _part("slow", 0.5, 9, 0.05), _part("near", 0.4, 9, 0.3)
+    pool, small = _part("pool", 0.09, 0, 0.01), _part("small", 0.01, 0, 0.0001)
+    pruning = list(_pruning((slow, near, pool, small)))
+    assert pruning[0].startswith("slow: 50% of the time, 10.0 times its floor: far from its floor")
+    assert pruning[1].startswith("near: 40% of the time, 1.3 times its floor: near its floor")
+    assert len(pruning) == 2
+    (replacing,) = _replacing((slow, near, pool, small))
+    assert replacing == "pool: 9% of the time, 9.0 times its floor: look for another operator"
+
+
+def test_a_long_list_is_cut_and_loses_nothing(found):
+    shown = first(found, 2)
+    assert [layer.name for layer in shown.layers][2:] == ["others"]
+    assert sum(layer.flops for layer in shown.layers) == sum(layer.flops for layer in found.layers)
+    assert first(found, 9) is found
+
+
+def test_the_command_writes_table_json_and_picture(command, tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    done = command("-m", "eval", "profile", "--model_id", "8", "--size", "32", "--passes", "3", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "Times floor" in done.stdout.replace("\n", " ") or "floor" in done.stdout
+    content = json.loads((tmp_path / "profile" / "profile.json").read_text())
+    # ABPN's convolutions: 61,812 multiply-adds a pixel.
+    assert sum(layer["flops"] for layer in content["layers"]) == 61_812 * 32**2
+    assert read_size(tmp_path / "profile" / "profile.png").width == 1050
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected either --model_id or --model_file"),
+        (("--model_id", "3", "--model_file", "a.py:A"), "expected either"),
+        (("--model_id", "3", "--data_range", "1"), "only with --model_file"),
+        (("--model_file", "absent.py:A"), "absent.py: no such file"),
+    ],
+)
+def test_wrong_usage_is_told(command, arguments, message: str):
+    done = command("-m", "eval", "profile", *arguments)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
