@@ -153,7 +153,7 @@ def start(
 
     Its working directory is the scratch folder, its environment the given one with a few names added, its stdin is
     empty. The thread that starts it must live on: in bubblewrap, the program ends with it.
-    It returns when the sandbox stands, in some ten milliseconds.
+    It returns when the sandbox stands, in some tens of milliseconds.
 
     Raises:
         RunError: something to mount does not exist, or bubblewrap does not start.
