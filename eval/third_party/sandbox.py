@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -11,15 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from io import FileIO
 from types import TracebackType
 
-from eval.errors import RunError, UsageError
-from eval.third_party import bubblewrap, cgroups, system_calls
+from eval.errors import RunError
+from eval.third_party import bubblewrap, system_calls
 from eval.third_party.bubblewrap import Mounts
 from eval.third_party.cgroups import Group, grouped
 from eval.third_party.guard import MIB, Guard, Limits, Used
+from eval.third_party.kinds import SandboxKind, choose_sandbox, openings
 from eval.third_party.log import Log
 from eval.third_party.processor import only_on
 from eval.third_party.rlimits import rlimits, second_to_the_harness
@@ -33,50 +32,6 @@ _DEATH_POLL_S = 0.002
 # (Pipes are opened by name, as not every shell can duplicate an fd above 9.)
 _WAITING = ["sh", "-c", 'echo >/dev/fd/$ESR_REPLIES_FD && read -r _ </dev/fd/$ESR_REQUESTS_FD && exec "$@"', "sh"]
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "LOGNAME": "sandbox"}
-
-
-class SandboxKind(StrEnum):
-    """How a third-party program is kept apart: by bubblewrap, or hardly at all."""
-
-    BUBBLEWRAP = "bubblewrap"
-    NONE = "none"
-
-
-def choose_sandbox(asked: str | None) -> SandboxKind:
-    """Return the sandbox to use, ``asked`` being what --sandbox says (None: bubblewrap).
-
-    Raises:
-        UsageError: there is no such sandbox, or bubblewrap does not work here.
-    """
-    try:
-        kind = SandboxKind(asked or SandboxKind.BUBBLEWRAP)
-    except ValueError:
-        raise UsageError(f"--sandbox {asked}: expected {' or '.join(SandboxKind)}") from None
-    if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
-        raise UsageError(
-            f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
-            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces"
-            " (docs/submissions.md tells how in containers and clusters), or give"
-            " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
-        )
-    return kind
-
-
-def openings(kind: SandboxKind) -> list[str]:
-    """Return what a sandbox leaves open here that it would hold elsewhere, a sentence each."""
-    if kind is SandboxKind.NONE:
-        return []
-    found = []
-    if fault := system_calls.fault():
-        found.append(
-            f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose"
-            " its own processors, and reach more of the kernel"
-        )
-    if shutil.which("taskset") is None:
-        found.append("no taskset (apt install util-linux): third-party code can use more processors than --threads")
-    if fault := cgroups.fault():
-        found.append(f"no control groups ({fault}): memory and processes are counted ten times a second instead")
-    return found
 
 
 class Sandboxed:
@@ -198,7 +153,7 @@ def start(
 
     Its working directory is the scratch folder, its environment the given one with a few names added, its stdin is
     empty. The thread that starts it must live on: in bubblewrap, the program ends with it.
-    It returns when the sandbox stands, in some ten milliseconds.
+    It returns when the sandbox stands, in some tens of milliseconds.
 
     Raises:
         RunError: something to mount does not exist, or bubblewrap does not start.

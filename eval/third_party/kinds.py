@@ -1,0 +1,51 @@
+"""Which sandboxes there are, whether they work here, and what they leave open on this machine."""
+
+import shutil
+from enum import StrEnum
+
+from eval.errors import UsageError
+from eval.third_party import bubblewrap, cgroups, system_calls
+
+
+class SandboxKind(StrEnum):
+    """How a third-party program is kept apart: by bubblewrap, or hardly at all."""
+
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
+
+
+def choose_sandbox(asked: str | None) -> SandboxKind:
+    """Return the sandbox to use, ``asked`` being what --sandbox says (None: bubblewrap).
+
+    Raises:
+        UsageError: there is no such sandbox, or bubblewrap does not work here.
+    """
+    try:
+        kind = SandboxKind(asked or SandboxKind.BUBBLEWRAP)
+    except ValueError:
+        raise UsageError(f"--sandbox {asked}: expected {' or '.join(SandboxKind)}") from None
+    if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
+        raise UsageError(
+            f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
+            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces"
+            " (docs/submissions.md tells how in containers and clusters), or give"
+            " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
+        )
+    return kind
+
+
+def openings(kind: SandboxKind) -> list[str]:
+    """Return what a sandbox leaves open here that it would hold elsewhere, a sentence each."""
+    if kind is SandboxKind.NONE:
+        return []
+    found = []
+    if fault := system_calls.fault():
+        found.append(
+            f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose"
+            " its own processors, and reach more of the kernel"
+        )
+    if shutil.which("taskset") is None:
+        found.append("no taskset (apt install util-linux): third-party code can use more processors than --threads")
+    if fault := cgroups.fault():
+        found.append(f"no control groups ({fault}): memory and processes are counted ten times a second instead")
+    return found
