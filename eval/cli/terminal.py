@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from eval.data.description import description
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import LABEL, SET, filled_columns, flag_notes, legend
@@ -57,6 +56,9 @@ class Terminal(Observer):
 
     def announce_data(self, dataset: "Dataset") -> None:
         """Say what a set was taken for, and what beside it is not used."""
+        # It brings torch and OpenCV, which commands that read records do without.
+        from eval.data.description import description
+
         self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
         self.say(f"         layout: {dataset.layout}")
         for line in description(dataset):
