@@ -68,6 +68,7 @@ class Terminal(Observer):
 
     def announce_data(self, dataset: "Dataset") -> None:
         """Say what a set was taken for, and what beside it is not used."""
+        # It brings torch and OpenCV, which commands that read records do without.
         from eval.data.description import description
 
         self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")

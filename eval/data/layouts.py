@@ -51,7 +51,7 @@ def sets_by_words(root: Path) -> dict[str, list[Layout]]:
         By the name of a set, empty for one that ``root`` itself is, the ways in which its halves go together.
     """
     by_words: dict[tuple[str, ...], list[Half]] = defaultdict(list)
-    for half in halves(root, filter(has_images, folders_below(root))):
+    for half in halves(root, filter(_has_readable_images, folders_below(root))):
         by_words[tuple(map(str.casefold, half.words))].append(half)
     found = {}
     for same_words in by_words.values():
@@ -60,6 +60,14 @@ def sets_by_words(root: Path) -> dict[str, list[Layout]]:
             folders = [(one.folder, other.folder) for one in hr for other in _likeliest(lr)]
             found["_".join(hr[0].words)] = [_layout_of(root, *both) for both in folders]
     return found
+
+
+def _has_readable_images(folder: Path) -> bool:
+    try:
+        return has_images(folder)
+    # Of somebody else's, below the folder that is meant.
+    except PermissionError:
+        return False
 
 
 def _likeliest(lr: list[Half]) -> list[Half]:

@@ -164,3 +164,17 @@ def test_a_home_folder_is_expanded_in_flags_and_variables(tmp_path: Path, monkey
     assert eval.api.open_dataset("~/sets/Set5").name == "Set5"
     CliRunner().invoke(app, ["make-lr", "~/sets/Set5/GT", "~/made"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "sets"]
+
+
+def test_folders_that_may_not_be_read_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build(tmp_path, {"Set5/GT/{}.png": 32, "Set5/LQ/{}.png": 8})
+    (tmp_path / "private").mkdir()
+    iterate = Path.iterdir
+
+    def refusing(self: Path):
+        if self.name == "private":
+            raise PermissionError
+        return iterate(self)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    assert open_dataset(tmp_path, "Set5").layout == "Set5/GT with Set5/LQ"

@@ -58,7 +58,7 @@ def select_model(args, device):
         model.load_state_dict(torch.load(model_path), strict=True)
     elif model_id in (8, 9):
         name, data_range = f"{model_id:02}_Imports", 1.0
-        module = importlib.import_module({8: "no_such_package", 9: "mamba_ssm"}[model_id])
+        module = importlib.import_module({8: "no_such_package", 9: "natten"}[model_id])
         model = module.Model()
     elif model_id == 10:
         from models.team00_plain import Plain

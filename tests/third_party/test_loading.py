@@ -78,6 +78,7 @@ def test_functions_arguments_and_networks_without_weights(load):
     assert torch.equal(first.network.body.weight, again.network.body.weight)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize(
     ("content", "options", "state", "told"),
     [
@@ -92,6 +93,7 @@ def test_functions_arguments_and_networks_without_weights(load):
         (b"version https://git-lfs.github.com/spec/v1\n", {}, State.FAILED_TO_LOAD, "weights.pth: a Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>", {}, State.FAILED_TO_LOAD, "an HTML page; download it again"),
         (pickle.dumps(_Touching(), protocol=2), {}, State.REFUSED, "not plain tensors.*--trust opens it"),
+        (pickle.dumps(_Touching(), protocol=4), {}, State.REFUSED, "not plain tensors.*--trust opens it"),
     ],
 )
 def test_what_cannot_be_loaded_is_told(load, content, options: dict, state: State, told: str):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import pickletools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
         options["weights_only"] = True
         place = _located(f, folders, notes)
         where = map_location if device.type == "cuda" else device
-        if isinstance(place, str | os.PathLike) and Path(place).is_file():
-            head = _refuse_what_it_is_not(Path(place))
-            if head is Kind.SAFETENSORS:
-                return read_tensors(Path(place), Path(place).read_bytes())
+        is_file = isinstance(place, str | os.PathLike) and Path(place).is_file()
+        data = Path(place).read_bytes() if is_file else b""
+        if is_file and (fault := not_itself(data)):
+            raise SubmissionError(State.FAILED_TO_LOAD, f"{Path(place).name}: {fault}")
+        if kind_of(data) is Kind.SAFETENSORS:
+            return read_tensors(Path(place), data)
         try:
             return original(place, where, *arguments, **options)
         except (pickle.UnpicklingError, ModuleNotFoundError) as error:
-            if not _asks_for_code(error):
+            if not _asks_for_code(error, data):
                 raise
             if not trusted:
                 what = str(error).split(".")[0].splitlines()[0]
@@ -45,21 +48,19 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
     torch.load = load
 
 
-def _refuse_what_it_is_not(path: Path) -> Kind:
-    """Return what a file of weights is.
-
-    Raises:
-        SubmissionError: it is another thing, or the beginning of one: nothing that trust would open.
-    """
-    data = path.read_bytes()
-    if fault := not_itself(data):
-        raise SubmissionError(State.FAILED_TO_LOAD, f"{path.name}: {fault}")
-    return kind_of(data)
-
-
-def _asks_for_code(error: Exception) -> bool:
+def _asks_for_code(error: Exception, data: bytes) -> bool:
     """Tell a pickle that needs code to be run from a file that is no pickle, or a damaged one."""
-    return isinstance(error, ModuleNotFoundError) or "GLOBAL" in str(error) or "not an allowed" in str(error)
+    said = isinstance(error, ModuleNotFoundError) or "GLOBAL" in str(error) or "not an allowed" in str(error)
+    return said or (kind_of(data) is Kind.PICKLE and _names_globals(data))
+
+
+def _names_globals(data: bytes) -> bool:
+    """Tell whether a pickle asks for something by its name; it is read, and none of it is run."""
+    try:
+        return any(opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") for opcode, _, _ in pickletools.genops(data))
+    # What no pickle is can break its reader in any way.
+    except Exception:
+        return False
 
 
 def _located(place: Any, folders: Sequence[str], notes: Notes) -> Any:
