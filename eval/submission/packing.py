@@ -177,7 +177,7 @@ def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factshe
 def _packed(source: ModelSource, bundle: Bundle, code: Path, weights: Path) -> ModelSource:
     """Return what was packed as a source; a file of one's own runs where the entry's file ran."""
     if isinstance(source, ModelFile):
-        return replace(source, file=code, checkpoint=weights)
+        return replace(source, file=code.resolve(), checkpoint=weights.resolve())
     network = getattr(module_of(code, f"packed_{bundle.module}"), bundle.class_name)(**bundle.arguments)
     load_weights(network, Checkpoint(weights, file_sha256(weights), None))
     return source_of_module(network, bundle.data_range)

@@ -70,12 +70,11 @@ def subject_of(source: ModelSource) -> Subject:
     """Return the subject that a source of models is.
 
     Raises:
-        UsageError: it is none that has files.
+        UsageError: it is none that has files, or one of the zoo without weights, as bicubic.
     """
-    if isinstance(source, ZooModel):
+    if isinstance(source, ZooModel) and source.checkpoint is not None:
         module, _, class_name = source.spec.target.partition(":")
-        weights = (source.checkpoint.path,) if source.checkpoint else ()
-        return Subject(source, PROJECT, module, class_name, weights)
+        return Subject(source, PROJECT, module, class_name, (source.checkpoint.path,))
     if isinstance(source, ModelFile):
         weights = (source.checkpoint,) if source.checkpoint else ()
         return Subject(source, source.file.parent, source.file.stem, source.class_name, weights)
@@ -88,7 +87,7 @@ def subject_of(source: ModelSource) -> Subject:
         present = stem is not None and (root / "models" / f"{stem}.py").is_file()
         weights = tuple(root / file for file in entry.weights if (root / file).is_file())
         return Subject(source, root, f"models.{stem}" if present else None, None, weights, branch)
-    raise UsageError(f"{source.info.label}: expected a model of the zoo, a file or an entry of a checkout")
+    raise UsageError(f"{source.info.label}: expected a network with weights, of the zoo, in a file or in a checkout")
 
 
 @dataclass(frozen=True)

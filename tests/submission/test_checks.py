@@ -222,7 +222,7 @@ CONSTRUCTOR = (
     [
         ("import torch", "One file", "pass", "imports no other file"),
         ("import helper", "One file", "fail", "helper.py"),
-        ("import torch, numpy, math", "Packages", "pass", "torch, numpy"),
+        ("import torch, numpy, math", "Packages", "pass", "own code"),
         ("from einops import rearrange\nimport timm", "Packages", "warn", "imports einops, timm"),
         ("import torch\nN = 3\nTABLE = [1.0 / k for k in range(1, 9)]", "Import", "pass", "nothing else"),
         ("import torch\nprint('hello')", "Import", "fail", "line 2 runs at import: print('hello')"),
@@ -283,7 +283,8 @@ def test_a_model_of_the_zoo_is_measured_on_the_sets_at_hand(tmp_path: Path, rand
     assert 0 < facts.psnr_db["valid"] < 20
     assert facts.tiles is not None
     statuses = {its.title: its.status for its in check_all(facts)}
-    assert statuses["PSNR, valid"] == "fail"
+    # Noise is no photograph; nothing else keeps a model of the zoo out.
+    assert [title for title, status in statuses.items() if status == "fail"] == ["PSNR, valid"]
     assert statuses["Checkpoint"] == statuses["Builds and runs"] == "pass"
 
 
@@ -337,6 +338,7 @@ def test_the_command_checks_entries_of_a_checkout(command, tmp_path: Path):
         ((), "expected one of --model_id, --model_file and --checkout, got none"),
         (("--model_id", "3", "--checkout", "x"), "got --model_id and --checkout"),
         (("--model_id", "absent"), "no model 'absent'"),
+        (("--model_id", "-1"), "Bicubic: expected a network with weights"),
         (("--model_id", "3", "--models", "4"), "--models 4: only with --checkout"),
         (("--model_id", "3", "--data_range", "1"), "--data_range: only with --model_file"),
         (("--model_file", "a.py:Net", "--weights", "x"), "--weights: only with --model_id"),

@@ -147,3 +147,25 @@ def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path
         bundle_of(subject, None)
     assert [result_name(name) for name in ("0901x4", "0901", "x4x4")] == ["0901", "0901", "x4"]
     shutil.rmtree(tmp_path / "submission", ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_network_in_a_file_is_packed_with_what_it_imports(command, tmp_path: Path, lr_folder: Path):
+    _written(
+        tmp_path,
+        helper="import torch\n\n\ndef shuffle(x):\n    return torch.nn.functional.pixel_shuffle(x, 4)\n",
+        team09_Net="from torch import nn\nfrom helper import shuffle\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.tail = nn.Conv2d(3, 48, 1)\n\n"
+        "    def forward(self, x):\n        return shuffle(self.tail(x))\n",
+    )
+    weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
+    torch.save({"tail.weight": weight, "tail.bias": torch.zeros(48)}, tmp_path / "mine.pth")
+    file = ("--model_file", "team09_Net.py:Net", "--checkpoint", "mine.pth", "--data_range", "1")
+    done = command("-m", "eval", "pack", *file, "--data_dir", lr_folder, "--device", "cpu", "--sandbox", "none")
+    assert done.returncode == 0, done.stderr
+    code = (tmp_path / "submission" / "code" / "models" / "team09_Net.py").read_text()
+    assert "helper" not in code
+    assert "def shuffle" in code
+    (sr,) = (tmp_path / "submission" / "images").rglob("0901x4.png")
+    lr = read_image(lr_folder / "0901x4.png")
+    assert np.array_equal(read_image(sr), lr.repeat(4, 0).repeat(4, 1))
