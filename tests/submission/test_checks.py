@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -138,8 +139,9 @@ class NeverReads(Enlarges):
         self.unused = nn.Conv2d(3, 3, 1)
 
 
-def findings_of(network: nn.Module, data_range: float = 1.0) -> dict[str, Finding]:
-    network.eval().requires_grad_(False)
+@cache
+def findings_of(kind: Callable[[], nn.Module], data_range: float = 1.0) -> dict[str, Finding]:
+    network = kind().eval().requires_grad_(False)
     source = source_of_module(network, data_range)
     upscaler = Upscaler(source.spec, network, torch.device("cpu"), described=source.info)
     subject = Subject(source, Path("absent"), None, None, ())
@@ -171,14 +173,14 @@ def findings_of(network: nn.Module, data_range: float = 1.0) -> dict[str, Findin
     ],
 )  # fmt: skip
 def test_a_fault_is_found_by_its_check(network: Callable[[], nn.Module], data_range, title, status, words):
-    finding = findings_of(network(), data_range)[title]
+    finding = findings_of(network, data_range)[title]
     assert finding.status == status, finding
     assert words in finding.why
     assert finding.fix or status in ("pass", "not checked")
 
 
 def test_a_network_without_faults_passes_them_all():
-    found = findings_of(Enlarges())
+    found = dict(findings_of(Enlarges))
     # It has no file, and hardly more weights than the biases, which the counters leave out.
     assert (found.pop("One file").status, found.pop("FLOPs counted").status) == ("fail", "warn")
     assert {its.status for its in found.values()} == {"pass", "not checked"}
