@@ -4,15 +4,14 @@ Records whose figures may stand side by side share their ``Conditions``. Of seve
 conditions one counts; models that share a label get labels that tell them apart.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from pathlib import PurePath
 
-from eval.records.record import Protocol, Record, Settings
-from eval.zoo.model_info import ZOO
+from eval.records.labels import distinct
+from eval.records.record import Protocol, Record
 
 _PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 _SHOWN_OF_A_HASH = 8
@@ -237,72 +236,3 @@ def _sets_apart(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
         (name, sha256): f"{name} ({sha256[:_SHOWN_OF_A_HASH]})" if sha256 and known[name] > 1 else name
         for name, sha256 in sets
     }
-
-
-def distinct(records: Sequence[Record]) -> list[Record]:
-    """Return records whose labels tell models apart.
-
-    Of models that share a label, those of a checkout name it. What then still shares one is told apart by the name of
-    its weights, by tiles, and by the number of averaged runs, as far as they differ.
-    """
-    for describe in (_origins, _variants):
-        alike: dict[str, list[int]] = defaultdict(list)
-        for place, record in enumerate(records):
-            alike[record.model.label].append(place)
-        renamed = list(records)
-        for places in alike.values():
-            telling = [words for words in describe([records[place] for place in places]) if len(set(words)) > 1]
-            for place, *words in zip(places, *telling, strict=True):
-                renamed[place] = _marked(records[place], ", ".join(filter(None, words)))
-        records = renamed
-    return list(records)
-
-
-def _origins(records: Sequence[Record]) -> list[list[str]]:
-    return [["" if record.model.origin == ZOO else record.model.origin for record in records]]
-
-
-def _variants(records: Sequence[Record]) -> list[list[str]]:
-    """Return lists of a word for each record: its weights, its tiles, its runs."""
-    settings = _settings(records)
-    tiles = [f"tiles of {its.tile}" if its.tile else "" for its in settings]
-    runs = [f"{its.runs} runs" if its.runs > 1 else "" for its in settings]
-    return [_weights(records), tiles, runs]
-
-
-def _settings(records: Sequence[Record]) -> list[Settings]:
-    """Return each record's settings; one that did not finish as any complete one is taken for the newest of these."""
-    complete = sorted((record for record in records if record.complete), key=lambda record: record.started_at)
-    known = {(record.settings.tile, record.settings.runs) for record in complete}
-    return [
-        its.settings if not complete or (its.settings.tile, its.settings.runs) in known else complete[-1].settings
-        for its in records
-    ]
-
-
-def _weights(records: Sequence[Record]) -> list[str]:
-    """Return the name of each record's weights, with its hash where others have that name.
-
-    Of a run that did not find its weights nothing is known; it is taken for one with the newest.
-    """
-    known = [
-        record.model for record in sorted(records, key=lambda record: record.started_at) if record.model.weights_sha256
-    ]
-    models = [record.model if record.model.weights_sha256 or not known else known[-1] for record in records]
-    names = [model.checkpoint or PurePath(model.weights_file or "no weights").stem for model in models]
-    hashes: dict[str, set[str | None]] = defaultdict(set)
-    for name, model in zip(names, models, strict=True):
-        hashes[name].add(model.weights_sha256)
-    return [
-        name if len(hashes[name]) == 1 else f"{name} {str(model.weights_sha256)[:_SHOWN_OF_A_HASH]}"
-        for name, model in zip(names, models, strict=True)
-    ]
-
-
-def _marked(record: Record, mark: str) -> Record:
-    """Return a record with a mark behind its label; its images lie where they lay."""
-    if not mark:
-        return record
-    folder = record.images_folder or f"{record.model.label}/{record.dataset.name}"
-    model = record.model.model_copy(update={"label": f"{record.model.label} ({mark})"})
-    return record.model_copy(update={"model": model, "images_folder": folder})
