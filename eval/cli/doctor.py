@@ -55,12 +55,14 @@ def _checks(device: "torch.device", every: bool) -> dict[str, Callable[[], Itera
 
 
 def _sandbox() -> Iterator:
-    """Say whether third-party code can be kept apart here."""
+    """Say whether third-party code can be kept apart here, and what stays open."""
     from eval.doctor.findings import noted
     from eval.errors import UsageError
-    from eval.third_party.sandbox import choose_sandbox
+    from eval.third_party.kinds import choose_sandbox, openings
 
     try:
-        yield noted("sandbox", f"{choose_sandbox(None)} works")
+        kind = choose_sandbox(None)
+        yield noted("sandbox", f"{kind} works")
+        yield from (noted("sandbox", opening) for opening in openings(kind))
     except UsageError as error:
         yield noted("sandbox", str(error))
