@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Of pyproject.toml; `make test` adds export and cluster where they can be had.
 EXTRAS := report,train,third-party,test
 READY := $(VENV)/.ready
+# Side by side, as programs of one thread: two of several threads each would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 # SYSTEM=no: the tests' set-up installs no system packages.
 export SYSTEM
 # Programs that the set-up puts into the environment are found like those of the system.
@@ -21,17 +23,17 @@ demo: $(READY)  ## super-resolve sample photographs with PFDNLite and bicubic, a
 
 test: $(READY)  ## set up what the tests use, as root with Debian's packages (SYSTEM=no: without), and run all but the slow ones
 	@tests/set_up.sh $(VENV)
-	@$(BIN)/python -m pytest -m "not slow" $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
+	@$(PYTEST) -m "not slow" $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
 
 test-all: $(READY)  ## the same with LaTeX, and all tests
 	@tests/set_up.sh $(VENV) latex
-	@$(BIN)/python -m pytest $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
+	@$(PYTEST) $(TESTS); status=$$?; cat $(VENV)/set-up/left-out; exit $$status
 
 test-gpu: $(READY)  ## on a machine with a GPU: prove its clock, memory, engines and figures, within six minutes
 	$(BIN)/python -m bench.gpu_report
 
 train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
-	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision bf16
+	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision auto
 
 bench: $(READY)  ## the template and this harness side by side; CHECKOUT names the challenge's repository of 2024, DATA the sets
 	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)

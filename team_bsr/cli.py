@@ -20,7 +20,7 @@ from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify
 from team_bsr.finetuning import finetune_command
 from team_bsr.network import TrainingPFDNLite, reparameterize
-from team_bsr.plan import Habits, Plan, Run, describe, describe_data
+from team_bsr.plan import Habits, Plan, Run, describe, describe_data, precision_here
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
@@ -65,7 +65,8 @@ def train_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="What initial weights and patches are drawn from.")] = 0,
     precision: Annotated[
-        Literal["no", "bf16", "fp16"], typer.Option(help="What autocast computes in; no is float32.")
+        Literal["no", "bf16", "fp16", "auto"],
+        typer.Option(help="What autocast computes in: no is float32, auto is bf16 where that is faster here."),
     ] = "no",
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
     workers: Annotated[int, typer.Option(help="How many processes read patches.")] = 0,
@@ -83,9 +84,10 @@ def train_command(
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
-    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, precision, network)
+    taken = precision_here(precision, cpu)
+    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, taken, network)
     sets = [open_set(folder) for folder in validation or ()]
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=taken)
     images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
     tell = accelerator.print
     for line in describe_data(plan, images):

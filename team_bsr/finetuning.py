@@ -13,7 +13,7 @@ from eval.errors import UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
-from team_bsr.plan import Habits, Plan, Run, describe_data
+from team_bsr.plan import Habits, Plan, Run, describe_data, precision_here
 from team_bsr.recipe import load_recipe
 from team_bsr.sources import Sources, decoded
 from team_bsr.survey import Survey, survey
@@ -76,12 +76,16 @@ def finetune_command(
     start: Annotated[Path, typer.Option(help="Checkpoint, or weights, to start from.")] = TRAINING_FORM,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the patches.")] = 0,
-    precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option(help="Autocast; no is float32.")] = "no",
+    precision: Annotated[
+        Literal["no", "bf16", "fp16", "auto"],
+        typer.Option(help="What autocast computes in: no is float32, auto is bf16 where that is faster here."),
+    ] = "auto",
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
 ) -> None:
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
-    plan = Plan(load_recipe(preset="finetune")[3:], seed, precision)
-    accelerator, images = Accelerator(cpu=cpu, mixed_precision=precision), survey(Sources(tuple(data)))
+    taken = precision_here(precision, cpu)
+    plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
+    accelerator, images = Accelerator(cpu=cpu, mixed_precision=taken), survey(Sources(tuple(data)))
     sets = [open_set(folder) for folder in validation or ()]
     if not sets:
         images, held = split_off(images)

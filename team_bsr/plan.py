@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from eval.config import AUTO
 from eval.data.datasets import Dataset
+from eval.device.gain import half_precision_gain
+from eval.device.placing import pick_device
 from eval.errors import UsageError
 from team_bsr.data import Pairs
 from team_bsr.losses import LOSSES
@@ -23,6 +26,8 @@ from team_bsr.survey import Survey, steps_left_out
 from team_bsr.trainees import PFDNLITE, TRAINEES
 
 TIMED_ITERATIONS = 3
+# Autocast converts weights and inputs in each iteration, which takes some of the gain.
+_LEAST_GAIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,21 @@ class Run:
     sets: Sequence[Dataset] = ()
     start: Path | None = None
     minutes: float | None = None
+
+
+def precision_here(asked: str, cpu: bool) -> str:
+    """Return what autocast computes in; ``auto`` is bf16 where a convolution is clearly faster in it, else float32.
+
+    Args:
+        asked: "no", "bf16", "fp16" or "auto".
+        cpu: train on the CPU even where there is a GPU.
+    """
+    if asked != AUTO:
+        return asked
+    device = torch.device("cpu") if cpu else pick_device(AUTO)
+    if device.type == "mps":
+        return "no"
+    return "bf16" if half_precision_gain(device, "bf16") >= _LEAST_GAIN else "no"
 
 
 def describe_data(plan: Plan, images: Survey) -> Iterator[str]:

@@ -46,4 +46,5 @@ def _weights(spec: ModelSpec) -> str:
             here.append(known.name)
         except RunError:
             continue
-    return ", ".join(here) or "none"
+    # On lines of their own: the note needs the room.
+    return ",\n".join(here) or "none"

@@ -30,6 +30,9 @@ def remembered(
         return Choice.model_validate_json(path.read_bytes()), False
     except (OSError, ValidationError):
         choice = choose()
+    if not choice.tried_ms:
+        # Nothing was found out.
+        return choice, False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial:

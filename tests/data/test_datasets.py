@@ -39,7 +39,7 @@ ODD_NAMES = [
 ]
 ODD_NAMES.sort()
 
-ADVICE = "docs/layouts.md says where sets come from and how their folders are called"
+ADVICE = "docs/data.md says where sets come from and how their folders are called"
 
 
 @pytest.fixture

@@ -101,3 +101,14 @@ def test_where_none_can_run_it_it_says_why(monkeypatch):
     Engines(monkeypatch, eager=(0.03, 0.0, {"precisions": ("fp32",)}), fails=(0.0, 0.0, {}))
     with pytest.raises(EngineError, match=r"--engine auto --precision fp16: none can run it: fails \(IndexError"):
         choose_engine(nn.Identity(), CPU, "fp16", 1.0)
+
+
+@pytest.mark.parametrize("fault", ["raises", "wrong size"])
+def test_a_network_that_makes_no_sr_image_runs_by_eager_which_tells_why(monkeypatch, fault: str):
+    def forward(x: Tensor) -> Tensor:
+        if fault == "raises":
+            raise ValueError("no")
+        return x
+
+    monkeypatch.setattr(choosing, "prepare", lambda *_: forward)
+    assert choose_engine(nn.Identity(), CPU, "fp32", 1.0) == choosing.Choice(engine="eager", tried_ms={})

@@ -60,3 +60,9 @@ def test_where_nothing_can_be_written_it_decides_each_time(info, tmp_path: Path)
     (tmp_path / "cache").write_text("no folder", encoding="utf-8")
     for _ in range(2):
         assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)
+
+
+def test_what_was_not_found_out_is_not_remembered(info):
+    nothing = Choice(engine="eager", tried_ms={})
+    assert remembered(info, config_of(), False, lambda: nothing) == (nothing, False)
+    assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)

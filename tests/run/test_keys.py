@@ -109,14 +109,14 @@ def test_equal_parts_have_equal_keys_in_another_process(task: EvaluationTask):
 
 def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
     files: set[Path] = set()
-    closure = sources._closure
+    closure = sources.files_of
 
     def noted(root: Path, modules):
         found = closure(root, modules)
         files.update(path.relative_to(root) for path in found)
         return found
 
-    monkeypatch.setattr(sources, "_closure", noted)
+    monkeypatch.setattr(sources, "files_of", noted)
     keys.measuring_sha256.__wrapped__()
     names = "metrics/psnr_ssim metrics/luma metrics/consistency"
     names += " metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"

@@ -30,7 +30,7 @@ from team_bsr.data import open_pairs
 from team_bsr.losses import LOSSES
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.patches import PatchBatches, Sampling
-from team_bsr.plan import Habits, Plan, Run
+from team_bsr.plan import Habits, Plan, Run, precision_here
 from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
@@ -415,3 +415,11 @@ def test_minutes_that_are_not_reached_change_nothing(pairs, tmp_path):
         for minutes in (None, 1e6)
     ]
     assert_same_weights(*paths)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gain", "taken"), [("auto", 2.8, "bf16"), ("auto", 1.4, "no"), ("bf16", 0.1, "bf16")]
+)
+def test_auto_is_bf16_where_that_is_faster(monkeypatch, asked: str, gain: float, taken: str):
+    monkeypatch.setattr("team_bsr.plan.half_precision_gain", lambda _device, _precision: gain)
+    assert precision_here(asked, cpu=True) == taken

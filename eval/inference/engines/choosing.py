@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eval.config import AUTO, FULL_PRECISION
+from eval.config import AUTO, EAGER, FULL_PRECISION
 from eval.data.images import to_tensor, to_uint8
 from eval.data.resize import imresize
 from eval.device.clock import Forward
@@ -73,7 +73,13 @@ def choose_engine(
     """
     lrs, hrs = zip(*_photographs(), strict=True)
     inputs = [to_device(to_tensor(lr, data_range), device) for lr in lrs]
-    expected, eager_ms = _run(prepare(network, device, PLAIN), inputs, data_range)
+    try:
+        expected, eager_ms = _run(prepare(network, device, PLAIN), inputs, data_range)
+    except Exception:
+        expected, eager_ms = [], 0.0
+    if [sr.shape for sr in expected] != [hr.shape for hr in hrs]:
+        # It fails, or makes no SR image: what is wrong is told when it runs, by eager.
+        return Choice(engine=EAGER, tried_ms={})
     tried_ms, lost_db, left_out = {}, {}, []
     for name in _able(device, precision, placed_tiles):
         execution = Execution(name, precision)
