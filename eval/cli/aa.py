@@ -7,7 +7,8 @@ from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.run.model_source import ModelSource
 from eval.run.speed_pass import opened_together
-from eval.timing.interleaved import PRESETS, measure_together
+from eval.timing.interleaved import measure_together
+from eval.timing.presets import PRESETS
 from eval.timing.samples import Ratio
 
 # Of 40 repeats 36 must cover 1: with 95% intervals fewer happen by chance in less than 1 of 20 trials.

@@ -26,7 +26,7 @@ from eval.run.ray_launcher import carry_out_on_ray
 from eval.run.runner import as_failed, with_timing
 from eval.run.speed_pass import as_steady, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr
-from eval.timing.interleaved import PRESETS
+from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
 from eval.timing.settling import open_pairs
 from eval.timing.warmup import TimingError

@@ -12,7 +12,8 @@ from eval.records.record import Record
 from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask, largest_lr
-from eval.timing.interleaved import measure_together, preset_of
+from eval.timing.interleaved import measure_together
+from eval.timing.presets import preset_of
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
 

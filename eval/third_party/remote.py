@@ -4,14 +4,11 @@ Pixels and times are taken here, outside of its reach.
 """
 
 import math
-import signal
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -24,19 +21,24 @@ from eval.device.memory import MIB, PeakMemory
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
-from eval.metrics.figures import Complexity, Flag, FlagCode, ModelAnalysis
+from eval.metrics.figures import Flag, FlagCode, ModelAnalysis
 from eval.metrics.trials import Trials
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.third_party.account import Spent
-from eval.third_party.faults import one_line, plain_lines
-from eval.third_party.sandbox import Sandboxed
-from eval.third_party.wire import Message, SlowError, WireError, receive, send
+from eval.third_party.claims import (
+    FLOAT_BYTES,
+    check_shape,
+    checked_complexity,
+    checked_flags,
+    checked_mib,
+    checked_output,
+    in_one_line,
+)
+from eval.third_party.connection import Connection
 from eval.zoo.loading import stored_flags
 from eval.zoo.model_info import ModelInfo
 
-_FLOAT_BYTES = 4
-_ASKED = {"load": "to be built and loaded", "examine": "to be counted", "try": "to be tried"}
 # An output of another range than the stated one is this many times brighter or darker than its input.
 _RANGE_FACTOR = 10.0
 _DARK = 0.02
@@ -46,63 +48,6 @@ _IRREGULAR: dict[FlagCode, str] = {
     "late": "works outside of the timed forward",
     "turn": "uses processors that are not its own",
 }
-_MOST_OPERATORS = 200
-_MOST_MIB = 2**30
-
-
-class Connection:
-    """A conversation with the worker in a sandbox; each request has a limit of its own.
-
-    Args:
-        sandboxed: the worker's process.
-        timeout_s: for one request, after which the worker is killed.
-    """
-
-    def __init__(self, sandboxed: Sandboxed, timeout_s: float) -> None:
-        self.sandboxed, self._timeout_s = sandboxed, timeout_s
-        self.out_of_turn_s = 0.0
-
-    def ask(self, operation: str, payload: bytes = b"", max_payload: int = 0, **header: Any) -> tuple[Message, float]:
-        """Send a request; return the answer, and the seconds until its end, by this process's clock.
-
-        Raises:
-            CannotRunError: the worker says what failed, is not heard of in time, dies, or sends what is no answer.
-        """
-        self.out_of_turn_s += self.sandboxed.go_on()
-        deadline = time.monotonic() + self._timeout_s
-        start_s = time.perf_counter()
-        try:
-            send(self.sandboxed.to_worker, Message({"op": operation, **header}, payload), deadline)
-            answer = receive(self.sandboxed.from_worker, max_payload, deadline)
-        except SlowError:
-            self.sandboxed.kill()
-            what = _ASKED.get(operation, "for one image")
-            raise CannotRunError(State.TIMED_OUT, f"took more than {self._timeout_s:g} s {what}") from None
-        except (WireError, OSError) as error:
-            raise self._ending(error) from None
-        elapsed_s = time.perf_counter() - start_s
-        if "fault" in answer.header:
-            raise _told(answer.header["fault"])
-        return answer, elapsed_s
-
-    def _ending(self, error: Exception) -> CannotRunError:
-        """Say why there is no answer: because the worker died, or for what it sent."""
-        deadline = time.monotonic() + 2
-        while (reason := self.sandboxed.exit_reason()) is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if reason is None:
-            self.sandboxed.kill()
-            return CannotRunError(State.FAILED_TO_RUN, f"its process does not keep to the protocol: {error}")
-        state = State.FAILED_TO_RUN
-        if "MiB" in reason or "memory" in reason:
-            state = State.OUT_OF_MEMORY
-        elif "processor time" in reason:
-            state = State.TIMED_OUT
-        elif f"by signal {signal.SIGKILL.value}" in reason or f"by signal {signal.SIGTERM.value}" in reason:
-            # By somebody else: a crash of its own has another signal.
-            state = State.KILLED
-        last = one_line(self.sandboxed.log_tail()[-300:])
-        return CannotRunError(state, f"its process ended ({reason})" + (f"; it said: {last}" if last else ""))
 
 
 @dataclass
@@ -153,15 +98,15 @@ class SandboxedUpscaler:
         used.append(sandboxed.used())
         done, forward_s = connection.ask("go")
         used.append(sandboxed.used())
-        _check_shape(done.header, expected)
-        answer, get_s = connection.ask("get", max_payload=math.prod(expected) * _FLOAT_BYTES)
+        check_shape(done.header, expected)
+        answer, get_s = connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
         used.append(sandboxed.used())
         if self.rests:
             sandboxed.rest()
-        moved_bytes = lr.nbytes + math.prod(expected) * _FLOAT_BYTES
+        moved_bytes = lr.nbytes + math.prod(expected) * FLOAT_BYTES
         self._account(Spent.between(used, connection.out_of_turn_s, (put_s, forward_s, get_s), moved_bytes))
         assert self.info.data_range is not None
-        sr = _checked_output(answer.payload, expected)
+        sr = checked_output(answer.payload, expected)
         self._notice_another_range(lr, sr)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
 
@@ -204,11 +149,11 @@ class SandboxedUpscaler:
         own = stored_flags(self.info)
         try:
             answer, _ = self.connection.ask("examine")
-            complexity = _checked_complexity(answer.header)
+            complexity = checked_complexity(answer.header)
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
             return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))
-        return ModelAnalysis(complexity, (*complexity_flags(complexity), *_checked_flags(answer.header), *own))
+        return ModelAnalysis(complexity, (*complexity_flags(complexity), *checked_flags(answer.header), *own))
 
     def trials(self) -> Trials:
         """Let the worker try the network with inputs that an evaluation does not show it.
@@ -218,7 +163,7 @@ class SandboxedUpscaler:
         """
         answer, _ = self.connection.ask("try")
         try:
-            return Trials.model_validate(_in_one_line(answer.header.get("trials")))
+            return Trials.model_validate(in_one_line(answer.header.get("trials")))
         except ValidationError:
             raise CannotRunError(State.FAILED_TO_RUN, "its process returned no results of trials") from None
 
@@ -232,7 +177,7 @@ class SandboxedUpscaler:
             peak = PeakMemory("CUDA allocator of the submission's process, peak reset before the set")
             self.connection.ask("settle")
             yield peak
-            peak.mib = _checked_mib(self.connection.ask("peak")[0].header.get("mib"))
+            peak.mib = checked_mib(self.connection.ask("peak")[0].header.get("mib"))
             return
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
         self.connection.ask("settle")
@@ -246,81 +191,6 @@ class SandboxedUpscaler:
     def on_device(self) -> AbstractContextManager[None]:
         """Stay where it is: the worker ends with the submission."""
         return nullcontext()
-
-
-def _told(fault: Any) -> CannotRunError:
-    """Return the fault that a worker reports, with a state of ours and a text that is safe to print."""
-    fields = fault if isinstance(fault, dict) else {}
-    try:
-        state = State(fields.get("state"))
-    except ValueError:
-        state = State.FAILED_TO_RUN
-    text, trace = fields.get("text"), fields.get("trace")
-    state = State.FAILED_TO_RUN if state is State.RAN else state
-    return CannotRunError(state, one_line(str(text or "no reason")), plain_lines(str(trace)) if trace else None)
-
-
-def _checked_mib(told: Any) -> float | None:
-    return told if type(told) is float and 0 <= told < _MOST_MIB else None
-
-
-def _check_shape(header: dict[str, Any], expected: tuple[int, ...]) -> None:
-    shape, dtype = header.get("shape"), header.get("dtype")
-    if shape != list(expected) or dtype not in ("float32", "float64", "float16", "bfloat16"):
-        batch = "; the batch axis is missing: return it with [None]" if shape == list(expected[1:]) else ""
-        got = one_line(f"{dtype} {tuple(shape)}{batch}" if isinstance(shape, list) and shape else str(dtype))
-        raise CannotRunError(State.INVALID_OUTPUT, f"expected a float output of shape {expected}, got {got}")
-
-
-def _checked_output(payload: Any, expected: Sequence[int]) -> torch.Tensor:
-    """Return the output as a float32 tensor of a shape that was agreed on; refuse what cannot be an SR image."""
-    if len(payload) != math.prod(expected) * _FLOAT_BYTES:
-        raise CannotRunError(State.INVALID_OUTPUT, f"returned {len(payload):,} bytes for the shape {expected}")
-    sr = np.frombuffer(payload, np.float32).reshape(expected)
-    if not np.isfinite(sr).all():
-        raise CannotRunError(State.INVALID_OUTPUT, "the output holds values that are not finite (NaN or inf)")
-    return torch.from_numpy(sr)
-
-
-def _checked_complexity(header: dict[str, Any]) -> Complexity:
-    try:
-        complexity = Complexity.model_validate(header.get("complexity"))
-        numbers = [value for value in complexity.model_dump().values() if isinstance(value, int)]
-        names = [*complexity.uncounted_ops, *complexity.suspect_ops, *complexity.flops_by_operator, *complexity.faults]
-        numbers += [*complexity.uncounted_ops.values(), *complexity.flops_by_operator.values()]
-        if not all(0 <= number < 2**60 for number in numbers) or len(names) > _MOST_OPERATORS:
-            raise ValueError
-    except (ValidationError, ValueError):
-        raise CannotRunError(State.FAILED_TO_RUN, "its process returned no counts") from None
-    uncounted = {one_line(name): count for name, count in complexity.uncounted_ops.items()}
-    counted = {one_line(name): count for name, count in complexity.flops_by_operator.items()}
-    suspect = tuple(map(one_line, complexity.suspect_ops))
-    faults = {one_line(what): one_line(reason) for what, reason in complexity.faults.items()}
-    plain = {"uncounted_ops": uncounted, "suspect_ops": suspect, "flops_by_operator": counted, "faults": faults}
-    return complexity.model_copy(update=plain)
-
-
-def _checked_flags(header: dict[str, Any]) -> list[Flag]:
-    """Return the flags that the worker raised; one that is no flag is left out."""
-    flags, claimed = [], header.get("flags")
-    for claim in claimed[:10] if isinstance(claimed, list) else []:
-        try:
-            flag = Flag.model_validate(claim)
-        except ValidationError:
-            continue
-        flags.append(Flag(code=flag.code, text=one_line(flag.text)))
-    return flags
-
-
-def _in_one_line(claim: Any) -> Any:
-    """Return plain data with every text in it made safe to print."""
-    if isinstance(claim, str):
-        return one_line(claim)
-    if isinstance(claim, list):
-        return [_in_one_line(item) for item in claim[:_MOST_OPERATORS]]
-    if isinstance(claim, dict):
-        return {one_line(str(key)): _in_one_line(value) for key, value in list(claim.items())[:_MOST_OPERATORS]}
-    return claim
 
 
 def _reset_mark(pid: int) -> int | None:

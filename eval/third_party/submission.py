@@ -22,10 +22,11 @@ from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
+from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
 from eval.third_party.handover import Handed, files_below, files_beside
 from eval.third_party.processor import processors
-from eval.third_party.remote import Connection, SandboxedUpscaler
+from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
 from eval.zoo.model_info import ModelInfo
 

@@ -12,62 +12,30 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean, median
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from eval.data.datasets import Dataset
-from eval.device.nvml import Gpu, open_gpu
 from eval.errors import RunError
 from eval.intervals import paired_ratio
 from eval.metrics.figures import Flag
+from eval.timing.gpu_figures import energy_mj, kernels_ms
 from eval.timing.interference import Watch
 from eval.timing.outputs import Fresh, Outputs, fresh
+from eval.timing.presets import Preset, spread
 from eval.timing.samples import Ratio, Timing
 from eval.timing.settling import open_pairs
 from eval.timing.warmup import Timed, TimingError, Warmth, run_one, warm_up
 
 CHECK_EVERY = 2
 _DRAWN_ON_THE_WAY = 200
-ENERGY_WINDOW_S = 5.0
-KERNEL_RUNS = 5
 # Devices that add in another order each time are off by one grey level.
 _SAME_LEVELS = 2
 # A first run is slower than later ones, not faster by this part of their least time.
 _COLD_SHARE = 0.5
 # So many irregular samples of a model, and so large a part of its samples, are no accident.
 _IRREGULAR_COUNT, _IRREGULAR_SHARE = 8, 0.25
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Limits of a measurement.
-
-    Attributes:
-        images: at most so many of a set's images are timed, evenly spread.
-        rounds: least and largest number of rounds.
-        budget_s: time for the rounds, per model.
-        half_width: of the interval of a ratio, as a part of the ratio, up to which it is tight enough.
-        settle: instead of tight ratios, and of the largest number of rounds: so many first places must be settled.
-    """
-
-    name: str
-    images: int
-    rounds: tuple[int, int]
-    budget_s: float
-    half_width: float
-    settle: int | None = None
-
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset("rapid", images=12, rounds=(8, 16), budget_s=30, half_width=0.02),
-        Preset("quick", images=30, rounds=(8, 40), budget_s=120, half_width=0.01),
-        Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
-    )
-}
 
 
 @dataclass
@@ -128,7 +96,6 @@ def measure_together(
         "stopped_by": rounds.stopped_by,
     }
     samples = [np.array(of_model).T for of_model in rounds.samples_ms]
-    gpu = open_gpu(upscalers[0].device)
     return [
         Timing(
             samples_ms=_stored(samples[index]),
@@ -136,25 +103,14 @@ def measure_together(
             cold_start_ms=warmth.cold_start_ms,
             warmup_ms=warmth.total_ms,
             warmup_runs=warmth.runs,
-            energy_mj=gpu and _energy_mj(upscalers, index, inputs, gpu),
-            kernels_ms=_kernels_ms(upscalers, index, inputs),
+            energy_mj=energy_mj(upscalers, index, inputs),
+            kernels_ms=kernels_ms(upscalers, index, inputs),
             psnr_db=rounds.outputs.psnr_db(index),
             flags=tuple(_flags(rounds, index, warmth)),
             **common,
         )
         for index, warmth in enumerate(warmths)
     ]
-
-
-def preset_of(name: str, settle: int | None) -> Preset:
-    """Return a preset by its name, with so many first places to settle."""
-    return replace(PRESETS[name], settle=settle)
-
-
-def spread(available: int, wanted: int) -> list[int]:
-    """Return at most ``wanted`` indices below ``available``, evenly spread, ends included."""
-    count = min(available, wanted)
-    return [round(i * (available - 1) / max(count - 1, 1)) for i in range(count)]
 
 
 def _run_rounds(
@@ -263,35 +219,6 @@ def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> 
 
 def _stored(samples_ms: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if np.isnan(ms) else ms for ms in row) for row in samples_ms.tolist())
-
-
-def _kernels_ms(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray]) -> float | None:
-    """Return what a GPU itself works on an image; None if it cannot be told for one of them."""
-    medians = []
-    for lr in inputs:
-        try:
-            times = [upscalers[index].kernels_ms(lr) for _ in range(KERNEL_RUNS)]
-        except (Exception, SystemExit) as error:
-            raise TimingError(index, error) from error
-        told = [ms for ms in times if ms is not None]
-        if len(told) < len(times):
-            return None
-        medians.append(median(told))
-    return fmean(medians)
-
-
-def _energy_mj(upscalers: Sequence[Timed], index: int, inputs: Sequence[np.ndarray], gpu: Gpu) -> float | None:
-    """Return the energy an image takes, over a stretch long enough for a counter that moves every 0.1 s."""
-    random = np.random.default_rng()
-    start_mj, start_s, images = gpu.energy_mj(), time.monotonic(), 0
-    if start_mj is None:
-        return None
-    while time.monotonic() - start_s < ENERGY_WINDOW_S:
-        for lr in inputs:
-            run_one(upscalers, index, fresh(lr, random).lr)
-        images += len(inputs)
-    end_mj = gpu.energy_mj()
-    return None if end_mj is None else (end_mj - start_mj) / images
 
 
 def _digest(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:

@@ -24,7 +24,7 @@ from eval.run.processes import carry_out
 from eval.third_party import worker
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions
-from eval.third_party.remote import Connection
+from eval.third_party.connection import Connection
 from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.conftest import PROJECT

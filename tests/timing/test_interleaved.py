@@ -20,8 +20,9 @@ from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.errors import RunError
 from eval.intervals import Interval
-from eval.timing import interference, interleaved
-from eval.timing.interleaved import PRESETS, Preset, measure_together, spread
+from eval.timing import gpu_figures, interference, interleaved
+from eval.timing.interleaved import measure_together
+from eval.timing.presets import PRESETS, Preset, spread
 from eval.timing.samples import Ratio, Timing
 from eval.timing.warmup import TimingError, warm_up
 from tests.conftest import PROJECT
@@ -384,8 +385,8 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock and a GPU's counter of energy that move by 1 s and by 600 mJ whenever they are read."""
     monkeypatch.setattr(interleaved.time, "monotonic", itertools.count().__next__)
     readings = itertools.count(step=600)
-    monkeypatch.setattr(interleaved, "open_gpu", lambda _device: SimpleNamespace(energy_mj=readings.__next__))
-    monkeypatch.setattr(interleaved, "ENERGY_WINDOW_S", 2.5)
+    monkeypatch.setattr(gpu_figures, "open_gpu", lambda _device: SimpleNamespace(energy_mj=readings.__next__))
+    monkeypatch.setattr(gpu_figures, "ENERGY_WINDOW_S", 2.5)
 
 
 def test_energy_is_divided_by_the_images_that_took_it(dataset, counter):

@@ -11,8 +11,9 @@ from eval.data.datasets import Dataset, open_dataset
 from eval.data.images import write_png
 from eval.metrics.psnr_ssim import psnr
 from eval.timing import interference
-from eval.timing.interleaved import Preset, measure_together
+from eval.timing.interleaved import measure_together
 from eval.timing.outputs import Fresh, differing_psnr, fresh
+from eval.timing.presets import Preset
 from eval.timing.warmup import TimingError, warm_up
 
 ROUNDS = Preset("test", images=3, rounds=(6, 6), budget_s=60, half_width=-1.0)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eval.timing.interleaved import _is_enough, preset_of
+from eval.timing.interleaved import _is_enough
+from eval.timing.presets import preset_of
 from eval.timing.settling import open_pairs
 
 
