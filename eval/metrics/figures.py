@@ -57,6 +57,7 @@ FlagCode = Literal[
     "psnr",
     "stored",
     "range",
+    "counts",
 ]
 
 

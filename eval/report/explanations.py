@@ -47,6 +47,11 @@ _FLAGS = {
     "late": "Works outside the clock: It does work outside of the timed forward pass, so its runtime is too low.",
     "turn": "Others' processors: It computes while others are timed, or with more threads than it was given.",
     "timed": "Times of other work: What it returned while it was timed is not what it returned when it was judged.",
+    "stored": "Stored in another type: Its weights were kept in another type than float32, and converted.",
+    "range": "Another data range: Its output is much brighter or darker than its input: perhaps it is untrained, or "
+    "its data range is another one than is said.",
+    "counts": "Counts and file disagree: The file of its weights has room for many more parameters, or for fewer, than "
+    "were counted in its process.",
     "psnr": "Implausible PSNR: Better than any network of this kind comes to: it may have seen the HR image.",
 }
 

@@ -33,6 +33,7 @@ from eval.third_party.claims import (
     checked_flags,
     checked_mib,
     checked_output,
+    disagreement,
     in_one_line,
 )
 from eval.third_party.connection import Connection
@@ -57,6 +58,7 @@ class SandboxedUpscaler:
     Attributes:
         threads: that it was given.
         rests: its processes are stopped except while they are asked: others are timed meanwhile.
+        weights_bytes: the size of the files that its weights come from; None for one that has none.
         irregular: what makes the time of the last image none that can be compared.
     """
 
@@ -67,6 +69,7 @@ class SandboxedUpscaler:
     execution: Execution = PLAIN
     threads: int = 1
     rests: bool = False
+    weights_bytes: int | None = None
     irregular: str | None = None
     _calls: int = 0
     _slow: list[str] = field(default_factory=list)
@@ -150,6 +153,8 @@ class SandboxedUpscaler:
         try:
             answer, _ = self.connection.ask("examine")
             complexity = checked_complexity(answer.header)
+            if fault := disagreement(complexity.num_params, self.weights_bytes):
+                own.append(Flag(code="counts", text=fault))
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
             return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))

@@ -104,7 +104,11 @@ class Submission:
         if missing := self._missing():
             raise self._without(missing)
         request = {"model_id": self.entry.id, "forward": self.entry.forward}
-        with _opened(self.info, self.rules, config, request, files_below(self.checkout.path)) as loaded:
+        handed = files_below(self.checkout.path)
+        named = {Path(file).name.lower() for file in self.entry.weights}
+        sizes = [its.size for its in handed if Path(its.place).name.lower() in named]
+        with _opened(self.info, self.rules, config, request, handed) as loaded:
+            loaded.weights_bytes = sum(sizes) if sizes else None
             yield loaded
 
     def _missing(self) -> list[str]:
@@ -187,6 +191,7 @@ class ModelFile:
             handed.append(Handed(f"checkpoint/{self.checkpoint.name}", self.checkpoint, self.checkpoint.parent))
             asked["checkpoint"] = handed[-1].place
         with _opened(self.info, self.rules, config, {"model_file": asked}, handed) as loaded:
+            loaded.weights_bytes = handed[-1].size if self.checkpoint else None
             yield loaded
 
     def _source_sha256(self) -> str:

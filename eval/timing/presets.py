@@ -1,0 +1,44 @@
+"""How long the steady protocol measures, and on which images."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Limits of a measurement.
+
+    Attributes:
+        images: at most so many of a set's images are timed, evenly spread.
+        rounds: least and largest number of rounds.
+        budget_s: time for the rounds, per model.
+        half_width: of the interval of a ratio, as a part of the ratio, up to which it is tight enough.
+        settle: instead of tight ratios, and of the largest number of rounds: so many first places must be settled.
+    """
+
+    name: str
+    images: int
+    rounds: tuple[int, int]
+    budget_s: float
+    half_width: float
+    settle: int | None = None
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("rapid", images=12, rounds=(8, 16), budget_s=30, half_width=0.02),
+        Preset("quick", images=30, rounds=(8, 40), budget_s=120, half_width=0.01),
+        Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
+    )
+}
+
+
+def preset_of(name: str, settle: int | None) -> Preset:
+    """Return a preset by its name, with so many first places to settle."""
+    return replace(PRESETS[name], settle=settle)
+
+
+def spread(available: int, wanted: int) -> list[int]:
+    """Return at most ``wanted`` indices below ``available``, evenly spread, ends included."""
+    count = min(available, wanted)
+    return [round(i * (available - 1) / max(count - 1, 1)) for i in range(count)]
