@@ -195,7 +195,7 @@ say(sorted(os.listdir("/home")) if os.path.exists("/home") else [])
 def test_it_writes_only_to_scratch(bubblewrap: SandboxKind, run: Run, tmp_path: Path):
     (tmp_path / "shown").write_text("shown")
     text = f"""
-for folder in ("/", "/dev", "/etc", "/usr", "/proc", "/home", sys.prefix, os.path.dirname(__file__)):
+for folder in ("/", "/dev", "/etc", "/usr", "/proc", "/home", sys.prefix + "/lib", os.path.dirname(__file__)):
     attempt(lambda: open(os.path.join(folder, "planted"), "w").name)
 attempt(lambda: open({str(tmp_path / "shown")!r}, "w").name)
 attempt(lambda: os.chmod({str(tmp_path / "shown")!r}, 0o777))
