@@ -184,7 +184,7 @@ class Evaluation:
         if taken.engine_asked == AUTO:
             left_out = f"; left out: {', '.join(taken.left_out)}" if taken.left_out else ""
             self.observer.say(f"engine   auto took {taken.engine} for {label}{left_out}")
-        elif (taken.engine, taken.precision) != (asked.engine, asked.precision):
+        elif taken.precision != asked.precision or asked.engine not in (None, taken.engine):
             self.observer.say(f"note: {label} has no weights: it ran as plain torch in float32")
         if asked.tile_overlap is not None and taken.tile is None and asked.tile is not None:
             self.observer.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")

@@ -264,6 +264,15 @@ def test_a_flag_without_effect_is_said(words: tuple, note: str, sets: Path, tmp_
     assert f"note: {note}" in found.said
 
 
+@pytest.mark.parametrize("protocol", ["official", "accuracy", "steady"])
+@pytest.mark.parametrize("model", ["8", "-1"])
+def test_nothing_is_said_of_flags_that_were_not_typed(protocol: str, model: str, sets: Path, tmp_path: Path):
+    app, command, (flag, _), _ = DOORS["run"]
+    found = ran(app, _typed(command, (flag, model), ("--protocol", protocol), sets), tmp_path)
+    assert found.code == 0
+    assert "note: " not in found.said
+
+
 def test_jobs_without_several_passes_and_a_folder_beside_the_sample_are_said(sets: Path, tmp_path: Path):
     app, command, models, _ = DOORS["run"]
     found = ran(app, _typed(command, models, (*ACCURACY, "--jobs", "4"), sets), tmp_path)
