@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, SaveDir, configured
+from eval.cli.flags import (
+    DEFAULT_SAVE_DIR,
+    Checkpoint,
+    DataDir,
+    DataRange,
+    Datasets,
+    ModelArgs,
+    More,
+    Sandbox,
+    SaveDir,
+    WeightsKey,
+    configured,
+)
 from eval.config import Protocol, RunConfig, split
 from eval.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from eval.cli.running import Asked
     from eval.cli.session import Session
     from eval.data.datasets import Dataset
     from eval.ranking.comparison import Comparison, Side
@@ -34,18 +47,12 @@ def compare(
     config: RunConfig,
     data_dir: DataDir = None,
     datasets: Datasets = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Load these weights into FILE.py:CLASS.")
-    ] = None,
-    data_range: Annotated[
-        float | None, typer.Option("--data_range", help="What the input of FILE.py:CLASS goes up to: 1 or 255.")
-    ] = None,
-    sandbox: Annotated[
-        str | None,
-        typer.Option(
-            "--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    data_range: DataRange = None,
+    more: More = None,
+    model_args: ModelArgs = None,
+    weights_key: WeightsKey = None,
+    sandbox: Sandbox = None,
     repeats: Annotated[
         int | None, typer.Option("--repeats", min=1, help=f"How often a model is timed against itself; {REPEATS}.")
     ] = None,
@@ -63,10 +70,16 @@ def compare(
     elif kind == "published":
         _tell(_pairs(_published(Path(first)), _published(Path(second)), (first, second), split(datasets)), save_dir)
     else:
-        files = {"checkpoint": checkpoint, "data_range": data_range, "sandbox": sandbox}
-        if not any(".py:" in name for name in (first, second)) and (checkpoint or data_range is not None):
-            raise UsageError("--checkpoint, --data_range: only with a model of a file, FILE.py:CLASS")
-        sources = {name: _source(name, **files) for name in (first, second)}
+        from eval.cli.running import Asked
+
+        of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
+        of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
+        given = [name for name, value in of_a_file.items() if value not in (None, ())]
+        if given and not any(".py:" in name for name in (first, second)):
+            flags = ", ".join(f"--{'with' if name == 'more' else name}" for name in given)
+            raise UsageError(f"{flags}: only with a model of a file, FILE.py:NAME")
+        asked = Asked(sandbox=sandbox, **of_a_file)
+        sources = {name: _source(name, asked) for name in (first, second)}
         _compare_models(sources, config, (data_dir, split(datasets) or [None]), repeats, save_dir)
 
 
@@ -77,19 +90,19 @@ def _kind(name: str) -> str:
     return "published" if path.suffix == ".json" else "model"
 
 
-def _source(name: str, checkpoint: Path | None, data_range: float | None, sandbox: str | None) -> "ModelSource":
-    """Return the model that an argument means."""
+def _source(name: str, asked: "Asked") -> "ModelSource":
+    """Return the model that an argument means; ``asked`` has the flags for one of a file."""
     from eval.run.model_source import zoo_model
-    from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
+    from eval.third_party.choosing import choose_submissions, read_checkouts
     from eval.third_party.sandbox import choose_sandbox
     from eval.third_party.submission import Rules
     from eval.zoo.manifest import find_model
 
     place, _, entry = name.rpartition(":")
     if place.endswith(".py"):
-        return choose_model_file(name, checkpoint, data_range, Rules(choose_sandbox(sandbox)))
+        return asked.of_a_file(name, Rules(choose_sandbox(asked.sandbox)))
     if place:
-        found = choose_submissions(read_checkouts([Path(place)]), [entry], Rules(choose_sandbox(sandbox)))
+        found = choose_submissions(read_checkouts([Path(place)]), [entry], Rules(choose_sandbox(asked.sandbox)))
         if len(found) != 1:
             raise UsageError(f"{name}: expected one entry, found {len(found)}")
         return found[0]

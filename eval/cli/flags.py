@@ -51,10 +51,18 @@ ModelFile = Annotated[
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", help="Load these weights into --model_file; without them it runs untrained."),
+    typer.Option("--checkpoint", help="Load these weights into a network of a file; without them it runs untrained."),
 ]
 DataRange = Annotated[
-    float | None, typer.Option("--data_range", help="What the input of --model_file goes up to: 1 or 255.")
+    float | None, typer.Option("--data_range", help="What the input of a network of a file goes up to: 1 or 255.")
+]
+More = Annotated[
+    list[Path] | None,
+    typer.Option("--with", help="Let a network of a file read this folder besides what it imports; may be repeated."),
+]
+ModelArgs = Annotated[
+    str | None,
+    typer.Option("--model_args", help="Call the class or function of a file with these: dim=36,n_blocks=8."),
 ]
 Sandbox = Annotated[
     str | None,

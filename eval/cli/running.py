@@ -14,7 +14,9 @@ from eval.cli.flags import (
     DataRange,
     Datasets,
     Force,
+    ModelArgs,
     ModelFile,
+    More,
     NoImages,
     Sandbox,
     SaveDir,
@@ -75,10 +77,18 @@ class Asked:
         if self.checkouts:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
         if self.model_file:
-            parse_model_args(self.model_args)
-            found = choose_model_file(self.model_file, self.checkpoint, self.data_range, rules, self.more)
-            chosen.append(replace(found, arguments=self.model_args or "", weights_key=self.weights_key))
+            chosen.append(self.of_a_file(self.model_file, rules))
         return chosen
+
+    def of_a_file(self, target: str, rules: Rules) -> ModelSource:
+        """Return the network that ``FILE.py:NAME`` means, with the weights and arguments of the other flags.
+
+        Raises:
+            UsageError: one of them makes no sense.
+        """
+        parse_model_args(self.model_args)
+        found = choose_model_file(target, self.checkpoint, self.data_range, rules, self.more)
+        return replace(found, arguments=self.model_args or "", weights_key=self.weights_key)
 
     def refuse_idle_flags(self) -> None:
         """Refuse flags that are for models which are not asked for."""
@@ -136,14 +146,8 @@ def run_models(
     model_file: ModelFile = None,
     checkpoint: Checkpoint = None,
     data_range: DataRange = None,
-    more: Annotated[
-        list[Path] | None,
-        typer.Option("--with", help="Let --model_file read this folder besides what it imports; may be repeated."),
-    ] = None,
-    model_args: Annotated[
-        str | None,
-        typer.Option("--model_args", help="Call --model_file's class or function with these: dim=36,n_blocks=8."),
-    ] = None,
+    more: More = None,
+    model_args: ModelArgs = None,
     weights_key: WeightsKey = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.")

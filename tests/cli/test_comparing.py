@@ -117,7 +117,7 @@ def test_two_versions_of_one_file_are_two_models(command, hr_folder: Path, tmp_p
     ("words", "message"),
     [
         (("old/net.py:Net", "ABPN", "--precision", "bf16"), "submissions run by their own code"),
-        (("PFDNLite", "ABPN", "--data_range", "1"), "--checkpoint, --data_range: only with a model of a file"),
+        (("PFDNLite", "ABPN", "--data_range", "1"), "--data_range: only with a model of a file"),
         (("ABPN", "8", "--datasets", "one,two"), "a model is timed against itself on one set"),
         (("a", "a", "--repeats", "2"), "--repeats 2: only for a model"),
         (("a", "PFDNLite"), "expected two models, two folders of records, or two results.json"),
