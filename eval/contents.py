@@ -6,6 +6,8 @@ import re
 import zipfile
 from enum import StrEnum
 
+from eval.errors import printable
+
 # Where the words are that tell text and safetensors.
 _HEAD_BYTES = 4096
 _MOST_TITLE = 60
@@ -121,7 +123,7 @@ def not_itself(data: bytes) -> str | None:
         return None
     title = _TITLE.search(data[: 16 * _HEAD_BYTES]) if kind is Kind.WEB_PAGE else None
     words = " ".join(title.group(1).decode(errors="replace").split())[:_MOST_TITLE] if title else ""
-    named = f' ("{"".join(char if char.isprintable() else "?" for char in words)}")' if words else ""
+    named = f' ("{printable(words)}")' if words else ""
     return f"{kind.value}{named}; {_ADVICE[kind]}"
 
 

@@ -19,6 +19,7 @@ from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, 
 from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify
 from team_bsr.finetuning import finetune_command
+from team_bsr.flags import OnCpu, Precision
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.plan import Habits, Plan, Run, describe, describe_data, precision_here
 from team_bsr.pruning import prune
@@ -64,11 +65,8 @@ def train_command(
         float | None, typer.Option(help="End after so many minutes, of which every step has its share.")
     ] = None,
     seed: Annotated[int, typer.Option(help="What initial weights and patches are drawn from.")] = 0,
-    precision: Annotated[
-        Literal["no", "bf16", "fp16", "auto"],
-        typer.Option(help="What autocast computes in: no is float32, auto is bf16 where that is faster here."),
-    ] = "no",
-    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
+    precision: Precision = "no",
+    cpu: OnCpu = False,
     workers: Annotated[int, typer.Option(help="How many processes read patches.")] = 0,
     log_every: Annotated[int, typer.Option("--log_every", help="Print a line every so many iterations.")] = 100,
     validate_every: Annotated[int, typer.Option("--validate_every", help="Validate every so many iterations.")] = 1000,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from accelerate import Accelerator
@@ -13,6 +13,7 @@ from eval.errors import UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
+from team_bsr.flags import OnCpu, Precision
 from team_bsr.plan import Habits, Plan, Run, describe_data, precision_here
 from team_bsr.recipe import load_recipe
 from team_bsr.sources import Sources, decoded
@@ -76,11 +77,8 @@ def finetune_command(
     start: Annotated[Path, typer.Option(help="Checkpoint, or weights, to start from.")] = TRAINING_FORM,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the patches.")] = 0,
-    precision: Annotated[
-        Literal["no", "bf16", "fp16", "auto"],
-        typer.Option(help="What autocast computes in: no is float32, auto is bf16 where that is faster here."),
-    ] = "auto",
-    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False,
+    precision: Precision = "auto",
+    cpu: OnCpu = False,
 ) -> None:
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
     taken = precision_here(precision, cpu)

@@ -6,7 +6,6 @@ of +1 and -1, which every one of its samples takes part in.
 """
 
 import math
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from eval.doctor.findings import Finding, judged
 from eval.errors import EngineError
 from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import ENGINES, Execution
+from eval.toml_files import toml_of
 from eval.zoo.manifest import ModelSpec, find_model
 
 KNOWN_FILE = Path(__file__).with_name("known.toml")
@@ -42,8 +42,7 @@ def check_networks(device: torch.device, every: bool) -> Iterator[Finding]:
         device: where they run.
         every: take the engines that compile too, and all precisions.
     """
-    known = tomllib.loads(KNOWN_FILE.read_text(encoding="utf-8"))
-    for name, answers in known.items():
+    for name, answers in toml_of(KNOWN_FILE).items():
         spec = find_model(name)
         for execution in _executions(device, every):
             yield _checked(spec, answers["projections"], execution, device)

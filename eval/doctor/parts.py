@@ -38,7 +38,7 @@ _OPTIONAL = {
     "matplotlib": "the figures of report",
     "accelerate": "training",
     "einops": "some third-party submissions",
-    "onnx": "team_bsr export --onnx",
+    "onnx": "export",
     "ray": "--launcher ray",
 }
 _PROGRAMS = {"g++": "--engine compiled", "pdflatex": "setting the factsheet"}

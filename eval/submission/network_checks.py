@@ -1,6 +1,10 @@
 """Checks that judge what running an entry has shown, and its figures by the challenge's rules."""
 
+from collections.abc import Callable
+from functools import wraps
+
 from eval.metrics.figures import Flag
+from eval.metrics.trials import Trials
 from eval.ranking.editions import Role
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
 from eval.submission.subject import Facts
@@ -16,6 +20,16 @@ _CHALLENGE_SIDE = 16
 _UNKNOWN = "it could not be run"
 
 
+def _of_trials(check: Callable[[Trials], Finding]) -> Callable[[Facts], Finding]:
+    """Return a check of what trials showed as one of an entry, which may not have come so far."""
+
+    @wraps(check)
+    def of_entry(facts: Facts) -> Finding:
+        return not_checked(_UNKNOWN) if facts.trials is None else check(facts.trials)
+
+    return of_entry
+
+
 def runs(facts: Facts) -> Finding:
     """Does it build on a CPU, load its weights and run?"""
     if facts.fault:
@@ -28,11 +42,10 @@ def runs(facts: Facts) -> Finding:
     return passed("it builds on a CPU, takes its weights strictly and runs")
 
 
-def data_range(facts: Facts) -> Finding:
+@_of_trials
+def data_range(trials: Trials) -> Finding:
     """Is its data range the one that it was trained with?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    psnr_db = facts.trials.psnr_db
+    psnr_db = trials.psnr_db
     (stated, own), *others = psnr_db.items()
     best, other = max(others, key=lambda item: item[1], default=(stated, own))
     shown = ", ".join(f"{value:.1f} dB with range {name}" for name, value in psnr_db.items())
@@ -43,22 +56,20 @@ def data_range(facts: Facts) -> Finding:
     return passed(f"a drawn image has {shown}")
 
 
-def sizes(facts: Facts) -> Finding:
+@_of_trials
+def sizes(trials: Trials) -> Finding:
     """Is the output four times as large, whatever the size?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    wrong = {size: fault for size, fault in facts.trials.sizes.items() if fault}
+    wrong = {size: fault for size, fault in trials.sizes.items() if fault}
     if wrong:
         size, fault = next(iter(wrong.items()))
         return failed(f"{', '.join(wrong)} fail; at {size}: {fault}", "pad inside forward and crop the output to 4x")
-    return passed(f"right at {', '.join(facts.trials.sizes)}")
+    return passed(f"right at {', '.join(trials.sizes)}")
 
 
-def least_size(facts: Facts) -> Finding:
+@_of_trials
+def least_size(trials: Trials) -> Finding:
     """From which size on does it run?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    least = facts.trials.least_side
+    least = trials.least_side
     if least is None or least > _CHALLENGE_SIDE:
         return warned(
             f"squares of less than {least} pixels fail", "tiles and small photographs will fail: pad in forward"
@@ -66,11 +77,10 @@ def least_size(facts: Facts) -> Finding:
     return passed(f"runs from {least}x{least} pixels on")
 
 
-def finite(facts: Facts) -> Finding:
+@_of_trials
+def finite(trials: Trials) -> Finding:
     """Are all outputs numbers?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    wrong = facts.trials.not_finite
+    wrong = trials.not_finite
     if "a drawn image" in wrong:
         return failed("an ordinary image gives NaN or infinity", "look for an overflow or a division by zero")
     if wrong:
@@ -78,24 +88,22 @@ def finite(facts: Facts) -> Finding:
     return passed("numbers for a drawn image, black, white and noise")
 
 
-def deterministic(facts: Facts) -> Finding:
+@_of_trials
+def deterministic(trials: Trials) -> Finding:
     """Does one image give one output?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    if facts.trials.after_another > _SAME:
+    if trials.after_another > _SAME:
         return not_checked("it cannot be told while it keeps state")
-    if facts.trials.again > _SAME:
-        why = f"the same image twice differs by {facts.trials.again:.1e} of the range"
+    if trials.again > _SAME:
+        why = f"the same image twice differs by {trials.again:.1e} of the range"
         return failed(why, "draw nothing at random in forward: no dropout, no noise, no gumbel sampling")
     return passed("the same image twice gives the same output")
 
 
-def no_state(facts: Facts) -> Finding:
+@_of_trials
+def no_state(trials: Trials) -> Finding:
     """Is nothing kept from one image to the next?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    if facts.trials.after_another > _SAME:
-        why = f"after another image the output differs by {facts.trials.after_another:.1e} of the range"
+    if trials.after_another > _SAME:
+        why = f"after another image the output differs by {trials.after_another:.1e} of the range"
         return failed(why, "keep nothing between images: no buffers that forward writes, no caches by value")
     return passed("an image gives the same output after another one")
 
@@ -110,11 +118,10 @@ def precision(facts: Facts) -> Finding:
     return _by_flags(facts, "precision", "entries are compared in float32: remove .half() and autocast")
 
 
-def deploy_form(facts: Facts) -> Finding:
+@_of_trials
+def deploy_form(trials: Trials) -> Finding:
     """Are there no training branches left?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    idle, branches = facts.trials.idle, facts.trials.branches
+    idle, branches = trials.idle, trials.branches
     if idle:
         why = f"{len(idle)} parameters are never read (first: {idle[0]})"
         return warned(why, "they count as parameters: leave them out of the deploy form")
@@ -123,14 +130,13 @@ def deploy_form(facts: Facts) -> Finding:
     return passed("nothing is left that could be fused, and every parameter is read")
 
 
-def batch(facts: Facts) -> Finding:
+@_of_trials
+def batch(trials: Trials) -> Finding:
     """Do images of a batch not see each other?"""
-    if facts.trials is None:
-        return not_checked(_UNKNOWN)
-    if facts.trials.in_batch is None:
-        return warned(f"two images together fail: {facts.trials.batch_fault}", "write no batch size of 1 into views")
-    if facts.trials.in_batch > _SAME:
-        why = f"together, two images differ by {facts.trials.in_batch:.1e} of the range from each alone"
+    if trials.in_batch is None:
+        return warned(f"two images together fail: {trials.batch_fault}", "write no batch size of 1 into views")
+    if trials.in_batch > _SAME:
+        why = f"together, two images differ by {trials.in_batch:.1e} of the range from each alone"
         return failed(why, "normalise over each image alone, in eval mode")
     return passed("two images together give what each gives alone")
 

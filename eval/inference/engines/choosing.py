@@ -1,7 +1,7 @@
 """The engine that ``auto`` stands for: the fastest one that compiles nothing and changes no figure."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from statistics import fmean
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from eval.config import AUTO, EAGER, FULL_PRECISION
 from eval.data.images import to_tensor, to_uint8
+from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.device.clock import Forward
 from eval.device.transfer import to_device
@@ -30,7 +31,6 @@ _SAME_DB = 0.002
 # Height and width of the LR images that are run: small, middle, and like those of Urban100.
 _PROBE_SIZES = ((48, 64), (96, 128), (168, 256))
 _RUNS = 2
-_SCALE = 4
 
 
 class Choice(Frozen):
@@ -95,15 +95,15 @@ def choose_engine(
             left_out.append(f"{name} (other pixels than eager's)")
             continue
         tried_ms[name] = its_ms
-        lost_db[name] = fmean(psnr(sr, hr) - psnr(its, hr) for sr, its, hr in zip(expected, pixels, hrs, strict=True))
+        if precision != FULL_PRECISION:
+            pairs = zip(expected, pixels, hrs, strict=True)
+            lost_db[name] = fmean(psnr(sr, hr) - psnr(its, hr) for sr, its, hr in pairs)
     if not tried_ms:
         raise EngineError(f"--engine {AUTO} --precision {precision}: none can run it: {'; '.join(left_out)}")
     # Where all cost more, the fastest of those that cost as much as the best.
-    most_db = max(_MOST_DB, min(lost_db.values()) + _SAME_DB)
-    near = [name for name, db in lost_db.items() if precision == FULL_PRECISION or db <= most_db]
-    engine = min(near, key=tried_ms.__getitem__)
-    lost = None if precision == FULL_PRECISION else lost_db[engine]
-    return Choice(engine=engine, tried_ms=tried_ms, lost_db=lost, left_out=tuple(left_out))
+    most_db = max(_MOST_DB, min(lost_db.values(), default=0.0) + _SAME_DB)
+    engine = min((name for name in tried_ms if lost_db.get(name, 0.0) <= most_db), key=tried_ms.__getitem__)
+    return Choice(engine=engine, tried_ms=tried_ms, lost_db=lost_db.get(engine), left_out=tuple(left_out))
 
 
 def _able(device: torch.device, precision: str, placed_tiles: bool) -> Iterator[str]:
@@ -121,7 +121,7 @@ def same_pixels(pixels: np.ndarray, expected: np.ndarray) -> bool:
 
 
 @torch.inference_mode()
-def _run(forward: Callable[[Tensor], Tensor] | Forward, inputs: Sequence[Tensor], data_range: float) -> tuple:
+def _run(forward: Forward, inputs: Sequence[Tensor], data_range: float) -> tuple:
     """Return the images of a forward, uint8, and the time of all its calls in ms."""
     images, start_s = [], time.perf_counter()
     for x in inputs:
@@ -138,10 +138,10 @@ def _photographs() -> list[tuple[np.ndarray, np.ndarray]]:
     # Imported here: it takes as long as all else together.
     from skimage.data import astronaut
 
-    height, width = (side * _SCALE for side in _PROBE_SIZES[-1])
+    height, width = (side * SCALE for side in _PROBE_SIZES[-1])
     photograph = astronaut()
     # Mirrored at its border up to the largest size.
     rows, columns = (max(side - length, 0) for side, length in zip((height, width), photograph.shape, strict=False))
     whole = np.pad(photograph, ((0, rows), (0, columns), (0, 0)), "symmetric")
-    hrs = [whole[: rows * _SCALE, : columns * _SCALE] for rows, columns in _PROBE_SIZES]
-    return [(imresize(hr, Fraction(1, _SCALE)), hr) for hr in hrs]
+    hrs = [whole[: rows * SCALE, : columns * SCALE] for rows, columns in _PROBE_SIZES]
+    return [(imresize(hr, Fraction(1, SCALE)), hr) for hr in hrs]

@@ -1,0 +1,11 @@
+"""The flags that training and fine-tuning share."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Precision = Annotated[
+    Literal["no", "bf16", "fp16", "auto"],
+    typer.Option(help="What autocast computes in: no is float32, auto is bf16 where that is faster here."),
+]
+OnCpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
