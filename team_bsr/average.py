@@ -1,21 +1,28 @@
 """The exponential average of weights in training, which is what is validated, handed on and exported."""
 
-from collections.abc import Callable
+from copy import deepcopy
 
-from torch import Tensor
-from torch.optim.swa_utils import PARAM_LIST, get_ema_multi_avg_fn
+import torch
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-def moving_average(
-    decay: float, updates_done: Callable[[], int]
-) -> Callable[[PARAM_LIST, PARAM_LIST, Tensor | int], None]:
-    """Return an update of exponentially averaged weights whose decay grows to ``decay``, so that it starts fast.
+class MovingAverage:
+    """Averaged weights of a network, as ``module``; the decay grows to ``decay``, so that the average starts fast.
 
-    How many updates are done is asked of the caller: torch's own count lies on the device, and to read it is to wait.
+    torch's own ``AveragedModel`` counts on the CPU and copies its count to the device at each update, which waits for
+    all that a GPU has to do.
     """
 
-    def update(averaged: PARAM_LIST, current: PARAM_LIST, count: Tensor | int) -> None:
-        updates = updates_done()
-        get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))(averaged, current, count)
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module, self._decay = deepcopy(network), decay
+        self._averaged, self._current = ([*net.parameters()] for net in (self.module, network))
+        self._buffers = [*zip(self.module.buffers(), network.buffers(), strict=True)]
 
-    return update
+    @torch.no_grad()
+    def update(self, updates: int) -> None:
+        """Take the network's weights in; so many updates were done before, and the first one copies them."""
+        decay = min(self._decay, (1 + updates) / (10 + updates)) if updates else 0.0
+        get_ema_multi_avg_fn(decay)(self._averaged, self._current, updates)
+        for averaged, now in self._buffers:
+            averaged.copy_(now)

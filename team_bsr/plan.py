@@ -65,6 +65,7 @@ class Habits:
         keep: newest checkpoints to keep of the step that runs.
         workers: processes that read patches; 0 reads them in the training process.
         resident: keep all images on the device and cut patches there; None to do so on a GPU where they fit.
+        recorded: on one GPU, record the step's kernels once and start them as one.
     """
 
     log_every: int = 100
@@ -73,6 +74,7 @@ class Habits:
     keep: int = 3
     workers: int = 0
     resident: bool | None = None
+    recorded: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ state; so a run that was killed and resumed ends with the same weights as one th
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from eval.errors import RunError
-from team_bsr.average import moving_average
+from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
@@ -29,7 +28,7 @@ from team_bsr.checkpoint import (
     rotate,
     save_checkpoint,
 )
-from team_bsr.losses import LOSSES
+from team_bsr.optimisation import Optimisation, can_be_recorded
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Pace, Progress
@@ -139,10 +138,9 @@ class _StepTrainer:
         elif newest is not None:
             self.elapsed_s = self.began_s = newest["elapsed_s"]
         started, elapsed_before = time.monotonic(), self.elapsed_s
-        criterion = LOSSES[self.step.loss]
         progress.begin(self.iteration, self.position)
         for lr, hr in self._batches():
-            loss = self._iterate(lr, hr, criterion)
+            loss = self._iterate(lr, hr)
             if self.iteration % self.check_every == 0:
                 self._check(loss)
             self.elapsed_s = elapsed_before + time.monotonic() - started
@@ -162,25 +160,20 @@ class _StepTrainer:
         self.accelerator.wait_for_everyone()
 
     def _prepare(self, network: nn.Module) -> None:
-        step, device = self.step, self.accelerator.device
-        self.network = network.to(device)
-        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(step.ema, lambda: self.iteration))
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
-        )
-        self.parallel, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.network = network.to(self.accelerator.device)
+        self.average = MovingAverage(self.network, self.step.ema)
+        possible, asked = can_be_recorded(self.accelerator), self.habits.recorded
+        self.optimise = Optimisation(self.network, self.step, self.accelerator, possible and asked)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the step's remaining batches as float in [0, 1] on the device."""
+        """Yield the step's remaining batches, uint8 on the device."""
         accelerator, step = self.accelerator, self.step
         world, rank = accelerator.num_processes, accelerator.process_index
         sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw)
         rest = range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations)
         if self._resident():
             resident = ResidentPatches(self.run.pairs, sampling, accelerator.device)
-            for iteration in rest:
-                lr, hr = resident[iteration]
-                yield self._to_device(lr), self._to_device(hr)
+            yield from (resident[iteration] for iteration in rest)
             return
         loader = DataLoader(
             PatchBatches(self.run.pairs, sampling),
@@ -190,7 +183,7 @@ class _StepTrainer:
             pin_memory=accelerator.device.type == "cuda",
         )
         for lr, hr in loader:
-            yield self._to_device(lr), self._to_device(hr)
+            yield lr.to(accelerator.device, non_blocking=True), hr.to(accelerator.device, non_blocking=True)
 
     def _resident(self) -> bool:
         """Tell whether images are to lie on the device: on a GPU if they fit, and wherever that is asked for."""
@@ -198,21 +191,12 @@ class _StepTrainer:
         asked = self.habits.resident
         return asked or (asked is None and on_gpu and fits(self.run.pairs, self.accelerator.device))
 
-    def _to_device(self, patches: Tensor) -> Tensor:
-        on_device = patches.to(self.accelerator.device, non_blocking=True)
-        return on_device.float().div_(255).contiguous(memory_format=torch.channels_last)
-
-    def _iterate(self, lr: Tensor, hr: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def _iterate(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Take one optimisation step and return the loss, which a GPU may still be computing."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.step.rate_at(self.position)
-        loss = criterion(self.parallel(lr), hr)
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update_parameters(self.network)
+        loss = self.optimise(lr, hr, self.step.rate_at(self.position))
+        self.average.update(self.iteration)
         self.iteration += 1
-        return loss.detach()
+        return loss
 
     def _check(self, loss: Tensor) -> None:
         """Stop at a loss that is not finite: so are then all weights and losses after it."""
@@ -230,7 +214,6 @@ class _StepTrainer:
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        scaler = self.accelerator.scaler
         state = {
             "step": self.step.number,
             "iteration": self.iteration,
@@ -240,9 +223,7 @@ class _StepTrainer:
             "pruned_blocks": pruned_blocks(self.network),
             "network": self.network.state_dict(),
             "ema": self.average.module.state_dict(),
-            "averaged": self.average.n_averaged,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
+            **self.optimise.state(),
             "elapsed_s": self.elapsed_s,
             "began_s": self.began_s,
             "psnr_db": self.psnr_db,
@@ -256,10 +237,7 @@ class _StepTrainer:
     def _load(self, state: dict[str, Any]) -> None:
         """Take up a state; the average has its weights already, for the network was built with them."""
         self.network.load_state_dict(state["network"])
-        self.average.n_averaged.copy_(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.optimise.take_up(state)
         self.iteration, self.elapsed_s, self.psnr_db = state["iteration"], state["elapsed_s"], state["psnr_db"]
         self.began_s = state.get("began_s", 0.0)
         self.position = self._position()

@@ -1,4 +1,4 @@
-"""Recording a network's kernels as a CUDA graph, which starts them all as one."""
+"""Recording kernels as a CUDA graph, which starts them all as one: a network's, or a whole training step's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,3 +52,45 @@ class Recorder:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
                 sr = run(kept)
         return Recording(graph, kept, sr)
+
+
+class ReplayedStep:
+    """A function that is called again and again on tensors of the same shapes: recorded once, then replayed.
+
+    What it changes besides, such as weights, it must change in place. The first calls run as they are, on another
+    stream, so that libraries set themselves up; the recording itself changes nothing. So each call counts once.
+    """
+
+    def __init__(self, run: Callable[..., Tensor], device: torch.device) -> None:
+        self._run, self._device, self._calls = run, device, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        with current(device):
+            self._side = torch.cuda.Stream()
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return what the function returns; the next call writes over it."""
+        with current(self._device):
+            if self._graph is None and self._calls < _WARM_UP_RUNS:
+                self._calls += 1
+                return self._as_it_is(*inputs)
+            if self._graph is None:
+                self._graph = self._recorded(*inputs)
+            for kept, new in zip(self._inputs, inputs, strict=True):
+                kept.copy_(new)
+            self._graph.replay()
+            return self._output
+
+    def _as_it_is(self, *inputs: Tensor) -> Tensor:
+        main = torch.cuda.current_stream()
+        self._side.wait_stream(main)
+        with torch.cuda.stream(self._side):
+            output = self._run(*inputs)
+        main.wait_stream(self._side)
+        return output
+
+    def _recorded(self, *inputs: Tensor) -> torch.cuda.CUDAGraph:
+        self._inputs = [given.clone() for given in inputs]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
+            self._output = self._run(*self._inputs)
+        return graph

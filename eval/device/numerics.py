@@ -38,3 +38,14 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
         cudnn.allow_tf32 = _TF32 in before
         if before != (_CONV.fp32_precision, _RNN.fp32_precision):
             _CONV.fp32_precision, _RNN.fp32_precision = before
+
+
+@contextmanager
+def cudnn_trials() -> Iterator[None]:
+    """Let cuDNN try its algorithms on each new shape and keep the fastest: for work whose shapes stay the same."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -45,8 +45,8 @@ class FakeCuda:
     def current_stream(self) -> SimpleNamespace:
         return SimpleNamespace(name="main", wait_stream=lambda other: self.say(f"main waits for {other.name}"))
 
-    def CUDAGraph(self) -> str:  # noqa: N802
-        return "graph"
+    def CUDAGraph(self) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(replay=lambda: self.say("replay"))
 
     def graph_pool_handle(self) -> str:
         return "pool"
@@ -72,7 +72,7 @@ class FakeCuda:
         self.say(f"out of {stream.name}")
 
     @contextmanager
-    def graph(self, _graph: str, **options: Any) -> Iterator[None]:
-        self.say(f"capture {options['pool']} {options['stream'].name} {options['capture_error_mode']}")
+    def graph(self, _graph: Any, **options: Any) -> Iterator[None]:
+        self.say(f"capture {options.get('pool')} {options['stream'].name} {options['capture_error_mode']}")
         yield
         self.say("captured")

@@ -40,3 +40,13 @@ def test_a_slow_one_is_not_waited_for(monkeypatch):
 
 def test_it_is_measured_on_this_machine():
     assert half_precision_gain(CPU, "bf16") > 0
+
+
+def test_a_gpu_is_given_more_than_the_start_of_a_kernel(monkeypatch):
+    """The meta device stands for a GPU: shapes are all that is looked at."""
+    batches = []
+    monkeypatch.setattr(F, "conv2d", lambda x, _weight, padding: batches.append(x.shape[0]))
+    for device in (CPU, torch.device("meta")):
+        half_precision_gain(device, "bf16")
+    assert set(batches[: len(batches) // 2]) == {1}
+    assert set(batches[len(batches) // 2 :]) == {64}

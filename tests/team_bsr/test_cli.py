@@ -313,11 +313,18 @@ def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
         "--checkpoint_every": 13,
         "--keep": 4,
     }
-    invoke("train", *(item for pair in flags.items() for item in pair), "--cpu", "--skip_bad", "--resident")
+    invoke(
+        "train",
+        *(item for pair in flags.items() for item in pair),
+        "--cpu",
+        "--skip_bad",
+        "--resident",
+        "--not_recorded",
+    )
     plan, habits, run, accelerator = (caught[name] for name in ("plan", "habits", "run", "accelerator"))
     assert [(step.number, step.iterations) for step in plan.steps] == [(1, 2), (3, 2)]
     assert (plan.seed, plan.precision, plan.network) == (5, "bf16", "abpn")
-    assert habits == Habits(log_every=11, validate_every=12, checkpoint_every=13, keep=4, workers=1, resident=True)
+    assert habits == Habits(11, 12, checkpoint_every=13, keep=4, workers=1, resident=True, recorded=False)
     assert (run.folder, run.start, run.minutes) == (tmp_path / "run", tmp_path / "start.safetensors", 7)
     assert [pair.name for dataset in run.sets for pair in dataset.pairs] == ["v"]
     assert [lr[0, 0, 0] for _, lr in run.pairs] == [1, 2]

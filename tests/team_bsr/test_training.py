@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from eval.data.images import write_png
 from eval.errors import RunError
-from team_bsr.average import moving_average
+from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
     build_network,
     checkpoints,
@@ -177,7 +177,7 @@ def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch
 
 def assert_same_weights(a: Path, b: Path) -> None:
     first, second = load_checkpoint(a), load_checkpoint(b)
-    for name in ("step", "iteration", "averaged"):
+    for name in ("step", "iteration"):
         assert first[name] == second[name]
     for part in ("network", "ema"):
         for key, value in first[part].items():
@@ -259,12 +259,15 @@ def test_any_loss_that_is_not_finite_stops(pairs, tmp_path, monkeypatch, value):
 
 def test_the_average_s_decay_by_hand():
     """It warms up as (1 + n) / (10 + n), to 2/11 and 3/12, until it reaches its limit."""
-    counts, averaged = iter((1, 2, 1000)), [torch.tensor([1.0])]
-    update = moving_average(0.2, counts.__next__)
-    for expected in (2 / 11, 0.2, 0.2):
-        averaged[0].fill_(1.0)
-        update(averaged, [torch.tensor([0.0])], torch.tensor(0))
-        assert averaged[0].item() == pytest.approx(expected, abs=1e-6)
+    network = torch.nn.BatchNorm1d(1, affine=True)
+    average = MovingAverage(network, 0.2)
+    for updates, expected in ((0, 0.0), (1, 2 / 11), (2, 0.2), (1000, 0.2)):
+        for parameter, value in ((average.module.weight, 1.0), (network.weight, 0.0), (network.running_mean, updates)):
+            parameter.data.fill_(value)
+        average.update(updates)
+        assert average.module.weight.item() == pytest.approx(expected, abs=1e-6)
+        # What is no parameter is taken as it is.
+        assert average.module.running_mean.item() == updates
 
 
 def test_a_step_s_rules_reach_its_patches_and_its_pruning(pairs, tmp_path, monkeypatch):

@@ -1,0 +1,92 @@
+"""One optimisation step: forward, loss, backward, AdamW. On a GPU its kernels are recorded and then started as one.
+
+A small network's step is a thousand small kernels, and a fast GPU would wait for the CPU to start each of them.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from eval.device.graphs import ReplayedStep
+from eval.device.numerics import cudnn_trials
+from team_bsr.losses import LOSSES
+from team_bsr.recipe import Step
+
+
+def can_be_recorded(accelerator: Accelerator) -> bool:
+    """Tell whether steps can be recorded: on one GPU, without a scaler, which reads gradients back on the CPU."""
+    alone = accelerator.num_processes == 1 and accelerator.scaler is None
+    return alone and accelerator.device.type == "cuda"
+
+
+class Optimisation:
+    """Optimises a network, in place, as a step of the recipe says.
+
+    Args:
+        network: on the accelerator's device.
+        step: the recipe's.
+        accelerator: of this process.
+        recorded: start each step's kernels as one; see ``can_be_recorded``.
+    """
+
+    def __init__(self, network: nn.Module, step: Step, accelerator: Accelerator, recorded: bool) -> None:
+        self._accelerator, self._criterion, self._recorded = accelerator, LOSSES[step.loss], recorded
+        optimizer = torch.optim.AdamW(
+            network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
+        )
+        self._parallel, self._optimizer = accelerator.prepare(network, optimizer)
+        self._set_up()
+        self._run = ReplayedStep(self._step, accelerator.device) if recorded else self._step
+
+    def __call__(self, lr: Tensor, hr: Tensor, rate: float) -> Tensor:
+        """Take one step at a learning rate and return the loss, which a GPU may still be computing.
+
+        Args:
+            lr: ``(b, 3, p, p)``, uint8, on the device.
+            hr: ``(b, 3, 4p, 4p)``, likewise.
+            rate: learning rate.
+        """
+        for group in self._optimizer.param_groups:
+            if self._recorded:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        with cudnn_trials() if self._accelerator.device.type == "cuda" else nullcontext():
+            return self._run(lr, hr)
+
+    def state(self) -> dict[str, Any]:
+        """Return the optimizer's state, and the scaler's."""
+        scaler = self._accelerator.scaler
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` returned, on whatever device."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._set_up()
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _set_up(self) -> None:
+        """Let a recorded step read its rate from the device: what is a number is recorded with its value."""
+        for group in self._optimizer.param_groups:
+            rate = float(group["lr"])
+            group["lr"] = torch.tensor(rate, device=self._accelerator.device) if self._recorded else rate
+            group["capturable"] = self._recorded
+
+    def _step(self, lr: Tensor, hr: Tensor) -> Tensor:
+        loss = self._criterion(self._parallel(_as_float(lr)), _as_float(hr))
+        self._accelerator.backward(loss)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return loss.detach()
+
+
+def _as_float(patches: Tensor) -> Tensor:
+    """Return uint8 patches as float32 in [0, 1], channels last."""
+    return patches.float().div_(255).contiguous(memory_format=torch.channels_last)

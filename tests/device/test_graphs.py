@@ -1,0 +1,38 @@
+"""A step that is recorded: what is called, in which order, and that each call counts once."""
+
+import pytest
+import torch
+
+from eval.device.graphs import ReplayedStep
+from tests.device.fake_cuda import FakeCuda
+
+GPU = torch.device("cuda", 1)
+
+
+def test_a_step_runs_thrice_on_another_stream_then_is_recorded_once_and_replayed(monkeypatch):
+    cuda, seen = FakeCuda(monkeypatch), []
+
+    def run(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        cuda.say(f"run of {x.item():g} {y.item():g}")
+        seen.append(x)
+        return x + y
+
+    step = ReplayedStep(run, GPU)
+    results = [step(torch.tensor(float(call)), torch.tensor(0.5)).item() for call in range(5)]
+    as_it_is = ["side waits for main on 1", "in side on 1", "run of {} 0.5 on 1", "out of side on 1"]
+    warm_up = [line.format(call) for call in range(3) for line in [*as_it_is, "main waits for side on 1"]]
+    recorded = ["capture None side thread_local on 1", "run of 3 0.5 on 1", "captured on 1", "replay on 1"]
+    assert cuda.calls == ["new stream on 1", *warm_up, *recorded, "replay on 1"]
+    assert results[:4] == [0.5, 1.5, 2.5, 3.5]
+    # A replay reads the tensors that were recorded, into which the new ones were copied.
+    assert seen[-1].item() == 4.0
+    assert len(seen) == 4
+
+
+def test_inputs_of_another_number_are_no_replay(monkeypatch):
+    FakeCuda(monkeypatch)
+    step = ReplayedStep(lambda *given: given[0], GPU)
+    for _ in range(4):
+        step(torch.zeros(1), torch.zeros(1))
+    with pytest.raises(ValueError, match="argument"):
+        step(torch.zeros(1))
