@@ -16,10 +16,11 @@ from statistics import median
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from eval.config import Protocol, RunConfig
 from eval.data.images import ImageSize, to_tensor, write_png
-from eval.device.clock import kernels_ms, timed
+from eval.device.clock import Forward, kernels_ms, timed
 from eval.device.memory import MIB, available_bytes, peak_memory
 from eval.device.placing import finish
 from eval.device.transfer import to_device
@@ -33,6 +34,10 @@ from eval.records.store import RECORDS_FOLDER, read_records
 from eval.run.launch import resolved
 from eval.run.model_source import zoo_model
 from eval.zoo.manifest import find_model
+from team_bsr.network import TrainingPFDNLite
+from team_bsr.optimisation import Optimisation, can_be_recorded
+from team_bsr.pruning import PRUNED_BLOCKS
+from team_bsr.recipe import load_recipe
 
 SIZES = (ImageSize(64, 64), ImageSize(97, 61), ImageSize(192, 256), ImageSize(256, 256), ImageSize(339, 510))
 _RUNS = 9
@@ -86,17 +91,72 @@ def check_clock(device: torch.device) -> Iterator[Row]:
         by_device, by_host, alone = [], [], []
         with torch.inference_mode():
             for _ in range(_RUNS + 2):
-                finish(device)
-                start_s = time.perf_counter()
-                by_device.append(timed(upscaler.network, x)[1])
-                by_host.append((time.perf_counter() - start_s) * 1e3)
+                taken_ms, around_ms = _timed_twice(upscaler.network, x)
+                by_device.append(taken_ms)
+                # The clock itself takes some 0.07 ms of the CPU, which is no work of the GPU's.
+                nothing_ms, around_nothing_ms = _timed_twice(lambda x: x, x)
+                by_host.append(around_ms - (around_nothing_ms - nothing_ms))
                 alone.append(kernels_ms(upscaler.network, x))
         ours, host = median(by_device[2:]), median(by_host[2:])
         right = abs(ours - host) <= _CLOCK_SHARE * host + _CLOCK_MS
         yield Row(f"{size}: clock, that of the CPU [ms]", f"{ours:.3f}, {host:.3f}", right)
+        yield Row(f"{size}: the same, started while the copy is under way [ms]", _while_copying(upscaler, size, device))
         if told := [ms for ms in alone[2:] if ms is not None]:
             share = 1 - median(told) / ours
             yield Row(f"{size}: GPU alone [ms]", f"{median(told):.3f}; {share:.0%} of the latency is starting kernels")
+
+
+def _timed_twice(forward: Forward, x: torch.Tensor) -> tuple[float, float]:
+    """Return what the clock reads, and what the CPU's reads around it, both around finished work."""
+    finish(x.device)
+    start_s = time.perf_counter()
+    taken_ms = timed(forward, x)[1]
+    return taken_ms, (time.perf_counter() - start_s) * 1e3
+
+
+def _while_copying(upscaler: Upscaler, size: ImageSize, device: torch.device) -> str:
+    """Return what the clock would read if it did not wait for the copy of the image."""
+    if device.type != "cuda":
+        return "no copy"
+    found = []
+    with torch.inference_mode():
+        for seed in range(_RUNS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            x = to_device(to_tensor(noise(size, seed), 1.0), device)
+            start.record()
+            upscaler.network(x)
+            end.record()
+            finish(device)
+            found.append(start.elapsed_time(end))
+    return f"{median(found):.3f}"
+
+
+def check_training(device: torch.device) -> Iterator[Row]:
+    """A step of training as it is, recorded, and compiled: the same losses, and the patches a second of each."""
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16")
+    step = load_recipe(preset="gpu-minutes")[3]
+    count, batch = (40, step.batch) if device.type == "cuda" else (4, 2)
+    random = torch.Generator().manual_seed(0)
+    hr = torch.randint(256, (batch, 3, step.hr_patch, step.hr_patch), dtype=torch.uint8, generator=random).to(device)
+    expected: list[float] = []
+    ways = {"as it is": (False, False), "recorded": (True, False), "recorded and compiled": (True, True)}
+    for name, (recorded, compiled) in ways.items():
+        if recorded and not can_be_recorded(accelerator):
+            continue
+        start_s = time.perf_counter()
+        torch.manual_seed(0)
+        network = TrainingPFDNLite(pruned_blocks=PRUNED_BLOCKS).to(device)
+        optimise = Optimisation(network, step, accelerator, recorded, compiled)
+        losses = [optimise(hr[:, :, ::4, ::4].contiguous(), hr, 1e-3).item() for _ in range(8)]
+        ready_s, start_s = time.perf_counter() - start_s, time.perf_counter()
+        for _ in range(count):
+            loss = optimise(hr[:, :, ::4, ::4].contiguous(), hr, 1e-3)
+        losses.append(loss.item())
+        rate = count * batch / (time.perf_counter() - start_s)
+        expected = expected or losses
+        off = max(abs(a / b - 1) for a, b in zip(losses, expected, strict=True))
+        words = f"{rate:.0f} patches/s after {ready_s:.0f} s, losses within {off:.2%}"
+        yield Row(f"{batch} patches of {step.hr_patch}, {name}", words, off < 0.05)
 
 
 def check_device_index(device: torch.device) -> Iterator[Row]:
@@ -111,6 +171,9 @@ def check_device_index(device: torch.device) -> Iterator[Row]:
 
 def check_memory(device: torch.device) -> Iterator[Row]:
     """The peak of a known allocation, and what is free after it was given up."""
+    # The first kernel brings its library with it, which stays.
+    torch.ones(1, device=device)
+    finish(device)
     before = available_bytes(device)
     with peak_memory(device) as peak:
         block = torch.ones(_KNOWN_MIB * MIB // 4, device=device)
@@ -251,6 +314,7 @@ CHECKS: dict[str, tuple[Callable[[torch.device], Iterator[Row]], int]] = {
     "graphs": (check_graphs, 40),
     "images": (check_images, 90),
     "full memory": (check_full_memory, 60),
+    "training": (check_training, 150),
     "tiles": (check_tiles, 30),
     "steady": (check_steady, 120),
 }

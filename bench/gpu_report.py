@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ import torch
 import typer
 
 from bench.gpu_checks import CHECKS, Row
+from bench.gpu_template import CHECKOUT_CHECKS
 from eval.cli.program import run_program
 from eval.config import split
 from eval.device.nvml import driver_version
@@ -34,16 +36,21 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("docs/results"),
     only: Annotated[str | None, typer.Option("--only", help="Checks by name, separated by commas.")] = None,
     budget_s: Annotated[float, typer.Option("--budget_s", help="Seconds after which no further check begins.")] = 330,
+    checkout: Annotated[Path | None, typer.Option("--checkout", help="A checkout of the challenge's 2024.")] = None,
 ) -> None:
     """Run the checks of a GPU one after another and write what they show."""
-    where, names = pick_device(device), split(only) or list(CHECKS)
-    if unknown := [name for name in names if name not in CHECKS]:
-        raise UsageError(f"--only {', '.join(unknown)}: no such check; there are {', '.join(CHECKS)}")
+    beside = {} if checkout is None else CHECKOUT_CHECKS
+    checks = CHECKS | {name: (partial(check, checkout=checkout), s) for name, (check, s) in beside.items()}
+    where, names = pick_device(device), split(only) or list(checks)
+    if unknown := [name for name in names if name not in checks]:
+        raise UsageError(f"--only {', '.join(unknown)}: no such check; there are {', '.join(checks)}")
     path = out / f"gpu-{re.sub(r'[^a-z0-9]+', '-', device_name(where).lower()).strip('-')}.md"
     started_s, rows = time.monotonic(), {}
     for name in names:
         left_s = budget_s - (time.monotonic() - started_s)
-        rows[name] = _found(name, where, left_s) if left_s > 0 else [Row("not begun", "the time was over", None)]
+        rows[name] = (
+            _found(checks[name], where, left_s) if left_s > 0 else [Row("not begun", "the time was over", None)]
+        )
         for row in rows[name]:
             typer.echo(f"{name:<14}{_WORDS[row.right]:<6} {row.what}: {row.came}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +60,9 @@ def report(
         raise RunError(f"{wrong} row(s) are not as they must be; each is a lead: write a test that fails, and mend it")
 
 
-def _found(name: str, device: torch.device, left_s: float) -> list[Row]:
+def _found(checked: tuple[Callable, int], device: torch.device, left_s: float) -> list[Row]:
     """Return the rows of a check that runs in a process of its own, as far as it comes."""
-    check, limit_s = CHECKS[name]
+    check, limit_s = checked
     ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, check, device))
     process.start()

@@ -97,6 +97,8 @@ def measure(
     save: Annotated[bool, typer.Option("--save", help="Write SR images.")] = False,
     workers: Annotated[int, typer.Option(help="Threads beside the network; 0 also times the stages.")] = 2,
     tile: Annotated[str, typer.Option()] = "auto",
+    protocol: Annotated[str, typer.Option()] = "accuracy",
+    device: Annotated[str, typer.Option()] = "cpu",
 ) -> None:
     """Print JSON: seconds of each part, PSNR by image and model, and the peak resident set of this process."""
     keep_freed_memory()
@@ -106,7 +108,7 @@ def measure(
     check_s = time.perf_counter() - start
     metrics = ("psnr", "ssim") if ssim else ("psnr",)
     how = {"engine": engine, "precision": precision, "tile": tile, "metrics": metrics, "workers": workers}
-    config = resolved(RunConfig(protocol=Protocol.ACCURACY, device="cpu", **how))
+    config = resolved(RunConfig(protocol=Protocol(protocol), device=device, **how))
     with tempfile.TemporaryDirectory() as folder, clocked_stages() as clock:
         passes = [_pass(model, clock, images, config, Path(folder) if save else None) for model in split(models)]
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -135,6 +137,7 @@ def _pass(model: str, clock: StageClock, images: Dataset, config: RunConfig, fol
             "whole_s": clocked.whole_s,
             "images": len(record.images),
             "outside_ms": _outside_ms(marks),
+            "runtime_ms": [image.runtime_ms for image in record.images],
             "psnr_db": [image.psnr_db for image in record.images],
             "ssim": [image.ssim for image in record.images],
         }

@@ -1,8 +1,8 @@
 """The template's side of a comparison, in a process of its own: its own ``run()`` on its own network.
 
-Nothing of it is changed but: calls of ``torch.cuda`` get stand-ins whose events read the CPU's clock, torchvision (of
-which it uses nothing here) is empty, and with ``--save`` the line that would write the SR image, commented out as the
-template is published, is run. ``python -m bench.template_side --checkout PATH --lr_hr FOLDER`` prints JSON.
+Nothing of it is changed but: on a CPU calls of ``torch.cuda`` get stand-ins whose events read the CPU's clock,
+torchvision (of which it uses nothing here) is empty, and with ``--save`` the line that would write the SR image, which
+is published as a comment, is run. ``python -m bench.template_side --checkout PATH --data_dir FOLDER`` prints JSON.
 """
 
 import argparse
@@ -45,13 +45,12 @@ def stand_in_for_cuda() -> None:
     }
     for name, value in stand_ins.items():
         setattr(torch.cuda, name, value)
-    if "torchvision" not in sys.modules:
-        sys.modules["torchvision"] = ModuleType("torchvision")
-        sys.modules["torchvision.utils"] = SimpleNamespace(make_grid=None)
 
 
 def load(checkout: Path, save: bool) -> ModuleType:
     """Import the template's program; with ``save`` its ``run`` writes SR images."""
+    sys.modules.setdefault("torchvision", ModuleType("torchvision"))
+    sys.modules.setdefault("torchvision.utils", SimpleNamespace(make_grid=None))
     # Its models are no package, so a package of that name would be taken wherever it stands.
     sys.path[:] = [str(checkout), *(path for path in sys.path if not (Path(path) / "models" / "__init__.py").exists())]
     os.chdir(checkout)
@@ -72,17 +71,20 @@ def main() -> None:
     parser.add_argument("--data_dir", required=True, help="holds DIV2K_LSDIR_valid_HR and _LR")
     parser.add_argument("--ssim", action="store_true")
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     asked = parser.parse_args()
-    stand_in_for_cuda()
+    device = torch.device(asked.device)
+    if device.type != "cuda":
+        stand_in_for_cuda()
     template = load(asked.checkout, asked.save)
     logger = logging.getLogger("template")
     logger.addHandler(logging.StreamHandler(open(os.devnull, "w")))  # noqa: SIM115
     logger.setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         arguments = SimpleNamespace(model_id=MODEL_ID, data_dir=asked.data_dir, save_dir=folder, ssim=asked.ssim)
-        model, name, data_range, tile = template.select_model(arguments, torch.device("cpu"))
+        model, name, data_range, tile = template.select_model(arguments, device)
         start = time.perf_counter()
-        results = template.run(model, name, data_range, tile, logger, torch.device("cpu"), arguments, mode="valid")
+        results = template.run(model, name, data_range, tile, logger, device, arguments, mode="valid")
         wall_s = time.perf_counter() - start
         written = sum(1 for _ in Path(folder).rglob("*.png"))
     print(
@@ -90,6 +92,7 @@ def main() -> None:
             {
                 "wall_s": wall_s,
                 "network_s": sum(results["valid_runtime"]) / 1e3,
+                "runtime_ms": results["valid_runtime"],
                 "images": len(results["valid_psnr"]),
                 "written": written,
                 "psnr_db": results["valid_psnr"],

@@ -56,7 +56,8 @@ def resize_map(values: Tensor, features: Tensor, cells: Callable[[int], int], st
         ``(N, C, h, w)``; as ``torch``'s interpolation with ``align_corners=False`` on the whole image.
     """
     height, width = features.shape[-2:]
-    window = _window.get()
+    # A compiled graph is that of whole images; what a block of code says of tiles would be compiled in.
+    window = None if torch.compiler.is_compiling() else _window.get()
     if window is None:
         return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
     # At least in float32, as torch's own interpolation of a map in half precision.

@@ -82,6 +82,9 @@ def train_command(
         bool,
         typer.Option("--recorded/--not_recorded", help="On one GPU, record a step's kernels and start them as one."),
     ] = True,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Fuse the network's kernels by torch.compile, which takes a minute.")
+    ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave unreadable images out, and name them.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
@@ -106,7 +109,7 @@ def train_command(
     for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
         tell(line)
     tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
-    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers, resident, recorded)
+    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers, resident, recorded, compiled)
     tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 

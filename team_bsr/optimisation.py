@@ -30,14 +30,20 @@ class Optimisation:
         step: the recipe's.
         accelerator: of this process.
         recorded: start each step's kernels as one; see ``can_be_recorded``.
+        compiled: fuse the network's kernels by torch.compile, which takes a minute; in one process.
     """
 
-    def __init__(self, network: nn.Module, step: Step, accelerator: Accelerator, recorded: bool) -> None:
+    def __init__(
+        self, network: nn.Module, step: Step, accelerator: Accelerator, recorded: bool, compiled: bool = False
+    ) -> None:
         self._accelerator, self._criterion, self._recorded = accelerator, LOSSES[step.loss], recorded
+        # What the accelerator wraps around a forward is no graph; autocast is entered below.
+        whole = torch.compile(network.forward, fullgraph=True, dynamic=False) if compiled else None
         optimizer = torch.optim.AdamW(
             network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
         )
-        self._parallel, self._optimizer = accelerator.prepare(network, optimizer)
+        parallel, self._optimizer = accelerator.prepare(network, optimizer)
+        self._forward = whole or parallel
         self._set_up()
         self._run = ReplayedStep(self._step, accelerator.device) if recorded else self._step
 
@@ -80,7 +86,9 @@ class Optimisation:
             group["capturable"] = self._recorded
 
     def _step(self, lr: Tensor, hr: Tensor) -> Tensor:
-        loss = self._criterion(self._parallel(_as_float(lr)), _as_float(hr))
+        with self._accelerator.autocast():
+            sr = self._forward(_as_float(lr))
+        loss = self._criterion(sr.float(), _as_float(hr))
         self._accelerator.backward(loss)
         self._optimizer.step()
         self._optimizer.zero_grad()

@@ -66,6 +66,7 @@ class Habits:
         workers: processes that read patches; 0 reads them in the training process.
         resident: keep all images on the device and cut patches there; None to do so on a GPU where they fit.
         recorded: on one GPU, record the step's kernels once and start them as one.
+        compiled: in one process, fuse the network's kernels by torch.compile, at the cost of a minute a step.
     """
 
     log_every: int = 100
@@ -75,6 +76,7 @@ class Habits:
     workers: int = 0
     resident: bool | None = None
     recorded: bool = True
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,8 @@ class _StepTrainer:
         self.network = network.to(self.accelerator.device)
         self.average = MovingAverage(self.network, self.step.ema)
         possible, asked = can_be_recorded(self.accelerator), self.habits.recorded
-        self.optimise = Optimisation(self.network, self.step, self.accelerator, possible and asked)
+        compiled = self.habits.compiled and self.accelerator.num_processes == 1
+        self.optimise = Optimisation(self.network, self.step, self.accelerator, possible and asked, compiled)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the step's remaining batches, uint8 on the device."""

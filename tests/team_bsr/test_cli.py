@@ -320,14 +320,17 @@ def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
         "--skip_bad",
         "--resident",
         "--not_recorded",
+        "--compiled",
     )
     plan, habits, run, accelerator = (caught[name] for name in ("plan", "habits", "run", "accelerator"))
     assert [(step.number, step.iterations) for step in plan.steps] == [(1, 2), (3, 2)]
     assert (plan.seed, plan.precision, plan.network) == (5, "bf16", "abpn")
-    assert habits == Habits(11, 12, checkpoint_every=13, keep=4, workers=1, resident=True, recorded=False)
+    assert habits == Habits(
+        11, 12, checkpoint_every=13, keep=4, workers=1, resident=True, recorded=False, compiled=True
+    )
     assert (run.folder, run.start, run.minutes) == (tmp_path / "run", tmp_path / "start.safetensors", 7)
     assert [pair.name for dataset in run.sets for pair in dataset.pairs] == ["v"]
     assert [lr[0, 0, 0] for _, lr in run.pairs] == [1, 2]
     assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "bf16")
     known = {name for option in typer.main.get_command(app).commands["train"].params for name in option.opts}
-    assert known == {*flags, "--cpu", "--skip_bad", "--dry_run", "--resident"}
+    assert known == {*flags, "--cpu", "--skip_bad", "--dry_run", "--resident", "--recorded", "--compiled"}

@@ -1,0 +1,96 @@
+"""What a GPU must show beside a checkout of the challenge: the template's own program, and an entry in its sandbox.
+
+CHECKOUT is a checkout of 2024 (entry 0 is RLFN, entry 1 is PFDNLite).
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+
+from bench.gpu_checks import Row, run_command
+from bench.versus_template import child, lay_out
+from eval.data.datasets import open_dataset
+from eval.inference.engines.registry import ENGINES
+
+_ROUNDS = 3
+# Of two clocks around the same kernels, in processes of their own, on images of many sizes.
+_CLOCK_SHARE = 0.05
+_PSNR_DB = 0.002
+_OURS = (("eager", "fp32"), ("cuda-graphs", "fp32"), ("cuda-graphs", "fp16"))
+
+
+def check_template(device: torch.device, checkout: Path) -> Iterator[Row]:
+    """The template's program and ours over the same images in turn: what each reads off its clock, and wall time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lay_out(_images(), 1000, folder)
+        data = ("--data_dir", folder, "--device", device)
+        theirs = ("bench.template_side", "--checkout", checkout.resolve(), *data)
+        ours = ("bench.our_side", *data)
+        yield from _clocks(theirs, ours)
+        yield from _walls(theirs, ours, [how for how in _OURS if device.type in ENGINES[how[0]].devices])
+
+
+def _images() -> Any:
+    folder = os.environ.get("ESR_DATA")
+    larger = bool(folder) and (Path(folder) / "Urban100").is_dir()
+    return open_dataset(Path(folder) if folder else None, "Urban100" if larger else "sample")
+
+
+def _clocks(theirs: tuple, ours: tuple) -> Iterator[Row]:
+    """Compare the runtimes of warm images under the official protocol, and PSNR by image."""
+    peer = child(*theirs)
+    mine = child(*ours, "--engine", "eager", "--protocol", "official", "--workers", 0)["passes"][0]
+    # The first image holds the start of every library.
+    ratio = median(b / a for a, b in zip(peer["runtime_ms"][1:], mine["runtime_ms"][1:], strict=True))
+    words = f"{median(peer['runtime_ms'][1:]):.2f}, {median(mine['runtime_ms'][1:]):.2f}; ratio {ratio:.3f}"
+    yield Row("runtime of an image, template's and official's [ms]", words, abs(ratio - 1) <= _CLOCK_SHARE)
+    yield Row(
+        "the same, mean with the first image [ms]", f"{fmean(peer['runtime_ms']):.2f}, {fmean(mine['runtime_ms']):.2f}"
+    )
+    off = max(abs(a - b) for a, b in zip(peer["psnr_db"], mine["psnr_db"], strict=True))
+    yield Row("largest difference in PSNR [dB]", f"{off:.5f}", off <= _PSNR_DB)
+
+
+def _walls(theirs: tuple, ours: tuple, ways: list[tuple[str, str]]) -> Iterator[Row]:
+    """Time whole passes with SSIM and PNG in turn, our preparing included."""
+    walls: dict[str, list[float]] = {}
+    flags = ("--ssim", "--save")
+    for _ in range(_ROUNDS):
+        peer = child(*theirs, *flags)
+        walls.setdefault("template", []).append(peer["wall_s"])
+        for engine, precision in ways:
+            found = child(*ours, *flags, "--engine", engine, "--precision", precision)["passes"][0]
+            walls.setdefault(f"{engine} {precision}", []).append(found["wall_s"] + found["prepare_s"])
+    base_s = median(walls.pop("template"))
+    yield Row(f"{peer['images']} images with PNG and SSIM: template [s]", f"{base_s:.2f}")
+    for name, times_s in walls.items():
+        yield Row(f"{name} [s]", f"{median(times_s):.2f}, {base_s / median(times_s):.1f}x")
+
+
+def check_sandbox(device: torch.device, checkout: Path) -> Iterator[Row]:
+    """RLFN of the checkout in its sandbox beside the zoo's, PSNR and steady ratio."""
+    where = ("--device", str(device), "--dataset", "sample")
+    entry = ("--checkout", str(checkout.resolve()), "--models", "0")
+    own, theirs = (
+        run_command("run", *what, "--protocol", "accuracy", *where)[0] for what in (("--models", "RLFN"), entry)
+    )
+    if theirs.reason:
+        yield Row("entry 0 in its sandbox", theirs.reason[:200], False)
+        return
+    off = max(abs(a.psnr_db - b.psnr_db) for a, b in zip(own.images, theirs.images, strict=True))
+    yield Row("entry 0 in its sandbox, PSNR beside the zoo's [dB]", f"{off:.5f}", off <= _PSNR_DB)
+    timed = run_command("run", *entry, "--reference", "RLFN", "--protocol", "steady", "--preset", "quick", *where)
+    for record in timed:
+        ratio = record.timing and record.timing.ratio
+        if ratio and record.model.team != own.model.team:
+            words = f"{ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+            yield Row(f"{record.model.label}: time over that of the zoo's RLFN", words)
+
+
+CHECKOUT_CHECKS = {"template": (check_template, 150), "sandbox": (check_sandbox, 90)}
