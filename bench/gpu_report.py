@@ -47,10 +47,10 @@ def report(
     path = out / f"gpu-{re.sub(r'[^a-z0-9]+', '-', device_name(where).lower()).strip('-')}.md"
     started_s, rows = time.monotonic(), {}
     for name in names:
-        left_s = budget_s - (time.monotonic() - started_s)
-        rows[name] = (
-            _found(checks[name], where, left_s) if left_s > 0 else [Row("not begun", "the time was over", None)]
-        )
+        began_s = time.monotonic()
+        left_s = budget_s - (began_s - started_s)
+        found = _found(checks[name], where, left_s) if left_s > 0 else [Row("not begun", "the time was over")]
+        rows[name] = [*found, Row("took", f"{time.monotonic() - began_s:.0f} s")]
         for row in rows[name]:
             typer.echo(f"{name:<14}{_WORDS[row.right]:<6} {row.what}: {row.came}")
         path.parent.mkdir(parents=True, exist_ok=True)

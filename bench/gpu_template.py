@@ -18,8 +18,8 @@ from eval.data.datasets import open_dataset
 from eval.inference.engines.registry import ENGINES
 
 _ROUNDS = 3
-# Of two clocks around the same kernels, in processes of their own, on images of many sizes.
-_CLOCK_SHARE = 0.05
+# Each image is run once, as the template does it; most of its time is the CPU's, where libraries choose kernels.
+_CLOCK_SHARE = 0.1
 _PSNR_DB = 0.002
 _OURS = (("eager", "fp32"), ("cuda-graphs", "fp32"), ("cuda-graphs", "fp16"))
 
@@ -43,16 +43,17 @@ def _images() -> Any:
 
 
 def _clocks(theirs: tuple, ours: tuple) -> Iterator[Row]:
-    """Compare the runtimes of warm images under the official protocol, and PSNR by image."""
-    peer = child(*theirs)
-    mine = child(*ours, "--engine", "eager", "--protocol", "official", "--workers", 0)["passes"][0]
+    """Compare the runtimes of images under the official protocol, and PSNR by image."""
+    peers, found = [], []
+    for _ in range(_ROUNDS):
+        peers.append(child(*theirs))
+        how = ("--engine", "eager", "--protocol", "official", "--workers", 0)
+        found.append(child(*ours, *how)["passes"][0])
     # The first image holds the start of every library.
-    ratio = median(b / a for a, b in zip(peer["runtime_ms"][1:], mine["runtime_ms"][1:], strict=True))
-    words = f"{median(peer['runtime_ms'][1:]):.2f}, {median(mine['runtime_ms'][1:]):.2f}; ratio {ratio:.3f}"
-    yield Row("runtime of an image, template's and official's [ms]", words, abs(ratio - 1) <= _CLOCK_SHARE)
-    yield Row(
-        "the same, mean with the first image [ms]", f"{fmean(peer['runtime_ms']):.2f}, {fmean(mine['runtime_ms']):.2f}"
-    )
+    peer_ms, mine_ms = (median(fmean(run["runtime_ms"][1:]) for run in runs) for runs in (peers, found))
+    words, right = f"{peer_ms:.2f}, {mine_ms:.2f}", abs(mine_ms / peer_ms - 1) <= _CLOCK_SHARE
+    yield Row("mean runtime after the first image, template's and official's [ms]", words, right)
+    peer, mine = peers[0], found[0]
     off = max(abs(a - b) for a, b in zip(peer["psnr_db"], mine["psnr_db"], strict=True))
     yield Row("largest difference in PSNR [dB]", f"{off:.5f}", off <= _PSNR_DB)
 

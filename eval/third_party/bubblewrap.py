@@ -88,9 +88,20 @@ def _options(mounts: Mounts, limits: Limits) -> list[str]:
     for device in mounts.devices:
         options += ["--dev-bind", str(device), str(device)]
     # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
-    for folder in ("/proc", "/dev", "/"):
-        options += ["--remount-ro", folder]
-    return [*options, "--chdir", SCRATCH]
+    options += _read_only_but_for_processes() if mounts.devices else ["--remount-ro", "/proc"]
+    return [*options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+
+
+def _read_only_but_for_processes() -> list[str]:
+    """Return the options that leave of /proc only the sandbox's own processes to write.
+
+    CUDA names its threads in /proc/self/task/N/comm, and where it cannot it does not start ("no CUDA GPUs").
+    """
+    options = []
+    for entry in sorted(os.scandir("/proc"), key=lambda entry: entry.name):
+        if not entry.name.isdigit() and not entry.is_symlink():
+            options += ["--ro-bind-try", entry.path, entry.path]
+    return options
 
 
 def _system() -> list[str]:

@@ -211,6 +211,30 @@ say(open("/tmp/planted", "w").name)
     assert not Path("/tmp/planted").exists()
 
 
+def test_with_a_gpu_its_own_processes_are_all_that_can_be_written_in_proc(bubblewrap: SandboxKind, tmp_path: Path):
+    """CUDA writes the names of its threads there, and does not start where it cannot."""
+    script = tmp_path / "program.py"
+    text = """
+attempt(lambda: open(f"/proc/self/task/{os.getpid()}/comm", "w").write("cuda"))
+attempt(lambda: open("/proc/sys/kernel/core_pattern", "r+").name)
+attempt(lambda: open("/proc/sysrq-trigger", "w").name)
+mine = ("self", "thread-self", "net", "mounts")
+for top in sorted(name for name in os.listdir("/proc") if not name.isdigit() and name not in mine):
+    paths = [os.path.join("/proc", top)]
+    paths += [os.path.join(folder, name) for folder, _, names in os.walk(paths[0]) for name in names]
+    for path in paths:
+        if os.access(path, os.W_OK) and not os.path.islink(path):
+            say(path)
+"""
+    script.write_text(PREAMBLE + text)
+    shown = Mounts((script,), devices=(Path(os.devnull),))
+    with start([sys.executable, str(script)], bubblewrap, shown, DEFAULT, {}) as sandboxed:
+        said = _said(sandboxed)
+    assert said[0] == "4"
+    assert set(said[1:3]) <= {"OSError", "PermissionError", "FileNotFoundError"}
+    assert said[3:] == []
+
+
 def test_it_has_no_rights_and_gets_none(bubblewrap: SandboxKind, run: Run):
     text = """
 import ast
