@@ -21,6 +21,7 @@ from eval.run.model_source import ModelSource, zoo_model
 from eval.submission.checks import check_all
 from eval.submission.findings import findings_table, summary
 from eval.submission.subject import Facts, gather, label_of, subject_of
+from eval.third_party.zoo_worker import on_one_clock
 from eval.zoo.manifest import find_model
 
 
@@ -95,7 +96,7 @@ def _scores(facts: Facts, config: RunConfig, terminal: Terminal) -> tuple[float,
     baseline = zoo_model(find_model(facts.edition.baseline.model))
     steady = RunConfig(protocol=Protocol.STEADY, device=config.device)
     evaluation = Evaluation(steady, None, terminal)
-    records = evaluation.run([baseline, facts.subject.source], [open_dataset(None, SAMPLE)])
+    records = evaluation.run(on_one_clock([baseline, facts.subject.source]), [open_dataset(None, SAMPLE)])
     if failed := [record for record in records if not record.complete]:
         raise RunError("\n".join(f"{record.model.label}: {record.outcome}" for record in failed))
     measured = entries_from(records, facts.edition)

@@ -122,9 +122,10 @@ def _compare_models(
     from eval.ranking.comparison import Side, compare_sides
     from eval.run.launch import Launch
     from eval.third_party.choosing import check_out_of_sight, openings_of
+    from eval.third_party.zoo_worker import on_one_clock
     from eval.zoo.model_info import ZOO
 
-    sources = list(named.values())
+    sources = on_one_clock(list(named.values()))
     if any(source.info.origin != ZOO for source in sources):
         check_for_submissions(config)
     itself = len({source.info.model_dump_json() for source in sources}) == 1

@@ -39,6 +39,7 @@ from eval.third_party.choosing import (
 )
 from eval.third_party.sandbox import choose_sandbox
 from eval.third_party.submission import Rules
+from eval.third_party.zoo_worker import on_one_clock
 from eval.zoo.from_file import parse_model_args
 from eval.zoo.manifest import all_models, find_model
 
@@ -78,7 +79,7 @@ class Asked:
             chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
         if self.model_file:
             chosen.append(self.of_a_file(self.model_file, rules))
-        return chosen
+        return on_one_clock(chosen)
 
     def of_a_file(self, target: str, rules: Rules) -> ModelSource:
         """Return the network that ``FILE.py:NAME`` means, with the weights and arguments of the other flags.

@@ -20,7 +20,6 @@ from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
 from eval.run.environment import device_name
 from eval.sources import hash_of_sources
-from eval.zoo.model_info import ZOO
 
 # Everything that they import is part of it; engines, metrics and the worker are found by name.
 _MEASURING = (
@@ -38,9 +37,9 @@ def hash_of(parts: Mapping[str, object]) -> str:
 
 
 @cache
-def measuring_sha256(origin: str = ZOO) -> str:
-    """Return the hash of the code that makes figures of models of an origin, so that other code makes others."""
-    return hash_of_sources(PROJECT, _MEASURING if origin == ZOO else (*_MEASURING, *_MEASURING_OTHERS))
+def measuring_sha256(by_worker: bool = False) -> str:
+    """Return the hash of the code that makes figures, in this process or by a worker; other code makes others."""
+    return hash_of_sources(PROJECT, (*_MEASURING, *_MEASURING_OTHERS) if by_worker else _MEASURING)
 
 
 @cache

@@ -58,7 +58,7 @@ class EvaluationTask:
         return {
             "pixels": self._pixels,
             "source": self.model.info.source_sha256,
-            "measuring": measuring_sha256(self.model.info.origin),
+            "measuring": measuring_sha256(self.model.info.by_worker),
             "libraries": libraries(self.config.engine),
             "machine": machine(self.config.device),
         }

@@ -74,8 +74,9 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
 
 def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
     """Build the network of a class or function of a single file, and load a checkpoint into it, if there is one."""
-    file, name = folder / asked["file"], asked["class"]
-    sys.path.insert(0, str(file.parent))
+    root = folder / asked["root"]
+    file, name = root / asked["file"], asked["class"]
+    sys.path.insert(0, str(root))
     torch.manual_seed(0)
     try:
         network = build_network(module_of(file, f"submission_{file.stem}"), name, parse_model_args(asked["arguments"]))
@@ -85,7 +86,7 @@ def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
     if asked["checkpoint"]:
         checkpoint = folder / asked["checkpoint"]
         try:
-            told = load_into(network, torch.load(checkpoint), checkpoint, asked["weights_key"])
+            told = load_into(network, torch.load(checkpoint, map_location="cpu"), checkpoint, asked["weights_key"])
         except RunError as error:
             raise SubmissionError(State.FAILED_TO_LOAD, str(error)) from None
     network = network.eval().requires_grad_(False).to(device)

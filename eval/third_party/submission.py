@@ -107,7 +107,7 @@ class Submission:
         handed = files_below(self.checkout.path)
         named = {Path(file).name.lower() for file in self.entry.weights}
         sizes = [its.size for its in handed if Path(its.place).name.lower() in named]
-        with _opened(self.info, self.rules, config, request, handed) as loaded:
+        with opened(self.info, self.rules, config, request, handed) as loaded:
             loaded.weights_bytes = sum(sizes) if sizes else None
             yield loaded
 
@@ -185,12 +185,12 @@ class ModelFile:
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
         handed = [replace(its, place=f"code/{its.place}") for its in files_beside(self.file, self.more)]
-        asked = {"file": f"code/{self.file.name}", "class": self.class_name, "arguments": self.arguments}
+        asked = {"root": "code", "file": self.file.name, "class": self.class_name, "arguments": self.arguments}
         asked |= {"data_range": self.data_range, "weights_key": self.weights_key, "checkpoint": None}
         if self.checkpoint:
             handed.append(Handed(f"checkpoint/{self.checkpoint.name}", self.checkpoint, self.checkpoint.parent))
             asked["checkpoint"] = handed[-1].place
-        with _opened(self.info, self.rules, config, {"model_file": asked}, handed) as loaded:
+        with opened(self.info, self.rules, config, {"model_file": asked}, handed) as loaded:
             loaded.weights_bytes = handed[-1].size if self.checkpoint else None
             yield loaded
 
@@ -206,7 +206,7 @@ class ModelFile:
 
 
 @contextmanager
-def _opened(
+def opened(
     info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], handed: Sequence[Handed]
 ) -> Iterator[SandboxedUpscaler]:
     """Start a worker, let it load a submission, and end it."""

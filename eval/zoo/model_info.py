@@ -17,6 +17,7 @@ class ModelInfo(Frozen):
         weights_key: where in its file the weights were asked for by ``--weights_key``.
         weights_steps: what was done to the file's content to get the weights.
         weights_stored: the type that they are stored in, where it is not the network's.
+        in_worker: a network of the zoo ran in a worker, beside submissions that did.
     """
 
     id: int
@@ -34,3 +35,9 @@ class ModelInfo(Frozen):
     weights_key: str | None = None
     weights_steps: tuple[str, ...] = ()
     weights_stored: str | None = None
+    in_worker: bool = False
+
+    @property
+    def by_worker(self) -> bool:
+        """Whether a worker runs it, and not this process."""
+        return self.in_worker or self.origin not in (ZOO, IN_MEMORY)

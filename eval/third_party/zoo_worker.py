@@ -1,0 +1,85 @@
+"""A network of the zoo in a worker like a submission's: where both stand in one ratio, one clock times both.
+
+In this process a network would be timed without the pipe, the sandbox and the nice value that submissions have.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from eval.config import EAGER, RunConfig
+from eval.data.images import ImageSize
+from eval.errors import one_reason
+from eval.files import PROJECT
+from eval.records.record import State
+from eval.run.failures import CannotRunError
+from eval.run.model_source import LoadedModel, ModelSource, Settled, ZooModel
+from eval.third_party.handover import Handed, files_below
+from eval.third_party.submission import ModelFile, Rules, Submission, opened
+from eval.zoo.checkpoints import Checkpoint, file_sha256
+from eval.zoo.manifest import ModelSpec
+from eval.zoo.model_info import ModelInfo
+
+_CODE = "models"
+
+
+def on_one_clock(sources: Sequence[ModelSource]) -> list[ModelSource]:
+    """Return sources of which, if one is third-party code, the zoo's networks run in workers as it does.
+
+    What has no weights has no time to compare, and stays in this process.
+    """
+    rules = next((source.rules for source in sources if isinstance(source, Submission | ModelFile)), None)
+    if rules is None:
+        return list(sources)
+    return [
+        ZooInWorker(source, source.checkpoint, rules) if isinstance(source, ZooModel) and source.checkpoint else source
+        for source in sources
+    ]
+
+
+@dataclass(frozen=True)
+class ZooInWorker:
+    """A network of the zoo that is opened as a submission of one file is."""
+
+    model: ZooModel
+    checkpoint: Checkpoint
+    rules: Rules
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is, with which weights."""
+        return self.model.info.model_copy(update={"in_worker": True})
+
+    @property
+    def note(self) -> str:
+        """The zoo's words about it."""
+        return self.model.note
+
+    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
+        """Return how it runs: as plain torch, on whole images."""
+        return Settled(config.replaced(tile=None, engine=EAGER))
+
+    @contextmanager
+    def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
+        """Build it in a sandbox of its own."""
+        spec, path = self.model.spec, self.checkpoint.path
+        try:
+            changed = file_sha256(path) != self.checkpoint.sha256
+        except OSError as error:
+            raise CannotRunError(State.MISSING_CHECKPOINT, one_reason(error)) from error
+        if changed:
+            raise CannotRunError(State.REFUSED, f"{path}: the file changed while it was being loaded")
+        module, _, name = spec.target.partition(":")
+        code = [replace(its, place=f"code/{its.place}") for its in files_below(PROJECT / _CODE, _CODE)]
+        weights = Handed(f"checkpoint/{path.name}", path.resolve(), path.resolve().parent)
+        asked = {"root": "code", "file": f"{module.replace('.', '/')}.py", "class": name}
+        asked |= {"arguments": arguments_in_words(spec), "data_range": spec.data_range}
+        asked |= {"weights_key": self.checkpoint.key, "checkpoint": weights.place}
+        with opened(self.info, self.rules, config, {"model_file": asked}, [*code, weights]) as loaded:
+            loaded.weights_bytes = weights.size
+            yield loaded
+
+
+def arguments_in_words(spec: ModelSpec) -> str:
+    """Return what a network is called with, as ``--model_args`` has it."""
+    return ",".join(f"{name}={value!r}" for name, value in spec.arguments.items())
