@@ -43,7 +43,7 @@ def _ray() -> Any:
     try:
         import ray  # pyright: ignore[reportMissingImports] of an extra
     except ImportError as error:
-        raise UsageError("--engine ray: Ray is not installed; pip install -e '.[cluster]'") from error
+        raise UsageError("--launcher ray: Ray is not installed; pip install -e '.[cluster]'") from error
     return ray
 
 

@@ -1,6 +1,7 @@
 """Which sandboxes there are, whether they work here, and what they leave open on this machine."""
 
 import shutil
+import sys
 from enum import StrEnum
 
 from eval.errors import UsageError
@@ -24,6 +25,11 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
         kind = SandboxKind(asked or SandboxKind.BUBBLEWRAP)
     except ValueError:
         raise UsageError(f"--sandbox {asked}: expected {' or '.join(SandboxKind)}") from None
+    if sys.platform == "win32":
+        raise UsageError(
+            "third-party code is started, watched and ended by means of Linux; on Windows run this in WSL, also with"
+            " --sandbox none"
+        )
     if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
         raise UsageError(
             f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"

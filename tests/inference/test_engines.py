@@ -91,11 +91,14 @@ def test_the_compiled_engine_has_eagers_pixels_and_one_graph_for_all_sizes(tmp_p
 def test_the_compiled_engine_takes_every_network(spec, precision: str, untrained, random_image):
     # Large enough to be compiled.
     model, lr = untrained(spec.name), random_image(120, 140)
-    compiled, eager = (
-        pixels_of(model, config_of(tile=None, engine=engine, precision=precision), lr)
-        for engine in ("compiled", "eager")
-    )
-    assert np.abs(compiled.astype(int) - eager).mean() < 0.1
+
+    def pixels(engine: str, its_precision: str) -> np.ndarray:
+        return pixels_of(model, config_of(tile=None, engine=engine, precision=its_precision), lr).astype(int)
+
+    # Two ways of rounding differ from each other by as much as each does from float32; none may lose clearly more.
+    full = pixels("eager", "fp32")
+    compiled, eager = (np.abs(pixels(engine, precision) - full).mean() for engine in ("compiled", "eager"))
+    assert compiled <= 1.5 * eager + 0.05
 
 
 def test_a_loaded_model_says_how_it_runs(untrained):

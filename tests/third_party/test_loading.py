@@ -52,7 +52,7 @@ def load(tmp_path: Path):
         file = tmp_path / "weights.pth"
         file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
         checkpoint = None if content is None else str(file)
-        asked = {"file": str(tmp_path / "net.py"), "class": name, "checkpoint": checkpoint, "data_range": 1.0}
+        asked = {"root": str(tmp_path), "file": "net.py", "class": name, "checkpoint": checkpoint, "data_range": 1.0}
         return load_model_file(Path("/"), {**asked, "arguments": arguments, "weights_key": key}, CPU)
 
     return loaded
