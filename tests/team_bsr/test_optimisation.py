@@ -17,7 +17,10 @@ class Replayed:
         self.run = run
 
     def __call__(self, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-        rates = [group["lr"] for group in self.run.__self__._optimizer.param_groups]
+        groups = self.run.__self__._optimizer.param_groups
+        # Without it torch refuses to be recorded.
+        assert all(group["capturable"] for group in groups)
+        rates = [group["lr"] for group in groups]
         self.places = getattr(self, "places", rates)
         assert all(now is first for now, first in zip(rates, self.places, strict=True))
         return self.run(lr, hr)

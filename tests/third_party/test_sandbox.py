@@ -465,6 +465,13 @@ def test_a_mount_that_is_not_there_is_named(tmp_path: Path):
         start(["true"], SandboxKind.NONE, Mounts((tmp_path / "nothing",)), Limits(), {})
 
 
+@pytest.mark.parametrize("asked", [None, "bubblewrap", "none"])
+def test_on_windows_there_is_none(asked: str | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("eval.third_party.kinds.sys.platform", "win32")
+    with pytest.raises(UsageError, match="on Windows run this in WSL"):
+        choose_sandbox(asked)
+
+
 def test_a_start_that_fails_leaves_nothing(kind: SandboxKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     script = tmp_path / "program.py"
     script.write_text(PREAMBLE + SLEEP)
