@@ -61,6 +61,7 @@ def _clocks(theirs: tuple, ours: tuple) -> Iterator[Row]:
 def _walls(theirs: tuple, ours: tuple, ways: list[tuple[str, str]]) -> Iterator[Row]:
     """Time whole passes with SSIM and PNG in turn, our preparing included."""
     walls: dict[str, list[float]] = {}
+    prepared: dict[str, float] = {}
     flags = ("--ssim", "--save")
     for _ in range(_ROUNDS):
         peer = child(*theirs, *flags)
@@ -68,10 +69,12 @@ def _walls(theirs: tuple, ours: tuple, ways: list[tuple[str, str]]) -> Iterator[
         for engine, precision in ways:
             found = child(*ours, *flags, "--engine", engine, "--precision", precision)["passes"][0]
             walls.setdefault(f"{engine} {precision}", []).append(found["wall_s"] + found["prepare_s"])
+            prepared[f"{engine} {precision}"] = found["prepare_s"]
     base_s = median(walls.pop("template"))
     yield Row(f"{peer['images']} images with PNG and SSIM: template [s]", f"{base_s:.2f}")
     for name, times_s in walls.items():
-        yield Row(f"{name} [s]", f"{median(times_s):.2f}, {base_s / median(times_s):.1f}x")
+        words = f"{median(times_s):.2f}, {base_s / median(times_s):.1f}x; {prepared[name]:.2f} of them to prepare"
+        yield Row(f"{name} [s]", words)
 
 
 def check_sandbox(device: torch.device, checkout: Path) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eval.cli.flags import Device
 from eval.config import AUTO
 from eval.errors import RunError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = AUTO,
+    device: Device = AUTO,
     every: Annotated[
         bool, typer.Option("--all", help="Check the engines that compile and all precisions too; takes minutes.")
     ] = False,

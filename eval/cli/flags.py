@@ -20,6 +20,9 @@ DataDir = Annotated[
         "--data_dir", envvar="ESR_DATA", help="Look for image sets in this folder, which may be one set itself."
     ),
 ]
+Device = Annotated[
+    str, typer.Option("--device", help="Where networks run: auto (cuda, then mps, then cpu), cuda, cuda:N, mps or cpu.")
+]
 SaveDir = Annotated[
     Path,
     typer.Option("--save_dir", "--out", help="Write SR images (<model>/<set>/), records and tables to this folder."),

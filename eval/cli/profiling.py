@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataRange, ModelFile, Weights
+from eval.cli.flags import Checkpoint, DataRange, Device, ModelFile, Weights
 from eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def profile_model(
     data_range: DataRange = None,
     size: Annotated[int, typer.Option("--size", min=16, help="Height and width of the LR image.")] = 256,
     passes: Annotated[int, typer.Option("--passes", min=3, help="To take medians of.")] = 5,
-    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "auto",
+    device: Device = "auto",
     save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for profile.json and .png.")] = Path(
         "profile"
     ),

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataDir, DataRange, EditionFlag, ModelFile, Sandbox, Timeout, Trust, Weights
+from eval.cli.flags import (
+    Checkpoint,
+    DataDir,
+    DataRange,
+    Device,
+    EditionFlag,
+    ModelFile,
+    Sandbox,
+    Timeout,
+    Trust,
+    Weights,
+)
 from eval.cli.program import FAILURE_EXIT
 from eval.files import atomic_path
 
@@ -55,7 +66,7 @@ def check(
     time: Annotated[
         bool, typer.Option("--time", help="Time it together with the baseline, for the score; takes minutes.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "cpu",
+    device: Device = "cpu",
     sandbox: Sandbox = None,
     trust: Trust = False,
     timeout: Timeout = None,
@@ -92,7 +103,7 @@ def pack(
     description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
     factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
     limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
-    device: Annotated[str, typer.Option("--device", help="One of auto, cuda, cpu, mps, or cuda:N.")] = "auto",
+    device: Device = "auto",
     sandbox: Sandbox = None,
     save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for results.zip and code.zip.")] = Path(
         "submission"
