@@ -122,7 +122,7 @@ class RunConfig(Frozen):
         if isinstance(self.tile, int):
             if self.tile < 1:
                 raise UsageError(f"--tile {self.tile}: expected at least 1")
-            if self.tile_overlap is not None and not 0 <= self.tile_overlap < self.tile:
+            if self.tile_overlap is not None and self.tile_overlap >= self.tile:
                 raise UsageError(f"--tile_overlap {self.tile_overlap}: expected 0 to {self.tile - 1}, less than --tile")
 
     @property

@@ -62,6 +62,26 @@ def test_wrong_values_and_combinations_are_refused(given: dict, message: str):
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("name", ["threads", "runs", "settle", "tile"])
+def test_what_is_counted_begins_at_one(name: str):
+    assert getattr(RunConfig(**{name: 1}), name) == 1
+    with pytest.raises(UsageError, match=f"--{name} 0"):
+        RunConfig(**{name: 0})
+
+
+@pytest.mark.parametrize("name", ["workers", "seed", "tile_overlap"])
+def test_others_begin_at_zero(name: str):
+    assert getattr(RunConfig(tile=8, **{name: 0}), name) == 0
+    with pytest.raises(UsageError, match=f"--{name} -1"):
+        RunConfig(tile=8, **{name: -1})
+
+
+def test_workers_are_idle_where_each_image_is_timed():
+    assert "workers" in RunConfig(protocol="official").idle
+    assert "workers" not in RunConfig(protocol="accuracy").idle
+    assert "workers" not in RunConfig(protocol="steady").idle
+
+
 def test_text_of_a_command_line_is_read():
     assert RunConfig(tile="none").tile is None
     assert RunConfig(tile="48").tile == 48
