@@ -16,6 +16,7 @@ from eval.third_party.faults import one_line
 FLOAT_BYTES = 4
 _MOST_OPERATORS = 200
 _MOST_MIB = 2**30
+_LONGEST_MS = 3_600_000.0
 # Names, shapes and padding; and how often the numbers of a network may stand in its file.
 _OVERHEAD_BYTES, _COPIES = 2**16, 4
 
@@ -23,6 +24,11 @@ _OVERHEAD_BYTES, _COPIES = 2**16, 4
 def checked_mib(told: Any) -> float | None:
     """Return an amount of memory in MiB; None for what is none."""
     return told if type(told) is float and 0 <= told < _MOST_MIB else None
+
+
+def checked_ms(told: Any) -> float | None:
+    """Return a time in ms; None for what is none."""
+    return told if type(told) is float and 0 < told < _LONGEST_MS else None
 
 
 def check_shape(header: dict[str, Any], expected: tuple[int, ...]) -> None:

@@ -32,6 +32,7 @@ from eval.third_party.claims import (
     checked_complexity,
     checked_flags,
     checked_mib,
+    checked_ms,
     checked_output,
     disagreement,
     in_one_line,
@@ -136,8 +137,16 @@ class SandboxedUpscaler:
         return (*irregular, *(Flag(code="range", text=text) for text in self._odd_range))
 
     def kernels_ms(self, lr: np.ndarray) -> float | None:
-        """Return None: a submission is timed by its worker's one clock."""
-        return None
+        """Return what a GPU itself works on an image, as the worker claims; no ratio rests on it. None on a CPU."""
+        if self.device.type != "cuda":
+            return None
+        sandboxed, connection = self.connection.sandboxed, self.connection
+        connection.out_of_turn_s = sandboxed.go_on()
+        connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=lr.shape[0], width=lr.shape[1])
+        answer, _ = connection.ask("alone")
+        if self.rests:
+            sandboxed.rest()
+        return checked_ms(answer.header.get("ms"))
 
     def _notice_another_range(self, lr: np.ndarray, sr: torch.Tensor) -> None:
         """Remember an output whose mean lies far from its input's: a guess, since networks may do that."""

@@ -15,6 +15,7 @@ import torch
 
 from eval.data.images import to_tensor
 from eval.data.pairs import SCALE
+from eval.device.clock import kernels_ms
 from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
 from eval.device.placing import finish
 from eval.inference.outputs import output_in_words, what_to_return
@@ -51,6 +52,7 @@ class Worker:
             "put": self._put,
             "go": self._go,
             "get": self._get,
+            "alone": self._alone,
             "examine": self._examine,
             "try": self._try,
             "settle": self._settle,
@@ -116,6 +118,10 @@ class Worker:
     def _get(self, _request: Message) -> Message:
         sr = self.sr.detach().float().cpu().contiguous().numpy()
         return Message({}, sr.data.cast("B"))
+
+    def _alone(self, _request: Message) -> Message:
+        with torch.no_grad():
+            return Message({"ms": kernels_ms(self.loaded.forward, self.lr)})
 
     def _settle(self, _request: Message) -> Message:
         """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""

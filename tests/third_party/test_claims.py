@@ -1,12 +1,18 @@
 """What a worker claims, beside what is known of its files."""
 
+from types import SimpleNamespace
 from typing import get_args
 
+import numpy as np
 import pytest
+import torch
 
 from eval.metrics.figures import Flag, FlagCode
 from eval.report.explanations import flag_words
 from eval.third_party.claims import disagreement
+from eval.third_party.remote import SandboxedUpscaler
+from eval.third_party.wire import Message
+from eval.third_party.worker import Worker
 
 
 @pytest.mark.parametrize(
@@ -39,3 +45,42 @@ def test_every_flag_is_explained(code: FlagCode):
     title, why = flag_words(Flag(code=code, text=""))
     assert title != code
     assert why
+
+
+class Asked:
+    """A connection whose worker claims a time of the GPU; ``said`` is what it was asked, and what its processes did."""
+
+    def __init__(self, claim: object) -> None:
+        self.claim, self.said, self.out_of_turn_s = claim, [], 0.0
+        self.sandboxed = SimpleNamespace(
+            go_on=lambda: self.said.append("go on") or 0.25, rest=lambda: self.said.append("rest")
+        )
+
+    def ask(self, operation: str, payload: bytes = b"", **header: object) -> tuple[Message, float]:
+        self.said.append((operation, len(payload), header) if payload else operation)
+        return Message({"ms": self.claim}), 0.0
+
+
+@pytest.mark.parametrize(
+    ("claim", "taken"),
+    [(1.5, 1.5), (None, None), (0.0, None), (-1.0, None), (float("nan"), None), ("1", None), (1e9, None)],
+)
+def test_what_a_gpu_itself_works_is_asked_and_checked(claim: object, taken: float | None):
+    asked = Asked(claim)
+    upscaler = SandboxedUpscaler(None, torch.device("cuda"), asked, rests=True)
+    assert upscaler.kernels_ms(np.zeros((4, 5, 3), np.uint8)) == taken
+    assert asked.said == ["go on", ("put", 60, {"height": 4, "width": 5}), "alone", "rest"]
+    assert asked.out_of_turn_s == 0.25
+
+
+def test_on_a_cpu_nobody_is_asked():
+    asked = Asked(1.5)
+    assert SandboxedUpscaler(None, torch.device("cpu"), asked).kernels_ms(np.zeros((4, 5, 3), np.uint8)) is None
+    assert asked.said == []
+
+
+def test_the_worker_answers_what_the_clock_reads(monkeypatch: pytest.MonkeyPatch):
+    worker = Worker()
+    worker.loaded, worker.lr = SimpleNamespace(forward="forward"), torch.ones(2)
+    monkeypatch.setattr("eval.third_party.worker.kernels_ms", lambda forward, x: (forward, x is worker.lr))
+    assert worker.answer(Message({"op": "alone"})).header == {"ms": ("forward", True)}
