@@ -70,8 +70,8 @@ def threads_set(threads: int | None) -> Iterator[None]:
 
 
 def gpu_name(device: torch.device) -> str | None:
-    """Return the name of an NVIDIA or AMD GPU; None for another device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    """Return the name of an NVIDIA or AMD GPU; None for another device, and for one that is not in this machine."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" and torch.cuda.is_available() else None
 
 
 def equal_gpus(device: torch.device) -> list[str]:

@@ -22,7 +22,7 @@ from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
 from eval.run.model_source import ModelSource, ZooModel
 from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
-from eval.run.ray_launcher import carry_out_on_ray
+from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
 from eval.run.runner import as_failed, with_timing
 from eval.run.speed_pass import as_steady, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr
@@ -41,7 +41,8 @@ class Evaluation:
 
     def __init__(self, config: RunConfig, launch: Launch | None = None, observer: Observer | None = None) -> None:
         self.launch, self.observer = launch or Launch(), observer or Observer()
-        self.asked, self.config = config, resolved(config, self.launch)
+        self.node = self._node(config.device)
+        self.asked, self.config = config, resolved(config, self.launch, self.node and self.node.device)
         self.launch.check(self.config)
         if note := note_on_half_precision(self.config, self.launch.force):
             self.observer.say(f"note: {note}")
@@ -204,9 +205,10 @@ class Evaluation:
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
         config, choice, asked = self.config, None, None
-        here = device_name(torch.device(config.device))
-        if config.engine == AUTO and (engine := self.keeper.engine_taken_before(model.info, config, here)):
-            config, asked = config.replaced(engine=engine), AUTO
+        if config.engine == AUTO:
+            here = device_name(torch.device(config.device))
+            if engine := self.keeper.engine_taken_before(model.info, config, here):
+                config, asked = config.replaced(engine=engine), AUTO
         try:
             settled = model.settled(config, largest_lr(dataset))
             config, choice = settled.config, settled.choice
@@ -219,9 +221,16 @@ class Evaluation:
             # It fails in the same way when it is opened, and then it is a record.
             pass
         left_out = choice.left_out if choice else ()
+        where = self.node and self.node.machine
+        known = self._analysed(model)
         return EvaluationTask(
-            model, dataset, config, analysis=self._analysed(model), engine_asked=asked, left_out=left_out
+            model, dataset, config, analysis=known, engine_asked=asked, left_out=left_out, machine=where
         )
+
+    def _node(self, device: str) -> Node | None:
+        """Return the machine of a cluster that is to carry tasks out; None where that is this one."""
+        elsewhere = self.launch.launcher == RAY and (self.launch.ray_address is not None or device != "cpu")
+        return node_of(device, self.launch.ray_address) if elsewhere else None
 
     def _analysed(self, model: ModelSource) -> ModelAnalysis | None:
         """Return what this evaluation found out about a network on another set."""

@@ -28,7 +28,7 @@ _MEASURING = (
     *(engine.module for engine in ENGINES.values()),
     *(name.partition(":")[0] for metric in METRICS.values() for name in (metric.function, metric.on_gpu) if name),
 )
-_MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker")
+_MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker", "eval.third_party.zoo_worker")
 
 
 def hash_of(parts: Mapping[str, object]) -> str:

@@ -89,14 +89,19 @@ def note_on_half_precision(config: RunConfig, force: bool) -> str | None:
     return f"--precision {config.precision} gains nothing: {found}"
 
 
-def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
+def resolved(config: RunConfig, launch: Launch | None = None, device_there: str | None = None) -> RunConfig:
     """Return a configuration with what this machine makes of it: device, engine, threads, workers, TF32, metrics.
+
+    Args:
+        config: as it was asked for.
+        launch: how it is spread.
+        device_there: the device where that is another machine's.
 
     Raises:
         UsageError: there is no such device, engine or metric here.
     """
     launch = launch or Launch()
-    device = pick_device(config.device)
+    device = torch.device(device_there) if device_there else pick_device(config.device)
     # A cluster runs plain torch, and what is timed is what was asked for.
     chosen_by_itself = config.protocol is Protocol.ACCURACY and launch.launcher != RAY
     engine = config.engine or (AUTO if chosen_by_itself else EAGER)

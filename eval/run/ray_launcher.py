@@ -2,11 +2,15 @@
 
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+from eval.device.placing import pick_device
 from eval.errors import UsageError, one_reason
 from eval.files import PROJECT
 from eval.records.record import Record
+from eval.run.keys import machine
 from eval.run.processes import carry_out_quietly
 from eval.run.tasks import EvaluationTask, lost
 
@@ -25,18 +29,62 @@ def carry_out_on_ray(tasks: Sequence[EvaluationTask], address: str | None) -> It
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
     ray = _ray()
-    if address is not None:
-        _check(address)
-    try:
-        ray.init(address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}})
+    with _joined(ray, address):
         remote = ray.remote(max_retries=_RETRIES)(_carry_out)
         waiting = {remote.options(**_resources(task)).remote(task): task for task in tasks}
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             task = waiting.pop(done)
             yield task, _record(ray, done, task)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine that carries tasks out: the device that is used there, and what it is, as ``keys.machine`` has it."""
+
+    device: str
+    machine: tuple[str | int | None, ...]
+
+
+def node_of(device: str, address: str | None) -> Node:
+    """Ask a node of a cluster what a device is there: the one that runs this command may have no GPU.
+
+    Args:
+        device: as asked for; "auto" is a GPU where the cluster has one.
+        address: of the cluster; None for a Ray of this machine.
+
+    Raises:
+        UsageError: Ray is not installed, there is no cluster, or it has no such device.
+    """
+    ray = _ray()
+    with _joined(ray, address):
+        gpus = ray.cluster_resources().get("GPU", 0)
+        if device.startswith("cuda") and not gpus:
+            raise UsageError(f"--device {device}: not available; no node of the cluster has a GPU")
+        on_gpu = bool(gpus) and device != "cpu"
+        look = ray.remote(max_retries=_RETRIES)(_look).options(num_cpus=1, num_gpus=int(on_gpu))
+        try:
+            return ray.get(look.remote("cuda" if on_gpu else device))
+        except ray.exceptions.RayError as error:
+            raise UsageError(
+                f"--device {device}: a node of the cluster could not use it: {one_reason(error)}"
+            ) from error
+
+
+@contextmanager
+def _joined(ray: Any, address: str | None) -> Iterator[None]:
+    if address is not None:
+        _check(address)
+    try:
+        ray.init(address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}})
+        yield
     finally:
         ray.shutdown()
+
+
+def _look(device: str) -> Node:
+    found = str(pick_device(device))
+    return Node(found, machine(found))
 
 
 def _ray() -> Any:
@@ -59,17 +107,26 @@ def _check(address: str) -> None:
 
 
 def _carry_out(task: EvaluationTask) -> str:
-    """Carry out a task on a node; what comes home is the record as it would be written."""
-    return carry_out_quietly(task).model_dump_json()
+    """Carry out a task on a node; what comes home is the record as it would be written, with the node in its key."""
+    return carry_out_quietly(replace(task, machine=None)).model_dump_json()
 
 
 def _record(ray: Any, done: Any, task: EvaluationTask) -> Record:
     try:
         return Record.model_validate_json(ray.get(done))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
-        return lost(task, f"its Ray worker died {_RETRIES + 1} times: {type(error).__name__}")
+        return _lost(task, f"its Ray worker died {_RETRIES + 1} times: {type(error).__name__}")
     except ray.exceptions.RayError as error:
-        return lost(task, f"its Ray task failed: {one_reason(error)}")
+        return _lost(task, f"its Ray task failed: {one_reason(error)}")
+
+
+def _lost(task: EvaluationTask, reason: str) -> Record:
+    """Return the record of a task that did not come home, of the GPU that it was to have, which may not be here."""
+    record = lost(task, reason)
+    if task.machine is None or not task.config.device.startswith("cuda"):
+        return record
+    gpu = str(task.machine[0])
+    return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
 
 
 def _resources(task: EvaluationTask) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class EvaluationTask:
         images_dir: where SR images are written, or None.
         analysis: what is known of the network already, or None.
         engine_asked: "auto" where that chose the engine; ``left_out`` are those that it could not try.
+        machine: where it will be carried out, as ``keys.machine`` has it; None for here.
     """
 
     model: ModelSource
@@ -37,6 +38,7 @@ class EvaluationTask:
     analysis: ModelAnalysis | None = None
     engine_asked: str | None = None
     left_out: tuple[str, ...] = ()
+    machine: tuple[str | int | None, ...] | None = None
 
     @cached_property
     def key(self) -> str:
@@ -60,7 +62,7 @@ class EvaluationTask:
             "source": self.model.info.source_sha256,
             "measuring": measuring_sha256(self.model.info.by_worker),
             "libraries": libraries(self.config.engine),
-            "machine": machine(self.config.device),
+            "machine": self.machine or machine(self.config.device),
         }
 
     @cached_property

@@ -133,6 +133,7 @@ def test_a_cpu_has_no_current_device(cuda: FakeCuda):
 def test_work_for_any_gpu_takes_all_of_the_first_ones_kind(monkeypatch, device: str, visible, expected: list[str]):
     names = {None: "H100", 0: "H100", 1: "T4", 2: "H100"}
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:

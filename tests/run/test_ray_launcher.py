@@ -2,15 +2,20 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval.config import RunConfig
+from eval.data.datasets import open_dataset
 from eval.errors import UsageError
+from eval.run import ray_launcher
+from eval.run.evaluation import Evaluation
+from eval.run.keys import machine
 from eval.run.launch import Launch
 from eval.run.processes import carry_out
-from eval.run.ray_launcher import carry_out_on_ray
+from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
 from tests import deadly
 from tests.deadly import BICUBIC, Deadly
 from tests.tasks import task_of
@@ -50,6 +55,43 @@ def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(clust
     assert (done[2].status, done[2].state) == ("failed", "killed")
     assert "its Ray worker died 3 times" in done[2].reason
     assert done[2].key == tasks[2].key
+
+
+def test_a_node_says_what_it_is_and_its_records_keys_hold_that(cluster: str, hr_folder):
+    node = node_of("auto", cluster)
+    assert node == Node("cpu", machine("cpu"))
+    elsewhere = replace(task_of(hr_folder), machine=("another", 3))
+    ((task, record),) = carry_out_on_ray([elsewhere], cluster)
+    assert task is elsewhere
+    assert record.key == replace(elsewhere, machine=node.machine).key == task_of(hr_folder).key != elsewhere.key
+    with pytest.raises(UsageError, match="--device cuda: not available; no node of the cluster has a GPU"):
+        node_of("cuda", cluster)
+
+
+def test_the_command_s_own_machine_needs_no_gpu(monkeypatch: pytest.MonkeyPatch, hr_folder, tmp_path: Path):
+    """Tasks hold what the node said; one that is lost is a row of that GPU."""
+    sent, gpu = [], Node("cuda", ("NVIDIA X", "1.2"))
+
+    def carry_out(tasks, address):
+        sent.extend(tasks)
+        return ((task, ray_launcher._lost(task, "gone")) for task in tasks)
+
+    monkeypatch.setattr(
+        "eval.run.evaluation.node_of", lambda device, address: (device, address) == ("auto", "a:1") and gpu
+    )
+    monkeypatch.setattr("eval.run.evaluation.carry_out_on_ray", carry_out)
+    launch = Launch(launcher="ray", ray_address="a:1", save_dir=tmp_path)
+    evaluation = Evaluation(RunConfig(protocol="accuracy"), launch)
+    (record,) = evaluation.run([BICUBIC], [open_dataset(hr_folder, None)])
+    assert (sent[0].config.device, sent[0].machine) == ("cuda", gpu.machine)
+    assert (record.status, record.environment.gpu, record.reason) == ("failed", "NVIDIA X", "gone")
+    assert record.key == sent[0].key != replace(sent[0], machine=("NVIDIA Y", "1.2")).key
+
+
+def test_a_ray_of_this_machine_s_processors_asks_nobody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("eval.run.evaluation.node_of", None)
+    assert Evaluation(RunConfig(protocol="accuracy", device="cpu"), Launch(launcher="ray")).node is None
+    assert Evaluation(RunConfig(protocol="accuracy", device="cpu")).node is None
 
 
 def test_an_address_without_a_cluster_is_said():
