@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -16,7 +16,8 @@ class MovingAverage:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.module, self._decay = deepcopy(network), decay
-        self._averaged, self._current = ([*net.parameters()] for net in (self.module, network))
+        self._averaged: list[Tensor | None] = [*self.module.parameters()]
+        self._current: list[Tensor | None] = [*network.parameters()]
         self._buffers = [*zip(self.module.buffers(), network.buffers(), strict=True)]
 
     @torch.no_grad()
