@@ -16,8 +16,8 @@ class MovingAverage:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.module, self._decay = deepcopy(network), decay
-        self._averaged: list[Tensor | None] = [*self.module.parameters()]
-        self._current: list[Tensor | None] = [*network.parameters()]
+        self._averaged: list[Tensor] = [*self.module.parameters()]
+        self._current: list[Tensor] = [*network.parameters()]
         self._buffers = [*zip(self.module.buffers(), network.buffers(), strict=True)]
 
     @torch.no_grad()
