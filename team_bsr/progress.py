@@ -91,7 +91,7 @@ class Progress:
         after = sum(lr_pixels(later, later.iterations) for later in self.steps if later.number > step.number)
         print(
             f"step {step.number}  {iteration}/{step.iterations}  {step.loss} {loss:.5f}  "
-            f"rate {step.rate_at(position - 1):.2e}  {done * step.batch / (now - then):.1f} patches/s  "
+            f"rate {step.rate_at(position - 1, iteration - 1):.2e}  {done * step.batch / (now - then):.1f} patches/s  "
             f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
             flush=True,
         )
@@ -99,7 +99,7 @@ class Progress:
             self.writer,
             {
                 "loss": loss,
-                "rate": step.rate_at(position - 1),
+                "rate": step.rate_at(position - 1, iteration - 1),
                 "lr_pixels_per_s": lr_pixels(step, done) / (now - then),
             },
             step,

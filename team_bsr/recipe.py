@@ -76,9 +76,16 @@ class Step:
             if getattr(self, name) <= 0:
                 raise UsageError(f"{where}: {name}: expected a number above 0, got {getattr(self, name)}")
 
-    def rate_at(self, iteration: int) -> float:
-        """Return the learning rate of an iteration, counted from 0."""
-        return self.rate * 0.5 ** (iteration // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
+    def rate_at(self, position: int, iteration: int) -> float:
+        """Return a learning rate: halved by the place in the step, grown by the iterations that were really done.
+
+        Where minutes are limited the first place after a slow start is far on, and the optimizer knows nothing yet.
+
+        Args:
+            position: iterations that count as done.
+            iteration: iterations done.
+        """
+        return self.rate * 0.5 ** (position // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
 
     def scaled(self, factors: dict[str, str | int | float]) -> "Step":
         """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.

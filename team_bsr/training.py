@@ -194,7 +194,7 @@ class _StepTrainer:
 
     def _iterate(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Take one optimisation step and return the loss, which a GPU may still be computing."""
-        loss = self.optimise(lr, hr, self.step.rate_at(self.position))
+        loss = self.optimise(lr, hr, self.step.rate_at(self.position, self.iteration))
         self.average.update(self.iteration)
         self.iteration += 1
         return loss
