@@ -34,10 +34,13 @@ class WindowMeans:
         halfway = np.empty((planes, self.rows, self.columns + REACH))
         # The same memory by blocks, which overlap where they are read: one matrix each.
         windows = sliding_window_view(self.samples, BLOCK + REACH, axis=1)[:, ::BLOCK]
-        self._down = windows.swapaxes(2, 3), halfway.reshape(planes, -1, BLOCK, self.columns + REACH)
-        lines = halfway.reshape(planes * self.rows, -1)
+        self._down = windows.swapaxes(2, 3), halfway.reshape(planes, self.rows // BLOCK, BLOCK, self.columns + REACH)
+        lines = halfway.reshape(planes * self.rows, self.columns + REACH)
         windows = sliding_window_view(lines, BLOCK + REACH, axis=1)[:, ::BLOCK]
-        self._across = windows.swapaxes(0, 1), self._means.reshape(len(lines), -1, BLOCK).swapaxes(0, 1)
+        self._across = (
+            windows.swapaxes(0, 1),
+            self._means.reshape(len(lines), self.columns // BLOCK, BLOCK).swapaxes(0, 1),
+        )
 
     def take(self) -> np.ndarray:
         """Return the means of the samples, ``(planes, rows, columns)``; the next call writes over them."""
