@@ -1,5 +1,6 @@
 """The figures of bench.versus_template as Markdown and a plot."""
 
+import json
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -11,11 +12,21 @@ from bench.speed_parts import TEMPLATE_LIKE
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 
+# Beside speed.json: what ``bench.machines`` measured on one kind of processor after another, and its rows in order.
+MACHINES = "speed-machines.json"
+SIDES = (
+    *("template", "auto, first run", "auto", "eager", "channels-last"),
+    *("compiled, first run", "compiled", "compiled, bf16", "bf16", "onnxruntime", "openvino"),
+)
+
 
 def write_report(figures: dict[str, Any], out: Path) -> None:
-    """Write speed.md and speed.svg into a folder."""
+    """Write speed.md and speed.svg into a folder, with the machines that stand there."""
     _plot(figures["by_size"], out / "speed.svg")
-    parts = [_head(figures), _throughput(figures), _network(figures), _single(figures), "![time](speed.svg)"]
+    parts = [_head(figures), _throughput(figures)]
+    if (out / MACHINES).exists():
+        parts.append(_by_machine(json.loads((out / MACHINES).read_text(encoding="utf-8"))))
+    parts += [_network(figures), _single(figures), "![time](speed.svg)"]
     notes = out / "speed-notes.md"
     if notes.exists():
         parts.append(notes.read_text(encoding="utf-8").strip())
@@ -65,6 +76,44 @@ def _throughput(figures: dict[str, Any]) -> str:
     return "## Throughput\n\n" + to_markdown(Table.headed([*headers, "largest", "peak RSS [MiB]"], rows, 2))
 
 
+def _by_machine(machines: list[dict[str, Any]]) -> str:
+    """Return a table with a column for each machine: seconds of whole commands, and times the template."""
+    rows = []
+    for taken in dict.fromkeys(taken for machine in machines for taken in machine["seconds"]):
+        columns = [machine["seconds"].get(taken, {}) for machine in machines]
+        for side in [side for side in SIDES if any(side in column for column in columns)]:
+            rows.append([taken, side, *(_beside_template(column, side) for column in columns)])
+    headers = ["taken", "side", *(f"{machine['kind']}, {machine['date']}" for machine in machines)]
+    lines = [f"- {_described(machine)}" for machine in machines]
+    return (
+        "## By kind of processor\n\n"
+        "PFDNLite on Urban100, two threads: whole commands in seconds, with loading, deciding and compiling, and how "
+        "many times faster than the template they are. `python -m bench.machines --checkout NTIRE2024_ESR --data_dir "
+        "DIR` adds a machine. Figures of an earlier date are of the project as it was then.\n\n"
+        + to_markdown(Table.headed(headers, rows, 2))
+        + "\n\n"
+        + "\n".join(lines)
+    )
+
+
+def _beside_template(seconds: dict[str, float | str], side: str) -> str:
+    """Return a cell: the seconds of a side, and how many times faster than the template it is."""
+    took = seconds.get(side)
+    if took is None or isinstance(took, str):
+        return took or ""
+    return f"{took:.1f}" if side == "template" else f"{took:.1f} ({seconds['template'] / took:.2f}x)"
+
+
+def _described(machine: dict[str, Any]) -> str:
+    """Return a line about a machine and what was run there."""
+    images = f"{machine['images']} images"
+    rounds = machine.get("rounds")
+    how = "" if rounds is None else ", one run" if rounds == 1 else f", medians of {rounds} runs"
+    torch = f", torch {machine['torch']}" if "torch" in machine else ""
+    note = f". {machine['note']}" if "note" in machine else ""
+    return f"{machine['kind']}: {machine['processor']}, {images}{how}{torch}{note}"
+
+
 def _network(figures: dict[str, Any]) -> str:
     times, rates = figures["network_ms"], figures["gemm_per_s"]
     macs = figures["multiply_adds"]
@@ -102,9 +151,10 @@ def _single(figures: dict[str, Any]) -> str:
         ],
         ["conversion: pixels to tensors and back, check of the output [ms an image]", f"{conversion_ms:.2f}"],
     ]
-    png = figures["png"]
-    text = f"{png['opencv']:.1f}, {png['ours']:.1f}; {png['opencv_kb']:.0f}, {png['ours_kb']:.0f}"
-    rows.append(["PNG alone: OpenCV at its fastest, ours [ms an image]; their sizes [kB]", text])
+    # Records from before it was measured have none.
+    if png := figures.get("png"):
+        text = f"{png['opencv']:.1f}, {png['ours']:.1f}; {png['opencv_kb']:.0f}, {png['ours_kb']:.0f}"
+        rows.append(["PNG alone: OpenCV at its fastest, ours [ms an image]; their sizes [kB]", text])
     return "## Single figures\n\n" + to_markdown(Table.headed(["what", "measured"], rows, 1))
 
 
