@@ -7,6 +7,7 @@ measured anew, for its date.
 
 import json
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -22,16 +23,16 @@ from eval.cli.program import run_program
 from eval.data.datasets import open_dataset
 from eval.run.environment import describe_environment
 
-# What rows of our side are called, and how each is asked for. The first run of what decides or compiles is one of them.
+# What rows of our side are called, and how each is asked for.
 OURS = {
-    "auto, first run": ("auto", "fp32"),
     "auto": ("auto", "fp32"),
     "eager": ("eager", "fp32"),
     "channels-last": ("channels-last", "fp32"),
-    "compiled, first run": ("compiled", "fp32"),
     "compiled": ("compiled", "fp32"),
     "compiled, bf16": ("compiled", "bf16"),
 }
+# These keep what they decided or compiled, so the first run is a row of its own.
+KEEPING = ("auto", "compiled")
 TAKEN = {"PSNR, SSIM, PNG": ("--ssim", "--save"), "PSNR, PNG": ("--save",)}
 
 
@@ -54,20 +55,16 @@ def measured(checkout: Path, data_dir: Path | None, images: int, rounds: int) ->
     """Return one machine's entry: seconds by what is taken and by side."""
     environment = describe_environment(torch.device("cpu"))
     taken_s: dict[str, dict[str, list[float]]] = {taken: {} for taken in TAKEN}
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
-        lay_out(open_dataset(data_dir, "Urban100"), images, Path(folder))
-        for _ in range(rounds):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lay_out(open_dataset(data_dir, "Urban100"), images, folder / "images")
+        for number in range(rounds):
             for taken, flags in TAKEN.items():
-                template = child("bench.template_side", "--checkout", checkout, "--data_dir", folder, *flags)
-                taken_s[taken].setdefault("template", []).append(template["process_s"])
-                for side, (engine, precision) in OURS.items():
-                    first = side.endswith("first run")
-                    if first and taken_s[taken].get(side):
-                        continue
-                    how = ("--engine", engine, "--precision", precision, *flags)
-                    with tempfile.TemporaryDirectory() as empty:
-                        run = child("bench.our_side", "--data_dir", folder, *how, cache=empty if first else cache)
-                    taken_s[taken].setdefault(side, []).append(run["process_s"])
+                for side, command in _commands(checkout, folder / "images", flags).items():
+                    cache = folder / f"{taken}, {side}"
+                    if number == 0 and side.partition(",")[0] in KEEPING:
+                        taken_s[taken][f"{side}, first run"] = [child(*command, cache=cache)["process_s"]]
+                    taken_s[taken].setdefault(side, []).append(child(*command, cache=cache)["process_s"])
     return {
         "kind": environment.instructions or "",
         "processor": environment.cpu,
@@ -78,6 +75,15 @@ def measured(checkout: Path, data_dir: Path | None, images: int, rounds: int) ->
         "rounds": rounds,
         "seconds": {taken: {side: median(its) for side, its in sides.items()} for taken, sides in taken_s.items()},
     }
+
+
+def _commands(checkout: Path, folder: Path, flags: Sequence[str]) -> dict[str, tuple]:
+    """Return what is run for each side: a module and its arguments."""
+    ours = {
+        side: ("bench.our_side", "--data_dir", folder, "--engine", engine, "--precision", precision, *flags)
+        for side, (engine, precision) in OURS.items()
+    }
+    return {"template": ("bench.template_side", "--checkout", checkout, "--data_dir", folder, *flags)} | ours
 
 
 def with_machine(machines: list[dict[str, Any]], machine: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from eval.files import PROJECT
 RESULTS = PROJECT / "docs" / "results"
 
 
-def child(module: str, *arguments: object, cache: str | None = None) -> dict[str, Any]:
+def child(module: str, *arguments: object, cache: Path | None = None) -> dict[str, Any]:
     """Run a module in a process of its own and return the JSON that it prints last, with the time of the process.
 
     Args:
@@ -24,7 +24,7 @@ def child(module: str, *arguments: object, cache: str | None = None) -> dict[str
     """
     command, environment = [sys.executable, "-m", module, *map(str, arguments)], dict(os.environ)
     if cache is not None:
-        environment["ESR_CACHE"] = cache
+        environment["ESR_CACHE"] = str(cache)
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
     if done.returncode:
@@ -37,5 +37,5 @@ def lay_out(dataset: Dataset, count: int, folder: Path) -> None:
     for pair in dataset.pairs[:count]:
         for path, name in ((pair.hr, f"HR/{pair.name}.png"), (pair.lr, f"LR/{pair.name}x4.png")):
             link = folder / f"DIV2K_LSDIR_valid_{name}"
-            link.parent.mkdir(exist_ok=True)
+            link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())

@@ -13,7 +13,7 @@ def ran(monkeypatch, tmp_path: Path) -> list[tuple]:
     """Let no process start: each takes a second more than the last."""
     calls: list[tuple] = []
 
-    def child(module: str, *arguments: object, cache: str | None = None) -> dict:
+    def child(module: str, *arguments: object, cache: Path | None = None) -> dict:
         calls.append((module, arguments, cache))
         return {"process_s": float(len(calls))}
 
@@ -23,21 +23,34 @@ def ran(monkeypatch, tmp_path: Path) -> list[tuple]:
     return calls
 
 
-def test_a_first_run_is_one_and_finds_nothing_in_the_cache(ran: list[tuple], tmp_path: Path):
+def test_a_first_run_is_one_and_finds_nothing_in_its_cache(ran: list[tuple], tmp_path: Path):
     entry = machines.measured(tmp_path, None, 5, 2)
-    ours = [(arguments, cache) for module, arguments, cache in ran if module == "bench.our_side"]
-    assert len(ran) - len(ours) == 2 * 2
-    # Of each of both that are taken: five rows twice, and two first runs.
-    assert len(ours) == 2 * (2 * 5 + 2)
-    caches = [cache for _, cache in ours]
-    assert sorted(map(caches.count, set(caches))) == [1, 1, 1, 1, 20]
-    assert all(("--save" in arguments) for arguments, _ in ours)
-    assert sum("--ssim" in arguments for arguments, _ in ours) == len(ours) / 2
-    # The first round with SSIM takes seconds 1 to 8, one without 9 to 16, and the second one with it 17 to 22.
-    assert entry["seconds"]["PSNR, SSIM, PNG"]["template"] == (1 + 17) / 2
-    assert entry["seconds"]["PSNR, SSIM, PNG"]["auto, first run"] == 2
-    assert list(entry["seconds"]["PSNR, PNG"]) == ["template", *machines.OURS]
+    caches = [cache for module, _, cache in ran if module == "bench.our_side"]
+    # Of each of both that are taken: five rows twice, and three first runs.
+    assert len(caches) == 2 * (2 * 5 + 3)
+    assert sorted(map(caches.count, set(caches))) == sorted(2 * [3, 2, 2, 3, 3])
+    assert sum("--ssim" in arguments for _, arguments, _ in ran) == sum("--save" in its for _, its, _ in ran) / 2
+    # With SSIM the first round takes seconds 1 to 9, and the second one 19 to 24.
+    with_ssim = entry["seconds"]["PSNR, SSIM, PNG"]
+    assert (with_ssim["template"], with_ssim["auto, first run"], with_ssim["auto"]) == ((1 + 19) / 2, 2, (3 + 20) / 2)
+    assert with_ssim["compiled, bf16, first run"] == 8
+    assert with_ssim.keys() == entry["seconds"]["PSNR, PNG"].keys() <= set(speed_report.SIDES)
     assert (entry["images"], entry["rounds"]) == (5, 2)
+
+
+def test_the_reports_own_machine_is_a_column_with_loading_and_compiling():
+    ours = {"check_s": 1.0, "passes": [{"wall_s": 4.0, "prepare_s": 2.0}]}
+    figures = {
+        **{"date": "2026-11-24", "images": 9, "rounds": 3, "environment": {"cpu": "A", "torch": "2.13.0"}},
+        "runs": {
+            **{"template --ssim --save": {"wall_s": 20.0}, "compiled bf16 --ssim --save": ours},
+            **{"template --save": {"wall_s": 8.0}, "channels-last fp32 --save": ours, "template": {"wall_s": 3.0}},
+        },
+    }
+    assert speed_report._this_machine(figures)["seconds"] == {
+        "PSNR, SSIM, PNG": {"template": 20.0, "compiled, bf16": 7.0},
+        "PSNR, PNG": {"template": 8.0, "channels-last": 7.0},
+    }
 
 
 def test_a_machine_takes_the_place_of_itself_on_the_same_day_alone():
@@ -70,4 +83,3 @@ def test_each_machine_has_a_column_with_its_date():
 def test_the_machines_that_are_kept_name_rows_that_there_are():
     kept = json.loads((machines.RESULTS / speed_report.MACHINES).read_text(encoding="utf-8"))
     assert {side for machine in kept for its in machine["seconds"].values() for side in its} <= set(speed_report.SIDES)
-    assert {"template", *machines.OURS} <= set(speed_report.SIDES)
