@@ -77,7 +77,7 @@ class RunConfig(Frozen):
         None,
         ge=0,
         description="How many threads decode, measure and write beside an untimed network; by default as many as it"
-        " leaves processors, at least a third of all.",
+        " leaves processors, at least two or a third of all.",
     )
     runs: int = Field(1, ge=1, description="How many official runs are averaged; the challenge takes 5.")
     preset: Literal["rapid", "quick", "normal"] = Field(

@@ -119,16 +119,17 @@ def workers_beside(device: str, threads: int, cpus: int) -> int:
     """Return how many threads decode, measure and write beside a network, where nobody says.
 
     Beside a GPU all processors are free. On a CPU the workers get those that the network's threads leave, at least a
-    third of all: reading an image, PSNR, SSIM and PNG take up to a third of PFDNLite's own processor time, so fewer
-    would keep it waiting, and each one more takes turns with a thread of the network that the others wait for.
+    third of all, and two where there are two. Reading an image, PSNR, SSIM and PNG take up to a third of PFDNLite's own
+    processor time, so fewer would keep it waiting; each one more takes turns with a thread of the network that the
+    others wait for. On two cores two took as long as one or a little less, and none took longest.
 
     Args:
         device: of the network, as torch names it.
         threads: of the network on a CPU.
         cpus: that one pass may use.
     """
-    free = max(math.ceil(cpus / 3), cpus - threads) if device == "cpu" else cpus
-    return max(1, min(_MOST_WORKERS, free))
+    wanted = max(min(cpus, 2), math.ceil(cpus / 3), cpus - threads) if device == "cpu" else cpus
+    return max(1, min(_MOST_WORKERS, wanted))
 
 
 def _threads_here() -> int:

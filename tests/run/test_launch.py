@@ -54,12 +54,12 @@ def test_the_engine_by_default(given: dict, launcher: str, engine: str):
 @pytest.mark.parametrize(
     ("device", "threads", "cpus", "workers"),
     [
-        # Every processor computes: a third of them take turns with the workers.
-        *(("cpu", 1, 1, 1), ("cpu", 2, 2, 1), ("cpu", 4, 4, 2), ("cpu", 16, 16, 6), ("cpu", 64, 64, 8)),
+        # Every processor computes: a third of them, at least two, take turns with the workers.
+        *(("cpu", 1, 1, 1), ("cpu", 2, 2, 2), ("cpu", 4, 4, 2), ("cpu", 16, 16, 6), ("cpu", 64, 64, 8)),
         # The network leaves some.
-        *(("cpu", 1, 2, 1), ("cpu", 1, 4, 3), ("cpu", 4, 16, 8), ("cpu", 5, 8, 3)),
+        *(("cpu", 1, 2, 2), ("cpu", 1, 4, 3), ("cpu", 4, 16, 8), ("cpu", 5, 8, 3)),
         # More threads than processors, and passes side by side that share too few.
-        *(("cpu", 8, 2, 1), ("cpu", 1, 0, 1)),
+        *(("cpu", 8, 2, 2), ("cpu", 1, 0, 1)),
         *(("cuda:1", 8, 2, 2), ("cuda:0", 8, 16, 8), ("mps", 8, 8, 8)),
     ],
 )

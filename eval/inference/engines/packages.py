@@ -40,7 +40,7 @@ def packaged(program: ExportedProgram) -> Callable[[Tensor], Tensor]:
 def _key(program: ExportedProgram) -> str:
     """Return the hash of all that machine code depends on: operators, weights, strides, torch, processor, threads."""
     digest = hashlib.sha256()
-    strides = [x.stride() for x in program.example_inputs[0]]
+    strides = [x.stride() for x in program.example_inputs[0]] if program.example_inputs else []
     parts = [program.graph, program.graph_signature, program.range_constraints, strides, torch.__version__]
     for part in (*parts, _processor(), torch.get_num_threads(), os.environ.get("ONEDNN_MAX_CPU_ISA")):
         digest.update(f"{part}\n".encode())
