@@ -61,7 +61,8 @@ def measured(checkout: Path, data_dir: Path | None, images: int, rounds: int) ->
         for number in range(rounds):
             for taken, flags in TAKEN.items():
                 for side, command in _commands(checkout, folder / "images", flags).items():
-                    cache = folder / f"{taken}, {side}"
+                    # The compiler takes no spaces in paths.
+                    cache = folder / f"{taken}-{side}".replace(", ", "-")
                     if number == 0 and side.partition(",")[0] in KEEPING:
                         taken_s[taken][f"{side}, first run"] = [child(*command, cache=cache)["process_s"]]
                     taken_s[taken].setdefault(side, []).append(child(*command, cache=cache)["process_s"])

@@ -29,6 +29,7 @@ def test_a_first_run_is_one_and_finds_nothing_in_its_cache(ran: list[tuple], tmp
     # Of each of both that are taken: five rows twice, and three first runs.
     assert len(caches) == 2 * (2 * 5 + 3)
     assert sorted(map(caches.count, set(caches))) == sorted(2 * [3, 2, 2, 3, 3])
+    assert not any(" " in str(cache) for cache in caches)
     assert sum("--ssim" in arguments for _, arguments, _ in ran) == sum("--save" in its for _, its, _ in ran) / 2
     # With SSIM the first round takes seconds 1 to 9, and the second one 19 to 24.
     with_ssim = entry["seconds"]["PSNR, SSIM, PNG"]
