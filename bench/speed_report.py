@@ -104,7 +104,7 @@ def _by_machine(machines: list[dict[str, Any]]) -> str:
         columns = [machine["seconds"].get(taken, {}) for machine in machines]
         for side in [side for side in SIDES if any(side in column for column in columns)]:
             rows.append([taken, side, *(_beside_template(column, side) for column in columns)])
-    headers = ["taken", "side", *(f"{machine['kind']}, {machine['date']}" for machine in machines)]
+    headers = ["taken", "side", *(f"{its['kind']}, {its['date']}, {its['images']} images" for its in machines)]
     lines = [f"- {_described(machine)}" for machine in machines]
     return (
         "## By kind of processor\n\n"

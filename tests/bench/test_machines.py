@@ -69,7 +69,7 @@ def test_each_machine_has_a_column_with_its_date():
     lines = speed_report._by_machine([old, new]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     assert cells == [
-        ["taken", "side", "AVX2, 2026-11-25", "AMX, 2026-11-26"],
+        ["taken", "side", "AVX2, 2026-11-25, 100 images", "AMX, 2026-11-26, 20 images"],
         ["PSNR", "template", "100.0", "30.0"],
         ["PSNR", "eager", "", "7.5 (4.00x)"],
         ["PSNR", "compiled", "50.0 (2.00x)", ""],
