@@ -1,5 +1,6 @@
 """The figures of bench.versus_template as Markdown and a plot."""
 
+import json
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -11,11 +12,23 @@ from bench.speed_parts import TEMPLATE_LIKE
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 
+# Beside speed.json: what ``bench.machines`` measured on one kind of processor after another, and its rows in order.
+MACHINES = "speed-machines.json"
+SIDES = (
+    *("template", "auto, first run", "auto", "eager", "channels-last", "compiled, first run", "compiled"),
+    *("compiled, bf16, first run", "compiled, bf16", "openvino, bf16", "bf16", "onnxruntime", "openvino"),
+)
+TAKEN = {"PSNR, SSIM, PNG": " --ssim --save", "PSNR, PNG": " --save", "PSNR": ""}
+
 
 def write_report(figures: dict[str, Any], out: Path) -> None:
-    """Write speed.md and speed.svg into a folder."""
+    """Write speed.md and speed.svg into a folder, with the machines that stand there."""
     _plot(figures["by_size"], out / "speed.svg")
-    parts = [_head(figures), _throughput(figures), _network(figures), _single(figures), "![time](speed.svg)"]
+    parts = [_head(figures), _throughput(figures)]
+    if (out / MACHINES).exists():
+        others = json.loads((out / MACHINES).read_text(encoding="utf-8"))
+        parts.append(_by_machine([_this_machine(figures), *others]))
+    parts += [_network(figures), _single(figures), "![time](speed.svg)"]
     notes = out / "speed-notes.md"
     if notes.exists():
         parts.append(notes.read_text(encoding="utf-8").strip())
@@ -50,7 +63,7 @@ def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[float, float]:
 
 def _throughput(figures: dict[str, Any]) -> str:
     rows, runs, images = [], figures["runs"], figures["images"]
-    for flags, title in ((" --ssim --save", "PSNR, SSIM, PNG"), (" --save", "PSNR, PNG"), ("", "PSNR")):
+    for title, flags in TAKEN.items():
         base, _ = _run(runs[f"template{flags}"])
         for name, run in runs.items():
             engine = name.removesuffix(flags) if name.endswith(flags) else ""
@@ -63,6 +76,63 @@ def _throughput(figures: dict[str, Any]) -> str:
             rows.append([title, engine, *cells, *gaps, f"{run['peak_mib']:.0f}"])
     headers = ["taken", "side", "ms an image", "times the template", "with the files' check", "mean PSNR gap [dB]"]
     return "## Throughput\n\n" + to_markdown(Table.headed([*headers, "largest", "peak RSS [MiB]"], rows, 2))
+
+
+def _this_machine(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the machine of the report's other figures as one of several: loading and compiling count here."""
+    env, seconds = figures["environment"], {}
+    for taken, flags in list(TAKEN.items())[:2]:
+        named = {name.removesuffix(flags): run for name, run in figures["runs"].items() if name.endswith(flags)}
+        whole = {name: _whole_s(run) for name, run in named.items() if "--" not in name}
+        seconds[taken] = {name.removesuffix(" fp32").replace(" bf16", ", bf16"): its for name, its in whole.items()}
+    return {
+        **{"kind": env.get("instructions") or "AVX512, AMX", "processor": env["cpu"], "date": figures["date"]},
+        **{"images": figures["images"], "rounds": figures["rounds"], "torch": env["torch"], "seconds": seconds},
+        "note": "The machine of the other tables, without the start of Python",
+    }
+
+
+def _whole_s(run: dict[str, Any]) -> float:
+    """Return the seconds of a run with its loading, compiling and check of files."""
+    return _run(run)[1] + run.get("passes", [{}])[0].get("prepare_s", 0.0)
+
+
+def _by_machine(machines: list[dict[str, Any]]) -> str:
+    """Return a table with a column for each machine: seconds of whole commands, and times the template."""
+    rows = []
+    for taken in dict.fromkeys(taken for machine in machines for taken in machine["seconds"]):
+        columns = [machine["seconds"].get(taken, {}) for machine in machines]
+        for side in [side for side in SIDES if any(side in column for column in columns)]:
+            rows.append([taken, side, *(_beside_template(column, side) for column in columns)])
+    headers = ["taken", "side", *(f"{its['kind']}, {its['date']}, {its['images']} images" for its in machines)]
+    lines = [f"- {_described(machine)}" for machine in machines]
+    return (
+        "## By kind of processor\n\n"
+        "PFDNLite on Urban100, two threads: whole commands in seconds, with loading, deciding and compiling, and how "
+        "many times faster than the template they are. `python -m bench.machines --checkout NTIRE2024_ESR --data_dir "
+        "DIR` adds a machine. Figures of an earlier date are of the project as it was then.\n\n"
+        + to_markdown(Table.headed(headers, rows, 2))
+        + "\n\n"
+        + "\n".join(lines)
+    )
+
+
+def _beside_template(seconds: dict[str, float | str], side: str) -> str:
+    """Return a cell: the seconds of a side, and how many times faster than the template it is."""
+    took = seconds.get(side)
+    if took is None or isinstance(took, str):
+        return took or ""
+    return f"{took:.1f}" if side == "template" else f"{took:.1f} ({seconds['template'] / took:.2f}x)"
+
+
+def _described(machine: dict[str, Any]) -> str:
+    """Return a line about a machine and what was run there."""
+    images = f"{machine['images']} images"
+    rounds = machine.get("rounds")
+    how = "" if rounds is None else ", one run" if rounds == 1 else f", medians of {rounds} runs"
+    torch = f", torch {machine['torch']}" if "torch" in machine else ""
+    note = f". {machine['note']}" if "note" in machine else ""
+    return f"{machine['kind']}: {machine['processor']}, {images}{how}{torch}{note}"
 
 
 def _network(figures: dict[str, Any]) -> str:
@@ -102,9 +172,10 @@ def _single(figures: dict[str, Any]) -> str:
         ],
         ["conversion: pixels to tensors and back, check of the output [ms an image]", f"{conversion_ms:.2f}"],
     ]
-    png = figures["png"]
-    text = f"{png['opencv']:.1f}, {png['ours']:.1f}; {png['opencv_kb']:.0f}, {png['ours_kb']:.0f}"
-    rows.append(["PNG alone: OpenCV at its fastest, ours [ms an image]; their sizes [kB]", text])
+    # Records from before it was measured have none.
+    if png := figures.get("png"):
+        text = f"{png['opencv']:.1f}, {png['ours']:.1f}; {png['opencv_kb']:.0f}, {png['ours_kb']:.0f}"
+        rows.append(["PNG alone: OpenCV at its fastest, ours [ms an image]; their sizes [kB]", text])
     return "## Single figures\n\n" + to_markdown(Table.headed(["what", "measured"], rows, 1))
 
 

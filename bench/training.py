@@ -19,6 +19,7 @@ from torch import nn
 from eval.cli.program import new_app, run_program
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
+from eval.run.environment import device_name
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_network
 from team_bsr.data import open_pairs
@@ -47,13 +48,17 @@ def speed(
     side: Annotated[int, typer.Option(help="LR pixels a side of a patch.")] = 64,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median counts.")] = 7,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str | None, typer.Option(help="float32 or bf16; by default both.")] = None,
+    layout: Annotated[str | None, typer.Option(help="channels-first or channels-last; by default both.")] = None,
 ) -> None:
     """Time one step (forward, L1, backward, AdamW) of each form: the rounds are interleaved."""
-    typer.echo(f"{batch} patches of {side}x{side} LR, {torch.get_num_threads()} thread(s), {device}\n")
+    where = f"{torch.get_num_threads()} thread(s), {device_name(torch.device(device))}"
+    typer.echo(f"{batch} patches of {side}x{side} LR, {where}\n")
+    settings = [(its, how) for its, how in SETTINGS if its == (precision or its) and how == (layout or how)]
     rows = []
     for stage, pruned in ((1, ()), (2, PRUNED_BLOCKS)):
-        for dtype, layout in SETTINGS:
-            steps = {form: _step(build(pruned).to(device), batch, side, dtype, layout) for form, build in FORMS.items()}
+        for dtype, order in settings:
+            steps = {form: _step(build(pruned).to(device), batch, side, dtype, order) for form, build in FORMS.items()}
             times: dict[str, list[float]] = {form: [] for form in FORMS}
             for measured in range(rounds + 1):
                 for form, step in steps.items():
@@ -64,7 +69,7 @@ def speed(
             seconds = {form: median(values) for form, values in times.items()}
             rates = [batch / seconds[form] for form in FORMS]
             ratios = seconds["multi-branch"] / seconds["merged"], seconds["merged"] / seconds["deploy"]
-            rows.append([stage, dtype, layout, *(f"{figure:.2f}" for figure in (*rates, *ratios))])
+            rows.append([stage, dtype, order, *(f"{figure:.2f}" for figure in (*rates, *ratios))])
     headers = ["Stage", "Precision", "Layout", *(f"{form} [patches/s]" for form in FORMS)]
     typer.echo(to_markdown(Table.headed([*headers, "merged gains", "merged / deploy time"], rows, 3)))
 

@@ -6,8 +6,6 @@ a checkout of the 2024 challenge with its weights (entry 1 is PFDNLite). Each si
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,16 +19,15 @@ import torch
 import typer
 
 from bench import speed_parts, template_side
+from bench.processes import RESULTS, child, lay_out
 from bench.speed_report import write_report
 from eval.cli.flags import DataDir
 from eval.cli.program import run_program
-from eval.data.datasets import Dataset, open_dataset
+from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.device.memory import keep_freed_memory
 from eval.run.environment import describe_environment
 
-PROJECT = Path(__file__).resolve().parent.parent
-RESULTS = PROJECT / "docs" / "results"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EIGHT_MODELS = "0,1,2,3,4,5,6,7"
 SETUPS = (
@@ -43,24 +40,6 @@ SETUPS = (
 )
 PASSES = (("channels-last", "fp32"), ("compiled", "fp32"), ("compiled", "bf16"))
 SIZES = ((80, 80), (128, 192), (256, 256), (400, 400), (600, 700), (1000, 1000))
-
-
-def child(module: str, *arguments: object) -> dict[str, Any]:
-    """Run a module in a process of its own and return the JSON that it prints last."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=os.environ)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def lay_out(dataset: Dataset, count: int, folder: Path) -> None:
-    """Link a set's first images, by the names that the template looks for and once more as pairs for us."""
-    for pair in dataset.pairs[:count]:
-        for path, name in ((pair.hr, f"HR/{pair.name}.png"), (pair.lr, f"LR/{pair.name}x4.png")):
-            link = folder / f"DIV2K_LSDIR_valid_{name}"
-            link.parent.mkdir(exist_ok=True)
-            link.symlink_to(path.resolve())
 
 
 def side_by_side(checkout: Path, folder: Path, rounds: int) -> dict[str, Any]:
@@ -98,8 +77,7 @@ def compare(
     dataset: Annotated[str, typer.Option(help="Set to compare on.")] = "Urban100",
     images: Annotated[int, typer.Option(help="How many of its images, from the first on.")] = 100,
     rounds: Annotated[int, typer.Option(help="Runs of each side, of which the median counts.")] = 3,
-    out: Annotated[Path, typer.Option(help="Folder for speed.json, speed.md and speed.svg.")] = PROJECT
-    / "docs/results",
+    out: Annotated[Path, typer.Option(help="Folder for speed.json, speed.md and speed.svg.")] = RESULTS,
 ) -> None:
     """Measure everything and write the report; speed.json is written after each part."""
     keep_freed_memory()

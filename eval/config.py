@@ -74,7 +74,10 @@ class RunConfig(Frozen):
         None, ge=1, description="How many CPU threads the network uses; by default as many as torch takes."
     )
     workers: int | None = Field(
-        None, ge=0, description="How many threads decode, measure and write beside an untimed network."
+        None,
+        ge=0,
+        description="How many threads decode, measure and write beside an untimed network; by default as many as it"
+        " leaves processors, at least two or a third of all.",
     )
     runs: int = Field(1, ge=1, description="How many official runs are averaged; the challenge takes 5.")
     preset: Literal["rapid", "quick", "normal"] = Field(

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.device.transfer import to_device
-from eval.metrics.psnr_ssim import CROP_BORDER, PEAK, SSIM_C1, SSIM_C2, SSIM_TAPS, SSIM_WINDOW, cropped_pair
+from eval.metrics.psnr_ssim import CROP_BORDER, PEAK, SSIM_C1, SSIM_C2, cropped_pair
+from eval.metrics.windows import SSIM_TAPS, SSIM_WINDOW
 
 
 def psnr(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:

@@ -88,6 +88,33 @@ class Mean(Frozen):
     count: int
 
 
+class Compiled(Frozen):
+    """What a compiled network took, beside the same one that was not compiled; taken after the set, on one image of it.
+
+    Attributes:
+        ready_s: from its start until it could run; with what is in the cache, and what is not.
+        image_ms: for an image of the set's mean size.
+        beside: the other engine, of which the other two are the times.
+    """
+
+    ready_s: float
+    image_ms: float
+    beside: str
+    beside_ready_s: float
+    beside_ms: float
+
+    def lost_s(self, images: int) -> float:
+        """Return how much longer it took over so many images than the other engine would have; negative for a gain."""
+        return self.ready_s - self.beside_ready_s + images * (self.image_ms - self.beside_ms) / 1e3
+
+    @property
+    def pays_from(self) -> int | None:
+        """From how many such images on it is the faster one; None if it never is."""
+        if self.image_ms >= self.beside_ms:
+            return None
+        return max(0, math.ceil(1e3 * (self.ready_s - self.beside_ready_s) / (self.beside_ms - self.image_ms)))
+
+
 class Settings(Frozen):
     """How it ran, as readers of records know it.
 
@@ -97,6 +124,7 @@ class Settings(Frozen):
         left_out: engines that "auto" could not try, each with the reason.
         engine_asked: "auto" where that chose the engine.
         workers: threads beside the network; they change no figure. None in records from before it was kept.
+        compiled: what compiling took and gained, where that was asked for; None elsewhere, and in older records.
     """
 
     protocol: Protocol
@@ -110,6 +138,7 @@ class Settings(Frozen):
     left_out: tuple[str, ...] = ()
     engine_asked: str | None = None
     workers: int | None = None
+    compiled: Compiled | None = None
 
 
 class MachineState(Frozen):

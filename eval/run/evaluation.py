@@ -14,7 +14,7 @@ from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
 from eval.errors import UsageError
 from eval.metrics.figures import ModelAnalysis
-from eval.records.record import Record
+from eval.records.record import Compiled, Record
 from eval.run.environment import device_name
 from eval.run.images_folders import images_folder
 from eval.run.keeper import Keeper
@@ -187,6 +187,8 @@ class Evaluation:
             self.observer.say(f"engine   auto took {taken.engine} for {label}{left_out}")
         elif taken.precision != asked.precision or asked.engine not in (None, taken.engine):
             self.observer.say(f"note: {label} has no weights: it ran as plain torch in float32")
+        if taken.compiled and (words := _why_compiling_lost(taken.compiled, len(record.images))):
+            self.observer.say(f"note: --engine {taken.engine} {words}")
         if asked.tile_overlap is not None and taken.tile is None and asked.tile is not None:
             self.observer.say(f"note: --tile_overlap has no effect on {label}: whole images fit into memory")
         for step in record.model.weights_steps:
@@ -241,6 +243,16 @@ class Evaluation:
             if same and counted and record.model.weights_sha256 == info.weights_sha256:
                 return ModelAnalysis(record.complexity, tuple(flag for flag in record.flags if flag.of_network))
         return None
+
+
+def _why_compiling_lost(took: Compiled, images: int) -> str | None:
+    """Return by how much a compiled network was slower over a set than one that is not; None if it was not."""
+    if (lost_s := took.lost_s(images)) <= 0:
+        return None
+    ready = f"{took.ready_s:.1f} s to get ready beside {took.beside_ready_s:.1f}"
+    each = f"{took.image_ms:.0f} ms an image beside {took.beside_ms:.0f}"
+    pays = "it does not pay here" if took.pays_from is None else f"it pays from {took.pays_from} such images on"
+    return f"took {lost_s:.1f} s longer over these {images} image(s) than {took.beside}: {ready}, {each}; {pays}"
 
 
 def _kept_apart(tasks: Sequence[EvaluationTask]) -> bool:

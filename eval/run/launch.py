@@ -1,5 +1,6 @@
 """How passes are spread and kept, and what a configuration comes to on this machine."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +112,29 @@ def resolved(config: RunConfig, launch: Launch | None = None, device_there: str 
     if threads is None:
         threads = 1 if launch.launcher == RAY else max(_threads_here() // launch.jobs, 1)
     if workers is None:
-        workers = max(1, min(_MOST_WORKERS, usable_cpus() // launch.jobs))
+        workers = workers_beside(str(device), threads, usable_cpus() // launch.jobs)
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
     taken = {"device": str(device), "engine": engine, "threads": threads, "workers": workers, "tf32": tf32}
     return config.replaced(**taken, metrics=metrics)
+
+
+def workers_beside(device: str, threads: int, cpus: int) -> int:
+    """Return how many threads decode, measure and write beside a network, where nobody says.
+
+    Beside a GPU all processors are free. On a CPU the workers get those that the network's threads leave, at least a
+    third of all, and two where there are two. Reading an image, PSNR, SSIM and PNG take up to a third of PFDNLite's own
+    processor time, so fewer would keep it waiting; each one more takes turns with a thread of the network that the
+    others wait for. On two cores two took as long as one or a little less, and none took longest.
+
+    Args:
+        device: of the network, as torch names it.
+        threads: of the network on a CPU.
+        cpus: that one pass may use.
+    """
+    wanted = max(min(cpus, 2), math.ceil(cpus / 3), cpus - threads) if device == "cpu" else cpus
+    return max(1, min(_MOST_WORKERS, wanted))
 
 
 def _threads_here() -> int:

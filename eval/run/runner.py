@@ -1,8 +1,9 @@
 """Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
 import math
+import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean, median
@@ -19,6 +20,7 @@ from eval.errors import RunError
 from eval.metrics.figures import Flag
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
+from eval.run.compiling import timed_beside
 from eval.run.environment import machine_state
 from eval.run.failures import Ending, failure_of
 from eval.run.model_source import LoadedModel
@@ -37,20 +39,26 @@ _WAITING_BYTES = 256 * 2**20
 
 def carry_out_once(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> Record:
     """Carry out a task once, in this process; whatever fails is a record."""
-    started_at = datetime.now(UTC)
+    started_at, started = datetime.now(UTC), time.perf_counter()
     with threads_set(task.config.threads):
         try:
             with task.model.open(task.config, largest_lr(task.dataset)) as model:
-                return run(task, model, on_image)
+                return run(task, model, on_image, ready_s=time.perf_counter() - started)
         except Exception as error:
             return failed(task, started_at, error)
 
 
-def run(task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResult], None]) -> Record:
+def run(
+    task: EvaluationTask,
+    model: LoadedModel,
+    on_image: Callable[[ImageResult], None],
+    *,
+    ready_s: float | None = None,
+) -> Record:
     """Run a loaded model over a task's images and return the record, complete or not.
 
     An interrupt (ctrl-C) or an error of any kind ends the run; what was finished by then is in the record, with the
-    reason. ``on_image`` is called after each image.
+    reason. ``on_image`` is called after each image; ``ready_s`` is how long the model took to be opened.
     """
     ran = TaskRun(datetime.now(UTC), machine_state(model.device))
     with cudnn_switches(bool(task.config.tf32)):
@@ -63,6 +71,10 @@ def run(task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResul
                 # After the images, as in the template: before them it would warm the network up.
                 ran.analysis = task.analysis or model.analyse()
                 ran.flags = (*model.run_flags, *_implausible(task, ran))
+                if ready_s is not None:
+                    # All figures are there; an error here would cost a note.
+                    with suppress(Exception):
+                        ran.compiled = timed_beside(task, model, ready_s)
         except KeyboardInterrupt:
             reason = f"interrupted after {len(ran.images)} of {len(task.dataset.pairs)} images"
             ran.ending = Ending("interrupted", reason=reason)

@@ -12,7 +12,7 @@ from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
 from eval.device.memory import PeakMemory
 from eval.metrics.figures import Flag, ModelAnalysis
-from eval.records.record import DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
+from eval.records.record import Compiled, DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
 from eval.run.keys import hash_of, libraries, machine, measuring_sha256
@@ -83,6 +83,7 @@ class TaskRun:
     analysis: ModelAnalysis = field(default_factory=ModelAnalysis)
     flags: tuple[Flag, ...] = ()
     memory: PeakMemory | None = None
+    compiled: Compiled | None = None
     ending: Ending = field(default_factory=Ending)
 
 
@@ -127,7 +128,7 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
             sha256=task.dataset.sha256,
             num_grey=task.dataset.num_grey,
         ),
-        settings=settings_of(task, model),
+        settings=settings_of(task, model).model_copy(update={"compiled": ran.compiled}),
         config=task.config,
         images=tuple(ran.images),
         means=means_of(ran.images),

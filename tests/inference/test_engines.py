@@ -13,7 +13,7 @@ from eval.config import RunConfig
 from eval.data.images import ImageSize, to_tensor, to_uint8
 from eval.device.graphs import Recording
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines import registry
+from eval.inference.engines import compiled, packages, registry
 from eval.inference.engines.choosing import same_pixels
 from eval.inference.engines.cuda_graphs import replaying
 from eval.inference.engines.precision import in_precision, rounded
@@ -73,16 +73,51 @@ class Tiny(nn.Module):
 
 
 def test_the_compiled_engine_has_eagers_pixels_and_one_graph_for_all_sizes(tmp_path: Path, monkeypatch, random_image):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     network = Tiny()
     forward = prepare(network, CPU, Execution("compiled"))
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     with torch.inference_mode():
-        for size in ((128, 128), (200, 90), (91, 331), (256, 170), (8, 9)):
+        for size in ((128, 128), (200, 90), (91, 331), (8, 9), (256, 170)):
             # Strides as images have them.
             x = to_tensor(random_image(*size), 1.0)
             assert same_pixels(to_uint8(forward(x)[0], 1.0), to_uint8(network(x)[0], 1.0))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+    # Another run neither traces nor compiles, unless what was kept is damaged.
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", _never_again)
+    with torch.inference_mode():
+        assert torch.equal(prepare(network, CPU, Execution("compiled"))(x), forward(x))
+    (package,) = (tmp_path / "compiled").glob("*.pt2")
+    package.write_bytes(b"damaged")
+    with pytest.raises(EngineError, match="compiled once more"):
+        prepare(network, CPU, Execution("compiled"))
+    assert list((tmp_path / "compiled").iterdir()) == [package]
+
+
+def _never_again(*_given: object, **_more: object) -> None:
+    raise RuntimeError("compiled once more")
+
+
+def test_machine_code_is_kept_for_one_network_one_processor_and_one_number_of_threads(monkeypatch):
+    torch.manual_seed(0)
+    network = Tiny()
+    program = compiled.exported(network)
+    key = packages._key(program)
+    assert packages._key(compiled.exported(copy.deepcopy(network))) == key
+    others = {key}
+    with torch.no_grad():
+        network.conv.bias[7] += 1e-6
+    others.add(packages._key(program))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    others.add(packages._key(program))
+    monkeypatch.setattr(packages, "_processor", lambda: "another")
+    others.add(packages._key(program))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    others.add(packages._key(program))
+    network.conv.padding_mode = "reflect"
+    others.add(packages._key(compiled.exported(network)))
+    assert len(others) == 6
 
 
 @pytest.mark.slow
@@ -257,7 +292,8 @@ def test_without_a_compiler_it_says_what_to_install(tmp_path: Path, monkeypatch)
     def none_found(_search: object) -> str:
         raise exc.InvalidCxxCompiler
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setattr(cpp_builder, "cpp_compiler_search", none_found)
     with pytest.raises(EngineError, match=r"needs a C\+\+ compiler; install g\+\+, or use --engine channels-last"):
         prepare(Tiny(), CPU, Execution("compiled"))

@@ -1,12 +1,18 @@
 """PSNR and SSIM: hand arithmetic, scikit-image, the definition written out, and the official code's figures."""
 
 import math
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import cv2
 import numpy as np
 import pytest
 import skimage.metrics
 
+from eval.files import PROJECT
 from eval.metrics import psnr_ssim
 from eval.metrics.psnr_ssim import psnr, ssim
 
@@ -108,16 +114,60 @@ def test_ssim_needs_one_window_inside_the_border():
         ssim(image[:, :18], image[:, :18])
 
 
-@pytest.mark.parametrize("band", [1, 40, 128, 10_000])
-def test_ssim_is_the_same_in_bands_of_any_height(monkeypatch: pytest.MonkeyPatch, band: int):
+@pytest.mark.parametrize("tile", [(1, 1), (8, 16), (40, 9), (150, 20), (10_000, 10_000)])
+def test_ssim_is_the_same_in_tiles_of_any_size(monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int]):
     rng = np.random.default_rng(2)
-    hr, sr = (rng.integers(0, 256, (160, 30), dtype=np.uint8) for _ in range(2))
+    hr, sr = (rng.integers(0, 256, (160, 33), dtype=np.uint8) for _ in range(2))
     _, full = skimage.metrics.structural_similarity(
         hr.astype(float), sr.astype(float), data_range=255, gaussian_weights=True, sigma=1.5,
         use_sample_covariance=False, full=True,
     )  # fmt: skip
-    monkeypatch.setattr(psnr_ssim, "SSIM_BAND", band)
+    monkeypatch.setattr(psnr_ssim, "SSIM_TILE", tile)
     assert ssim(sr, hr, crop_border=0) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-12)
+
+
+def test_ssim_keeps_its_digits_where_bright_images_are_flat():
+    # Means of squares near 255 ** 2 leave a variance of a hundredth: the definition, in integers of any size.
+    hr = np.full((40, 60), 254, np.uint8)
+    sr = hr.copy()
+    hr[::7, ::5], sr[::6, ::7] = 255, 255
+    taps = [Fraction(float(tap)) for tap in np.exp(-((np.arange(11) - 5) ** 2) / 4.5)]
+    window = [[a * b / sum(taps) ** 2 for b in taps] for a in taps]
+    c1, c2, values = Fraction("6.5025"), Fraction("58.5225"), []
+    for i in range(0, 22, 7):
+        for j in range(0, 42, 9):
+            patches = [image[i : i + 11, j : j + 11].tolist() for image in (sr, hr)]
+            x, y, xx, yy, xy = (_mean(window, patches, of) for of in ("x", "y", "xx", "yy", "xy"))
+            expected = (2 * x * y + c1) * (2 * (xy - x * y) + c2)
+            expected /= (x * x + y * y + c1) * (xx - x * x + yy - y * y + c2)
+            part = ssim(*(np.array(patch, np.uint8) for patch in patches), crop_border=0)
+            values.append(abs(part - float(expected)))
+    assert max(values) < 1e-12
+
+
+def _mean(window: list[list[Fraction]], patches: list, of: str) -> Fraction:
+    """Return the weighted mean of a product of two images' samples, exactly."""
+    samples = {"x": patches[0], "y": patches[1]}
+    cells = [(row, column) for row in range(11) for column in range(11)]
+    return sum(window[r][c] * math.prod(samples[name][r][c] for name in of) for r, c in cells)
+
+
+def test_ssim_is_the_same_to_the_last_bit_whatever_the_number_of_threads():
+    code = (
+        "import cv2, numpy as np; from eval.metrics.psnr_ssim import ssim; rng = np.random.default_rng(3);"
+        "print(ssim(*(rng.integers(0, 256, (300, 2100, 3), dtype=np.uint8) for _ in range(2))).hex())"
+    )
+    figures = set()
+    for threads in "128":
+        count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT, env=os.environ | count)
+        figures.add(ran.stdout.strip())
+    with ThreadPoolExecutor(4) as pool:
+        rng = np.random.default_rng(3)
+        pair = [rng.integers(0, 256, (300, 2100, 3), dtype=np.uint8) for _ in range(2)]
+        figures |= {value.hex() for value in pool.map(lambda _: ssim(*pair), range(4))}
+    assert len(figures) == 1
 
 
 @pytest.mark.parametrize("function", [psnr, ssim])

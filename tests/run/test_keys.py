@@ -153,7 +153,10 @@ def test_threads_that_are_not_asked_for_are_torchs_own(monkeypatch):
     for quota, threads in ((8, 5), (3, 3)):
         monkeypatch.setattr(launch, "usable_cpus", lambda quota=quota: quota)
         resolved_config = resolved(RunConfig(device="cpu"))
-        assert (resolved_config.threads, resolved_config.workers) == (threads, quota)
+        assert (resolved_config.threads, resolved_config.workers) == (
+            threads,
+            launch.workers_beside("cpu", threads, quota),
+        )
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert resolved(RunConfig(device="cpu")).threads == 5
     assert resolved(RunConfig(device="cpu", threads=3)).threads == 3

@@ -49,3 +49,27 @@ def test_nothing_is_measured_for_float32_or_for_a_gpu(monkeypatch):
 )
 def test_the_engine_by_default(given: dict, launcher: str, engine: str):
     assert resolved(RunConfig(device="cpu", **given), launch.Launch(launcher=launcher)).engine == engine
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "cpus", "workers"),
+    [
+        # Every processor computes: a third of them, at least two, take turns with the workers.
+        *(("cpu", 1, 1, 1), ("cpu", 2, 2, 2), ("cpu", 4, 4, 2), ("cpu", 16, 16, 6), ("cpu", 64, 64, 8)),
+        # The network leaves some.
+        *(("cpu", 1, 2, 2), ("cpu", 1, 4, 3), ("cpu", 4, 16, 8), ("cpu", 5, 8, 3)),
+        # More threads than processors, and passes side by side that share too few.
+        *(("cpu", 8, 2, 2), ("cpu", 1, 0, 1)),
+        *(("cuda:1", 8, 2, 2), ("cuda:0", 8, 16, 8), ("mps", 8, 8, 8)),
+    ],
+)
+def test_workers_by_default(device: str, threads: int, cpus: int, workers: int):
+    assert launch.workers_beside(device, threads, cpus) == workers
+
+
+def test_a_run_takes_the_workers_of_its_share_of_the_machine(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cpus", lambda: 12)
+    asked = RunConfig(device="cpu", protocol="accuracy", threads=3)
+    assert resolved(asked).workers == 8
+    assert resolved(asked, launch.Launch(jobs=2)).workers == 3
+    assert resolved(asked.replaced(workers=0)).workers == 0
