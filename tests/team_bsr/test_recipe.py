@@ -38,7 +38,14 @@ def test_the_rate_halves_every_100k_iterations():
 
 def test_the_rate_grows_over_the_warm_up():
     step = replace(load_recipe()[0], rate=1.0, halve_every=100, warm_up=3)
-    assert [step.rate_at(iteration, iteration) for iteration in (0, 1, 2, 3, 99, 100)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
+    assert [step.rate_at(iteration, iteration) for iteration in (0, 1, 2, 3, 99, 100)] == [
+        0.25,
+        0.5,
+        0.75,
+        1.0,
+        1.0,
+        0.5,
+    ]
     # After a start that took the time of 120 iterations the first one is as careful.
     assert [step.rate_at(120 + done, done) for done in (0, 1, 3)] == [0.125, 0.25, 0.5]
 
