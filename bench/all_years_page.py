@@ -18,6 +18,8 @@ NAME = "all-years"
 _COMMAND = "python -m bench.all_years --checkouts DIR --data_dir DIR"
 # Levels of PSNR on Set14 that the fastest and the lightest entry of each year are looked for at.
 _LEVELS_DB = (26.5, 26.6, 26.7, 26.8, 26.9)
+# Flags of FLOPs that do not show all of the work.
+_UNCOUNTED = {"bound", "counters", "operators"}
 _RECORD_COLUMNS = {figure.key: figure for figure in (*COLUMNS, *STEADY_COLUMNS)}
 
 
@@ -107,21 +109,23 @@ def write_page(years: Sequence[Year], out: Path, machine: str) -> list[Path]:
 
 
 def _parts(years: Sequence[Year], rows: Sequence[Row], machine: str, timed: bool) -> list[str]:
+    times = "The least time of a year for a PSNR on Set14, as a ratio to RLFN's:"
+    flops = (
+        "The least FLOPs of a year for a PSNR on Set14, in G; a star where a flag says that not all work is counted:"
+    )
     return [
-        "# Every entry of five years\n\n" + _head(rows, machine),
+        "# Every entry of the challenges of 2022 to 2026\n\n" + _head(rows, machine),
         to_markdown(Table.headed(_COUNTS, map(_counts, years))),
         "\n".join(_absent(years)),
         "## What the years brought",
-        _levels("The least time of a year for a PSNR on Set14, as a ratio to RLFN's:", years, ratio_of)
-        if timed
-        else "",
-        _levels("The least FLOPs of a year for a PSNR on Set14, in G:", years, _giga),
+        _levels(times, years, _time_cell, ratio_of) if timed else "",
+        _levels(flops, years, _flops_cell, lambda row: row.flops),
         f"![PSNR on Set14 against time, and the front of each year]({NAME}.svg)" if timed else "",
         "## Where the order differs from the published one",
         _orders(years),
         "## The entries",
         to_markdown(table_of(rows)),
-        _legend(years),
+        _legend(),
     ]
 
 
@@ -158,17 +162,22 @@ def _absent(years: Sequence[Year]) -> list[str]:
     ]
 
 
-def _giga(row: Row) -> float | None:
-    return row.flops / 1e9 if row.flops else None
+def _time_cell(row: Row) -> str:
+    return f"{ratio_of(row):.2f}, {_short(row)}"
 
 
-def _levels(title: str, years: Sequence[Year], cost: Callable[[Row], float | None]) -> str:
+def _flops_cell(row: Row) -> str:
+    star = "*" if _UNCOUNTED & set(row.flags) else ""
+    return f"{(row.flops or 0) / 1e9:.2f}{star}, {_short(row)}"
+
+
+def _levels(title: str, years: Sequence[Year], cell: Callable[[Row], str], cost: Callable[[Row], float | None]) -> str:
     """Return a table of the least cost at each level of PSNR, with the entry that has it."""
     lines = []
     for year in years:
         front = year.front(cost)
         at = (next((row for row in front if (row.psnr_db or 0) >= level), None) for level in _LEVELS_DB)
-        lines.append([str(year.edition.year), *(f"{cost(row):.2f}, {_short(row)}" if row else NONE for row in at)])
+        lines.append([str(year.edition.year), *(cell(row) if row else NONE for row in at)])
     heads = ["Year", *(f"{level:.2f} dB" for level in _LEVELS_DB)]
     return f"{title}\n\n{to_markdown(Table.headed(heads, lines, names=len(heads)))}"
 
@@ -187,11 +196,14 @@ def _orders(years: Sequence[Year]) -> str:
         if not year.edition.published:
             words = "no ranking was published in a form that could be read"
         elif compared:
-            settled = sum(its.words == "differs" for its in compared)
-            words = (
-                f"{len(compared)} entries are in both orders; {sum(bool(its.words) for its in compared)} have another "
+            others, settled = (
+                len([its for its in compared if its.words]),
+                [its.words for its in compared].count("differs"),
             )
-            words += f"place here, {settled} of them beyond what the intervals of times leave open"
+            words = (
+                f"of {len(compared)} entries that are in both orders {others} have another place here, {settled} of "
+            )
+            words += "them beyond what the intervals of times leave open"
         lines.append(f"- {year.edition.year} ({markdown_text(year.edition.source)}): {words}.")
     parts = ["Both by the rules of the year's main track, among the entries that are in both.", "\n".join(lines)]
     if found:
@@ -207,18 +219,18 @@ def _order(its: Compared) -> list[str]:
     return [visible(its.row.label), visible(its.row.team), str(its.published), str(its.here), span, its.words]
 
 
-def _legend(years: Sequence[Year]) -> str:
-    orders = "; ".join(f"{year.edition.year}: {year.edition.source}" for year in years)
+def _legend() -> str:
     lines = [
         "A dash: the entry did not run, and State says why; or the figure was not asked for.",
-        "PSNR: RGB, 8 bits, 4-pixel border, mean over images. On Urban100 the first ten of a year that ran. "
-        f"The order of a year: {orders}.",
+        "PSNR: RGB, 8 bits, 4-pixel border, mean over images. On Urban100 the first ten of a year that ran, in "
+        "the orders named above.",
         "Time: protocol steady, preset rapid, on Set14, as a ratio to RLFN's with its 95% interval; entries were timed "
         "in groups of ten beside RLFN.",
         "FLOPs are multiply-adds of one 256x256 input: by fvcore, by torch's own dispatcher, and for 2022 by the "
         "counter that the challenge used then.",
         "Params, FLOPs and flags are told by the entry's own process ([what that means]"
         "(../submissions.md#fair-figures)).",
+        "2023 is absent: its repository is not public any more.",
         "Team: a number where the organisers' table does not tell names.",
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -181,11 +181,9 @@ def _best(records: Sequence[Record], dataset: str) -> Record | None:
 
 
 def _stand_ins(record: Record) -> list[str]:
-    """Return the packages that something stood in for, and the other things that were not where they should be."""
-    shims = (
-        its.removesuffix(_STAND_IN) + " (stand-in)" if its.endswith(_STAND_IN) else its for its in record.model.shims
-    )
-    return [its for its in shims if not its.startswith("torch.load without")]
+    """Return the packages that something stood in for, and files that lay elsewhere; shims for CUDA are no lack."""
+    packages = [f"{its.removesuffix(_STAND_IN)} (stand-in)" for its in record.model.shims if its.endswith(_STAND_IN)]
+    return packages + [its for its in record.model.shims if its.startswith("checkpoint found")]
 
 
 @dataclass(frozen=True)
