@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.all_years_orders import Compared, compare_orders
 from bench.all_years_plot import draw_fronts
-from bench.all_years_rows import NOT_YET, Compared, Row, Year, compare_orders, ratio_of
+from bench.all_years_rows import NOT_YET, Cost, Row, Year, giga_flops_of, ratio_of
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, STEADY_COLUMNS
 from eval.report.escapes import markdown_text, visible
@@ -97,12 +98,12 @@ def table_of(rows: Sequence[Row]) -> Table:
 
 
 def write_page(years: Sequence[Year], out: Path, machine: str) -> list[Path]:
-    """Write all-years.md and .csv, and .svg where times were taken, into a folder."""
+    """Write all-years.md, .csv and, where anything can be drawn, .svg into a folder."""
     rows = [row for year in years for row in year.rows]
     timed = any(row.ratio for row in rows)
     page = "\n\n".join(filter(None, _parts(years, rows, machine, timed))) + "\n"
     written = write_files(out, {f"{NAME}.md": page, f"{NAME}.csv": to_csv(Table.unrounded((*FIGURES, *_MORE), rows))})
-    if timed:
+    if any(row.ratio or row.flops for row in rows):
         written.append(out / f"{NAME}.svg")
         draw_fronts(years, written[-1])
     return written
@@ -119,8 +120,8 @@ def _parts(years: Sequence[Year], rows: Sequence[Row], machine: str, timed: bool
         "\n".join(_absent(years)),
         "## What the years brought",
         _levels(times, years, _time_cell, ratio_of) if timed else "",
-        _levels(flops, years, _flops_cell, lambda row: row.flops),
-        f"![PSNR on Set14 against time, and the front of each year]({NAME}.svg)" if timed else "",
+        _levels(flops, years, _flops_cell, giga_flops_of),
+        f"![PSNR on Set14 against {'time' if timed else 'FLOPs'}, and the front of each year]({NAME}.svg)",
         "## Where the order differs from the published one",
         _orders(years),
         "## The entries",
@@ -168,10 +169,10 @@ def _time_cell(row: Row) -> str:
 
 def _flops_cell(row: Row) -> str:
     star = "*" if _UNCOUNTED & set(row.flags) else ""
-    return f"{(row.flops or 0) / 1e9:.2f}{star}, {_short(row)}"
+    return f"{giga_flops_of(row):.2f}{star}, {_short(row)}"
 
 
-def _levels(title: str, years: Sequence[Year], cell: Callable[[Row], str], cost: Callable[[Row], float | None]) -> str:
+def _levels(title: str, years: Sequence[Year], cell: Callable[[Row], str], cost: Cost) -> str:
     """Return a table of the least cost at each level of PSNR, with the entry that has it."""
     lines = []
     for year in years:

@@ -1,15 +1,12 @@
-"""What the table of all years is made of: editions, their entries, the records that count, fronts and orders."""
+"""What the table of all years is made of: editions, their entries, the records that count, and fronts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from eval.ranking.editions import find_edition
-from eval.ranking.entries import Entry as Ranked
-from eval.ranking.scores import weighted_score
 from eval.records.current import current
 from eval.records.record import Record
 from eval.report.papers.figures import front_of
@@ -123,6 +120,14 @@ def ratio_of(row: Row) -> float | None:
     return row.ratio.estimate if row.ratio else None
 
 
+def giga_flops_of(row: Row) -> float | None:
+    """Return a row's FLOPs by fvcore, in G."""
+    return row.flops / 1e9 if row.flops else None
+
+
+Cost = Callable[[Row], float | None]
+
+
 @dataclass(frozen=True)
 class Year:
     """One year: its edition, whether its checkout is here, which ids have an entry, and a row each."""
@@ -142,7 +147,7 @@ class Year:
         """The ids of the first ten of the edition's order that ran."""
         return tuple([one for one in self.edition.order if one in self.ran][:_TEN])
 
-    def front(self, cost: Callable[[Row], float | None]) -> list[Row]:
+    def front(self, cost: Cost) -> list[Row]:
         """Return the rows that no other of the year beats in both a cost and PSNR, by cost."""
         known = [(its, row.psnr_db, row) for row in self.rows if (its := cost(row)) is not None and row.psnr_db]
         return [known[place][2] for place in front_of([its for its, *_ in known], [db for _, db, _ in known])]
@@ -184,68 +189,3 @@ def _stand_ins(record: Record) -> list[str]:
     """Return the packages that something stood in for, and files that lay elsewhere; shims for CUDA are no lack."""
     packages = [f"{its.removesuffix(_STAND_IN)} (stand-in)" for its in record.model.shims if its.endswith(_STAND_IN)]
     return packages + [its for its in record.model.shims if its.startswith("checkpoint found")]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One entry's rank as published, and the ranks that it can have by our figures, the likeliest and the range."""
-
-    row: Row
-    published: int
-    here: int
-    first: int
-    last: int
-
-    @property
-    def words(self) -> str:
-        """Whether the two orders differ, and whether that is settled."""
-        if self.here == self.published:
-            return ""
-        return "differs, not settled" if self.first <= self.published <= self.last else "differs"
-
-
-def compare_orders(year: Year) -> list[Compared]:
-    """Hold a year's published order against ours by the same rules, among the entries that are in both.
-
-    The range of ranks counts as before an entry only what is so at both ends of the intervals of ratios to RLFN.
-    """
-    totals = _totals(year) if year.edition.published else {}
-    order = [one for one in year.edition.order if one in totals]
-    rows = {row.id: row for row in year.rows}
-    ends = [totals[one] for one in order]
-    return [
-        Compared(
-            rows[one],
-            place + 1,
-            1 + sum(middle < mine[0] for middle, _, _ in ends),
-            1 + sum(high < mine[1] for _, _, high in ends),
-            len(order) - sum(low > mine[2] for _, low, _ in ends),
-        )
-        for place, (one, mine) in enumerate(zip(order, ends, strict=True))
-    ]
-
-
-def _totals(year: Year) -> Mapping[int, tuple[float, float, float]]:
-    """Return each entry's total in the year's main track, and that at both ends of its ratio's interval."""
-    rules = find_edition(year.edition.year)
-    known = {row.id: (row, ratio) for row in year.rows if row.id in year.edition.order and (ratio := row.ratio)}
-    if not rules.main.weights:
-        return {one: (its.estimate, its.low, its.high) for one, (_, its) in known.items()}
-    base = next((row for row in year.rows if row.ratio and rules.baseline.is_called(row.label)), None)
-    if base is None or base.ratio is None:
-        return {}
-    unit, reference = base.ratio.estimate, _ranked(base)
-    return {
-        one: (
-            weighted_score(rules.main, _ranked(row), reference, its.estimate / unit),
-            weighted_score(rules.main, _ranked(row), reference, its.low / unit),
-            weighted_score(rules.main, _ranked(row), reference, its.high / unit),
-        )
-        for one, (row, its) in known.items()
-        if row.flops
-    }
-
-
-def _ranked(row: Row) -> Ranked:
-    complexity = row.set14.complexity if row.set14 else None
-    return Ranked(row.label, None, row.flops, complexity.num_params if complexity else None)

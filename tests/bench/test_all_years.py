@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from bench import all_years
 from bench.all_years import Pass, passes
+from bench.all_years_orders import compare_orders
 from bench.all_years_page import table_of, why_not, write_page
-from bench.all_years_rows import Edition, Year, compare_orders, gather, ratio_of, read_all
+from bench.all_years_rows import Edition, Year, gather, ratio_of, read_all
 from eval.cli.program import new_app
 from eval.errors import RunError
 from eval.metrics.figures import Flag
@@ -108,11 +109,11 @@ def test_the_csv_holds_unrounded_figures(tmp_path: Path):
     assert (tmp_path / "all-years.svg").read_text().count("2022, 1 timed") == 1
 
 
-def test_no_plot_without_times(tmp_path: Path):
-    assert [path.name for path in write_page([year_of(entry(1, 26.5))], tmp_path, "x")] == [
-        "all-years.md",
-        "all-years.csv",
-    ]
+def test_without_times_the_plot_shows_flops(tmp_path: Path):
+    assert [path.name for path in write_page([year_of()], tmp_path, "x")] == ["all-years.md", "all-years.csv"]
+    *_, plot = write_page([year_of(entry(1, 26.5), entry(2, 26.6))], tmp_path, "x")
+    assert all(f">{text}</text>" in plot.read_text() for text in ("FLOPs [G]", "2022, 2 counted"))
+    assert "against FLOPs" in (tmp_path / "all-years.md").read_text()
 
 
 def test_the_front_of_a_year_is_what_no_entry_beats_in_both():
