@@ -171,7 +171,8 @@ def gather(edition: Edition, checkout: Path, records: Iterable[Record]) -> Year:
             _best(its, SET14),
             _best(its, URBAN100),
             withheld=entry is not None and entry.is_placeholder,
-            untimed=next((each.outcome for each in its if each.timing and not each.complete), None),
+            # Behind it stand the processes that were to blame.
+            untimed=next((each.outcome.partition(" (")[0] for each in its if each.timing and not each.complete), None),
         )
         rows.append(row)
     ids = tuple(one for one, its in entries.items() if not its.is_placeholder)
