@@ -74,7 +74,8 @@ def report(
         if finished := [row for row in rows if row.complete]:
             terminal.table(finished)
     terminal.not_run(failures(found))
-    paths = [*write_report(tables, save_dir), write_page(content, save_dir, options)]
+    headlines = {board.conditions: board.headline for board in content.boards}
+    paths = [*write_report(tables, save_dir, headlines), write_page(content, save_dir, options)]
     if latex:
         paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})
     if figures:

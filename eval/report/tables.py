@@ -1,20 +1,22 @@
 """Tables of records as files: CSV, Markdown and LaTeX, beside the template's results.txt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.files import atomic_path
+from eval.records.current import Conditions, complete_ones, current, failures
 from eval.records.current import Table as Group
-from eval.records.current import complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
 from eval.report.escapes import latex, markdown_text, visible
+from eval.report.headline import Headline
 from eval.report.renderers import to_csv, to_latex, to_markdown
 from eval.report.selection import edition_of
 from eval.report.table import Figure, Table
 from eval.report.template import finished, template_tables
 
+Headlines = Mapping[Conditions, Headline]
 # What stands before the figures in CSV.
 _DESCRIBED = tuple(
     Figure(key, key, of=of)
@@ -58,15 +60,15 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
     return write_files(save_dir, contents)
 
 
-def write_report(tables: Sequence[Group], folder: Path) -> list[Path]:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables."""
+def write_report(tables: Sequence[Group], folder: Path, headlines: Headlines | None = None) -> list[Path]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables; ``headlines`` stand in the first."""
     parts = [
         f"% {latex(conditions.dataset)}, {rows[0].dataset.num_images} images, {conditions.protocol}, "
         f"{latex(conditions.place)}\n{leaderboard(rows)}"
         for conditions, rows in finished(tables)
     ]
     contents = {
-        "leaderboard.md": markdown_tables(tables),
+        "leaderboard.md": markdown_tables(tables, headlines),
         "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
@@ -92,14 +94,16 @@ def leaderboard(records: Sequence[Record]) -> str:
     return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(least=2)) + "\n"
 
 
-def markdown_tables(groups: Sequence[Group]) -> str:
-    """Return a GitHub table for each set under each conditions, with its legend."""
+def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None) -> str:
+    """Return a GitHub table for each set under each conditions, with its headline, if there is one, and its legend."""
     parts = ["# Results"]
     for conditions, rows in finished(groups):
         where = f"{conditions.protocol}, {visible(conditions.place)}"
         parts.append(
             f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {markdown_text(where)})"
         )
+        if said := (headlines or {}).get(conditions):
+            parts.append(" ".join((f"**{markdown_text(said.claim)}**", *map(markdown_text, said.details))))
         parts.append(to_markdown(Table.about((LABEL, *columns_of(rows)), rows)))
         parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
     return "\n\n".join(parts) + "\n"

@@ -1,6 +1,7 @@
 """What a page says first: who is first by which rule, what is settled, and what is not."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from eval.intervals import paired_difference
 from eval.ranking.editions import find_edition
 from eval.records.current import current
 from eval.records.record import Protocol, Record
+from eval.records.store import write_record
 from eval.report.board import Board, make_boards
 from eval.report.board_intervals import PairedPsnr
 from eval.report.columns import LABEL
+from eval.report.escapes import markdown_text
 from eval.timing.samples import Ratio
+from tests.conftest import Command
 from tests.records.test_current import settings
 from tests.records.test_record import make_record
 from tests.report.test_page import renamed
@@ -151,3 +155,17 @@ def test_a_row_leads_to_the_models_paper_and_code():
     row = boards(make_record()).rows[0]
     assert row.links == (("paper", "https://arxiv.org/abs/2404.10343"), ("code", "https://github.com/icandle/BSR"))
     assert boards(renamed(make_record(), origin="NTIRE2024_ESR")).rows[0].links == ()
+
+
+def test_report_writes_the_headline_above_the_table_of_its_markdown(tmp_path: Path, command: Command):
+    records = [timed(label, ms, PSNRS[label]) for label, ms in (("00_RLFN", 20.0), ("02_PFDN", 16.0))]
+    for record in records:
+        write_record(record, tmp_path / "save" / "records")
+    result = command("-m", "eval", "report", tmp_path / "save", "--edition", "2024", "--save_dir", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    heading, line, table = (tmp_path / "out" / "leaderboard.md").read_text().split("\n\n")[1:4]
+    headline = boards(*records, year=2024).headline
+    assert heading.startswith("## Set2 (")
+    assert line == " ".join((f"**{markdown_text(headline.claim)}**", *map(markdown_text, headline.details)))
+    assert line.startswith(r"**02\_PFDN is first of 1 by the rules of NTIRE 2024")
+    assert table.startswith("| Model ")

@@ -1,7 +1,11 @@
 """torch's compiler: one graph for all sizes, fused and written as C++ or Triton, kept on disk for the next run."""
 
+import atexit
 import copy
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +35,7 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
         EngineError: there is no compiler for the machine code, or no folder that can keep it.
     """
     try:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("inductor")))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _compilers_folder(cache_folder("inductor")))
     except RunError as error:
         raise EngineError(f"--engine compiled: {error}") from error
     copied = copy.deepcopy(in_precision(network, precision, fused=True)).to(device)
@@ -47,6 +51,15 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
         return run(x.clone(memory_format=torch.channels_last))
 
     return forward
+
+
+def _compilers_folder(cache: Path) -> str:
+    """Return where torch's compiler may work: in the cache, or for once, since it cannot name paths with spaces."""
+    if not any(map(str.isspace, str(cache))):
+        return str(cache)
+    folder = tempfile.mkdtemp(prefix="esr-inductor-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def exported(network: nn.Module) -> ExportedProgram:

@@ -79,7 +79,7 @@ def tradeoff(board: Board) -> Figure | None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     rows, costs, psnrs = [row for row, *_ in taken], [cost / scale for _, cost, _ in taken], [db for *_, db in taken]
-    front = _front(costs, psnrs)
+    front = front_of(costs, psnrs)
     _draw_markers(axes, rows, costs, psnrs)
     axes.plot([costs[i] for i in front], [psnrs[i] for i in front], ":", color=_SOFT, drawstyle="steps-post", zorder=1)
     for _, least in board.ranked.gates:
@@ -88,7 +88,7 @@ def tradeoff(board: Board) -> Figure | None:
             f"gate {least:.2f} dB", (0.01, least), xycoords=("axes fraction", "data"), va="bottom", fontsize=6
         )
     if max(costs) > 12 * min(costs):
-        _scale_by_logarithm(axes, costs)
+        scale_by_logarithm(axes, costs)
     _leave_out_far_below(axes, psnrs)
     _style(axes, title, f"PSNR on {board.conditions.dataset} [dB]")
     others = [i for i in range(len(rows)) if i not in front] if len(rows) <= _NAMED_AT_MOST else []
@@ -103,7 +103,7 @@ def _with_both(board: Board, key: str) -> list[tuple[Row, float, float]]:
     return [(row, cost, db) for row, cost, db in known if np.isfinite([cost, db]).all()]
 
 
-def _front(costs: Sequence[float], psnrs: Sequence[float]) -> list[int]:
+def front_of(costs: Sequence[float], psnrs: Sequence[float]) -> list[int]:
     """Return the places of the models that no other beats in both, by cost."""
     front: list[int] = []
     for index in sorted(range(len(costs)), key=lambda i: (costs[i], -psnrs[i])):
@@ -128,7 +128,7 @@ def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs
             axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
 
 
-def _scale_by_logarithm(axes: Axes, costs: Sequence[float]) -> None:
+def scale_by_logarithm(axes: Axes, costs: Sequence[float]) -> None:
     """Scale the costs by their logarithm, with ticks at plain numbers: 5, 10, 20, 50."""
     axes.set_xscale("log")
     steps = (1.0, 2.0, 5.0) if max(costs) < 300 * min(costs) else (1.0,)

@@ -1,0 +1,192 @@
+"""What the table of all years is made of: editions, their entries, the records that count, and fronts."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from eval.records.current import current
+from eval.records.record import Record
+from eval.report.papers.figures import front_of
+from eval.report.selection import state_of
+from eval.third_party.checkout import read_checkout
+from eval.timing.samples import Ratio
+from eval.toml_files import read_toml
+
+SET14, URBAN100 = "Set14", "Urban100"
+_TEN = 10
+_STAND_IN = " is not installed: stand-in"
+WITHHELD, NOT_YET = "withheld", "not run here yet"
+
+
+class Edition(BaseModel):
+    """One table of all_years.toml, which explains each key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    year: int
+    repository: str
+    order: tuple[int, ...]
+    source: str
+    published: bool
+    slow: tuple[int, ...] = ()
+    teams: dict[int, str] = {}
+
+    @property
+    def folder(self) -> str:
+        """What a clone of the repository is called."""
+        return self.repository.rpartition("/")[2]
+
+
+class _Editions(BaseModel):
+    edition: tuple[Edition, ...]
+
+
+def read_all(path: Path) -> tuple[Edition, ...]:
+    """Read a file of editions.
+
+    Raises:
+        RunError: it does not have the form that all_years.toml explains.
+    """
+    return read_toml(path, _Editions).edition
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry: what is known of it, and why the rest is not.
+
+    Attributes:
+        set14, urban100: the records that count; None where there is none.
+        of_first_ten: whether it is to run on Urban100.
+        withheld: its branch of ``select_model`` is empty.
+        untimed: why its time could not be taken, where that was tried.
+    """
+
+    year: int
+    id: int
+    team: str
+    label: str
+    set14: Record | None = None
+    urban100: Record | None = None
+    of_first_ten: bool = False
+    withheld: bool = False
+    untimed: str | None = None
+
+    @property
+    def ran(self) -> bool:
+        """Tell whether it ran on Set14."""
+        return self.set14 is not None and self.set14.complete
+
+    @property
+    def state(self) -> str:
+        """That it ran, or in a few words why not."""
+        if self.set14 is not None:
+            return state_of(self.set14)
+        return WITHHELD if self.withheld else NOT_YET
+
+    @property
+    def missing(self) -> str:
+        """What it lacked: why it did not run, or what stood in for it."""
+        if self.set14 is None:
+            return "its branch of select_model is empty" if self.withheld else ""
+        return ", ".join(_stand_ins(self.set14)) if self.ran else (self.set14.reason or "")
+
+    @property
+    def ratio(self) -> Ratio | None:
+        """Its time as a ratio to the reference's."""
+        timing = self.set14.timing if self.set14 and self.set14.complete else None
+        return timing.ratio if timing else None
+
+    @property
+    def psnr_db(self) -> float | None:
+        """Its PSNR on Set14."""
+        return self.set14.mean("psnr_db") if self.set14 and self.ran else None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What its figures do not show, in one word each."""
+        return tuple(dict.fromkeys(its.code for its in self.set14.flags)) if self.set14 else ()
+
+    @property
+    def flops(self) -> int | None:
+        """Its multiply-adds by fvcore."""
+        return self.set14.complexity.flops if self.set14 and self.ran and self.set14.complexity else None
+
+
+def ratio_of(row: Row) -> float | None:
+    """Return a row's time as a ratio to the reference's."""
+    return row.ratio.estimate if row.ratio else None
+
+
+def giga_flops_of(row: Row) -> float | None:
+    """Return a row's FLOPs by fvcore, in G."""
+    return row.flops / 1e9 if row.flops else None
+
+
+Cost = Callable[[Row], float | None]
+
+
+@dataclass(frozen=True)
+class Year:
+    """One year: its edition, whether its checkout is here, which ids have an entry, and a row each."""
+
+    edition: Edition
+    is_here: bool
+    ids: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def ran(self) -> frozenset[int]:
+        """The ids of entries that ran on Set14."""
+        return frozenset(row.id for row in self.rows if row.ran)
+
+    @cached_property
+    def first_ten(self) -> tuple[int, ...]:
+        """The ids of the first ten of the edition's order that ran."""
+        return tuple([one for one in self.edition.order if one in self.ran][:_TEN])
+
+    def front(self, cost: Cost) -> list[Row]:
+        """Return the rows that no other of the year beats in both a cost and PSNR, by cost."""
+        known = [(its, row.psnr_db, row) for row in self.rows if (its := cost(row)) is not None and row.psnr_db]
+        return [known[place][2] for place in front_of([its for its, *_ in known], [db for _, db, _ in known])]
+
+
+def gather(edition: Edition, checkout: Path, records: Iterable[Record]) -> Year:
+    """Return what is known of a year: of each entry of its checkout, and of each that has a record."""
+    entries = {its.id: its for its in read_checkout(checkout).entries} if checkout.is_dir() else {}
+    found: dict[int, list[Record]] = {}
+    for _, group in current(its for its in records if its.model.origin == f"NTIRE{edition.year}"):
+        for record in group:
+            found.setdefault(record.model.id, []).append(record)
+    rows = []
+    for one in sorted(entries.keys() | found.keys()):
+        entry, its = entries.get(one), found.get(one, [])
+        row = Row(
+            edition.year,
+            one,
+            edition.teams.get(one, f"{one:02}"),
+            entry.label if entry else its[0].model.label,
+            _best(its, SET14),
+            _best(its, URBAN100),
+            withheld=entry is not None and entry.is_placeholder,
+            # Behind it stand the processes that were to blame.
+            untimed=next((each.outcome.partition(" (")[0] for each in its if each.timing and not each.complete), None),
+        )
+        rows.append(row)
+    ids = tuple(one for one, its in entries.items() if not its.is_placeholder)
+    year = Year(edition, bool(entries), ids, tuple(rows))
+    return replace(year, rows=tuple(replace(row, of_first_ten=row.id in year.first_ten) for row in rows))
+
+
+def _best(records: Sequence[Record], dataset: str) -> Record | None:
+    """Return the record of a set that counts: a complete one, with times if there is one, the newest."""
+    fitting = (its for its in records if its.dataset.name == dataset)
+    return max(fitting, key=lambda its: (its.complete, its.timing is not None, its.started_at), default=None)
+
+
+def _stand_ins(record: Record) -> list[str]:
+    """Return the packages that something stood in for, and files that lay elsewhere; shims for CUDA are no lack."""
+    packages = [f"{its.removesuffix(_STAND_IN)} (stand-in)" for its in record.model.shims if its.endswith(_STAND_IN)]
+    return packages + [its for its in record.model.shims if its.startswith("checkpoint found")]
