@@ -360,3 +360,11 @@ def test_preparing_leaves_the_network_as_it_was(random_image):
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
         assert value.is_contiguous()
+
+
+def test_the_compiler_works_in_a_folder_without_spaces(tmp_path):
+    """It calls another compiler by a line of text, in which a space would end a path."""
+    assert compiled._compilers_folder(tmp_path / "cache") == str(tmp_path / "cache")
+    folder = Path(compiled._compilers_folder(tmp_path / "my cache"))
+    assert folder.is_dir()
+    assert " " not in str(folder)
