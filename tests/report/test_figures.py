@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from eval.data.images import write_png
 from eval.records.current import current
@@ -13,7 +14,7 @@ from eval.report.board import Board, make_board
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, strip
-from eval.report.papers.figures import tradeoff, write_figures
+from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figures
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.report.test_page import HOSTILE, STEADY, many, renamed
@@ -84,6 +85,15 @@ def test_time_is_the_cost_where_it_was_taken_with_its_interval():
     assert axes.get_xlabel() == "Time [ms]"
     segments = [container.lines[2][0].get_segments()[0].tolist() for container in axes.containers]
     assert segments[1] == [[pytest.approx(9.0), 27.0], [pytest.approx(12.0), 27.0]]
+
+
+def test_costs_close_together_have_more_than_one_tick():
+    axes = Figure().subplots()
+    axes.plot([0.54, 1.7], [1, 2])
+    scale_by_logarithm(axes, [0.54, 1.7])
+    low, high = axes.get_xlim()
+    ticks = [(at, axes.xaxis.get_major_formatter()(at, 0)) for at in axes.get_xticks() if low <= at <= high]
+    assert [text for _, text in ticks] == ["0.7", "1", "1.5"]
 
 
 def test_costs_far_apart_stand_at_plain_ticks():

@@ -129,9 +129,10 @@ def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs
 
 
 def scale_by_logarithm(axes: Axes, costs: Sequence[float]) -> None:
-    """Scale the costs by their logarithm, with ticks at plain numbers: 5, 10, 20, 50."""
+    """Scale the costs by their logarithm, with ticks at plain numbers: 5, 10, 20, 50; closer ones in a narrow range."""
     axes.set_xscale("log")
-    steps = (1.0, 2.0, 5.0) if max(costs) < 300 * min(costs) else (1.0,)
+    span = max(costs) / min(costs)
+    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if span < 6 else (1.0, 2.0, 5.0) if span < 300 else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
