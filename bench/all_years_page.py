@@ -59,9 +59,7 @@ FIGURES = (
     _of("flops", _set14),
     replace(_RECORD_COLUMNS["flops"], key="flops_by_dispatcher", title="FLOPs, torch's", of=_dispatched),
     _of("flops_by_hooks", _set14),
-    _text(
-        "flags", "Flags", lambda row: ", ".join(dict.fromkeys(its.code for its in row.set14.flags)) if row.set14 else ""
-    ),
+    _text("flags", "Flags", lambda row: ", ".join(row.flags)),
     _text("state", "State", lambda row: row.state),
     _text("missing", "What was missing", lambda row: row.missing),
 )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench.gpu_checks import Row, run_command
-from bench.versus_template import child, lay_out
+from bench.processes import child, lay_out
 from eval.data.datasets import open_dataset
 from eval.inference.engines.registry import ENGINES
 

@@ -3,7 +3,6 @@
 A small network's step is a thousand small kernels, and a fast GPU would wait for the CPU to start each of them.
 """
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -60,7 +59,7 @@ class Optimisation:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        with cudnn_trials() if self._accelerator.device.type == "cuda" else nullcontext():
+        with cudnn_trials():
             return self._run(lr, hr)
 
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Recording kernels as a CUDA graph, which starts them all as one: a network's, or a whole training step's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,16 @@ class Recording:
         return self.x.nbytes + self.sr.nbytes
 
 
+@contextmanager
+def _aside(side: torch.cuda.Stream) -> Iterator[None]:
+    """Work on another stream for a block of code, after what the current one has to do, and before what comes next."""
+    main = torch.cuda.current_stream()
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        yield
+    main.wait_stream(side)
+
+
 class Recorder:
     """Records forwards on one device. Its recordings share memory, so they are never replayed at the same time."""
 
@@ -42,12 +53,9 @@ class Recorder:
         """
         with current(self._device):
             kept = x.clone(memory_format=torch.channels_last)
-            main = torch.cuda.current_stream()
-            self._side.wait_stream(main)
-            with torch.cuda.stream(self._side):
+            with _aside(self._side):
                 for _ in range(_WARM_UP_RUNS):
                     run(kept)
-            main.wait_stream(self._side)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
                 sr = run(kept)
@@ -72,21 +80,14 @@ class ReplayedStep:
         with current(self._device):
             if self._graph is None and self._calls < _WARM_UP_RUNS:
                 self._calls += 1
-                return self._as_it_is(*inputs)
+                with _aside(self._side):
+                    return self._run(*inputs)
             if self._graph is None:
                 self._graph = self._recorded(*inputs)
             for kept, new in zip(self._inputs, inputs, strict=True):
                 kept.copy_(new)
             self._graph.replay()
             return self._output
-
-    def _as_it_is(self, *inputs: Tensor) -> Tensor:
-        main = torch.cuda.current_stream()
-        self._side.wait_stream(main)
-        with torch.cuda.stream(self._side):
-            output = self._run(*inputs)
-        main.wait_stream(self._side)
-        return output
 
     def _recorded(self, *inputs: Tensor) -> torch.cuda.CUDAGraph:
         self._inputs = [given.clone() for given in inputs]

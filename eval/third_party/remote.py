@@ -98,7 +98,7 @@ class SandboxedUpscaler:
         sandboxed, connection = self.connection.sandboxed, self.connection
         connection.out_of_turn_s = sandboxed.go_on()
         used = [sandboxed.used()]
-        _, put_s = connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=height, width=width)
+        put_s = self._put(lr)
         used.append(sandboxed.used())
         done, forward_s = connection.ask("go")
         used.append(sandboxed.used())
@@ -113,6 +113,11 @@ class SandboxedUpscaler:
         sr = checked_output(answer.payload, expected)
         self._notice_another_range(lr, sr)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
+
+    def _put(self, lr: np.ndarray) -> float:
+        """Send the worker an image, and return how long that took, in s."""
+        height, width = lr.shape[:2]
+        return self.connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=height, width=width)[1]
 
     def _account(self, spent: Spent) -> None:
         """Remember what was irregular about an image."""
@@ -142,7 +147,7 @@ class SandboxedUpscaler:
             return None
         sandboxed, connection = self.connection.sandboxed, self.connection
         connection.out_of_turn_s = sandboxed.go_on()
-        connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=lr.shape[0], width=lr.shape[1])
+        self._put(lr)
         answer, _ = connection.ask("alone")
         if self.rests:
             sandboxed.rest()
