@@ -5,6 +5,7 @@ process. Of images smaller than the patch nothing is drawn.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -47,7 +48,9 @@ class DetailDraw:
 
     def __init__(self, images: Sequence[tuple[np.ndarray, np.ndarray]], large: Sequence[int], side: int) -> None:
         self._large, self._side = np.array(large), side
-        weights = [patch_weights(images[item][0], side) for item in large]
+        # Most of it is NumPy's and OpenCV's, which let other threads run.
+        with ThreadPoolExecutor() as pool:
+            weights = list(pool.map(lambda item: patch_weights(images[item][0], side), large))
         self._columns = np.array([weight.shape[1] for weight in weights])
         self._sizes = np.array([images[item][1].shape[:2] for item in large])
         self._starts = np.cumsum([0, *(weight.size for weight in weights[:-1])])

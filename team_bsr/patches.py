@@ -5,6 +5,7 @@ changes what is drawn: each process takes its share of the same global batch.
 """
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class Sampling:
         rank: this process, from 0.
         world: number of processes; must divide ``batch``.
         draw: rule of the place, name in ``draws.DRAWS``.
+        permute_channels: take the three channels of each patch in an order of its own.
     """
 
     batch: int
@@ -38,6 +40,7 @@ class Sampling:
     rank: int = 0
     world: int = 1
     draw: str = "uniform"
+    permute_channels: bool = False
 
     def __post_init__(self) -> None:
         if self.hr_patch % SCALE or self.hr_patch <= 0:
@@ -46,10 +49,25 @@ class Sampling:
             raise UsageError(f"batch: expected a multiple of the {self.world} processes, got {self.batch}")
 
 
+ORDERS = np.array(list(permutations(range(3))))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for a process's share of a batch: four ``(b,)`` arrays, and the order of channels, ``(b, 3)``."""
+
+    image: np.ndarray
+    top: np.ndarray
+    left: np.ndarray
+    turn: np.ndarray
+    channels: np.ndarray
+
+
 class PatchBatches(Dataset):
     """Item i is the batch of iteration i: ``(lr, hr)``, uint8, ``(b, 3, p, p)`` and ``(b, 3, 4p, 4p)``, RGB.
 
-    A place aligned to the LR grid is drawn by the sampling's rule, then one of the eight flips and rotations.
+    A place aligned to the LR grid is drawn by the sampling's rule, then one of the eight flips and rotations, and one
+    of the six orders of channels where they are permuted.
     ``left_out`` names the images that are smaller than the patch.
     """
 
@@ -62,21 +80,27 @@ class PatchBatches(Dataset):
             raise RunError(too_small(sampling.hr_patch, len(pairs)))
         self.draw = DRAWS[sampling.draw](pairs, large, side)
 
-    def drawn(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return image, top and left in LR pixels, and turn of each patch of this process's share."""
+    def drawn(self, iteration: int) -> Drawn:
+        """Return image, place in LR pixels, turn and channels of each patch of this process's share."""
         sampling = self.sampling
         random = np.random.default_rng([sampling.seed, sampling.step, iteration])
         places, turns = self.draw(random, sampling.batch), random.integers(8, size=sampling.batch)
+        # Drawn last, and only then: runs without it draw what they always did.
+        orders = (
+            random.integers(len(ORDERS), size=sampling.batch) if sampling.permute_channels else np.zeros_like(turns)
+        )
         share = sampling.batch // sampling.world
         own = slice(sampling.rank * share, (sampling.rank + 1) * share)
-        return places.image[own], places.top[own], places.left[own], turns[own]
+        return Drawn(places.image[own], places.top[own], places.left[own], turns[own], ORDERS[orders[own]])
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
         side, lr, hr = self.sampling.hr_patch // SCALE, [], []
-        for image, top, left, turn in zip(*self.drawn(iteration), strict=True):
+        drawn = self.drawn(iteration)
+        for number, image in enumerate(drawn.image):
             hr_image, lr_image = self.pairs[image]
-            lr.append(_patch(lr_image, top, left, side, turn))
-            hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turn))
+            top, left, turn, channels = (a[number] for a in (drawn.top, drawn.left, drawn.turn, drawn.channels))
+            lr.append(_patch(lr_image, top, left, side, turn)[channels])
+            hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turn)[channels])
         return torch.from_numpy(np.stack(lr)), torch.from_numpy(np.stack(hr))
 
 

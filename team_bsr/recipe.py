@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from eval.errors import UsageError
 from eval.toml_files import toml_of
@@ -17,7 +18,7 @@ STEPS = (1, 2, 3, 4)
 # bf16 weight gradient unset on CPUs: training then ends in NaN, or differs from run to run.
 MIN_HR_PATCH = 40
 SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
-SETTABLE = ("ema", "warm_up", "draw")
+SETTABLE = ("ema", "warm_up", "draw", "permute_channels")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Step:
         rule: how blocks are pruned where the second stage begins, see ``pruning.prune``.
         warm_up: iterations over which the rate grows to its first value.
         draw: how patches are drawn, a name in ``draws.DRAWS``.
+        permute_channels: whether each patch has its channels in an order drawn for it.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Step:
     rule: str = "importance"
     warm_up: int = 0
     draw: str = "uniform"
+    permute_channels: bool = False
 
     def __post_init__(self) -> None:
         where = f"step {self.number}"
@@ -87,7 +90,7 @@ class Step:
         """
         return self.rate * 0.5 ** (position // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
 
-    def scaled(self, factors: dict[str, str | int | float]) -> "Step":
+    def scaled(self, factors: dict[str, Any]) -> "Step":
         """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.
 
         What the factsheet leaves open is set, not multiplied.
@@ -95,7 +98,7 @@ class Step:
         Raises:
             UsageError: a factor names no field that can be scaled or set.
         """
-        changed: dict[str, str | int | float] = {}
+        changed: dict[str, Any] = {}
         for name, text in factors.items():
             if name in SETTABLE:
                 changed[name] = text

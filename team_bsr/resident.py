@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eval.device.memory import available_bytes
 from team_bsr.data import Pairs
-from team_bsr.patches import PatchBatches, Sampling, turned
+from team_bsr.patches import Drawn, PatchBatches, Sampling, turned
 from team_bsr.sources import SCALE
 
 # Of the device's free memory, what images may take; the network needs the rest.
@@ -40,18 +40,20 @@ class ResidentPatches:
         self._widths = np.array([pair.width for pair in index])
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
-        image, top, left, turn = self._batches.drawn(iteration)
-        lr, hr = (self._cut(scale, image, top * scale, left * scale, turn) for scale in (1, SCALE))
+        drawn = self._batches.drawn(iteration)
+        lr, hr = (self._cut(scale, drawn) for scale in (1, SCALE))
         return lr, hr
 
-    def _cut(self, scale: int, image: np.ndarray, top: np.ndarray, left: np.ndarray, turn: np.ndarray) -> Tensor:
-        """Return ``(b, 3, p, p)`` patches; four ``(b,)`` arrays say of which images, from where, and how turned."""
-        widths = self._widths[image] * scale
-        corners = self._starts[scale][image] + top * widths + left
-        told = torch.from_numpy(np.stack((corners, widths, turn))).to(self._device, non_blocking=True)
+    def _cut(self, scale: int, drawn: Drawn) -> Tensor:
+        """Return ``(b, 3, p, p)`` patches of the LR images, or of the HR ones."""
+        widths = self._widths[drawn.image] * scale
+        corners = self._starts[scale][drawn.image] + drawn.top * scale * widths + drawn.left * scale
+        told = np.concatenate((np.stack((corners, widths, drawn.turn)), drawn.channels.T))
+        told = torch.from_numpy(told).to(self._device, non_blocking=True)
         rows, columns = self._turns[scale][:, told[2]]
         places = told[0].view(-1, 1, 1) + rows * told[1].view(-1, 1, 1) + columns
-        return self._pixels[places].permute(0, 3, 1, 2)
+        channels = told[3:].T.view(-1, 1, 1, _CHANNELS).expand(*places.shape, -1)
+        return self._pixels[places].gather(3, channels).permute(0, 3, 1, 2)
 
 
 def _turns(side: int) -> Tensor:

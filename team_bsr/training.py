@@ -79,8 +79,11 @@ def _newest(run: Run, plan: Plan) -> dict[str, Any] | None:
 
 
 def _until(plan: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return a plan without the steps after step ``number``, which may still change."""
-    return {**plan, "steps": [step for step in plan["steps"] if step["number"] <= number]}
+    """Return a plan without the steps after step ``number``, which may still change.
+
+    What an older checkpoint does not say of a step was as its default.
+    """
+    return {**plan, "steps": [asdict(Step(**step)) for step in plan["steps"] if step["number"] <= number]}
 
 
 @contextmanager
@@ -170,7 +173,9 @@ class _StepTrainer:
         """Yield the step's remaining batches, uint8 on the device."""
         accelerator, step = self.accelerator, self.step
         world, rank = accelerator.num_processes, accelerator.process_index
-        sampling = Sampling(step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw)
+        sampling = Sampling(
+            step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw, step.permute_channels
+        )
         rest = range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations)
         if self._resident():
             resident = ResidentPatches(self.run.pairs, sampling, accelerator.device)

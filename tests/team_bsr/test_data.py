@@ -3,6 +3,7 @@
 import os
 import pickle
 from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -199,9 +200,10 @@ def test_nothing_is_drawn_of_an_image_that_is_smaller_than_the_patch(pairs):
 
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("rank", [0, 1])
-def test_batches_cut_on_the_device_are_equal(pairs, draw, rank):
-    """Of all eight turns, images and sizes; only where they are cut differs."""
-    sampling = Sampling(40, 32, seed=5, step=2, rank=rank, world=2, draw=draw)
+@pytest.mark.parametrize("permuted", [False, True])
+def test_batches_cut_on_the_device_are_equal(pairs, draw, rank, permuted):
+    """Of all eight turns, images, sizes and orders of channels; only where they are cut differs."""
+    sampling = Sampling(40, 32, seed=5, step=2, rank=rank, world=2, draw=draw, permute_channels=permuted)
     on_device, batches = ResidentPatches(pairs, sampling, torch.device("cpu")), PatchBatches(pairs, sampling)
     for iteration in (0, 7):
         for cut, expected in zip(on_device[iteration], batches[iteration], strict=True):
@@ -209,6 +211,19 @@ def test_batches_cut_on_the_device_are_equal(pairs, draw, rank):
             assert torch.equal(cut, expected)
     # As convolutions take them.
     assert on_device[0][1].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_permuted_channels_are_those_of_the_patch_in_each_of_six_orders_alike_in_lr_and_hr(pairs):
+    plain, permuted = (PatchBatches(pairs, Sampling(600, 32, permute_channels=value))[1] for value in (False, True))
+    orders = [list(order) for order in permutations(range(3))]
+    counts = [0] * len(orders)
+    for (lr, hr), (lr_seen, hr_seen) in zip(*(zip(*batch, strict=True) for batch in (plain, permuted)), strict=True):
+        found = [number for number, order in enumerate(orders) if torch.equal(lr[order], lr_seen)]
+        assert len(found) == 1
+        assert torch.equal(hr[orders[found[0]]], hr_seen)
+        counts[found[0]] += 1
+    # Binomial, 600 draws of 1/6: five standard deviations are 46.
+    assert all(abs(count - 100) <= 46 for count in counts)
 
 
 @pytest.mark.parametrize(("free", "expected"), [(2, True), (1.9, False)])

@@ -274,9 +274,13 @@ def test_a_step_s_rules_reach_its_patches_and_its_pruning(pairs, tmp_path, monke
     seen = []
     catch = lambda pairs, sampling: seen.append(sampling) or PatchBatches(pairs, sampling)  # noqa: E731
     monkeypatch.setattr("team_bsr.training.PatchBatches", catch)
-    step = small_step(4, stage=2, iterations=1, rate=1e-12, rule="first", draw="detail", batch=2, hr_patch=44)
+    step = small_step(
+        4, stage=2, iterations=1, rate=1e-12, rule="first", draw="detail", batch=2, hr_patch=44, permute_channels=True
+    )
     last = train(Plan((step,), seed=6), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
-    assert seen == [Sampling(batch=2, hr_patch=44, seed=6, step=4, rank=0, world=1, draw="detail")]
+    assert seen == [
+        Sampling(batch=2, hr_patch=44, seed=6, step=4, rank=0, world=1, draw="detail", permute_channels=True)
+    ]
     torch.manual_seed(6)
     expected = prune(TrainingPFDNLite(), "first").state_dict()
     for key, value in load_checkpoint(last)["network"].items():
@@ -290,6 +294,16 @@ def test_checkpoints_are_ordered_and_rotated_by_step_then_iteration(tmp_path):
     assert [path.name for path in checkpoints(tmp_path)] == names[:4]
     rotate(tmp_path, 2, keep=2)
     assert [path.name for path in checkpoints(tmp_path)] == [names[0], *names[2:4]]
+
+
+def test_a_run_of_before_a_setting_was_there_goes_on(pairs, tmp_path):
+    run, step = Run(tmp_path / "run", pairs), small_step(iterations=2)
+    last = train(Plan((step,)), Habits(), run, Accelerator(cpu=True))
+    state = load_checkpoint(last)
+    for written in state["plan"]["steps"]:
+        del written["permute_channels"]
+    save_checkpoint(last, state)
+    assert train(Plan((step,)), Habits(), run, Accelerator(cpu=True)) == last
 
 
 def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, pairs, tmp_path):
