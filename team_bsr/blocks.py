@@ -44,6 +44,37 @@ class PointWise(nn.Conv2d):
         return self.weight, self.weight.new_zeros(self.out_channels) if self.bias is None else self.bias
 
 
+class ScaledConv(nn.Conv2d):
+    """3x3 convolution of a kernel that is held divided by a constant, so that a rate fits it as it fits the others.
+
+    An optimizer such as Adam moves each weight by about the rate, whatever the gradient; so weights that are to be
+    many times larger, or smaller, than those of other layers are learnt in other units. ``scales`` holds the factors
+    of weight and bias.
+    """
+
+    scales: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+        self.register_buffer("scales", torch.ones(2))
+        # Files of before there were scales hold the kernels themselves.
+        self.register_load_state_dict_pre_hook(
+            lambda _module, state, prefix, *_: state.setdefault(f"{prefix}scales", torch.ones(2))
+        )
+
+    def kernel(self) -> Kernel:
+        """Return ``(out, in, 3, 3)`` weight and ``(out,)`` bias, scaled."""
+        assert self.bias is not None
+        weight_scale, bias_scale = self.scales
+        return self.weight * weight_scale, self.bias * bias_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in, h, w)`` to ``(N, out, h, w)``."""
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.kernel()
+        return F.conv2d(x, weight, bias, padding=1)
+
+
 class RepMBConv(nn.Module):
     """MobileNetV3's block without what is not linear: ``(N, C, h, w)`` to the same shape.
 

@@ -1,5 +1,12 @@
-"""PFDNLite's training form, and the way from it to the deploy form."""
+"""PFDNLite's training form, and the way from it to the deploy form.
 
+**Feature scale.** Images have values in [0, 1], and their edges are small differences. With weights of the usual start
+SiLU sees values near 0, where it is nearly a straight line, and it takes some hundred thousand iterations until the
+weights have grown; the released ones have kernels of up to 260. So the first convolution starts ``FEATURE_SCALE`` times
+larger and the last one as much smaller, and both are held in units of that (``blocks.ScaledConv``).
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
@@ -7,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.blocks import PointWise, RepChain, RepMBConv
+from team_bsr.blocks import PointWise, RepChain, RepMBConv, ScaledConv
 
 BLOCKS = (1, 2, 3, 4)
+FEATURE_SCALE = 16.0
+# What PyTorch's default start gives a convolution of 27 inputs: uniform within 1 / sqrt(27).
+_HEAD_RMS = 1 / 9
 
 
 class TrainingPFDNLite(PFDNLite):
@@ -27,10 +37,15 @@ class TrainingPFDNLite(PFDNLite):
         channels: features, 48 in the entry.
         pruned_blocks: none in the first stage, (2, 3) in the second.
         multi_branch: run the branches as drawn instead of merging each step; the parameters are the same.
+
+    ``head`` and ``tail`` are in units of the feature scale.
     """
 
     def __init__(self, channels: int = 48, pruned_blocks: Sequence[int] = (), multi_branch: bool = False) -> None:
         super().__init__(channels, pruned_blocks)
+        self.head = ScaledConv(3, channels)
+        self.tail = nn.Sequential(ScaledConv(channels, 3 * self.repeats))
+        self.scale_features(FEATURE_SCALE)
         self.channels, self.pruned_blocks = channels, tuple(pruned_blocks)
         half = channels // 2
 
@@ -65,6 +80,13 @@ class TrainingPFDNLite(PFDNLite):
         self.get_parameter("head.bias")[0] += 1
         self.get_parameter("tail.0.weight").mul_(0.1)
 
+    def scale_features(self, scale: float) -> None:
+        """Hold the head in units of ``scale``, and the tail in units of its reciprocal; the parameters stay."""
+        scales = {"head": (scale, 1), "tail.0": (1 / scale, 1 / scale)}
+        for name, values in scales.items():
+            buffer = self.get_buffer(f"{name}.scales")
+            buffer.copy_(torch.tensor(values, dtype=buffer.dtype))
+
     def block(self, number: int) -> nn.Module:
         """Return block ``number``, counted from 1."""
         return self.get_submodule(f"block{number}")
@@ -78,10 +100,10 @@ def reparameterize(network: TrainingPFDNLite) -> PFDNLite:
     deploy = PFDNLite(network.channels, network.pruned_blocks).to(network.head.weight)
     exact = deepcopy(network).cpu().double().requires_grad_(False)
     state = exact.state_dict()
-    for name, chain in exact.named_modules():
-        if isinstance(chain, RepChain):
+    for name, layer in exact.named_modules():
+        if isinstance(layer, (RepChain, ScaledConv)):
             state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
-            state[f"{name}.weight"], state[f"{name}.bias"] = chain.kernel()
+            state[f"{name}.weight"], state[f"{name}.bias"] = layer.kernel()
     deploy.load_state_dict({key: value.to(network.head.weight.dtype) for key, value in state.items()}, strict=True)
     return deploy
 
@@ -104,7 +126,8 @@ def training_form(state: Mapping[str, Tensor]) -> TrainingPFDNLite:
     """Return a training network that computes what the deploy network of a state dict does.
 
     Many do. Of one at its random start, the middle convolution of each chain takes the least change that gives the
-    merged kernel, once the matrices around it were made orthogonal, so that no direction needs a large one.
+    merged kernel, once the matrices around it were made orthogonal, so that no direction needs a large one. The
+    feature scale is the power of two, 1 or more, by which the head is larger than at its start.
     Merged in float64, then rounded once to float32.
     """
     state = {key: value.double() for key, value in state.items()}
@@ -113,6 +136,12 @@ def training_form(state: Mapping[str, Tensor]) -> TrainingPFDNLite:
     for name, chain in network.named_modules():
         if isinstance(chain, RepChain):
             _set_kernel(chain, state.pop(f"{name}.weight"), state.pop(f"{name}.bias"))
+    growth = state["head.weight"].square().mean().sqrt().item() / _HEAD_RMS
+    network.scale_features(2.0 ** round(math.log2(max(1, growth))))
+    for name, layer in network.named_modules():
+        if isinstance(layer, ScaledConv):
+            for kind, scale in zip(("weight", "bias"), layer.scales, strict=True):
+                state[f"{name}.{kind}"] /= scale
     network.load_state_dict({**network.state_dict(), **state}, strict=True)
     return network.float()
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.network import TrainingPFDNLite, reparameterize, training_form
+from team_bsr.network import TrainingPFDNLite, network_of_weights, reparameterize, training_form
 from tests.rounding import rounding
 
 STAGES = {"stage1": (), "stage2": (2, 3)}
@@ -103,6 +103,43 @@ def test_a_new_network_s_start_by_value():
     assert torch.equal(network.block1.conv3[0].weight, torch.eye(48)[..., None, None])
 
 
+def test_features_start_sixteen_times_larger_and_a_step_moves_head_and_tail_by_as_much_more_and_less():
+    torch.manual_seed(0)
+    network = TrainingPFDNLite()
+    before = reparameterize(network)
+    # Uniform within 16 / sqrt(3 * 9), of 1296 weights; within a tenth of 1 / sqrt(48 * 9), over 16, of 20736.
+    assert 0.97 * 16 / 27**0.5 < before.head.weight.abs().max() <= 16 / 27**0.5
+    assert 0.997 / 160 / 432**0.5 < before.tail[0].weight.abs().max() <= 1.001 / 160 / 432**0.5
+    optimizer = torch.optim.SGD(network.parameters(), lr=1)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-3)
+    optimizer.step()
+    after = reparameterize(network)
+    moved = lambda name: (before.get_parameter(name) - after.get_parameter(name)).detach()  # noqa: E731
+    units = {"head.weight": 16, "head.bias": 1, "tail.0.weight": 1 / 16, "tail.0.bias": 1 / 16}
+    for name, unit in units.items():
+        assert moved(name).numpy() == pytest.approx(1e-3 * unit, rel=1e-3), name
+
+
+def test_weights_of_before_there_was_a_feature_scale_are_the_kernels_themselves():
+    network = random_network()
+    old = {key: value for key, value in network.state_dict().items() if not key.endswith("scales")}
+    read = network_of_weights(old)
+    assert torch.equal(read.head.kernel()[0], network.head.weight)
+    assert torch.equal(reparameterize(read).tail[0].bias, network.tail[0].bias)
+    assert network_of_weights(network.state_dict()).head.scales.tolist() == [16, 1]
+
+
+@pytest.mark.parametrize(("rms", "scale"), [(1 / 9, 1), (1.3 / 9, 1), (0.02, 1), (1.9 / 9, 2), (15 / 9, 16)])
+def test_a_training_form_holds_deployed_weights_in_units_near_their_size(rms, scale):
+    deployed = reparameterize(random_network()).state_dict()
+    deployed["head.weight"] *= rms / deployed["head.weight"].square().mean().sqrt()
+    network = training_form(deployed)
+    assert network.head.scales.tolist() == [scale, 1]
+    assert network.tail[0].scales.tolist() == [1 / scale, 1 / scale]
+    assert torch.equal(network.head.kernel()[0], deployed["head.weight"])
+
+
 def test_fusing_rounds_once():
     """Merged in float64 by hand, then rounded, to the last bit."""
     network = random_network()
@@ -147,4 +184,4 @@ def test_a_training_form_of_deployed_weights_can_learn_in_all_its_parts():
     # What surrounds the middle convolution neither shrinks nor stretches much: gates are near 1/2.
     block = network.block1.conv1[0]
     assert (torch.linalg.svdvals(block.expand.weight.flatten(1)) - 1).abs().max() < 1e-5
-    assert (torch.linalg.svdvals(block.reduce.weight.flatten(1) * block.gate()) - 1).abs().max() < 0.2
+    assert (torch.linalg.svdvals(block.reduce.weight.flatten(1) * block.gate()) - 1).abs().max() < 0.35
