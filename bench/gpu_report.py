@@ -19,6 +19,7 @@ import typer
 
 from bench.gpu_checks import CHECKS, Row
 from bench.gpu_template import CHECKOUT_CHECKS
+from bench.gpu_training import TRAINING_CHECKS
 from eval.cli.program import run_program
 from eval.config import split
 from eval.device.nvml import driver_version
@@ -40,7 +41,9 @@ def report(
 ) -> None:
     """Run the checks of a GPU one after another and write what they show."""
     beside = {} if checkout is None else CHECKOUT_CHECKS
-    checks = CHECKS | {name: (partial(check, checkout=checkout), s) for name, (check, s) in beside.items()}
+    checks = (
+        CHECKS | TRAINING_CHECKS | {name: (partial(check, checkout=checkout), s) for name, (check, s) in beside.items()}
+    )
     where, names = pick_device(device), split(only) or list(checks)
     if unknown := [name for name in names if name not in checks]:
         raise UsageError(f"--only {', '.join(unknown)}: no such check; there are {', '.join(checks)}")

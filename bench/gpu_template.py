@@ -97,4 +97,4 @@ def check_sandbox(device: torch.device, checkout: Path) -> Iterator[Row]:
             yield Row(f"{record.model.label}: time over that of the zoo's RLFN", words)
 
 
-CHECKOUT_CHECKS = {"template": (check_template, 150), "sandbox": (check_sandbox, 90)}
+CHECKOUT_CHECKS = {"template": (check_template, 150), "sandbox": (check_sandbox, 180)}

@@ -1,6 +1,7 @@
-"""Training measured: its speed in three forms, the loader alone, the two rules of pruning, and a run's curve.
+"""Training measured: its speed in three forms, the loader, feature scales, the two rules of pruning, and a run's curve.
 
-``python -m bench.training speed``, ``loader --data DIR``, ``pruning CKPT --data DIR --validate DIR``, ``curve RUN``.
+``python -m bench.training speed``, ``loader --data DIR``, ``scale --data DIR --validate DIR``, ``pruning CKPT ...``,
+``curve RUN``.
 """
 
 import tempfile
@@ -17,11 +18,12 @@ from accelerate import Accelerator
 from torch import nn
 
 from eval.cli.program import new_app, run_program
+from eval.config import split
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 from eval.run.environment import device_name
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.checkpoint import load_network
+from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.network import TrainingPFDNLite
 from team_bsr.patches import PatchBatches, Sampling
@@ -140,6 +142,37 @@ def pruning(
             rows.append([rule, iterations, *_texts(validate(tuned, sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
     typer.echo(to_markdown(Table.headed(["Rule", "Iterations", *names], rows, 1)))
+
+
+@app.command()
+def scale(
+    data: Annotated[list[Path], typer.Option(help="Folder of HR images to train on; may be repeated.")],
+    validation: Annotated[list[Path], typer.Option("--validate", help="Set to measure on; may be repeated.")],
+    settings: Annotated[str, typer.Option(help="SCALE@RATE, separated by commas.")] = "1@1e-3,16@1e-3,16@3e-3",
+    iterations: Annotated[int, typer.Option(help="Of each run.")] = 1000,
+) -> None:
+    """Train the pruned network from random weights at feature scales and rates: 16 patches of 128, L1, one seed."""
+    sets, rows = [open_set(folder) for folder in validation], []
+    recipe = load_recipe(preset="cpu-minutes")[0]
+    base = replace(recipe, number=4, stage=2, halve_every=iterations // 5, iterations=iterations, warm_up=100)
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
+        for setting in split(settings):
+            feature_scale, rate = (float(value) for value in setting.split("@"))
+            start, step = Path(folder) / f"{setting}.safetensors", replace(base, rate=rate)
+            write_weights(_at_scale(feature_scale), start)
+            run = Run(Path(folder) / setting, pairs, start=start)
+            last = train(Plan((step,), precision="bf16"), Habits(), run, Accelerator(cpu=True, mixed_precision="bf16"))
+            rows.append([f"{feature_scale:g}", f"{rate:g}", *_texts(validate(load_network(last), sets))])
+    names = [f"{dataset.name} [dB]" for dataset in sets]
+    typer.echo(to_markdown(Table.headed(["Feature scale", "Rate", *names], rows, 2)))
+
+
+def _at_scale(feature_scale: float) -> nn.Module:
+    torch.manual_seed(0)
+    network = TrainingPFDNLite(pruned_blocks=PRUNED_BLOCKS)
+    network.scale_features(feature_scale)
+    return network
 
 
 def _texts(psnrs_db: Mapping[str, float]) -> list[str]:
