@@ -21,6 +21,7 @@ class Complexity(Frozen):
         num_conv: calls of these modules.
         uncounted_ops: operators that fvcore met and has no rule for, with their number of calls.
         suspect_ops: those of them that can hide multiplications by weights.
+        flops_apart: as ``flops_by_dispatcher``, of a submission's graph, by a process that holds none of its code.
         flops_on_noise: as ``flops_by_dispatcher``, of an image of noise.
         faults: what could not be counted, and why; its figures are None.
     """
@@ -37,6 +38,7 @@ class Complexity(Frozen):
     flops_by_hooks: int | None = None
     flops_by_operator: dict[str, int] = {}
     flops_on_noise: int | None = None
+    flops_apart: int | None = None
     faults: dict[str, str] = {}
 
 

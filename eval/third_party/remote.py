@@ -26,6 +26,7 @@ from eval.metrics.trials import Trials
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.third_party.account import Spent
+from eval.third_party.apart import MOST_GRAPH_BYTES, OpenGraph, checked_apart
 from eval.third_party.claims import (
     FLOAT_BYTES,
     check_shape,
@@ -61,6 +62,7 @@ class SandboxedUpscaler:
         rests: its processes are stopped except while they are asked: others are timed meanwhile.
         weights_bytes: the size of the files that its weights come from; None for one that has none.
         irregular: what makes the time of the last image none that can be compared.
+        open_graph: starts a worker that holds a graph of it and none of its code; None where its counts are believed.
     """
 
     info: ModelInfo
@@ -72,6 +74,7 @@ class SandboxedUpscaler:
     rests: bool = False
     weights_bytes: int | None = None
     irregular: str | None = None
+    open_graph: OpenGraph | None = None
     _calls: int = 0
     _slow: list[str] = field(default_factory=list)
     _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -162,7 +165,10 @@ class SandboxedUpscaler:
             self._odd_range.append(f"{means}: perhaps it is untrained, or the data range is another one")
 
     def analyse(self) -> ModelAnalysis:
-        """Let the worker count and inspect the network: claims of a process that third-party code shares."""
+        """Let the worker count and inspect the network: claims of a process that third-party code shares.
+
+        Parameters and FLOPs are counted apart as well.
+        """
         own = stored_flags(self.info)
         try:
             answer, _ = self.connection.ask("examine")
@@ -172,7 +178,30 @@ class SandboxedUpscaler:
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
             return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))
+        if self.open_graph and complexity.flops_by_dispatcher is not None:
+            complexity, told = checked_apart(self, complexity, self.open_graph)
+            own += told
         return ModelAnalysis(complexity, (*complexity_flags(complexity), *checked_flags(answer.header), *own))
+
+    def graph(self) -> bytes:
+        """Return the network as a graph of torch's operators, as its worker gives it.
+
+        Raises:
+            CannotRunError: it cannot be traced.
+        """
+        return bytes(self.connection.ask("graph", max_payload=MOST_GRAPH_BYTES)[0].payload)
+
+    def counts(self) -> tuple[int, int]:
+        """Return parameters and FLOPs of a graph, by torch's dispatcher.
+
+        Raises:
+            CannotRunError: it cannot be counted.
+        """
+        answer, _ = self.connection.ask("count")
+        num_params, flops = answer.header.get("num_params"), answer.header.get("flops")
+        if type(num_params) is not int or type(flops) is not int:
+            raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
+        return num_params, flops
 
     def trials(self) -> Trials:
         """Let the worker try the network with inputs that an evaluation does not show it.

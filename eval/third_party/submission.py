@@ -3,9 +3,11 @@
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +233,20 @@ def opened(
         if rests:
             sandboxed.rest()
         info = _completed(info, answer.header)
-        yield SandboxedUpscaler(info, device, connection, threads=threads, rests=rests)
+        loaded = SandboxedUpscaler(info, device, connection, threads=threads, rests=rests)
+        loaded.open_graph = partial(_opened_graph, info, rules, config)
+        yield loaded
+
+
+@contextmanager
+def _opened_graph(info: ModelInfo, rules: Rules, config: RunConfig, graph: bytes) -> Iterator[SandboxedUpscaler]:
+    """Start a worker that holds the graph of a submission and none of its code."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Handed("graph.pt", Path(folder) / "graph.pt", Path(folder))
+        file.path.write_bytes(graph)
+        asked = {"graph": {"file": file.place, "data_range": info.data_range}}
+        with opened(info, rules, config, asked, [file]) as loaded:
+            yield loaded
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

@@ -24,6 +24,7 @@ from eval.metrics.complexity import attempt, measure_complexity
 from eval.metrics.trials import try_network
 from eval.records.record import State
 from eval.third_party.faults import described
+from eval.third_party.graphs import count_graph, graph_of, load_graph
 from eval.third_party.loading import Loaded, load_entry, load_model_file
 from eval.third_party.shims import install
 from eval.third_party.shims.cuda import OnCpu
@@ -54,6 +55,8 @@ class Worker:
             "get": self._get,
             "alone": self._alone,
             "examine": self._examine,
+            "graph": self._graph,
+            "count": self._count,
             "try": self._try,
             "settle": self._settle,
             "peak": self._peak,
@@ -142,6 +145,14 @@ class Worker:
         flags = [flag.model_dump() for flag in inspect(loaded.network, loaded.data_range)]
         return Message({"complexity": complexity, "flags": flags})
 
+    def _graph(self, _request: Message) -> Message:
+        with self.mode or contextlib.nullcontext():
+            return Message({}, graph_of(self.loaded))
+
+    def _count(self, _request: Message) -> Message:
+        num_params, flops = count_graph(self.loaded.network)
+        return Message({"num_params": num_params, "flops": flops})
+
     def _try(self, _request: Message) -> Message:
         loaded = self.loaded
         with self.mode or contextlib.nullcontext():
@@ -152,6 +163,8 @@ def _load(header: dict, device: torch.device) -> Loaded:
     folder = _given()
     for place, path in header["shown"].items():
         _place(place).symlink_to(path)
+    if "graph" in header:
+        return load_graph(folder / header["graph"]["file"], header["graph"]["data_range"], device)
     if "model_file" in header:
         return load_model_file(folder, header["model_file"], device)
     os.chdir(folder)

@@ -77,6 +77,8 @@ class ZooInWorker:
         asked |= {"weights_key": self.checkpoint.key, "checkpoint": weights.place}
         with opened(self.info, self.rules, config, {"model_file": asked}, [*code, weights]) as loaded:
             loaded.weights_bytes = weights.size
+            # It is this project's code.
+            loaded.open_graph = None
             yield loaded
 
 

@@ -1,5 +1,6 @@
 """Networks that cheat, break or attack. Each is an enlargement by repeating pixels, and does one thing more."""
 
+import dataclasses
 import gc
 import glob
 import json
@@ -229,6 +230,57 @@ class ClaimsNothing(Honest):
         worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
         message = sys.modules["eval.third_party.wire"].Message
         worker._examine = lambda _request: message({"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]})
+
+
+class Blurs(Honest):
+    """Multiplies: 27 weights for each of three outputs of a pixel."""
+
+    def forward(self, x):
+        kernel = torch.full((3, 3, 3, 3), 1 / 27)
+        return super().forward(nn.functional.conv2d(x, kernel, padding=1))
+
+
+class ClaimsLess(Blurs):
+    """Does a tenth of its work, so it says."""
+
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        honest = worker._examine
+
+        def examine(request):
+            answer = honest(request)
+            for name in ("flops", "flops_by_dispatcher", "flops_on_noise"):
+                answer.header["complexity"][name] //= 10
+            return answer
+
+        worker._examine = examine
+
+
+class GivesAnotherGraph(ClaimsLess):
+    """Gives the graph of a smaller network as its own."""
+
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        give = worker._graph
+
+        def graph(request):
+            mine, worker.loaded = worker.loaded, dataclasses.replace(worker.loaded, network=Honest())
+            try:
+                return give(request)
+            finally:
+                worker.loaded = mine
+
+        worker._graph = graph
+
+
+class GivesNoGraph(Blurs):
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        message = sys.modules["eval.third_party.wire"].Message
+        worker._graph = lambda _request: message({}, b"no graph")
 
 
 class WritesARecord(Honest):

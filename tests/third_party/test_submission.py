@@ -287,6 +287,43 @@ def test_an_error_while_counting_costs_what_could_not_be_counted(hostile, photos
     ]
 
 
+def counts_told(record: Record) -> list[str]:
+    return [flag.text for flag in record.flags if flag.code == "counts"]
+
+
+# 3 x 3 x 3 weights for each of three outputs of each of 256 x 256 pixels.
+BLUR_FLOPS = 81 * 256**2
+
+
+def test_counts_of_its_graph_stand_beside_its_own(hostile):
+    record = hostile("Blurs")
+    assert record.complexity.flops_by_dispatcher == record.complexity.flops_apart == BLUR_FLOPS
+    assert counts_told(record) == []
+
+
+def test_who_claims_less_than_its_graph_does_is_told(hostile):
+    record = hostile("ClaimsLess")
+    assert (record.complexity.flops_by_dispatcher, record.complexity.flops_apart) == (BLUR_FLOPS // 10, BLUR_FLOPS)
+    assert counts_told(record) == [
+        f"FLOPs {BLUR_FLOPS:,} in the graph of what it computes, {BLUR_FLOPS // 10:,} by its own process"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("class_name", "reason"),
+    [
+        ("GivesAnotherGraph", "the graph that it gives of itself has other pixels than it has"),
+        ("GivesNoGraph", "RuntimeError: PytorchStreamReader failed"),
+    ],
+)
+def test_a_graph_that_is_not_its_own_proves_nothing(hostile, class_name, reason):
+    record = hostile(class_name)
+    assert record.complete, record.reason
+    assert record.complexity.flops_apart is None
+    (told,) = counts_told(record)
+    assert told.startswith(f"its counts are claims alone: {reason}")
+
+
 def test_a_record_of_its_own_invention_is_nowhere(hostile, photos: Path, tmp_path: Path):
     record = hostile("WritesARecord")
     assert [image.psnr_db for image in record.images] == nearest_psnr(photos)

@@ -1,0 +1,44 @@
+"""A network as a graph of torch's operators: given by its worker, run by one that holds none of its code."""
+
+import io
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from eval.metrics.complexity import INPUT_SIDE, dispatched_flops
+from eval.third_party.loading import Loaded
+
+
+def graph_of(loaded: Loaded) -> memoryview:
+    """Return the graph of a network for inputs of 256x256, weights included, in TorchScript's format.
+
+    Raises:
+        Exception: whatever its code raises, or the tracer.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = loaded.data_range * torch.rand((1, 3, INPUT_SIDE, INPUT_SIDE), generator=generator)
+    buffer = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        # Of sizes that become constants, which they may, and of TorchScript's age.
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(loaded.network, x.to(loaded.device), check_trace=False, strict=False), buffer)
+    return buffer.getbuffer()
+
+
+def load_graph(path: Path, data_range: float, device: torch.device) -> Loaded:
+    """Load a graph as a network."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = torch.jit.load(str(path), map_location=device).eval()
+    return Loaded("graph", data_range, network, device, network)
+
+
+def count_graph(network: nn.Module) -> tuple[int, int]:
+    """Return parameters and FLOPs of a graph at 256x256, as each of its operators comes to the dispatcher."""
+    parameters = list(network.parameters())
+    device = parameters[0].device if parameters else torch.device("cpu")
+    with torch.no_grad(), torch.jit.optimized_execution(False):
+        flops = dispatched_flops(network, torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device))
+    return sum(parameter.numel() for parameter in parameters), flops
