@@ -295,8 +295,9 @@ def counts_told(record: Record) -> list[str]:
 BLUR_FLOPS = 81 * 256**2
 
 
-def test_counts_of_its_graph_stand_beside_its_own(hostile):
-    record = hostile("Blurs")
+@pytest.mark.parametrize("class_name", ["Blurs", "BlursByFunctions"])
+def test_counts_of_its_graph_stand_beside_its_own(hostile, class_name):
+    record = hostile(class_name)
     assert record.complexity.flops_by_dispatcher == record.complexity.flops_apart == BLUR_FLOPS
     assert counts_told(record) == []
 
