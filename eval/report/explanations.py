@@ -50,8 +50,8 @@ _FLAGS = {
     "stored": "Stored in another type: Its weights were kept in another type than float32, and converted.",
     "range": "Another data range: Its output is much brighter or darker than its input: perhaps it is untrained, or "
     "its data range is another one than is said.",
-    "counts": "Counts and file disagree: The file of its weights has room for many more parameters, or for fewer, than "
-    "were counted in its process.",
+    "counts": "Counts in doubt: They come from a process that its own code shares. The size of its file of weights, or "
+    "a graph of it that was run without its code, does not bear them out.",
     "psnr": "Implausible PSNR: Better than any network of this kind comes to: it may have seen the HR image.",
 }
 

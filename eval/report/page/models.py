@@ -137,6 +137,7 @@ def _complexity_facts(record: Record) -> list[tuple[str, str]]:
         ("Counted at", f"3x{its.input_side}x{its.input_side}"),
         ("FLOPs by fvcore", _giga(its.flops)),
         ("FLOPs by torch's dispatcher", _giga(its.flops_by_dispatcher)),
+        *([("FLOPs of its graph, without its code", _giga(its.flops_apart))] if its.flops_apart is not None else []),
         ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
         *by_hooks,
         *((f"FLOPs of {name}", _share(count, its.flops)) for name, count in sorted(its.flops_by_operator.items())),
