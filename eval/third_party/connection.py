@@ -10,7 +10,13 @@ from eval.third_party.faults import one_line, plain_lines
 from eval.third_party.sandbox import Sandboxed
 from eval.third_party.wire import Message, SlowError, WireError, receive, send
 
-_ASKED = {"load": "to be built and loaded", "examine": "to be counted", "try": "to be tried"}
+_ASKED = {
+    "load": "to be built and loaded",
+    "examine": "to be counted",
+    "graph": "to give its graph",
+    "count": "to be counted",
+    "try": "to be tried",
+}
 
 
 class Connection:

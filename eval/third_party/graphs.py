@@ -60,6 +60,6 @@ def count_graph(network: nn.Module) -> tuple[int, int]:
     """Return parameters and FLOPs of a graph at 256x256, as each of its operators comes to the dispatcher."""
     parameters = list(network.parameters())
     device = parameters[0].device if parameters else torch.device("cpu")
-    with torch.no_grad(), torch.jit.optimized_execution(False):
+    with torch.no_grad():
         flops = dispatched_flops(network, torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device))
     return sum(parameter.numel() for parameter in parameters), flops
