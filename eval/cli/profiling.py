@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataRange, Device, ModelFile, Weights
+from eval.cli.flags import Checkpoint, DataRange, Device, Weights
 from eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ _SHOWN = 20
 def profile_model(
     model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
     weights: Weights = None,
-    model_file: ModelFile = None,
+    model_file: Annotated[
+        str | None,
+        typer.Option(
+            "--model_file",
+            help="Profile a network of a file: FILE.py:NAME. It is imported without a sandbox: your own code only.",
+        ),
+    ] = None,
     checkpoint: Checkpoint = None,
     data_range: DataRange = None,
     size: Annotated[int, typer.Option("--size", min=16, help="Height and width of the LR image.")] = 256,
