@@ -80,8 +80,8 @@ def measure_complexity(network: nn.Module, input_side: int = INPUT_SIDE, data_ra
     faults: dict[str, str] = {}
     counted = attempt(faults, "activations and convolutions", partial(_count_activations, network, zeros))
     traced = attempt(faults, "FLOPs", partial(_trace, network, zeros))
-    by_dispatcher = attempt(faults, "FLOPs by torch's dispatcher", partial(dispatched_flops, network, zeros))
-    on_noise = attempt(faults, "FLOPs on noise", partial(dispatched_flops, network, noise))
+    by_dispatcher = attempt(faults, "FLOPs by torch's dispatcher", partial(_dispatched, network, zeros))
+    on_noise = attempt(faults, "FLOPs on noise", partial(_dispatched, network, noise))
     flops, by_operator, uncounted = traced or (None, {}, {})
     activations, num_conv = counted or (None, None)
     num_params = sum(parameter.numel() for parameter in network.parameters())
@@ -160,8 +160,7 @@ def _trace(network: nn.Module, x: Tensor) -> _Traced:
     return _Traced(flops, {name: int(count) for name, count in analysis.by_operator().items() if count}, uncounted)
 
 
-def dispatched_flops(network: nn.Module, x: Tensor) -> int:
-    """Return the multiply-adds of a forward pass by torch's own counter, which follows every operator that runs."""
+def _dispatched(network: nn.Module, x: Tensor) -> int:
     with warnings.catch_warnings(), FlopCounterMode(display=False) as dispatcher:
         # It hooks all modules, of which torch.compile warns; its sums do not come from hooks.
         warnings.simplefilter("ignore", UserWarning)

@@ -68,9 +68,10 @@ def run(
                     for result in results:
                         ran.images.append(result)
                         on_image(result)
+                # Of the images alone: to analyse a submission gives it more of them.
+                ran.flags = (*model.run_flags, *_implausible(task, ran))
                 # After the images, as in the template: before them it would warm the network up.
                 ran.analysis = task.analysis or model.analyse()
-                ran.flags = (*model.run_flags, *_implausible(task, ran))
                 if ready_s is not None:
                     # All figures are there; an error here would cost a note.
                     with suppress(Exception):

@@ -131,8 +131,10 @@ def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], con
         with subject.source.open(config, largest) as loaded, loaded.on_device():
             # Trials come first: what they need most is an image that is the network's first one.
             facts = replace(facts, trials=_trials(loaded), shims=loaded.info.shims)
-            facts = replace(facts, analysis=loaded.analyse(), tiles=_tile_difference(loaded))
-            return replace(facts, psnr_db={role: _mean_psnr(loaded, dataset) for role, dataset in sets.items()})
+            facts = replace(facts, tiles=_tile_difference(loaded))
+            facts = replace(facts, psnr_db={role: _mean_psnr(loaded, dataset) for role, dataset in sets.items()})
+            # Last: a worker may end of it.
+            return replace(facts, analysis=loaded.analyse())
     except Exception as error:
         state, reason = what_failed(error)
         return replace(facts, fault=f"{state}: {reason}")

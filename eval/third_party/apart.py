@@ -1,16 +1,18 @@
 """Counts that third-party code has no hand in: of a network's graph, run in a process that holds our code alone.
 
 A submission's worker gives its network as a graph of torch's operators, which needs none of its code. Another worker,
-in a sandbox of its own, super-resolves an image by it. If its pixels are the submission's, it does the same work, and
-what is counted of it is counted of the network: who claims less must give a graph that does less, and then it does.
+in a sandbox of its own, super-resolves an image by it and counts while it does. If its pixels are the submission's, it
+does the same work: who claims less must give a graph that does less, and then it does.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.errors import RunError, one_reason
 from eval.metrics.complexity import INPUT_SIDE
 from eval.metrics.figures import Complexity, Flag
 from eval.records.record import State
@@ -19,44 +21,80 @@ from eval.run.failures import CannotRunError
 if TYPE_CHECKING:
     from eval.third_party.remote import SandboxedUpscaler
 
-MOST_GRAPH_BYTES = 2**28
 # A value on the edge between two grey levels can fall to either side; so can the counters' own rounding.
 _GREY_LEVELS = 1
 _COUNTS_AGREE = 0.01
 OpenGraph = Callable[[bytes], AbstractContextManager["SandboxedUpscaler"]]
 
 
+@dataclass(frozen=True)
+class GraphCounts:
+    """What is counted while a graph super-resolves an image.
+
+    Attributes:
+        num_params: its parameters.
+        flops: multiply-adds by torch's dispatcher.
+        products: values that operators multiply or divide one by one, which no counter counts.
+        unknown: operators that multiply, or may, and that no counter has a rule for.
+    """
+
+    num_params: int
+    flops: int
+    products: int
+    unknown: tuple[str, ...]
+
+
 def checked_apart(
-    entry: "SandboxedUpscaler", claimed: Complexity, open_graph: OpenGraph
+    entry: "SandboxedUpscaler", claimed: Complexity, seen: np.ndarray | None, open_graph: OpenGraph
 ) -> tuple[Complexity, list[Flag]]:
     """Return the counts of a submission with those of its graph beside them, and a flag where they are claims alone.
 
     Args:
         entry: the submission, loaded.
         claimed: what its own process counts.
+        seen: an LR image that it was given, ``(h, w, 3)`` uint8, if there was one.
         open_graph: starts a worker that holds a graph and nothing of the submission.
     """
     try:
-        num_params, flops = _counted(entry, open_graph)
-    except CannotRunError as error:
-        return claimed, [Flag(code="counts", text=f"its counts are claims alone: {error}")]
-    counts = {"parameters": (num_params, claimed.num_params), "FLOPs": (flops, claimed.flops_by_dispatcher)}
-    told = [
-        f"{what} {found:,} in the graph of what it computes, {claim:,} by its own process"
-        for what, (found, claim) in counts.items()
-        if claim is not None and found > (1 + _COUNTS_AGREE) * claim
+        found = _counted(entry, _image_like(seen), open_graph)
+    except (RunError, OSError) as error:
+        return claimed, [Flag(code="counts", text=f"its counts are claims alone: {one_reason(error)}")]
+    told = []
+    if found.unknown:
+        told.append(f"its counts are claims alone: no counter has a rule for {', '.join(found.unknown)}")
+    if found.products > found.flops:
+        told.append(f"{found.products:,} values are multiplied one by one, which no counter counts")
+    flops = claimed.flops if claimed.flops_by_dispatcher is None else claimed.flops_by_dispatcher
+    counts = {"parameters": (found.num_params, claimed.num_params), "FLOPs": (found.flops, flops)}
+    told += [
+        f"{what} {number:,} in the graph of what it computes, {claim:,} by its own process"
+        for what, (number, claim) in counts.items()
+        if claim is not None and number > (1 + _COUNTS_AGREE) * claim
     ]
-    return claimed.model_copy(update={"flops_apart": flops}), [Flag(code="counts", text=text) for text in told]
+    flags = [Flag(code="counts", text=text) for text in told]
+    return claimed.model_copy(update={"flops_apart": found.flops}), flags
 
 
-def _counted(entry: "SandboxedUpscaler", open_graph: OpenGraph) -> tuple[int, int]:
-    """Return parameters and FLOPs of a submission's graph, once its pixels are known to be the submission's."""
-    # Nobody can foresee it.
-    image = np.random.default_rng().integers(0, 256, (INPUT_SIDE, INPUT_SIDE, 3), dtype=np.uint8)
+def _image_like(seen: np.ndarray | None) -> np.ndarray:
+    """Return a 256x256 image that nobody can foresee: part of one that was seen, turned, with noise of a grey level."""
+    random = np.random.default_rng()
+    noise = random.integers(0, 256, (INPUT_SIDE, INPUT_SIDE, 3), dtype=np.uint8)
+    if seen is None:
+        return noise
+    missing = [(0, max(INPUT_SIDE - side, 0)) for side in seen.shape[:2]]
+    large = np.pad(seen, (*missing, (0, 0)), mode="symmetric")
+    top, left = (random.integers(side - INPUT_SIDE + 1) for side in large.shape[:2])
+    part = large[top : top + INPUT_SIDE, left : left + INPUT_SIDE]
+    turned = np.rot90(part, random.integers(4)).astype(np.int16) + noise % 3 - 1
+    return turned.clip(0, 255).astype(np.uint8)
+
+
+def _counted(entry: "SandboxedUpscaler", image: np.ndarray, open_graph: OpenGraph) -> GraphCounts:
+    """Return what a submission's graph takes for an image, once its pixels are known to be the submission's."""
     graph = entry.graph()
     expected, _ = entry(image)
     with open_graph(graph) as apart:
-        seen, _ = apart(image)
-        if np.abs(seen.astype(int) - expected).max() > _GREY_LEVELS:
-            raise CannotRunError(State.FAILED_TO_RUN, "the graph that it gives of itself has other pixels than it has")
-        return apart.counts()
+        seen, counts = apart.counted(image)
+    if np.abs(seen.astype(int) - expected).max() > _GREY_LEVELS:
+        raise CannotRunError(State.FAILED_TO_RUN, "the graph that it gives of itself has other pixels than it has")
+    return counts

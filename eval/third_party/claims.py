@@ -11,10 +11,13 @@ from pydantic import ValidationError
 from eval.metrics.figures import Complexity, Flag
 from eval.records.record import State
 from eval.run.failures import CannotRunError
+from eval.third_party.apart import GraphCounts
 from eval.third_party.faults import one_line
 
 FLOAT_BYTES = 4
 _MOST_OPERATORS = 200
+_MOST_UNKNOWN = 5
+_MOST = 2**60
 _MOST_MIB = 2**30
 _LONGEST_MS = 3_600_000.0
 # Names, shapes and padding; and how often the numbers of a network may stand in its file.
@@ -57,7 +60,7 @@ def checked_complexity(header: dict[str, Any]) -> Complexity:
         numbers = [value for value in complexity.model_dump().values() if isinstance(value, int)]
         names = [*complexity.uncounted_ops, *complexity.suspect_ops, *complexity.flops_by_operator, *complexity.faults]
         numbers += [*complexity.uncounted_ops.values(), *complexity.flops_by_operator.values()]
-        if not all(0 <= number < 2**60 for number in numbers) or len(names) > _MOST_OPERATORS:
+        if not all(0 <= number < _MOST for number in numbers) or len(names) > _MOST_OPERATORS:
             raise ValueError
     except (ValidationError, ValueError):
         raise CannotRunError(State.FAILED_TO_RUN, "its process returned no counts") from None
@@ -67,6 +70,15 @@ def checked_complexity(header: dict[str, Any]) -> Complexity:
     faults = {one_line(what): one_line(reason) for what, reason in complexity.faults.items()}
     plain = {"uncounted_ops": uncounted, "suspect_ops": suspect, "flops_by_operator": counted, "faults": faults}
     return complexity.model_copy(update=plain)
+
+
+def checked_counts(told: Any) -> GraphCounts:
+    """Return the counts of a graph, within limits."""
+    found = told if isinstance(told, dict) else {}
+    numbers, unknown = [found.get(name) for name in ("num_params", "flops", "products")], found.get("unknown")
+    if not isinstance(unknown, list) or not all(type(number) is int and 0 <= number < _MOST for number in numbers):
+        raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
+    return GraphCounts(*numbers, tuple(one_line(str(name)[:80]) for name in unknown[:_MOST_UNKNOWN]))
 
 
 def disagreement(num_params: int | None, weights_bytes: int | None) -> str | None:

@@ -1,6 +1,7 @@
 """Building a submission by its own code, inside the sandbox."""
 
 import inspect
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -79,7 +80,9 @@ def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
     sys.path.insert(0, str(root))
     torch.manual_seed(0)
     try:
-        network = build_network(module_of(file, f"submission_{file.stem}"), name, parse_model_args(asked["arguments"]))
+        network = build_network(
+            module_of(file, re.sub(r"\W", "_", f"submission_{file.stem}")), name, parse_model_args(asked["arguments"])
+        )
     except UsageError as error:
         raise SubmissionError(State.FAILED_TO_BUILD, str(error)) from None
     told = Unwrapped({}, (UNTRAINED,))

@@ -26,11 +26,12 @@ from eval.metrics.trials import Trials
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.third_party.account import Spent
-from eval.third_party.apart import MOST_GRAPH_BYTES, OpenGraph, checked_apart
+from eval.third_party.apart import GraphCounts, OpenGraph, checked_apart
 from eval.third_party.claims import (
     FLOAT_BYTES,
     check_shape,
     checked_complexity,
+    checked_counts,
     checked_flags,
     checked_mib,
     checked_ms,
@@ -39,6 +40,7 @@ from eval.third_party.claims import (
     in_one_line,
 )
 from eval.third_party.connection import Connection
+from eval.third_party.wire import MAX_GRAPH_BYTES
 from eval.zoo.loading import stored_flags
 from eval.zoo.model_info import ModelInfo
 
@@ -76,6 +78,7 @@ class SandboxedUpscaler:
     irregular: str | None = None
     open_graph: OpenGraph | None = None
     _calls: int = 0
+    _seen: np.ndarray | None = None
     _slow: list[str] = field(default_factory=list)
     _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
     _odd_range: list[str] = field(default_factory=list)
@@ -108,6 +111,7 @@ class SandboxedUpscaler:
         check_shape(done.header, expected)
         answer, get_s = connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
         used.append(sandboxed.used())
+        self._seen = lr
         if self.rests:
             sandboxed.rest()
         moved_bytes = lr.nbytes + math.prod(expected) * FLOAT_BYTES
@@ -178,8 +182,8 @@ class SandboxedUpscaler:
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
             return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))
-        if self.open_graph and complexity.flops_by_dispatcher is not None:
-            complexity, told = checked_apart(self, complexity, self.open_graph)
+        if self.open_graph and (complexity.flops, complexity.flops_by_dispatcher) != (None, None):
+            complexity, told = checked_apart(self, complexity, self._seen, self.open_graph)
             own += told
         return ModelAnalysis(complexity, (*complexity_flags(complexity), *checked_flags(answer.header), *own))
 
@@ -189,19 +193,23 @@ class SandboxedUpscaler:
         Raises:
             CannotRunError: it cannot be traced.
         """
-        return bytes(self.connection.ask("graph", max_payload=MOST_GRAPH_BYTES)[0].payload)
+        return bytes(self.connection.ask("graph", max_payload=MAX_GRAPH_BYTES)[0].payload)
 
-    def counts(self) -> tuple[int, int]:
-        """Return parameters and FLOPs of a graph, by torch's dispatcher.
+    def counted(self, lr: np.ndarray) -> tuple[np.ndarray, GraphCounts]:
+        """Super-resolve an image by a graph, and return what was counted meanwhile.
 
         Raises:
-            CannotRunError: it cannot be counted.
+            CannotRunError: the graph cannot be run, or what comes back is no SR image, or no counts.
         """
-        answer, _ = self.connection.ask("count")
-        num_params, flops = answer.header.get("num_params"), answer.header.get("flops")
-        if type(num_params) is not int or type(flops) is not int:
-            raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
-        return num_params, flops
+        height, width = lr.shape[:2]
+        expected = (1, 3, height * SCALE, width * SCALE)
+        self._put(lr)
+        done, _ = self.connection.ask("count")
+        check_shape(done.header, expected)
+        answer, _ = self.connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
+        assert self.info.data_range is not None
+        sr = to_uint8(checked_output(answer.payload, expected)[0], self.info.data_range)
+        return sr, checked_counts(done.header.get("counts"))
 
     def trials(self) -> Trials:
         """Let the worker try the network with inputs that an evaluation does not show it.

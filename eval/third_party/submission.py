@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from eval.sources import hash_of_file
 from eval.third_party.checkout import Checkout, Entry, is_present
 from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
-from eval.third_party.handover import Handed, files_below, files_beside
+from eval.third_party.handover import Handed, InMemory, files_below, files_beside
 from eval.third_party.processor import processors
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
@@ -209,13 +208,13 @@ class ModelFile:
 
 @contextmanager
 def opened(
-    info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], handed: Sequence[Handed]
+    info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], handed: Sequence[Handed | InMemory]
 ) -> Iterator[SandboxedUpscaler]:
     """Start a worker, let it load a submission, and end it."""
     device = torch.device(config.device)
     threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
-    shown = {file.place: os.path.realpath(file.path) for file in handed if file.is_shown}
+    shown = {its.place: os.path.realpath(its.path) for its in handed if isinstance(its, Handed) and its.is_shown}
     mounts = Mounts((PROJECT / "eval", *map(Path, shown.values())), _devices(device))
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
     # Passes side by side must not all have the same processors.
@@ -224,7 +223,7 @@ def opened(
     with start(command, rules.sandbox, mounts, limits, _environment(threads, gpu)) as sandboxed:
         connection = Connection(sandboxed, rules.timeout_s)
         for file in handed:
-            if not file.is_shown:
+            if file.place not in shown:
                 connection.ask("give", file.read(), place=file.place)
         request |= {"device": name, "threads": threads, "shown": shown}
         request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
@@ -241,12 +240,10 @@ def opened(
 @contextmanager
 def _opened_graph(info: ModelInfo, rules: Rules, config: RunConfig, graph: bytes) -> Iterator[SandboxedUpscaler]:
     """Start a worker that holds the graph of a submission and none of its code."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Handed("graph.pt", Path(folder) / "graph.pt", Path(folder))
-        file.path.write_bytes(graph)
-        asked = {"graph": {"file": file.place, "data_range": info.data_range}}
-        with opened(info, rules, config, asked, [file]) as loaded:
-            yield loaded
+    file = InMemory("graph.pt", graph)
+    asked = {"graph": {"file": file.place, "data_range": info.data_range}}
+    with opened(info, rules, config, asked, [file]) as loaded:
+        yield loaded
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

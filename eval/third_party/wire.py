@@ -14,6 +14,7 @@ from io import FileIO
 _FRAME = struct.Struct("<4sIQ")
 _MAGIC = b"ESR1"
 MAX_HEADER_BYTES = 2**20
+MAX_GRAPH_BYTES = 2**28
 _CHUNK_BYTES = 2**20
 
 

@@ -24,7 +24,7 @@ from eval.metrics.complexity import attempt, measure_complexity
 from eval.metrics.trials import try_network
 from eval.records.record import State
 from eval.third_party.faults import described
-from eval.third_party.graphs import count_graph, graph_of, load_graph
+from eval.third_party.graphs import counted_forward, graph_of, load_graph
 from eval.third_party.loading import Loaded, load_entry, load_model_file
 from eval.third_party.shims import install
 from eval.third_party.shims.cuda import OnCpu
@@ -150,8 +150,9 @@ class Worker:
             return Message({}, graph_of(self.loaded))
 
     def _count(self, _request: Message) -> Message:
-        num_params, flops = count_graph(self.loaded.network)
-        return Message({"num_params": num_params, "flops": flops})
+        self.sr, counts = counted_forward(self.loaded.network, self.lr)
+        shape, dtype = list(self.sr.shape), str(self.sr.dtype).removeprefix("torch.")
+        return Message({"shape": shape, "dtype": dtype, "counts": counts})
 
     def _try(self, _request: Message) -> Message:
         loaded = self.loaded

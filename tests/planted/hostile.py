@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import glob
+import io
 import json
 import os
 import signal
@@ -292,6 +293,104 @@ class GivesAnotherGraph(ClaimsLess):
                 worker.loaded = mine
 
         worker._graph = graph
+
+
+class _ByHand(Honest):
+    """The blur without a convolution: products that no counter counts."""
+
+    def forward(self, x):
+        kernel = torch.full((3, 27, 1), 1 / 27)
+        parts = nn.functional.unfold(x, 3, padding=1)
+        return super().forward((parts * kernel).sum(1).view(1, 3, *x.shape[2:]))
+
+
+class _Once(Honest):
+    """Blurs the first time only."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 1:
+            x = nn.functional.conv2d(x, torch.full((3, 3, 3, 3), 1 / 27), padding=1)
+        return (x * self.weight).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+class _CheapOnZeros(Honest):
+    """Blurs but for the image that counters use."""
+
+    def forward(self, x):
+        if bool((x != 0).any()):
+            x = nn.functional.conv2d(x, torch.full((3, 3, 3, 3), 1 / 27), padding=1)
+        return (x * self.weight).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+class _GivesScript(ClaimsLess):
+    """Gives a graph that does the same with fewer counts."""
+
+    def __init__(self, graph):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        message = sys.modules["eval.third_party.wire"].Message
+
+        def give(_request):
+            buffer = io.BytesIO()
+            torch.jit.save(graph, buffer)
+            return message({}, buffer.getvalue())
+
+        worker._graph = give
+
+
+class GivesAGraphByHand(_GivesScript):
+    def __init__(self):
+        super().__init__(torch.jit.trace(_ByHand(), torch.rand(1, 3, 256, 256)))
+
+
+class GivesAGraphThatWorksOnce(_GivesScript):
+    def __init__(self):
+        super().__init__(torch.jit.script(_Once()))
+
+
+class GivesAGraphCheapOnZeros(_GivesScript):
+    def __init__(self):
+        super().__init__(torch.jit.script(_CheapOnZeros()))
+
+
+class IsCheapOnNoise(Blurs):
+    """Tells photographs, which are smooth, from what networks are counted on."""
+
+    def forward(self, x):
+        rough = (x[..., 1:] - x[..., :-1]).abs().mean() > 0.1
+        return Honest.forward(self, x) if rough or x.max() == 0 else super().forward(x)
+
+
+class HidesOneCount(ClaimsLess):
+    """Leaves out what is compared."""
+
+    def __init__(self):
+        super().__init__()
+        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        less = worker._examine
+
+        def examine(request):
+            answer = less(request)
+            answer.header["complexity"]["flops_by_dispatcher"] = None
+            return answer
+
+        worker._examine = examine
+
+
+class BlursCompiled(Blurs):
+    """Honest; part of it is compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.doubled = torch.compile(lambda x: x * 2, backend="eager")
+
+    def forward(self, x):
+        return super().forward(self.doubled(x) / 2)
 
 
 class GivesNoGraph(Blurs):

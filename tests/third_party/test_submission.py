@@ -295,7 +295,7 @@ def counts_told(record: Record) -> list[str]:
 BLUR_FLOPS = 81 * 256**2
 
 
-@pytest.mark.parametrize("class_name", ["Blurs", "BlursByFunctions"])
+@pytest.mark.parametrize("class_name", ["Blurs", "BlursByFunctions", "BlursCompiled"])
 def test_counts_of_its_graph_stand_beside_its_own(hostile, class_name):
     record = hostile(class_name)
     assert record.complexity.flops_by_dispatcher == record.complexity.flops_apart == BLUR_FLOPS
@@ -310,11 +310,32 @@ def test_who_claims_less_than_its_graph_does_is_told(hostile):
     ]
 
 
+@pytest.mark.parametrize("class_name", ["GivesAGraphThatWorksOnce", "GivesAGraphCheapOnZeros", "HidesOneCount"])
+def test_a_graph_is_counted_while_it_gives_the_pixels_that_are_compared(hostile, class_name):
+    record = hostile(class_name)
+    assert record.complexity.flops_apart == BLUR_FLOPS
+    assert counts_told(record) == [
+        f"FLOPs {BLUR_FLOPS:,} in the graph of what it computes, {BLUR_FLOPS // 10:,} by its own process"
+    ]
+
+
+def test_work_that_no_counter_counts_is_told(hostile):
+    record = hostile("GivesAGraphByHand")
+    assert record.complexity.flops_apart == 0
+    # 81 products for each of 256 x 256 pixels, and Honest's weight.
+    assert counts_told(record) == [f"{(81 + 3) * 256**2:,} values are multiplied one by one, which no counter counts"]
+
+
+def test_the_image_that_is_compared_is_like_those_that_are_judged(hostile):
+    (told,) = counts_told(hostile("IsCheapOnNoise"))
+    assert told == "its counts are claims alone: the graph that it gives of itself has other pixels than it has"
+
+
 @pytest.mark.parametrize(
     ("class_name", "reason"),
     [
         ("GivesAnotherGraph", "the graph that it gives of itself has other pixels than it has"),
-        ("GivesNoGraph", "RuntimeError: PytorchStreamReader failed"),
+        ("GivesNoGraph", "BadZipFile: File is not a zip file"),
     ],
 )
 def test_a_graph_that_is_not_its_own_proves_nothing(hostile, class_name, reason):
