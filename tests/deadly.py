@@ -1,4 +1,4 @@
-"""A source that kills its process, for tests of what becomes of the others."""
+"""Sources for tests of processes: one that kills its own, one that notes where it is."""
 
 import os
 import signal
@@ -31,5 +31,23 @@ class Deadly:
         if done < self.deaths:
             (self.folder / str(done)).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        with BICUBIC.open(config, largest) as loaded:
+            yield loaded
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Bicubic that notes in which process it is opened."""
+
+    folder: Path
+    info = BICUBIC.info
+    note = ""
+
+    def settled(self, config, _largest):
+        return Settled(config)
+
+    @contextmanager
+    def open(self, config, largest) -> Iterator:
+        (self.folder / f"{os.getpid()}").touch()
         with BICUBIC.open(config, largest) as loaded:
             yield loaded

@@ -15,11 +15,12 @@ _WARM_UP_RUNS = 3
 
 @dataclass(frozen=True)
 class Recording:
-    """A graph, the tensor it reads and the one it writes."""
+    """A graph, the tensor it reads and the one it writes; ``run`` is kept, for the graph reads what it holds."""
 
     graph: torch.cuda.CUDAGraph
     x: Tensor
     sr: Tensor
+    run: Callable[[Tensor], Tensor]
 
     @property
     def kept_bytes(self) -> int:
@@ -59,7 +60,7 @@ class Recorder:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
                 sr = run(kept)
-        return Recording(graph, kept, sr)
+        return Recording(graph, kept, sr, run)
 
 
 class ReplayedStep:

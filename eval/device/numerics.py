@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-_TF32 = "tf32"
+_TF32, _FULL = "tf32", "ieee"
 # torch makes the two while it is imported, where no reader of its types sees it.
 _CONV, _RNN = (getattr(torch.backends.cudnn, name) for name in ("conv", "rnn"))
 
@@ -25,11 +25,15 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
     """Let convolutions take TF32 or not, and cuDNN choose its algorithms without trials, as the template has it.
 
     torch has two ways to say TF32, ``allow_tf32`` and one precision an operator. The first sets both; to read it raises
-    where a program has used the second one, so what was before is kept, and restored, by operator.
+    where a program has used the second one, so what was before is kept, and restored, by operator. Without TF32 each
+    operator is told so itself, matrix products too: else it follows what a program has said for all.
     """
-    cudnn = torch.backends.cudnn
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before, trials = (_CONV.fp32_precision, _RNN.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
+    products_before = products.fp32_precision
     cudnn.allow_tf32 = tf32
+    if not tf32:
+        _CONV.fp32_precision = _RNN.fp32_precision = products.fp32_precision = _FULL
     cudnn.benchmark, cudnn.deterministic = False, False
     try:
         yield
@@ -38,6 +42,8 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
         cudnn.allow_tf32 = _TF32 in before
         if before != (_CONV.fp32_precision, _RNN.fp32_precision):
             _CONV.fp32_precision, _RNN.fp32_precision = before
+        if products_before != products.fp32_precision:
+            products.fp32_precision = products_before
 
 
 @contextmanager

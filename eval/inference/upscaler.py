@@ -1,7 +1,7 @@
 """From an LR image to an SR image: device, whole image or tiles, checks on what the network returns."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,9 +97,16 @@ class Upscaler:
         try:
             self.network.to(self.device)
             yield
-        finally:
-            self.network.to("cpu")
-            release(self.device)
+        except BaseException:
+            # A device that has failed fails here again, which must not hide why.
+            with suppress(Exception):
+                self._leave()
+            raise
+        self._leave()
+
+    def _leave(self) -> None:
+        self.network.to("cpu")
+        release(self.device)
 
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:

@@ -12,9 +12,9 @@ import torch
 
 from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 from eval.metrics.figures import ModelAnalysis
-from eval.records.record import Compiled, Record
+from eval.records.record import Compiled, Record, State
 from eval.run.environment import device_name
 from eval.run.images_folders import images_folder
 from eval.run.keeper import Keeper
@@ -89,7 +89,11 @@ class Evaluation:
                 timings = self._time([task for task, _ in able])
             except TimingError as error:
                 # The others are timed without it, all anew: only models timed together are compared.
-                self._store(as_failed(steady[error.index], error))
+                failed = as_failed(steady[error.index], error)
+                self._store(failed)
+                if failed.state is State.DEVICE_FAILED:
+                    told = f"{failed.model.label} has made the device unusable for this process"
+                    raise RunError(f"{told}; the same command with the other models times them") from error
                 del able[error.index]
                 continue
             for record, timing in zip(steady, timings, strict=True):

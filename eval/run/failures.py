@@ -11,6 +11,10 @@ from eval.inference.upscaler import InvalidOutputError
 from eval.records.record import State
 from eval.zoo.checkpoints import MissingWeightsError
 
+# What torch says of them in plain RuntimeErrors: the CPU's allocator, MPS's, cuDNN's and cuBLAS's.
+_EXHAUSTED = ("can't allocate memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
+_DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "unable to find an engine to execute")
+
 
 class CannotRunError(RunError):
     """A model cannot be run, for a reason that a table can show; ``trace`` is where that came from, elsewhere."""
@@ -39,9 +43,10 @@ def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) ->
     if isinstance(error, EngineError):
         return State.ENGINE_FAILED, said
     # On the CPU torch reports exhausted memory as a plain RuntimeError.
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in said:
+    exhausted = any(words in said for words in _EXHAUSTED)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or exhausted:
         return State.OUT_OF_MEMORY, "out of memory; use a smaller --tile"
-    if "CUDA error" in said:
+    if any(words in said for words in _DEVICE_FAILED):
         return State.DEVICE_FAILED, said
     if isinstance(error, InvalidOutputError):
         return State.INVALID_OUTPUT, said

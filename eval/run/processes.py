@@ -65,7 +65,8 @@ def carry_out_all(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
     """Carry out tasks side by side in processes of their own; yields each as it is done.
 
     Processes take one task after another, until one is not completed: an error may have left the device unusable for
-    its process. Where tasks ask for any GPU, processes are spread over those of the first one's kind.
+    its process. A task of the official protocol has one for itself, since its first image counts, cold. Where tasks ask
+    for any GPU, processes are spread over those of the first one's kind.
 
     A task whose process dies (the system's memory ran out, a crash) is tried once more at the end, with nothing
     beside it; if its process dies again, its record says so, and the others go on. When this process dies, so do
@@ -98,7 +99,8 @@ def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
             for connection in [its for its in running if its in news]:
                 process, task = running[connection]
                 record = _received(connection)
-                if record is not None and record.complete and waiting:
+                goes_on = record is not None and record.complete and not task.config.is_timed
+                if goes_on and waiting:
                     running[connection] = process, waiting.popleft()
                     connection.send(running[connection][1])
                 else:

@@ -30,7 +30,8 @@ def carry_out_on_ray(tasks: Sequence[EvaluationTask], address: str | None) -> It
     """
     ray = _ray()
     with _joined(ray, address):
-        remote = ray.remote(max_retries=_RETRIES)(_carry_out)
+        # Ray would give a process one task after another: none would be cold, and one dead device end them all.
+        remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_carry_out)
         waiting = {remote.options(**_resources(task)).remote(task): task for task in tasks}
         while waiting:
             (done,), _ = ray.wait(list(waiting))

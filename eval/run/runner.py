@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean, median
@@ -64,10 +64,16 @@ def run(
     with cudnn_switches(bool(task.config.tf32)):
         try:
             with model.on_device():
-                with model.peak_memory() as ran.memory, closing(_results(task, model)) as results:
+                # There metrics take memory of the GPU meanwhile, which is none of the network's.
+                beside = model.device.type != "cpu" and not task.config.is_timed
+                watched = nullcontext() if beside else model.peak_memory()
+                with watched as ran.memory, closing(_results(task, model)) as results:
                     for result in results:
                         ran.images.append(result)
                         on_image(result)
+                if beside:
+                    with model.peak_memory() as ran.memory:
+                        model(_largest(task.dataset).read()[0])
                 # Of the images alone: to analyse a submission gives it more of them.
                 ran.flags = (*model.run_flags, *_implausible(task, ran))
                 # After the images, as in the template: before them it would warm the network up.
@@ -128,6 +134,12 @@ def _results(task: EvaluationTask, model: LoadedModel) -> Generator[ImageResult,
     stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
     workers = 0 if task.config.is_timed else task.config.workers or 0
     return run_stages(task.dataset.pairs, stages, Overlap(workers, _depth(task.dataset, workers)))
+
+
+def _largest(dataset: Dataset) -> ImagePair:
+    """Return the pair with the most LR pixels."""
+    sizes = dataset.lr_sizes
+    return dataset.pairs[max(range(len(sizes)), key=lambda index: sizes[index].height * sizes[index].width)]
 
 
 def _depth(dataset: Dataset, workers: int) -> int:

@@ -40,12 +40,7 @@ def graph_of(loaded: Loaded) -> memoryview:
     generator = torch.Generator().manual_seed(0)
     x = loaded.data_range * torch.rand((1, 3, INPUT_SIDE, INPUT_SIDE), generator=generator)
     buffer = io.BytesIO()
-    # Compiled parts run as they are written.
-    eager, forward_alone = (
-        torch.compiler.set_stance("force_eager"),
-        patch.object(torch.autograd.Function, "apply", _apply),
-    )
-    with torch.no_grad(), warnings.catch_warnings(), eager, forward_alone:
+    with torch.no_grad(), warnings.catch_warnings(), patch.object(torch.autograd.Function, "apply", _apply):
         # Of sizes that become constants, which they may, and of TorchScript's age.
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(loaded.network, x.to(loaded.device), check_trace=False, strict=False), buffer)

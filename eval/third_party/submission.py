@@ -270,7 +270,7 @@ def _devices(device: torch.device) -> tuple[Path, ...]:
 def _environment(threads: int, gpu: str | None) -> dict[str, str]:
     """Return the environment of a worker, which sees one GPU at most: nothing else of the user's."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER") if name in os.environ}
     kept |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
     return {"PYTHONPATH": str(PROJECT), **quiet, **kept, **{name: str(threads) for name in names}}

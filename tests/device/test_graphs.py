@@ -1,9 +1,14 @@
 """A step that is recorded: what is called, in which order, and that each call counts once."""
 
+import weakref
+from copy import deepcopy
+
 import pytest
 import torch
+from torch import nn
 
 from eval.device.graphs import ReplayedStep
+from eval.inference.engines import cuda_graphs
 from tests.device.fake_cuda import FakeCuda
 
 GPU = torch.device("cuda", 1)
@@ -36,3 +41,33 @@ def test_inputs_of_another_number_are_no_replay(monkeypatch):
         step(torch.zeros(1), torch.zeros(1))
     with pytest.raises(ValueError, match="argument"):
         step(torch.zeros(1))
+
+
+class KeepsAGrid(nn.Module):
+    """Keeps a tensor for the size at hand, which the next size replaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.grid = torch.zeros(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.grid.shape != x.shape:
+            self.grid = torch.ones_like(x)
+            GRIDS.append(weakref.ref(self.grid))
+        return x * self.weight + self.grid
+
+
+GRIDS: list[weakref.ref] = []
+
+
+def test_what_a_network_keeps_for_a_size_lives_as_long_as_the_recording_that_reads_it(monkeypatch):
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(cuda_graphs, "available_bytes", lambda _device: 2**30)
+    # It copies the network, as here, and moves the copy.
+    monkeypatch.setattr(cuda_graphs.channels_last, "prepare", lambda network, *_: deepcopy(network))
+    forward = cuda_graphs.prepare(KeepsAGrid(), torch.device("cuda", 1), "fp32")
+    GRIDS.clear()
+    for side in (4, 6):
+        forward(torch.ones(1, 3, side, side))
+    assert [grid() is not None for grid in GRIDS] == [True, True]

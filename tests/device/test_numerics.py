@@ -42,3 +42,16 @@ def test_a_program_that_used_the_other_way_breaks_nothing():
     finally:
         CUDNN.conv.fp32_precision = before
     assert products_take_tf32() is False
+
+
+@pytest.mark.parametrize("said_for", [torch.backends, CUDNN, torch.backends.cuda.matmul])
+def test_no_tf32_is_none_whatever_a_program_has_said_for_all(said_for):
+    before = said_for.fp32_precision
+    said_for.fp32_precision = "tf32"
+    try:
+        with cudnn_switches(False):
+            assert not convolutions_take_tf32()
+            assert not products_take_tf32()
+        assert said_for.fp32_precision == "tf32"
+    finally:
+        said_for.fp32_precision = before

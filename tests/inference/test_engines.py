@@ -322,7 +322,7 @@ def test_each_size_is_recorded_once_and_an_output_outlives_the_next_replay():
 
     def record(x: Tensor) -> Recording:
         graphs.append(Replay(x))
-        return Recording(graphs[-1], graphs[-1].x, graphs[-1].sr)
+        return Recording(graphs[-1], graphs[-1].x, graphs[-1].sr, torch.nn.Identity())
 
     forward = replaying(record, 2**20)
     first, second = forward(torch.ones(1, 3, 4, 5)), forward(torch.full((1, 3, 4, 5), 3.0))
@@ -337,7 +337,7 @@ def test_recordings_are_bounded_by_bytes_and_the_least_recently_used_goes():
     def record(x: Tensor) -> Recording:
         sizes.append(x.shape[-1])
         graph = Replay(x)
-        return Recording(graph, graph.x, graph.sr)
+        return Recording(graph, graph.x, graph.sr, torch.nn.Identity())
 
     # Input and output of a width keep 24 bytes a pixel: 3 and 2 fit, 3 and 2 and 1 do not.
     forward = replaying(record, 24 * 5)

@@ -382,17 +382,6 @@ class HidesOneCount(ClaimsLess):
         worker._examine = examine
 
 
-class BlursCompiled(Blurs):
-    """Honest; part of it is compiled."""
-
-    def __init__(self):
-        super().__init__()
-        self.doubled = torch.compile(lambda x: x * 2, backend="eager")
-
-    def forward(self, x):
-        return super().forward(self.doubled(x) / 2)
-
-
 class GivesNoGraph(Blurs):
     def __init__(self):
         super().__init__()

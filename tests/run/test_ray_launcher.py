@@ -17,7 +17,7 @@ from eval.run.launch import Launch
 from eval.run.processes import carry_out
 from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
 from tests import deadly
-from tests.deadly import BICUBIC, Deadly
+from tests.deadly import BICUBIC, Deadly, Placed
 from tests.tasks import task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -55,6 +55,15 @@ def test_a_cluster_gives_the_same_figures_and_makes_up_for_a_killed_worker(clust
     assert (done[2].status, done[2].state) == ("failed", "killed")
     assert "its Ray worker died 3 times" in done[2].reason
     assert done[2].key == tasks[2].key
+
+
+def test_a_process_of_a_cluster_carries_out_one_task(cluster: str, hr_folder, tmp_path: Path):
+    """A second one would not be cold, and would find the device as the first one left it."""
+    (tmp_path / "pids").mkdir()
+    source = Placed(tmp_path / "pids")
+    done = list(carry_out_on_ray([task_of(hr_folder, source), task_of(hr_folder, source, metrics=("ssim",))], cluster))
+    assert all(record.complete for _, record in done)
+    assert len(list((tmp_path / "pids").iterdir())) == 2
 
 
 def test_a_node_says_what_it_is_and_its_records_keys_hold_that(cluster: str, hr_folder):

@@ -5,8 +5,10 @@ import math
 import re
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,12 @@ from torch import nn
 
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
+from eval.device.memory import PeakMemory
+from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr, ssim
-from eval.records.record import Record
+from eval.records.record import Record, State
 from eval.run import runner
+from eval.run.failures import what_failed
 from eval.run.runner import with_timing
 from eval.run.tasks import EvaluationTask
 from eval.timing.samples import Timing
@@ -63,6 +68,44 @@ def test_figures_images_and_facts_of_a_run(hr_folder: Path, tmp_path: Path):
     assert record.complexity is None
     assert record.peak_memory_mib >= 0
     assert record.started_at < record.finished_at
+
+
+class OnGpu(Upscaler):
+    """Says that it is on a GPU, and runs on the CPU."""
+
+    @contextmanager
+    def on_device(self):
+        yield
+
+    @contextmanager
+    def peak_memory(self):
+        EVENTS.append("reset")
+        peak = PeakMemory("peak")
+        yield peak
+        peak.mib = 7.0
+        EVENTS.append("read")
+
+    def __call__(self, lr):
+        EVENTS.append(f"forward of {lr.shape[0]}x{lr.shape[1]}")
+        return imresize(lr, 4), 1.0
+
+
+EVENTS: list[str] = []
+
+
+def test_a_gpus_peak_is_of_the_network_alone_where_metrics_share_the_gpu(tmp_path: Path, random_image, monkeypatch):
+    EVENTS.clear()
+    for name, size in (("a", (64, 48)), ("b", (80, 64)), ("c", (40, 40))):
+        write_png(tmp_path / f"{name}.png", random_image(*size))
+    metric = SimpleNamespace(key="psnr_db", compute=lambda *_: EVENTS.append("metric") or 30.0)
+    monkeypatch.setattr(runner, "find_metrics", lambda _names: [metric])
+    task = job_of(tmp_path, protocol="accuracy", workers=0)
+    model = OnGpu(BICUBIC, BICUBIC.build(), torch.device("meta"), described=task.model.info)
+    record = runner.run(task, model, quiet)
+    assert record.peak_memory_mib == 7
+    assert EVENTS.count("metric") == 3
+    assert EVENTS[-3:] == ["reset", "forward of 20x16", "read"]
+    assert EVENTS.count("reset") == 1
 
 
 def test_the_accuracy_protocol_takes_no_time(hr_folder: Path):
@@ -348,3 +391,34 @@ def test_an_error_while_counting_costs_no_image(hr_folder: Path, tmp_path: Path)
     assert (record.complexity.num_params, record.complexity.flops) == (1, None)
     reason = "(ValueError: only small sizes)"
     assert [(flag.code, flag.text.endswith(reason)) for flag in record.flags] == [("uncounted", True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("CUDA error: an illegal memory access was encountered", State.DEVICE_FAILED),
+        ("CUDA driver error: unknown error", State.DEVICE_FAILED),
+        ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", State.DEVICE_FAILED),
+        ("GET was unable to find an engine to execute this computation", State.DEVICE_FAILED),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", State.OUT_OF_MEMORY),
+        ("MPS backend out of memory (MPS allocated: 9 GB)", State.OUT_OF_MEMORY),
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried", State.OUT_OF_MEMORY),
+        ("shape '[1]' is invalid", State.FAILED_TO_RUN),
+    ],
+)
+def test_what_torch_says_of_memory_and_devices_is_tried_again(text: str, state: State):
+    found, _ = what_failed(RuntimeError(text))
+    assert found is state
+    assert found.follows_from_key is (state is State.FAILED_TO_RUN)
+
+
+def test_a_device_that_fails_again_does_not_hide_why_it_failed(monkeypatch):
+    network = BICUBIC.build()
+    upscaler = Upscaler(BICUBIC, network, torch.device("cpu"), described=InHand(BICUBIC, network).info)
+
+    def fail(_upscaler) -> None:
+        raise RuntimeError("CUDA error: again")
+
+    monkeypatch.setattr(Upscaler, "_leave", fail)
+    with pytest.raises(ValueError, match="the first error"), upscaler.on_device():
+        raise ValueError("the first error")

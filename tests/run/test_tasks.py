@@ -18,7 +18,7 @@ from eval.run.model_source import zoo_model
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.tasks import is_final
 from eval.zoo.manifest import find_model
-from tests.deadly import Deadly
+from tests.deadly import Deadly, Placed
 from tests.tasks import BICUBIC, task_of
 
 
@@ -123,6 +123,14 @@ class Telling:
     def open(self, _config, _largest) -> Iterator:
         raise CannotRunError(State.DEVICE_FAILED, f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
         yield
+
+
+@pytest.mark.parametrize(("protocol", "processes_used"), [("official", 2), ("accuracy", 1)])
+def test_a_process_of_the_official_protocol_is_cold(hr_folder: Path, tmp_path: Path, protocol, processes_used: int):
+    (tmp_path / "pids").mkdir()
+    tasks = [task_of(hr_folder, model=Placed(tmp_path / "pids"), protocol=protocol) for _ in range(2)]
+    assert all(record.complete for _, record in carry_out_all(tasks, 1))
+    assert len(list((tmp_path / "pids").iterdir())) == processes_used
 
 
 def test_a_process_whose_task_failed_takes_no_other(hr_folder: Path):

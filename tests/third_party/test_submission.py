@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -20,11 +21,16 @@ from eval.data.images import read_image, write_png
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import Record, State
+from eval.run.failures import CannotRunError
 from eval.run.processes import carry_out
-from eval.third_party import worker
+from eval.third_party import submission, worker
+from eval.third_party.apart import checked_apart
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions
+from eval.third_party.claims import checked_counts
 from eval.third_party.connection import Connection
+from eval.third_party.faults import SubmissionError
+from eval.third_party.graphs import load_graph
 from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.conftest import PROJECT
@@ -295,7 +301,7 @@ def counts_told(record: Record) -> list[str]:
 BLUR_FLOPS = 81 * 256**2
 
 
-@pytest.mark.parametrize("class_name", ["Blurs", "BlursByFunctions", "BlursCompiled"])
+@pytest.mark.parametrize("class_name", ["Blurs", "BlursByFunctions"])
 def test_counts_of_its_graph_stand_beside_its_own(hostile, class_name):
     record = hostile(class_name)
     assert record.complexity.flops_by_dispatcher == record.complexity.flops_apart == BLUR_FLOPS
@@ -402,3 +408,46 @@ def test_saved_images_are_the_pixels_that_were_judged(checkout: Path, photos: Pa
     for pair in open_dataset(photos, None).pairs:
         lr, _ = pair.read()
         assert np.array_equal(read_image(tmp_path / "sr" / f"{pair.name}.png"), lr.repeat(4, 0).repeat(4, 1))
+
+
+def test_a_worker_counts_gpus_in_the_order_of_the_harness(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setenv("SECRET", "1")
+    environment = submission._environment(1, "1")
+    assert (environment["CUDA_DEVICE_ORDER"], environment["CUDA_VISIBLE_DEVICES"]) == ("PCI_BUS_ID", "1")
+    assert "SECRET" not in environment
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, {}, {"num_params": 1, "flops": -1}, {"num_params": 1, "flops": 10**400}, {"num_params": True, "flops": 1}],
+)
+def test_counts_of_a_graph_are_within_limits(told):
+    counts = {"products": 0, "unknown": [], **(told or {})} if told is not None else told
+    with pytest.raises(CannotRunError, match="its graph could not be counted"):
+        checked_counts(counts)
+
+
+def test_a_graph_that_calls_more_than_torchs_own_operators_is_refused(tmp_path: Path):
+    """``_reinterpret_tensor`` reads memory beyond its tensor."""
+
+    @torch.jit.script
+    def reads(x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.inductor._reinterpret_tensor(x, [8], [1], 4)
+
+    torch.jit.save(reads, str(tmp_path / "graph.pt"))
+    with pytest.raises(SubmissionError, match="its graph calls inductor"):
+        load_graph(tmp_path / "graph.pt", 1.0, torch.device("cpu"))
+
+
+def test_a_full_disk_or_a_worker_that_does_not_start_costs_the_proof_alone():
+    claimed = SimpleNamespace()
+
+    class Entry:
+        def graph(self) -> bytes:
+            raise OSError(28, "No space left on device")
+
+    complexity, (flag,) = checked_apart(Entry(), claimed, None, lambda _graph: None)
+    assert complexity is claimed
+    assert flag.text.startswith("its counts are claims alone: ")
+    assert "No space left on device" in flag.text

@@ -20,19 +20,30 @@ _SHARE = 1 / 4
 
 def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward:
     """Return a forward that replays the channels-last engine's; the first image of a size is recorded."""
-    run = channels_last.prepare(network, device, precision)
     recorder = Recorder(device)
-    return replaying(lambda x: recorder.record(run, x), int(available_bytes(device) * _SHARE))
+
+    def record(x: Tensor) -> Recording:
+        # A network of its own: what one keeps for a size, such as a grid, the next size would replace and free.
+        return recorder.record(channels_last.prepare(network, device, precision), x)
+
+    weights_bytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+    return replaying(record, int(available_bytes(device) * _SHARE), weights_bytes)
 
 
-def replaying(record: Callable[[Tensor], Recording], most_bytes: int) -> Forward:
-    """Return a forward that records each size once and then replays it; recordings keep at most so many bytes."""
+def replaying(record: Callable[[Tensor], Recording], most_bytes: int, each_bytes: int = 0) -> Forward:
+    """Return a forward that records each size once and then replays it; recordings keep at most so many bytes.
+
+    Args:
+        record: records a size.
+        most_bytes: what all may keep; the least recently used go.
+        each_bytes: what each keeps besides its input and output.
+    """
     recordings: OrderedDict[torch.Size, Recording] = OrderedDict()
 
     def forward(x: Tensor) -> Tensor:
         if x.shape not in recordings:
             recordings[x.shape] = record(x)
-            while len(recordings) > 1 and sum(its.kept_bytes for its in recordings.values()) > most_bytes:
+            while len(recordings) > 1 and sum(its.kept_bytes + each_bytes for its in recordings.values()) > most_bytes:
                 recordings.popitem(last=False)
         recordings.move_to_end(x.shape)
         recording = recordings[x.shape]
