@@ -58,7 +58,9 @@ def train_command(
     network: Annotated[
         Literal["pfdnlite", "abpn"], typer.Option(help="What to train; abpn has no step 4.")
     ] = "pfdnlite",
-    preset: Annotated[str | None, typer.Option(help="Scale the recipe by a preset: cpu, cpu-minutes, gpu-minutes or finetune.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Scale the recipe by a preset: cpu, cpu-minutes, gpu-minutes or finetune.")
+    ] = None,
     steps: Annotated[str, typer.Option(help="Which steps are trained, separated by commas.")] = "1,2,3,4",
     start: Annotated[Path | None, typer.Option(help="Start from this checkpoint, or from these weights.")] = None,
     minutes: Annotated[

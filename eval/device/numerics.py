@@ -28,7 +28,8 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
     where a program has used the second one, so what was before is kept, and restored, by operator. Without TF32 each
     operator is told so itself, matrix products too: else it follows what a program has said for all.
     """
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     before, trials = (_CONV.fp32_precision, _RNN.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
     products_before = products.fp32_precision
     cudnn.allow_tf32 = tf32

@@ -85,7 +85,7 @@ def _image_like(seen: np.ndarray | None) -> np.ndarray:
     large = np.pad(seen, (*missing, (0, 0)), mode="symmetric")
     top, left = (random.integers(side - INPUT_SIDE + 1) for side in large.shape[:2])
     part = large[top : top + INPUT_SIDE, left : left + INPUT_SIDE]
-    turned = np.rot90(part, random.integers(4)).astype(np.int16) + noise % 3 - 1
+    turned = np.rot90(part, int(random.integers(4))).astype(np.int16) + noise % 3 - 1
     return turned.clip(0, 255).astype(np.uint8)
 
 

@@ -78,7 +78,8 @@ def checked_counts(told: Any) -> GraphCounts:
     numbers, unknown = [found.get(name) for name in ("num_params", "flops", "products")], found.get("unknown")
     if not isinstance(unknown, list) or not all(type(number) is int and 0 <= number < _MOST for number in numbers):
         raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
-    return GraphCounts(*numbers, tuple(one_line(str(name)[:80]) for name in unknown[:_MOST_UNKNOWN]))
+    num_params, flops, products = numbers
+    return GraphCounts(num_params, flops, products, tuple(one_line(str(name)[:80]) for name in unknown[:_MOST_UNKNOWN]))
 
 
 def disagreement(num_params: int | None, weights_bytes: int | None) -> str | None:
