@@ -75,8 +75,10 @@ def checked_complexity(header: dict[str, Any]) -> Complexity:
 def checked_counts(told: Any) -> GraphCounts:
     """Return the counts of a graph, within limits."""
     found = told if isinstance(told, dict) else {}
-    numbers, unknown = [found.get(name) for name in ("num_params", "flops", "products")], found.get("unknown")
-    if not isinstance(unknown, list) or not all(type(number) is int and 0 <= number < _MOST for number in numbers):
+    told_numbers = [found.get(name) for name in ("num_params", "flops", "products")]
+    numbers = [number for number in told_numbers if type(number) is int and 0 <= number < _MOST]
+    unknown = found.get("unknown")
+    if len(numbers) < len(told_numbers) or not isinstance(unknown, list):
         raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
     num_params, flops, products = numbers
     return GraphCounts(num_params, flops, products, tuple(one_line(str(name)[:80]) for name in unknown[:_MOST_UNKNOWN]))
