@@ -30,6 +30,7 @@ def _endless(_device: torch.device) -> Iterator[Row]:
 
 def _run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **checks):
     monkeypatch.setattr(gpu_report, "CHECKS", checks)
+    monkeypatch.setattr(gpu_report, "TRAINING_CHECKS", {})
     monkeypatch.setattr(gpu_report, "device_name", lambda _device: "NVIDIA H100 80GB (PCIe)")
     app = new_app()
     app.command()(gpu_report.report)
