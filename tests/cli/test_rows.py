@@ -146,6 +146,17 @@ def test_an_error_in_the_speed_pass_costs_the_others_nothing(session, hr_folder:
     assert ratios <= {"Bicubic"}
 
 
+def test_a_dead_device_ends_the_speed_pass_with_its_reason(session, hr_folder: Path, tmp_path: Path):
+    """No other model could be timed by this process; what was measured before stays on record."""
+    run, dataset = session("steady"), open_dataset(hr_folder, None)
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RunError, match=r"09_Failing has made the device unusable .* times them"):
+        run.run([Failing("none", error, Nearest(error, 5)), BICUBIC], [dataset])
+    (failed,) = (record for record in read_records(tmp_path / "out" / "records") if record.status == "failed")
+    assert (failed.model.label, failed.state) == ("09_Failing", State.DEVICE_FAILED)
+    assert failed.reason == f"while it was timed: {error}"
+
+
 def test_models_without_weights_are_rows_and_none_at_all_is_an_error(session, hr_folder: Path, monkeypatch):
     monkeypatch.delenv("ESR_WEIGHTS", raising=False)
     monkeypatch.setenv("ESR_CACHE", str(hr_folder / "no-cache"))
