@@ -14,28 +14,6 @@ BICUBIC = ZooModel(find_model("Bicubic"), None)
 
 
 @dataclass(frozen=True)
-class Deadly:
-    """A source that kills its process the first ``deaths`` times it is opened."""
-
-    folder: Path
-    deaths: int
-    info = BICUBIC.info
-    note = ""
-
-    def settled(self, config, _largest):
-        return Settled(config)
-
-    @contextmanager
-    def open(self, config, largest) -> Iterator:
-        done = len(list(self.folder.iterdir()))
-        if done < self.deaths:
-            (self.folder / str(done)).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        with BICUBIC.open(config, largest) as loaded:
-            yield loaded
-
-
-@dataclass(frozen=True)
 class Placed:
     """Bicubic that notes in which process it is opened."""
 
@@ -46,8 +24,24 @@ class Placed:
     def settled(self, config, _largest):
         return Settled(config)
 
+    def before(self) -> None:
+        (self.folder / f"{os.getpid()}").touch()
+
     @contextmanager
     def open(self, config, largest) -> Iterator:
-        (self.folder / f"{os.getpid()}").touch()
+        self.before()
         with BICUBIC.open(config, largest) as loaded:
             yield loaded
+
+
+@dataclass(frozen=True)
+class Deadly(Placed):
+    """A source that kills its process the first ``deaths`` times it is opened."""
+
+    deaths: int
+
+    def before(self) -> None:
+        done = len(list(self.folder.iterdir()))
+        if done < self.deaths:
+            (self.folder / str(done)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -99,8 +99,7 @@ class SandboxedUpscaler:
         Raises:
             CannotRunError: the worker failed, or what it returned is no SR image of its input.
         """
-        height, width = lr.shape[:2]
-        expected = (1, 3, height * SCALE, width * SCALE)
+        expected = _sr_shape(lr)
         sandboxed, connection = self.connection.sandboxed, self.connection
         connection.out_of_turn_s = sandboxed.go_on()
         used = [sandboxed.used()]
@@ -109,7 +108,7 @@ class SandboxedUpscaler:
         done, forward_s = connection.ask("go")
         used.append(sandboxed.used())
         check_shape(done.header, expected)
-        answer, get_s = connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
+        payload, get_s = self._get(expected)
         used.append(sandboxed.used())
         self._seen = lr
         if self.rests:
@@ -117,7 +116,7 @@ class SandboxedUpscaler:
         moved_bytes = lr.nbytes + math.prod(expected) * FLOAT_BYTES
         self._account(Spent.between(used, connection.out_of_turn_s, (put_s, forward_s, get_s), moved_bytes))
         assert self.info.data_range is not None
-        sr = checked_output(answer.payload, expected)
+        sr = checked_output(payload, expected)
         self._notice_another_range(lr, sr)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
 
@@ -125,6 +124,11 @@ class SandboxedUpscaler:
         """Send the worker an image, and return how long that took, in s."""
         height, width = lr.shape[:2]
         return self.connection.ask("put", np.ascontiguousarray(lr).tobytes(), height=height, width=width)[1]
+
+    def _get(self, expected: tuple[int, ...]) -> tuple[bytes | bytearray | memoryview, float]:
+        """Return the bytes of an output of a shape, and how long they took, in s."""
+        answer, get_s = self.connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
+        return answer.payload, get_s
 
     def _account(self, spent: Spent) -> None:
         """Remember what was irregular about an image."""
@@ -201,14 +205,13 @@ class SandboxedUpscaler:
         Raises:
             CannotRunError: the graph cannot be run, or what comes back is no SR image, or no counts.
         """
-        height, width = lr.shape[:2]
-        expected = (1, 3, height * SCALE, width * SCALE)
+        expected = _sr_shape(lr)
         self._put(lr)
         done, _ = self.connection.ask("count")
         check_shape(done.header, expected)
-        answer, _ = self.connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
+        payload, _ = self._get(expected)
         assert self.info.data_range is not None
-        sr = to_uint8(checked_output(answer.payload, expected)[0], self.info.data_range)
+        sr = to_uint8(checked_output(payload, expected)[0], self.info.data_range)
         return sr, checked_counts(done.header.get("counts"))
 
     def trials(self) -> Trials:
@@ -247,6 +250,11 @@ class SandboxedUpscaler:
     def on_device(self) -> AbstractContextManager[None]:
         """Stay where it is: the worker ends with the submission."""
         return nullcontext()
+
+
+def _sr_shape(lr: np.ndarray) -> tuple[int, int, int, int]:
+    height, width = lr.shape[:2]
+    return 1, 3, height * SCALE, width * SCALE
 
 
 def _reset_mark(pid: int) -> int | None:

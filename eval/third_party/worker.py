@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,11 +113,15 @@ class Worker:
         with torch.no_grad(), self.mode or contextlib.nullcontext():
             self.sr = self.loaded.forward(self.lr)
         finish(self.loaded.device)
+        return Message(self._output_told())
+
+    def _output_told(self) -> dict[str, Any]:
+        """Return what is said of the output, which may be no tensor."""
         if type(self.sr) is not torch.Tensor:
             height, width = (side * SCALE for side in self.lr.shape[-2:])
             advice = what_to_return(self.sr, (1, 3, height, width))
-            return Message({"shape": [], "dtype": f"{output_in_words(self.sr)}{advice}"})
-        return Message({"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")})
+            return {"shape": [], "dtype": f"{output_in_words(self.sr)}{advice}"}
+        return {"shape": list(self.sr.shape), "dtype": str(self.sr.dtype).removeprefix("torch.")}
 
     def _get(self, _request: Message) -> Message:
         sr = self.sr.detach().float().cpu().contiguous().numpy()
@@ -151,8 +156,7 @@ class Worker:
 
     def _count(self, _request: Message) -> Message:
         self.sr, counts = counted_forward(self.loaded.network, self.lr)
-        shape, dtype = list(self.sr.shape), str(self.sr.dtype).removeprefix("torch.")
-        return Message({"shape": shape, "dtype": dtype, "counts": counts})
+        return Message({**self._output_told(), "counts": counts})
 
     def _try(self, _request: Message) -> Message:
         loaded = self.loaded

@@ -19,6 +19,11 @@ from torch import nn
 CLOCK = time.monotonic
 
 
+def its_worker():
+    """Return the worker that this code runs in, which it shares the process with."""
+    return next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+
+
 class Honest(nn.Module):
     def __init__(self):
         super().__init__()
@@ -198,7 +203,7 @@ class WorksBefore(Honest):
 
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         put = worker._put
 
         def put_and_work(request):
@@ -228,7 +233,7 @@ class ClaimsNothing(Honest):
 
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         message = sys.modules["eval.third_party.wire"].Message
         worker._examine = lambda _request: message({"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]})
 
@@ -265,7 +270,7 @@ class ClaimsLess(Blurs):
 
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         honest = worker._examine
 
         def examine(request):
@@ -282,7 +287,7 @@ class GivesAnotherGraph(ClaimsLess):
 
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         give = worker._graph
 
         def graph(request):
@@ -332,7 +337,7 @@ class _GivesScript(ClaimsLess):
 
     def __init__(self, graph):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         message = sys.modules["eval.third_party.wire"].Message
 
         def give(_request):
@@ -371,7 +376,7 @@ class HidesOneCount(ClaimsLess):
 
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         less = worker._examine
 
         def examine(request):
@@ -385,7 +390,7 @@ class HidesOneCount(ClaimsLess):
 class GivesNoGraph(Blurs):
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         message = sys.modules["eval.third_party.wire"].Message
         worker._graph = lambda _request: message({}, b"no graph")
 
@@ -431,7 +436,7 @@ class WorksWhenTheImageArrives(WorksBefore):
 
     def __init__(self):
         super().__init__()
-        worker = next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
+        worker = its_worker()
         put = type(worker)._put
 
         def put_and_work(request):
