@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from eval.frozen import Frozen
 from eval.records.current import current
 from eval.records.record import Record
 from eval.report.papers.figures import front_of
@@ -21,10 +22,8 @@ _STAND_IN = " is not installed: stand-in"
 WITHHELD, NOT_YET = "withheld", "not run here yet"
 
 
-class Edition(BaseModel):
+class Edition(Frozen):
     """One table of all_years.toml, which explains each key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     year: int
     repository: str

@@ -38,6 +38,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file by ``atomic_path``, and its folder if need be; text as UTF-8, its line ends as they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 class UnfitFileError(OSError):
     """A path that others made is no file that can be read: a link out of its folder, a pipe, or too large."""
 

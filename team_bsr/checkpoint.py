@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from eval.errors import RunError
-from eval.files import atomic_path
+from eval.files import atomic_path, write_whole
 from team_bsr.trainees import PFDNLITE, TRAINEES
 
 FORMAT = 1
@@ -112,11 +112,9 @@ def write_weights(
         dtype: of the values in the file; None keeps theirs.
         facts: texts to keep in the file's metadata.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(path) as partial:
-        # The library's own save_file makes a file that only its owner may read.
-        partial.write_bytes(safetensors.torch.save(state, dict(facts) if facts else None))
+    # The library's own save_file makes a file that only its owner may read.
+    write_whole(path, safetensors.torch.save(state, dict(facts) if facts else None))
 
 
 def read_network(path: Path, trainee: str) -> nn.Module:

@@ -12,7 +12,7 @@ from eval.cli.program import new_app
 from eval.data.datasets import SAMPLE, Dataset, open_dataset
 from eval.data.likeness import shared_images, thumbnails
 from eval.errors import UsageError
-from eval.files import atomic_path
+from eval.files import write_whole
 from eval.submission.graphs import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, onnx_graph
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
@@ -194,8 +194,7 @@ def export_command(
 def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:
     graph = onnx_graph(deploy)
     agreement = compare_onnx(graph, deploy, (pair.read()[0] for pair in dataset.pairs))
-    with atomic_path(path) as partial:
-        partial.write_bytes(graph)
+    write_whole(path, graph)
     typer.echo(f"{path}: {len(graph)} bytes, ONNX of {INPUT} (1, 3, h, w) to {OUTPUT} (1, 3, 4h, 4w), float32")
     if agreement is None:
         typer.echo(f"not compared with torch: onnxruntime is not installed; {INSTALL}")

@@ -18,7 +18,7 @@ import numpy as np
 from eval.data import likeness
 from eval.data.images import ImageError
 from eval.errors import RunError
-from eval.files import atomic_path
+from eval.files import atomic_path, write_whole
 from team_bsr.sources import SCALE, decoded
 from team_bsr.survey import Survey
 
@@ -95,8 +95,7 @@ def open_pairs(images: Survey, cache: Path) -> Pairs:
         with atomic_path(pixels) as partial:
             record = _fill(partial, list(images.images), images.partners, skip_bad)
         # The index comes last: where it is, the pixels are whole.
-        with atomic_path(index) as partial:
-            partial.write_text(json.dumps(record), encoding="utf-8")
+        write_whole(index, json.dumps(record))
     record = json.loads(index.read_text(encoding="utf-8"))
     return Pairs(pixels, [CachedPair(**pair) for pair in record["pairs"]], record["skipped"], record["crc32"])
 

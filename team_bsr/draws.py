@@ -4,7 +4,7 @@ A rule is made once of all images, and then turns random numbers into places; eq
 process. Of images smaller than the patch nothing is drawn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -66,7 +66,6 @@ class DetailDraw:
         return Places(self._large[chosen], top, left)
 
 
-Draw = Callable[[np.random.Generator, int], Places]
 DRAWS = {"uniform": UniformDraw, "detail": DetailDraw}
 
 

@@ -1,7 +1,7 @@
 """``check``, carried out: entries are run, judged and shown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def check_entries(
         findings = check_all(facts)
         terminal.say(f"{label_of(facts.subject)}, by the rules of {edition.year}: {summary(findings)}")
         terminal.show(to_terminal(findings_table(findings), overflow="fold"))
-        found[label_of(facts.subject)] = [finding.as_json() for finding in findings]
+        found[label_of(facts.subject)] = [asdict(finding) for finding in findings]
     return found
 
 

@@ -30,15 +30,14 @@ def new_edition(
     out: Annotated[Path | None, typer.Option("--out", help="File to write; edition-YEAR.toml if absent.")] = None,
 ) -> None:
     """Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release."""
-    from eval.files import atomic_path
+    from eval.files import write_whole
     from eval.ranking.editions import edition_text
 
     path = out or Path(f"edition-{year}.toml")
     text = edition_text(year, source)
     if path.exists():
         raise UsageError(f"{path}: exists already; remove it, or name another by --out")
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     typer.echo(f"{path}: the rules of {source} as those of {year}; change baseline, gates and tracks")
     typer.echo(f"use it: python -m eval score RECORDS --edition {path}, and with check, report, audit, host")
 

@@ -19,7 +19,7 @@ from eval.cli.flags import (
     Weights,
 )
 from eval.cli.program import FAILURE_EXIT
-from eval.files import atomic_path
+from eval.files import write_whole
 
 # An assumption: no challenge states its server's limit, and uploads of 700 MB failed in public reports.
 LARGEST_MIB = 500.0
@@ -139,6 +139,4 @@ def score_zip(
 
 
 def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

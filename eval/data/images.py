@@ -27,7 +27,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from eval.contents import Kind, kind_of, not_itself
 from eval.data.png import encode_png, png_fault
 from eval.device.transfer import to_host
-from eval.files import atomic_path
+from eval.files import write_whole
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 REFUSED_SUFFIXES = frozenset({".gif", ".jp2", ".avif", ".heic", ".heif", ".exr", ".hdr", ".tga", ".ppm", ".npy"})
@@ -188,9 +188,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise TypeError(f"{path}: expected uint8 (h, w, 3), got {image.dtype} {image.shape}")
     encoded = encode_png(image)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
-        partial.write_bytes(encoded)
+    write_whole(path, encoded)
 
 
 def to_tensor(image: np.ndarray, data_range: float) -> torch.Tensor:

@@ -57,10 +57,11 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         return
     return_free_memory()
     before = psutil.Process().memory_info().rss
-    if _reset_high_water_mark():
+    if reset_high_water(own := os.getpid()) is not None:
         peak = PeakMemory("resident set above the level before the set, high-water mark")
         yield peak
-        peak.mib = max(_high_water_mark() - before, 0) / MIB
+        mark = high_water(own)
+        peak.mib = None if mark is None else max(mark - before, 0) / MIB
         return
     peak = PeakMemory("resident set above the level before the set, sampled every 5 ms")
     with _sampled() as samples:
@@ -113,20 +114,22 @@ def return_free_memory() -> None:
         trim(0)
 
 
-def _reset_high_water_mark() -> bool:
-    """Ask Linux to forget the peak so far; tell whether it did."""
+def reset_high_water(pid: int) -> int | None:
+    """Make Linux forget a process's peak; return its resident bytes now, or None if it may not be done."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        return psutil.Process(pid).memory_info().rss
+    except (OSError, psutil.Error):
+        return None
+
+
+def high_water(pid: int) -> int | None:
+    """Return the most bytes that a process had in memory since its peak was reset, or None if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return False
-    return True
-
-
-def _high_water_mark() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status: no VmHWM line")
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 @contextmanager

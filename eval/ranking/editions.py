@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from eval.errors import RunError, UsageError
+from eval.frozen import Frozen
 from eval.toml_files import read_toml
 
 EDITIONS = Path(__file__).with_name("editions.toml")
@@ -21,10 +22,6 @@ GateRule = Literal["rounded", "strict"]
 PRINTED_DECIMALS = 2
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Verdict:
     strict: bool
 
 
-class Gate(_Frozen):
+class Gate(Frozen):
     """The least PSNR on one part of the challenge's images; None where a part is defined without one.
 
     Attributes:
@@ -65,7 +62,7 @@ class Gate(_Frozen):
 _NUMBER = re.compile(r"^(\d{4}-(-\d+|0+)_|-?\d+_)")
 
 
-class Published(_Frozen):
+class Published(Frozen):
     """The baseline's figures as its organisers print them; ``runtime_ms`` is the mean of valid and test."""
 
     model: str
@@ -87,7 +84,7 @@ class Published(_Frozen):
         return _NUMBER.sub("", label.strip()).removesuffix("_baseline") == self.model
 
 
-class Track(_Frozen):
+class Track(Frozen):
     """One ranking: by a weighted sum of scores, or by a sum of ranks. ``not_worse`` are the figures to keep up."""
 
     name: str
@@ -109,7 +106,7 @@ class Track(_Frozen):
         return self
 
 
-class Edition(_Frozen):
+class Edition(Frozen):
     """One year's rules; ``editions.toml`` explains each key."""
 
     year: PositiveInt
@@ -150,7 +147,7 @@ class Edition(_Frozen):
         return _model_of(device) == _model_of(self.gpu)
 
 
-class _Editions(_Frozen):
+class _Editions(Frozen):
     edition: tuple[Edition, ...]
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from eval.contents import text_of
 from eval.errors import RunError, UsageError, explain
-from eval.files import atomic_path
+from eval.files import write_whole
 from eval.records.record import SCHEMA_VERSION, Record
 
 RECORDS_FOLDER = "records"
@@ -40,8 +40,7 @@ def write_record(record: Record, folder: Path) -> Path:
         path = folder / f"{stem}_incomplete_{own}.json"
     else:
         path = incomplete
-    with atomic_path(path) as partial:
-        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_whole(path, record.model_dump_json(indent=1) + "\n")
     if record.complete:
         incomplete.unlink(missing_ok=True)
     return path

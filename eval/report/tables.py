@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eval.files import atomic_path
+from eval.files import write_whole
 from eval.records.current import Conditions, complete_ones, current, failures
 from eval.records.current import Table as Group
 from eval.records.record import Record
@@ -77,10 +77,8 @@ def write_report(tables: Sequence[Group], folder: Path, headlines: Headlines | N
 
 def write_files(folder: Path, contents: dict[str, str]) -> list[Path]:
     """Write texts under their names into a folder, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        with atomic_path(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
+        write_whole(folder / name, content)
     return [folder / name for name in contents]
 
 

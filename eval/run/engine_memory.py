@@ -1,12 +1,13 @@
 """What ``auto`` took, kept beside the compiled graphs: it decides once for a network, a machine and its versions."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from eval.config import AUTO, RunConfig
-from eval.files import PROJECT, atomic_path
+from eval.files import PROJECT, write_whole
 from eval.inference.engines.choosing import Choice
 from eval.inference.engines.registry import ENGINES
 from eval.run.keys import hash_of, libraries, machine
@@ -33,12 +34,8 @@ def remembered(
     if not choice.tried_ms:
         # Nothing was found out.
         return choice, False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as partial:
-            partial.write_text(choice.model_dump_json(), encoding="utf-8")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        write_whole(path, choice.model_dump_json())
     return choice, True
 
 

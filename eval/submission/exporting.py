@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from eval.data.datasets import Dataset
 from eval.data.images import to_tensor, to_uint8
 from eval.errors import RunError, UsageError
-from eval.files import atomic_path, module_of
+from eval.files import atomic_path, module_of, write_whole
 from eval.metrics.psnr_ssim import psnr
 from eval.metrics.trials import drawn_image
 from eval.records.record import Record
@@ -108,8 +108,7 @@ def _write_onnx(exportable: Exportable, folder: Path) -> list[Path]:
     onnx = importlib.import_module("onnx")
     graph = onnx_graph(exportable.network)
     onnx.checker.check_model(onnx.load_model_from_string(graph), full_check=True)
-    with atomic_path(path := folder / f"{exportable.name}.onnx") as partial:
-        partial.write_bytes(graph)
+    write_whole(path := folder / f"{exportable.name}.onnx", graph)
     return [path]
 
 

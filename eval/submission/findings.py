@@ -1,8 +1,8 @@
 """What a check, a pack or a scoring has to say: a status, why, and what to do; as a table and as plain data."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from eval.report.table import Column, Table
 
@@ -17,10 +17,6 @@ class Finding:
     why: str
     fix: str = ""
     title: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def passed(why: str) -> Finding:

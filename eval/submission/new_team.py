@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from eval.errors import UsageError
-from eval.files import PROJECT, atomic_path, module_of
+from eval.files import PROJECT, atomic_path, module_of, write_whole
 from eval.metrics.complexity import measure_complexity
 from eval.zoo.checkpoints import file_sha256
 from eval.zoo.manifest import ModelSpec, read_manifest
@@ -69,7 +69,7 @@ def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
     specs = read_manifest(root / "model_zoo" / "manifest.toml")
     team = NewTeam(next_id(specs) if number is None else number, name, root)
     _refuse_taken(team, specs)
-    _write(team.network, Template(_template("network.py.txt")).substitute(name=name, id=f"{team.id:02}"))
+    write_whole(team.network, Template(_template("network.py.txt")).substitute(name=name, id=f"{team.id:02}"))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(team.id)
         network = getattr(module_of(team.network, f"new_{team.module}"), name)().eval()
@@ -85,7 +85,7 @@ def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
         sha256=file_sha256(team.weights),
         bytes=team.weights.stat().st_size,
     )
-    _write(team.manifest, team.manifest.read_text(encoding="utf-8") + row)
+    write_whole(team.manifest, team.manifest.read_text(encoding="utf-8") + row)
     read_manifest(team.manifest)
     return team
 
@@ -103,8 +103,3 @@ def _refuse_taken(team: NewTeam, specs: Sequence[ModelSpec]) -> None:
 
 def _template(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")

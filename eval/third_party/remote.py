@@ -8,16 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from pydantic import ValidationError
 
 from eval.data.images import to_uint8
 from eval.data.pairs import SCALE
-from eval.device.memory import MIB, PeakMemory
+from eval.device.memory import MIB, PeakMemory, high_water, reset_high_water
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
@@ -240,11 +238,11 @@ class SandboxedUpscaler:
             return
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
         self.connection.ask("settle")
-        before = {pid: rss for pid in self.processes if (rss := _reset_mark(pid)) is not None}
+        before = {pid: rss for pid in self.processes if (rss := reset_high_water(pid)) is not None}
         yield peak
         # Of a process that came meanwhile, all is a rise.
         levels = dict.fromkeys(self.processes, 0) | before
-        rises = [mark - rss for pid, rss in levels.items() if (mark := _mark(pid)) is not None] if before else []
+        rises = [mark - rss for pid, rss in levels.items() if (mark := high_water(pid)) is not None] if before else []
         peak.mib = max(rises) / MIB if rises else None
 
     def on_device(self) -> AbstractContextManager[None]:
@@ -255,21 +253,3 @@ class SandboxedUpscaler:
 def _sr_shape(lr: np.ndarray) -> tuple[int, int, int, int]:
     height, width = lr.shape[:2]
     return 1, 3, height * SCALE, width * SCALE
-
-
-def _reset_mark(pid: int) -> int | None:
-    """Make the kernel forget a process's peak; return its resident bytes now, or None if it may not be done."""
-    try:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
-        return psutil.Process(pid).memory_info().rss
-    except (OSError, psutil.Error):
-        return None
-
-
-def _mark(pid: int) -> int | None:
-    """Return the most bytes that a process had in memory, or None if it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eval.errors import RunError, UsageError
 from eval.files import PROJECT
+from eval.frozen import Frozen
 from eval.sources import hash_of_sources
 from eval.toml_files import read_toml
 
@@ -30,10 +31,8 @@ StrictCount = Annotated[int, Field(gt=0, strict=True)]
 _WORDS = {"team", "edition", "note", "license", "paper", "code", "own", "counts", "checkpoints"}
 
 
-class CheckpointSpec(BaseModel):
+class CheckpointSpec(Frozen):
     """One published file of weights: where it comes from and how to know it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: PlainName
     file: PlainName
@@ -42,10 +41,8 @@ class CheckpointSpec(BaseModel):
     url: str | None = None
 
 
-class Counts(BaseModel):
+class Counts(Frozen):
     """What a network costs, as ``measure_complexity`` counts it, so that a list of models counts nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_params: StrictCount
     flops: StrictCount
@@ -53,10 +50,8 @@ class Counts(BaseModel):
     num_conv: StrictCount
 
 
-class ModelSpec(BaseModel):
+class ModelSpec(Frozen):
     """One row of the manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: int = Field(ge=-1, strict=True)
     name: PlainName

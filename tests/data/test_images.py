@@ -28,7 +28,6 @@ from eval.data.images import (
     REFUSED_SUFFIXES,
     ImageError,
     ImageSize,
-    atomic_path,
     is_image_file,
     read_image,
     read_size,
@@ -37,6 +36,7 @@ from eval.data.images import (
     write_png,
 )
 from eval.data.png import _inflated, _pixel_bytes, png_fault
+from eval.files import atomic_path, write_whole
 
 HEIGHT, WIDTH = 6, 9
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -658,6 +658,11 @@ def test_the_old_file_stands_until_the_block_ends(tmp_path: Path):
         assert partial.parent == tmp_path
         assert not is_image_file(partial)
     assert path.read_text() == "new"
+
+
+def test_text_is_written_as_utf_8_with_its_line_ends_into_a_folder_that_is_made(tmp_path: Path):
+    write_whole(path := tmp_path / "new" / "text.txt", "µ\r\n\n")
+    assert path.read_bytes() == b"\xc2\xb5\r\n\n"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("high_water_mark", [True, False])
 def test_peak_sees_an_allocation_that_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch, high_water_mark: bool):
     if not high_water_mark:
-        monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: False)
+        monkeypatch.setattr(memory, "reset_high_water", lambda _: None)
     with peak_memory(CPU) as peak:
         block = np.ones(200 * 2**20, np.uint8)
         for _ in range(30):
@@ -88,8 +88,8 @@ def test_the_peak_is_the_mark_less_the_level_before_in_mebibytes(
 ):
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=100 * 2**20))
     monkeypatch.setattr(memory.psutil, "Process", lambda: process)
-    monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: True)
-    monkeypatch.setattr(memory, "_high_water_mark", lambda: mark_mib * 2**20)
+    monkeypatch.setattr(memory, "reset_high_water", lambda _: 0)
+    monkeypatch.setattr(memory, "high_water", lambda _: mark_mib * 2**20)
     with peak_memory(CPU) as peak:
         assert peak.mib is None
     assert peak.mib == expected
@@ -97,7 +97,7 @@ def test_the_peak_is_the_mark_less_the_level_before_in_mebibytes(
 
 def test_the_highest_sample_counts_where_there_is_no_mark(monkeypatch: pytest.MonkeyPatch):
     levels = iter([100, 130, 180, 120])
-    monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: False)
+    monkeypatch.setattr(memory, "reset_high_water", lambda _: None)
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(levels) * 2**20))
     monkeypatch.setattr(memory.psutil, "Process", lambda: process)
     monkeypatch.setattr(memory, "_sampled", lambda: nullcontext([next(levels) * 2**20 for _ in range(3)]))

@@ -177,12 +177,12 @@ def test_a_complete_record_takes_the_place_of_what_did_not_finish(tmp_path: Path
 def test_a_full_disk_leaves_the_former_record(tmp_path: Path, monkeypatch):
     write_record(keyed(2, "complete", 0), tmp_path)
 
-    def full(path: Path, text: str, **_options):
-        with path.open("w") as file:
-            file.write(text[:100])
+    def full(path: Path, content: bytes):
+        with path.open("wb") as file:
+            file.write(content[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left on device"):
         write_record(keyed(2, "complete", 1), tmp_path)
     assert [record.started_at.second for record in read_records(tmp_path)] == [0]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from eval.data.pairs import SCALE
 from eval.data.resize import imresize
-from eval.files import atomic_path
+from eval.files import atomic_path, write_whole
 from eval.metrics.psnr_ssim import CROP_BORDER
 from eval.report.page.gallery import Comparison, Contender, Interest, readable
 from eval.report.page.windows import CELL, choose_window, encode_errors, squared_errors
@@ -121,7 +121,7 @@ def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: P
     codes = {keys[label]: encode_errors(its[window]) for label, its in errors.items()}
     codes[_BICUBIC] = encode_errors(squared_errors(bicubic, hr)[window])
     script = stem.with_suffix(".js")
-    _write_text(script, f"Report.errors({json.dumps(stem.name)},{json.dumps(codes)});\n")
+    write_whole(script, f"Report.errors({json.dumps(stem.name)},{json.dumps(codes)});\n")
     return {
         "name": interest.name,
         "lossless": plan.lossless,
@@ -176,8 +176,3 @@ def _thumbnail(hr: np.ndarray, stem: Path) -> str:
     with atomic_path(path) as partial:
         image.save(partial, format="WEBP", quality=80)
     return path.name
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")

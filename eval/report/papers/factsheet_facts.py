@@ -5,14 +5,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from eval.errors import UsageError
+from eval.frozen import Frozen
 from eval.toml_files import read_toml
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Member(_Table):
+class Member(Frozen):
     """One person."""
 
     name: str
@@ -20,7 +17,7 @@ class Member(_Table):
     leader: bool = False
 
 
-class TeamDetails(_Table):
+class TeamDetails(Frozen):
     """Who the team is; ``entries`` are its best ones, by the part of the images that they are on."""
 
     name: str
@@ -39,14 +36,14 @@ class TeamDetails(_Table):
         return self
 
 
-class Paragraph(_Table):
+class Paragraph(Frozen):
     """One paragraph of the method's description."""
 
     text: str
     title: str = ""
 
 
-class Method(_Table):
+class Method(Frozen):
     """What is submitted. ``model`` and ``compared_with`` are names of models in records."""
 
     model: str
@@ -55,7 +52,7 @@ class Method(_Table):
     references: tuple[str, ...] = ()
 
 
-class Training(_Table):
+class Training(Frozen):
     """How it was trained; ``recipe`` is a folder of step1.toml, step2.toml, …; ``stages`` introduce their steps."""
 
     recipe: str
@@ -64,7 +61,7 @@ class Training(_Table):
     stages: tuple[str, ...]
 
 
-class Team(_Table):
+class Team(Frozen):
     """The content of a team.toml."""
 
     challenge: str

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rich.table
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from eval.frozen import Frozen
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
 from eval.report.table import Column, Table, number
 from eval.toml_files import read_toml
@@ -15,10 +16,8 @@ TABLE1 = Path(__file__).with_suffix(".toml")
 _SET = Column("set", "PSNR", "dB", left=True, wraps=True)
 
 
-class PublishedSet(BaseModel):
+class PublishedSet(Frozen):
     """One row of the published table, and where its images are to be had."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     dataset: str
