@@ -6,6 +6,7 @@
 import json
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,41 +22,26 @@ from eval.config import Protocol, RunConfig, split
 from eval.data.datasets import Dataset, open_dataset
 from eval.data.pairs import ImagePair
 from eval.device.memory import freeze_imports, keep_freed_memory
+from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import ModelAnalysis
 from eval.metrics.registry import Metric
 from eval.run import runner
 from eval.run.launch import resolved
-from eval.run.model_source import LoadedModel, zoo_model
+from eval.run.model_source import zoo_model
 from eval.run.runner import run
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.zoo.manifest import find_model
 
-
-@dataclass
-class Clocked:
-    """A model that adds up the time of its network and of its whole calls."""
-
-    model: LoadedModel
-    network_s: float = 0.0
-    whole_s: float = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def __call__(self, lr: Any) -> tuple[Any, float]:
-        """Run the model."""
-        start = time.perf_counter()
-        sr, runtime_ms = self.model(lr)
-        self.whole_s += time.perf_counter() - start
-        self.network_s += runtime_ms / 1e3
-        return sr, runtime_ms
+CALLS = "calls"
 
 
 @dataclass
 class StageClock:
-    """Adds up the time of functions, to tell what a serial run spends besides them."""
+    """Adds up the time of functions, over all threads that call them; and that of the networks themselves."""
 
     spent_s: dict[str, float] = field(default_factory=dict)
+    network_s: float = 0.0
+    lock: Any = field(default_factory=threading.Lock)
 
     @property
     def total_s(self) -> float:
@@ -68,7 +54,9 @@ class StageClock:
         def call(*arguments: Any) -> Any:
             start = time.perf_counter()
             result = function(*arguments)
-            self.spent_s[name] = self.spent_s.get(name, 0.0) + time.perf_counter() - start
+            with self.lock:
+                self.spent_s[name] = self.spent_s.get(name, 0.0) + time.perf_counter() - start
+                self.network_s += result[1] / 1e3 if name == CALLS else 0.0
             return result
 
         return call
@@ -76,15 +64,16 @@ class StageClock:
 
 @contextmanager
 def clocked_stages() -> Iterator[StageClock]:
-    """Time decoding, metrics and encoding of a serial run while the block runs."""
-    clock, kept = StageClock(), (ImagePair.read, Metric.compute, runner.write_png)
+    """Time calls of the model, decoding, metrics and encoding while the block runs."""
+    clock, kept = StageClock(), (Upscaler.__call__, ImagePair.read, Metric.compute, runner.write_png)
+    Upscaler.__call__ = clock.clocked(CALLS, Upscaler.__call__)
     ImagePair.read = clock.clocked("decode", ImagePair.read)
     Metric.compute = clock.clocked("metrics", Metric.compute)
     runner.write_png = clock.clocked("encode", runner.write_png)
     try:
         yield clock
     finally:
-        ImagePair.read, Metric.compute, runner.write_png = kept
+        Upscaler.__call__, ImagePair.read, Metric.compute, runner.write_png = kept
 
 
 def measure(
@@ -95,7 +84,8 @@ def measure(
     precision: Annotated[str, typer.Option()] = "fp32",
     ssim: Annotated[bool, typer.Option("--ssim")] = False,
     save: Annotated[bool, typer.Option("--save", help="Write SR images.")] = False,
-    workers: Annotated[int, typer.Option(help="Threads beside the network; 0 also times the stages.")] = 2,
+    streams: Annotated[int | None, typer.Option(help="Images at once; as many as threads by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads beside one network; 0 also times the stages.")] = None,
     tile: Annotated[str, typer.Option()] = "auto",
     protocol: Annotated[str, typer.Option()] = "accuracy",
     device: Annotated[str, typer.Option()] = "cpu",
@@ -107,7 +97,8 @@ def measure(
     images = open_dataset(data_dir, dataset)
     check_s = time.perf_counter() - start
     metrics = ("psnr", "ssim") if ssim else ("psnr",)
-    how = {"engine": engine, "precision": precision, "tile": tile, "metrics": metrics, "workers": workers}
+    how = {"engine": engine, "precision": precision, "tile": tile, "metrics": metrics}
+    how |= {"streams": streams, "workers": workers}
     config = resolved(RunConfig(protocol=Protocol(protocol), device=device, **how))
     with tempfile.TemporaryDirectory() as folder, clocked_stages() as clock:
         passes = [_pass(model, clock, images, config, Path(folder) if save else None) for model in split(models)]
@@ -119,13 +110,12 @@ def measure(
 def _pass(model: str, clock: StageClock, images: Dataset, config: RunConfig, folder: Path | None) -> dict[str, Any]:
     source, start = zoo_model(find_model(model)), time.perf_counter()
     with source.open(config, largest_lr(images)) as loaded:
-        prepare_s, clocked = time.perf_counter() - start, Clocked(loaded)
+        prepare_s = time.perf_counter() - start
+        before = clock.spent_s.get(CALLS, 0.0), clock.network_s
         start = time.perf_counter()
         task = EvaluationTask(source, images, config, folder, ModelAnalysis())
         marks: list[tuple[float, float]] = []
-        record = run(
-            task, clocked, lambda _result: marks.append((time.perf_counter(), clocked.whole_s + clock.total_s))
-        )
+        record = run(task, loaded, lambda _result: marks.append((time.perf_counter(), clock.total_s)))
         wall_s = time.perf_counter() - start
         return {
             "model": model,
@@ -133,8 +123,9 @@ def _pass(model: str, clock: StageClock, images: Dataset, config: RunConfig, fol
             "status": record.reason or record.status,
             "prepare_s": prepare_s,
             "wall_s": wall_s,
-            "network_s": clocked.network_s,
-            "whole_s": clocked.whole_s,
+            "network_s": clock.network_s - before[1],
+            "whole_s": clock.spent_s.get(CALLS, 0.0) - before[0],
+            "streams": record.settings.streams,
             "images": len(record.images),
             "outside_ms": _outside_ms(marks),
             "runtime_ms": [image.runtime_ms for image in record.images],

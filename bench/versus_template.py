@@ -85,7 +85,7 @@ def compare(
     figures: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "images": images, "set": dataset}
     figures["rounds"] = rounds
     figures["environment"] = describe_environment(torch.device("cpu")).model_dump()
-    eight = (*data, "--dataset", "Set14", "--models", EIGHT_MODELS, "--engine", "channels-last")
+    eight = (*data, "--dataset", "Set14", "--models", EIGHT_MODELS, "--engine", "channels-last", "--streams", 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lay_out(open_dataset(data_dir, dataset), images, folder)

@@ -15,8 +15,8 @@ from eval.frozen import Frozen
 
 AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
 # Fields that change no pixel, and those that change no figure at all.
-_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "workers", "runs", "preset", "settle", "seed"})
-_NO_FIGURES = frozenset({"workers"})
+_NO_PIXELS = frozenset({"protocol", "metrics", "threads", "streams", "workers", "runs", "preset", "settle", "seed"})
+_NO_FIGURES = frozenset({"streams", "workers"})
 
 
 class Protocol(StrEnum):
@@ -73,11 +73,17 @@ class RunConfig(Frozen):
     threads: int | None = Field(
         None, ge=1, description="How many CPU threads the network uses; by default as many as torch takes."
     )
+    streams: int | None = Field(
+        None,
+        ge=1,
+        description="How many images an untimed pass on a CPU works on at once, each on its share of the threads; by"
+        " default one a thread, at most 8, where memory and the number of images allow.",
+    )
     workers: int | None = Field(
         None,
         ge=0,
-        description="How many threads decode, measure and write beside an untimed network; by default as many as it"
-        " leaves processors, at least two or a third of all.",
+        description="How many threads decode, measure and write beside an untimed network that has one stream; by"
+        " default as many as it leaves processors, at least two or a third of all.",
     )
     runs: int = Field(1, ge=1, description="How many official runs are averaged; the challenge takes 5.")
     preset: Literal["rapid", "quick", "normal"] = Field(
@@ -138,6 +144,13 @@ class RunConfig(Frozen):
         """Tell whether the official protocol times each image, with nothing beside the network."""
         return self.protocol is Protocol.OFFICIAL
 
+    @property
+    def threads_each(self) -> int | None:
+        """How many threads work on one image: of an untimed pass, a stream's share of them."""
+        if self.threads is None or self.protocol is not Protocol.ACCURACY:
+            return self.threads
+        return max(1, self.threads // (self.streams or 1))
+
     def replaced(self, **changes: Any) -> "RunConfig":
         """Return a copy with other values, checked like this one."""
         return RunConfig(**(dict(self) | changes))
@@ -151,6 +164,8 @@ class RunConfig(Frozen):
             "settle": (self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds")
             or (self.settle is None and "nothing is to be settled"),
             "seed": self.protocol is not Protocol.STEADY and f"{self.protocol} draws nothing",
+            "streams": (self.is_timed and "a timed network runs alone")
+            or (kind not in (AUTO, "cpu") and f"the network runs on {kind}"),
             "workers": self.is_timed and "nothing runs beside a timed network",
             "tile_overlap": self.tile is None and "--tile none cuts no tiles",
             "threads": kind not in (AUTO, "cpu") and f"the network runs on {kind}",

@@ -22,6 +22,7 @@ GIVEN = {
     "tile_overlap": 8,
     "metrics": ("psnr", "ssim"),
     "threads": 3,
+    "streams": 2,
     "workers": 4,
     "runs": 1,
     "preset": "quick",
@@ -76,10 +77,16 @@ def test_others_begin_at_zero(name: str):
         RunConfig(tile=8, **{name: -1})
 
 
-def test_workers_are_idle_where_each_image_is_timed():
-    assert "workers" in RunConfig(protocol="official").idle
-    assert "workers" not in RunConfig(protocol="accuracy").idle
-    assert "workers" not in RunConfig(protocol="steady").idle
+@pytest.mark.parametrize("name", ["streams", "workers"])
+def test_streams_and_workers_are_idle_where_each_image_is_timed(name: str):
+    assert name in RunConfig(protocol="official").idle
+    assert name not in RunConfig(protocol="accuracy").idle
+    assert name not in RunConfig(protocol="steady").idle
+
+
+def test_streams_are_a_cpus():
+    assert "streams" in RunConfig(protocol="accuracy", device="cuda:1").idle
+    assert "workers" not in RunConfig(protocol="accuracy", device="cuda:1").idle
 
 
 def test_text_of_a_command_line_is_read():
@@ -96,9 +103,9 @@ def test_a_copy_is_checked_like_the_first():
 
 def test_what_has_no_effect_decides_nothing():
     official = RunConfig(device="cpu", threads=2)
-    assert official.decides.keys() == GIVEN.keys() - {"workers", "preset", "settle", "seed", "tf32"}
+    assert official.decides.keys() == GIVEN.keys() - {"streams", "workers", "preset", "settle", "seed", "tf32"}
     steady = RunConfig(device="cuda", protocol="steady", tile=None)
-    assert steady.decides.keys() == GIVEN.keys() - {"workers", "threads", "settle", "tile_overlap"}
+    assert steady.decides.keys() == GIVEN.keys() - {"streams", "workers", "threads", "settle", "tile_overlap"}
     assert steady.decides_pixels.keys() == {"device", "engine", "precision", "tf32", "tile"}
     assert RunConfig(device="cpu", preset="normal").decides == RunConfig(device="cpu").decides
 

@@ -1,8 +1,9 @@
 """From an LR image to an SR image: device, whole image or tiles, checks on what the network returns."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel
 from eval.device.placing import release
 from eval.device.transfer import to_device
 from eval.errors import RunError, UsageError
+from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.outputs import output_in_words, what_to_return
 from eval.inference.tiling import Tiling, upscale_in_tiles
@@ -74,6 +76,11 @@ class Upscaler:
     def label(self) -> str:
         """The model's name in tables."""
         return self.spec.label
+
+    def beside(self) -> "Upscaler":
+        """Return another one of the same weights, for another thread: what its network keeps of an image is its own."""
+        network = copy.deepcopy(self.network, {id(weights): weights for weights in self.network.parameters()})
+        return replace(self, network=network, forward=self.forward and prepare(network, self.device, self.execution))
 
     def analyse(self) -> ModelAnalysis:
         """Count the network and look for what its figures do not show; four forward passes each."""
@@ -190,6 +197,11 @@ def reflect_up_to(x: Tensor, min_size: int) -> Tensor:
     return x
 
 
+def fit_at_once(largest: ImageSize, device: torch.device) -> int:
+    """Return how many LR images of this size fit into free memory at once, whatever the network."""
+    return int(_USABLE_SHARE * available_bytes(device) / (largest.height * largest.width * _AMPLE_BYTES_PER_PIXEL))
+
+
 def choose_tiling(
     spec: ModelSpec, network: nn.Module, largest: ImageSize, device: torch.device, overlap: int | None = None
 ) -> Tiling | None:
@@ -205,9 +217,9 @@ def choose_tiling(
     Raises:
         RunError: no tile that is larger than the overlap fits.
     """
-    usable = _USABLE_SHARE * available_bytes(device)
-    if largest.height * largest.width * _AMPLE_BYTES_PER_PIXEL <= usable:
+    if fit_at_once(largest, device):
         return None
+    usable = _USABLE_SHARE * available_bytes(device)
     per_pixel = _WORKSPACE_FACTOR * live_bytes_per_pixel(network)
     if largest.height * largest.width * per_pixel <= usable:
         return None

@@ -1,13 +1,18 @@
 """Whether compiling a network paid over the images at hand: asked afterwards, of the engine that needs none."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import numpy as np
 
+from eval.device.placing import threads_set
 from eval.inference.engines.registry import ENGINES
 from eval.records.record import Compiled
 from eval.run.model_source import LoadedModel
+from eval.run.streams import share_of, streams_of
 from eval.run.tasks import EvaluationTask, largest_lr
 
 BESIDE = "channels-last"
@@ -18,7 +23,8 @@ _MOST_ROUNDS, _MOST_S = 5, 1.0
 def timed_beside(task: EvaluationTask, model: LoadedModel, ready_s: float) -> Compiled | None:
     """Return what a compiled network took, beside the same network that is not compiled; None if it is not compiled.
 
-    What is timed is the image whose size is nearest to the set's mean, for about a second. It changes no figure.
+    What is timed is the image whose size is nearest to the set's mean, for about a second. It changes no figure. Of a
+    network that would run in streams, an image takes a stream's time over their number.
 
     Args:
         task: what was run.
@@ -28,18 +34,25 @@ def timed_beside(task: EvaluationTask, model: LoadedModel, ready_s: float) -> Co
     if not ENGINES[model.execution.engine].compiles:
         return None
     lr, started = _middle_image(task), time.perf_counter()
-    with task.model.open(task.config.replaced(engine=BESIDE), largest_lr(task.dataset)) as beside, beside.on_device():
+    other = replace(task, config=task.config.replaced(engine=BESIDE))
+    with other.model.open(other.config, largest_lr(task.dataset)) as beside, beside.on_device():
         beside_ready_s = time.perf_counter() - started
-        image_ms, beside_ms = _in_turns(lr, (model, beside))
+        image_ms, beside_ms = _in_turns(lr, (partial(_image_ms, task, model), partial(_image_ms, other, beside)))
     times = {"ready_s": ready_s, "image_ms": image_ms, "beside_ready_s": beside_ready_s, "beside_ms": beside_ms}
     return Compiled(beside=BESIDE, **times)
 
 
-def _in_turns(lr: np.ndarray, models: tuple[LoadedModel, ...]) -> list[float]:
-    """Return the median time of each model, in ms, without its first call."""
+def _image_ms(task: EvaluationTask, model: LoadedModel, lr: np.ndarray) -> float:
+    streams = streams_of(task, model)
+    with threads_set(share_of(task, streams)):
+        return model(lr)[1] / streams
+
+
+def _in_turns(lr: np.ndarray, times: tuple[Callable[[np.ndarray], float], ...]) -> list[float]:
+    """Return the median of each time, in ms, without its first."""
     started, rounds = time.perf_counter(), []
     while len(rounds) < 2 or (len(rounds) <= _MOST_ROUNDS and time.perf_counter() - started < _MOST_S):
-        rounds.append([model(lr)[1] for model in models])
+        rounds.append([image_ms(lr) for image_ms in times])
     return [median(its) for its in zip(*rounds[1:], strict=True)]
 
 

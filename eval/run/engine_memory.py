@@ -46,6 +46,6 @@ def _place(info: ModelInfo, config: RunConfig, placed_tiles: bool) -> Path:
         "machine": machine(config.device),
         "libraries": libraries(AUTO),
         "code": hash_of_sources(PROJECT, _DECIDING),
-        "how": [config.device, config.threads, config.precision, config.tf32, placed_tiles],
+        "how": [config.device, config.threads_each, config.precision, config.tf32, placed_tiles],
     }
     return download_cache() / _FOLDER / f"{hash_of(decision)}.json"

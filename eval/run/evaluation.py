@@ -191,6 +191,9 @@ class Evaluation:
             self.observer.say(f"engine   auto took {taken.engine} for {label}{left_out}")
         elif taken.precision != asked.precision or asked.engine not in (None, taken.engine):
             self.observer.say(f"note: {label} has no weights: it ran as plain torch in float32")
+        if asked.streams not in (None, taken.streams) and "streams" not in self.config.idle:
+            had = f"{label} had {taken.streams} stream{'s' * (taken.streams != 1)}, not {asked.streams}"
+            self.observer.say(f"note: {had}: its network, memory or so few images allow no more")
         if taken.compiled and (words := _why_compiling_lost(taken.compiled, len(record.images))):
             self.observer.say(f"note: --engine {taken.engine} {words}")
         if asked.tile_overlap is not None and taken.tile is None and asked.tile is not None:

@@ -15,6 +15,7 @@ from eval.device.placing import pick_device, threads_set
 from eval.errors import UsageError
 from eval.inference.engines.registry import Execution, check_engine
 from eval.metrics.registry import METRICS, find_metrics
+from eval.run.streams import streams_within
 
 HERE, RAY = "here", "ray"
 _MOST_WORKERS = 8
@@ -108,15 +109,20 @@ def resolved(config: RunConfig, launch: Launch | None = None, device_there: str 
     engine = config.engine or (AUTO if chosen_by_itself else EAGER)
     check_engine(Execution(engine, config.precision), str(device))
     wanted = {metric.key for metric in find_metrics(config.metrics)}
-    threads, workers, tf32 = config.threads, config.workers, config.tf32
+    threads, streams, workers, tf32 = config.threads, config.streams, config.workers, config.tf32
     if threads is None:
         threads = 1 if launch.launcher == RAY else max(_threads_here() // launch.jobs, 1)
+    if streams is None:
+        # Who names workers wants them beside one network.
+        alone = device.type != "cpu" or config.is_timed or workers is not None
+        streams = 1 if alone else streams_within(threads)
     if workers is None:
         workers = workers_beside(str(device), threads, usable_cpus() // launch.jobs)
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
     metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
-    taken = {"device": str(device), "engine": engine, "threads": threads, "workers": workers, "tf32": tf32}
+    taken = {"device": str(device), "engine": engine, "tf32": tf32}
+    taken |= {"threads": threads, "streams": streams, "workers": workers}
     return config.replaced(**taken, metrics=metrics)
 
 

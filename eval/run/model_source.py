@@ -165,7 +165,7 @@ def with_fastest_engine(
     placed_tiles = spec.tile_step > 1 and tiling_of(spec, network, config, largest) is not None
 
     def choose() -> Choice:
-        with cudnn_switches(bool(config.tf32)), threads_set(config.threads):
+        with cudnn_switches(bool(config.tf32)), threads_set(config.threads_each):
             return choose_engine(network.to(device), device, config.precision, spec.data_range, placed_tiles)
 
     choice, new = remembered(info, config, placed_tiles, choose)

@@ -1,8 +1,9 @@
-"""Stages that overlap: reading ahead, the work itself, finishing behind; order and results are those of a loop.
+"""Items side by side, or stages that overlap; order and results are those of a loop.
 
-The work happens in the caller's thread, one item after another; reading and finishing in threads of lower priority,
-which take the time of the CPU that the work leaves. What waits between the stages is bounded, so a slow disk or a slow
-metric slows the work down instead of filling the memory.
+Side by side, each of a few threads takes an item from its reading to its end, so none waits for another. In stages, the
+work happens in the caller's thread, one item after another; reading and finishing in threads of lower priority, which
+take the time of the CPU that the work leaves. What waits between the stages is bounded, so a slow disk or a slow metric
+slows the work down instead of filling the memory.
 """
 
 import os
@@ -21,6 +22,8 @@ Output = TypeVar("Output")
 Result = TypeVar("Result")
 # Of the workers' threads, in the units of nice(1): the network's threads wait for each other, so they go first.
 _LOWER_PRIORITY = 10
+# Items a stream that have begun or wait to: small results, so a slow item holds none of the others up.
+_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,40 @@ def run_stages(
     except BaseException:
         while finishing:
             yield _first(finishing)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_side_by_side(
+    items: Iterable[Item], whole: Callable[[Item], Result], streams: int, begin: Callable[[], None]
+) -> Generator[Result, None, None]:
+    """Yield the result of each item, in order; so many threads take an item each, from end to end.
+
+    If an item raises, the results of all items before it are yielded first, then the error is raised. An interrupt
+    (ctrl-C) yields what has begun, then goes on. No thread is left behind, however the iteration ends.
+
+    Args:
+        items: what is worked on.
+        whole: all that happens to an item; several threads call it at once.
+        streams: how many.
+        begin: is called first by each thread.
+    """
+    running: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(streams, "stream", begin)
+    try:
+        for item in items:
+            running.append(pool.submit(whole, item))
+            while running and (len(running) > _AHEAD * streams or running[0].done()):
+                yield _first(running)
+        while running:
+            yield _first(running)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        running = deque(future for future in running if not future.cancel())
+        while running:
+            yield _first(running)
         raise
     finally:
         pool.shutdown(cancel_futures=True)

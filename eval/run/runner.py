@@ -17,6 +17,7 @@ from eval.data.pairs import ImagePair
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
 from eval.errors import RunError
+from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import Flag
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
@@ -26,6 +27,7 @@ from eval.run.failures import Ending, failure_of
 from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
 from eval.run.plausible import implausible
+from eval.run.streams import in_streams, streams_of
 from eval.run.tasks import EvaluationTask, TaskRun, failed, largest_lr, record_of
 from eval.timing.interference import all_disturbed
 from eval.timing.outputs import differing_psnr
@@ -60,20 +62,21 @@ def run(
     An interrupt (ctrl-C) or an error of any kind ends the run; what was finished by then is in the record, with the
     reason. ``on_image`` is called after each image; ``ready_s`` is how long the model took to be opened.
     """
-    ran = TaskRun(datetime.now(UTC), machine_state(model.device))
+    ran = TaskRun(datetime.now(UTC), machine_state(model.device), streams_of(task, model))
     with cudnn_switches(bool(task.config.tf32)):
         try:
             with model.on_device():
-                # There metrics take memory of the GPU meanwhile, which is none of the network's.
-                beside = model.device.type != "cpu" and not task.config.is_timed
-                watched = nullcontext() if beside else model.peak_memory()
-                with watched as ran.memory, closing(_results(task, model)) as results:
+                # Other images, or metrics on the GPU, take memory meanwhile, which is none of the network's.
+                apart = ran.streams > 1 or (model.device.type != "cpu" and not task.config.is_timed)
+                watched = nullcontext() if apart else model.peak_memory()
+                with watched as ran.memory, closing(_results(task, model, ran.streams)) as results:
                     for result in results:
                         ran.images.append(result)
                         on_image(result)
-                if beside:
+                if apart:
+                    lr = _largest(task.dataset).read()[0]
                     with model.peak_memory() as ran.memory:
-                        model(_largest(task.dataset).read()[0])
+                        model(lr)
                 # Of the images alone: to analyse a submission gives it more of them.
                 ran.flags = (*model.run_flags, *_implausible(task, ran))
                 # After the images, as in the template: before them it would warm the network up.
@@ -129,8 +132,10 @@ def as_failed(record: Record, error: BaseException) -> Record:
     return record.model_copy(update=ending._replace(reason=f"while it was timed: {ending.reason}")._asdict())
 
 
-def _results(task: EvaluationTask, model: LoadedModel) -> Generator[ImageResult, None, None]:
+def _results(task: EvaluationTask, model: LoadedModel, streams: int) -> Generator[ImageResult, None, None]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
+    if streams > 1 and isinstance(model, Upscaler):
+        return in_streams(task, model, streams, partial(_finish, task))
     stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
     workers = 0 if task.config.is_timed else task.config.workers or 0
     return run_stages(task.dataset.pairs, stages, Overlap(workers, _depth(task.dataset, workers)))

@@ -79,6 +79,7 @@ class TaskRun:
 
     started_at: datetime
     before: MachineState
+    streams: int = 1
     images: list[ImageResult] = field(default_factory=list)
     analysis: ModelAnalysis = field(default_factory=ModelAnalysis)
     flags: tuple[Flag, ...] = ()
@@ -128,7 +129,7 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
             sha256=task.dataset.sha256,
             num_grey=task.dataset.num_grey,
         ),
-        settings=settings_of(task, model).model_copy(update={"compiled": ran.compiled}),
+        settings=_settings(task, model, ran),
         config=task.config,
         images=tuple(ran.images),
         means=means_of(ran.images),
@@ -142,7 +143,7 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
     )
 
 
-def settings_of(task: EvaluationTask, model: LoadedModel | None) -> Settings:
+def _settings(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> Settings:
     """Return how a model ran, or was to run where it could not be loaded."""
     config, tile = task.config, task.config.tile
     taken = {
@@ -160,12 +161,14 @@ def settings_of(task: EvaluationTask, model: LoadedModel | None) -> Settings:
             "engine": model.execution.engine,
             "precision": model.execution.precision,
             "memory_format": model.execution.memory_format,
-            "workers": 0 if config.is_timed else config.workers,
+            "streams": ran.streams,
+            "workers": 0 if config.is_timed or ran.streams > 1 else config.workers,
         }
     return Settings(
         protocol=config.protocol,
         runs=config.runs,
         engine_asked=task.engine_asked,
         left_out=task.left_out,
+        compiled=ran.compiled,
         **taken,
     )

@@ -135,6 +135,7 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--engine": (ACCURACY, ("channels-last",), setting("engine", "channels-last"), False),
     "--precision": ((*ACCURACY, "--force"), ("bf16",), setting("precision", "bf16"), True),
     "--force": ((*ACCURACY, "--precision", "fp32"), (), lambda its: its.code == 0, False),
+    "--streams": (ACCURACY, ("3",), lambda its: its.record["config"]["streams"] == 3, False),
     "--workers": (ACCURACY, ("5",), setting("workers", 5), False),
     "--metrics": ((), ("psnr,psnr_y",), lambda its: its.record["means"]["psnr_y_db"]["count"] == 2, True),
     "--tf32": ((), (), lambda its: "note: --tf32 True has no effect: cpu has no TF32" in its.said, False),
@@ -247,6 +248,8 @@ def test_what_is_on_record_is_said_and_not_run_again(sets: Path, tmp_path: Path)
     [
         (("--preset", "normal"), "--preset normal has no effect: official has no rounds"),
         (("--seed", "3"), "--seed 3 has no effect: official draws nothing"),
+        (("--streams", "2"), "--streams 2 has no effect: a timed network runs alone"),
+        ((*ACCURACY, "--streams", "2"), "08_ABPN had 1 stream, not 2: "),
         (("--workers", "1"), "--workers 1 has no effect: nothing runs beside a timed network"),
         (("--tile", "none", "--tile_overlap", "8"), "--tile_overlap 8 has no effect: --tile none cuts no tiles"),
         (("--tile_overlap", "8"), "--tile_overlap has no effect on 08_ABPN: whole images fit into memory"),

@@ -1,7 +1,7 @@
 """Whether compiling paid: what is timed beside it, what a record keeps of it, and what a run says."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,6 +82,16 @@ def test_a_compiled_network_is_timed_beside_the_same_one_after_the_set(hr_folder
     assert len(compiled.sizes) == 2 + 6
     assert set(beside.sizes) == {compiled.sizes[-1]}
     assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_what_would_run_in_streams_is_timed_as_a_stream(hr_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compiling, "streams_of", lambda task, _model: 1 + (task.config.engine == "channels-last"))
+    threads = []
+    monkeypatch.setattr(compiling, "threads_set", lambda count: threads.append(count) or nullcontext())
+    model = source(compiled=COMPILED, channels_last=BESIDE)
+    its = carry_out_once(task_of(hr_folder, model, engine="compiled", threads=4), quiet).settings.compiled
+    assert (its.image_ms, its.beside_ms) == (20.0, 17.5)
+    assert threads[:2] == [4, 2]
 
 
 def test_the_image_whose_size_is_nearest_to_the_mean_is_timed():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eval.run.pipeline import Overlap, Stages, run_stages
+from eval.run.pipeline import Overlap, Stages, run_side_by_side, run_stages
 
 SERIAL, PARALLEL = Overlap(workers=0, depth=1), Overlap(workers=3, depth=2)
 
@@ -194,3 +194,78 @@ def test_no_more_items_wait_to_be_finished_than_the_depth_says(depth: int):
 
     results = list(run_stages(range(20), stages_of(work=work, finish=finish), Overlap(2, depth)))
     assert results == [(True, False), *range(1, 20)]
+
+
+def side_by_side(whole, count: int = 9, streams: int = 2) -> Iterator:
+    return run_side_by_side(range(count), whole, streams, lambda: None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 17])
+def test_side_by_side_results_are_a_loops(count: int):
+    def whole(item: int) -> int:
+        time.sleep(0.01 * (item % 3 == 0))
+        return item * 10
+
+    assert list(side_by_side(whole, count)) == [item * 10 for item in range(count)]
+
+
+def test_items_are_side_by_side_each_in_one_thread():
+    meeting, begun = threading.Barrier(2, timeout=120), []
+    list(run_side_by_side(range(2), lambda _item: meeting.wait(), 2, lambda: begun.append(threading.get_ident())))
+    assert len(set(begun)) == 2
+    assert threading.get_ident() not in begun
+
+
+def test_a_slow_item_does_not_hold_the_others_up():
+    done, first = [], threading.Event()
+
+    def whole(item: int) -> int:
+        if item == 0:
+            assert first.wait(120)
+        done.append(item)
+        if len(done) == 5:
+            first.set()
+        return item
+
+    assert list(side_by_side(whole)) == list(range(9))
+
+
+def test_side_by_side_a_failure_comes_after_all_items_before_it():
+    done, error = results_until_error(side_by_side(failing(4, ValueError("four"), pause_s=0.05)))
+    assert done == [0, 1, 2, 3]
+    assert str(error) == "four"
+
+
+def test_side_by_side_ctrl_c_keeps_what_has_begun():
+    begun, waiting = [], threading.Event()
+
+    def whole(item: int) -> int:
+        begun.append(item)
+        assert item < 2 or waiting.wait(120)
+        return item
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        while len(begun) < 4:
+            time.sleep(0.01)
+        yield from range(4, 7)
+        threading.Timer(0.2, waiting.set).start()
+        raise KeyboardInterrupt
+
+    done, error = results_until_error(run_side_by_side(items(), whole, 2, lambda: None))
+    assert isinstance(error, KeyboardInterrupt)
+    # Two had ended, two had begun; those that had not are left.
+    assert done == [0, 1, 2, 3] == begun
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
+
+
+def test_side_by_side_nothing_is_started_after_the_consumer_stops():
+    started = []
+    results = side_by_side(lambda item: started.append(item) or item, 100)
+    next(results)
+    results.close()
+    count = len(started)
+    time.sleep(0.05)
+    assert len(started) == count < 100

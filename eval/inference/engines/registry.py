@@ -20,6 +20,7 @@ class Engine:
         devices: kinds of devices it runs on.
         compiles: preparing it takes a compiler, and long the first time.
         any_tiles: its tiles may be told where they lie, as networks that interpolate a map must be.
+        side_by_side: several of its networks may run at once, each in a thread of its own.
     """
 
     module: str
@@ -29,6 +30,7 @@ class Engine:
     needs: tuple[str, ...] = ()
     compiles: bool = False
     any_tiles: bool = False
+    side_by_side: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -37,8 +39,8 @@ class Engine:
 
 
 ENGINES = {
-    EAGER: Engine("eval.inference.engines.eager", any_tiles=True),
-    "channels-last": Engine("eval.inference.engines.channels_last", "channels_last", any_tiles=True),
+    EAGER: Engine("eval.inference.engines.eager", any_tiles=True, side_by_side=True),
+    "channels-last": Engine("eval.inference.engines.channels_last", "channels_last", any_tiles=True, side_by_side=True),
     "compiled": Engine("eval.inference.engines.compiled", "channels_last", devices=("cpu", "cuda"), compiles=True),
     "cuda-graphs": Engine("eval.inference.engines.cuda_graphs", "channels_last", devices=("cuda",)),
 }
