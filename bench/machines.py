@@ -7,7 +7,7 @@ measured anew, for its date.
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ from bench.speed_report import MACHINES, write_report
 from eval.cli.flags import DataDir
 from eval.cli.program import run_program
 from eval.data.datasets import open_dataset
+from eval.device.gain import HALF_TYPES, half_precision_gain
 from eval.run.environment import describe_environment
 
 # What rows of our side are called, and how each is asked for.
@@ -53,14 +54,14 @@ def main(
 
 def measured(checkout: Path, data_dir: Path | None, images: int, rounds: int) -> dict[str, Any]:
     """Return one machine's entry: seconds by what is taken and by side."""
-    environment = describe_environment(torch.device("cpu"))
+    environment, sides = describe_environment(torch.device("cpu")), _sides()
     taken_s: dict[str, dict[str, list[float]]] = {taken: {} for taken in TAKEN}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lay_out(open_dataset(data_dir, "Urban100"), images, folder / "images")
         for number in range(rounds):
             for taken, flags in TAKEN.items():
-                for side, command in _commands(checkout, folder / "images", flags).items():
+                for side, command in _commands(checkout, folder / "images", sides, flags).items():
                     # The compiler takes no spaces in paths.
                     cache = folder / f"{taken}-{side}".replace(", ", "-")
                     if number == 0 and side.partition(",")[0] in KEEPING:
@@ -78,11 +79,22 @@ def measured(checkout: Path, data_dir: Path | None, images: int, rounds: int) ->
     }
 
 
-def _commands(checkout: Path, folder: Path, flags: Sequence[str]) -> dict[str, tuple]:
+def _sides() -> dict[str, tuple[str, str]]:
+    """Return our sides; in half precision only where a run would not be refused."""
+    cpu = torch.device("cpu")
+    gains = {
+        precision: half_precision_gain(cpu, precision) for _, precision in OURS.values() if precision in HALF_TYPES
+    }
+    return {side: how for side, how in OURS.items() if gains.get(how[1], 1) >= 1}
+
+
+def _commands(
+    checkout: Path, folder: Path, sides: Mapping[str, tuple[str, str]], flags: Sequence[str]
+) -> dict[str, tuple]:
     """Return what is run for each side: a module and its arguments."""
     ours = {
         side: ("bench.our_side", "--data_dir", folder, "--engine", engine, "--precision", precision, *flags)
-        for side, (engine, precision) in OURS.items()
+        for side, (engine, precision) in sides.items()
     }
     return {"template": ("bench.template_side", "--checkout", checkout, "--data_dir", folder, *flags)} | ours
 

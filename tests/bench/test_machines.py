@@ -18,6 +18,7 @@ def ran(monkeypatch, tmp_path: Path) -> list[tuple]:
         return {"process_s": float(len(calls))}
 
     monkeypatch.setattr(machines, "child", child)
+    monkeypatch.setattr(machines, "half_precision_gain", lambda *_given: 1.0)
     monkeypatch.setattr(machines, "open_dataset", lambda *_given: None)
     monkeypatch.setattr(machines, "lay_out", lambda *_given: None)
     return calls
@@ -37,6 +38,12 @@ def test_a_first_run_is_one_and_finds_nothing_in_its_cache(ran: list[tuple], tmp
     assert with_ssim["compiled, bf16, first run"] == 8
     assert with_ssim.keys() == entry["seconds"]["PSNR, PNG"].keys() <= set(speed_report.SIDES)
     assert (entry["images"], entry["rounds"]) == (5, 2)
+
+
+def test_half_precision_that_a_run_would_refuse_is_left_out(ran: list[tuple], tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(machines, "half_precision_gain", lambda *_given: 0.9)
+    assert "compiled, bf16" not in machines.measured(tmp_path, None, 5, 1)["seconds"]["PSNR, PNG"]
+    assert not any("bf16" in arguments for _, arguments, _ in ran)
 
 
 def test_the_reports_own_machine_is_a_column_with_loading_and_compiling():
