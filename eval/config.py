@@ -16,7 +16,7 @@ from eval.frozen import Frozen
 AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
 # Fields that change no pixel, and those that change no figure at all.
 _NO_PIXELS = frozenset({"protocol", "metrics", "threads", "streams", "workers", "runs", "preset", "settle", "seed"})
-_NO_FIGURES = frozenset({"streams", "workers"})
+_NO_FIGURES = frozenset({"workers"})
 
 
 class Protocol(StrEnum):
@@ -77,7 +77,7 @@ class RunConfig(Frozen):
         None,
         ge=1,
         description="How many images an untimed pass on a CPU works on at once, each on its share of the threads; by"
-        " default one a thread, at most 8, where memory and the number of images allow.",
+        " default as many as there are threads, at most 8, where memory and the number of images allow.",
     )
     workers: int | None = Field(
         None,
@@ -147,7 +147,7 @@ class RunConfig(Frozen):
     @property
     def threads_each(self) -> int | None:
         """How many threads work on one image: of an untimed pass, a stream's share of them."""
-        if self.threads is None or self.protocol is not Protocol.ACCURACY:
+        if self.threads is None or self.protocol is not Protocol.ACCURACY or "streams" in self.idle:
             return self.threads
         return max(1, self.threads // (self.streams or 1))
 
@@ -166,7 +166,8 @@ class RunConfig(Frozen):
             "seed": self.protocol is not Protocol.STEADY and f"{self.protocol} draws nothing",
             "streams": (self.is_timed and "a timed network runs alone")
             or (kind not in (AUTO, "cpu") and f"the network runs on {kind}"),
-            "workers": self.is_timed and "nothing runs beside a timed network",
+            "workers": (self.is_timed and "nothing runs beside a timed network")
+            or ((self.streams or 1) > 1 and "each stream does that itself"),
             "tile_overlap": self.tile is None and "--tile none cuts no tiles",
             "threads": kind not in (AUTO, "cpu") and f"the network runs on {kind}",
             "tf32": kind in ("cpu", "mps") and f"{kind} has no TF32",

@@ -17,9 +17,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from eval.device.groups import free_bytes
+
 MIB = 1024**2
 # The names and values of glibc's mallopt parameters.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST_INT = 2**31 - 1
 _kept: list[bool] = []
 _SAMPLE_INTERVAL_S = 0.005
@@ -83,11 +85,12 @@ def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next forward, in this process from now on; elsewhere do nothing.
 
     By default a large tensor's pages go back to the system when it is freed, and the next forward has them zeroed
-    and mapped again: on two cores a fifth of PFDNLite's runtime, and most of its noise (docs/measuring.md).
+    and mapped again: on two cores a fifth of PFDNLite's runtime, and most of its noise (docs/measuring.md). Threads
+    share one arena, for those of their own give back what they do not need at once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
-        settings = ((_M_MMAP_THRESHOLD, _LARGEST_INT), (_M_TRIM_THRESHOLD, _LARGEST_INT))
+        settings = ((_M_MMAP_THRESHOLD, _LARGEST_INT), (_M_TRIM_THRESHOLD, _LARGEST_INT), (_M_ARENA_MAX, 1))
         _kept.append(all(mallopt(name, value) == 1 for name, value in settings))
 
 
@@ -185,4 +188,4 @@ def available_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + held
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return psutil.virtual_memory().available
+    return min([psutil.virtual_memory().available, *free_bytes()])

@@ -123,7 +123,7 @@ class Settings(Frozen):
         engine: what ran; of "auto", what it took.
         left_out: engines that "auto" could not try, each with the reason.
         engine_asked: "auto" where that chose the engine.
-        streams: images that were worked on at once; they change no figure. None in records from before it was kept.
+        streams: images that were worked on at once. None in records from before it was kept.
         workers: threads beside a network of one stream; they change no figure. None in records from before it was kept.
         compiled: what compiling took and gained, where that was asked for; None elsewhere, and in older records.
     """

@@ -8,11 +8,11 @@ from statistics import median
 
 import numpy as np
 
-from eval.device.placing import threads_set
 from eval.inference.engines.registry import ENGINES
+from eval.inference.upscaler import Upscaler
 from eval.records.record import Compiled
 from eval.run.model_source import LoadedModel
-from eval.run.streams import share_of, streams_of
+from eval.run.streams import in_streams, streams_of
 from eval.run.tasks import EvaluationTask, largest_lr
 
 BESIDE = "channels-last"
@@ -23,8 +23,8 @@ _MOST_ROUNDS, _MOST_S = 5, 1.0
 def timed_beside(task: EvaluationTask, model: LoadedModel, ready_s: float) -> Compiled | None:
     """Return what a compiled network took, beside the same network that is not compiled; None if it is not compiled.
 
-    What is timed is the image whose size is nearest to the set's mean, for about a second. It changes no figure. Of a
-    network that would run in streams, an image takes a stream's time over their number.
+    What is timed is the image whose size is nearest to the set's mean, for about a second; in streams, where the
+    network would run so, as many of it at once. It changes no figure.
 
     Args:
         task: what was run.
@@ -44,8 +44,12 @@ def timed_beside(task: EvaluationTask, model: LoadedModel, ready_s: float) -> Co
 
 def _image_ms(task: EvaluationTask, model: LoadedModel, lr: np.ndarray) -> float:
     streams = streams_of(task, model)
-    with threads_set(share_of(task, streams)):
-        return model(lr)[1] / streams
+    if streams == 1 or not isinstance(model, Upscaler):
+        return model(lr)[1]
+    started = time.perf_counter()
+    for _ in in_streams(task, model, streams, [lr] * streams, lambda image, network: network(image)):
+        pass
+    return (time.perf_counter() - started) * 1e3 / streams
 
 
 def _in_turns(lr: np.ndarray, times: tuple[Callable[[np.ndarray], float], ...]) -> list[float]:

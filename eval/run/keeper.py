@@ -88,4 +88,4 @@ class Keeper:
 
 
 def _besides_engine(config: RunConfig) -> tuple:
-    return config.device, config.precision, config.tile, config.tile_overlap, config.threads
+    return config.device, config.precision, config.tile, config.tile_overlap, config.threads_each

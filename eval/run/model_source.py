@@ -28,7 +28,7 @@ from eval.timing.warmup import Timed
 from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, zoo_info
 from eval.zoo.loading import load_and_tell, load_network, with_weights_told
 from eval.zoo.manifest import ModelSpec
-from eval.zoo.model_info import ModelInfo
+from eval.zoo.model_info import ZOO, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ def with_fastest_engine(
     placed_tiles = spec.tile_step > 1 and tiling_of(spec, network, config, largest) is not None
 
     def choose() -> Choice:
-        with cudnn_switches(bool(config.tf32)), threads_set(config.threads_each):
+        # Of the zoo's networks several may run at once, each on its share.
+        threads = config.threads_each if info.origin == ZOO else config.threads
+        with cudnn_switches(bool(config.tf32)), threads_set(threads):
             return choose_engine(network.to(device), device, config.precision, spec.data_range, placed_tiles)
 
     choice, new = remembered(info, config, placed_tiles, choose)

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -87,8 +87,8 @@ def run_side_by_side(
 ) -> Generator[Result, None, None]:
     """Yield the result of each item, in order; so many threads take an item each, from end to end.
 
-    If an item raises, the results of all items before it are yielded first, then the error is raised. An interrupt
-    (ctrl-C) yields what has begun, then goes on. No thread is left behind, however the iteration ends.
+    If an item raises, no other begins, the results of all items before it are yielded, then the error is raised. An
+    interrupt (ctrl-C) yields what has begun, then goes on. No thread is left behind, however the iteration ends.
 
     Args:
         items: what is worked on.
@@ -97,10 +97,21 @@ def run_side_by_side(
         begin: is called first by each thread.
     """
     running: deque[Future[Result]] = deque()
+    failed = threading.Event()
+
+    def unless_failed(item: Item) -> Result:
+        if failed.is_set():
+            raise CancelledError
+        try:
+            return whole(item)
+        except BaseException:
+            failed.set()
+            raise
+
     pool = ThreadPoolExecutor(streams, "stream", begin)
     try:
         for item in items:
-            running.append(pool.submit(whole, item))
+            running.append(pool.submit(unless_failed, item))
             while running and (len(running) > _AHEAD * streams or running[0].done()):
                 yield _first(running)
         while running:
@@ -108,7 +119,9 @@ def run_side_by_side(
     except GeneratorExit:
         raise
     except BaseException:
-        running = deque(future for future in running if not future.cancel())
+        # From the back: an item that begins meanwhile must not follow one that was cancelled.
+        begun = [future for future in reversed(running) if not future.cancel()]
+        running = deque(reversed(begun))
         while running:
             yield _first(running)
         raise

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean, median
@@ -14,6 +15,7 @@ import torch
 from eval.data.datasets import Dataset
 from eval.data.images import write_png
 from eval.data.pairs import ImagePair
+from eval.device.memory import PeakMemory
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
 from eval.errors import RunError
@@ -66,17 +68,16 @@ def run(
     with cudnn_switches(bool(task.config.tf32)):
         try:
             with model.on_device():
-                # Other images, or metrics on the GPU, take memory meanwhile, which is none of the network's.
-                apart = ran.streams > 1 or (model.device.type != "cpu" and not task.config.is_timed)
+                apart = _measured_apart(task, model)
                 watched = nullcontext() if apart else model.peak_memory()
                 with watched as ran.memory, closing(_results(task, model, ran.streams)) as results:
                     for result in results:
                         ran.images.append(result)
                         on_image(result)
+                # The images are done: an error here would cost them.
                 if apart:
-                    lr = _largest(task.dataset).read()[0]
-                    with model.peak_memory() as ran.memory:
-                        model(lr)
+                    with suppress(Exception):
+                        ran.memory = _peak_of_the_largest(task, model)
                 # Of the images alone: to analyse a submission gives it more of them.
                 ran.flags = (*model.run_flags, *_implausible(task, ran))
                 # After the images, as in the template: before them it would warm the network up.
@@ -91,6 +92,23 @@ def run(
         except Exception as error:
             ran.ending = _failure(error, task.dataset.pairs[len(ran.images) :])
         return record_of(task, model, ran)
+
+
+def _measured_apart(task: EvaluationTask, model: LoadedModel) -> bool:
+    """Tell whether memory is that of the largest image once more, alone: beside the images other work takes some.
+
+    Not of what is timed, as in the template; nor of tiles, which take long; nor of a process that has no other work.
+    """
+    if task.config.is_timed:
+        return False
+    return model.device.type != "cpu" or (model.tiling is None and not model.processes)
+
+
+def _peak_of_the_largest(task: EvaluationTask, model: LoadedModel) -> PeakMemory:
+    lr = _largest(task.dataset).read()[0]
+    with model.peak_memory() as peak:
+        model(lr)
+    return replace(peak, method=f"{peak.method}; of the largest image alone")
 
 
 def _implausible(task: EvaluationTask, ran: TaskRun) -> list[Flag]:
@@ -135,10 +153,15 @@ def as_failed(record: Record, error: BaseException) -> Record:
 def _results(task: EvaluationTask, model: LoadedModel, streams: int) -> Generator[ImageResult, None, None]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
     if streams > 1 and isinstance(model, Upscaler):
-        return in_streams(task, model, streams, partial(_finish, task))
+        return in_streams(task, model, streams, task.dataset.pairs, partial(_whole, task))
     stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
     workers = 0 if task.config.is_timed else task.config.workers or 0
     return run_stages(task.dataset.pairs, stages, Overlap(workers, _depth(task.dataset, workers)))
+
+
+def _whole(task: EvaluationTask, pair: ImagePair, network: Upscaler) -> ImageResult:
+    images = pair.read()
+    return _finish(task, pair, images, network(images[0]))
 
 
 def _largest(dataset: Dataset) -> ImagePair:

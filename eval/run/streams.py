@@ -1,21 +1,22 @@
 """Several images at once on a CPU: each stream reads, super-resolves, measures and writes an image of its own.
 
 Threads of one network wait for each other at every layer, and for whatever else the processors do meanwhile, as
-metrics and PNG. Networks that share nothing but weights wait for nothing. No figure depends on the number of streams.
+metrics and PNG. Networks that share nothing but weights wait for nothing. Figures depend on the number of streams as
+they do on that of threads: by the order of sums alone.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from queue import SimpleQueue
+from typing import TypeVar
 
 import torch
 
 from eval.config import Protocol
-from eval.data.pairs import ImagePair
+from eval.device.cpus import usable_cpus
 from eval.device.placing import threads_set
 from eval.inference.engines.registry import ENGINES
 from eval.inference.upscaler import Upscaler, fit_at_once
-from eval.records.record import ImageResult
 from eval.run.model_source import LoadedModel
 from eval.run.pipeline import run_side_by_side
 from eval.run.tasks import EvaluationTask, largest_lr
@@ -25,7 +26,8 @@ MOST_STREAMS = 8
 # With fewer images a stream, the last ones leave too many threads idle.
 _LEAST_IMAGES = 4
 _MOST_IDLE = 1 / 8
-Finish = Callable[[ImagePair, tuple, tuple], ImageResult]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def streams_within(threads: int, most: int = MOST_STREAMS) -> int:
@@ -40,12 +42,14 @@ def streams_of(task: EvaluationTask, model: LoadedModel) -> int:
     It is one for timed runs, on a GPU, for what runs in another process or in tiles, for machine code that was compiled
     for all threads, and for networks that are not of the zoo, which may draw random numbers.
     """
-    config = task.config
+    config, threads = task.config, task.config.threads or 1
     able = model.device.type == "cpu" and config.protocol is Protocol.ACCURACY and isinstance(model, Upscaler)
     if not able or model.tiling or model.info.origin != ZOO or not ENGINES[model.execution.engine].side_by_side:
         return 1
-    most = min(fit_at_once(largest_lr(task.dataset), model.device), len(task.dataset.pairs) // _LEAST_IMAGES)
-    asked, threads = config.streams or 1, config.threads or 1
+    # Passes side by side share the processors, and so the memory.
+    share = min(1, threads / usable_cpus())
+    fitting = int(fit_at_once(largest_lr(task.dataset), model.device) * share)
+    most, asked = min(fitting, len(task.dataset.pairs) // _LEAST_IMAGES), min(config.streams or 1, threads)
     return asked if asked <= most else streams_within(threads, max(1, most))
 
 
@@ -55,22 +59,25 @@ def share_of(task: EvaluationTask, streams: int) -> int:
 
 
 def in_streams(
-    task: EvaluationTask, model: Upscaler, streams: int, finish: Finish
-) -> Generator[ImageResult, None, None]:
-    """Yield each image's result in order; ``finish`` measures and writes what a stream's network made of a pair."""
+    task: EvaluationTask,
+    model: Upscaler,
+    streams: int,
+    items: Iterable[Item],
+    whole: Callable[[Item, Upscaler], Result],
+) -> Generator[Result, None, None]:
+    """Yield the result of each item, in order; ``whole`` is given an item and the network of its stream."""
     free: SimpleQueue[Upscaler] = SimpleQueue()
     for network in (model, *(model.beside() for _ in range(streams - 1))):
         free.put(network)
 
-    def whole(pair: ImagePair) -> ImageResult:
-        images, network = pair.read(), free.get()
+    def with_network(item: Item) -> Result:
+        network = free.get()
         try:
-            out = network(images[0])
+            return whole(item, network)
         finally:
             free.put(network)
-        return finish(pair, images, out)
 
     begin = partial(torch.set_num_threads, share_of(task, streams))
     # Each thread has a number of its own, and threads that come later take the last one that was set.
     with threads_set(None):
-        yield from run_side_by_side(task.dataset.pairs, whole, streams, begin)
+        yield from run_side_by_side(items, with_network, streams, begin)

@@ -19,9 +19,22 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # Of a prefix of Python; what else lies there (other environments, data) is nobody's business.
 _PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/sys/devices/system/cpu")
+# The kernel tells the owner of a process what keys there are, though not what is in them.
+_HIDDEN_IN_PROC = ("/proc/keys", "/proc/key-users")
 # For programs that insist on these two; large files belong in scratch.
 _SMALL_BYTES = 64 * 2**20
 _PROBE_TIMEOUT_S = 30
+# What bubblewrap says where it is there and cannot work, and what helps; of the first one that fits.
+_REMEDIES = {
+    "mount proc": "parts of /proc are covered, as containers do it: Docker's --security-opt systempaths=unconfined, or"
+    " Podman's unmask=/proc/*, leaves it whole; what is mounted below it, as for GPUs, must not be there",
+    "hostname": "a filter of system calls, as of a container, must allow sethostname",
+    "namespace": "users may not make namespaces here: a container's filter of system calls must allow clone and"
+    " unshare, and user.max_user_namespaces be above 0",
+    "Operation not permitted": "a filter of system calls, as of a container, must allow clone, unshare, mount, umount2,"
+    " pivot_root and sethostname",
+}
+_INSTALL = "install it (`apt install bubblewrap`, `dnf install bubblewrap`), and let users make user namespaces"
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,11 @@ def fault() -> str | None:
     """Return why bubblewrap cannot be used here, or None when it can; tried once a process."""
     program = shutil.which(_PROGRAM)
     return "bwrap is not on the PATH" if program is None else _fault_of(program)
+
+
+def remedy(fault: str) -> str:
+    """Return what helps where bubblewrap cannot be used, by what ``fault`` says."""
+    return next((helps for words, helps in _REMEDIES.items() if words in fault), _INSTALL)
 
 
 @functools.cache
@@ -87,6 +105,8 @@ def _options(mounts: Mounts, limits: Limits) -> list[str]:
         options += ["--ro-bind", os.devnull, path]
     for device in mounts.devices:
         options += ["--dev-bind", str(device), str(device)]
+    for path in filter(os.path.exists, _HIDDEN_IN_PROC):
+        options += ["--ro-bind", os.devnull, path]
     # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
     options += _read_only_but_for_processes() if mounts.devices else ["--remount-ro", "/proc"]
     return [*options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
@@ -99,7 +119,7 @@ def _read_only_but_for_processes() -> list[str]:
     """
     options = []
     for entry in sorted(os.scandir("/proc"), key=lambda entry: entry.name):
-        if not entry.name.isdigit() and not entry.is_symlink():
+        if not entry.name.isdigit() and not entry.is_symlink() and entry.path not in _HIDDEN_IN_PROC:
             options += ["--ro-bind-try", entry.path, entry.path]
     return options
 

@@ -24,7 +24,6 @@ _MEMORY_EVENTS = ("memory.events", "memory.oom_control")
 _JOIN = 'for file in $1; do echo 0 >"$file" || exit 125; done; shift; exec "$@"'
 # Besides the program's own: bubblewrap's.
 _MORE_TASKS = 8
-_PREFIX = "esr-"
 _TRIES, _PAUSE_S = 200, 0.005
 
 
@@ -104,7 +103,7 @@ def fault() -> str | None:
 
 def _made(limits: Limits) -> Group:
     """Make the groups of a program; of version 1's, those that this user may make."""
-    name, folders = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(6)}", []
+    name, folders = f"{_prefix()}{os.getpid()}-{secrets.token_hex(6)}", []
     for parent in _parents():
         _remove_orphans(parent)
         try:
@@ -119,10 +118,15 @@ def _made(limits: Limits) -> Group:
     return group
 
 
+def _prefix() -> str:
+    """Return how the names of groups begin that processes of this process's numbering made: containers have theirs."""
+    return f"esr-{Path('/proc/self/ns/pid').stat().st_ino}-"
+
+
 def _remove_orphans(parent: Path) -> None:
     """Remove groups whose harness was killed before it could; one with processes in it cannot be removed."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        if not Path("/proc", folder.name.removeprefix(_PREFIX).partition("-")[0]).exists():
+    for folder in parent.glob(f"{_prefix()}*"):
+        if not Path("/proc", folder.name.removeprefix(_prefix()).partition("-")[0]).exists():
             with suppress(OSError):
                 folder.rmdir()
 

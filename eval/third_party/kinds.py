@@ -32,9 +32,8 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
         )
     if kind is SandboxKind.BUBBLEWRAP and (fault := bubblewrap.fault()):
         raise UsageError(
-            f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault}. Install it"
-            " (`apt install bubblewrap` or `dnf install bubblewrap`) and let users create user namespaces"
-            " (docs/submissions.md tells how in containers and clusters), or give"
+            f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault.rstrip('.')}; "
+            f"{bubblewrap.remedy(fault)} (docs/submissions.md has the flags for containers and clusters), or give"
             " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
         )
     return kind

@@ -135,7 +135,7 @@ SHARED: dict[str, tuple[tuple, tuple, Callable[[Ran], bool], bool]] = {
     "--engine": (ACCURACY, ("channels-last",), setting("engine", "channels-last"), False),
     "--precision": ((*ACCURACY, "--force"), ("bf16",), setting("precision", "bf16"), True),
     "--force": ((*ACCURACY, "--precision", "fp32"), (), lambda its: its.code == 0, False),
-    "--streams": (ACCURACY, ("3",), lambda its: its.record["config"]["streams"] == 3, False),
+    "--streams": (ACCURACY, ("3",), lambda its: its.record["config"]["streams"] == 3, True),
     "--workers": (ACCURACY, ("5",), setting("workers", 5), False),
     "--metrics": ((), ("psnr,psnr_y",), lambda its: its.record["means"]["psnr_y_db"]["count"] == 2, True),
     "--tf32": ((), (), lambda its: "note: --tf32 True has no effect: cpu has no TF32" in its.said, False),

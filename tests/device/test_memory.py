@@ -131,15 +131,16 @@ def test_on_mps_the_drivers_figures_are_reported(monkeypatch: pytest.MonkeyPatch
 def test_what_is_free_is_what_a_device_can_still_give(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=7, total=11))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (5, 13))
+    monkeypatch.setattr(memory, "free_bytes", lambda: iter(()))
     # What torch's allocator holds and nobody uses can be given, too.
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 6)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 2)
     assert (available_bytes(CPU), available_bytes(torch.device("cuda"))) == (7, 9)
 
 
-@pytest.mark.parametrize(("answers", "keeps"), [((1, 1), True), ((1, 0), False), ((0, 1), False)])
-def test_memory_is_kept_if_both_thresholds_were_taken(
-    monkeypatch: pytest.MonkeyPatch, answers: tuple[int, int], keeps: bool
+@pytest.mark.parametrize(("answers", "keeps"), [((1, 1, 1), True), ((1, 0), False), ((0,), False)])
+def test_memory_is_kept_if_all_settings_were_taken(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[int, ...], keeps: bool
 ):
     given = iter(answers)
     asked = []
@@ -149,8 +150,8 @@ def test_memory_is_kept_if_both_thresholds_were_taken(
     assert keeps_freed_memory() is False
     keep_freed_memory()
     assert keeps_freed_memory() is keeps
-    # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's malloc.h.
-    assert asked == [(-3, 2**31 - 1), (-1, 2**31 - 1)][: 1 + answers[0]]
+    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX of glibc's malloc.h.
+    assert asked == [(-3, 2**31 - 1), (-1, 2**31 - 1), (-8, 1)][: len(answers)]
 
 
 def test_garbage_is_given_back_before_a_peak_is_taken():

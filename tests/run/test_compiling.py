@@ -1,7 +1,8 @@
 """Whether compiling paid: what is timed beside it, what a record keeps of it, and what a run says."""
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from eval.inference.engines.registry import Execution
+from eval.inference.upscaler import Upscaler
 from eval.records.record import Compiled, Record
 from eval.run import compiling, runner
 from eval.run.evaluation import Evaluation
@@ -18,6 +20,7 @@ from eval.run.launch import Launch
 from eval.run.model_source import Settled, zoo_model
 from eval.run.observer import Observer
 from eval.run.runner import carry_out_once
+from eval.run.tasks import largest_lr
 from eval.zoo.manifest import find_model
 from tests.tasks import BICUBIC, task_of
 
@@ -65,7 +68,7 @@ def quiet(_result: object) -> None:
     pass
 
 
-COMPILED = [1.0, 1.0, 900.0, 10.0, 30.0, 20.0, 10.0, 20.0]
+COMPILED = [1.0, 1.0, 1.0, 900.0, 10.0, 30.0, 20.0, 10.0, 20.0]
 BESIDE = [800.0, 25.0, 45.0, 35.0, 25.0, 35.0]
 
 
@@ -74,24 +77,27 @@ def test_a_compiled_network_is_timed_beside_the_same_one_after_the_set(hr_folder
     record = carry_out_once(task_of(hr_folder, model, engine="compiled"), quiet)
     its = record.settings.compiled
     assert record.complete
-    # Two images of the set come before, and the first call of each is left out.
+    # Two images of the set and the peak of the larger come before, and the first call of each is left out.
     assert (its.image_ms, its.beside_ms, its.beside) == (20.0, 35.0, "channels-last")
     assert its.ready_s > 0
     assert its.beside_ready_s > 0
     compiled, beside = model.opened
-    assert len(compiled.sizes) == 2 + 6
+    assert len(compiled.sizes) == 3 + 6
     assert set(beside.sizes) == {compiled.sizes[-1]}
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_what_would_run_in_streams_is_timed_as_a_stream(hr_folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compiling, "streams_of", lambda task, _model: 1 + (task.config.engine == "channels-last"))
-    threads = []
-    monkeypatch.setattr(compiling, "threads_set", lambda count: threads.append(count) or nullcontext())
-    model = source(compiled=COMPILED, channels_last=BESIDE)
-    its = carry_out_once(task_of(hr_folder, model, engine="compiled", threads=4), quiet).settings.compiled
-    assert (its.image_ms, its.beside_ms) == (20.0, 17.5)
-    assert threads[:2] == [4, 2]
+def test_what_would_run_in_streams_is_timed_as_many_at_once(hr_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    task, lr = task_of(hr_folder, threads=2), np.zeros((16, 16, 3), np.uint8)
+    meeting, clock = threading.Barrier(2, timeout=120), iter([3.0, 3.5])
+    with BICUBIC.open(task.config, largest_lr(task.dataset)) as model:
+        monkeypatch.setattr(Upscaler, "__call__", lambda _self, _lr: (None, 7.0))
+        assert compiling._image_ms(task, model, lr) == 7.0
+        monkeypatch.setattr(compiling, "streams_of", lambda *_given: 2)
+        monkeypatch.setattr(Upscaler, "__call__", lambda _self, _lr: (meeting.wait(), 7.0))
+        monkeypatch.setattr(compiling.time, "perf_counter", lambda: next(clock))
+        # Half a second for both.
+        assert compiling._image_ms(task, model, lr) == 250.0
 
 
 def test_the_image_whose_size_is_nearest_to_the_mean_is_timed():

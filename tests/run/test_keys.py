@@ -77,7 +77,7 @@ def test_each_part_of_the_task(task: EvaluationTask, tmp_path: Path, part: str):
 def test_words_of_the_row_and_workers_change_no_figure(task: EvaluationTask):
     for words in ({"note": "Other words"}, {"paper": "https://example.org"}, {"team": "Others"}):
         assert replace(task, model=row(**words)).key == task.key
-    assert replace(task, config=CONFIG.replaced(workers=7, streams=3)).key == task.key
+    assert replace(task, config=CONFIG.replaced(workers=7)).key == task.key
 
 
 def test_pixels_and_name_of_the_set(task: EvaluationTask, hr_folder: Path, random_image):

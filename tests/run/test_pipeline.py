@@ -269,3 +269,18 @@ def test_side_by_side_nothing_is_started_after_the_consumer_stops():
     count = len(started)
     time.sleep(0.05)
     assert len(started) == count < 100
+
+
+def test_side_by_side_nothing_begins_after_a_failure():
+    begun = []
+
+    def whole(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            time.sleep(0.1)
+        if item == 1:
+            raise ValueError("one")
+        return item
+
+    done, error = results_until_error(side_by_side(whole, 9))
+    assert (done, str(error), begun) == ([0], "one", [0, 1])

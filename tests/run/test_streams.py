@@ -14,6 +14,7 @@ from torch import nn
 from eval.data.images import ImageSize, write_png
 from eval.device.memory import PeakMemory
 from eval.inference import upscaler
+from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import Execution
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler, fit_at_once
@@ -27,6 +28,8 @@ from eval.zoo.manifest import find_model
 from tests.tasks import InHand, config_of, task_of
 
 BICUBIC, CPU = find_model("Bicubic"), torch.device("cpu")
+# Of the ten images of the fixture ``folder``.
+LARGEST = ImageSize(25, 12)
 
 
 class KeepsItsInput(nn.Module):
@@ -90,7 +93,9 @@ def test_figures_and_files_are_those_of_one_stream(folder: Path, tmp_path: Path)
         assert ours.read_bytes() == theirs.read_bytes()
     assert (one.settings.streams, one.settings.workers) == (1, 2)
     assert (two.settings.streams, two.settings.workers) == (2, 0)
-    assert two.key == one.key
+    # By the order of sums, as another number of threads would.
+    assert two.key != one.key
+    assert two.figures_key == one.figures_key
 
 
 def test_each_stream_has_its_share_of_the_threads_and_the_same_weights(folder: Path):
@@ -100,7 +105,7 @@ def test_each_stream_has_its_share_of_the_threads_and_the_same_weights(folder: P
     own, pooled = threading.get_ident(), {ident for ident, _, _ in SEEN} - {threading.get_ident()}
     assert len(pooled) == 2
     assert {count for ident, count, _ in SEEN if ident in pooled} == {2}
-    # Memory is measured afterwards, alone, on all threads.
+    # Memory is measured afterwards, alone.
     assert {count for ident, count, _ in SEEN if ident == own} == {4}
     assert len({weights for _, _, weights in SEEN}) == 1
     assert torch.get_num_threads() == before
@@ -111,16 +116,24 @@ def test_each_stream_has_its_share_of_the_threads_and_the_same_weights(folder: P
     assert later == [before]
 
 
-def test_the_peak_is_of_the_largest_image_alone(folder: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("streams", [1, 2])
+def test_the_peak_is_of_the_largest_image_alone(folder: Path, monkeypatch: pytest.MonkeyPatch, streams: int):
     events = []
     monkeypatch.setattr(Upscaler, "peak_memory", _told(events))
     network = KeepsItsInput()
     hook = network.register_forward_pre_hook(lambda _network, args: events.append(tuple(args[0].shape[-2:])))
-    record = run(of_network(folder, network, threads=2, streams=2))
+    record = run(of_network(folder, network, threads=2, streams=streams))
     hook.remove()
     assert record.peak_memory_mib == 5
+    assert record.peak_memory_method == "peak; of the largest image alone"
     assert events[-3:] == ["begin", (25, 12), "end"]
     assert events.count("begin") == 1
+
+
+def test_a_peak_that_cannot_be_measured_costs_no_image(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runner, "_peak_of_the_largest", lambda *_given: 1 / 0)
+    record = run(of_network(folder, KeepsItsInput(), threads=2, streams=2))
+    assert (record.status, len(record.images), record.peak_memory_mib) == ("complete", 10, None)
 
 
 def _told(events: list):
@@ -160,11 +173,27 @@ def test_what_cannot_be_side_by_side_has_one_stream(folder: Path):
 def test_few_images_and_little_memory_make_fewer_streams(
     folder: Path, monkeypatch: pytest.MonkeyPatch, images: int, fitting: int, expected: int
 ):
-    monkeypatch.setattr(streams, "fit_at_once", lambda *_: fitting)
+    monkeypatch.setattr(streams, "usable_cpus", lambda: 8)
+    monkeypatch.setattr(streams, "fit_at_once", lambda size, _device: fitting if size == LARGEST else 99)
     task = of_network(folder, KeepsItsInput(), threads=8, streams=8)
-    task = replace(task, dataset=replace(task.dataset, pairs=task.dataset.pairs[:images]))
+    task = replace(task, dataset=replace(task.dataset, pairs=task.dataset.pairs[-images:]))
     with task.model.open(task.config, None) as model:
         assert streams_of(task, model) == expected
+
+
+def test_passes_side_by_side_share_the_memory(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streams, "fit_at_once", lambda *_given: 3)
+    task = of_network(folder, KeepsItsInput(), threads=2, streams=2)
+    with task.model.open(task.config, None) as model:
+        for cpus, expected in ((2, 2), (3, 2), (4, 1), (16, 1)):
+            monkeypatch.setattr(streams, "usable_cpus", lambda cpus=cpus: cpus)
+            assert streams_of(task, model) == expected
+
+
+def test_there_are_no_more_streams_than_threads(folder: Path):
+    task = of_network(folder, KeepsItsInput(), threads=2, streams=5)
+    with task.model.open(task.config, None) as model:
+        assert streams_of(task, model) == 2
 
 
 def test_how_many_images_fit_at_once(monkeypatch: pytest.MonkeyPatch):
@@ -186,6 +215,39 @@ def test_a_failure_keeps_the_images_before_it_and_names_its_own(folder: Path, mo
     record = run(of_network(folder, KeepsItsInput(), threads=2, streams=2))
     assert [image.name for image in record.images] == [f"image{number}" for number in range(4)]
     assert record.reason.startswith("at image image4: ")
+
+
+def test_a_network_that_fails_ends_the_run(folder: Path):
+    class Failing(KeepsItsInput):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("planted")
+
+    record = run(of_network(folder, Failing(), threads=2, streams=2))
+    assert (record.status, record.reason, record.images) == ("failed", "at image image0: planted", ())
+
+
+def test_threads_that_come_later_have_as_many_as_before(folder: Path):
+    task = of_network(folder, KeepsItsInput(), threads=6, streams=2)
+    counts, before = [], torch.get_num_threads()
+    with task.model.open(task.config, None) as model:
+        list(streams.in_streams(task, model, 2, range(4), lambda *_given: counts.append(torch.get_num_threads())))
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert counts == [3, 3, 3, 3, before]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_stream_has_a_prepared_network_of_its_own(precision: str):
+    spec = find_model("ABPN")
+    network, execution = spec.build().eval(), Execution("channels-last", precision)
+    model = Upscaler(spec, network, CPU, forward=prepare(network, CPU, execution), execution=execution)
+    other = model.beside()
+    lr = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    assert np.array_equal(other(lr)[0], model(lr)[0])
+    assert other.forward is not model.forward
+    assert other.network is not network
+    assert all(map(torch.Tensor.is_set_to, other.network.parameters(), network.parameters()))
 
 
 def test_a_network_of_the_zoo_has_the_same_pixels_in_two_threads():

@@ -235,6 +235,14 @@ for top in sorted(name for name in os.listdir("/proc") if not name.isdigit() and
     assert said[3:] == []
 
 
+@pytest.mark.parametrize("devices", [(), (Path(os.devnull),)], ids=["no device", "a device"])
+def test_what_keys_there_are_is_hidden(bubblewrap: SandboxKind, tmp_path: Path, devices: tuple):
+    script = tmp_path / "program.py"
+    script.write_text(PREAMBLE + "for name in ('keys', 'key-users'): attempt(lambda: open(f'/proc/{name}').read())")
+    with start([sys.executable, str(script)], bubblewrap, Mounts((script,), devices), DEFAULT, {}) as sandboxed:
+        assert set(_said(sandboxed)) <= {"", "FileNotFoundError"}
+
+
 def test_it_has_no_rights_and_gets_none(bubblewrap: SandboxKind, run: Run):
     text = """
 import ast
@@ -541,6 +549,26 @@ def test_bubblewrap_is_the_rule_and_none_is_asked_for(bubblewrap: SandboxKind):
     assert choose_sandbox("none") is SandboxKind.NONE
 
 
+@pytest.mark.parametrize(
+    ("said", "helps"),
+    [
+        ("bwrap is not on the PATH", "apt install bubblewrap"),
+        ("bwrap: No permissions to create new namespace, likely because …", "allow clone and unshare"),
+        ("bwrap: Creating new namespace failed: nesting depth or … exceeded (ENOSPC)", "max_user_namespaces"),
+        ("bwrap: unshare user ns: Operation not permitted", "unshare, mount, umount2, pivot_root and sethostname"),
+        ("bwrap: pivot_root: Operation not permitted", "unshare, mount, umount2, pivot_root and sethostname"),
+        ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", "systempaths=unconfined"),
+        ("bwrap: Can't set hostname to sandbox: Operation not permitted", "must allow sethostname"),
+    ],
+)
+def test_what_helps_follows_from_what_bubblewrap_says(said: str, helps: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("eval.third_party.bubblewrap.fault", lambda: f"{said}.")
+    with pytest.raises(UsageError) as caught:
+        choose_sandbox(None)
+    assert f"{said}; " in str(caught.value)
+    assert helps in str(caught.value)
+
+
 def test_an_unknown_sandbox_is_refused():
     with pytest.raises(UsageError, match="--sandbox docker: expected bubblewrap or none"):
         choose_sandbox("docker")
@@ -703,8 +731,8 @@ requests.read(1)
 def test_groups_of_a_harness_that_was_killed_are_removed(grouped: SandboxKind):
     with subprocess.Popen(["true"]) as process:
         pass
-    orphan = next(cgroups._parents()) / f"esr-{process.pid}-0"
-    other = next(cgroups._parents()) / f"esr-{os.getpid()}-0"
+    orphan = next(cgroups._parents()) / f"{cgroups._prefix()}{process.pid}-0"
+    other = next(cgroups._parents()) / f"{cgroups._prefix()}{os.getpid()}-0"
     orphan.mkdir()
     other.mkdir()
     try:
