@@ -125,7 +125,7 @@ def test_the_peak_is_of_the_largest_image_alone(folder: Path, monkeypatch: pytes
     record = run(of_network(folder, network, threads=2, streams=streams))
     hook.remove()
     assert record.peak_memory_mib == 5
-    assert record.peak_memory_method == "peak; of the largest image alone"
+    assert record.peak_memory_method == "above the level before the set's largest image, run once more alone"
     assert events[-3:] == ["begin", (25, 12), "end"]
     assert events.count("begin") == 1
 
@@ -140,7 +140,7 @@ def _told(events: list):
     @contextmanager
     def peak_memory(_model):
         events.append("begin")
-        yield PeakMemory("peak", 5.0)
+        yield PeakMemory("above the level before the set", 5.0)
         events.append("end")
 
     return peak_memory
