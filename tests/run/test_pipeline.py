@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -284,3 +285,20 @@ def test_side_by_side_nothing_begins_after_a_failure():
 
     done, error = results_until_error(side_by_side(whole, 9))
     assert (done, str(error), begun) == ([0], "one", [0, 1])
+
+
+def test_side_by_side_ctrl_c_gives_up_the_last_items_first(monkeypatch: pytest.MonkeyPatch):
+    """Given up from the front, an item that begins meanwhile would follow one that never comes."""
+    submitted, given_up, waiting = [], [], threading.Event()
+    submit, cancel = ThreadPoolExecutor.submit, Future.cancel
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *args: submitted.append(submit(*args)) or submitted[-1])
+    monkeypatch.setattr(Future, "cancel", lambda future: given_up.append(future) or cancel(future))
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        waiting.set()
+        raise KeyboardInterrupt
+
+    done, _ = results_until_error(run_side_by_side(items(), lambda item: waiting.wait(120) and item, 2, lambda: None))
+    assert given_up[:5] == submitted[::-1]
+    assert done == list(range(len(done)))

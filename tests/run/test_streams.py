@@ -191,9 +191,9 @@ def test_passes_side_by_side_share_the_memory(folder: Path, monkeypatch: pytest.
 
 
 def test_there_are_no_more_streams_than_threads(folder: Path):
-    task = of_network(folder, KeepsItsInput(), threads=2, streams=5)
+    task = of_network(folder, KeepsItsInput(), threads=1, streams=2)
     with task.model.open(task.config, None) as model:
-        assert streams_of(task, model) == 2
+        assert streams_of(task, model) == 1
 
 
 def test_how_many_images_fit_at_once(monkeypatch: pytest.MonkeyPatch):

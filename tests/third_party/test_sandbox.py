@@ -774,6 +774,18 @@ except RuntimeError:
     assert sandboxed.exit_reason() == "killed: over 150 MiB, files included"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_groups_of_another_container_are_left_alone(tmp_path: Path):
+    """Its processes have numbers of their own, which may be nobody's here."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    theirs, ours = tmp_path / f"esr-7-{process.pid}-0", tmp_path / f"{cgroups._prefix()}{process.pid}-0"
+    theirs.mkdir()
+    ours.mkdir()
+    cgroups._remove_orphans(tmp_path)
+    assert list(tmp_path.iterdir()) == [theirs]
+
+
 def test_where_no_group_can_be_made_it_runs_and_that_is_said(
     bubblewrap: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch
 ):
