@@ -777,6 +777,7 @@ except RuntimeError:
 @pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 def test_groups_of_another_container_are_left_alone(tmp_path: Path):
     """Its processes have numbers of their own, which may be nobody's here."""
+    assert cgroups._prefix() == f"esr-{os.stat('/proc/self/ns/pid').st_ino}-"
     process = subprocess.Popen(["true"])
     process.wait()
     theirs, ours = tmp_path / f"esr-7-{process.pid}-0", tmp_path / f"{cgroups._prefix()}{process.pid}-0"
