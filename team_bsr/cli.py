@@ -139,6 +139,21 @@ def prune_command(
     typer.echo(f"{stage2}: blocks {pruned.pruned_blocks} pruned by the rule {rule!r}")
 
 
+@app.command(name="grow")
+def grow_command(
+    weights: Annotated[Path, typer.Argument(help="Read this checkpoint, or this file of weights.")],
+    grown: Annotated[Path, typer.Argument(help="Write a training form to this safetensors file.")],
+    factor: Annotated[float, typer.Option(help="How many times larger features become.", min=1)] = 4,
+) -> None:
+    """Make PFDNLite's features larger, so that SiLU bends; go on with train --steps 4 --start GROWN.safetensors."""
+    network = load_network(weights)
+    if not isinstance(network, TrainingPFDNLite):
+        raise UsageError(f"{weights}: expected weights of PFDNLite")
+    network.grow_features(factor)
+    write_weights(network, grown)
+    typer.echo(f"{grown}: features {factor:g} times larger; its images are wrong until it has been trained anew")
+
+
 @app.command(name="fuse")
 def fuse_command(
     checkpoint: Annotated[Path, typer.Argument(help="Read this checkpoint, or training form as safetensors.")],

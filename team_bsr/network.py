@@ -87,6 +87,21 @@ class TrainingPFDNLite(PFDNLite):
             buffer = self.get_buffer(f"{name}.scales")
             buffer.copy_(torch.tensor(values, dtype=buffer.dtype))
 
+    @torch.no_grad()
+    def grow_features(self, factor: float) -> None:
+        """Make the features larger by a factor and the tail as much smaller, both held in units of the usual scale.
+
+        Where SiLU was nearly a straight line it bends then, so it is another function, to be trained anew.
+        """
+        tail = self.tail[0]
+        assert isinstance(tail, ScaledConv)
+        layers, factors = (self.head, tail), ((factor, factor), (1 / factor, 1))
+        kernels = [layer.kernel() for layer in layers]
+        self.scale_features(FEATURE_SCALE)
+        for layer, kernel, its in zip(layers, kernels, factors, strict=True):
+            for name, values, grown, scale in zip(("weight", "bias"), kernel, its, layer.scales, strict=True):
+                layer.get_parameter(name).copy_(values * grown / scale)
+
     def block(self, number: int) -> nn.Module:
         """Return block ``number``, counted from 1."""
         return self.get_submodule(f"block{number}")

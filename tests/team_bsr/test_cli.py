@@ -82,6 +82,14 @@ def test_fuse_of_the_first_stage(tmp_path):
         assert torch.equal(state[key], value)
 
 
+def test_grown_weights_are_a_start(tmp_path):
+    stage2, network = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    assert "features 3 times larger" in invoke("grow", stage2, tmp_path / "grown.safetensors", "--factor", 3)
+    grown, before = load_network(tmp_path / "grown.safetensors"), reparameterize(network)
+    torch.testing.assert_close(reparameterize(grown).head.weight, 3 * before.head.weight)
+    assert grown.pruned_blocks == (2, 3)
+
+
 def test_export_refuses_what_is_not_the_entry(tmp_path, images):
     stage1, _ = checkpoint(tmp_path / "stage1.ckpt")
     with pytest.raises(UsageError, match="expected PFDNLite of the second stage; prune it"):

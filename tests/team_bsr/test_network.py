@@ -140,6 +140,23 @@ def test_a_training_form_holds_deployed_weights_in_units_near_their_size(rms, sc
     assert torch.equal(network.head.kernel()[0], deployed["head.weight"])
 
 
+@pytest.mark.parametrize("scale", [1.0, 16.0])
+def test_grown_features_are_the_heads_times_the_factor_and_the_tail_as_much_smaller(scale: float):
+    torch.manual_seed(0)
+    network = TrainingPFDNLite(pruned_blocks=(2, 3))
+    network.scale_features(scale)
+    network.tail[0].bias.data.fill_(0.25)
+    before = reparameterize(network).state_dict()
+    network.grow_features(4)
+    after = reparameterize(network).state_dict()
+    factors = {"head.weight": 4, "head.bias": 4, "tail.0.weight": 0.25}
+    for name, values in before.items():
+        torch.testing.assert_close(after[name], values * factors.get(name, 1), rtol=1e-6, atol=0)
+    # A step of the optimizer moves them as it does those of a new network.
+    assert network.head.scales.tolist() == [16, 1]
+    assert network.tail[0].scales.tolist() == [1 / 16, 1 / 16]
+
+
 def test_fusing_rounds_once():
     """Merged in float64 by hand, then rounded, to the last bit."""
     network = random_network()
