@@ -58,13 +58,13 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         peak.mib = torch.mps.driver_allocated_memory() / MIB
         return
     return_free_memory()
-    before = psutil.Process().memory_info().rss
-    if reset_high_water(own := os.getpid()) is not None:
+    if (before := reset_high_water(own := os.getpid())) is not None:
         peak = PeakMemory("resident set above the level before the set, high-water mark")
         yield peak
         mark = high_water(own)
         peak.mib = None if mark is None else max(mark - before, 0) / MIB
         return
+    before = psutil.Process().memory_info().rss
     peak = PeakMemory("resident set above the level before the set, sampled every 5 ms")
     with _sampled() as samples:
         yield peak

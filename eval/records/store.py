@@ -28,7 +28,6 @@ def write_record(record: Record, folder: Path) -> Path:
     Raises:
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     own = f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
     parts = [_short(record.model.label), _short(record.dataset.name), record.settings.protocol]
     stem = "_".join((*parts, record.key[:16] if record.key else own))

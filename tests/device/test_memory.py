@@ -86,9 +86,7 @@ def test_only_the_first_call_freezes_so_networks_can_go():
 def test_the_peak_is_the_mark_less_the_level_before_in_mebibytes(
     monkeypatch: pytest.MonkeyPatch, mark_mib: int, expected: float
 ):
-    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=100 * 2**20))
-    monkeypatch.setattr(memory.psutil, "Process", lambda: process)
-    monkeypatch.setattr(memory, "reset_high_water", lambda _: 0)
+    monkeypatch.setattr(memory, "reset_high_water", lambda _: 100 * 2**20)
     monkeypatch.setattr(memory, "high_water", lambda _: mark_mib * 2**20)
     with peak_memory(CPU) as peak:
         assert peak.mib is None
