@@ -25,10 +25,15 @@ def free_bytes() -> Iterator[int]:
                 yield max(0, int(limit) - int(taken) + int(droppable))
 
 
+def own_groups() -> dict[str, str]:
+    """Return the control group that this process is in by its controllers, as in "cpu,cpuacct"; "" for version 2."""
+    lines = ([*line.split(":", 2), "", ""] for line in _read(_OWN).splitlines())
+    return {controllers: group for _, controllers, group, *_ in lines}
+
+
 def _folders(controller: str) -> Iterator[Path]:
     """Yield the folders of the control groups that this process is in, and of those above them."""
-    for line in _read(_OWN).splitlines():
-        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+    for controllers, group in own_groups().items():
         if controllers and controller not in controllers.split(","):
             continue
         inner = Path(group.lstrip("/"))

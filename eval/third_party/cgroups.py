@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.device.groups import own_groups
 from eval.third_party.guard import Limits
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -133,11 +134,7 @@ def _remove_orphans(parent: Path) -> None:
 
 def _parents() -> Iterator[Path]:
     """Yield the groups that this process is in: of version 2, and of version 1's controllers that limit; or none."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    own = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+    own = own_groups()
     unified = [root for root in (_ROOT, _ROOT / "unified") if (root / "cgroup.procs").exists()]
     if unified and "" in own:
         yield unified[0] / own[""].lstrip("/")
