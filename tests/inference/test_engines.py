@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from eval.config import RunConfig
 from eval.data.images import ImageSize, to_tensor, to_uint8
 from eval.device.graphs import Recording
+from eval.device.placing import threads_set
 from eval.errors import EngineError, RunError, UsageError
 from eval.inference.engines import compiled, packages, registry
 from eval.inference.engines.choosing import same_pixels
@@ -59,6 +60,27 @@ def test_channels_last_has_eagers_pixels(spec, untrained, random_image):
         for size in ((40, 50), (33, 71)):
             lr = random_image(*size)
             assert same_pixels(subject(lr)[0], pixels_of(model, config_of(tile=None), lr))
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
+def test_channels_last_convolves_by_onednn_on_one_thread_too():
+    """Torch would leave 1x1 kernels and small inputs to its own slower way, seen in the names of what ran."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 12, 1),
+        nn.Conv2d(12, 12, 3, stride=2, padding=1, dilation=2, groups=3, bias=False),
+        nn.Conv2d(12, 8, 3, padding="same"),
+        nn.Conv2d(8, 48, 3, padding=1, padding_mode="reflect"),
+    )
+    x = torch.rand(1, 3, 160, 160)
+    with threads_set(1), torch.inference_mode():
+        forward = prepare(network, CPU, Execution("channels-last"))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            taken = forward(x)
+        expected = network(x)
+    names = {event.key for event in profile.key_averages()}
+    assert "aten::mkldnn_convolution" in names
+    assert "aten::_slow_conv2d_forward" not in names
+    assert torch.allclose(taken, expected, atol=1e-6)
 
 
 class Tiny(nn.Module):

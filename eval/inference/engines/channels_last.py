@@ -1,6 +1,7 @@
 """Plain torch on channels-last tensors, which convolution kernels take without reordering them first."""
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,26 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     """Return a forward that hands channels-last inputs to a channels-last copy of the network."""
     copied = copy.deepcopy(in_precision(network, precision)).to(device)
     copied.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (torch's overloads leave it out)
+    if device.type == "cpu" and precision == "fp32" and torch.backends.mkldnn.is_available():
+        _convolve_by_onednn(copied)
 
     def forward(x: Tensor) -> Tensor:
         return copied(x.contiguous(memory_format=torch.channels_last))
 
     return forward
+
+
+def _convolve_by_onednn(network: nn.Module) -> None:
+    """Have oneDNN compute all plain convolutions, as it does the large ones of several threads anyway.
+
+    Torch leaves it out for 1x1 kernels on one thread, which each of several streams has, and for small inputs; its own
+    way then takes two to five times as long, for the same values (64 channels to 64: 4.3 ms beside 1.5).
+    """
+    for layer in network.modules():
+        if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple):
+            layer.forward = partial(_convolved, layer)
+
+
+def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    how = (layer.padding, layer.stride, layer.dilation, layer.groups)
+    return torch.mkldnn_convolution(x, layer.weight, layer.bias, *how)
