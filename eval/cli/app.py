@@ -1,6 +1,8 @@
 """``python -m eval``: its commands. A command's module is imported when the command is called, not before."""
 
+import ast
 import importlib
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -8,90 +10,41 @@ from typer.core import TyperGroup
 
 from eval.cli.program import new_app
 
-# Name: where its function is, and the line that --help shows, which is the function's first.
+# Name: module and function.
 COMMANDS = {
-    "models": (
-        "supplies:list_models",
-        "List the zoo: complexity, and which weights are here; or a checkout's entries, without running any.",
-    ),
-    "fetch": ("supplies:fetch_app", "Download what the project needs; nothing is downloaded otherwise."),
-    "data": (
-        "image_sets:show_data",
-        "Say what a folder of images is taken for: where HR and LR are, how they pair, how many; nothing is run.",
-    ),
-    "run": (
-        "running:run_models",
-        "Run several models on several sets; the table shows them all. What is on record is not run again.",
-    ),
-    "compare": (
-        "comparing:compare",
-        "Compare two models: PSNR and runtime with intervals, and a sentence. A model with itself is the A/A test.",
-    ),
-    "table1": (
-        "measuring:table1",
-        "Measure the factsheet's Table 1 and print it beside the published figures; by default all sets that are here.",
-    ),
-    "report": (
-        "judging:report",
-        "Make tables and a page of records: the newest complete one of each model, set, protocol and device.",
-    ),
-    "factsheet": (
-        "judging:factsheet",
-        "Fill a factsheet in LaTeX: the team's own words, its recipe, and what was measured.",
-    ),
-    "score": (
-        "judging:score",
-        "Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are.",
-    ),
-    "audit": (
-        "judging:audit",
-        "Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders.",
-    ),
-    "doctor": (
-        "doctor:doctor",
-        "Check that this installation computes right, and list what is missing; exit code 1 if something is wrong.",
-    ),
-    "make-lr": (
-        "supplies:make_lr",
-        "Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale.",
-    ),
-    "new-team": (
-        "submitting:new_team",
-        "Write a small working network, its first weights and its row in the manifest, and say what comes next.",
-    ),
-    "check": (
-        "submitting:check",
-        "Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails.",
-    ),
-    "profile": (
-        "profiling:profile_model",
-        "Show where a network's time goes, by layer and operator, how far from this machine's floor, and what to do.",
-    ),
-    "pack": (
-        "submitting:pack",
-        "Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file.",
-    ),
-    "score-zip": (
-        "submitting:score_zip",
-        "Score a results zip as the challenge's server does, and say where that would fail in silence.",
-    ),
-    "export": (
-        "exporting:export_model",
-        "Write a network as ONNX, ncnn, safetensors or a folder for the Hugging Face hub, and compare it with torch.",
-    ),
-    "audit-data": (
-        "organising:audit_data",
-        "Say which program made LR images, and which images are misaligned, swapped, recompressed, doubled or leaked.",
-    ),
-    "new-edition": (
-        "organising:new_edition",
-        "Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release.",
-    ),
-    "host": (
-        "organising:host",
-        "Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses.",
-    ),
+    "models": "supplies:list_models",
+    "fetch": "supplies:fetch_app",
+    "data": "image_sets:show_data",
+    "run": "running:run_models",
+    "compare": "comparing:compare",
+    "table1": "measuring:table1",
+    "report": "judging:report",
+    "factsheet": "judging:factsheet",
+    "score": "judging:score",
+    "audit": "judging:audit",
+    "doctor": "doctor:doctor",
+    "make-lr": "supplies:make_lr",
+    "new-team": "submitting:new_team",
+    "check": "submitting:check",
+    "profile": "profiling:profile_model",
+    "pack": "submitting:pack",
+    "score-zip": "submitting:score_zip",
+    "export": "exporting:export_model",
+    "audit-data": "organising:audit_data",
+    "new-edition": "organising:new_edition",
+    "host": "organising:host",
 }
+
+
+def summary_of(name: str) -> str:
+    """Return the first line of a command's help, read from its source: to import it may take seconds."""
+    module, function = COMMANDS[name].split(":")
+    tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text("utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    # A group of commands has its help from the function that is its callback.
+    callback = f"{function}.callback()"
+    found = next(its for its in functions if its.name == function or callback in map(ast.unparse, its.decorator_list))
+    return (ast.get_docstring(found) or "").partition("\n")[0]
 
 
 class LazyGroup(TyperGroup):
@@ -105,7 +58,7 @@ class LazyGroup(TyperGroup):
         """Import a command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[cmd_name][0].partition(":")
+        module, function = COMMANDS[cmd_name].split(":")
         found = getattr(importlib.import_module(f"eval.cli.{module}"), function)
         if isinstance(found, typer.Typer):
             command = typer.main.get_command(found)
@@ -117,9 +70,9 @@ class LazyGroup(TyperGroup):
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands from the table, which imports none."""
+        """Write the list of commands; none is imported."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+            formatter.write_dl([(name, summary_of(name)) for name in COMMANDS])
 
 
 app = new_app(cls=LazyGroup)

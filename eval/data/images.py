@@ -26,7 +26,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eval.contents import Kind, kind_of, not_itself
-from eval.data.png import PngFault, encode_png, stored_png
+from eval.data.png import PngError, encode_png, stored_png
 from eval.device.transfer import to_host
 from eval.files import write_whole
 
@@ -80,7 +80,7 @@ def read_image(path: Path) -> np.ndarray:
             image.verify()
             try:
                 content = stored_png(path.read_bytes())
-            except PngFault as fault:
+            except PngError as fault:
                 raise ImageError(f"{path}: {fault}") from fault
     with _opened(path, content) as image:
         _refuse_other_kinds(path, image)

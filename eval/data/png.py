@@ -39,7 +39,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))
 
 
-class PngFault(ValueError):
+class PngError(ValueError):
     """A PNG lacks something for the protocol; the message says what."""
 
 
@@ -50,16 +50,16 @@ def stored_png(content: bytes) -> bytes:
     is checked in the same way, and comes back as it is.
 
     Raises:
-        PngFault: it has 16 bits a sample, no palette, or too few pixels; Pillow halves the depth of 16-bit colour, and
+        PngError: it has 16 bits a sample, no palette, or too few pixels; Pillow halves the depth of 16-bit colour, and
             fills rows that are missing with black, both without a word.
     """
     chunks = list(_chunks(content))
     headers = {kind: data for kind, data in chunks if kind in (b"IHDR", b"PLTE")}
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", headers[b"IHDR"])
     if depth == 16:
-        raise PngFault("has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
+        raise PngError("has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
     if colour == 3 and not headers.get(b"PLTE"):
-        raise PngFault("not a readable image (its palette is missing); it may be truncated or damaged")
+        raise PngError("not a readable image (its palette is missing); it may be truncated or damaged")
     expected = _pixel_bytes(width, height, depth * _SAMPLES[colour], bool(interlaced))
     keeping, present, stored = expected <= _MOST_STORED_BYTES, 0, []
     stream = zlib.compressobj(0)
@@ -68,7 +68,7 @@ def stored_png(content: bytes) -> bytes:
         stored.append(stream.compress(piece) if keeping else b"")
     if present < expected:
         missing = expected - present
-        raise PngFault(f"not a readable image ({missing} bytes of pixels are missing); it may be truncated or damaged")
+        raise PngError(f"not a readable image ({missing} bytes of pixels are missing); it may be truncated or damaged")
     return _with_pixels(chunks, b"".join((*stored, stream.flush()))) if keeping else content
 
 
@@ -84,7 +84,9 @@ def _inflated(parts: Iterable[bytes], most: int) -> Iterator[bytes]:
     """Yield pixels piece by piece, as far as ``most`` bytes."""
     stream, total = isal_zlib.decompressobj(), 0
     # Fed in pieces as well: what waits is copied with every call.
-    for waiting in (data[start : start + _PIECE_BYTES] for data in parts for start in range(0, len(data), _PIECE_BYTES)):
+    for waiting in (
+        data[start : start + _PIECE_BYTES] for data in parts for start in range(0, len(data), _PIECE_BYTES)
+    ):
         while total < most:
             piece = stream.decompress(waiting, _PIECE_BYTES)[: most - total]
             total += len(piece)

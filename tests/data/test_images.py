@@ -35,7 +35,7 @@ from eval.data.images import (
     to_uint8,
     write_png,
 )
-from eval.data.png import PngFault, _inflated, _pixel_bytes, stored_png
+from eval.data.png import PngError, _inflated, _pixel_bytes, stored_png
 from eval.files import atomic_path, write_whole
 
 HEIGHT, WIDTH = 6, 9
@@ -405,7 +405,7 @@ def test_pixels_that_are_missing_are_counted_to_the_byte(random_image, cut: int,
         parts = [png_chunk(b"IDAT", deflated[start : start + 8191]) for start in range(0, len(deflated), 8191)]
         content = png_file(png_header(500, 150, 8, PNG_RGB), *parts)
         if missing:
-            with pytest.raises(PngFault, match=rf"\({missing} bytes of pixels are missing\)"):
+            with pytest.raises(PngError, match=rf"\({missing} bytes of pixels are missing\)"):
                 stored_png(content)
         else:
             np.testing.assert_array_equal(pillow_reads(stored_png(content)), flat)
