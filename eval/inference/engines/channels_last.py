@@ -31,9 +31,6 @@ def _convolve_by_onednn(network: nn.Module) -> None:
     """
     for layer in network.modules():
         if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple):
-            layer.forward = partial(_convolved, layer)
-
-
-def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    how = (layer.padding, layer.stride, layer.dilation, layer.groups)
-    return torch.mkldnn_convolution(x, layer.weight, layer.bias, *how)
+            convolve = partial(torch.mkldnn_convolution, weight=layer.weight, bias=layer.bias, padding=layer.padding)
+            how = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
+            layer.forward = partial(convolve, **how)  # pyright: ignore[reportAttributeAccessIssue]  (names its input)
