@@ -63,7 +63,7 @@ class Places:
 
     def checkout(self, edition: Edition) -> Path:
         """Return where the clone of an edition's repository is expected."""
-        return self.checkouts / edition.folder
+        return self.checkouts / edition.checkout
 
     def years(self, editions: Sequence[Edition]) -> list[Year]:
         """Return what is known of each year by now."""
@@ -93,7 +93,7 @@ def main(
     places = Places(checkouts.resolve(), save_dir.resolve(), data_dir and data_dir.resolve(), timeout)
     for its in rows:
         if not places.checkout(its).is_dir():
-            typer.echo(f"{its.year}: no checkout at {places.checkout(its)}: git clone {its.repository}")
+            typer.echo(f"{its.year}: no checkout at {places.checkout(its)}: git clone {its.repository} {its.folder}")
     if chosen:
         # Said once, and not by every pass.
         zoo_model(find_model(REFERENCE))
@@ -130,7 +130,7 @@ def exit_code(words: Sequence[str]) -> int:
 
 def passes(step: str, years: Sequence[Year]) -> Iterator[Pass]:
     """Yield the passes of a step: of all years first those that matter most, slow entries at last."""
-    for turn in zip_longest(*(_passes_of(step, year) for year in years)):
+    for turn in zip_longest(*(_passes_of(step, year) for year in years if year.is_here)):
         yield from filter(None, turn)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.all_years_orders import Compared, compare_orders
 from bench.all_years_plot import draw_fronts
-from bench.all_years_rows import NOT_YET, Cost, Row, Year, giga_flops_of, ratio_of
+from bench.all_years_rows import NOT_YET, Cost, Row, Year, by_year, giga_flops_of, ratio_of
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, STEADY_COLUMNS
 from eval.report.escapes import markdown_text, visible
@@ -95,11 +95,13 @@ def table_of(rows: Sequence[Row]) -> Table:
     return Table(table.columns, tuple(told))
 
 
-def write_page(years: Sequence[Year], out: Path, machine: str) -> list[Path]:
-    """Write all-years.md, .csv and, where anything can be drawn, .svg into a folder."""
+def write_page(parts: Sequence[Year], out: Path, machine: str) -> list[Path]:
+    """Write all-years.md, .csv and, where anything can be drawn, .svg into a folder; a year may come in parts."""
+    years = by_year(parts)
     rows = [row for year in years for row in year.rows]
-    timed = any(row.ratio for row in rows)
-    page = "\n\n".join(filter(None, _parts(years, rows, machine, timed))) + "\n"
+    sections = _sections(years, rows, machine)
+    sections.insert(2, "\n".join(_absent(parts)))
+    page = "\n\n".join(filter(None, sections)) + "\n"
     written = write_files(out, {f"{NAME}.md": page, f"{NAME}.csv": to_csv(Table.unrounded((*FIGURES, *_MORE), rows))})
     if any(row.ratio or row.flops for row in rows):
         written.append(out / f"{NAME}.svg")
@@ -107,7 +109,8 @@ def write_page(years: Sequence[Year], out: Path, machine: str) -> list[Path]:
     return written
 
 
-def _parts(years: Sequence[Year], rows: Sequence[Row], machine: str, timed: bool) -> list[str]:
+def _sections(years: Sequence[Year], rows: Sequence[Row], machine: str) -> list[str]:
+    timed = any(row.ratio for row in rows)
     times = "The least time of a year for a PSNR on Set14, as a ratio to RLFN's:"
     flops = (
         "The least FLOPs of a year for a PSNR on Set14, in G; a star where a flag says that not all work is counted:"
@@ -115,7 +118,6 @@ def _parts(years: Sequence[Year], rows: Sequence[Row], machine: str, timed: bool
     return [
         "# Every entry of the challenges of 2022 to 2026\n\n" + _head(rows, machine),
         to_markdown(Table.headed(_COUNTS, map(_counts, years))),
-        "\n".join(_absent(years)),
         "## What the years brought",
         _levels(times, years, _time_cell, ratio_of) if timed else "",
         _levels(flops, years, _flops_cell, giga_flops_of),
@@ -152,12 +154,12 @@ def _counts(year: Year) -> list[int]:
     return [year.edition.year, len(states), ran, done, timed, *named, len(states) - ran - sum(named)]
 
 
-def _absent(years: Sequence[Year]) -> list[str]:
+def _absent(parts: Sequence[Year]) -> list[str]:
     return [
-        f"- {year.edition.year}: the checkout was not at hand; only entries on record are shown (`git clone "
-        f"{year.edition.repository}`)."
-        for year in years
-        if not year.is_here
+        f"- {part.edition.year}: the checkout was not at hand; only entries on record are shown (`git clone "
+        f"{part.edition.repository}`)."
+        for part in parts
+        if not part.is_here
     ]
 
 
@@ -229,7 +231,8 @@ def _legend() -> str:
         "counter that the challenge used then.",
         "Params, FLOPs and flags are told by the entry's own process ([what that means]"
         "(../submissions.md#fair-figures)).",
-        "2023 is absent: its repository is not public any more.",
+        "2023: its repository is not public any more; these are the entries of those forks and teams' own copies that "
+        "were found, each with the checkpoint that lies in it. Id 00 is DIPNet, in a copy without numbers.",
         "Team: a number where the organisers' table does not tell names.",
     ]
     return "\n".join(f"- {line}" for line in lines)

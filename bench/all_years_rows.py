@@ -1,6 +1,6 @@
 """What the table of all years is made of: editions, their entries, the records that count, and fronts."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +22,20 @@ _STAND_IN = " is not installed: stand-in"
 WITHHELD, NOT_YET = "withheld", "not run here yet"
 
 
+class Fork(Frozen):
+    """A repository that holds one team's entry of a year: which id, and in which folder if not in the first."""
+
+    repository: str
+    id: int
+    inside: str = ""
+
+
 class Edition(Frozen):
-    """One table of all_years.toml, which explains each key."""
+    """One table of all_years.toml, which explains each key; or of one with forks, the part that is one fork's."""
 
     year: int
-    repository: str
+    repository: str = ""
+    forks: tuple[Fork, ...] = ()
     order: tuple[int, ...]
     source: str
     published: bool
@@ -35,8 +44,25 @@ class Edition(Frozen):
 
     @property
     def folder(self) -> str:
-        """What a clone of the repository is called."""
-        return self.repository.rpartition("/")[2]
+        """What a clone of the repository is called: its name, of a fork behind the owner's, for names agree."""
+        owner, name = self.repository.split("/")[-2:]
+        return f"{owner}-{name}" if self.forks else name
+
+    @property
+    def checkout(self) -> Path:
+        """Where in the folder of all clones its entries are."""
+        return Path(self.folder, *(fork.inside for fork in self.forks))
+
+    def holds(self, entry_id: int) -> bool:
+        """Tell whether an entry is to run from here: of a fork only its team's, for each repeats the baseline."""
+        return not self.forks or entry_id == self.forks[0].id
+
+    def by_repository(self) -> Iterator["Edition"]:
+        """Yield it, or a part of it for each fork."""
+        for fork in self.forks:
+            yield self.model_copy(update={"repository": fork.repository, "forks": (fork,)})
+        if not self.forks:
+            yield self
 
 
 class _Editions(BaseModel):
@@ -44,12 +70,12 @@ class _Editions(BaseModel):
 
 
 def read_all(path: Path) -> tuple[Edition, ...]:
-    """Read a file of editions.
+    """Read a file of editions; each fork is an edition of its own.
 
     Raises:
         RunError: it does not have the form that all_years.toml explains.
     """
-    return read_toml(path, _Editions).edition
+    return tuple(part for edition in read_toml(path, _Editions).edition for part in edition.by_repository())
 
 
 @dataclass(frozen=True)
@@ -129,7 +155,7 @@ Cost = Callable[[Row], float | None]
 
 @dataclass(frozen=True)
 class Year:
-    """One year: its edition, whether its checkout is here, which ids have an entry, and a row each."""
+    """One year, or a fork's part: its edition, whether its checkout is here, which ids have an entry, its rows."""
 
     edition: Edition
     is_here: bool
@@ -154,9 +180,11 @@ class Year:
 
 def gather(edition: Edition, checkout: Path, records: Iterable[Record]) -> Year:
     """Return what is known of a year: of each entry of its checkout, and of each that has a record."""
-    entries = {its.id: its for its in read_checkout(checkout).entries} if checkout.is_dir() else {}
+    listed = read_checkout(checkout).entries if checkout.is_dir() else []
+    entries = {its.id: its for its in listed if edition.holds(its.id)}
+    ours = (its for its in records if its.model.origin == f"NTIRE{edition.year}" and edition.holds(its.model.id))
     found: dict[int, list[Record]] = {}
-    for _, group in current(its for its in records if its.model.origin == f"NTIRE{edition.year}"):
+    for _, group in current(ours):
         for record in group:
             found.setdefault(record.model.id, []).append(record)
     rows = []
@@ -177,6 +205,22 @@ def gather(edition: Edition, checkout: Path, records: Iterable[Record]) -> Year:
     ids = tuple(one for one, its in entries.items() if not its.is_placeholder)
     year = Year(edition, bool(entries), ids, tuple(rows))
     return replace(year, rows=tuple(replace(row, of_first_ten=row.id in year.first_ten) for row in rows))
+
+
+def by_year(parts: Iterable[Year]) -> list[Year]:
+    """Return one year for all parts of it, its rows by id."""
+    years: dict[int, list[Year]] = {}
+    for part in parts:
+        years.setdefault(part.edition.year, []).append(part)
+    return [
+        Year(
+            its[0].edition,
+            all(part.is_here for part in its),
+            tuple(one for part in its for one in part.ids),
+            tuple(sorted((row for part in its for row in part.rows), key=lambda row: row.id)),
+        )
+        for its in years.values()
+    ]
 
 
 def _best(records: Sequence[Record], dataset: str) -> Record | None:

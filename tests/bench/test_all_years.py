@@ -185,10 +185,52 @@ def test_passes_begin_with_what_matters_most_and_end_with_slow_entries(tmp_path:
     assert timed[0] == timed[1]
 
 
+FORKS = """
+[[edition]]
+year = 2022
+order = [2, 9]
+source = "by number"
+published = false
+forks = [
+    { repository = "https://x.org/one/Fork", id = 2 },
+    { repository = "https://x.org/two/Fork", id = 9, inside = "theirs" },
+    { repository = "https://x.org/gone/Fork", id = 5 },
+]
+"""
+
+
+def test_forks_of_a_year_run_their_own_entry_each_and_share_a_page(tmp_path: Path):
+    (tmp_path / "forks.toml").write_text(FORKS)
+    editions = read_all(tmp_path / "forks.toml")
+    assert [str(its.checkout) for its in editions] == ["one-Fork", "two-Fork/theirs", "gone-Fork"]
+    for folder, one in (("one-Fork", 2), ("two-Fork/theirs", 9)):
+        checkout_of(tmp_path / folder, (0, "00_Base", "a.pth"), (one, f"{one:02}_Net", "b.pth"), empty=40)
+    records = [entry(2, 26.5, (0.5, 0.4, 0.6)), entry(9, 26.25), entry(0, 26), entry(5, 27)]
+    parts = [year_of(*records, edition=its, checkout=tmp_path / its.checkout) for its in editions]
+    assert [(its.edition.folder, its.ids) for its in passes("set14", parts)] == [
+        ("one-Fork", (2,)),
+        ("two-Fork", (9,)),
+    ]
+    assert [its.ids for its in passes("times", parts)] == [(2,), (9,)]
+    write_page(parts, tmp_path, "a machine")
+    page = (tmp_path / "all-years.md").read_text()
+    assert "3 of 3 entries ran, 1 were timed" in page
+    assert page.count("not at hand") == page.count("`git clone https://x.org/gone/Fork`") == 1
+    with (tmp_path / "all-years.csv").open() as file:
+        assert [(its["year"], its["id"]) for its in csv.DictReader(file)] == [
+            ("2022", "2"),
+            ("2022", "5"),
+            ("2022", "9"),
+        ]
+
+
 def test_the_editions_that_ship_name_each_id_once():
     editions = read_all(all_years.EDITIONS)
-    assert [its.year for its in editions] == [2022, 2024, 2025, 2026]
+    assert sorted({its.year for its in editions}) == [2022, 2023, 2024, 2025, 2026]
+    assert len({its.folder for its in editions}) == len(editions)
     assert all(len(set(its.order)) == len(its.order) for its in editions)
+    forks = [its.forks[0].id for its in editions if its.forks]
+    assert sorted(forks) == sorted(next(its.order for its in editions if its.forks))
     assert not any(set(its.slow) & set(its.order[:10]) for its in editions)
 
 
@@ -218,7 +260,7 @@ def planted(tmp_path: Path, hr_folder: Path, command: Command, monkeypatch: pyte
 def test_the_same_command_goes_on_and_a_year_without_a_checkout_is_named(planted: list, tmp_path: Path):
     first = run(*planted, "--steps", "set14")
     assert first.exit_code == 0, first.output
-    assert f"2024: no checkout at {tmp_path / 'NTIRE2024_ESR'}: git clone x/NTIRE2024_ESR" in first.output
+    assert f"2024: no checkout at {tmp_path / 'NTIRE2024_ESR'}: git clone x/NTIRE2024_ESR NTIRE2024_ESR" in first.output
     made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "save" / "records").glob("*Net*Set14*")}
     page = (tmp_path / "out" / "all-years.md").read_text()
     assert "1 of 3 entries ran, 0 were timed" in page
