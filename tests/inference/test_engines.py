@@ -83,6 +83,29 @@ def test_channels_last_convolves_by_onednn_on_one_thread_too():
     assert torch.allclose(taken, expected, atol=1e-6)
 
 
+class Replacing(nn.Module):
+    """Puts other weights into its convolution in its first forward, as networks do that fuse their branches there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 48, 1)
+        self.replaced = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.replaced:
+            self.conv.weight, self.replaced = nn.Parameter(torch.ones(48, 3, 1, 1)), True
+        # Other inputs than an image in float32 are taken as well.
+        assert self.conv(x[0]).ndim == 3
+        assert self.conv(x[:0]).shape[0] == 0
+        return nn.functional.pixel_shuffle(self.conv(x), 4)
+
+
+def test_channels_last_takes_weights_that_a_network_puts_there_later():
+    network, x = Replacing().eval(), torch.rand(1, 3, 9, 8)
+    with torch.inference_mode():
+        assert torch.allclose(prepare(network, CPU, Execution("channels-last"))(x), network(x), atol=1e-6)
+
+
 class Tiny(nn.Module):
     """One convolution and a shortcut."""
 
