@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from eval.config import Protocol, RunConfig
-from eval.data.images import ImageSize, to_tensor, write_png
+from eval.data.images import ImageSize, write_png
 from eval.device.clock import Forward, kernels_ms, timed
 from eval.device.memory import MIB, available_bytes, peak_memory
+from eval.device.pixels import to_tensor
 from eval.device.placing import finish
 from eval.device.transfer import to_device
 from eval.doctor.networks import check_networks

@@ -14,7 +14,7 @@ import typer
 from eval.cli.flags import DataDir
 from eval.cli.program import run_program
 from eval.data.datasets import open_dataset
-from eval.data.images import to_tensor, to_uint8
+from eval.device.pixels import to_tensor, to_uint8
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from eval.data.datasets import Dataset, open_dataset
-from eval.data.images import to_tensor, to_uint8
+from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
 from team_bsr.trainees import deploy_form

@@ -1,4 +1,4 @@
-"""Images in and out: files, uint8 arrays of shape (h, w, 3) in RGB order, and float tensors of shape (1, 3, h, w).
+"""Images in and out: files, and uint8 arrays of shape (h, w, 3) in RGB order.
 
 What a file holds is converted by rule or refused by name:
 
@@ -20,14 +20,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eval.contents import Kind, kind_of, not_itself
 from eval.data.png import PngError, encode_png, stored_png
-from eval.device.transfer import to_host
 from eval.files import write_whole
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -42,8 +39,6 @@ _TIFF_BITS_PER_SAMPLE = 258
 LARGEST_PIXELS = 2**28
 # EXIF orientations that lay an image on its side.
 _TURNED = (5, 6, 7, 8)
-# Of an output at a time: half a MiB of float32.
-_BAND_SAMPLES = 2**17
 
 
 class ImageError(ValueError):
@@ -193,34 +188,3 @@ def write_png(path: Path, image: np.ndarray) -> None:
         raise TypeError(f"{path}: expected uint8 (h, w, 3), got {image.dtype} {image.shape}")
     encoded = encode_png(image)
     write_whole(path, encoded)
-
-
-def to_tensor(image: np.ndarray, data_range: float) -> torch.Tensor:
-    """Turn ``(h, w, 3)`` uint8 into ``(1, 3, h, w)`` float32 in ``[0, data_range]``, as the challenge's template."""
-    # A copy, since the image may be read-only; the result is one in any case.
-    chw = torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)
-    return chw.float().div(255.0 / data_range).unsqueeze(0)
-
-
-def to_uint8(output: torch.Tensor, data_range: float) -> np.ndarray:
-    """Turn ``(3, h, w)`` float in about ``[0, data_range]`` into ``(h, w, 3)`` uint8, as the challenge's template.
-
-    Clamp, scale by 255 / data_range, round halves to even; on a CPU in bands of rows, which stay in the cache from one
-    of these steps to the next. The caller has checked that the values are finite.
-    """
-    if output.device.type != "cpu":
-        return to_host(_levels(output, data_range).permute(1, 2, 0).contiguous()).numpy()
-    _, height, width = output.shape
-    rows = max(_BAND_SAMPLES // (3 * width), 1)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, rows):
-        band = _levels(output[:, top : top + rows], data_range)
-        if band.is_contiguous():
-            cv2.merge(list(band.numpy()), pixels[top : top + rows])
-        else:
-            pixels[top : top + rows] = band.permute(1, 2, 0).numpy()
-    return pixels
-
-
-def _levels(output: torch.Tensor, data_range: float) -> torch.Tensor:
-    return output.float().clamp(0, data_range).mul_(255.0).div_(data_range).round_().to(torch.uint8)

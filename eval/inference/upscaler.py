@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eval.data.images import ImageSize, to_tensor, to_uint8
+from eval.data.images import ImageSize
 from eval.device.clock import Forward, kernels_ms, timed
 from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel, peak_memory
+from eval.device.pixels import to_tensor, to_uint8
 from eval.device.placing import release
 from eval.device.transfer import to_device
 from eval.errors import RunError, UsageError

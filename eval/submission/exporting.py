@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.data.datasets import Dataset
-from eval.data.images import to_tensor, to_uint8
+from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import RunError, UsageError
 from eval.files import atomic_path, module_of, write_whole
 from eval.metrics.psnr_ssim import psnr

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eval.data.images import to_tensor, to_uint8
+from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import RunError, UsageError
 
 # Roundings along 54 layers of up to 864 products walk about sqrt(54 x 864) = 216 steps; features stay below 10.

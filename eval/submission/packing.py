@@ -9,8 +9,9 @@ import torch
 
 from eval.config import Protocol, RunConfig
 from eval.data.datasets import Dataset
-from eval.data.images import ImageSize, to_uint8
+from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
+from eval.device.pixels import to_uint8
 from eval.errors import RunError, UsageError
 from eval.files import module_of
 from eval.metrics.trials import drawn_image

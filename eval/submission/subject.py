@@ -11,8 +11,9 @@ import numpy as np
 
 from eval.config import RunConfig
 from eval.data.datasets import Dataset
-from eval.data.images import ImageSize, to_uint8
+from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
+from eval.device.pixels import to_uint8
 from eval.errors import UsageError
 from eval.files import PROJECT
 from eval.inference.tiling import Tiling

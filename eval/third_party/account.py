@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from eval.data.images import to_tensor
+from eval.device.pixels import to_tensor
 from eval.metrics.figures import FlagCode
 from eval.third_party.guard import Used
 

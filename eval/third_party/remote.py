@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from eval.data.images import to_uint8
 from eval.data.pairs import SCALE
 from eval.device.memory import MIB, PeakMemory, high_water, reset_high_water
+from eval.device.pixels import to_uint8
 from eval.inference.engines.registry import PLAIN, Execution
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.data.images import to_tensor
 from eval.data.pairs import SCALE
 from eval.device.clock import kernels_ms
 from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
+from eval.device.pixels import to_tensor
 from eval.device.placing import finish
 from eval.inference.outputs import output_in_words, what_to_return
 from eval.metrics.behaviour import inspect

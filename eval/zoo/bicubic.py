@@ -5,8 +5,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from eval.data.images import to_tensor, to_uint8
 from eval.data.resize import imresize
+from eval.device.pixels import to_tensor, to_uint8
 
 
 class Bicubic(nn.Module):

@@ -10,8 +10,9 @@ from skimage.data import astronaut
 from torch import Tensor, nn
 
 from eval.config import RunConfig
-from eval.data.images import ImageSize, to_tensor, to_uint8
+from eval.data.images import ImageSize
 from eval.device.graphs import Recording
+from eval.device.pixels import to_tensor, to_uint8
 from eval.device.placing import threads_set
 from eval.errors import EngineError, RunError, UsageError
 from eval.inference.engines import compiled, packages, registry

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eval.data.datasets import open_dataset
-from eval.data.images import to_uint8
+from eval.device.pixels import to_uint8
 from eval.errors import UsageError
 from eval.inference.tiling import Tiling, upscale_in_tiles
 from eval.inference.upscaler import Upscaler

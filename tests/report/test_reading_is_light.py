@@ -1,4 +1,4 @@
-"""What only reads records or published results needs no torch, OpenCV or matplotlib, and plotly for a page alone."""
+"""What only reads needs no torch: of records or published results no OpenCV or matplotlib either, plotly for a page."""
 
 import json
 from pathlib import Path
@@ -33,3 +33,13 @@ def test_commands_that_read_import_neither_torch_nor_opencv_nor_matplotlib(progr
     assert {"score.md", "audit.md", "factsheet.tex", "challenge.tex", "index.html"} <= {
         path.name for path in (tmp_path / "results").iterdir()
     }
+
+
+def test_looking_at_images_and_shrinking_them_imports_no_torch(program, hr_folder: Path, tmp_path: Path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom eval.cli import image_sets, supplies\n"
+        "folder, out = map(Path, sys.argv[1:])\nimage_sets.show_data(folder)\nsupplies.make_lr(folder, out)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = program("-c", code, hr_folder, tmp_path / "lr")
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["False"]), done.stderr

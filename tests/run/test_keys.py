@@ -120,7 +120,8 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
     keys.measuring_sha256.__wrapped__()
     names = "metrics/psnr_ssim metrics/luma metrics/consistency"
     names += " metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"
-    names += " data/resize inference/upscaler inference/tiling device/clock device/transfer device/memory intervals"
+    names += " data/resize inference/upscaler inference/tiling device/clock device/transfer device/memory"
+    names += " device/pixels intervals"
     names += " run/processes run/speed_pass run/tasks run/ray_launcher"
     names += " run/runner run/pipeline timing/interleaved timing/interference timing/warmup"
     assert {Path(f"eval/{name}.py") for name in names.split()} <= files

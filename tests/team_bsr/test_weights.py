@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from eval.data.datasets import SAMPLE, open_dataset
-from eval.data.images import to_tensor, to_uint8
+from eval.device.pixels import to_tensor, to_uint8
 from eval.metrics.psnr_ssim import psnr
 from eval.zoo.bicubic import Bicubic
 from models.team03_PFDNLite import PFDNLite

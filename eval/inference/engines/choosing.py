@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from eval.config import AUTO, EAGER, FULL_PRECISION
-from eval.data.images import to_tensor, to_uint8
 from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.device.clock import Forward
+from eval.device.pixels import to_tensor, to_uint8
 from eval.device.transfer import to_device
 from eval.errors import EngineError, one_reason
 from eval.frozen import Frozen
