@@ -1,4 +1,4 @@
-"""Every entry of 2022 to 2026 in one table: ``python -m bench.all_years --checkouts DIR --data_dir DIR``.
+"""The entries of 2022 to 2026 in one table: ``python -m bench.all_years --checkouts DIR --data_dir DIR``.
 
 Runs what is not on record yet, pass by pass, each by a command ``python -m eval run`` of its own, and writes the page,
 the CSV and the plot again after each one. The same command goes on where it was stopped.
@@ -73,7 +73,11 @@ class Places:
 
 def main(
     checkouts: Annotated[
-        Path, typer.Option("--checkouts", help="Find the clones of the repositories here, each under its own name.")
+        Path,
+        typer.Option(
+            "--checkouts",
+            help="Find the clones of the repositories here, each under its own name, forks as OWNER-NAME.",
+        ),
     ],
     data_dir: DataDir = None,
     save_dir: Annotated[Path, typer.Option("--save_dir", help="Write records here.")] = Path("results/all-years"),

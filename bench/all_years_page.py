@@ -99,9 +99,7 @@ def write_page(parts: Sequence[Year], out: Path, machine: str) -> list[Path]:
     """Write all-years.md, .csv and, where anything can be drawn, .svg into a folder; a year may come in parts."""
     years = by_year(parts)
     rows = [row for year in years for row in year.rows]
-    sections = _sections(years, rows, machine)
-    sections.insert(2, "\n".join(_absent(parts)))
-    page = "\n\n".join(filter(None, sections)) + "\n"
+    page = "\n\n".join(filter(None, _sections(years, _absent(parts), machine))) + "\n"
     written = write_files(out, {f"{NAME}.md": page, f"{NAME}.csv": to_csv(Table.unrounded((*FIGURES, *_MORE), rows))})
     if any(row.ratio or row.flops for row in rows):
         written.append(out / f"{NAME}.svg")
@@ -109,15 +107,17 @@ def write_page(parts: Sequence[Year], out: Path, machine: str) -> list[Path]:
     return written
 
 
-def _sections(years: Sequence[Year], rows: Sequence[Row], machine: str) -> list[str]:
+def _sections(years: Sequence[Year], absent: Sequence[str], machine: str) -> list[str]:
+    rows = [row for year in years for row in year.rows]
     timed = any(row.ratio for row in rows)
     times = "The least time of a year for a PSNR on Set14, as a ratio to RLFN's:"
     flops = (
         "The least FLOPs of a year for a PSNR on Set14, in G; a star where a flag says that not all work is counted:"
     )
     return [
-        "# Every entry of the challenges of 2022 to 2026\n\n" + _head(rows, machine),
+        "# The entries of the challenges of 2022 to 2026\n\n" + _head(rows, machine),
         to_markdown(Table.headed(_COUNTS, map(_counts, years))),
+        "\n".join(absent),
         "## What the years brought",
         _levels(times, years, _time_cell, ratio_of) if timed else "",
         _levels(flops, years, _flops_cell, giga_flops_of),
@@ -157,7 +157,7 @@ def _counts(year: Year) -> list[int]:
 def _absent(parts: Sequence[Year]) -> list[str]:
     return [
         f"- {part.edition.year}: the checkout was not at hand; only entries on record are shown (`git clone "
-        f"{part.edition.repository}`)."
+        f"{part.edition.repository} {part.edition.folder}`)."
         for part in parts
         if not part.is_here
     ]
@@ -224,15 +224,15 @@ def _legend() -> str:
     lines = [
         "A dash: the entry did not run, and State says why; or the figure was not asked for.",
         "PSNR: RGB, 8 bits, 4-pixel border, mean over images. On Urban100 the first ten of a year that ran, in "
-        "the orders named above.",
+        "the orders named above; of 2023 all.",
         "Time: protocol steady, preset rapid, on Set14, as a ratio to RLFN's with its 95% interval; entries were timed "
-        "in groups of ten beside RLFN.",
+        "in groups of ten beside RLFN, those of 2023 one by one.",
         "FLOPs are multiply-adds of one 256x256 input: by fvcore, by torch's own dispatcher, and for 2022 by the "
         "counter that the challenge used then.",
         "Params, FLOPs and flags are told by the entry's own process ([what that means]"
         "(../submissions.md#fair-figures)).",
         "2023: its repository is not public any more; these are the entries of those forks and teams' own copies that "
-        "were found, each with the checkpoint that lies in it. Id 00 is DIPNet, in a copy without numbers.",
+        "were found, and a checkpoint that needs --trust is not opened. Id 00 is DIPNet, in a copy without numbers.",
         "Team: a number where the organisers' table does not tell names.",
     ]
     return "\n".join(f"- {line}" for line in lines)

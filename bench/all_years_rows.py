@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from eval.frozen import Frozen
 from eval.records.current import current
@@ -22,19 +23,23 @@ _STAND_IN = " is not installed: stand-in"
 WITHHELD, NOT_YET = "withheld", "not run here yet"
 
 
-class Fork(Frozen):
-    """A repository that holds one team's entry of a year: which id, and in which folder if not in the first."""
+# An address that ends in OWNER/NAME.
+Repository = Annotated[str, Field(pattern=r"[^/]/[^/]+/[^/]+$")]
 
-    repository: str
+
+class Fork(Frozen):
+    """A repository that holds one team's entry of a year: which id, and in which folder if not at the top."""
+
+    repository: Repository
     id: int
-    inside: str = ""
+    inside: Annotated[str, Field(pattern=r"^[^./]*$")] = ""
 
 
 class Edition(Frozen):
     """One table of all_years.toml, which explains each key; or of one with forks, the part that is one fork's."""
 
     year: int
-    repository: str = ""
+    repository: Repository | None = None
     forks: tuple[Fork, ...] = ()
     order: tuple[int, ...]
     source: str
@@ -42,9 +47,18 @@ class Edition(Frozen):
     slow: tuple[int, ...] = ()
     teams: dict[int, str] = {}
 
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> "Edition":
+        if not self.forks and not self.repository:
+            raise ValueError(f"{self.year}: give a repository, or forks")
+        if len({fork.id for fork in self.forks}) < len(self.forks):
+            raise ValueError(f"{self.year}: two forks hold one id")
+        return self
+
     @property
     def folder(self) -> str:
-        """What a clone of the repository is called: its name, of a fork behind the owner's, for names agree."""
+        """What a clone of the repository is called: NAME, or OWNER-NAME for a fork, since forks share names."""
+        assert self.repository is not None
         owner, name = self.repository.split("/")[-2:]
         return f"{owner}-{name}" if self.forks else name
 
@@ -203,7 +217,7 @@ def gather(edition: Edition, checkout: Path, records: Iterable[Record]) -> Year:
         )
         rows.append(row)
     ids = tuple(one for one, its in entries.items() if not its.is_placeholder)
-    year = Year(edition, bool(entries), ids, tuple(rows))
+    year = Year(edition, checkout.is_dir(), ids, tuple(rows))
     return replace(year, rows=tuple(replace(row, of_first_ten=row.id in year.first_ten) for row in rows))
 
 
@@ -214,12 +228,12 @@ def by_year(parts: Iterable[Year]) -> list[Year]:
         years.setdefault(part.edition.year, []).append(part)
     return [
         Year(
-            its[0].edition,
-            all(part.is_here for part in its),
-            tuple(one for part in its for one in part.ids),
-            tuple(sorted((row for part in its for row in part.rows), key=lambda row: row.id)),
+            edition=parts_of_year[0].edition,
+            is_here=all(part.is_here for part in parts_of_year),
+            ids=tuple(one for part in parts_of_year for one in part.ids),
+            rows=tuple(sorted((row for part in parts_of_year for row in part.rows), key=lambda row: row.id)),
         )
-        for its in years.values()
+        for parts_of_year in years.values()
     ]
 
 

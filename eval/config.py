@@ -14,7 +14,7 @@ from eval.errors import UsageError
 from eval.frozen import Frozen
 
 AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
-# Fields that change no pixel, and those that change no figure at all.
+# Fields that change no pixel. Of these, fields that change no figure at all are recorded, but are no part of a key.
 _NO_PIXELS = frozenset({"protocol", "metrics", "threads", "streams", "workers", "runs", "preset", "settle", "seed"})
 _NO_FIGURES = frozenset({"workers"})
 

@@ -11,9 +11,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["eval.cache", "eval.contents", "eval.errors", "eval.expressions", "eval.files", "eval.frozen", "eval.intervals"],
     ["eval.config", "eval.sources", "eval.toml_files"],
-    ["eval.device"],
     ["eval.data.png", "eval.data.resize", "eval.data.image_cache"],
     ["eval.data.images"],
+    ["eval.device"],
     ["eval.metrics"],
     ["eval.data"],
     ["eval.zoo"],

@@ -47,10 +47,10 @@ def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -
 
 
 def check_entries(
-    sources: Sequence[ModelSource], year: str, data_dir: Path | None, device: str, time: bool
+    sources: Sequence[ModelSource], rules: str, data_dir: Path | None, device: str, time: bool
 ) -> dict[str, list[dict[str, Any]]]:
     """Check entries, print a table of each, and return the findings by entry as plain data."""
-    edition, terminal = find_edition(year), Terminal()
+    edition, terminal = find_edition(rules), Terminal()
     sets = challenge_sets(edition, data_dir)
     config = resolved(RunConfig(protocol=Protocol.ACCURACY, device=device, tf32=False))
     found = {}

@@ -83,7 +83,7 @@ Timeout = Annotated[
     ),
 ]
 EditionFlag = Annotated[
-    str, typer.Option("--edition", help="Which year's rules count, or a FILE.toml with rules of one's own.")
+    str, typer.Option("--edition", help="Which year's rules count; or newest, or a FILE.toml with rules of one's own.")
 ]
 NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
 

@@ -26,19 +26,22 @@ def audit_data(
 
 def new_edition(
     year: Annotated[int, typer.Argument(min=2000, help="Of the new edition.")],
-    source: Annotated[int, typer.Option("--from", help="Year whose rules it begins with.")] = 2026,
+    source: Annotated[
+        int | None, typer.Option("--from", help="Year whose rules it begins with; the newest one's by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write; edition-YEAR.toml if absent.")] = None,
 ) -> None:
     """Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release."""
     from eval.files import write_whole
-    from eval.ranking.editions import edition_text
+    from eval.ranking.editions import NEWEST, edition_text, find_edition
 
     path = out or Path(f"edition-{year}.toml")
-    text = edition_text(year, source)
+    source_year = source or find_edition(NEWEST).year
+    text = edition_text(year, source_year)
     if path.exists():
         raise UsageError(f"{path}: exists already; remove it, or name another by --out")
     write_whole(path, text)
-    typer.echo(f"{path}: the rules of {source} as those of {year}; change baseline, gates and tracks")
+    typer.echo(f"{path}: the rules of {source_year} as those of {year}; change baseline, gates and tracks")
     typer.echo(f"use it: python -m eval score RECORDS --edition {path}, and with check, report, audit, host")
 
 
@@ -48,7 +51,7 @@ def host(
     test_hr: Annotated[
         Path | None, typer.Option("--test_hr", help="Of a second phase, the final one, if there is one.")
     ] = None,
-    edition: EditionFlag = "2026",
+    edition: EditionFlag = "newest",
     title: Annotated[str, typer.Option("--title", help="Of the challenge.")] = "Efficient Super-Resolution, x4",
     start: Annotated[datetime | None, typer.Option("--start", formats=["%Y-%m-%d"], help="Day; today.")] = None,
     days: Annotated[int, typer.Option("--days", min=1, help="Of the first phase.")] = 45,

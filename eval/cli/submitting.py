@@ -61,7 +61,7 @@ def check(
     models: Annotated[
         str | None, typer.Option("--models", help="Entries of --checkout: ids or names; all if absent.")
     ] = None,
-    edition: EditionFlag = "2026",
+    edition: EditionFlag = "newest",
     data_dir: DataDir = None,
     time: Annotated[
         bool, typer.Option("--time", help="Time it together with the baseline, for the score; takes minutes.")

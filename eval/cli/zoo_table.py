@@ -38,7 +38,7 @@ def _costs(spec: ModelSpec) -> tuple[Value, ...]:
 
 def _weights(spec: ModelSpec) -> str:
     if not spec.checkpoints:
-        return "needs none"
+        return "no file named" if spec.target.startswith("models.") else "needs none"
     here = []
     for known in spec.checkpoints:
         try:

@@ -16,7 +16,6 @@ EXIF orientation                             applied
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +23,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eval.contents import Kind, kind_of, not_itself
-from eval.data.png import PngError, encode_png, stored_png
+from eval.data.png import encode_png, png_fault
 from eval.files import write_whole
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -68,16 +67,13 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         ImageError: the file is missing, truncated, damaged, or of a kind that the table above refuses.
     """
-    content = None
     with _opened(path) as image:
         # Decoding alone stops at the last row, and would not see what is wrong behind it or with a checksum.
         if image.format == "PNG":
             image.verify()
-            try:
-                content = stored_png(path.read_bytes())
-            except PngError as fault:
-                raise ImageError(f"{path}: {fault}") from fault
-    with _opened(path, content) as image:
+            if fault := png_fault(path):
+                raise ImageError(f"{path}: {fault}")
+    with _opened(path) as image:
         _refuse_other_kinds(path, image)
         _scale_transparent_grey(image)
         upright = ImageOps.exif_transpose(image) if image.getexif() else image
@@ -110,12 +106,12 @@ def read_size(path: Path) -> ImageSize:
 
 
 @contextmanager
-def _opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """Open a file, or what is given of it, with Pillow; whatever goes wrong while it is open is an ``ImageError``."""
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file with Pillow, turning whatever goes wrong while it is open into an ``ImageError``."""
     if path.suffix.lower() in REFUSED_SUFFIXES:
         raise ImageError(f"{path}: {path.suffix} files are not read; convert it to PNG first")
     try:
-        with path.open("rb") if content is None else BytesIO(content) as file, _image_of(file) as image:
+        with path.open("rb") as file, _image_of(file) as image:
             width, height = image.size
             if width * height > LARGEST_PIXELS:
                 raise ImageError(

@@ -27,6 +27,20 @@ class Layout:
         """Tell whether all of a set lies under a folder of its name."""
         return self.hr.startswith("{name}/")
 
+    def set_of_hr(self, folder: str) -> str | None:
+        """Return the set whose HR path begins with a folder of this name, or None."""
+        return _set_name(self.hr, folder)
+
+    def set_of_lr(self, folder: str) -> str | None:
+        """Return the same for the LR path."""
+        return _set_name(self.lr, folder)
+
+
+def _set_name(template: str, folder: str) -> str | None:
+    before, found, after = Path(template).parts[0].partition("{name}")
+    name = folder.removeprefix(before).removesuffix(after)
+    return name if found and name and folder == f"{before}{name}{after}" else None
+
 
 LAYOUTS = (
     Layout("challenge", hr="{name}_HR", lr="{name}_LR"),
@@ -110,10 +124,10 @@ def list_datasets(data_dir: Path) -> list[str]:
     halved = {folder.parts[0] for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
     names = set()
     for child in folders_below(data_dir, 1):
-        stem = child.name.removesuffix("_HR")
+        called = {layout.set_of_hr(child.name) for layout in LAYOUTS} - {None}
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
-        if is_paired(data_dir, stem):
-            names.add(stem)
+        if paired := {name for name in called if is_paired(data_dir, name)}:
+            names |= paired
         elif child.name not in halved and (own or has_images(only_inner(child))) and not _is_partner(child):
             names.add(child.name)
     known = {_folders_of(layout, name) for name in names for layout in LAYOUTS}
@@ -138,9 +152,12 @@ def only_inner(folder: Path) -> Path:
 
 
 def _is_partner(folder: Path) -> bool:
-    """Tell whether a folder is the LR half of a set whose HR half lies beside it."""
+    """Tell whether a folder is the LR half of a set whose HR half lies beside it; by any degradation or scale."""
     stem, separator, _ = folder.name.rpartition("_LR")
-    return bool(separator) and folder.with_name(f"{stem}_HR").is_dir()
+    if separator and folder.with_name(f"{stem}_HR").is_dir():
+        return True
+    beside = [(layout, layout.set_of_lr(folder.name)) for layout in LAYOUTS if not layout.in_own_folder]
+    return any(name and (folder.parent / layout.hr.format(name=name)).is_dir() for layout, name in beside)
 
 
 def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePair], list[str]]:

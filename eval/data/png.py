@@ -1,8 +1,8 @@
-"""PNG: writing and inflating it fast, and what its own headers say where the decoder looks away."""
+"""PNG: writing it fast, and what its own headers say where the decoder looks away."""
 
 import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from isal import isal_zlib
@@ -11,8 +11,6 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EIGHT_BITS, _RGB, _UP = 8, 2, 2
 _DEFLATE_LEVEL = 1
 _PIECE_BYTES = 2**16
-# As many bytes of pixels, an image of 11 megapixels, are held beside the image itself.
-_MOST_STORED_BYTES = 2**25
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column and row, and the steps, of the seven passes of an interlaced image (PNG specification, 8.2).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -39,66 +37,47 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))
 
 
-class PngError(ValueError):
-    """A PNG lacks something for the protocol; the message says what."""
+def png_fault(path: Path) -> str | None:
+    """Return what a PNG lacks for the protocol, or None. Its chunks have been verified before.
 
-
-def stored_png(content: bytes) -> bytes:
-    """Return a PNG, whose chunks have been verified, as one whose pixels are stored instead of deflated.
-
-    To inflate is most of a reader's work, and ISA-L does it in half the time that Pillow takes. An image of many pixels
-    is checked in the same way, and comes back as it is.
-
-    Raises:
-        PngError: it has 16 bits a sample, no palette, or too few pixels; Pillow halves the depth of 16-bit colour, and
-            fills rows that are missing with black, both without a word.
+    Pillow halves the depth of 16-bit colour, and fills rows that are missing with black, both without a word.
     """
-    chunks = list(_chunks(content))
-    headers = {kind: data for kind, data in chunks if kind in (b"IHDR", b"PLTE")}
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", headers[b"IHDR"])
+    content = path.read_bytes()
+    chunks = {kind: data for kind, data in _chunks(content) if kind in (b"IHDR", b"PLTE")}
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     if depth == 16:
-        raise PngError("has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
-    if colour == 3 and not headers.get(b"PLTE"):
-        raise PngError("not a readable image (its palette is missing); it may be truncated or damaged")
+        return "has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first"
+    if colour == 3 and not chunks.get(b"PLTE"):
+        return "not a readable image (its palette is missing); it may be truncated or damaged"
     expected = _pixel_bytes(width, height, depth * _SAMPLES[colour], bool(interlaced))
-    keeping, present, stored = expected <= _MOST_STORED_BYTES, 0, []
-    stream = zlib.compressobj(0)
-    for piece in _inflated((data for kind, data in chunks if kind == b"IDAT"), expected):
-        present += len(piece)
-        stored.append(stream.compress(piece) if keeping else b"")
+    present = _inflated(content, expected)
     if present < expected:
-        missing = expected - present
-        raise PngError(f"not a readable image ({missing} bytes of pixels are missing); it may be truncated or damaged")
-    return _with_pixels(chunks, b"".join((*stored, stream.flush()))) if keeping else content
+        return (
+            f"not a readable image ({expected - present} bytes of pixels are missing); it may be truncated or damaged"
+        )
+    return None
 
 
-def _with_pixels(chunks: Sequence[tuple[bytes, bytes]], data: bytes) -> bytes:
-    """Return a PNG of these chunks, and of one with pixels in the place of those that had them."""
-    kinds = [kind for kind, _ in chunks]
-    first = kinds.index(b"IDAT")
-    kept = [*chunks[:first], (b"IDAT", data), *(its for its in chunks[first:] if its[0] != b"IDAT")]
-    return _SIGNATURE + b"".join(_chunk(*its) for its in kept)
-
-
-def _inflated(parts: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Yield pixels piece by piece, as far as ``most`` bytes."""
+def _inflated(content: bytes, most: int) -> int:
+    """Return how many bytes of pixels there are, counted as far as ``most``; only a piece of them is in memory."""
     stream, total = isal_zlib.decompressobj(), 0
+    pixels = (data for kind, data in _chunks(content) if kind == b"IDAT")
     # Fed in pieces as well: what waits is copied with every call.
     for waiting in (
-        data[start : start + _PIECE_BYTES] for data in parts for start in range(0, len(data), _PIECE_BYTES)
+        data[start : start + _PIECE_BYTES] for data in pixels for start in range(0, len(data), _PIECE_BYTES)
     ):
         while total < most:
-            piece = stream.decompress(waiting, _PIECE_BYTES)[: most - total]
+            piece = stream.decompress(waiting, _PIECE_BYTES)
             total += len(piece)
-            yield piece
             waiting = stream.unconsumed_tail
             if not waiting and len(piece) < _PIECE_BYTES:
                 break
+    return min(total, most)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position, kind = len(_SIGNATURE), b""
-    while kind != b"IEND" and position + 8 <= len(content):
+    position = len(_SIGNATURE)
+    while position + 8 <= len(content):
         length, kind = struct.unpack(">I4s", content[position : position + 8])
         yield kind, content[position + 8 : position + 8 + length]
         position += length + 12

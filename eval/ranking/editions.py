@@ -14,6 +14,7 @@ from eval.errors import RunError, UsageError
 from eval.frozen import Frozen
 from eval.toml_files import read_toml
 
+NEWEST = "newest"
 EDITIONS = Path(__file__).with_name("editions.toml")
 Metric = Literal["runtime_ms", "flops", "num_params", "activations", "peak_memory_mib"]
 Role = Literal["valid", "test"]
@@ -178,7 +179,8 @@ def find_edition(asked: int | str, for_ranking: bool = True) -> Edition:
     """Return the rules of a year, or those in a file.
 
     Args:
-        asked: the year of a challenge, or the path of a TOML file with one edition, in the form of editions.toml.
+        asked: the year of a challenge, or "newest" for the last one whose ranking rule is known, or the path of a TOML
+            file with one edition, in the form of editions.toml.
         for_ranking: whether to insist on a known ranking rule.
 
     Raises:
@@ -187,8 +189,10 @@ def find_edition(asked: int | str, for_ranking: bool = True) -> Edition:
     """
     if str(asked).endswith(".toml"):
         return _edition_of_file(Path(str(asked)), for_ranking)
+    if asked == NEWEST:
+        return max((its for its in all_editions().values() if its.tracks), key=lambda its: its.year)
     if not str(asked).isdecimal():
-        raise UsageError(f"--edition {asked}: expected a year, or a file FILE.toml as `new-edition` writes it")
+        raise UsageError(f"--edition {asked}: expected a year, newest, or a file FILE.toml as `new-edition` writes it")
     year = int(asked)
     ranked = ", ".join(str(edition.year) for edition in all_editions().values() if edition.tracks)
     edition = all_editions().get(year)

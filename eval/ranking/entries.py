@@ -81,5 +81,5 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
     raise RunError(
         f"--baseline measured: expected a record of {model}, the baseline of {edition.year}, beside those of "
         f"{', '.join(entry.label for entry in measured.entries)}; measure them together: "
-        f"{shlex.join([*command, '--protocol', measured.protocol])}; or take --baseline published"
+        f"{shlex.join([*command, '--protocol', measured.protocol])}; or rank by `score --baseline published`"
     )

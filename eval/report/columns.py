@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from eval.metrics.registry import METRICS, Metric
 from eval.records.current import manner_of
 from eval.records.record import ImageResult, Protocol, Record
-from eval.report.escapes import visible
+from eval.report.escapes import listed, visible
 from eval.report.selection import name_of
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
@@ -130,7 +130,7 @@ def _metric_notes(records: Sequence[Record]) -> list[str]:
     for row in METRICS.values():
         if row.key in taken:
             titles.setdefault(row.meaning, []).append(row.title)
-    return [f"{' and '.join(names)}: {meaning}" for meaning, names in titles.items()]
+    return [f"{listed(names)}: {meaning}" for meaning, names in titles.items()]
 
 
 def _timing_notes(records: Sequence[Record]) -> list[str]:

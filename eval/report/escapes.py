@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _INFINITE = re.compile(r"(-?)\binf\b")
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -61,3 +62,8 @@ def _character(char: str) -> str:
         letter = rf"\{base}" if base in "ij" else base
         return f"\\{_ACCENTS[marks[0]]}{{{letter}}}"
     return f"[U+{ord(char):04X}]"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence: "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

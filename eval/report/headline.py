@@ -10,7 +10,7 @@ from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
 from eval.records.record import Record
 from eval.report.board_intervals import PairedPsnr
-from eval.report.escapes import visible
+from eval.report.escapes import listed, visible
 from eval.report.ranked import Ranked
 from eval.report.selection import is_network
 
@@ -140,4 +140,4 @@ def _listing(labels: Sequence[str]) -> str:
     names = [visible(label) for label in labels]
     if len(names) > _NAMED_AT_MOST:
         return f"{len(names)} models"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return listed(names)

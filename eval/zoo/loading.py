@@ -37,7 +37,8 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
         checkpoint: what ``find_checkpoint`` found; None only for a model that has no weights.
 
     Raises:
-        RunError: the file changed since it was found, is no plain state dict, or does not fit the network.
+        RunError: the file changed since it was found, is no plain state dict, or does not fit the network; or there is
+            none, and the network has weights, which would be random ones.
     """
     network, _ = load_and_tell(spec, checkpoint)
     return network
@@ -46,6 +47,11 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
 def load_and_tell(spec: ModelSpec, checkpoint: Checkpoint | None) -> tuple[nn.Module, Unwrapped | None]:
     """Do the same, and return also what was done to the file's content."""
     network = spec.build()
+    if checkpoint is None and next(network.parameters(), None) is not None:
+        raise RunError(
+            f"{spec.label}: has weights, and its row in model_zoo/manifest.toml names no file of them; add a table "
+            "[[model.checkpoints]] to it"
+        )
     told = None if checkpoint is None else load_weights(network, checkpoint)
     return network.requires_grad_(False), told
 

@@ -30,7 +30,7 @@ BRANCH = """
         model = Plain()
         model.load_state_dict(torch.load("model_zoo/{file}"))"""
 EDITION = Edition(
-    year=2022, repository="https://x.org/NTIRE2022_ESR", order=(2, 9, 1), source="a paper", published=True
+    year=2022, repository="https://x.org/o/NTIRE2022_ESR", order=(2, 9, 1), source="a paper", published=True
 )
 
 
@@ -150,7 +150,9 @@ def test_orders_are_compared_among_what_both_hold_and_intervals_leave_open_what_
 
 def test_orders_by_scores_count_parameters_and_flops():
     """In 2026 a score is 0.8 exp(2 time) + 0.1 exp(2 FLOPs) + 0.1 exp(2 parameters), each as a part of SPAN's."""
-    edition = Edition(year=2026, repository="x/NTIRE2026_ESR", order=(1, 2), source="a paper", published=True)
+    edition = Edition(
+        year=2026, repository="https://x.org/o/NTIRE2026_ESR", order=(1, 2), source="a paper", published=True
+    )
     base = entry(0, 26.5, (1, 1, 1))
     few = base.complexity.model_copy(update={"flops": base.complexity.flops // 2, "num_params": 100_000})
     records = [
@@ -215,13 +217,28 @@ def test_forks_of_a_year_run_their_own_entry_each_and_share_a_page(tmp_path: Pat
     write_page(parts, tmp_path, "a machine")
     page = (tmp_path / "all-years.md").read_text()
     assert "3 of 3 entries ran, 1 were timed" in page
-    assert page.count("not at hand") == page.count("`git clone https://x.org/gone/Fork`") == 1
+    assert page.count("not at hand") == page.count("`git clone https://x.org/gone/Fork gone-Fork`") == 1
     with (tmp_path / "all-years.csv").open() as file:
         assert [(its["year"], its["id"]) for its in csv.DictReader(file)] == [
             ("2022", "2"),
             ("2022", "5"),
             ("2022", "9"),
         ]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"https://x.org/one/Fork"', '"Fork"'), "repository"),
+        (("id = 5", "id = 9"), "two forks hold one id"),
+        (('"theirs"', '"../theirs"'), "inside"),
+        ((FORKS[FORKS.index("forks") :], ""), "give a repository, or forks"),
+    ],
+)
+def test_forks_that_lie_nowhere_are_refused(change: tuple[str, str], told: str, tmp_path: Path):
+    (tmp_path / "forks.toml").write_text(FORKS.replace(*change))
+    with pytest.raises(RunError, match=told):
+        read_all(tmp_path / "forks.toml")
 
 
 def test_the_editions_that_ship_name_each_id_once():
@@ -249,7 +266,8 @@ def planted(tmp_path: Path, hr_folder: Path, command: Command, monkeypatch: pyte
     entries = (1, "01_Net", "team00_plain.pth"), (2, "02_Net", "absent.pth")
     checkout_of(tmp_path / "NTIRE2022_ESR", *entries, empty=7)
     rows = "".join(
-        f'[[edition]]\nyear = {year}\nrepository = "x/NTIRE{year}_ESR"\norder = [1]\nsource = "s"\npublished = false\n'
+        f'[[edition]]\nyear = {year}\nrepository = "https://x.org/x/NTIRE{year}_ESR"\n'
+        'order = [1]\nsource = "s"\npublished = false\n'
         for year in (2022, 2024)
     )
     (tmp_path / "editions.toml").write_text(rows)
@@ -260,7 +278,10 @@ def planted(tmp_path: Path, hr_folder: Path, command: Command, monkeypatch: pyte
 def test_the_same_command_goes_on_and_a_year_without_a_checkout_is_named(planted: list, tmp_path: Path):
     first = run(*planted, "--steps", "set14")
     assert first.exit_code == 0, first.output
-    assert f"2024: no checkout at {tmp_path / 'NTIRE2024_ESR'}: git clone x/NTIRE2024_ESR NTIRE2024_ESR" in first.output
+    assert (
+        f"2024: no checkout at {tmp_path / 'NTIRE2024_ESR'}: git clone https://x.org/x/NTIRE2024_ESR NTIRE2024_ESR"
+        in first.output
+    )
     made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "save" / "records").glob("*Net*Set14*")}
     page = (tmp_path / "out" / "all-years.md").read_text()
     assert "1 of 3 entries ran, 0 were timed" in page

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.data import layouts
 from eval.data.layouts import (
     LAYOUTS,
     Layout,
@@ -16,7 +17,10 @@ from eval.data.layouts import (
 )
 from eval.data.pairs import ImagePair
 
-CHALLENGE, DIV2K, SELFEXSR, BENCHMARK, HR_AND_LR = LAYOUTS
+_BY_NAME = {layout.name: layout for layout in LAYOUTS}
+CHALLENGE, DIV2K, SELFEXSR, BENCHMARK, HR_AND_LR = (
+    _BY_NAME[name] for name in ("challenge", "DIV2K", "SelfExSR", "benchmark", "HR and LR")
+)
 
 
 @pytest.fixture
@@ -29,6 +33,37 @@ def touch(tmp_path: Path):
             (tmp_path / name).touch()
 
     return make
+
+
+NEW = (
+    Layout("new", hr="{name}_target", lr="{name}_input"),
+    Layout("by half", hr="targets/{name}", lr="inputs/{name}"),
+)
+
+
+@pytest.fixture(params=[*LAYOUTS, NEW[0]], ids=lambda its: its.name)
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """Each row, and one that nobody has written yet."""
+    monkeypatch.setattr(layouts, "LAYOUTS", tuple({**_BY_NAME, request.param.name: request.param}.values()))
+    return request.param
+
+
+def test_a_set_of_any_row_is_found_listed_and_paired(layout: Layout, tmp_path: Path, touch):
+    lr_tail = layout.lr_tails[0]
+    touch(f"{layout.hr}/1{layout.hr_tail}.png".format(name="S"), f"{layout.lr}/1{lr_tail}.png".format(name="S"))
+    touch("other/1.png")
+    assert matching_layouts(tmp_path, "S") == [layout]
+    assert list_datasets(tmp_path) == ["S", "other"]
+    (pair,), faults = pair_files(tmp_path, "S", layout)
+    assert (pair.name, faults) == ("1", [])
+    assert pair.lr.stem == f"1{lr_tail}"
+
+
+def test_a_row_whose_first_folder_names_no_set_is_found_by_name(tmp_path: Path, touch, monkeypatch):
+    monkeypatch.setattr(layouts, "LAYOUTS", (*LAYOUTS, NEW[1]))
+    touch("targets/S/1.png", "inputs/S/1.png")
+    assert matching_layouts(tmp_path, "S") == [NEW[1]]
+    list_datasets(tmp_path)
 
 
 def names(layouts: list[Layout]) -> list[str]:

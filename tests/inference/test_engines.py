@@ -13,7 +13,6 @@ from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.device.graphs import Recording
 from eval.device.pixels import to_tensor, to_uint8
-from eval.device.placing import threads_set
 from eval.errors import EngineError, RunError, UsageError
 from eval.inference.engines import compiled, packages, registry
 from eval.inference.engines.choosing import same_pixels
@@ -53,58 +52,18 @@ def pixels_of(model: ZooModel, config: RunConfig, lr: np.ndarray) -> np.ndarray:
         return subject(lr)[0]
 
 
+PLAIN_ENGINES = [name for name, row in ENGINES.items() if "cpu" in row.devices and not row.compiles and name != "eager"]
+
+
+@pytest.mark.parametrize("engine", PLAIN_ENGINES)
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.name)
-def test_channels_last_has_eagers_pixels(spec, untrained, random_image):
+def test_engines_that_compile_nothing_have_eagers_pixels(spec, engine: str, untrained, random_image):
     model = untrained(spec.name)
     # Two sizes by one engine: it must not have kept the first one's.
-    with model.open(config_of(tile=None, engine="channels-last"), SIZE) as subject:
+    with model.open(config_of(tile=None, engine=engine), SIZE) as subject:
         for size in ((40, 50), (33, 71)):
             lr = random_image(*size)
             assert same_pixels(subject(lr)[0], pixels_of(model, config_of(tile=None), lr))
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
-def test_channels_last_convolves_by_onednn_on_one_thread_too():
-    """Torch would leave 1x1 kernels and small inputs to its own slower way, seen in the names of what ran."""
-    network = nn.Sequential(
-        nn.Conv2d(3, 12, 1),
-        nn.Conv2d(12, 12, 3, stride=2, padding=1, dilation=2, groups=3, bias=False),
-        nn.Conv2d(12, 8, 3, padding="same"),
-        nn.Conv2d(8, 48, 3, padding=1, padding_mode="reflect"),
-    )
-    x = torch.rand(1, 3, 160, 160)
-    with threads_set(1), torch.inference_mode():
-        forward = prepare(network, CPU, Execution("channels-last"))
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            taken = forward(x)
-        expected = network(x)
-    names = {event.key for event in profile.key_averages()}
-    assert "aten::mkldnn_convolution" in names
-    assert "aten::_slow_conv2d_forward" not in names
-    assert torch.allclose(taken, expected, atol=1e-6)
-
-
-class Replacing(nn.Module):
-    """Puts other weights into its convolution in its first forward, as networks do that fuse their branches there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 48, 1)
-        self.replaced = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.replaced:
-            self.conv.weight, self.replaced = nn.Parameter(torch.ones(48, 3, 1, 1)), True
-        # Other inputs than an image in float32 are taken as well.
-        assert self.conv(x[0]).ndim == 3
-        assert self.conv(x[:0]).shape[0] == 0
-        return nn.functional.pixel_shuffle(self.conv(x), 4)
-
-
-def test_channels_last_takes_weights_that_a_network_puts_there_later():
-    network, x = Replacing().eval(), torch.rand(1, 3, 9, 8)
-    with torch.inference_mode():
-        assert torch.allclose(prepare(network, CPU, Execution("channels-last"))(x), network(x), atol=1e-6)
 
 
 class Tiny(nn.Module):

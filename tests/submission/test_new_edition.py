@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.errors import RunError, UsageError
-from eval.ranking.editions import EDITIONS, edition_text, find_edition
+from eval.ranking.editions import EDITIONS, all_editions, edition_text, find_edition
 from eval.toml_files import line_of
 
 
@@ -74,9 +74,9 @@ def test_a_gate_prints_as_many_decimals_as_it_says(tmp_path: Path):
     ("asked", "message"),
     [
         ("absent.toml", "absent.toml: no such file"),
-        ("next", "expected a year, or a file FILE.toml"),
+        ("next", "expected a year, newest, or a file FILE.toml"),
         ("1999", "no rules are known of that year"),
-        (str(EDITIONS), "expected one \\[\\[edition\\]\\] table, got 5"),
+        (str(EDITIONS), "expected one \\[\\[edition\\]\\] table, got \\d"),
     ],
 )
 def test_what_is_no_edition_is_wrong_usage(asked: str, message: str):
@@ -85,9 +85,10 @@ def test_what_is_no_edition_is_wrong_usage(asked: str, message: str):
 
 
 def test_the_command_writes_a_file_that_others_take(command, tmp_path: Path, published: Path):
-    assert command("-m", "eval", "new-edition", "2027").returncode == 0
-    assert command("-m", "eval", "new-edition", "2027").returncode == 2
-    path = tmp_path / "edition-2027.toml"
+    assert command("-m", "eval", "new-edition", "2999").stdout.count("the rules of 20") == 1
+    assert command("-m", "eval", "new-edition", "2999").returncode == 2
+    assert command("-m", "eval", "new-edition", "2998", "--from", "2026").returncode == 0
+    path = tmp_path / "edition-2998.toml"
     # A gate that one of the published entries fails, and one decimal more.
     text = path.read_text().replace("psnr_db = 26.90", "psnr_db = 26.95\ndecimals = 3")
     path.write_text(text)
@@ -99,3 +100,9 @@ def test_the_command_writes_a_file_that_others_take(command, tmp_path: Path, pub
     kept = [(tmp_path / folder / "score.csv").read_text() for folder in ("own", "results")]
     assert kept[0] != kept[1]
     assert command("-m", "eval", "audit", results, "--edition", path).returncode == 0
+
+
+def test_the_newest_edition_is_the_last_year_whose_rule_is_known():
+    newest = find_edition("newest")
+    assert newest.tracks
+    assert all(its.year <= newest.year or not its.tracks for its in all_editions().values())

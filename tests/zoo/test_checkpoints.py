@@ -31,7 +31,7 @@ from eval.zoo.checkpoints import (
     zoo_info,
 )
 from eval.zoo.loading import load_and_tell, load_network, stored_flags, with_weights_told
-from eval.zoo.manifest import CheckpointSpec, ModelSpec, all_models
+from eval.zoo.manifest import CheckpointSpec, ModelSpec, all_models, find_model
 from eval.zoo.unwrapping import WRAPPERS
 
 STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
@@ -326,10 +326,10 @@ class TestLoading:
     def test_safetensors(self, spec: ModelSpec, checkpoint):
         assert_loaded(spec, checkpoint(safetensors.torch.save(STATE), "weights.safetensors"))
 
-    def test_no_checkpoint_for_a_model_without_weights(self, spec: ModelSpec):
-        network = load_network(spec, None)
-        assert not network.training
-        assert not any(parameter.requires_grad for parameter in network.parameters())
+    def test_no_checkpoint_is_for_a_model_without_weights_alone(self, spec: ModelSpec):
+        assert not load_network(find_model("Bicubic"), None).training
+        with pytest.raises(RunError, match=r"42_Tiny: has weights, and its row .* names no file of them"):
+            load_network(spec, None)
 
     @pytest.mark.parametrize(
         ("content", "found"),
