@@ -124,7 +124,7 @@ def list_datasets(data_dir: Path) -> list[str]:
     halved = {folder.parts[0] for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
     names = set()
     for child in folders_below(data_dir, 1):
-        called = {layout.set_of_hr(child.name) for layout in LAYOUTS} - {None}
+        called = {name for layout in LAYOUTS if (name := layout.set_of_hr(child.name))}
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
         if paired := {name for name in called if is_paired(data_dir, name)}:
             names |= paired
