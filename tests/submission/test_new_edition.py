@@ -95,7 +95,7 @@ def test_the_command_writes_a_file_that_others_take(command, tmp_path: Path, pub
     results = published / "ntire2026_results.json"
     own = command("-m", "eval", "score", results, "--edition", path, "--baseline", "published", "--out", "own")
     assert own.returncode == 0, own.stderr
-    assert "Rules of 2027" in own.stdout
+    assert "Rules of 2998" in own.stdout
     assert command("-m", "eval", "score", results, "--edition", "2026", "--baseline", "published").returncode == 0
     kept = [(tmp_path / folder / "score.csv").read_text() for folder in ("own", "results")]
     assert kept[0] != kept[1]
