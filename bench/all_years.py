@@ -139,16 +139,21 @@ def passes(step: str, years: Sequence[Year]) -> Iterator[Pass]:
 
 
 def _passes_of(step: str, year: Year) -> list[Pass]:
+    """Return the passes of one year; what has its figure is in none of them."""
     slow = [one for one in year.edition.slow if one in year.ids]
-    quick = [one for one in year.ids if one not in slow]
     if step == "set14":
-        return [Pass(year.edition, tuple(ids)) for ids in (quick, slow) if ids]
+        waiting = [one for one in year.ids if one not in year.ran]
+        groups = [[one for one in waiting if one not in slow], [one for one in waiting if one in slow]]
+        return [Pass(year.edition, tuple(ids)) for ids in groups if ids]
     if step == "urban100":
-        return [Pass(year.edition, year.first_ten, URBAN100)] if year.first_ten else []
-    others = [one for one in quick if one in year.ran and one not in year.first_ten]
-    groups = [[one for one in year.first_ten if one not in slow]]
+        done = {row.id for row in year.rows if row.urban100 and row.urban100.complete}
+        ids = tuple(one for one in year.first_ten if one not in done)
+        return [Pass(year.edition, ids, URBAN100)] if ids else []
+    untimed = [row.id for row in year.rows if row.ran and row.ratio is None and row.id in year.ids]
+    others = [one for one in untimed if one not in slow and one not in year.first_ten]
+    groups = [[one for one in year.first_ten if one in untimed and one not in slow]]
     groups += [others[place : place + _TOGETHER] for place in range(0, len(others), _TOGETHER)]
-    groups += [[one] for one in slow if one in year.ran]
+    groups += [[one] for one in slow if one in untimed]
     return [Pass(year.edition, tuple(ids), protocol=Protocol.STEADY) for ids in groups if ids]
 
 

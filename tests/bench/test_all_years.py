@@ -208,12 +208,14 @@ def test_forks_of_a_year_run_their_own_entry_each_and_share_a_page(tmp_path: Pat
     for folder, one in (("one-Fork", 2), ("two-Fork/theirs", 9)):
         checkout_of(tmp_path / folder, (0, "00_Base", "a.pth"), (one, f"{one:02}_Net", "b.pth"), empty=40)
     records = [entry(2, 26.5, (0.5, 0.4, 0.6)), entry(9, 26.25), entry(0, 26), entry(5, 27)]
-    parts = [year_of(*records, edition=its, checkout=tmp_path / its.checkout) for its in editions]
-    assert [(its.edition.folder, its.ids) for its in passes("set14", parts)] == [
+    nothing, parts = (
+        [year_of(*known, edition=its, checkout=tmp_path / its.checkout) for its in editions] for known in ([], records)
+    )
+    assert [(its.edition.folder, its.ids) for its in passes("set14", nothing)] == [
         ("one-Fork", (2,)),
         ("two-Fork", (9,)),
     ]
-    assert [its.ids for its in passes("times", parts)] == [(2,), (9,)]
+    assert [its.ids for its in passes("times", parts)] == [(9,)]
     write_page(parts, tmp_path, "a machine")
     page = (tmp_path / "all-years.md").read_text()
     assert "3 of 3 entries ran, 1 were timed" in page
@@ -239,6 +241,15 @@ def test_forks_that_lie_nowhere_are_refused(change: tuple[str, str], told: str, 
     (tmp_path / "forks.toml").write_text(FORKS.replace(*change))
     with pytest.raises(RunError, match=told):
         read_all(tmp_path / "forks.toml")
+
+
+def test_what_has_its_figure_is_in_no_pass(tmp_path: Path):
+    checkout = checkout_of(tmp_path / "c", *((one, f"{one:02}_Net", "a.pth") for one in range(1, 5)), empty=40)
+    records = [entry(1, 26), entry(1, 24, dataset="Urban100"), entry(2, 26, (1, 0.9, 1.1))]
+    year = year_of(*records, edition=EDITION.model_copy(update={"order": (2, 1)}), checkout=checkout)
+    assert [its.ids for its in passes("set14", [year])] == [(3, 4)]
+    assert [its.ids for its in passes("urban100", [year])] == [(2,)]
+    assert [its.ids for its in passes("times", [year])] == [(1,)]
 
 
 def test_the_editions_that_ship_name_each_id_once():
