@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,19 @@ COMMANDS = {
 def summary_of(name: str) -> str:
     """Return the first line of a command's help, read from its source: to import it may take seconds."""
     module, function = COMMANDS[name].split(":")
-    tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text("utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     # A group of commands has its help from the function that is its callback.
     callback = f"{function}.callback()"
-    found = next(its for its in functions if its.name == function or callback in map(ast.unparse, its.decorator_list))
-    return (ast.get_docstring(found) or "").partition("\n")[0]
+    for found in _functions_of(module):
+        if found.name == function or callback in map(ast.unparse, found.decorator_list):
+            return (ast.get_docstring(found) or "").partition("\n")[0]
+    raise AssertionError(f"{module}.py: has no function {function}")
+
+
+@cache
+def _functions_of(module: str) -> list[ast.FunctionDef]:
+    """Return the functions of a module beside this one, which is parsed once."""
+    tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text("utf-8"))
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 class LazyGroup(TyperGroup):
