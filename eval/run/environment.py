@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -109,6 +111,17 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     if "model name" in facts:
-        return facts["model name"]
+        return _told_apart(facts)
     parts = [facts[key] for key in ("CPU implementer", "CPU part") if key in facts]
     return " ".join((platform.machine(), *parts))
+
+
+def _told_apart(facts: Mapping[str, str]) -> str:
+    """Return the name of an x86 processor; with family and model where a cloud hides which one it is.
+
+    "AMD EPYC" alone is several generations, and "Intel(R) Xeon(R) Processor @ 2.60GHz" as many.
+    """
+    name = facts["model name"]
+    kind = [f"{word} {facts[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in facts]
+    says_which = re.search(r"\d", name.partition("@")[0])
+    return name if says_which or not kind else f"{name} ({', '.join(kind)})"

@@ -10,6 +10,7 @@ from eval.run import environment
 from eval.run.environment import describe_environment, device_name
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC 7003\nflags\t: avx2\n"
+HIDDEN = "cpu family\t: {family}\nmodel\t\t: 17\nmodel name\t: {name}\n"
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
 
 
@@ -26,6 +27,11 @@ def _forgotten():
     [
         (X86, "x86_64", False, "AMD EPYC 7003, AVX2"),
         (X86, "x86_64", True, "AMD EPYC 7003, AVX2, AMX"),
+        (X86 + "cpu family\t: 25\nmodel\t\t: 1\n", "x86_64", False, "AMD EPYC 7003, AVX2"),
+        (HIDDEN.format(family=25, name="AMD EPYC"), "x86_64", False, "AMD EPYC (family 25, model 17), AVX2"),
+        (HIDDEN.format(family=26, name="AMD EPYC"), "x86_64", False, "AMD EPYC (family 26, model 17), AVX2"),
+        (HIDDEN.format(family=6, name="Xeon @ 2.60GHz"), "x86_64", False, "Xeon @ 2.60GHz (family 6, model 17), AVX2"),
+        ("model name\t: AMD EPYC\n", "x86_64", False, "AMD EPYC, AVX2"),
         (ARM, "aarch64", False, "aarch64 0x41 0xd40"),
     ],
 )
