@@ -85,7 +85,6 @@ def main(
     steps: Annotated[
         str, typer.Option("--steps", help="What runs: set14, urban100, times; 'none' writes the table alone.")
     ] = ",".join(STEPS),
-    machine: Annotated[str, typer.Option("--machine", help="What the page calls the machine.")] = "a CPU",
     timeout: Timeout = None,
     editions: Annotated[Path, typer.Option("--editions", help="Read the editions from this file.")] = EDITIONS,
 ) -> None:
@@ -105,8 +104,8 @@ def main(
         # What a step needs of the one before it is known when it begins.
         for each in passes(step, places.years(rows)):
             carry_out(each, places)
-            write_page(places.years(rows), out, machine)
-    for path in write_page(places.years(rows), out, machine):
+            write_page(places.years(rows), out)
+    for path in write_page(places.years(rows), out):
         typer.echo(f"written: {path}")
 
 

@@ -1,5 +1,6 @@
 """The table of all years as a page and a CSV, beside the plot."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,11 +96,11 @@ def table_of(rows: Sequence[Row]) -> Table:
     return Table(table.columns, tuple(told))
 
 
-def write_page(parts: Sequence[Year], out: Path, machine: str) -> list[Path]:
+def write_page(parts: Sequence[Year], out: Path) -> list[Path]:
     """Write all-years.md, .csv and, where anything can be drawn, .svg into a folder; a year may come in parts."""
     years = by_year(parts)
     rows = [row for year in years for row in year.rows]
-    page = "\n\n".join(filter(None, _sections(years, _absent(parts), machine))) + "\n"
+    page = "\n\n".join(filter(None, _sections(years, _absent(parts)))) + "\n"
     written = write_files(out, {f"{NAME}.md": page, f"{NAME}.csv": to_csv(Table.unrounded((*FIGURES, *_MORE), rows))})
     if any(row.ratio or row.flops for row in rows):
         written.append(out / f"{NAME}.svg")
@@ -107,7 +108,7 @@ def write_page(parts: Sequence[Year], out: Path, machine: str) -> list[Path]:
     return written
 
 
-def _sections(years: Sequence[Year], absent: Sequence[str], machine: str) -> list[str]:
+def _sections(years: Sequence[Year], absent: Sequence[str]) -> list[str]:
     rows = [row for year in years for row in year.rows]
     timed = any(row.ratio for row in rows)
     times = "The least time of a year for a PSNR on Set14, as a ratio to RLFN's:"
@@ -115,7 +116,7 @@ def _sections(years: Sequence[Year], absent: Sequence[str], machine: str) -> lis
         "The least FLOPs of a year for a PSNR on Set14, in G; a star where a flag says that not all work is counted:"
     )
     return [
-        "# The entries of the challenges of 2022 to 2026\n\n" + _head(rows, machine),
+        "# The entries of the challenges of 2022 to 2026\n\n" + _head(rows),
         to_markdown(Table.headed(_COUNTS, map(_counts, years))),
         "\n".join(absent),
         "## What the years brought",
@@ -130,16 +131,25 @@ def _sections(years: Sequence[Year], absent: Sequence[str], machine: str) -> lis
     ]
 
 
-def _head(rows: Sequence[Row], machine: str) -> str:
+def _head(rows: Sequence[Row]) -> str:
     records = [row.set14 for row in rows if row.set14]
     days = sorted({f"{record.started_at:%Y-%m-%d}" for record in records})
     versions = sorted({f"torch {record.environment.torch}" for record in records})
     when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not run yet"
     return (
-        f"`{_COMMAND}`, {when}, on {machine}, one thread, {', '.join(versions)}; entries in sandboxes "
+        f"`{_COMMAND}`, {when}, on {_where(rows)}, {', '.join(versions)}; entries in sandboxes "
         f"([how](../submissions.md)). {sum(row.ran for row in rows)} of {len(rows)} entries ran, "
         f"{sum(bool(row.ratio) for row in rows)} were timed. All figures, unrounded: [{NAME}.csv]({NAME}.csv)."
     )
+
+
+def _where(rows: Sequence[Row]) -> str:
+    """Return the machine that rows are of; of several how many each has, for times of two do not make one order."""
+    machines = Counter(visible(row.set14.environment.machine) for row in rows if row.set14)
+    if len(machines) < 2:
+        return next(iter(machines), "no machine yet")
+    told = "; ".join(f"{name}: {count} entries" for name, count in machines.most_common())
+    return f"{len(machines)} machines, whose times do not make one order ({told}; the CSV tells which)"
 
 
 _COUNTS = ("Year", "entries", "ran", "on Urban100", "timed", "missing checkpoint", "withheld", "otherwise not run")

@@ -95,7 +95,7 @@ def test_rows_hold_figures_and_cells_without_one_say_why(tmp_path: Path):
 
 def test_the_csv_holds_unrounded_figures(tmp_path: Path):
     year = year_of(entry(2, 26.5, (0.5, 0.45, 0.55)), entry(1, 26.123456789))
-    write_page([year], tmp_path, "a machine")
+    write_page([year], tmp_path)
     with (tmp_path / "all-years.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(its["id"], its["psnr_set14_db"], its["ratio"]) for its in rows] == [
@@ -109,9 +109,22 @@ def test_the_csv_holds_unrounded_figures(tmp_path: Path):
     assert (tmp_path / "all-years.svg").read_text().count("2022, 1 timed") == 1
 
 
+def test_the_page_says_which_machines_its_figures_are_of(tmp_path: Path):
+    one, two = entry(1, 26.5, (0.5, 0.45, 0.55)), entry(2, 26.6, (0.6, 0.5, 0.7))
+    newer = two.model_copy(update={"environment": two.environment.model_copy(update={"cpu": "AMD EPYC (family 26)"})})
+    machine = one.environment.machine
+    for records, words in (
+        ((), "on no machine yet, "),
+        ((one, two), f"on {machine}, "),
+        ((one, newer), f"on 2 machines, whose times do not make one order ({machine}: 1 entries; AMD EPYC (family 26)"),
+    ):
+        write_page([year_of(*records)], tmp_path)
+        assert words in (tmp_path / "all-years.md").read_text(), words
+
+
 def test_without_times_the_plot_shows_flops(tmp_path: Path):
-    assert [path.name for path in write_page([year_of()], tmp_path, "x")] == ["all-years.md", "all-years.csv"]
-    *_, plot = write_page([year_of(entry(1, 26.5), entry(2, 26.6))], tmp_path, "x")
+    assert [path.name for path in write_page([year_of()], tmp_path)] == ["all-years.md", "all-years.csv"]
+    *_, plot = write_page([year_of(entry(1, 26.5), entry(2, 26.6))], tmp_path)
     assert all(f">{text}</text>" in plot.read_text() for text in ("FLOPs [G]", "2022, 2 counted"))
     assert "against FLOPs" in (tmp_path / "all-years.md").read_text()
 
@@ -216,7 +229,7 @@ def test_forks_of_a_year_run_their_own_entry_each_and_share_a_page(tmp_path: Pat
         ("two-Fork", (9,)),
     ]
     assert [its.ids for its in passes("times", parts)] == [(9,)]
-    write_page(parts, tmp_path, "a machine")
+    write_page(parts, tmp_path)
     page = (tmp_path / "all-years.md").read_text()
     assert "3 of 3 entries ran, 1 were timed" in page
     assert page.count("not at hand") == page.count("`git clone https://x.org/gone/Fork gone-Fork`") == 1
