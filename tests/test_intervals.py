@@ -89,10 +89,20 @@ def test_equal_models_are_covered_and_different_ones_are_told_apart():
 
 
 def test_one_round_is_a_mean_over_images():
-    model, baseline = np.array([[3.0], [5.0]]), np.array([[1.0], [2.0]])
-    difference = paired_difference(model, baseline)
+    differences = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0])[:, None]
+    difference = paired_difference(differences + 7, np.full((6, 1), 7.0))
     assert difference.estimate == 2.5
-    assert (difference.low, difference.high) == (2.0, 3.0)
+    # Of six images each drawn from two halves, a mean of 2 + k/6 with k from B(6, 1/2): 1/64 lie at either end.
+    assert (difference.low, difference.high) == pytest.approx((2 + 1 / 6, 3 - 1 / 6))
+
+
+@pytest.mark.parametrize("images", [1, 2, 5, 6])
+def test_images_that_agree_in_sign_by_chance_settle_nothing(images: int):
+    """Equal models agree in sign on five images in 2/32 of all cases, more than a twentieth; on six in 2/64."""
+    differences = np.linspace(0.01, 0.02, images)[:, None]
+    found = paired_difference(30 + differences, np.full((images, 1), 30.0))
+    assert found.covers(0) is (images < 6)
+    assert found.estimate == pytest.approx(differences.mean())
 
 
 def test_an_interval_covers_its_ends():

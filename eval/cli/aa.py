@@ -69,13 +69,13 @@ def run_trial(
     Args:
         model: what is timed against itself.
         dataset: on these images.
-        config: of the steady protocol, resolved.
+        config: of the steady protocol, resolved; its seed is that of the first repeat.
         repeats: how often.
         on_repeat: called after each repeat.
     """
     done = []
     with opened_together([(model, config)] * 2, dataset) as copies:
-        for seed in range(repeats):
+        for seed in range(config.seed, config.seed + repeats):
             first, second = measure_together(copies, dataset, PRESETS[config.preset], seed)
             done.append(Repeat(second.ratio, sum(first.dropped.values())))
             on_repeat(done[-1])

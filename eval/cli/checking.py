@@ -36,7 +36,7 @@ def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise UsageError(f"expected one of --model_id, --model_file and --checkout, got {found}")
-    asked.refuse_idle_flags()
+    asked.refuse_idle_flags("weights of the zoo are named by --weights")
     if asked.models and not asked.checkouts:
         raise UsageError(f"--models {asked.models}: only with --checkout; one of the zoo is named by --model_id")
     if model_id is not None:

@@ -63,8 +63,13 @@ def compare(
     if len(kinds) > 1:
         raise UsageError(f"{first} and {second}: expected two models, two folders of records, or two results.json")
     (kind,) = kinds
-    if repeats is not None and kind != "model":
-        raise UsageError(f"--repeats {repeats}: only for a model that is compared with itself")
+    of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
+    of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
+    if kind != "model":
+        others = {"data_dir": data_dir, "sandbox": sandbox, "repeats": repeats}
+        _refuse_idle(
+            {**_settings(config), **of_a_file, **others}, "only where models are timed, and not found in records"
+        )
     if kind == "records":
         _tell(_pairs(_of_records(Path(first)), _of_records(Path(second)), (first, second), split(datasets)), save_dir)
     elif kind == "published":
@@ -72,15 +77,26 @@ def compare(
     else:
         from eval.cli.running import Asked
 
-        of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
-        of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
-        given = [name for name, value in of_a_file.items() if value not in (None, ())]
-        if given and not any(".py:" in name for name in (first, second)):
-            flags = ", ".join(f"--{'with' if name == 'more' else name}" for name in given)
-            raise UsageError(f"{flags}: only with a model of a file, FILE.py:NAME")
+        if not any(".py:" in name for name in (first, second)):
+            _refuse_idle(of_a_file, "only with a model of a file, FILE.py:NAME")
+        if not any(":" in name for name in (first, second)):
+            _refuse_idle({"sandbox": sandbox}, "only with a model of a file or of a checkout")
         asked = Asked(sandbox=sandbox, **of_a_file)
         sources = {name: _source(name, asked) for name in (first, second)}
         _compare_models(sources, config, (data_dir, split(datasets) or [None]), repeats, save_dir)
+
+
+def _settings(config: RunConfig) -> dict[str, object]:
+    """Return the settings that are not as by default."""
+    plain = RunConfig(protocol=Protocol.STEADY)
+    return {name: value for name, value in config if value != getattr(plain, name)}
+
+
+def _refuse_idle(given: dict[str, object], why: str) -> None:
+    """Refuse flags that were given and have no effect."""
+    flags = [f"--{'with' if name == 'more' else name}" for name, value in given.items() if value not in (None, ())]
+    if flags:
+        raise UsageError(f"{', '.join(flags)}: {why}")
 
 
 def _kind(name: str) -> str:
@@ -185,13 +201,22 @@ def _of_records(folder: Path) -> Sides:
     for conditions, rows in current(find_records([folder])):
         for record in (row for row in rows if row.complete):
             manner = ", ".join(manner_of(record))
-            label = f"{record.model.label} ({manner})" if manner else record.model.label
-            key = (conditions.dataset, label)
-            if key not in sides or record.timing is not None:
-                sides[key] = replace(Side.of_record(record), label=label)
+            key = (conditions.dataset, _with_manner(record.model.label, manner))
+            side, other = Side.of_record(record), sides.get(key)
+            if other is not None and other.samples_ms is not None and side.samples_ms is not None:
+                where = f"{other.machine} and {side.machine}"
+                raise RunError(
+                    f"{folder}: {key[1]} on {key[0]} was timed on {where}; give folders that hold one of them"
+                )
+            if other is None or record.timing is not None:
+                sides[key] = replace(side, label=_with_manner(side.label, manner))
     if not sides:
         raise RunError(f"{folder}: no complete record in it")
     return sides
+
+
+def _with_manner(label: str, manner: str) -> str:
+    return f"{label} ({manner})" if manner else label
 
 
 def _published(file: Path) -> Sides:
@@ -214,6 +239,9 @@ def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequen
     from eval.ranking.comparison import compare_sides
 
     sets = [name for name in dict.fromkeys(key[0] for key in first) if name in {key[0] for key in second}]
+    if lacking := [name for name in datasets if name not in sets]:
+        known = f"these are: {', '.join(sets)}" if sets else "they share none"
+        raise UsageError(f"--datasets {','.join(lacking)}: not in both places; {known}")
     found = []
     for dataset in [name for name in sets if not datasets or name in datasets]:
         ours, theirs = (

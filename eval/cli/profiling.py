@@ -84,6 +84,8 @@ def _source(
     if (model_id is None) == (model_file is None):
         raise UsageError("profile: expected either --model_id or --model_file (your own code: it is imported)")
     if model_file is not None:
+        if weights is not None:
+            raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
         return source_of_file(model_file, checkpoint, 1.0 if data_range is None else data_range)
     if checkpoint is not None or data_range is not None:
         raise UsageError(

@@ -91,8 +91,8 @@ class Asked:
         found = choose_model_file(target, self.checkpoint, self.data_range, rules, self.more)
         return replace(found, arguments=self.model_args or "", weights_key=self.weights_key)
 
-    def refuse_idle_flags(self) -> None:
-        """Refuse flags that are for models which are not asked for."""
+    def refuse_idle_flags(self, of_the_zoo: str = "models of the zoo are named by --models") -> None:
+        """Refuse flags that are for models which are not asked for, and say what those of the zoo have instead."""
         of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range, "--with": self.more or None}
         of_a_file |= {"--model_args": self.model_args, "--weights_key": self.weights_key}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
@@ -103,7 +103,7 @@ class Asked:
         ):
             idle = [flag for flag, value in flags.items() if value is not None and not asked]
             if idle:
-                raise UsageError(f"{', '.join(idle)}: only with {wanted}; models of the zoo are named by --models")
+                raise UsageError(f"{', '.join(idle)}: only with {wanted}; {of_the_zoo}")
         if self.model_file and self.models and not self.checkouts:
             raise UsageError(f"--models {self.models}: with --model_file, name models of the zoo by --reference")
 

@@ -17,9 +17,8 @@ from eval.metrics.registry import find_metrics
 from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, check_writable, read_records
-from eval.report.board import make_board
+from eval.report.board import make_boards
 from eval.report.escapes import visible
-from eval.report.selection import is_network
 from eval.report.tables import write_tables
 from eval.run.evaluation import BrokenOffError, Evaluation
 from eval.run.launch import Launch
@@ -78,9 +77,9 @@ class Session:
         ran = [table for table in tables if any(holds(table, record) for record in self.records)]
         if shown := complete_ones(ran):
             self.terminal.table(shown)
-        for conditions, rows in ran:
-            if sum(row.complete and is_network(row) for row in rows) > 1:
-                self.terminal.headline(make_board(conditions, rows).headline, f"{visible(conditions.dataset)}: ")
+        for board in make_boards(ran):
+            if sum(record.complete and record.model.is_network for record in board.records) > 1:
+                self.terminal.headline(board.headline, f"{visible(board.conditions.dataset)}: ")
         self.terminal.not_run([record for record in self.records if not record.complete])
         paths = write_tables(self.save_dir, valid, test)
         written = any(record.images_folder for record in self.records)

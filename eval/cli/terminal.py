@@ -16,7 +16,6 @@ from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes,
 from eval.report.escapes import visible
 from eval.report.headline import Headline
 from eval.report.renderers import terminal_heading, to_terminal
-from eval.report.selection import is_network, name_of
 from eval.report.table import Figure, Table
 from eval.report.tables import failures_table
 from eval.run.observer import Observer
@@ -91,7 +90,7 @@ class Terminal(Observer):
             words = ", ".join(figures) or "super-resolved"
         else:
             words = record.outcome
-        self.say(f"done     {visible(name_of(record))} on {visible(record.dataset.name)}: {words}")
+        self.say(f"done     {visible(record.model.full_name)} on {visible(record.dataset.name)}: {words}")
 
     def failed_to_store(self, record: Record) -> None:
         """Print the figures of a record that could not be written."""
@@ -147,7 +146,7 @@ def _marked(columns: Sequence[Figure], records: Sequence[Record]) -> Table:
     marked = []
     for _, its in groupby(records, key=lambda record: record.dataset.name):
         rows = list(its)
-        marked += Table.about(columns, rows).marked(_LEAST_MARKED, list(map(is_network, rows))).rows
+        marked += Table.about(columns, rows).marked(_LEAST_MARKED, [record.model.is_network for record in rows]).rows
     return Table(tuple(columns), tuple(marked))
 
 

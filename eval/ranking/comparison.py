@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.errors import RunError
-from eval.intervals import Interval, paired_difference, paired_ratio
+from eval.intervals import LEAST_IMAGES, Interval, paired_difference, paired_ratio
 from eval.ranking.from_results_json import ModelResult
+from eval.records.current import tf32_of
 from eval.records.record import Record
 
 
@@ -21,6 +22,8 @@ class Side:
         samples_ms: runtimes ``(images, rounds)``, NaN where one was dropped; None if there are none.
         group: samples of one group are paired, image by image and round by round.
         baseline_ratio: the ratio to ``baseline``'s runtime with its interval; None if it was not timed beside one.
+        is_baseline: whether it is the baseline itself.
+        settings: how it ran, as far as a ratio depends on it: engine, precision, TF32, threads.
         images_sha256: of the set's files; None where it is not known.
     """
 
@@ -32,6 +35,8 @@ class Side:
     group: str = ""
     baseline: str = ""
     baseline_ratio: Interval | None = None
+    is_baseline: bool = False
+    settings: str = ""
     images_sha256: str | None = None
 
     @classmethod
@@ -40,7 +45,7 @@ class Side:
         timing = record.timing
         ratio = timing.ratio if timing else None
         return cls(
-            record.model.label,
+            record.model.full_name,
             record.dataset.name,
             record.environment.machine,
             {image.name: image.psnr_db for image in record.images if image.psnr_db is not None},
@@ -48,6 +53,8 @@ class Side:
             timing.group if timing else "",
             ratio.baseline if ratio else "",
             Interval(ratio.estimate, ratio.low, ratio.high) if ratio else None,
+            ratio is not None and ratio.baseline == record.model.label,
+            settings_of(record),
             record.dataset.sha256,
         )
 
@@ -90,7 +97,9 @@ class Comparison:
     def _psnr_words(self) -> str:
         if self.psnr is None:
             return ""
-        found = f"{self.psnr.estimate:+.3f} dB [{self.psnr.low:+.3f}, {self.psnr.high:+.3f}]"
+        found = f"{self.psnr.estimate:+.3f} dB"
+        if math.isfinite(self.psnr.high):
+            found += f" [{self.psnr.low:+.3f}, {self.psnr.high:+.3f}]"
         if self.psnr.covers(0):
             return f"no difference in PSNR is settled ({found})"
         return f"its PSNR is {'higher' if self.psnr.estimate > 0 else 'lower'} ({found})"
@@ -135,7 +144,8 @@ def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
         return None, "PSNR is not compared: one of the two reproduces an image exactly, which is infinitely many dB"
     # Of an image that both reproduce exactly, the difference is 0.
     known = np.array([(0.0, 0.0) if math.inf in pair else pair for pair in pairs]).T
-    return paired_difference(known[0][:, None], known[1][:, None]), ""
+    few = f"no difference in PSNR can be settled on {len(pairs)} images: it takes {LEAST_IMAGES}"
+    return paired_difference(known[0][:, None], known[1][:, None]), few * (len(pairs) < LEAST_IMAGES)
 
 
 def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
@@ -148,11 +158,25 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
         published = first.group.startswith("published")
         note = "runtimes are published ones, one an image, with cold starts in them" if published else ""
         return paired_ratio(first.samples_ms, second.samples_ms), note
+    apart = "the two were timed apart"
     if first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio:
+        if first.is_baseline and second.is_baseline:
+            return None, f"runtime is not compared: {apart}, each as its own baseline"
+        if first.settings != second.settings:
+            return None, f"runtime is not compared: {apart}, one by {first.settings}, one by {second.settings}"
+        if not all(math.isfinite(its.high) for its in (first.baseline_ratio, second.baseline_ratio)):
+            return None, f"runtime is not compared: {apart}, with too few undisturbed samples"
         ratio = quotient(first.baseline_ratio, second.baseline_ratio)
         where = first.machine if first.machine == second.machine else f"{first.machine}; {second.machine}"
         return ratio, f"runtimes were taken apart, so each is taken as its ratio to {first.baseline}'s ({where})"
-    return None, "runtime is not compared: the two were timed apart, without a common baseline beside them"
+    return None, f"runtime is not compared: {apart}, without a common baseline beside them"
+
+
+def settings_of(record: Record) -> str:
+    """Return how a model was timed, as far as its ratio to another one depends on it besides the machine."""
+    settings, environment = record.settings, record.environment
+    threads = "" if environment.gpu else f"{environment.threads} thread(s)"
+    return ", ".join(filter(None, (settings.engine, settings.precision, tf32_of(record), threads)))
 
 
 def quotient(first: Interval, second: Interval) -> Interval:

@@ -19,6 +19,7 @@ class Entry:
         flops: multiply-adds of one 256x256 input.
         psnr_db: by "valid" and "test", or by a set's name where the set is not the challenge's.
         device: on which the runtime was taken.
+        weights: the name of weights that are not those that the authors released; empty for released ones.
         samples_ms: one ``(images, rounds)`` array a set, paired with all other entries'; None if there are none.
     """
 
@@ -30,6 +31,7 @@ class Entry:
     peak_memory_mib: float | None = None
     psnr_db: Mapping[str, float] = field(default_factory=dict)
     device: str = ""
+    weights: str = ""
     samples_ms: tuple[np.ndarray, ...] | None = field(default=None, compare=False, repr=False)
 
 

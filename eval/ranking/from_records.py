@@ -9,6 +9,7 @@ import numpy as np
 from eval.errors import RunError, UsageError
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
+from eval.records.current import tf32_of
 
 if TYPE_CHECKING:
     from eval.records.record import Record
@@ -55,7 +56,8 @@ def _is_named(dataset: str, name: str) -> bool:
 def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
     """Make one entry a model from records of one protocol on one device, over one set or valid and test.
 
-    A model that has no complete record is left out, and a note says why. So are records without times beside others.
+    What is no network or has no complete record is left out, and a note says why. So are records without times
+    beside others.
 
     Raises:
         RunError: records differ in protocol, device, settings or images, a model lacks a set, or no time was taken.
@@ -78,12 +80,15 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
 
 
 def _to_rank(records: Sequence["Record"]) -> tuple[list["Record"], list[str]]:
-    """Return the complete records, without untimed ones beside timed ones; and why other models are left out."""
+    """Return the complete records of networks, no untimed ones beside timed ones; and why others are left out."""
+    idle = dict.fromkeys(record.model.label for record in records if not record.model.is_network)
+    records = [record for record in records if record.model.is_network]
     complete = [record for record in records if record.complete]
     chosen = [record for record in complete if record.settings.protocol != UNTIMED] or complete
     labels = {record.model.label for record in chosen}
     others = {record.model.label: record for record in records if record.model.label not in labels}
-    left_out = [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
+    left_out = [f"{label} is not ranked: it is no network" for label in idle]
+    left_out += [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
     if not chosen:
         reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
         raise RunError(f"expected records of finished runs to rank, found:{reasons}")
@@ -109,8 +114,9 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
     """Return the protocol and the device that all records share."""
     for what, advice, value in (
         ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
-        ("device", "choose one by --device, or measure all on one", lambda record: record.environment.machine),
+        ("device", "choose one by --device, or measure all on one", _place),
         ("settings", "choose by --engine and --precision, or measure all alike, as with --tile none", _settings),
+        ("TF32", "measure all alike, in a folder of their own", lambda record: tf32_of(record) or "as by default"),
     ):
         found = sorted({value(record) for record in records})
         if len(found) > 1:
@@ -131,6 +137,12 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
     if records[0].settings.protocol == UNTIMED:
         raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
     return str(records[0].settings.protocol), records[0].environment.machine
+
+
+def _place(record: "Record") -> str:
+    """Return what computed; of several GPUs of one name, which."""
+    machine, device = record.environment.machine, record.settings.device
+    return f"{machine}, {device}" if ":" in device else machine
 
 
 def _settings(record: "Record") -> str:
@@ -171,6 +183,7 @@ def _entry(
         peak_memory_mib=records[0].peak_memory_mib,
         psnr_db={name: db for name, db in psnrs.items() if db is not None},
         device=device,
+        weights=records[0].model.own_weights,
         samples_ms=samples,
     )
 

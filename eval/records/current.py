@@ -70,14 +70,19 @@ def conditions_of(record: Record) -> Conditions:
 
 def manner_of(record: Record) -> tuple[str, ...]:
     """Return how a network ran if not as plain torch in float32, with TF32 as its protocol has it."""
-    settings, config = record.settings, record.config
-    tf32: tuple[str, ...] = ()
-    if config is not None and config.tf32 is not None and "tf32" not in config.idle:
-        usual = settings.protocol != Protocol.ACCURACY
-        tf32 = () if config.tf32 == usual else ("TF32" if config.tf32 else "no TF32",)
+    settings, tf32 = record.settings, tf32_of(record)
     engine = [settings.engine] if _is_timed(record) and settings.engine != _PLAIN_ENGINE else []
     precision = [settings.precision] if settings.precision != _PLAIN_PRECISION else []
-    return (*engine, *precision, *tf32)
+    return (*engine, *precision, *([tf32] if tf32 else []))
+
+
+def tf32_of(record: Record) -> str:
+    """Return how TF32 was set where that is not as its protocol has it; empty where it is."""
+    config = record.config
+    if config is None or config.tf32 is None or "tf32" in config.idle:
+        return ""
+    usual = record.settings.protocol != Protocol.ACCURACY
+    return "" if config.tf32 == usual else "TF32" if config.tf32 else "no TF32"
 
 
 def _is_timed(record: Record) -> bool:

@@ -18,7 +18,7 @@ from eval.report.headline import Headline, headline
 from eval.report.ranked import Ranked, editions_with_baseline, rank_rows
 from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
-from eval.report.selection import RAN, baseline_of, edition_of, is_network, links_of, own_weights, state_of
+from eval.report.selection import RAN, baseline_of, edition_of, links_of, state_of
 from eval.report.table import NONE, Cell, Column, Table, number
 from eval.zoo.model_info import ZOO
 
@@ -81,6 +81,11 @@ class Row:
     cells: Mapping[str, BoardCell]
     weights: str = ""
     links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What leaves the page calls it: the label, and the weights where they are not the released ones."""
+        return visible(self.record.model.full_name)
 
     def cell(self, key: str) -> BoardCell:
         """Return the cell of a column; an empty one where the row has none."""
@@ -149,7 +154,7 @@ def make_board(
     ranked = rank_rows(records, edition, others)
     baseline = baseline_of(records, ranked.baseline)
     columns = filled_columns(records)
-    judged = [record.complete and is_network(record) for record in records]
+    judged = [record.complete and record.model.is_network for record in records]
     table = Table.about(columns, records).marked(_LEAST_MARKED, judged)
     paired = PairedPsnr(records)
     intervals = {"runtime_ms": runtime_intervals(records), "psnr_db": psnr_intervals(records, baseline, paired)}
@@ -202,7 +207,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
         reason = "; ".join(f"{its.psnr_db:.4f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
     elif record.complete and record.model.label == ranked.baseline and ranked.rows:
         reason = "baseline, not ranked"
-    elif record.complete and judged and judged.lacking and is_network(record):
+    elif record.complete and judged and judged.lacking:
         reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
     described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
@@ -210,7 +215,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
     notes = tuple(FlagNote(title, text, why) for text, title, why in words)
     cells = {**_rank_cells(record, ranked), **figures, **described}
     label = visible(record.model.label)
-    return Row(record, label, state, visible(reason), notes, cells, own_weights(record), links_of(record))
+    return Row(record, label, state, visible(reason), notes, cells, record.model.own_weights, links_of(record))
 
 
 def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:

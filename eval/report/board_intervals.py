@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.intervals import LEAST_IMAGES, resampled
 from eval.intervals import Interval as Estimate
-from eval.intervals import resampled
 from eval.records.record import Record
 
 
@@ -55,7 +55,8 @@ class PairedPsnr:
         """Return a model's mean PSNR less another's in dB, both by their place in the table; None if not compared."""
         if self._drawn is None or not {model, other} <= self._places.keys():
             return None
-        return self._drawn.interval(self._places[model], self._places[other], lambda one, two: one - two)
+        places = self._places[model], self._places[other]
+        return self._drawn.interval(*places, lambda one, two: one - two, LEAST_IMAGES)
 
 
 def _psnrs(record: Record) -> dict[str, float]:

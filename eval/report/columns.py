@@ -8,11 +8,10 @@ from eval.metrics.registry import METRICS, Metric
 from eval.records.current import manner_of
 from eval.records.record import ImageResult, Protocol, Record
 from eval.report.escapes import listed, visible
-from eval.report.selection import name_of
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
 
-LABEL = Figure("model", "Model", left=True, of=lambda record: visible(name_of(record)))
+LABEL = Figure("model", "Model", left=True, of=lambda record: visible(record.model.full_name))
 SET = Figure("dataset", "Set", left=True, of=lambda record: record.dataset.name)
 
 
@@ -138,6 +137,8 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     timings = [record.timing for record in records if record.timing]
     baselines = sorted({timing.ratio.baseline for timing in timings if timing.ratio})
     notes = []
+    if given_back := sorted({record.model.label for record in records if record.timing and _gave_memory_back(record)}):
+        notes.append(f"Freed memory was given back between forwards, which takes time: {', '.join(given_back)}.")
     if baselines:
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
     sets: dict[str, dict[str, list[str]]] = {}
@@ -154,6 +155,13 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
         what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"
         notes.append(f"{what}: {what_disturbed(dropped)}.")
     return notes
+
+
+def _gave_memory_back(record: Record) -> bool:
+    """Tell whether a time holds what the commands save: memory that a forward frees, given back and asked for again."""
+    environment = record.environment
+    on_linux = environment.gpu is None and environment.platform.startswith("Linux")
+    return on_linux and not environment.keeps_freed_memory and not record.model.by_worker
 
 
 def flag_notes(records: Iterable[Record]) -> list[str]:

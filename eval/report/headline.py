@@ -12,7 +12,6 @@ from eval.records.record import Record
 from eval.report.board_intervals import PairedPsnr
 from eval.report.escapes import listed, visible
 from eval.report.ranked import Ranked
-from eval.report.selection import is_network
 
 _NAMED_AT_MOST = 4
 
@@ -39,11 +38,12 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, pa
     index = next((i for i, record in enumerate(records) if record.model.label == leader and record.complete), None)
     if leader is None or index is None or ranked.edition is None:
         return _by_psnr(records, ranked, paired)
-    details = [_rank_words(leader, places)]
+    names = {record.model.label: visible(record.model.full_name) for record in records}
+    details = [_rank_words(leader, places, names)]
     if baseline not in (None, index):
         details.append(_runtime_words(records[index], records[baseline]))
     details += [_psnr_words(records, index, paired), _gate_words(ranked, records[index])]
-    claim = f"{visible(leader)} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
+    claim = f"{names[leader]} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
     return Headline(f"{claim}{_score_words(ranked, ranked.edition, places[leader])}.", tuple(filter(None, details)))
 
 
@@ -75,20 +75,20 @@ def _gate_words(ranked: Ranked, record: Record) -> str:
     return f"No least PSNR is set for {visible(record.dataset.name)}: a fast model with a low PSNR can be first."
 
 
-def _rank_words(leader: str, places: dict[str, Place]) -> str:
+def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) -> str:
     if places[leader].interval is None:
         return "How settled ranks are is not known: the models were not timed together by the protocol steady."
     rivals = [label for label, place in places.items() if label != leader and place.interval and place.interval[0] == 1]
     if not rivals:
         return "The first place is settled (95%, each pair of models compared by itself)."
-    return f"The first place is not settled: {_listing(rivals)} may be first as well."
+    return f"The first place is not settled: {_listing([names[rival] for rival in rivals])} may be first as well."
 
 
 def _runtime_words(record: Record, other: Record) -> str:
     ratio = _ratio(record, other)
     if ratio is None:
         return ""
-    name, base = visible(record.model.label), visible(other.model.label)
+    name, base = visible(record.model.full_name), visible(other.model.full_name)
     if ratio.covers(1):
         shown = f"{ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
         return f"{name} and {base} cannot be told apart in time ({shown} times {base}'s)."
@@ -107,12 +107,12 @@ def _ratio(record: Record, other: Record) -> Interval | None:
 
 def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> Headline:
     """Return the headline of a table without ranks."""
-    networks = [(i, record) for i, record in enumerate(records) if record.complete and is_network(record)]
+    networks = [(i, record) for i, record in enumerate(records) if record.complete and record.model.is_network]
     known = [(psnr, i) for i, record in networks if (psnr := record.mean("psnr_db")) is not None]
     if not known:
         return Headline("No model of this table has a PSNR." if networks else "No network of this table ran.")
     psnr_db, best = max(known)
-    name, dataset = visible(records[best].model.label), records[best].dataset
+    name, dataset = visible(records[best].model.full_name), records[best].dataset
     on = f"on {visible(dataset.name)} ({dataset.num_images} images)"
     if len(known) == 1:
         return Headline(f"{name} has {psnr_db:.2f} dB {on}.", ranked.notes[:1])
@@ -124,20 +124,19 @@ def _psnr_words(records: Sequence[Record], index: int, paired: PairedPsnr) -> st
     """Say from which networks a model can be told apart in PSNR."""
     kinds: dict[str, list[str]] = {"cannot be told apart from": [], "is above": [], "is below": []}
     for place, record in enumerate(records):
-        its = paired.difference(index, place) if place != index and is_network(record) else None
+        its = paired.difference(index, place) if place != index and record.model.is_network else None
         if its is not None:
             kind = "cannot be told apart from" if its.covers(0) else "is above" if its.estimate > 0 else "is below"
-            kinds[kind].append(record.model.label)
+            kinds[kind].append(visible(record.model.full_name))
     parts = [f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels]
     if not parts:
         return ""
     said = "; it ".join(parts)
-    return f"In PSNR, {visible(records[index].model.label)} {said} (95%, {paired.images} images)."
+    return f"In PSNR, {visible(records[index].model.full_name)} {said} (95%, {paired.images} images)."
 
 
-def _listing(labels: Sequence[str]) -> str:
+def _listing(names: Sequence[str]) -> str:
     """Return names as a list in a sentence; of many their number."""
-    names = [visible(label) for label in labels]
     if len(names) > _NAMED_AT_MOST:
         return f"{len(names)} models"
     return listed(names)

@@ -115,6 +115,7 @@ def csv_table(scored: Scored) -> str:
     ranking = scored.ranking
     described = (
         Figure("model", "", of=lambda row: visible(row.entry.label)),
+        Figure("weights", "", of=lambda row: visible(row.entry.weights)),
         Figure("edition", "", of=lambda _row: ranking.edition.year),
         Figure("device", "", of=lambda row: visible(row.entry.device)),
         Figure("rank_intervals", "", of=lambda _row: interval_kind(ranking)),

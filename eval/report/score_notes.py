@@ -25,8 +25,9 @@ class Scored:
 
 
 def name_of(row: Row) -> str:
-    """Return a row's name as tables show it."""
-    return visible(row.entry.label.strip())
+    """Return a row's name as tables show it: with its weights where they are not the released ones."""
+    label, weights = row.entry.label.strip(), row.entry.weights
+    return visible(f"{label} ({weights})" if weights and weights not in label else label)
 
 
 def notes(scored: Scored) -> list[str]:

@@ -7,7 +7,6 @@ from eval.zoo.manifest import ModelSpec, all_models
 from eval.zoo.model_info import ZOO
 
 RAN = State.RAN.value
-_RELEASED = "released"
 
 
 def folder_of(record: Record) -> str:
@@ -28,23 +27,6 @@ def spec_of(record: Record) -> ModelSpec | None:
         return None
     same = (spec for spec in all_models() if (spec.id, spec.name) == (record.model.id, record.model.name))
     return next(same, None)
-
-
-def is_network(record: Record) -> bool:
-    """Tell whether a model is a network: what computes nothing that counts, such as bicubic, is none."""
-    return record.model.origin != ZOO or record.model.id >= 0
-
-
-def own_weights(record: Record) -> str:
-    """Return the name of weights that are not those that a model's authors released; empty for released ones."""
-    model = record.model
-    return model.checkpoint if model.origin == ZOO and model.checkpoint not in (None, _RELEASED) else ""
-
-
-def name_of(record: Record) -> str:
-    """Return what tables call a model: its label, and the name of its weights where they are not the released ones."""
-    label, weights = record.model.label, own_weights(record)
-    return label if not weights or weights in label else f"{label} ({weights})"
 
 
 def links_of(record: Record) -> tuple[tuple[str, str], ...]:
@@ -74,5 +56,5 @@ def baseline_of(rows: Sequence[Record], preferred: str | None = None) -> int | N
         for index in complete:
             if rows[index].model.label == wanted:
                 return index
-    networks = [index for index in complete if rows[index].model.id >= 0]
+    networks = [index for index in complete if rows[index].model.is_network]
     return next(iter(networks or complete), None)

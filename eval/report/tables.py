@@ -89,7 +89,8 @@ def csv_table(records: Sequence[Record]) -> str:
 
 def leaderboard(records: Sequence[Record]) -> str:
     """Return one table of records of one set, protocol and device for papers, its best figures marked."""
-    return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(least=2)) + "\n"
+    networks = [record.model.is_network for record in records]
+    return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(2, networks)) + "\n"
 
 
 def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None) -> str:

@@ -90,7 +90,10 @@ def instructions() -> str | None:
     if platform.machine() not in ("x86_64", "AMD64"):
         return None
     matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return torch.backends.cpu.get_cpu_capability() + (", AMX" if matrix_units else "")
+    # The library of convolutions obeys a limit of its own, which neither of the two knows.
+    limit = next(filter(None, map(os.environ.get, ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))), None)
+    known = [torch.backends.cpu.get_cpu_capability(), "AMX" * matrix_units, f"oneDNN at most {limit}" if limit else ""]
+    return ", ".join(filter(None, known))
 
 
 def _gpu_name(device: torch.device) -> str | None:

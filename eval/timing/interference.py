@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,6 +19,8 @@ from eval.timing.warmup import Timed, TimingError
 # The kernel counts processor time in steps of 10 ms a core.
 FOREIGN_SHARE = 0.25
 FOREIGN_LEAST_S = 0.04
+# What is shorter is judged together with what came before it, up to this length: there, both limits are one.
+_WINDOW_S = FOREIGN_LEAST_S / FOREIGN_SHARE
 # A process is blamed if it took so much of what went to others.
 _BLAMED_SHARE = 0.25
 # So many processes of one name are told by number, those that took most.
@@ -63,6 +66,7 @@ class Watch:
         self._gpu: Gpu | None = None
         self._gpu_processes: frozenset[int] = frozenset()
         self._seen: dict[str, _Seen] = {}
+        self._recent: deque[tuple[float, float, float]] = deque()
 
     def __enter__(self) -> "Watch":
         """Look who is there: whoever computes on the GPU now is taken for part of the set-up."""
@@ -100,7 +104,7 @@ class Watch:
         if self._gpu is not None and (on_gpu := self._on_gpu(self._gpu)):
             return on_gpu
         # A fast GPU waits for the CPU that starts its kernels: what disturbs that one disturbs both.
-        others_s, steal_s = others_s - self._others_s, steal_s - self._steal_s
+        wall_s, others_s, steal_s = self._with_recent(wall_s, others_s - self._others_s, steal_s - self._steal_s)
         if others_s + steal_s <= max(FOREIGN_SHARE * wall_s, FOREIGN_LEAST_S):
             return None
         reason, used = self._blamed(others_s)
@@ -111,6 +115,15 @@ class Watch:
         seen.cpu_s += max(others_s, steal_s)
         seen.wall_s += wall_s
         return reason
+
+    def _with_recent(self, wall_s: float, others_s: float, steal_s: float) -> tuple[float, float, float]:
+        """Return the times of a stretch, of a short one with those of the last ones that fill a window."""
+        recent = self._recent
+        recent.append((wall_s, others_s, steal_s))
+        while sum(wall for wall, *_ in recent) - recent[0][0] >= _WINDOW_S:
+            recent.popleft()
+        whole_s, all_others_s, all_steal_s = (sum(times) for times in zip(*recent, strict=True))
+        return whole_s, all_others_s, all_steal_s
 
     def described(self, reason: str) -> str:
         """Return a reason with what all of its stretches told: processes, and the share that went to others."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.errors import RunError
-from eval.intervals import paired_ratio
+from eval.intervals import RESAMPLES, paired_ratio
 from eval.metrics.figures import Flag
 from eval.timing.gpu_figures import energy_mj, kernels_ms
 from eval.timing.interference import Watch
@@ -191,19 +191,22 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
 
 def _is_enough(samples_ms: Sequence[Sequence[Sequence[float]]], preset: Preset) -> bool:
     """Tell whether what a preset asks for is known."""
+    # Few draws tell when to look; what is then reported is drawn in full, so that is what must be enough.
+    return all(_is_enough_by(resamples, samples_ms, preset) for resamples in (_DRAWN_ON_THE_WAY, RESAMPLES))
+
+
+def _is_enough_by(resamples: int, samples_ms: Sequence[Sequence[Sequence[float]]], preset: Preset) -> bool:
     if preset.settle is None:
-        return _tight(samples_ms, preset.half_width)
-    return not open_pairs(np.array(samples_ms).transpose(0, 2, 1), preset.settle, resamples=_DRAWN_ON_THE_WAY)
+        return _tight(samples_ms, preset.half_width, resamples)
+    return not open_pairs(np.array(samples_ms).transpose(0, 2, 1), preset.settle, resamples=resamples)
 
 
-def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float) -> bool:
+def _tight(samples_ms: Sequence[Sequence[Sequence[float]]], half_width: float, resamples: int) -> bool:
     """Tell whether every ratio to the first model is known well enough; with one model there is none to know."""
     baseline, *others = (np.array(samples).T for samples in samples_ms)
     if not others or np.isnan(baseline).all():
         return False
-    return all(
-        paired_ratio(model, baseline, resamples=_DRAWN_ON_THE_WAY).relative_half_width <= half_width for model in others
-    )
+    return all(paired_ratio(model, baseline, resamples=resamples).relative_half_width <= half_width for model in others)
 
 
 def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> dict:

@@ -3,6 +3,7 @@
 from eval.frozen import Frozen
 
 ZOO, IN_MEMORY = "zoo", "memory"
+_RELEASED = "released"
 
 
 class ModelInfo(Frozen):
@@ -41,3 +42,19 @@ class ModelInfo(Frozen):
     def by_worker(self) -> bool:
         """Whether a worker runs it, and not this process."""
         return self.in_worker or self.origin not in (ZOO, IN_MEMORY)
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it is a network: what computes nothing that counts, such as bicubic, is none."""
+        return self.origin != ZOO or self.id >= 0
+
+    @property
+    def own_weights(self) -> str:
+        """The name of weights that are not those that the model's authors released; empty for released ones."""
+        return self.checkpoint if self.origin == ZOO and self.checkpoint not in (None, _RELEASED) else ""
+
+    @property
+    def full_name(self) -> str:
+        """What tables call it: its label, and the name of its weights where they are not the released ones."""
+        weights = self.own_weights
+        return self.label if not weights or weights in self.label else f"{self.label} ({weights})"

@@ -16,19 +16,19 @@ from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of
 
 
-def record(folder: Path, label: str, psnrs: tuple, ratio: float | None = None, second: int = 0) -> None:
+def record(folder: Path, label: str, psnrs: tuple, ratio: float | None = None, second: int = 0, **changes) -> None:
     protocol = Protocol.STEADY if ratio else Protocol.ACCURACY
     settings = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
     made = make_record(psnrs, label, key=f"{second}" * 64, second=second, settings=settings)
     if ratio:
         known = Ratio(baseline="00_RLFN", estimate=ratio, low=ratio * 0.98, high=ratio * 1.02)
         made = made.model_copy(update={"timing": timing_of(((5.0,), (5.0,)), ratio=known, group=label)})
-    write_record(made, folder / "records")
+    write_record(made.model_copy(update=changes), folder / "records")
 
 
 def test_two_folders_of_one_model_each(command, tmp_path: Path):
-    record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0), 0.8)
-    record(tmp_path / "b", "05_SPAN", (29.5, 30.5), 0.4)
+    record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0) * 3, 0.8)
+    record(tmp_path / "b", "05_SPAN", (29.5, 30.5) * 3, 0.4)
     done = command("-m", "eval", "compare", "a", "b", "--save_dir", "out")
     assert done.returncode == 0, done.stderr
     sentence = (
@@ -43,10 +43,33 @@ def test_two_folders_of_one_model_each(command, tmp_path: Path):
     assert "+0.500" in (tmp_path / "out" / "compare.md").read_text()
 
 
+def test_a_model_timed_on_two_machines_in_one_folder_is_not_chosen_for_the_user(command, tmp_path: Path):
+    environment = make_record((30.0,)).environment
+    for second, threads in enumerate((1, 2)):
+        its = environment.model_copy(update={"threads": threads})
+        record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0), 0.8, second, environment=its)
+    record(tmp_path / "b", "03_PFDNLite", (30.0, 31.0), 0.4)
+    done = command("-m", "eval", "compare", "a", "b")
+    assert done.returncode == 1
+    assert (
+        "a: 03_PFDNLite on Set2 was timed on A processor, 1 thread(s) and A processor, 2 thread(s); give" in done.stderr
+    )
+
+
+def test_weights_of_our_own_are_named_and_still_the_same_model(command, tmp_path: Path):
+    model = make_record((30.0,), "03_PFDNLite").model
+    for folder, weights in (("a", "selftrained"), ("b", "released")):
+        record(tmp_path / folder, "03_PFDNLite", (30.0, 31.0), model=model.model_copy(update={"checkpoint": weights}))
+        record(tmp_path / folder, "05_SPAN", (30.0, 31.0), second=1)
+    done = command("-m", "eval", "compare", "a", "b")
+    assert "On Set2, 03_PFDNLite (selftrained) compared with 03_PFDNLite: " in done.stdout
+    assert "05_SPAN of a compared with 05_SPAN of b" in done.stdout
+
+
 def test_models_that_both_folders_hold_are_told_apart_by_them(command, tmp_path: Path):
     for folder, gain in (("a", 0.0), ("b", 0.25)):
         for second, label in enumerate(("03_PFDNLite", "05_SPAN")):
-            record(tmp_path / folder, label, (30.0 + gain, 31.0 + gain), second=second)
+            record(tmp_path / folder, label, (30.0 + gain, 31.0 + gain) * 3, second=second)
     done = command("-m", "eval", "compare", "a", "b")
     assert done.stdout.count("its PSNR is lower (-0.250 dB") == 2
     assert "03_PFDNLite of a compared with 03_PFDNLite of b" in done.stdout
@@ -76,7 +99,7 @@ def test_two_models_are_timed_together(command, hr_folder: Path):
     typed = ("-m", "eval", "compare", "ABPN", "Bicubic", "--data_dir", hr_folder, "--device", "cpu", "--threads", "1")
     done = command(*typed)
     assert done.returncode == 0, done.stderr
-    assert "On photos, 08_ABPN compared with Bicubic: " in done.stdout
+    assert "On photos, 08_ABPN (selftrained) compared with Bicubic: " in done.stdout
     assert "of the other's time" in done.stdout
     # What was timed is on record, and not timed again.
     assert "on record: the times of 2 models together on photos" in command(*typed).stdout
@@ -119,7 +142,10 @@ def test_two_versions_of_one_file_are_two_models(command, hr_folder: Path, tmp_p
         (("old/net.py:Net", "ABPN", "--precision", "bf16"), "submissions run by their own code"),
         (("PFDNLite", "ABPN", "--data_range", "1"), "--data_range: only with a model of a file"),
         (("ABPN", "8", "--datasets", "one,two"), "a model is timed against itself on one set"),
-        (("a", "a", "--repeats", "2"), "--repeats 2: only for a model"),
+        (("a", "a", "--repeats", "2"), "--repeats: only where models are timed"),
+        (("a", "a", "--precision", "bf16", "--checkpoint", "x"), "--precision, --checkpoint: only where models are"),
+        (("PFDNLite", "ABPN", "--sandbox", "none"), "--sandbox: only with a model of a file or of a checkout"),
+        (("a", "a", "--datasets", "Set2,Typo"), "--datasets Typo: not in both places; these are: Set2"),
         (("a", "PFDNLite"), "expected two models, two folders of records, or two results.json"),
         (("a", "empty"), "no records in it"),
         (("PFDNLite", "SPANN"), "no model 'SPANN'"),
@@ -146,7 +172,7 @@ def test_precisions_in_one_folder_are_compared_apart(command, tmp_path: Path):
     for folder, gain in (("a", 0.0), ("b", 1.0)):
         for second, precision in enumerate(("fp32", "bf16")):
             settings = Settings(protocol="accuracy", device="cpu", tile=None, tile_overlap=None, precision=precision)
-            psnrs = (30.0 + gain - second, 31.0 + gain - second)
+            psnrs = (30.0 + gain - second, 31.0 + gain - second) * 3
             made = make_record(psnrs, "05_SPAN", key=f"{second}" * 64, second=second, settings=settings)
             write_record(made, tmp_path / folder / "records")
     done = command("-m", "eval", "compare", "a", "b")

@@ -84,6 +84,35 @@ def test_runs_apart_are_compared_by_their_common_baseline():
     assert "without a common baseline" in apart.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"is_baseline": True}, "each as its own baseline"),
+        ({"settings": "eager, fp32, 2 thread(s)"}, "one by eager, fp32, 1 thread(s), one by eager, fp32, 2 thread(s)"),
+        ({"baseline_ratio": Interval(1.6, -math.inf, math.inf)}, "too few undisturbed samples"),
+    ],
+)
+def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reason: str):
+    """A model that is its own baseline has the ratio 1 however fast it is, and RLFN is another one on more threads."""
+    alone = {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1), "settings": "eager, fp32, 1 thread(s)"}
+    first = side("RLFN", group="g1", is_baseline=True, **alone)
+    assert compare_sides(first, side("A", group="g2", **alone)).runtime is not None
+    found = compare_sides(first, side("B", group="g2", **(alone | changes)))
+    assert found.runtime is None
+    assert reason in found.notes[0]
+
+
+def test_a_side_knows_what_its_ratio_depends_on():
+    ratio = Ratio(baseline="00_RLFN", estimate=1.0, low=1.0, high=1.0)
+    timing = timing_of(((1.0,),), ratio=ratio, group="one")
+    found = [
+        Side.of_record(make_record(label=label).model_copy(update={"timing": timing}))
+        for label in ("00_RLFN", "03_PFDNLite")
+    ]
+    assert [its.is_baseline for its in found] == [True, False]
+    assert found[0].settings == "eager, fp32, 2 thread(s)"
+
+
 def test_untimed_models_are_compared_in_psnr_alone():
     found = compare_sides(side("A", 0.1, samples_ms=None), side("B"))
     assert found.runtime is None

@@ -179,7 +179,7 @@ def test_one_bootstrap_of_all_models_gives_the_interval_of_each_pair():
     times[:, random.random(times.shape[1:]) < 0.1] = np.nan
     together = resampled(times)
     for a, b in product(range(3), repeat=2):
-        assert together.interval(a, b, np.divide) == resampled(times[[a, b]]).interval(0, 1, np.divide)
+        assert together.interval(a, b, np.divide, 2) == resampled(times[[a, b]]).interval(0, 1, np.divide, 2)
 
 
 def test_without_paired_samples_there_are_no_ranges():

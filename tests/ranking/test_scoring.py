@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from eval.config import RunConfig
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
@@ -400,6 +401,10 @@ def test_records_that_do_not_belong_together_are_refused():
             "different settings .*tiles of 64.*whole images",
         ),
         ({"settings": other.settings.model_copy(update={"runs": 5})}, "different settings .*averaged: 1.*averaged: 5"),
+        (
+            {"config": RunConfig(device="cuda", protocol="official", tf32=False)},
+            "different TF32 .*as by default.*no TF32",
+        ),
         ({"images": other.images[:1]}, "00_RLFN is of other images"),
         ({"dataset": other.dataset.model_copy(update={"name": "Set14"})}, "expected records of one set.*Set14, Set2"),
     ):
@@ -425,6 +430,43 @@ def test_a_failed_run_is_left_out_with_its_reason():
     assert measured.notes[0] == "05_SPAN is not ranked: its run failed: at image a: out of memory"
     with pytest.raises(RunError, match="05_SPAN is not ranked: its run failed: at image a"):
         entries_from([failed], find_edition(2024))
+
+
+def test_gpus_of_one_name_are_not_ranked_together():
+    gpu = make_record().environment.model_copy(update={"gpu": "NVIDIA H100"})
+    one, other = (
+        record.model_copy(
+            update={"environment": gpu, "settings": record.settings.model_copy(update={"device": f"cuda:{index}"})}
+        )
+        for index, record in enumerate((make_record(), make_record(label="00_RLFN")))
+    )
+    with pytest.raises(RunError, match=r"different device .*H100, cuda:0 .*H100, cuda:1"):
+        entries_from([one, other], find_edition(2024))
+
+
+def test_what_is_no_network_takes_no_rank_from_others():
+    """The main track of 2022 asks for time alone, which bicubic has."""
+    fast = make_record()
+    fast = fast.model_copy(update={"model": fast.model.model_copy(update={"id": -1, "label": "Bicubic"})})
+    records = [fast, make_record(), make_record(label="06_IMDN")]
+    measured = entries_from(records, find_edition(2022))
+    assert [its.label for its in measured.entries] == ["03_PFDNLite", "06_IMDN"]
+    assert measured.notes[0] == "Bicubic is not ranked: it is no network"
+    # An entry of a checkout whose id is -1 is one: the baseline of 2022.
+    imdn = fast.model_copy(update={"model": fast.model.model_copy(update={"origin": "NTIRE2022"})})
+    assert len(entries_from([imdn, *records[1:]], find_edition(2022)).entries) == 3
+
+
+def test_weights_of_our_own_are_named_in_every_file():
+    own = make_record().model.model_copy(update={"checkpoint": "selftrained"})
+    records = [make_record().model_copy(update={"model": own}), make_record(label="00_RLFN")]
+    rules = find_edition(2024)
+    measured = entries_from(records, rules)
+    scored = Scored(rank(measured.entries, rules, measured_baseline(measured, rules)), measured)
+    assert "03\\_PFDNLite (selftrained)" in markdown(scored)
+    assert "PFDNLite (selftrained)" in latex_table(scored)
+    rows = {its["model"]: its["weights"] for its in csv.DictReader(io.StringIO(csv_table(scored)))}
+    assert rows == {"03_PFDNLite": "selftrained", "00_RLFN": ""}
 
 
 def test_a_missing_baseline_says_what_to_run():

@@ -13,7 +13,7 @@ import pytest
 
 from eval.data.images import write_png
 from eval.metrics.figures import Flag
-from eval.records.record import Record
+from eval.records.record import DatasetInfo, Record
 from eval.report.page.writing import PageOptions
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
@@ -176,6 +176,8 @@ def test_the_rules_of_another_edition_change_headline_ranks_and_ties(browser: Br
     assert "by the rules of NTIRE 2024" in browser.one(f"{SHOWN} h2[data-headline]").text
     assert browser.js(ranks)["00_RLFN"] == "base"
     assert browser.js(ranks)["05_SPAN"] == "1"
+    hovered = "return document.getElementById('tradeoff-plot').data[1].hovertext.find(its => its.includes('SPAN'))"
+    assert browser.js(hovered).endswith("Rank: 1")
     assert "baseline, not ranked" in browser.one(f"{SHOWN} [data-row='0']").text
     assert "baseline, not ranked" not in browser.one(f"{SHOWN} [data-row='2']").text
 
@@ -204,6 +206,18 @@ def test_an_address_holds_what_is_shown(browser: Browser, page: Path):
     assert browser.js(sort) == "ascending"
     assert sorted(browser.js("return Report.leaderboard.chosen.map(([index]) => index)")) == [0, 2]
     assert browser.js("return document.querySelector('#axis input:checked').value") == "flops"
+
+
+def test_an_address_holds_that_nothing_is_chosen(browser: Browser, page: Path):
+    browser.open(page)
+    show(browser, STEADY_BOARD)
+    for row in range(3):
+        browser.click(f"{SHOWN} [data-row='{row}'] .pick input")
+    browser.until("return location.hash.includes('model=&')")
+    address = browser.js("return location.href")
+    browser.driver.get("about:blank")
+    browser.driver.get(address)
+    assert browser.js("return Report.leaderboard.chosen") == []
 
 
 def test_an_address_of_a_page_that_has_changed_harms_nothing(browser: Browser, page: Path):
@@ -338,6 +352,51 @@ def test_a_picture_of_an_identical_image_says_so(browser: Browser, tmp_path: Pat
     assert "-1_Bicubic ∞ dB" in browser.one("#crop-status").get_attribute("textContent")
 
 
+def test_without_ground_truth_the_plot_says_that_it_has_nothing(browser: Browser, tmp_path: Path):
+    """Of LR images alone there is no PSNR, in no row."""
+    bare = [
+        record.model_copy(
+            update={
+                "images": tuple(its.model_copy(update={"psnr_db": None}) for its in record.images),
+                "means": {key: its for key, its in record.means.items() if key != "psnr_db"},
+            }
+        )
+        for record in many(9)
+    ]
+    browser.driver.get(page_of(bare, tmp_path).as_uri())
+    browser.until("return document.querySelector('#tradeoff-plot').textContent.includes('both figures')")
+
+
+def test_what_leaves_the_page_names_weights_of_our_own(browser: Browser, tmp_path: Path):
+    own = make_record().model.model_copy(update={"checkpoint": "selftrained"})
+    page = page_of([make_record().model_copy(update={"model": own}), make_record(label="00_RLFN")], tmp_path)
+    browser.open(page)
+    for form in ("Markdown", "CSV", "LaTeX"):
+        assert "(selftrained)" in browser.js(f"return Report.tableAs(Report.leaderboard, '{form}')")
+
+
+def test_a_row_below_another_editions_gate_says_so(browser: Browser, tmp_path: Path):
+    """IMDN's edition asks for 29.00 dB on the validation images, which newer ones do not."""
+    valid = DatasetInfo(name="DIV2K_valid", layout="challenge", folder="/d", num_images=100)
+    records = [
+        make_record((db, db), label=label).model_copy(update={"dataset": valid})
+        for label, db in (("00_RLFN", 29.1), ("06_IMDN", 29.1), ("05_SPAN", 28.0))
+    ]
+    browser.open(page_of(records, tmp_path))
+    rows = (
+        f"return [...document.querySelectorAll('{SHOWN} tbody tr')].filter(row => row.className.includes('out')).length"
+    )
+    years = browser.js(
+        f"return [...document.querySelectorAll('{SHOWN} .edition option')].map(each => each.textContent)"
+    )
+    of_2022 = next(place for place, text in enumerate(years) if "2022" in text)
+    counts = []
+    for place in (0, of_2022, 0):
+        browser.click(f"{SHOWN} .edition option[value='{place}']")
+        counts.append((browser.js(rows), browser.one(f"{SHOWN} .warnings").is_displayed()))
+    assert counts == [(0, False), (1, True), (0, False)]
+
+
 def test_a_set_can_be_called_as_what_every_object_has(browser: Browser, tmp_path: Path):
     browser.open(page_of([make_record(dataset="__proto__"), make_record(dataset="constructor")], tmp_path))
     show(browser, STEADY_BOARD)
@@ -423,6 +482,33 @@ def test_crops_move_together_and_tell_their_psnr(browser: Browser, gallery: Path
         cells = browser.js(f"{psnrs} return Report.cropPsnr('{kind}', [0, 0, image.area[2], image.area[3]])")
         assert cells == pytest.approx(browser.js(f"{psnrs} return image.psnrs_db['{kind}']"), abs=0.03)
     assert "dB" in browser.one("#crop-status").get_attribute("textContent")
+
+
+def test_a_model_without_a_picture_cannot_be_chosen(browser: Browser, tmp_path: Path):
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        write_png(tmp_path / "photos" / f"image{number}.png", pixels)
+    records = [measured(tmp_path / "r", tmp_path / "photos", *its) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
+    (tmp_path / "r" / "03_PFDNLite" / "photos" / "image1.png").unlink()
+    open_gallery(browser, page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",))))
+    browser.click('#order option[value="name"]')
+    browser.click('#right option[value="1"]')
+    browser.click("#next")
+    browser.until("return document.querySelector('#right option[value=\"1\"]').disabled")
+    assert browser.js("return document.getElementById('right').value") == "0"
+    assert not browser.js("return document.querySelectorAll('img[src$=undefined]').length")
+    browser.click("#previous")
+    assert not browser.js("return document.querySelector('#right option[value=\"1\"]').disabled")
+
+
+def test_pictures_need_no_new_browser(browser: Browser, gallery: Path):
+    """Helpers of iterators came to browsers in 2024 and 2025."""
+    script = browser.driver.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": "delete Iterator.prototype.map"}
+    )
+    open_gallery(browser, gallery)
+    assert browser.js("return document.getElementById('left').options.length") == 4
+    browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
 def test_images_can_be_ordered_and_stepped_through(browser: Browser, gallery: Path):

@@ -141,6 +141,17 @@ def test_the_challenge_table_ranks_each_figure():
     assert "Not measured: 09\\_x." in table
 
 
+def test_the_challenge_table_gives_bicubic_no_rank_and_takes_none_from_others():
+    bicubic = renamed(steady("03_PFDNLite", 1.0, None), id=-1, name="Bicubic", label="Bicubic").model_copy(
+        update={"complexity": None}
+    )
+    table = challenge_tables([board_of([bicubic, *STEADY[1:]])])
+    (line,) = (line for line in table.splitlines() if "Bicubic" in line)
+    assert "$_{" not in line
+    (line,) = (line for line in table.splitlines() if "PFDNLite" in line)
+    assert r"\textbf{0.218}$_{(1)}$" in line
+
+
 @needs_pdflatex
 def test_latex_reads_hostile_tables(tmp_path: Path):
     record = renamed(make_record(), name=HOSTILE, team=r"\input{/etc/passwd}$x_y^%#&~{}", label=f"03_{HOSTILE}")

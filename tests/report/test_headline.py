@@ -23,7 +23,11 @@ from tests.report.test_page import renamed
 from tests.report.test_tables import steady
 from tests.run.test_runner import timing_of
 
-PSNRS = {"00_RLFN": (30.0, 24.0, 27.0, 28.0), "02_PFDN": (29.9, 24.1, 26.9, 28.0), "05_SPAN": (29.0, 23.0, 26.0, 27.1)}
+PSNRS = {
+    "00_RLFN": (30.0, 24.0, 27.0, 28.0, 27.2, 27.3),
+    "02_PFDN": (29.9, 24.1, 26.9, 28.0, 27.1, 27.4),
+    "05_SPAN": (29.0, 23.0, 26.0, 27.1, 26.2, 26.3),
+}
 
 
 def timed(label: str, ms: float, psnrs: tuple[float, ...], jitter: float = 0.01) -> Record:
@@ -57,7 +61,7 @@ def test_it_names_the_first_its_rule_its_gain_and_what_cannot_be_told_apart(thre
     settled, faster, psnr, gate = board.headline.details
     assert settled == "The first place is settled (95%, each pair of models compared by itself)."
     assert re.fullmatch(r"05_SPAN takes 2[45]\.\d% less time than 00_RLFN \[2[45]\.\d, 2[56]\.\d\]\.", faster)
-    assert psnr == "In PSNR, 05_SPAN is below 00_RLFN and 02_PFDN (95%, 4 images)."
+    assert psnr == "In PSNR, 05_SPAN is below 00_RLFN and 02_PFDN (95%, 6 images)."
     assert gate.startswith("No least PSNR is set for Set2")
 
 
@@ -71,7 +75,10 @@ def test_a_baseline_that_beats_the_first_is_said_to_and_stands_at_its_scores_pla
     assert order[0] == "05_SPAN"
     assert board.rows[2].reason == "baseline, not ranked"
     between = boards(
-        timed("00_RLFN", 20.0, PSNRS["00_RLFN"]), *three[1:], timed("04_EFDN", 40.0, (1.0, 2.0, 3.0, 4.0)), year=2024
+        timed("00_RLFN", 20.0, PSNRS["00_RLFN"]),
+        *three[1:],
+        timed("04_EFDN", 40.0, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)),
+        year=2024,
     )
     assert [row.cell("rank").value for row in between.rows] == [2.5, 2, 3, 1]
 
@@ -89,9 +96,9 @@ def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
     records = [make_record(psnrs, label=label) for label, psnrs in PSNRS.items()]
     untimed = [record.model_copy(update={"settings": settings(Protocol.ACCURACY)}) for record in records]
     found = boards(*untimed).headline
-    assert found.claim == "00_RLFN has the highest PSNR of 3 networks on Set2 (4 images), 27.25 dB."
+    assert found.claim == "00_RLFN has the highest PSNR of 3 networks on Set2 (6 images), 27.25 dB."
     assert found.details[0] == (
-        "In PSNR, 00_RLFN cannot be told apart from 02_PFDN; it is above 05_SPAN (95%, 4 images)."
+        "In PSNR, 00_RLFN cannot be told apart from 02_PFDN; it is above 05_SPAN (95%, 6 images)."
     )
     assert found.details[1] == "No scores: this protocol takes no times."
 

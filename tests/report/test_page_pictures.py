@@ -127,6 +127,15 @@ def test_contested_and_hard_images_come_first_by_turns(tmp_path: Path):
     assert (ranked[0].mean_db, ranked[0].spread_db) == (26.5, 3.0)
 
 
+def test_the_baseline_of_2022_is_a_network_though_its_id_is_not_positive(records: list[Record], tmp_path: Path):
+    model = records[1].model.model_copy(update={"id": -1, "origin": "NTIRE2022_ESR"})
+    bicubic = records[0].model_copy(update={"model": records[0].model.model_copy(update={"id": -1})})
+    both = [bicubic, records[1].model_copy(update={"model": model})]
+    found = contenders_of([(its.model.label, its) for its in both], (tmp_path / "r",))
+    assert [its.record.model.is_network for its in found] == [False, True]
+    assert [its.spread_db for its in rank_images(found)] == [0, 0]
+
+
 def test_roots_are_told_by_places(tmp_path: Path):
     (tmp_path / "r" / "records").mkdir(parents=True)
     record = tmp_path / "r" / "records" / "a.json"

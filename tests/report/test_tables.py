@@ -197,6 +197,16 @@ def test_steady_records_show_their_ratio_with_its_interval():
     assert "2 disturbed stretch(es), an image through all models each, were dropped: 2 by thermal slowdown." in notes
 
 
+def test_times_that_hold_the_giving_back_of_memory_say_so():
+    note = "Freed memory was given back between forwards, which takes time: 00_RLFN, 03_PFDNLite."
+    assert note in legend(STEADY)
+    keeping = STEADY[0].environment.model_copy(update={"keeps_freed_memory": True})
+    kept = [its.model_copy(update={"environment": keeping}) for its in STEADY]
+    assert not any("given back" in line for line in legend(kept))
+    submission = STEADY[1].model_copy(update={"model": STEADY[1].model.model_copy(update={"in_worker": True})})
+    assert note.replace(", 03_PFDNLite", "") in legend([STEADY[0], submission])
+
+
 def test_models_that_were_timed_apart_are_told():
     apart = STEADY[1].model_copy(update={"timing": STEADY[1].timing.model_copy(update={"group": "another"})})
     note = "Timed in 2 separate runs; ratios compare models of one run only: 00_RLFN; 03_PFDNLite."
@@ -224,6 +234,15 @@ def test_latex_marks_the_best_and_the_second():
     assert r"\textbf{20.00}" not in rlfn
     # All PSNRs are equal: there is no best.
     assert r"\textbf{27.00}" not in text
+
+
+def test_latex_marks_networks_alone():
+    bicubic = steady("05_SPAN", 1.0, None)
+    bicubic = bicubic.model_copy(update={"model": bicubic.model.model_copy(update={"id": -1, "label": "Bicubic"})})
+    text = leaderboard([bicubic, *STEADY, steady("05_SPAN", 10.0, None, dataset="Set2")])
+    assert r"\textbf{10.00}" in text
+    assert "1.00 " in text
+    assert r"\textbf{1.00}" not in text
 
 
 def test_latex_escapes_everything():

@@ -44,6 +44,16 @@ def test_a_linux_processor(monkeypatch, text: str, machine: str, matrix_units: b
     assert device_name(torch.device("cpu")) == name
 
 
+@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_a_limit_of_the_library_of_convolutions_is_another_machine(monkeypatch, variable: str):
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(environment.platform, "machine", lambda: "x86_64")
+    before = device_name(torch.device("cpu"))
+    monkeypatch.setenv(variable, "AVX2")
+    assert device_name(torch.device("cpu")) == f"{before}, oneDNN at most AVX2"
+
+
 def test_an_apple_chip_has_its_own_name_and_its_gpu_another(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(environment.platform, "machine", lambda: "arm64")

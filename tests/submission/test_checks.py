@@ -342,7 +342,10 @@ def test_the_command_checks_entries_of_a_checkout(command, tmp_path: Path):
         (("--model_id", "absent"), "no model 'absent'"),
         (("--model_id", "-1"), "Bicubic: expected a network with weights"),
         (("--model_id", "3", "--models", "4"), "--models 4: only with --checkout"),
-        (("--model_id", "3", "--data_range", "1"), "--data_range: only with --model_file"),
+        (
+            ("--model_id", "3", "--data_range", "1"),
+            "--data_range: only with --model_file; weights of the zoo are named by --weights",
+        ),
         (("--model_file", "a.py:Net", "--weights", "x"), "--weights: only with --model_id"),
     ],
 )

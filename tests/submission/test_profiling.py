@@ -114,6 +114,7 @@ def test_the_command_writes_table_json_and_picture(command, tmp_path: Path):
         (("--model_id", "3", "--model_file", "a.py:A"), "expected either"),
         (("--model_id", "3", "--data_range", "1"), "only with --model_file"),
         (("--model_file", "absent.py:A"), "absent.py: no such file"),
+        (("--model_file", "a.py:A", "--weights", "x.pth"), "--weights: only with --model_id"),
     ],
 )
 def test_wrong_usage_is_told(command, arguments, message: str):

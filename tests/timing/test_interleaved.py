@@ -309,10 +309,10 @@ def test_a_trial_times_two_copies_in_another_order_each_time(dataset, monkeypatc
     monkeypatch.setattr(aa, "measure_together", count)
     seen: list = []
     torch_ships = torch.backends.cudnn.allow_tf32
-    config = config_of(protocol="steady", tile=8, tile_overlap=2, tf32=False)
+    config = config_of(protocol="steady", tile=8, tile_overlap=2, tf32=False, seed=7)
     trial = run_trial(BICUBIC, dataset, config, 3, seen.append)
     assert torch.backends.cudnn.allow_tf32 == torch_ships
-    assert seeds == {0: 1, 1: 1, 2: 1}
+    assert seeds == {7: 1, 8: 1, 9: 1}
     assert trial.passed
     assert len(seen) == 3
 

@@ -37,3 +37,16 @@ def test_rounds_end_when_the_places_are_settled_however_wide_ratios_are(means_ms
     by_round = samples(*means_ms, spread=0.05, rounds=16).transpose(0, 2, 1).tolist()
     assert _is_enough(by_round, preset_of("rapid", 1)) == enough
     assert not _is_enough(by_round, preset_of("normal", None))
+
+
+def test_what_is_settled_by_few_draws_is_drawn_in_full_before_rounds_end():
+    """What is reported is drawn in full: of cases on the edge some are settled by 200 draws and open by 1,000."""
+    edge = [
+        by_round
+        for seed in range(60)
+        for by_round in [np.random.default_rng(seed).normal((10.0, 10.05), 0.1, (12, 1, 2)).T]
+        if not open_pairs(by_round.transpose(0, 1, 2), 1, resamples=200) and open_pairs(by_round, 1)
+    ]
+    assert edge
+    for timed in edge:
+        assert not _is_enough(timed.transpose(0, 2, 1).tolist(), preset_of("rapid", 1))

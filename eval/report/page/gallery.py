@@ -119,7 +119,7 @@ def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) 
 
 def rank_images(contenders: Sequence[Contender]) -> list[Interest]:
     """Return the images that all contenders have a PSNR of; the hardest and the most contested by turns."""
-    networks = [its for its in contenders if its.record.model.id >= 0] or list(contenders)
+    networks = [its for its in contenders if its.record.model.is_network] or list(contenders)
     interests = []
     for image in contenders[0].record.images:
         figures = [db for its in networks if (db := its.psnr_db(image.name)) is not None]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from eval.report.board import Board, Row
-from eval.report.selection import spec_of
+from eval.report.selection import RAN, spec_of
 
 _DIGITS = 6
 
@@ -50,6 +50,7 @@ def _edition_data(board: Board) -> dict:
         "baseline": board.baseline,
         "claim": board.headline.claim,
         "details": board.headline.details,
+        "warnings": board.warnings,
         "notes": board.ranked.notes,
         "gates": [{"role": role, "psnr_db": least} for role, least in board.ranked.gates],
         "rows": [_row_by_edition(row) for row in board.rows],
@@ -60,7 +61,7 @@ def _row_by_edition(row: Row) -> dict:
     interval = row.cell("psnr_db").interval
     cells = {key: [row.cell(key).text, row.cell(key).sorted_by] for key in _BY_EDITION}
     psnr = [*interval.places, interval.text, interval.tied] if interval else None
-    return {"reason": row.reason, "cells": cells, "psnr": psnr}
+    return {"reason": row.reason, "out": row.state != RAN, "cells": cells, "psnr": psnr}
 
 
 def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:

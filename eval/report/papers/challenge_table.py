@@ -45,7 +45,7 @@ def _table(board: Board, number: int) -> str:
 
 
 def _is_ranked(row: Row, board: Board) -> bool:
-    if not row.record.complete or row.state != RAN:
+    if row.state != RAN or not row.record.model.is_network:
         return False
     judged = board.ranked.rows.get(row.record.model.label)
     return not board.ranked.rows or bool(judged and judged.has_place and not judged.is_baseline)

@@ -90,7 +90,7 @@ def _read(its: Comparison, at_most: int) -> _Shown | None:
     """Read the most contested image with the SR images of so many networks; None where there are none."""
     name = most_contested(its)
     lr, hr = its.read(name)
-    networks = [each for each in its.contenders if each.record.model.id >= 0][:at_most]
+    networks = [each for each in its.contenders if each.record.model.is_network][:at_most]
     srs = [(visible(contender.record.model.name), sr) for contender, sr in readable(networks, name, hr)]
     if not srs:
         return None

@@ -61,7 +61,8 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     const [, , width, height] = state.image.area;
     const canvas = Report.element("canvas", { width: width / CELL, height: height / CELL, role: "img" });
     canvas.setAttribute("aria-label", `Errors of ${titles()[kind]}`);
-    const codes = codesOf(kind) ?? new Uint8Array(canvas.width * canvas.height);
+    // The HR image alone has no errors.
+    const codes = kind === "hr" ? new Uint8Array(canvas.width * canvas.height) : codesOf(kind);
     const pixels = new Uint8ClampedArray(codes.length * 4);
     codes.forEach((code, i) => pixels.set([...ramp[code], 255], i * 4));
     canvas.getContext("2d").putImageData(new ImageData(pixels, canvas.width, canvas.height), 0, 0);
@@ -159,8 +160,18 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     return best.slice(1);
   };
 
+  // A model of which this image has no picture cannot be chosen; what had been gives way to the next that can.
+  const offerKinds = () => {
+    for (const side of ["left", "right"]) {
+      const select = byId(side);
+      for (const option of select.options) option.disabled = !(option.value in state.image.sources);
+      if (select.selectedOptions[0]?.disabled ?? true) select.value = [...select.options].find((option) => !option.disabled).value;
+    }
+  };
+
   const showImage = async (image) => {
     state.image = image;
+    offerKinds();
     await loadErrors(image);
     if (state.image !== image) return;
     drawStage();
@@ -186,7 +197,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     const chosen = Report.leaderboard.chosen.map(([index]) => labels.indexOf(Report.current.rows[index].label)).filter((at) => at >= 0);
     const first = ["bicubic", String(chosen[0] ?? 0)];
     ["left", "right"].forEach((side, i) => {
-      const kinds = [...labels.keys().map(String), "bicubic", "hr"];
+      const kinds = [...labels.map((_, at) => String(at)), "bicubic", "hr"];
       byId(side).replaceChildren(...kinds.map((kind) =>
         Report.element("option", { value: kind, textContent: titles()[kind], selected: kind === first[i] })));
     });

@@ -70,16 +70,19 @@ class Leaderboard {
   // Show what the rules of another edition say: headline, ranks, scores, and PSNR beside that baseline's.
   useEdition(index) {
     this.edition = index;
-    const { claim, details, notes, rows } = this.rules;
+    const { claim, details, warnings, notes, rows } = this.rules;
     const list = (lines) => lines.map((line) => Report.element("li", { textContent: line }));
     this.root.querySelector("[data-headline]").textContent = claim;
     this.root.querySelector("[data-details]").replaceChildren(...list(details));
+    this.root.querySelector("[data-warnings]").replaceChildren(...list(warnings));
+    this.root.querySelector(".warnings").hidden = !warnings.length;
     this.root.querySelector("[data-notes]").replaceChildren(...list(notes));
     for (const row of this.rows) {
-      const { cells, reason, psnr } = rows[Number(row.dataset.row)];
+      const { cells, out, reason, psnr } = rows[Number(row.dataset.row)];
       const told = row.querySelector(".reason");
       told.textContent = reason;
       told.hidden = !reason;
+      row.classList.toggle("out", out);
       for (const [key, [text, value]] of Object.entries(cells)) this.setCell(this.cell(row, key), text, value);
       this.setPsnr(this.cell(row, "psnr_db"), psnr);
     }

@@ -21,7 +21,9 @@
     if (rules) shown.set("rules", rules.selectedOptions[0].textContent);
     shown.set("sort", sorted().dataset.key);
     shown.set("order", sorted().getAttribute("aria-sort"));
-    for (const [index] of Report.leaderboard.chosen) shown.append("model", Report.current.rows[index].label);
+    const chosen = Report.leaderboard.chosen.map(([index]) => Report.current.rows[index].label);
+    // That none is chosen is a view, too.
+    for (const label of chosen.length ? chosen : [""]) shown.append("model", label);
     shown.set("axis", document.querySelector("#axis input:checked")?.value ?? "");
     const its = pictures();
     if (its && !byId("compare-body").hidden) {
@@ -35,7 +37,7 @@
   const remember = () => history.replaceState(null, "", `#${view()}`);
 
   const choose = (select, value) => {
-    if (!select || ![...select.options].some((option) => option.value === value)) return;
+    if (!select || ![...select.options].some((option) => option.value === value && !option.disabled)) return;
     select.value = value;
     select.dispatchEvent(new Event("change"));
   };
@@ -47,8 +49,7 @@
     choose(rules, [...(rules?.options ?? [])].find((option) => option.textContent === wanted.get("rules"))?.value);
     const heading = Report.leaderboard.headings.find((each) => each.dataset.key === wanted.get("sort"));
     if (heading) Report.leaderboard.sortBy(heading, wanted.get("order") === "descending" ? "descending" : "ascending");
-    const models = wanted.getAll("model");
-    if (models.length) Report.leaderboard.chooseOnly(models);
+    if (wanted.has("model")) Report.leaderboard.chooseOnly(wanted.getAll("model"));
     Report.changed("chosen");
   };
 

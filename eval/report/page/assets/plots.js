@@ -42,7 +42,7 @@
     tickcolor: Report.colour("line"), automargin: true, ...more,
   });
 
-  const hasFigure = (row, key) => row.complete && typeof row[key] === "number" && row[key] > 0 && row.psnr_db !== null;
+  const hasFigure = (row, key) => row.complete && typeof row[key] === "number" && row[key] > 0 && typeof row.psnr_db === "number";
 
   // Models that no other beats in both: by cost, each with more dB than all cheaper ones.
   Report.paretoFront = (rows, key) => {
@@ -54,8 +54,9 @@
   };
 
   const hoverText = (row) => {
+    const rank = Report.leaderboard.rules.rows[row.index].cells.rank[0];
     const lines = Object.entries(AXES).filter(([key]) => row.texts[key]).map(([key, its]) => `${its.title}: ${row.texts[key]}`);
-    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, ...(row.texts.rank ? [`Rank: ${row.texts.rank}`] : [])].join("<br>");
+    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, ...(rank ? [`Rank: ${rank}`] : [])].join("<br>");
   };
 
   const markerSizes = (rows) => {
