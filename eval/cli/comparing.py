@@ -194,7 +194,8 @@ def _of_records(folder: Path) -> Sides:
     Models of another precision, engine or TF32 than the usual one are others, and their labels say so.
     """
     from eval.ranking.comparison import Side
-    from eval.records.current import current, manner_of
+    from eval.records.conditions import manner_of
+    from eval.records.current import current
     from eval.records.store import find_records
 
     sides: Sides = {}

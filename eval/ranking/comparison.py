@@ -9,7 +9,7 @@ import numpy as np
 from eval.errors import RunError
 from eval.intervals import LEAST_IMAGES, Interval, paired_difference, paired_ratio
 from eval.ranking.from_results_json import ModelResult
-from eval.records.current import tf32_of
+from eval.records.conditions import tf32_of
 from eval.records.record import Record
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from eval.errors import RunError, UsageError
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
-from eval.records.current import tf32_of
+from eval.records.conditions import tf32_of
 
 if TYPE_CHECKING:
     from eval.records.record import Record

@@ -57,7 +57,13 @@ class PairedOrder:
         return {index: (1 + before[index], len(ranked) - after[index]) for index in ranked}
 
     def _is_before(self, first: int, second: int, track: Track, ratios: "_Ratios") -> bool:
-        """Tell whether one entry's total is the lesser one wherever in their intervals the runtimes lie."""
+        """Tell whether one entry's total is the lesser one wherever in their intervals the runtimes lie.
+
+        A total grows with the runtime. So the order is settled where both intervals say the same at their far ends;
+        and open where even the near ends do not. Between these, the other's runtime is t in its interval and this one's
+        at most r t, with r the upper end of their ratio's interval. The difference of totals, w exp(2 r t) - w exp(2 t)
+        and what does not depend on t, either grows or falls with t: so it is enough to look at both ends.
+        """
         mine, other = self._place(first, ratios), self._place(second, ratios)
         if self._total(track, first, mine.low) >= self._total(track, second, other.high):
             return False

@@ -2,94 +2,31 @@
 
 Records whose figures may stand side by side share their ``Conditions``. Of several records of one model under the same
 conditions one counts; models that share a label get labels that tell them apart.
+
+For example, RLFN and PFDNLite that were timed together, and SPAN of which the accuracy alone was measured, have five
+records: two of the protocol steady, and three of its accuracy passes and SPAN's. They make one table of three rows: the
+two steady records, with the metrics that their passes alone have, and SPAN without a time.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
+from eval.records.conditions import Conditions, conditions_of, is_timed
 from eval.records.labels import distinct
 from eval.records.record import Protocol, Record
 
-_PLAIN_ENGINE, _PLAIN_PRECISION = "eager", "fp32"
 _SHOWN_OF_A_HASH = 8
 # In the order of their tables.
 _PROTOCOLS = (Protocol.STEADY, Protocol.OFFICIAL, Protocol.ACCURACY)
 
-
-@dataclass(frozen=True, order=True)
-class Conditions:
-    """What all rows of a table have in common; figures of different conditions are never in one table.
-
-    Attributes:
-        machine: the name of what computed; where time was taken, with the number of threads of a CPU.
-        manner: how networks ran if not as plain torch in float32; an engine counts where time was taken, for engines
-            have the same pixels.
-    """
-
-    dataset: str
-    protocol: str
-    device: str
-    machine: str
-    manner: str = ""
-
-    @property
-    def place(self) -> str:
-        """Machine and manner in one line."""
-        return ", ".join(filter(None, (self.machine, self.manner)))
-
-    @property
-    def title(self) -> str:
-        """All of them in one line."""
-        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine, self.manner)))
+# What becomes a table: records with what they share.
+Group = tuple[Conditions, list[Record]]
 
 
-Table = tuple[Conditions, list[Record]]
-_PARTS = {"dataset": "set", "protocol": "protocol", "machine": "machine", "device": "device", "manner": "manner"}
-
-
-def names_of(tables: Sequence[Conditions]) -> tuple[str, list[str]]:
-    """Return what tells tables apart, and each one's name by that: its set, and what else they do not all share."""
-    told = [key for key in _PARTS if key == "dataset" or len({getattr(its, key) for its in tables}) > 1]
-    if "machine" in told and "device" in told:
-        told.remove("device")
-    what = ", ".join(_PARTS[key] for key in told)
-    return what.capitalize(), [" · ".join(filter(None, (getattr(its, key) for key in told))) for its in tables]
-
-
-def conditions_of(record: Record) -> Conditions:
-    """Return the conditions of a record's figures."""
-    settings, environment = record.settings, record.environment
-    machine = environment.machine if _is_timed(record) else environment.device_name
-    return Conditions(
-        record.dataset.name, settings.protocol.value, settings.device, machine, ", ".join(manner_of(record))
-    )
-
-
-def manner_of(record: Record) -> tuple[str, ...]:
-    """Return how a network ran if not as plain torch in float32, with TF32 as its protocol has it."""
-    settings, tf32 = record.settings, tf32_of(record)
-    engine = [settings.engine] if _is_timed(record) and settings.engine != _PLAIN_ENGINE else []
-    precision = [settings.precision] if settings.precision != _PLAIN_PRECISION else []
-    return (*engine, *precision, *([tf32] if tf32 else []))
-
-
-def tf32_of(record: Record) -> str:
-    """Return how TF32 was set where that is not as its protocol has it; empty where it is."""
-    config = record.config
-    if config is None or config.tf32 is None or "tf32" in config.idle:
-        return ""
-    usual = record.settings.protocol != Protocol.ACCURACY
-    return "" if config.tf32 == usual else "TF32" if config.tf32 else "no TF32"
-
-
-def _is_timed(record: Record) -> bool:
-    return record.settings.protocol != Protocol.ACCURACY
-
-
-def current(records: Iterable[Record]) -> list[Table]:
+def current(records: Iterable[Record]) -> list[Group]:
     """Return the records that count, table by table, one a model: the best complete one, or else the newest; by id.
 
     Sets stand in the order in which they were first run; of one set, tables with times stand first. The accuracy pass
@@ -108,7 +45,7 @@ def found_and_used(records: Sequence[Record]) -> str:
     return "; ".join(words)
 
 
-def complete_ones(tables: Iterable[Table]) -> list[Record]:
+def complete_ones(tables: Iterable[Group]) -> list[Record]:
     """Return the complete records of all tables, in their order."""
     return [record for _, rows in tables for record in rows if record.complete]
 
@@ -119,7 +56,7 @@ def failures(records: Iterable[Record]) -> list[Record]:
     return [record for record in latest if not record.complete]
 
 
-def _tables(records: Iterable[Record]) -> list[Table]:
+def _tables(records: Iterable[Record]) -> list[Group]:
     groups = [(key[0], list(group)) for key, group in _by_model(records)]
     first: dict[str, datetime] = {}
     for conditions, group in groups:
@@ -145,7 +82,7 @@ def _identity(record: Record) -> tuple:
     )
 
 
-def holds(table: Table, record: Record) -> bool:
+def holds(table: Group, record: Record) -> bool:
     """Tell whether a record's figures have their place in a table: by its conditions, or as an accuracy pass there."""
     conditions, rows = table
     names = {(row.dataset.name, row.dataset.sha256) for row in rows}
@@ -178,7 +115,7 @@ def _with_figures_of(record: Record, timed: Record) -> Record:
     )
 
 
-def _folded(tables: Sequence[Table]) -> list[Table]:
+def _folded(tables: Sequence[Group]) -> list[Group]:
     """Fold accuracy passes into the steady tables; models of their table that were not timed follow as such."""
     kept = [(conditions, list(rows)) for conditions, rows in tables]
     homes = [rows for its, rows in kept if its.protocol == Protocol.STEADY]
@@ -205,7 +142,7 @@ def _best(records: Sequence[Record]) -> Record:
     complete = [record for record in records if record.complete]
     newest = max(complete or records, key=lambda record: record.started_at)
     # Without times, figures of the same making are the same, so none is lost by a run that took fewer.
-    alike = [] if _is_timed(newest) else [record for record in complete if _made_of(record) == _made_of(newest)]
+    alike = [] if is_timed(newest) else [record for record in complete if _made_of(record) == _made_of(newest)]
     return max(alike or [newest], key=lambda record: (len(record.means), record.started_at))
 
 

@@ -7,8 +7,8 @@ from statistics import fmean
 
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
-from eval.records.current import Conditions
-from eval.records.current import Table as Group
+from eval.records.conditions import Conditions
+from eval.records.current import Group
 from eval.records.record import Record
 from eval.report.board_intervals import Interval, PairedPsnr, psnr_intervals, runtime_intervals
 from eval.report.columns import filled_columns, legend

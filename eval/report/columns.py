@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.metrics.registry import METRICS, Metric
-from eval.records.current import manner_of
+from eval.records.conditions import manner_of
 from eval.records.record import ImageResult, Protocol, Record
 from eval.report.escapes import listed, visible
 from eval.report.table import Cell, Figure, Value

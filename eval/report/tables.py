@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.files import write_whole
-from eval.records.current import Conditions, complete_ones, current, failures
-from eval.records.current import Table as Group
+from eval.records.conditions import Conditions
+from eval.records.current import Group, complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from eval.data.aliases import ALIASES
-from eval.records.current import Conditions
-from eval.records.current import Table as Group
+from eval.records.conditions import Conditions
+from eval.records.current import Group
 from eval.records.record import Record
 from eval.report.escapes import visible
 from eval.report.table import NONE

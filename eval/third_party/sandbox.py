@@ -1,4 +1,12 @@
-"""One third-party program that can harm nobody: pipes to talk with it, a log, limits, and an end for good."""
+"""One third-party program that can harm nobody: pipes to talk with it, a log, limits, and an end for good.
+
+In bubblewrap what starts is, from the outside in: a shell that joins the control group, ``choom`` and ``nice``
+(second to the harness), ``taskset`` (the processors), a line of Python (a keyring of its own), ``bwrap`` (mounts,
+namespaces, the filter of system calls), a shell that waits for a line, ``prlimit`` (limits), and the program. In
+turn: the pipes are made; that is launched; bubblewrap tells the pid of its first process; the waiting shell tells
+that the sandbox stands; the harness can end it from then on, and lets it go. Without a sandbox of its own kind the
+program starts within the limits at once.
+"""
 
 import contextlib
 import json

@@ -6,16 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from eval.config import RunConfig
-from eval.records.current import (
-    complete_ones,
-    conditions_of,
-    current,
-    failures,
-    found_and_used,
-    holds,
-    manner_of,
-    names_of,
-)
+from eval.records.conditions import conditions_of, manner_of, names_of
+from eval.records.current import complete_ones, current, failures, found_and_used, holds
 from eval.records.record import Protocol, Record, Settings
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of

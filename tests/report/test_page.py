@@ -11,7 +11,8 @@ import pytest
 from eval.metrics.figures import Flag
 from eval.metrics.registry import METRICS
 from eval.ranking.editions import find_edition
-from eval.records.current import conditions_of, current
+from eval.records.conditions import conditions_of
+from eval.records.current import current
 from eval.records.record import Record, State, means_of
 from eval.records.store import write_record
 from eval.report.board import Board, make_board

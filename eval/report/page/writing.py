@@ -10,7 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.ranking.editions import Edition
-from eval.records.current import current, names_of
+from eval.records.conditions import names_of
+from eval.records.current import current
 from eval.records.record import Protocol, Record
 from eval.report.board import Board, make_boards
 from eval.report.page.facts import facts_of
