@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from bench.all_years_rows import Row, Year
 from eval.ranking.editions import find_edition
-from eval.ranking.entries import Entry
-from eval.ranking.scores import weighted_score
+from eval.ranking.entries import Entry, weighted_score
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resampl
     Raises:
         ValueError: shapes differ, or no image has a sample of both models in any round.
     """
-    return _paired(model, baseline, lambda a, b: a / b, resampling=(seed, resamples), least=LEAST_TIMES)
+    return _paired(model, baseline, np.divide, resampling=(seed, resamples), least=LEAST_TIMES)
 
 
 def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
@@ -96,7 +96,7 @@ def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, re
 
     The interval is unbounded for less than six samples.
     """
-    return _paired(model, baseline, lambda a, b: a - b, resampling=(seed, resamples), least=LEAST_IMAGES)
+    return _paired(model, baseline, np.subtract, resampling=(seed, resamples), least=LEAST_IMAGES)
 
 
 def _paired(
@@ -132,6 +132,23 @@ def resampled(samples: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) ->
     draw = _draw_means if samples.shape[2] == 1 else _draw_medians
     kept = int((~np.isnan(samples[0])).sum())
     return Resampled(_means(_medians(samples)), draw(samples, random, resamples), kept)
+
+
+def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) -> list[tuple[int, int]]:
+    """Return the pairs of models, the faster one first, whose order is not settled at 95%, each pair by itself.
+
+    Args:
+        samples_ms: ``(models, images, rounds)``, paired; NaN where a sample was dropped.
+        places: so many first places are asked about; pairs of models behind them are none of it.
+        resamples: number of bootstrap resamples.
+    """
+    if np.isnan(samples_ms).any(axis=0).all():
+        models = range(len(samples_ms))
+        return [(first, second) for first in models for second in models if first < second]
+    drawn = resampled(samples_ms, resamples=resamples)
+    order = np.argsort(drawn.estimates, kind="stable").tolist()
+    pairs = [(first, second) for place, first in enumerate(order[:places]) for second in order[place + 1 :]]
+    return [(fast, slow) for fast, slow in pairs if drawn.interval(slow, fast, np.divide, LEAST_TIMES).low <= 1]
 
 
 def _draw_means(samples: np.ndarray, random: np.random.Generator, resamples: int) -> np.ndarray:

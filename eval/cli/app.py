@@ -18,7 +18,7 @@ COMMANDS = {
     "data": "image_sets:show_data",
     "run": "running:run_models",
     "compare": "comparing:compare",
-    "table1": "measuring:table1",
+    "table1": "table1:table1",
     "report": "judging:report",
     "factsheet": "judging:factsheet",
     "score": "judging:score",

@@ -173,8 +173,7 @@ def _compare_models(
 
 
 def _against_itself(session: "Session", source: "ModelSource", dataset: "Dataset", repeats: int) -> None:
-    from eval.cli.aa import run_trial
-    from eval.cli.aa_report import summary, write_trial
+    from eval.cli.aa import run_trial, summary, write_trial
     from eval.cli.program import FAILURE_EXIT
 
     label = source.info.label

@@ -1,9 +1,17 @@
-"""What control groups, as those of a container, let this process have: of versions 1 and 2, in Linux's own files."""
+"""What a container, or a user, lets this process have: by control groups of versions 1 and 2, in Linux's own files."""
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def usable_cpus() -> int:
+    """Return the processors that this process may use: by its affinity and its control groups' quota, rounded up."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min([affinity, *cpu_quotas()])))
 
 
 def cpu_quotas() -> Iterator[float]:

@@ -1,5 +1,6 @@
 """What is ranked: unrounded figures of models that were measured alike; the baseline's, measured or published."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.errors import RunError
-from eval.ranking.editions import Edition
+from eval.ranking.editions import Edition, Track
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,22 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
         f"{', '.join(entry.label for entry in measured.entries)}; measure them together: "
         f"{shlex.join([*command, '--protocol', measured.protocol])}; or rank by `score --baseline published`"
     )
+
+
+def relative_score(figure: float, baseline: float) -> float:
+    """Return exp(2 figure / baseline), e² = 7.3891 at the baseline; ``inf`` where that exceeds a float."""
+    try:
+        return math.exp(2 * figure / baseline)
+    except OverflowError:
+        return math.inf
+
+
+def weighted_score(track: Track, entry: Entry, reference: Entry, runtime_ratio: float | None = None) -> float:
+    """Return a track's total of scores, at the entry's runtime or at another ratio to the baseline's."""
+    total = 0.0
+    for metric, weight in track.weights.items():
+        if metric == "runtime_ms" and runtime_ratio is not None:
+            total += weight * relative_score(runtime_ratio, 1)
+        else:
+            total += weight * relative_score(getattr(entry, metric), getattr(reference, metric))
+    return total

@@ -15,8 +15,7 @@ import numpy as np
 
 from eval.intervals import CONFIDENCE, LEAST_TIMES, Interval, Resampled, resampled
 from eval.ranking.editions import Track
-from eval.ranking.entries import Entry
-from eval.ranking.scores import weighted_score
+from eval.ranking.entries import Entry, weighted_score
 
 # A ratio that varies less is exact but for rounding.
 _LEAST_SPREAD = 1e-12
@@ -123,7 +122,7 @@ class _Ratios:
 
     def _on(self, number: int, a: int, b: int) -> Interval:
         """Return the ratio on one set."""
-        return self.sets[number].interval(a, b, lambda mine, other: mine / other, LEAST_TIMES)
+        return self.sets[number].interval(a, b, np.divide, LEAST_TIMES)
 
 
 class _SimultaneousRatios(_Ratios):

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from eval.errors import RunError
 from eval.ranking.editions import Edition, GateRule, Metric, Track, Verdict
-from eval.ranking.entries import Entry
+from eval.ranking.entries import Entry, relative_score, weighted_score
 from eval.ranking.rank_intervals import PairedOrder
-from eval.ranking.scores import relative_score, weighted_score
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,19 +20,11 @@ class Interval:
     """
 
     low: float
-    high: float
-    places: tuple[float, float, float]
-    text: str
-    tied: bool = False
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    low: float
     middle: float
     high: float
     text: str
     tied: bool = False
+    places: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class PairedPsnr:
@@ -56,7 +48,7 @@ class PairedPsnr:
         if self._drawn is None or not {model, other} <= self._places.keys():
             return None
         places = self._places[model], self._places[other]
-        return self._drawn.interval(*places, lambda one, two: one - two, LEAST_IMAGES)
+        return self._drawn.interval(*places, np.subtract, LEAST_IMAGES)
 
 
 def _psnrs(record: Record) -> dict[str, float]:
@@ -66,13 +58,13 @@ def _psnrs(record: Record) -> dict[str, float]:
 def psnr_intervals(records: Sequence[Record], baseline: int | None, paired: PairedPsnr) -> list[Interval | None]:
     """Return the interval of each model's PSNR in dB: the baseline's mean, and how far from it the model is."""
 
-    def bounds(place: int) -> _Bounds | None:
+    def bounds(place: int) -> Interval | None:
         its = None if baseline in (None, place) else paired.difference(place, baseline)
         middle = records[baseline].mean("psnr_db") if its and baseline is not None else None
         if its is None or middle is None or not math.isfinite(its.high):
             return None
         text = f"{its.estimate:+.3f} dB [{its.low:+.3f}, {its.high:+.3f}] to {records[baseline or 0].model.label}"
-        return _Bounds(middle + its.low, middle + its.estimate, middle + its.high, text, its.covers(0))
+        return Interval(middle + its.low, middle + its.estimate, middle + its.high, text, its.covers(0))
 
     return _placed([bounds(place) for place in range(len(records))])
 
@@ -80,17 +72,17 @@ def psnr_intervals(records: Sequence[Record], baseline: int | None, paired: Pair
 def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
     """Return each runtime's interval in ms: its ratio's, at the baseline's runtime as it was measured."""
 
-    def bounds(record: Record) -> _Bounds | None:
+    def bounds(record: Record) -> Interval | None:
         ratio, runtime = record.timing and record.timing.ratio, record.mean("runtime_ms")
         if not ratio or not runtime or not math.isfinite(ratio.high):
             return None
         low, high = (runtime * end / ratio.estimate for end in (ratio.low, ratio.high))
-        return _Bounds(low, runtime, high, f"{low:.2f} to {high:.2f} ms")
+        return Interval(low, runtime, high, f"{low:.2f} to {high:.2f} ms")
 
     return _placed([bounds(record) for record in records])
 
 
-def _placed(bounds: Sequence[_Bounds | None]) -> list[Interval | None]:
+def _placed(bounds: Sequence[Interval | None]) -> list[Interval | None]:
     """Return the intervals with their places across the column."""
     known = [its for its in bounds if its]
     if not known:
@@ -101,7 +93,4 @@ def _placed(bounds: Sequence[_Bounds | None]) -> list[Interval | None]:
     def place(value: float) -> float:
         return round(100 * (value - least) / width, 2)
 
-    def interval(its: _Bounds) -> Interval:
-        return Interval(its.low, its.high, (place(its.low), place(its.middle), place(its.high)), its.text, its.tied)
-
-    return [its and interval(its) for its in bounds]
+    return [its and replace(its, places=(place(its.low), place(its.middle), place(its.high))) for its in bounds]

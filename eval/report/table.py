@@ -132,7 +132,8 @@ class Table:
             values = [cell.value if its else None for cell, its in zip(cells, judged, strict=True)]
             marks = best_and_second(values, column.higher_is_better, least)
             columns.append([replace(cell, mark=mark) for cell, mark in zip(cells, marks, strict=True)])
-        return Table(self.columns, tuple(zip(*columns, strict=True)))
+        # Of a table without columns the rows are there, too.
+        return Table(self.columns, tuple(zip(*columns, strict=True)) if columns else self.rows)
 
 
 def best_and_second(values: Sequence[Value], higher_is_better: bool | None, least: int = 1) -> list[str]:

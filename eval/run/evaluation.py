@@ -13,6 +13,7 @@ import torch
 from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
 from eval.errors import RunError, UsageError
+from eval.intervals import open_pairs
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Compiled, Record, State
 from eval.run.environment import device_name
@@ -28,7 +29,6 @@ from eval.run.speed_pass import as_steady, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
-from eval.timing.settling import open_pairs
 from eval.timing.warmup import TimingError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from eval.config import AUTO, EAGER, FULL_PRECISION, Protocol, RunConfig
-from eval.device.cpus import usable_cpus
 from eval.device.gain import half_precision_gain
+from eval.device.groups import usable_cpus
 from eval.device.numerics import convolutions_take_tf32
 from eval.device.placing import pick_device, threads_set
 from eval.errors import UsageError

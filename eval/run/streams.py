@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from eval.config import Protocol
-from eval.device.cpus import usable_cpus
+from eval.device.groups import usable_cpus
 from eval.device.placing import threads_set
 from eval.inference.engines.registry import ENGINES
 from eval.inference.upscaler import Upscaler, fit_at_once

@@ -18,14 +18,13 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.errors import RunError
-from eval.intervals import RESAMPLES, paired_ratio
+from eval.intervals import RESAMPLES, open_pairs, paired_ratio
 from eval.metrics.figures import Flag
 from eval.timing.gpu_figures import energy_mj, kernels_ms
 from eval.timing.interference import Watch
 from eval.timing.outputs import Fresh, Outputs, fresh
 from eval.timing.presets import Preset, spread
 from eval.timing.samples import Ratio, Timing
-from eval.timing.settling import open_pairs
 from eval.timing.warmup import Timed, TimingError, Warmth, run_one, warm_up
 
 CHECK_EVERY = 2

@@ -18,11 +18,12 @@ from eval.data.datasets import open_dataset
 from eval.errors import EngineError, RunError
 from eval.inference.upscaler import Upscaler
 from eval.records.current import complete_ones, current
-from eval.records.record import State
-from eval.records.store import read_records
+from eval.records.record import DatasetInfo, Mean, State
+from eval.records.store import read_records, write_record
 from eval.run.launch import Launch
 from eval.run.model_source import Settled, WithoutWeights, ZooModel, zoo_models
 from eval.zoo.manifest import find_model
+from tests.records.test_record import make_record
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
 SPEC = find_model("Bicubic").model_copy(update={"id": 9, "name": "Failing", "data_range": 1.0})
@@ -239,3 +240,22 @@ def test_a_second_run_that_fails_leaves_the_first_in_every_table(session, hr_fol
     assert "No space left on device" in (tmp_path / "out" / "leaderboard.md").read_text()
     statuses = [json.loads(path.read_text())["status"] for path in (tmp_path / "out" / "records").iterdir()]
     assert sorted(statuses) == ["complete", "failed"]
+
+
+def test_the_headline_of_a_run_on_both_halves_is_that_of_both(session, tmp_path: Path, capsys):
+    """A model that fails the gate of the test images is not first, whatever it does on the validation images."""
+    run = session("official")
+    sets = {"valid": (27.1, 27.2), "test": (26.0, 27.3)}
+    for half, psnrs in sets.items():
+        its = DatasetInfo(name=f"DIV2K_LSDIR_{half}", layout="challenge", folder="/d", num_images=200)
+        for label, psnr_db, ms in (("05_SPAN", psnrs[0], 1.0), ("00_RLFN", psnrs[1], 5.0), ("03_PFDNLite", 27.3, 2.0)):
+            record = make_record((psnr_db,), label=label)
+            record = record.model_copy(
+                update={"dataset": its, "means": {**record.means, "runtime_ms": Mean(mean=ms, count=1)}}
+            )
+            write_record(record.model_copy(update={"key": f"{half}{label}"}), run.save_dir / "records")
+            run.records.append(record)
+    run.finish("DIV2K_LSDIR_valid", "DIV2K_LSDIR_test")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("is first of") == 2
+    assert printed.count("03_PFDNLite is first of") == 2

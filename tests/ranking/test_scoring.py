@@ -17,10 +17,9 @@ from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
 from eval.ranking.editions import all_editions, edition_text, find_edition, read_editions
-from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline
+from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline, relative_score
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
-from eval.ranking.scores import relative_score
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 from eval.records.record import DatasetInfo, Mean, Protocol, Record, Settings
 from eval.records.store import write_record

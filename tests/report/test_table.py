@@ -122,3 +122,8 @@ def test_a_table_about_items_and_chosen_columns():
     assert to_csv(Table.unrounded([length], [])) == "length\n"
     assert [cell.value for row in table.chosen(["text"]).rows for cell in row] == ["abc", "d"]
     assert length.heading == "Length [m]"
+
+
+def test_a_table_in_which_no_figure_was_taken_keeps_its_rows():
+    """Where every model of a run failed before anything was counted, each still has its row and reason."""
+    assert Table.about((), ("a", "b")).marked().rows == ((), ())

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from eval.cli import aa
-from eval.cli.aa import Repeat, Trial, run_trial
-from eval.cli.aa_report import markdown, summary
+from eval.cli.aa import Repeat, Trial, markdown, run_trial, summary
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.errors import RunError

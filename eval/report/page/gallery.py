@@ -3,6 +3,7 @@
 What decodes images is imported where there are some: a report without pictures needs none of it.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -55,14 +56,9 @@ class Contender:
                 sr = read_image(path)
             except ImageError:
                 continue
-            if sr.shape == hr.shape and _same(psnr(sr, hr), expected):
+            if sr.shape == hr.shape and math.isclose(psnr(sr, hr), expected, rel_tol=0, abs_tol=_SAME_DB):
                 return sr
         return None
-
-
-def _same(measured_db: float, recorded_db: float) -> bool:
-    # Of identical images both are infinite, and have no difference.
-    return measured_db == recorded_db or abs(measured_db - recorded_db) < _SAME_DB
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from eval.intervals import open_pairs
 from eval.timing.interleaved import _is_enough
 from eval.timing.presets import preset_of
-from eval.timing.settling import open_pairs
 
 
 def samples(*means_ms: float, spread: float = 0.01, rounds: int = 12) -> np.ndarray:

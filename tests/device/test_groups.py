@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from eval.device import cpus, memory
 from eval.device import groups as control_groups
+from eval.device import memory
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             path = tmp_path / name.replace("__", "/").replace("_max", ".max").replace("cpu_cfs", "cpu.cfs")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return cpus.usable_cpus()
+        return control_groups.usable_cpus()
 
     return write
 

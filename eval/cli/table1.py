@@ -1,0 +1,84 @@
+"""``python -m eval table1``: the factsheet's Table 1, measured as far as its images and weights are here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, SaveDir, configured
+from eval.cli.program import FAILURE_EXIT
+from eval.cli.session import Session
+from eval.config import EAGER, Protocol, RunConfig, split
+from eval.data.datasets import Dataset, open_dataset
+from eval.errors import RunError, UsageError
+from eval.records.store import check_writable
+from eval.report.papers.table1 import (
+    Cell,
+    PublishedSet,
+    csv_table,
+    latex_table,
+    markdown_table,
+    notes,
+    read_table1,
+    terminal_table,
+)
+from eval.report.tables import write_files
+from eval.run.launch import Launch
+from eval.run.model_source import zoo_model
+from eval.zoo.checkpoints import MissingWeightsError
+from eval.zoo.manifest import find_model
+
+
+@configured("device", "tile", "threads", protocol=Protocol.ACCURACY, engine=EAGER)
+def table1(
+    config: RunConfig,
+    data_dir: DataDir = None,
+    datasets: Datasets = None,
+    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+) -> None:
+    """Measure the factsheet's Table 1 and print it beside the published figures; by default all sets that are here."""
+    models, sets = read_table1()
+    asked = split(datasets)
+    unknown = [name for name in asked if name not in {row.name for row in sets}]
+    if unknown:
+        raise UsageError(f"--datasets {','.join(unknown)}: Table 1 has {', '.join(row.name for row in sets)}")
+    chosen = [row for row in sets if not asked or row.name in asked]
+    session = Session(config, save_dir, Launch())
+    check_writable(save_dir)
+    cells = [cell for published in chosen for cell in _measure_set(session, models, published, data_dir)]
+    session.terminal.show(terminal_table(cells))
+    for note in notes(cells):
+        session.terminal.say(note)
+    contents = {"table1.md": markdown_table(cells), "table1.csv": csv_table(cells), "table1.tex": latex_table(cells)}
+    paths = write_files(save_dir, contents)
+    session.terminal.say(f"written: {', '.join(map(str, paths))}")
+    measured = [cell.measured_db is not None for cell in cells]
+    if not (all(measured) if asked else any(measured)):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _measure_set(session: Session, models: Sequence[str], published: PublishedSet, data_dir: Path | None) -> list[Cell]:
+    empty = [Cell(published.name, model, None, published.published.get(model)) for model in models]
+    try:
+        dataset = open_dataset(data_dir, published.dataset)
+    except UsageError:
+        where = data_dir or "no --data_dir was given"
+        return [replace(cell, missing=f"images not found ({where}); {published.obtain}") for cell in empty]
+    except RunError as error:
+        return [replace(cell, missing=str(error)) for cell in empty]
+    if not dataset.has_hr:
+        return [replace(cell, missing=f"no HR images; {published.obtain}") for cell in empty]
+    return [_measure_cell(session, cell, dataset) for cell in empty]
+
+
+def _measure_cell(session: Session, cell: Cell, dataset: Dataset) -> Cell:
+    spec = find_model(cell.model)
+    try:
+        model = zoo_model(spec)
+    except MissingWeightsError:
+        return replace(cell, missing=f"no weights; python -m eval fetch weights --model_id {spec.id}")
+    except RunError as error:
+        return replace(cell, missing=str(error))
+    record = session.run([model], [dataset])[-1]
+    return replace(cell, measured_db=record.mean("psnr_db") if record.complete else None, missing=record.reason)
