@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import skimage.color
 import skimage.metrics
+import torch
 
 from eval.data.datasets import open_dataset
 from eval.data.resize import imresize
@@ -47,6 +48,53 @@ def test_metrics_of_luma_equal_scikit_image(random_image):
     options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     _, full = skimage.metrics.structural_similarity(*inside, full=True, **options)
     assert ssim_y(sr, hr) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def _psnr_of(sr: np.ndarray, reference: np.ndarray) -> float:
+    return skimage.metrics.peak_signal_noise_ratio(reference.astype(float), sr.astype(float), data_range=255)
+
+
+def _ssim_of(sr: np.ndarray, hr: np.ndarray) -> float:
+    options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    _, full = skimage.metrics.structural_similarity(sr.astype(float), hr.astype(float), full=True, **options)
+    return float(full[5:-5, 5:-5].mean())
+
+
+def _luma_of(image: np.ndarray) -> np.ndarray:
+    return np.round(skimage.color.rgb2ycbcr(image)[..., 0])
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    """Torch's antialiased bicubic, which has Keys' kernel too, and other rounding in few pixels."""
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None].double()
+    small = torch.nn.functional.interpolate(planes, scale_factor=0.25, mode="bicubic", antialias=True)
+    return small[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
+
+
+# A second implementation of each metric, of images without their border of 4 pixels, and of the LR image.
+INDEPENDENT = {
+    "psnr": lambda sr, hr, lr: _psnr_of(sr, hr),
+    "ssim": lambda sr, hr, lr: np.mean([_ssim_of(sr[..., plane], hr[..., plane]) for plane in range(3)]),
+    "psnr_y": lambda sr, hr, lr: _psnr_of(_luma_of(sr), _luma_of(hr)),
+    "ssim_y": lambda sr, hr, lr: _ssim_of(_luma_of(sr), _luma_of(hr)),
+    "lr_psnr": lambda sr, hr, lr: _psnr_of(_reduced(sr), lr),
+}
+
+
+# Where a half is rounded, one way here and another there: one level of one pixel, or of few.
+ROUNDED = {"psnr_y": 2e-3, "ssim_y": 1e-4, "lr_psnr": 0.02}
+
+
+def test_every_metric_has_the_value_of_a_second_implementation(random_image):
+    assert INDEPENDENT.keys() == METRICS.keys(), "a new metric's second implementation goes into INDEPENDENT"
+    smooth = np.clip(np.add.outer(np.arange(64) * 2, np.arange(80))[..., None] + np.array([10, 30, 50]), 0, 255)
+    hr = np.clip(smooth + random_image(64, 80, 2) // 16, 0, 255).astype(np.uint8)
+    sr = np.clip(hr.astype(int) + random_image(64, 80, 3) // 32 - 4, 0, 255).astype(np.uint8)
+    lr = np.clip(imresize(hr, Fraction(1, 4)).astype(int) + random_image(16, 20, 4) // 8 - 16, 0, 255).astype(np.uint8)
+    for name, row in METRICS.items():
+        border = slice(4, -4) if row.needs == "hr" else slice(None)
+        expected = INDEPENDENT[name](sr[border, border], hr[border, border], lr)
+        assert row.compute(sr, hr, lr) == pytest.approx(expected, abs=ROUNDED.get(name, 1e-9)), name
 
 
 def test_an_sr_image_that_reduces_to_its_lr_image_is_consistent(random_image):
