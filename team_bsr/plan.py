@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from eval.data.datasets import Dataset
 from eval.device.gain import half_precision_gain
 from eval.device.placing import pick_device
 from eval.errors import UsageError
+from eval.zoo.checkpoints import file_sha256
 from team_bsr.data import Pairs
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import PRUNED_BLOCKS
@@ -96,6 +98,11 @@ class Run:
     sets: Sequence[Dataset] = ()
     start: Path | None = None
     minutes: float | None = None
+
+    @cached_property
+    def start_sha256(self) -> str | None:
+        """The hash of the file that the first step starts from; None where it starts from random weights."""
+        return None if self.start is None else file_sha256(self.start)
 
 
 def precision_here(asked: str, cpu: bool) -> str:

@@ -47,7 +47,7 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
     """Carry out the plan's steps that ``run.folder`` does not hold yet; return the last checkpoint.
 
     Raises:
-        TrainingError: a loss is not finite, or the folder holds a run of another plan.
+        TrainingError: a loss is not finite, or the folder holds a run of another plan, other images or another start.
     """
     progress = Progress(run.folder, plan.steps, accelerator.is_main_process)
     try:
@@ -61,13 +61,20 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
 
 
 def _newest(run: Run, plan: Plan) -> dict[str, Any] | None:
-    """Return the state of the folder's newest checkpoint, once it is known to be of this plan as far as it has come."""
-    found = checkpoints(run.folder)
+    """Return the state of the folder's newest checkpoint, once it is known to be of this run as far as it has come."""
+    # Hashed before anything is written: a run may overwrite or rotate away what it starts from.
+    start, found = run.start_sha256, checkpoints(run.folder)
     if not found:
         return None
     state = load_checkpoint(found[-1])
     if state["images"] != run.pairs.crc32:
         raise TrainingError(f"{found[-1]} is of a run on other images; use a new --run_dir, or that run's --data")
+    # Older checkpoints do not say what their run started from.
+    if "start" in state and state["start"] != start:
+        raise TrainingError(
+            f"{found[-1]} is of a run with another --start: it began from {_weights(state['start'])}, now --start is "
+            f"{run.start or 'left out'}, {_weights(start)}; use a new --run_dir, or that run's --start"
+        )
     before, now = _until(state["plan"], state["step"]), _until(asdict(plan), state["step"])
     for name, value in before.items():
         if value != now[name]:
@@ -76,6 +83,10 @@ def _newest(run: Run, plan: Plan) -> dict[str, Any] | None:
                 f"--run_dir, or the options of that run"
             )
     return state
+
+
+def _weights(sha256: str | None) -> str:
+    return "random weights" if sha256 is None else f"a file of SHA-256 {sha256}"
 
 
 def _until(plan: dict[str, Any], number: int) -> dict[str, Any]:
@@ -225,6 +236,7 @@ class _StepTrainer:
             "iteration": self.iteration,
             "plan": asdict(self.plan),
             "images": self.run.pairs.crc32,
+            "start": self.run.start_sha256,
             "trainee": self.plan.network,
             "pruned_blocks": pruned_blocks(self.network),
             "network": self.network.state_dict(),

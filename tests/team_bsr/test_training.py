@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from eval.data.images import write_png
 from eval.errors import RunError
+from models.team08_ABPN import ABPN
 from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
     build_network,
@@ -322,6 +325,40 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
         )
     last = train(Plan((first, small_step(2, iterations=1))), Habits(), run, Accelerator(cpu=True))
     assert last.name == "step2-0000001.ckpt"
+
+
+def test_a_run_goes_on_with_its_own_start_only(pairs, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        torch.manual_seed(seed)
+        write_weights(ABPN(), tmp_path / f"{name}.safetensors")
+    first, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    plan, cpu = Plan((small_step(iterations=1),), network="abpn"), Accelerator(cpu=True)
+    begun = lambda start: train(plan, Habits(), Run(tmp_path / "run", pairs, start=start), cpu)  # noqa: E731
+    last = begun(first)
+    assert load_checkpoint(last)["start"] == sha256(first.read_bytes()).hexdigest()
+    refused = r"step1-0000001\.ckpt is of a run with another --start: it began from a file of SHA-256 \w{64}, now"
+    with pytest.raises(TrainingError, match=rf"{refused} --start is .*b\.safetensors, a file of SHA-256 \w"):
+        begun(other)
+    with pytest.raises(TrainingError, match=rf"{refused} --start is left out, random weights; use a new"):
+        begun(None)
+    # The same weights under another name are the same start.
+    other.write_bytes(first.read_bytes())
+    assert begun(other) == last
+
+
+def test_a_run_from_random_weights_goes_on_without_a_start_only(pairs, tmp_path):
+    write_weights(ABPN(), tmp_path / "start.safetensors")
+    plan, cpu = Plan((small_step(iterations=1),), network="abpn"), Accelerator(cpu=True)
+    run = Run(tmp_path / "run", pairs)
+    last = train(plan, Habits(), run, cpu)
+    assert load_checkpoint(last)["start"] is None
+    started = replace(run, start=tmp_path / "start.safetensors")
+    with pytest.raises(TrainingError, match="it began from random weights, now --start is"):
+        train(plan, Habits(), started, cpu)
+    state = load_checkpoint(last)
+    del state["start"]
+    save_checkpoint(last, state)
+    assert train(plan, Habits(), started, cpu) == last
 
 
 def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(pairs, tmp_path):
