@@ -1,5 +1,6 @@
 """Folders of training images: pairing HR with LR, and reading them image by image."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from eval.data.images import ImageError, ImageSize, is_image_file, read_image
 from eval.data.resize import imresize
+from eval.errors import UsageError
 
 SCALE = 4
 DECODED_AT_ONCE = 16
@@ -65,20 +67,50 @@ def pair_fault(path: Path, hr: ImageSize, partner: Path | None, lr: ImageSize | 
     return f"{partner}: expected {quarter} for {path}, got {lr}"
 
 
-def lr_partners(images: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Path]:
-    """Match every HR image with the LR image of its name, by stem, in any of the folders."""
-    if not folders:
+def lr_partners(images: Iterable[Path], sources: Sources) -> dict[Path, Path]:
+    """Match every HR image with the LR image of its name, by stem, in any of the folders ``sources.lr``.
+
+    Of several the one counts that lies in the HR image's own subfolder.
+
+    Raises:
+        FileNotFoundError: an HR image has no LR partner.
+        UsageError: it has several.
+    """
+    if not sources.lr:
         return {}
-    by_stem = {path.stem: path for folder in folders for path in folder.rglob("*") if is_image_file(path)}
-    partners = {path: next((by_stem[stem] for stem in _lr_stems(path) if stem in by_stem), None) for path in images}
-    missing = [path for path, partner in partners.items() if partner is None]
+    by_stem = defaultdict(list)
+    for folder in sources.lr:
+        for path in filter(is_image_file, folder.rglob("*")):
+            by_stem[path.stem].append((path, path.relative_to(folder).parent))
+    found = {path: next((by_stem[stem] for stem in _lr_stems(path) if stem in by_stem), None) for path in images}
+    missing = [path for path, candidates in found.items() if candidates is None]
     if missing:
-        names = ", ".join(map(str, folders))
         raise FileNotFoundError(
-            f"--lr_data {names}: expected {missing[0].stem}x{SCALE}.* or {missing[0].stem}.* for {missing[0]}; "
+            f"{_lr_flag(sources)}: expected {missing[0].stem}x{SCALE}.* or {missing[0].stem}.* for {missing[0]}; "
             f"{len(missing)} HR images have no LR partner"
         )
-    return {path: partner for path, partner in partners.items() if partner is not None}
+    return {path: _partner(path, candidates, sources) for path, candidates in found.items() if candidates}
+
+
+def _partner(hr: Path, candidates: Sequence[tuple[Path, Path]], sources: Sources) -> Path:
+    """Return the one LR image of several files, each with its subfolder; a folder named twice makes no second one."""
+    subfolders = {hr.relative_to(folder).parent for folder in sources.hr if hr.is_relative_to(folder)}
+    # Where HR and LR lie in one folder, the HR image itself is found too.
+    others = [(path, inside) for path, inside in candidates if path.resolve() != hr.resolve()] or candidates
+    beside = [(path, inside) for path, inside in others if inside in subfolders]
+    for some in (others, beside):
+        files = {path.resolve(): path for path, _ in some}
+        if len(files) == 1:
+            return files.popitem()[1]
+    names = " and ".join(sorted({str(path) for path, _ in others}))
+    raise UsageError(
+        f"{_lr_flag(sources)}: expected one LR image for {hr}, got {names}; remove the wrong ones, name the folder of "
+        "the right ones alone, or lay LR images into the subfolders of their HR images"
+    )
+
+
+def _lr_flag(sources: Sources) -> str:
+    return f"--lr_data {', '.join(map(str, sources.lr))}"
 
 
 def _lr_stems(hr: Path) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ def survey(sources: Sources) -> Survey:
 
     Raises:
         FileNotFoundError: a folder holds no HR image, or one of them has no LR partner.
+        UsageError: an HR image has several LR partners.
         RunError: files cannot be used, and ``skip_bad`` is not set; the message names them.
     """
     files, left_out = _candidates(sources.hr)
@@ -62,7 +63,7 @@ def survey(sources: Sources) -> Survey:
     copies = no_hr_by_size(images)
     left_out += copies.items()
     images = {path: size for path, size in images.items() if path not in copies}
-    partners = lr_partners(images, sources.lr)
+    partners = lr_partners(images, sources)
     unfit = _unfit(images, partners)
     faults += unfit.values()
     if faults and not sources.skip_bad:

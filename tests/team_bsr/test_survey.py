@@ -1,5 +1,6 @@
 """What a training command says of its folders: LR halves, small and unusable images, pictures that are validated on."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from eval.data.images import write_png
 from eval.data.likeness import MOST_APART, shared_images, thumbnail, thumbnails
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from team_bsr.sources import Sources
 from team_bsr.survey import steps_left_out, survey
 from team_bsr.validation import open_set
@@ -141,6 +142,35 @@ def test_an_lr_image_is_a_quarter_rounded_down_or_up(tmp_path, side, fits):
     else:
         with pytest.raises(RunError, match=rf"lr/a\.png: expected 16x16 for .*hr/a\.png, got {side}x{side}"):
             survey(sources)
+
+
+def test_of_lr_images_of_one_name_the_one_in_the_same_subfolder_counts(tmp_path):
+    write(tmp_path, "hr/x/1.png", "hr/y/1.png", "hr/2.png")
+    write(tmp_path, "lr/x/1x4.png", "lr/y/1x4.png", "lr/y/2x4.png", side=16)
+    # A folder that is named twice, or lies in another one, makes no second file.
+    found = survey(Sources((tmp_path / "hr",), (tmp_path / "lr", tmp_path / "lr" / "y"))).partners
+    assert found == {
+        tmp_path / hr: tmp_path / lr
+        for hr, lr in (("hr/2.png", "lr/y/2x4.png"), ("hr/x/1.png", "lr/x/1x4.png"), ("hr/y/1.png", "lr/y/1x4.png"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("bicubic/1x4.png", "unknown/1x4.png"), ("1x4.bmp", "1x4.png"), ("a/1.png", "b/1.png")]
+)
+def test_several_lr_images_for_one_hr_image_are_refused(tmp_path, first, second):
+    """Which of them is found last is the file system's matter."""
+    write(tmp_path, "hr/1.png")
+    write(tmp_path, f"lr/{first}", f"lr/{second}", side=16)
+    hr, one, other = (tmp_path / name for name in ("hr/1.png", f"lr/{first}", f"lr/{second}"))
+    with pytest.raises(UsageError, match=re.escape(f"expected one LR image for {hr}, got {one} and {other}; remove")):
+        survey(Sources((tmp_path / "hr",), (tmp_path / "lr",)))
+
+
+def test_an_hr_image_is_not_one_of_several_lr_images_of_its_name(tmp_path):
+    write(tmp_path, "HR/1.png")
+    write(tmp_path, "LR/1.png", side=16)
+    assert survey(Sources((tmp_path,), (tmp_path,))).partners == {tmp_path / "HR" / "1.png": tmp_path / "LR" / "1.png"}
 
 
 def test_sizes_follow_exif_orientation_and_steps_leave_out_what_is_smaller(tmp_path):
