@@ -4,6 +4,7 @@ Weights are safetensors, of the deploy form or of the training form, from which 
 whole or not at all.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from eval.files import atomic_path, write_whole
+from eval.zoo.checkpoints import weight_folders
+from eval.zoo.manifest import all_models
 from team_bsr.trainees import PFDNLITE, TRAINEES
 
 FORMAT = 1
@@ -111,10 +114,27 @@ def write_weights(
         path: file to write.
         dtype: of the values in the file; None keeps theirs.
         facts: texts to keep in the file's metadata.
+
+    Raises:
+        UsageError: the zoo takes the file for one of its checkpoints, which these weights are not.
     """
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
     # The library's own save_file makes a file that only its owner may read.
-    write_whole(path, safetensors.torch.save(state, dict(facts) if facts else None))
+    content = safetensors.torch.save(state, dict(facts) if facts else None)
+    _keep_zoo_whole(path, content)
+    write_whole(path, content)
+
+
+def _keep_zoo_whole(path: Path, content: bytes) -> None:
+    """Refuse to write what the zoo, which knows its files by their hashes, would then call damaged."""
+    known = next((its for spec in all_models() for its in spec.checkpoints if its.file == path.name), None)
+    if known is None or known.sha256 == hashlib.sha256(content).hexdigest():
+        return
+    if path.parent.resolve() in {folder.resolve() for folder in weight_folders()}:
+        raise UsageError(
+            f"{path}: expected a file of your own for these weights, got one that the zoo knows by the "
+            f"SHA-256 {known.sha256}; name another file, such as pfdnlite_exported.safetensors"
+        )
 
 
 def read_network(path: Path, trainee: str) -> nn.Module:

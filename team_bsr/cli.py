@@ -168,12 +168,12 @@ def fuse_command(
 def export_command(
     checkpoint: Annotated[Path, typer.Argument(help="Read this checkpoint of the second stage.")],
     weights: Annotated[Path, typer.Option(help="Write the weights to this file.")] = Path(
-        "model_zoo/pfdnlite_selftrained.safetensors"
+        "pfdnlite_exported.safetensors"
     ),
     images: Annotated[
         Path | None, typer.Option(help="Verify on this set; without it on photographs of scikit-image.")
     ] = None,
-    name: Annotated[str, typer.Option(help="What the weights are called in the manifest.")] = "selftrained",
+    name: Annotated[str, typer.Option(help="What the weights are called in the manifest.")] = "exported",
     training: Annotated[
         Path | None,
         typer.Option(help="Write the training form in float16 to this file, too; train --start goes on from it."),

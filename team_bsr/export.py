@@ -19,7 +19,7 @@ def verify(network: TrainingPFDNLite, images: Iterable[np.ndarray]) -> Agreement
     return agreement(versions, images, "fused and unfused")
 
 
-def manifest_row(path: Path, name: str = "selftrained") -> str:
+def manifest_row(path: Path, name: str) -> str:
     """Return the lines that make a file of weights known to the zoo."""
     return (
         f'[[model.checkpoints]]\nname = "{name}"\nfile = "{path.name}"\n'

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from eval.data.images import write_png
 from eval.errors import RunError, UsageError
 from eval.submission.graphs import onnx_graph
+from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.manifest import all_models, find_model
 from models.team03_PFDNLite import PFDNLite
 from models.team08_ABPN import ABPN
 from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
@@ -67,7 +69,7 @@ def test_prune_then_export_gives_weights_that_the_deploy_class_takes(tmp_path, i
         assert (deploy(x) - expected).abs().max() < rounding(torch.float32, ADDITIONS, expected.abs().max().item())
     row = tomllib.loads(output[output.index("[[model.checkpoints]]") :])["model"]["checkpoints"][0]
     assert row == {
-        "name": "selftrained",
+        "name": "exported",
         "file": "weights.safetensors",
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "bytes": weights.stat().st_size,
@@ -95,6 +97,43 @@ def test_export_refuses_what_is_not_the_entry(tmp_path, images):
     with pytest.raises(UsageError, match="expected PFDNLite of the second stage; prune it"):
         invoke("export", stage1, "--weights", tmp_path / "w.safetensors", "--images", images)
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_export_writes_a_file_of_one_s_own_beside_those_of_the_zoo(tmp_path, images, monkeypatch):
+    stage2, _ = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    output = invoke("export", stage2, "--images", images)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["pfdnlite_exported.safetensors"]
+    known = {its.file for spec in all_models() for its in spec.checkpoints}
+    assert "pfdnlite_exported.safetensors" not in known
+    row = tomllib.loads(output[output.index("[[model.checkpoints]]") :])["model"]["checkpoints"][0]
+    assert (row["name"], row["file"]) == ("exported", "pfdnlite_exported.safetensors")
+    # By its name the harness evaluates it.
+    found = find_checkpoint(find_model(3), "pfdnlite_exported.safetensors")
+    assert (found.name, found.sha256) == (None, row["sha256"])
+
+
+def test_no_file_that_the_zoo_knows_is_written_but_with_its_own_content(tmp_path, images, monkeypatch):
+    """In a folder of weights of one's own, in which the zoo looks as it does in its own."""
+    stage2, network = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
+    target = tmp_path / "weights" / "pfdnlite_selftrained.safetensors"
+    target.parent.mkdir()
+    target.write_bytes(b"as it was")
+    monkeypatch.setenv("ESR_WEIGHTS", str(target.parent))
+    for arguments in (("export", stage2, "--images", images, "--weights", target), ("fuse", stage2, target)):
+        with pytest.raises(UsageError, match=r"pfdnlite_selftrained\.safetensors: expected a file of your own"):
+            invoke(*arguments)
+    assert target.read_bytes() == b"as it was"
+    write_weights(reparameterize(network), tmp_path / target.name)
+    content = (tmp_path / target.name).read_bytes()
+    spec = find_model(3)
+    (row,) = (its for its in spec.checkpoints if its.file == target.name)
+    same = row.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    models = (spec.model_copy(update={"checkpoints": (same,)}),)
+    monkeypatch.setattr("team_bsr.checkpoint.all_models", lambda: models)
+    invoke("fuse", stage2, target)
+    assert target.read_bytes() == content
 
 
 def test_export_writes_an_onnx_graph_for_any_size_that_agrees_with_torch(tmp_path, images):
