@@ -167,7 +167,7 @@ def _scale_transparent_grey(image: Any) -> None:
         image.info["transparency"] = (grey % 2**bits) * 255 // (2**bits - 1)
 
 
-def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
+def _refuse_other_kinds(path: Path, image: Any) -> None:
     """Raise for a mode or depth that would have to be converted with loss."""
     if (frames := getattr(image, "n_frames", 1)) > 1:
         raise ImageError(f"{path}: holds {frames} frames; give one image a file")
@@ -176,6 +176,9 @@ def _refuse_other_kinds(path: Path, image: Image.Image) -> None:
         raise ImageError(f"{path}: has {kind}; the protocol is defined on 8-bit RGB, so convert it first")
     if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
         raise ImageError(f"{path}: has 16 bits or more; the protocol is defined on 8-bit RGB, so convert it first")
+    # Pillow's mode for 16-bit colour is RGB or RGBA; what it decodes from, "RGB;16B", tells the depth.
+    if image.format == "PNG" and any("16" in str(tile.args) for tile in image.tile):
+        raise ImageError(f"{path}: has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first")
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval.data.images import read_size
+from eval.data.images import read_image
 from eval.data.layouts import image_files
 from eval.data.png import encode_png
 from eval.errors import UsageError
@@ -55,13 +55,14 @@ class Phase:
 
         Raises:
             UsageError: there are none, or some are no PNG, which the scorer reads alone.
+            ImageError: one is damaged, or no 8-bit image without transparency: the server would convert it in silence.
         """
         found = image_files(self.hr) if self.hr.is_dir() else []
         others = [path.name for path in found if path.suffix.lower() != ".png"]
         if not found or others:
             raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {', '.join(others[:3]) or 'none'}")
         for path in found:
-            read_size(path)
+            read_image(path)
         return found
 
 

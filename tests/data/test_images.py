@@ -268,6 +268,13 @@ def test_lossy_kinds_are_refused_by_name(file, suffix: str, content: bytes, reas
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [name for name in REFUSED if "16 bit" in name])
+def test_16_bits_are_refused_by_the_head_alone(file, name: str):
+    suffix, content, reason = REFUSED[name]
+    with pytest.raises(ImageError, match=reason):
+        read_size(file(suffix, content))
+
+
 @pytest.mark.parametrize("suffix", [*sorted(REFUSED_SUFFIXES), ".GIF", ".Tga"])
 def test_other_suffixes_are_refused_whatever_they_hold(file, suffix: str):
     path = file(suffix, RGB_PNG)

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from eval.data.images import read_image, write_png
+from eval.data.images import ImageError, read_image, write_png
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.ranking.editions import find_edition
 from eval.submission.hosting import Challenge, Phase, write_bundle
+from tests.data.test_images import PNG_RGB, png
 
 # https://docs.codabench.org, Yaml Structure, version 2.
 KNOWN = {
@@ -159,6 +160,18 @@ def test_names_of_an_upload_cannot_write_into_the_page(bundle: Path, upload, tmp
     upload["<script>x4.png"] = upload.pop("0902.png")
     _, output = _serve(bundle, tmp_path / "app", upload)
     assert "<script>" not in (output / "detailed_results.html").read_text()
+
+
+DEEP = ("16 bits a sample", lambda path, pixels: path.write_bytes(png(pixels.astype(">u2") * 257, 16, PNG_RGB, 40)))
+CLEAR = ("transparent pixels", lambda path, pixels: Image.fromarray(np.dstack([pixels, pixels[..., :1]])).save(path))
+
+
+@pytest.mark.parametrize(("reason", "spoil"), [DEEP, CLEAR], ids=["16 bits", "alpha"])
+def test_references_are_what_the_server_takes_them_for(hr: Path, reason: str, spoil):
+    """The scorer converts to RGB whatever it reads: 16 bits are halved, and transparency is dropped."""
+    spoil(hr / "0902.png", read_image(hr / "0902.png"))
+    with pytest.raises(ImageError, match=rf"0902\.png: has {reason}"):
+        Phase("Development", hr, date(2027, 1, 1), 1).images()
 
 
 def test_the_command(command, hr: Path, tmp_path: Path):

@@ -27,6 +27,7 @@ from team_bsr.export import verify
 from team_bsr.network import reparameterize
 from team_bsr.plan import Habits
 from team_bsr.training import TrainingError
+from tests.data.test_images import PNG_RGB, png
 from tests.rounding import rounding
 from tests.team_bsr.test_network import ADDITIONS, random_network
 from tests.team_bsr.test_training import recipe
@@ -252,6 +253,10 @@ def test_a_dry_run_refuses_what_the_run_refuses(tmp_path, images, more):
     with pytest.raises(TrainingError, match="step 1 trains the unpruned network; --start is pruned already"):
         invoke(*arguments, "--steps", "1", "--start", pruned)
     Image.fromarray(np.zeros((100, 100), np.uint16)).save(images / "deep.png")
+    with pytest.raises(RunError, match=r"deep\.png: has 16 bits"):
+        invoke(*arguments)
+    # Pillow calls 16-bit colour by the mode of 8 bits.
+    (images / "deep.png").write_bytes(png(np.zeros((100, 100, 3), ">u2"), 16, PNG_RGB, 100))
     with pytest.raises(RunError, match=r"deep\.png: has 16 bits"):
         invoke(*arguments)
     assert not (tmp_path / "run").exists()
