@@ -19,7 +19,7 @@ from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, 
 from team_bsr.data import open_pairs
 from team_bsr.export import manifest_row, verify
 from team_bsr.finetuning import finetune_command
-from team_bsr.flags import OnCpu, Precision
+from team_bsr.flags import OnCpu, Precision, SkipBad
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.plan import Habits, Plan, Run, describe, describe_data, precision_here
 from team_bsr.pruning import prune
@@ -87,7 +87,7 @@ def train_command(
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Fuse the network's kernels by torch.compile, which takes a minute.")
     ] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip_bad", help="Leave unreadable images out, and name them.")] = False,
+    skip_bad: SkipBad = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""

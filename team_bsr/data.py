@@ -19,7 +19,7 @@ from eval.data import likeness
 from eval.data.images import ImageError
 from eval.errors import RunError
 from eval.files import atomic_path, write_whole
-from team_bsr.sources import SCALE, decoded
+from team_bsr.sources import BAD_ADVICE, SCALE, decoded
 from team_bsr.survey import Survey
 
 FORMAT = 2
@@ -113,7 +113,7 @@ def _fill(target: Path, images: Sequence[Path], partners: dict[Path, Path], skip
         for path, pair in decoded(images, partners):
             if isinstance(pair, ImageError):
                 if not skip_bad:
-                    raise RunError(f"{pair}; repair or remove it, or leave such files out with --skip_bad")
+                    raise RunError(f"{pair}; {BAD_ADVICE}")
                 skipped.append(str(pair))
                 continue
             hr, lr = pair

@@ -9,14 +9,15 @@ from accelerate import Accelerator
 
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
-from eval.errors import UsageError
+from eval.data.images import ImageError
+from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
-from team_bsr.flags import OnCpu, Precision
+from team_bsr.flags import OnCpu, Precision, SkipBad
 from team_bsr.plan import Habits, Plan, Run, describe_data, precision_here
 from team_bsr.recipe import load_recipe
-from team_bsr.sources import Sources, decoded
+from team_bsr.sources import BAD_ADVICE, Sources, decoded
 from team_bsr.survey import Survey, survey
 from team_bsr.trainees import deploy_form
 from team_bsr.training import train
@@ -42,19 +43,24 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
 
     Raises:
         UsageError: there are fewer than three images.
-        ImageError: an image is damaged.
+        RunError: an image that is held out is damaged, and ``skip_bad`` is not set; or all of them are.
     """
     files = list(images.images)
     held = files[_FIRST::_EACH]
     if not held:
         raise UsageError(f"--data: expected at least {_FIRST + 1} images, of which one is held out; got {len(files)}")
-    pairs = []
+    pairs, faults = [], []
     for _, pair in decoded(held, images.partners):
-        if isinstance(pair, Exception):
-            raise pair
-        pairs.append((pair[1], pair[0]))
+        if not isinstance(pair, ImageError):
+            pairs.append((pair[1], pair[0]))
+        elif images.sources.skip_bad:
+            faults.append(str(pair))
+        else:
+            raise RunError(f"{pair}; {BAD_ADVICE}")
+    if not pairs:
+        raise RunError(f"none of the {len(held)} images that are held out could be read; the first: {faults[0]}")
     left = {path: size for path, size in images.images.items() if path not in held}
-    return replace(images, images=left), dataset_of_arrays(pairs, HELD_OUT)
+    return replace(images, images=left, faults=(*images.faults, *faults)), dataset_of_arrays(pairs, HELD_OUT)
 
 
 def fine_tune(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> FineTuned:
@@ -79,11 +85,13 @@ def finetune_command(
     seed: Annotated[int, typer.Option(help="Of the patches.")] = 0,
     precision: Precision = "auto",
     cpu: OnCpu = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
     taken = precision_here(precision, cpu)
     plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
-    accelerator, images = Accelerator(cpu=cpu, mixed_precision=taken), survey(Sources(tuple(data)))
+    accelerator = Accelerator(cpu=cpu, mixed_precision=taken)
+    images = survey(Sources(tuple(data), skip_bad=skip_bad))
     sets = [open_set(folder) for folder in validation or ()]
     if not sets:
         images, held = split_off(images)
@@ -92,6 +100,8 @@ def finetune_command(
         accelerator.print(line)
     with accelerator.main_process_first():
         pairs = open_pairs(images, run_dir / "cache")
+    for fault in pairs.skipped:
+        accelerator.print(f"skipped: {fault}")
     found = fine_tune(plan, Habits(), Run(run_dir, pairs, sets, start, minutes), accelerator)
     write_weights(deploy_form(load_network(found.checkpoint)), weights)
     for name, before_db in found.before_db.items():

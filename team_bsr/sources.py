@@ -15,6 +15,7 @@ from eval.errors import UsageError
 
 SCALE = 4
 DECODED_AT_ONCE = 16
+BAD_ADVICE = "repair or remove it, or leave such files out with --skip_bad"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from eval.data.images import ImageError, ImageSize, is_image_file, read_size
 from eval.errors import RunError
 from team_bsr.halves import no_hr_by_name, no_hr_by_size
 from team_bsr.recipe import Step
-from team_bsr.sources import Sources, lr_partners, pair_fault
+from team_bsr.sources import BAD_ADVICE, Sources, lr_partners, pair_fault
 
 TWICE = "found twice"
 MOST_NAMED = 4
@@ -67,7 +67,7 @@ def survey(sources: Sources) -> Survey:
     unfit = _unfit(images, partners)
     faults += unfit.values()
     if faults and not sources.skip_bad:
-        raise RunError(f"{_some(faults, '; ')}; repair or remove it, or leave such files out with --skip_bad")
+        raise RunError(f"{_some(faults, '; ')}; {BAD_ADVICE}")
     images = {path: size for path, size in images.items() if path not in unfit}
     if not images:
         raise RunError(f"none of the {len(files)} images can be used: {_some(faults, '; ')}")

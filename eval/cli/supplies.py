@@ -102,19 +102,13 @@ def make_lr(
     ] = 4,
 ) -> None:
     """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale."""
-    from fractions import Fraction
-
-    from eval.data.images import read_image, write_png
     from eval.data.layouts import image_files
-    from eval.data.resize import imresize
+    from eval.data.shrinking import write_lr_images
 
     paths = image_files(hr_dir) if hr_dir.is_dir() else []
     if not paths:
         raise UsageError(f"{hr_dir}: no folder with images")
-    for path in paths:
-        hr = read_image(path)
-        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
-        write_png(lr_dir / f"{path.stem}x{scale}.png", imresize(hr, Fraction(1, scale)))
+    write_lr_images(paths, lr_dir, scale)
     typer.echo(f"{len(paths)} images written to {lr_dir}")
 
 

@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eval.contents import Kind, kind_of, not_itself
 from eval.data.png import encode_png, png_fault
+from eval.errors import RunError
 from eval.files import write_whole
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -40,7 +41,7 @@ LARGEST_PIXELS = 2**28
 _TURNED = (5, 6, 7, 8)
 
 
-class ImageError(ValueError):
+class ImageError(RunError):
     """A file is no image that the protocol can use; the message names the file and says what to do."""
 
 

@@ -57,15 +57,16 @@ def check_pairs(pairs: Iterable[ImagePair]) -> tuple[list[ImageSize], list[str]]
     pairs = list(pairs)
     with ThreadPoolExecutor() as pool:
         checks = list(pool.map(_check_pair, pairs))
-    faults = [*_repeated_names(pairs), *(fault for _, found in checks for fault in found)]
+    repeated = same_names((pair.name, pair.hr or pair.lr) for pair in pairs)
+    faults = [*repeated, *(fault for _, found in checks for fault in found)]
     return [size for size, _ in checks if size], faults
 
 
-def _repeated_names(pairs: Iterable[ImagePair]) -> Iterator[str]:
-    """Name the images whose results would overwrite each other, on any file system."""
+def same_names(images: Iterable[tuple[str, Path | None]]) -> Iterator[str]:
+    """Name the images, each a name and its file, whose results would overwrite each other, on any file system."""
     by_name = defaultdict(list)
-    for pair in pairs:
-        by_name[unicodedata.normalize("NFC", pair.name).casefold()].append(str(pair.hr or pair.lr))
+    for name, path in images:
+        by_name[unicodedata.normalize("NFC", name).casefold()].append(str(path))
     for paths in by_name.values():
         if len(paths) > 1:
             yield f"{' and '.join(paths)}: have the same name"

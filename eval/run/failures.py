@@ -60,6 +60,6 @@ def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) ->
 def failure_of(error: BaseException, otherwise: State = State.FAILED_TO_RUN) -> Ending:
     """Return what a record says of an error, with where it came from if nobody expected it."""
     state, reason = what_failed(error, otherwise)
-    expected = isinstance(error, (RunError, UsageError, OSError, ImageError))
+    expected = isinstance(error, (RunError, UsageError, OSError))
     trace = getattr(error, "trace", None) if expected else "".join(traceback.format_exception(error))
     return Ending("failed", state, reason, trace)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
@@ -191,6 +192,28 @@ def test_make_lr(command, tmp_path: Path, hr_folder: Path):
     expected = imresize(read_image(hr_folder / "image1.png"), 0.25)
     assert np.array_equal(read_image(tmp_path / "lr" / "image1x4.png"), expected)
     assert command("-m", "eval", "make-lr", tmp_path / "absent", tmp_path / "lr").returncode == 2
+
+
+def test_make_lr_names_all_that_is_wrong_and_writes_nothing(command, tmp_path: Path, hr_folder: Path, random_image):
+    Image.fromarray(random_image(16, 16)).convert("CMYK").save(hr_folder / "print.jpg")
+    Image.fromarray(np.zeros((16, 16), np.uint16)).save(hr_folder / "deep.png")
+    (hr_folder / "image1.png").write_bytes((hr_folder / "image1.png").read_bytes()[:-100])
+    write_png(hr_folder / "tiny.png", random_image(3, 20))
+    Image.fromarray(random_image(16, 16)).save(hr_folder / "image0.bmp")
+    result = command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
+    assert (result.returncode, (tmp_path / "lr").exists()) == (1, False)
+    told = result.stderr.splitlines()
+    assert told[0] == (
+        f"error: {hr_folder}: 5 fault(s) found, so nothing was written to {tmp_path / 'lr'}; mend, rename or remove "
+        "these files"
+    )
+    assert told[1:3] == [
+        f"  {hr_folder / 'image0.bmp'} and {hr_folder / 'image0.png'}: have the same name",
+        f"  {hr_folder / 'deep.png'}: has 16 bits a sample; the protocol is defined on 8-bit RGB, so convert it first",
+    ]
+    assert told[3].startswith(f"  {hr_folder / 'image1.png'}: not a readable image")
+    assert told[4].startswith(f"  {hr_folder / 'print.jpg'}: has the colour mode CMYK")
+    assert told[5:] == [f"  {hr_folder / 'tiny.png'}: expected at least 4 pixels a side, to be shrunk by 4; got 20x3"]
 
 
 def test_models_lists_the_zoo(command, esr_weights: Path):

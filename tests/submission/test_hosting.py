@@ -174,6 +174,13 @@ def test_references_are_what_the_server_takes_them_for(hr: Path, reason: str, sp
         Phase("Development", hr, date(2027, 1, 1), 1).images()
 
 
+def test_a_damaged_reference_is_named_before_anything_is_written(command, hr: Path, tmp_path: Path):
+    (hr / "0902.png").write_bytes((hr / "0902.png").read_bytes()[:-100])
+    done = command("-m", "eval", "host", "challenge", "--hr", hr)
+    assert (done.returncode, (tmp_path / "challenge").exists()) == (1, False)
+    assert done.stderr.startswith(f"error: {hr / '0902.png'}: not a readable image")
+
+
 def test_the_command(command, hr: Path, tmp_path: Path):
     arguments = ("challenge", "--hr", hr, "--edition", "2022", "--start", "2027-02-01", "--luma", "--title", "Mine")
     done = command("-m", "eval", "host", *arguments)

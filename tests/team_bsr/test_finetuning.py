@@ -7,7 +7,7 @@ from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from eval.data.images import write_png
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 from models.team03_PFDNLite import PFDNLite
 from team_bsr import finetuning
 from team_bsr.cli import app
@@ -38,6 +38,42 @@ def test_two_images_are_too_few(folder):
         path.unlink()
     with pytest.raises(UsageError, match="expected at least 3 images, of which one is held out; got 2"):
         split_off(survey(Sources((folder,))))
+
+
+def damage(folder, *names):
+    for name in names:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-100])
+
+
+def test_an_image_that_is_held_out_may_be_damaged_only_if_asked(folder):
+    damage(folder, "2.png")
+    with pytest.raises(RunError, match=r"2\.png: not a readable image .*; repair or remove it, or leave .*--skip_bad"):
+        split_off(survey(Sources((folder,))))
+    images, held = split_off(survey(Sources((folder,), skip_bad=True)))
+    assert (len(images.images), len(held.pairs)) == (8, 1)
+    assert [fault.partition(": ")[0] for fault in images.faults] == [str(folder / "2.png")]
+    damage(folder, "7.png")
+    with pytest.raises(RunError, match=r"none of the 2 images that are held out could be read; the first: .*2\.png: "):
+        split_off(survey(Sources((folder,), skip_bad=True)))
+
+
+def test_what_is_damaged_is_left_out_and_named_by_the_flag_that_is_advised(folder, tmp_path, monkeypatch):
+    damage(folder, "2.png", "5.png")
+    caught = []
+
+    def catch(plan, habits, run, accelerator):
+        caught.append(run)
+        raise RunError("caught in place of training")
+
+    monkeypatch.setattr(finetuning, "fine_tune", catch)
+    AcceleratorState._reset_state()
+    arguments = ["finetune", "--data", folder, "--run_dir", tmp_path / "run", "--cpu", "--precision", "no"]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--skip_bad"])
+    assert str(result.exception) == "caught in place of training"
+    (run,) = caught
+    assert (len(run.pairs), len(run.sets[0].pairs)) == (7, 1)
+    for name in ("2.png", "5.png"):
+        assert f"skipped: {folder / name}: not a readable image" in result.output
 
 
 def test_ten_images_make_it_better_on_those_held_out(folder, tmp_path, monkeypatch):
