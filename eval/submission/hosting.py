@@ -22,6 +22,7 @@ from eval.submission.archive import write_archive
 
 _TEMPLATES = files("eval.submission") / "templates"
 _PAGES = ("overview", "evaluation", "data", "terms")
+_PROGRAM, _BUNDLE = "scoring_program.zip", "bundle.zip"
 # The platform's image with a Python that is new enough; it has numpy and Pillow.
 IMAGE = "codalab/codalab-legacy:py312"
 COMMAND = "python3 /app/program/scoring.py /app/input /app/output"
@@ -80,26 +81,25 @@ def write_bundle(challenge: Challenge, folder: Path) -> Path:
     """Write the bundle's files to a folder, and all of them as ``bundle.zip``, which is uploaded.
 
     Raises:
-        UsageError: a phase has no HR images, or the folder holds a bundle already.
+        UsageError: a phase has no HR images, or the folder holds a file that would be written over.
     """
     images = [phase.images() for phase in challenge.phases]
-    if (folder / "competition.yaml").exists():
-        raise UsageError(f"{folder}: holds a bundle already; remove it, or name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    contents: dict[str, bytes | Path] = {
+    contents = {
         "competition.yaml": yaml.safe_dump(competition(challenge), sort_keys=False, allow_unicode=True).encode(),
         "logo.png": encode_png(_logo()),
         **{f"{name}.md": text.encode() for name, text in _pages(challenge, len(images[-1])).items()},
     }
+    parts = [*contents, _PROGRAM, *(_reference(place) for place in range(len(images)))]
+    if there := [name for name in (*parts, _BUNDLE) if (folder / name).exists()]:
+        raise UsageError(f"{folder}: holds {', '.join(there)} already; move or remove them, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        assert isinstance(content, bytes)
         (folder / name).write_bytes(content)
-    write_archive(folder / "scoring_program.zip", _program(challenge.luma))
+    write_archive(folder / _PROGRAM, _program(challenge.luma))
     for place, paths in enumerate(images):
         write_archive(folder / _reference(place), {path.name: path for path in paths})
-    parts = [*contents, "scoring_program.zip", *(_reference(place) for place in range(len(images)))]
-    write_archive(folder / "bundle.zip", {name: folder / name for name in parts})
-    return folder / "bundle.zip"
+    write_archive(folder / _BUNDLE, {name: folder / name for name in parts})
+    return folder / _BUNDLE
 
 
 def competition(challenge: Challenge) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def competition(challenge: Challenge) -> dict[str, Any]:
             {
                 "index": place,
                 "name": phase.name,
-                "scoring_program": "scoring_program.zip",
+                "scoring_program": _PROGRAM,
                 "reference_data": _reference(place),
             }
         )

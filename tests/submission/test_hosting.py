@@ -181,6 +181,22 @@ def test_a_damaged_reference_is_named_before_anything_is_written(command, hr: Pa
     assert done.stderr.startswith(f"error: {hr / '0902.png'}: not a readable image")
 
 
+def test_nothing_of_an_organiser_s_is_written_over(command, hr: Path, tmp_path: Path):
+    """Nor is anything written beside it."""
+    own = {"terms.md": b"our terms", "logo.png": b"our logo", "reference_data_0.zip": b"our images"}
+    (tmp_path / "challenge").mkdir()
+    for name, content in {**own, "notes.md": b"of no bundle"}.items():
+        (tmp_path / "challenge" / name).write_bytes(content)
+    done = command("-m", "eval", "host", "challenge", "--hr", hr)
+    assert done.returncode == 2
+    assert "challenge: holds logo.png, terms.md, reference_data_0.zip already; move or remove them" in done.stderr
+    assert {path.name for path in (tmp_path / "challenge").iterdir()} == {*own, "notes.md"}
+    for name, content in own.items():
+        assert (tmp_path / "challenge" / name).read_bytes() == content
+        (tmp_path / "challenge" / name).unlink()
+    assert command("-m", "eval", "host", "challenge", "--hr", hr).returncode == 0
+
+
 def test_the_command(command, hr: Path, tmp_path: Path):
     arguments = ("challenge", "--hr", hr, "--edition", "2022", "--start", "2027-02-01", "--luma", "--title", "Mine")
     done = command("-m", "eval", "host", *arguments)
@@ -191,7 +207,7 @@ def test_the_command(command, hr: Path, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "challenge" / "scoring_program.zip") as archive:
         assert json.loads(archive.read("settings.json")) == {"luma": True}
     again = command("-m", "eval", "host", *arguments)
-    assert (again.returncode, "holds a bundle already" in again.stderr) == (2, True)
+    assert (again.returncode, "challenge: holds competition.yaml, logo.png, " in again.stderr) == (2, True)
     (hr / "a.jpg").write_bytes(b"x")
     with pytest.raises(UsageError, match=r"got a\.jpg"):
         Phase("Development", hr, date(2027, 1, 1), 1).images()
