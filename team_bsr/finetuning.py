@@ -1,6 +1,6 @@
 """Fine-tuning PFDNLite on images of one's own: from the weights that ship to a file that runs, measured both times."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,15 +29,6 @@ HELD_OUT = "held out"
 _EACH, _FIRST = 5, 2
 
 
-@dataclass(frozen=True)
-class FineTuned:
-    """What fine-tuning came to: PSNR in dB by set before and after it, and the last checkpoint."""
-
-    before_db: dict[str, float]
-    after_db: dict[str, float]
-    checkpoint: Path
-
-
 def split_off(images: Survey) -> tuple[Survey, Dataset]:
     """Hold every fifth image out; return the others, and the set of those, with LR made or read as in training.
 
@@ -61,14 +52,6 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
         raise RunError(f"none of the {len(held)} images that are held out could be read; the first: {faults[0]}")
     left = {path: size for path, size in images.images.items() if path not in held}
     return replace(images, images=left, faults=(*images.faults, *faults)), dataset_of_arrays(pairs, HELD_OUT)
-
-
-def fine_tune(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> FineTuned:
-    """Train the plan's step from ``run.start``, and measure on ``run.sets`` what that changed."""
-    assert run.start is not None
-    before_db = validate(load_network(run.start).to(accelerator.device), run.sets)
-    last = train(plan, habits, run, accelerator)
-    return FineTuned(before_db, validate(load_network(last).to(accelerator.device), run.sets), last)
 
 
 def finetune_command(
@@ -102,9 +85,10 @@ def finetune_command(
         pairs = open_pairs(images, run_dir / "cache")
     for fault in pairs.skipped:
         accelerator.print(f"skipped: {fault}")
-    found = fine_tune(plan, Habits(), Run(run_dir, pairs, sets, start, minutes), accelerator)
-    write_weights(deploy_form(load_network(found.checkpoint)), weights)
-    for name, before_db in found.before_db.items():
-        after_db = found.after_db[name]
-        accelerator.print(f"{name}: {before_db:.3f} dB before, {after_db:.3f} dB after ({after_db - before_db:+.3f})")
+    before_db = validate(load_network(start).to(accelerator.device), sets)
+    trained = load_network(train(plan, Habits(), Run(run_dir, pairs, sets, start, minutes), accelerator))
+    write_weights(deploy_form(trained), weights)
+    for name, after_db in validate(trained.to(accelerator.device), sets).items():
+        gain_db = after_db - before_db[name]
+        accelerator.print(f"{name}: {before_db[name]:.3f} dB before, {after_db:.3f} dB after ({gain_db:+.3f})")
     accelerator.print(f"{weights}: python test_demo.py --model_id 3 --weights {weights}")

@@ -50,12 +50,12 @@ class Pace:
         whole = sum(lr_pixels(other, other.iterations) for other in self.steps if other.number >= step.number)
         share_s = (60 * self.minutes - began_s) * lr_pixels(step, step.iterations) / whole
         spent = (elapsed_s - began_s) / share_s if share_s > 0 else 1.0
-        if PartialState().num_processes == 1:
-            return max(iteration, min(step.iterations, int(step.iterations * spent)))
-        # All processes go by the first one's clock.
-        told = broadcast(torch.tensor(spent, dtype=torch.float32, device=self.device))
-        assert isinstance(told, torch.Tensor)
-        return max(iteration, min(step.iterations, int(step.iterations * told.item())))
+        if PartialState().num_processes > 1:
+            # All processes go by the first one's clock.
+            told = broadcast(torch.tensor(spent, dtype=torch.float32, device=self.device))
+            assert isinstance(told, torch.Tensor)
+            spent = told.item()
+        return max(iteration, min(step.iterations, int(step.iterations * spent)))
 
 
 class Progress:
@@ -86,25 +86,18 @@ class Progress:
         self._mark = now, iteration, position
         if self.writer is None:
             return
-        pixels_a_second = lr_pixels(step, position - counted) / (now - then)
+        rate, took_s = step.rate_at(position - 1, iteration - 1), now - then
+        pixels_a_second = lr_pixels(step, position - counted) / took_s
         left = lr_pixels(step, step.iterations - position)
         after = sum(lr_pixels(later, later.iterations) for later in self.steps if later.number > step.number)
         print(
             f"step {step.number}  {iteration}/{step.iterations}  {step.loss} {loss:.5f}  "
-            f"rate {step.rate_at(position - 1, iteration - 1):.2e}  {done * step.batch / (now - then):.1f} patches/s  "
+            f"rate {rate:.2e}  {done * step.batch / took_s:.1f} patches/s  "
             f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
             flush=True,
         )
-        _add(
-            self.writer,
-            {
-                "loss": loss,
-                "rate": step.rate_at(position - 1, iteration - 1),
-                "lr_pixels_per_s": lr_pixels(step, done) / (now - then),
-            },
-            step,
-            iteration,
-        )
+        figures = {"loss": loss, "rate": rate, "lr_pixels_per_s": lr_pixels(step, done) / took_s}
+        _add(self.writer, figures, step, iteration)
 
     def validated(self, step: Step, iteration: int, psnr_db: dict[str, float]) -> None:
         """Print and record PSNR in dB by set's name."""

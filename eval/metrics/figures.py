@@ -43,24 +43,9 @@ class Complexity(Frozen):
 
 
 FlagCode = Literal[
-    "counters",
-    "bound",
-    "operators",
-    "input",
-    "weights",
-    "precision",
-    "parameters",
-    "state",
-    "subnormal",
-    "uncounted",
-    "late",
-    "turn",
-    "timed",
-    "psnr",
-    "stored",
-    "range",
-    "counts",
-]
+    "counters", "bound", "operators", "input", "weights", "precision", "parameters", "state", "subnormal", "uncounted",
+    "late", "turn", "timed", "psnr", "stored", "range", "counts",
+]  # fmt: skip
 
 
 class Flag(Frozen):

@@ -105,26 +105,12 @@ def write_bundle(challenge: Challenge, folder: Path) -> Path:
 def competition(challenge: Challenge) -> dict[str, Any]:
     """Return what competition.yaml says, in the documented keys of version 2."""
     phases, tasks = [], []
+    rules = {"execution_time_limit": _LIMIT_S, "accepts_only_result_submissions": True}
     for place, phase in enumerate(challenge.phases):
-        tasks.append(
-            {
-                "index": place,
-                "name": phase.name,
-                "scoring_program": _PROGRAM,
-                "reference_data": _reference(place),
-            }
-        )
-        phases.append(
-            {
-                "index": place,
-                "name": phase.name,
-                "start": f"{phase.start} 00:00:00",
-                "end": f"{phase.end} 00:00:00",
-                "execution_time_limit": _LIMIT_S,
-                "accepts_only_result_submissions": True,
-                "tasks": [place],
-            }
-        )
+        named = {"index": place, "name": phase.name}
+        days = {"start": f"{phase.start} 00:00:00", "end": f"{phase.end} 00:00:00"}
+        tasks.append({**named, "scoring_program": _PROGRAM, "reference_data": _reference(place)})
+        phases.append({**named, **days, **rules, "tasks": [place]})
     return {
         "version": 2,
         "title": challenge.title,
