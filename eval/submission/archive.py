@@ -1,7 +1,9 @@
 """A results zip: written as a server wants it, and looked at before one sees it."""
 
+import struct
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
@@ -10,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from eval.errors import UsageError
+from eval.errors import UsageError, one_reason
 from eval.files import atomic_path
 from eval.submission.scoring_program import LITTER, Fault, Scored, score
 
@@ -19,6 +21,8 @@ _PLAIN = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 _METHODS = {9: "deflate64 (Windows, from 2 GB on)", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 99: "AES"}
 _ENCRYPTED = 1
 _TRIED = 3
+# What reading a damaged zip raises.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, UnicodeDecodeError, NotImplementedError)
 MIB = 2**20
 
 
@@ -50,8 +54,15 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
         raise UsageError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         return [Fault("no-zip", f"{path.name}: is no zip", "make a .zip, not .rar, .7z or .tar.gz")]
-    with zipfile.ZipFile(path) as archive:
-        return [*_of_members(archive), *_of_size(path, archive, most_mib)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [*_of_members(archive), *_of_size(path, archive, most_mib)]
+    except _DAMAGED as error:
+        return [_damaged(error)]
+
+
+def _damaged(error: Exception) -> Fault:
+    return Fault("damaged", f"cannot be unpacked: {one_reason(error)}", "make the zip anew, and upload it whole")
 
 
 def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
@@ -128,8 +139,8 @@ def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
         try:
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(folder)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            return Scored(faults=(*faults, Fault("damaged", str(error), "make the zip anew, and upload it whole")))
+        except _DAMAGED as error:
+            return Scored(faults=(*faults, _damaged(error)))
         scored = score(Path(folder), hr, luma)
     seen = {fault.code for fault in scored.faults if fault.refuses}
     return replace(scored, faults=(*(fault for fault in faults if fault.code not in seen), *scored.faults))

@@ -219,6 +219,43 @@ def test_what_python_cannot_unpack_is_told(upload: Path, hr: Path, code, offsets
     assert scored.refused
 
 
+def _spoil_a_stream(path: Path) -> None:
+    """Make the first block of the compressed readme one of a kind that deflate does not have."""
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo("readme.txt").header_offset
+    data = bytearray(path.read_bytes())
+    data[at + 30 + len("readme.txt")] |= 0b110
+    path.write_bytes(bytes(data))
+
+
+def _spoil_the_list(path: Path) -> None:
+    """Take the mark off the last entry of the list of members, which stands at the end of a zip."""
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at : at + 2] = b"XX"
+    path.write_bytes(bytes(data))
+
+
+def _spoil_a_name(path: Path) -> None:
+    """Let the first member's name be UTF-8, so its flag says, and begin with a byte that no UTF-8 begins with."""
+    _patched(path, 0, (6, 8), 0x800)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 46] = 0xFF
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("spoil", [_spoil_a_stream, _spoil_the_list, _spoil_a_name])
+def test_a_damaged_zip_is_told(upload: Path, hr: Path, spoil: Callable[[Path], None]):
+    path = upload.with_suffix(".zip")
+    write_archive(path, {file.name: file for file in upload.iterdir()})
+    assert codes_of(score_archive(path, hr, False, 500)) == set()
+    spoil(path)
+    scored = score_archive(path, hr, False, 500)
+    assert codes_of(scored) == {"damaged"}
+    assert scored.refused
+    assert scored.faults[0].text.startswith("cannot be unpacked: ")
+
+
 def test_zip64_names_beyond_ascii_doubles_and_ways_out_are_told(tmp_path: Path):
     path = tmp_path / "odd.zip"
     with zipfile.ZipFile(path, "w") as archive:
