@@ -1,11 +1,14 @@
 """One file of a network that is made of several: what it imports from its own folder is put into it."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.errors import RunError
+
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
 
 
 @dataclass
@@ -112,9 +115,11 @@ def _collect(
             _collect(root, _read(root, source), taken, parts, imports)
     imports |= dict.fromkeys(line for line in module.imports if _bound(line) & used or "__future__" in line)
     known = parts.setdefault(module.name, [])
-    known += [text for _, text in chosen if text not in known]
-    defined = [name for texts in parts.values() for text in texts for name in _defined(ast.parse(text).body[0])]
-    if repeated := {name for name in defined if defined.count(name) > 1}:
+    # Statements of one line have its text in common.
+    known += [text for text in {node.lineno: text for node, text in chosen}.values() if text not in known]
+    # A module may set a name twice: nothing of another one comes between.
+    defined = Counter(name for texts in parts.values() for name in _bound_in(texts))
+    if repeated := {name for name, count in defined.items() if count > 1}:
         raise RunError(
             f"{module.name}: {', '.join(sorted(repeated))} is defined in another of its modules too; rename it"
         )
@@ -126,20 +131,30 @@ def _needed(module: _Module, wanted: Iterable[str] | None) -> list[tuple[ast.stm
     names, before = set(wanted), 0
     while len(names) > before:
         before = len(names)
-        names |= {used for node, _ in module.body if names & set(_defined(node)) for used in _names_in(node)}
-    return [(node, text) for node, text in module.body if names & set(_defined(node))]
+        names |= {used for node, _ in module.body if names & _touched(node) for used in _names_in(node)}
+    return [(node, text) for node, text in module.body if names & _touched(node)]
 
 
 def _names_in(node: ast.AST) -> Iterator[str]:
     yield from (its.id for its in ast.walk(node) if isinstance(its, ast.Name))
 
 
-def _defined(node: ast.stmt) -> Iterator[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        yield node.name
-    elif isinstance(node, ast.Assign | ast.AnnAssign):
+def _bound_in(texts: Iterable[str]) -> set[str]:
+    """Return the names that statements make known; to set an attribute or an item of one binds no name."""
+    nodes = [node for text in texts for node in ast.parse(text).body]
+    named = {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
+    return named | {its.id for node in nodes for its in _names_of_targets(node) if isinstance(its.ctx, ast.Store)}
+
+
+def _touched(node: ast.stmt) -> set[str]:
+    """Return the names that a statement defines, or whose attributes or items it sets."""
+    return {node.name} if isinstance(node, _DEFINITIONS) else {its.id for its in _names_of_targets(node)}
+
+
+def _names_of_targets(node: ast.stmt) -> Iterator[ast.Name]:
+    if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from (its.id for target in targets for its in ast.walk(target) if isinstance(its, ast.Name))
+        yield from (its for target in targets for its in ast.walk(target) if isinstance(its, ast.Name))
 
 
 def _bound(line: str) -> set[str]:

@@ -65,12 +65,49 @@ def test_only_what_is_needed_is_taken_and_comments_and_decorators_stay(tmp_path:
         ("from parts import f as g", "as they are called"),
         ("from parts import *", "as they are called"),
         ("from parts import f\ndef f(x):\n    return x", "f is defined in another of its modules too"),
+        ("from parts import f\na, (f, *b) = 1, (2, 3)", "f is defined in another of its modules too"),
     ],
 )
 def test_what_cannot_be_put_into_one_file_is_refused(tmp_path: Path, line: str, message: str):
     _written(tmp_path, net=line, parts="def f(x):\n    return x\n")
     with pytest.raises(RunError, match=message):
         one_file(tmp_path, "net")
+
+
+ONE = """
+def f(x):
+    return x
+
+
+class Net:
+    pass
+
+
+Net.a = 1; Net.b = [f(2)]; Net.b.append(3)
+N = 1
+N = N + 1
+Net.b[0] = 4
+
+
+def f(x):
+    return x + N + sum(Net.b)
+"""
+
+
+def test_one_file_may_define_a_name_twice_and_set_what_a_name_holds(tmp_path: Path):
+    _written(tmp_path, net=ONE)
+    found: dict = {}
+    exec(one_file(tmp_path, "net"), found)
+    assert (found["Net"].a, found["Net"].b, found["N"]) == (1, [4, 3], 2)
+    # 5, and 2, 4 and 3 besides.
+    assert found["f"](5) == 14
+
+
+def test_what_a_module_holds_is_set_by_the_module_that_takes_it_too(tmp_path: Path):
+    _written(tmp_path, net="from parts import Net\nNet.a = 1\n", parts="class Net:\n    pass\n\n\nNet.b = 2\n")
+    found: dict = {}
+    exec(one_file(tmp_path, "net"), found)
+    assert (found["Net"].a, found["Net"].b) == (1, 2)
 
 
 @pytest.fixture
