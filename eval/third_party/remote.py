@@ -184,7 +184,9 @@ class SandboxedUpscaler:
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
             return ModelAnalysis(None, (Flag(code="uncounted", text=text), *own))
-        if self.open_graph and (complexity.flops, complexity.flops_by_dispatcher) != (None, None):
+        if self.open_graph and (complexity.flops, complexity.flops_by_dispatcher) == (None, None):
+            own.append(Flag(code="counts", text="its counts are claims alone: it counted no FLOPs"))
+        elif self.open_graph:
             complexity, told = checked_apart(self, complexity, self._seen, self.open_graph)
             own += told
         return ModelAnalysis(complexity, (*complexity_flags(complexity), *checked_flags(answer.header), *own))

@@ -282,6 +282,24 @@ class ClaimsLess(Blurs):
         worker._examine = examine
 
 
+class ClaimsNoFlops(Blurs):
+    """Says that it counted no FLOPs, and names a quarter of its parameters."""
+
+    def __init__(self):
+        super().__init__()
+        worker = its_worker()
+        honest = worker._examine
+
+        def examine(request):
+            answer = honest(request)
+            claim = answer.header["complexity"]
+            claim |= dict.fromkeys(("flops", "flops_by_dispatcher", "flops_on_noise"))
+            claim |= {"num_params": claim["num_params"] // 4, "faults": {}}
+            return answer
+
+        worker._examine = examine
+
+
 class GivesAnotherGraph(ClaimsLess):
     """Gives the graph of a smaller network as its own."""
 

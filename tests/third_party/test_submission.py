@@ -290,6 +290,7 @@ def test_an_error_while_counting_costs_what_could_not_be_counted(hostile, photos
             "(ValueError: only small sizes)",
         ),
         ("uncounted", "could not be inspected with images of 64x64 (ValueError: only small sizes)"),
+        ("counts", "its counts are claims alone: it counted no FLOPs"),
     ]
 
 
@@ -314,6 +315,12 @@ def test_who_claims_less_than_its_graph_does_is_told(hostile):
     assert counts_told(record) == [
         f"FLOPs {BLUR_FLOPS:,} in the graph of what it computes, {BLUR_FLOPS // 10:,} by its own process"
     ]
+
+
+def test_who_claims_to_have_counted_no_flops_is_told(hostile):
+    record = hostile("ClaimsNoFlops")
+    assert (record.complexity.num_params, record.complexity.flops, record.complexity.faults) == (0, None, {})
+    assert counts_told(record) == ["its counts are claims alone: it counted no FLOPs"]
 
 
 @pytest.mark.parametrize("class_name", ["GivesAGraphThatWorksOnce", "GivesAGraphCheapOnZeros", "HidesOneCount"])
