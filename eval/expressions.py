@@ -1,9 +1,12 @@
 """What expressions of third-party code come to, found in their syntax tree and never by running them."""
 
 import ast
+import posixpath
 from collections.abc import Mapping
+from typing import TypeGuard
 
 Known = Mapping[str, object]
+_JOINS = ("os.path.join", "join", "path.join")
 
 
 def value_of(node: ast.expr, known: Known) -> object | None:
@@ -16,12 +19,22 @@ def value_of(node: ast.expr, known: Known) -> object | None:
         inner = value_of(node.operand, known)
         return -inner if isinstance(inner, int | float) else None
     if isinstance(node, ast.JoinedStr):
-        return _joined([_piece(part, known) for part in node.values], "")
+        return _joined([_piece(part, known) for part in node.values])
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined([value_of(side, known) for side in (node.left, node.right)], "")
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.path.join", "join", "path.join"):
-        return _joined([value_of(part, known) for part in node.args], "/")
+        return _joined([value_of(side, known) for side in (node.left, node.right)])
+    if _is_join(node):
+        texts = [value_of(part, known) for part in node.args]
+        return posixpath.join(*texts) if texts and _are_texts(texts) else None
     return None
+
+
+def is_composed(node: ast.AST) -> bool:
+    """Tell whether a node makes a text of its parts, in their order: none but the last can be a whole one."""
+    return _is_join(node) or isinstance(node, ast.BinOp | ast.JoinedStr | ast.FormattedValue | ast.Attribute)
+
+
+def _is_join(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in _JOINS
 
 
 def _piece(part: ast.expr, known: Known) -> object | None:
@@ -37,6 +50,9 @@ def _piece(part: ast.expr, known: Known) -> object | None:
         return None
 
 
-def _joined(parts: list[object | None], separator: str) -> str | None:
-    texts = [part for part in parts if isinstance(part, str)]
-    return separator.join(texts) if len(texts) == len(parts) else None
+def _joined(parts: list[object | None]) -> str | None:
+    return "".join(parts) if _are_texts(parts) else None
+
+
+def _are_texts(parts: list[object | None]) -> TypeGuard[list[str]]:
+    return all(isinstance(part, str) for part in parts)

@@ -2,14 +2,15 @@
 
 import ast
 import hashlib
+import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import UsageError, one_reason, printable
-from eval.expressions import value_of
+from eval.expressions import is_composed, value_of
 from eval.files import open_within, sha256_within, why_unfit
 from eval.sources import hash_of_sources, imported_modules
 
@@ -19,6 +20,8 @@ MAX_SOURCE_BYTES = 4 * 2**20
 _MOST_MOVES = 3
 _MODEL_ZOO = "model_zoo"
 _LFS_POINTER = b"version https://git-lfs"
+# What spells a text out, other than by a name.
+_SPELT = (ast.Constant, ast.JoinedStr, ast.BinOp, ast.Call)
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def _entry(
         name=name,
         label=f"{origin.removeprefix('NTIRE')}-{_plain(name)}",
         data_range=float(data_range) if isinstance(data_range, int | float) else None,
-        weights=tuple(weights),
+        weights=tuple(file for file in weights if not os.path.isdir(path / file)),
         defines_model="model" in known,
         forward=forward,
         source_sha256=hash_of_sources(path, modules, "\n".join(map(ast.unparse, body))),
@@ -199,12 +202,24 @@ def _assigned(statement: ast.Assign, known: dict[str, object]) -> dict[str, obje
 
 def _files(statement: ast.stmt, known: dict[str, object]) -> Iterator[str]:
     """Yield the paths into model_zoo that a statement spells out."""
-    for node in ast.walk(statement):
-        found = value_of(node, known) if isinstance(node, ast.Constant | ast.JoinedStr | ast.Call) else None
-        if isinstance(found, str) and found.removeprefix("./").startswith(f"{_MODEL_ZOO}/"):
-            file = found.removeprefix("./")
-            if ".." not in Path(file).parts and len(file) < 255 and file.isprintable():
-                yield file
+    for text in _texts(statement, known):
+        file = text.removeprefix("./")
+        names_a_file = file.startswith(f"{_MODEL_ZOO}/") and not file.endswith("/")
+        if names_a_file and ".." not in Path(file).parts and len(file) < 255 and file.isprintable():
+            yield file
+
+
+def _texts(statement: ast.stmt, known: dict[str, object]) -> Iterator[str]:
+    """Yield the texts that a statement spells out, each as a whole: none that something else goes on behind."""
+    waiting: deque[tuple[ast.AST, bool]] = deque([(statement, False)])
+    while waiting:
+        node, goes_on = waiting.popleft()
+        value = value_of(node, known) if isinstance(node, _SPELT) else None
+        if isinstance(value, str) and not goes_on:
+            yield value
+        elif value is None:
+            parts = list(ast.iter_child_nodes(node))
+            waiting += [(part, is_composed(node) and (goes_on or part is not parts[-1])) for part in parts]
 
 
 def _apart(entries: list[Entry]) -> Iterator[Entry]:

@@ -113,11 +113,12 @@ class Submission:
             yield loaded
 
     def _missing(self) -> list[str]:
-        """Return the files of weights that the branch names and that are not here, under no case of their name."""
+        """Return the files of weights that the branch names and that are neither at their path nor in model_zoo/."""
         root = self.checkout.path
         found = (root / "model_zoo").iterdir() if (root / "model_zoo").is_dir() else ()
         here = {file.name.lower() for file in found if is_present(file, root)}
-        return [file for file in self.entry.weights if Path(file).name.lower() not in here]
+        apart = [file for file in self.entry.weights if not is_present(root / file, root)]
+        return [file for file in apart if Path(file).name.lower() not in here]
 
     def _without(self, missing: Sequence[str]) -> CannotRunError:
         """Say why files of weights cannot be handed over: most often they are not there."""

@@ -17,6 +17,8 @@ from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED
 
 RULES = Rules(SandboxKind.NONE)
+# Of the bytes "abc", by FIPS 180-2.
+ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def checkout_of(folder: Path, body: str, head: str = "", tail: str = "") -> Path:
@@ -39,6 +41,9 @@ def expression(text: str, **known: object) -> object | None:
         ("f'{(model_id):03}_X'", "007_X"),
         ("f'{model_id:11}_VSCINet'", "          7_VSCINet"),
         ("os.path.join('model_zoo', f'team{model_id:02}.pth')", "model_zoo/team07.pth"),
+        ("os.path.join('model_zoo/', 'x.pth')", "model_zoo/x.pth"),
+        ("os.path.join('model_zoo', '/tmp', 'x.pth')", "/tmp/x.pth"),
+        ("os.path.join()", None),
         ("'model_' + 'zoo'", "model_zoo"),
         ("f'{model_id:>999999999}'", None),
         ("f'{model_id:zz}'", None),
@@ -122,6 +127,57 @@ def test_paths_out_of_the_checkout_are_no_weights(tmp_path: Path):
     """
     (entry,) = read_checkout(checkout_of(tmp_path / "c", body)).entries
     assert entry.weights == ("model_zoo/fine.pth",)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ('f"model_zoo/team{model_id:02}_x.pth"', "model_zoo/team07_x.pth"),
+        ('os.path.join("model_zoo/", "x.pth")', "model_zoo/x.pth"),
+        ('"model_zoo/" + "x.pth"', "model_zoo/x.pth"),
+        ('"model_zoo/team" + "07" + ".pth"', "model_zoo/team07.pth"),
+        ('os.path.join("model_zoo", "team07", "x.pth")', "model_zoo/team07/x.pth"),
+        ('os.path.join(os.getcwd(), "model_zoo/x.pth")', "model_zoo/x.pth"),
+        ('Path("model_zoo/x.pth").resolve()', "model_zoo/x.pth"),
+        ('"model_zoo/a.pth" if fast else "model_zoo/b.pth"', "model_zoo/a.pth model_zoo/b.pth"),
+        ('os.path.join(os.path.join("model_zoo", "deep"), "x.pth")', "model_zoo/deep/x.pth"),
+        ('os.path.join("model_zoo/deep", "x.pth")', "model_zoo/deep/x.pth"),
+        ('"model_zoo/deep"', ""),
+        ('"model_zoo/"', ""),
+        # What is not known is no file, and no part of it is one.
+        ('f"model_zoo/team{unknown}_x.pth"', ""),
+        ('"model_zoo/team" + unknown + ".pth"', ""),
+        ('root + ("model_zoo/" + "team") + unknown', ""),
+        ('os.path.join("model_zoo/team07", unknown)', ""),
+        ('os.path.join("model_zoo/", unknown, "x.pth")', ""),
+        ('"model_zoo/team{:02}.pth".format(model_id)', ""),
+        ('"model_zoo/team%02d.pth" % model_id', ""),
+    ],
+)
+def test_whole_paths_alone_are_weights(tmp_path: Path, path: str, found: str):
+    (tmp_path / "c" / "model_zoo" / "deep").mkdir(parents=True)
+    body = f"""
+        if model_id == 7:
+            model_path = {path}
+            model = Net()
+            model.load_state_dict(torch.load(model_path), strict=True)
+    """
+    (entry,) = read_checkout(checkout_of(tmp_path / "c", body)).entries
+    assert entry.weights == tuple(found.split())
+
+
+def test_weights_in_a_folder_of_model_zoo_are_found(tmp_path: Path):
+    body = """
+        if model_id == 7:
+            model = load(os.path.join("model_zoo", "team07", "x.pth"))
+    """
+    folder = checkout_of(tmp_path / "c", body)
+    (chosen,) = choose_submissions([read_checkout(folder)], ["7"], RULES)
+    assert chosen._missing() == ["model_zoo/team07/x.pth"]
+    (folder / "model_zoo" / "team07").mkdir(parents=True)
+    (folder / "model_zoo" / "team07" / "x.pth").write_bytes(b"abc")
+    assert chosen._missing() == []
+    assert chosen.info.weights_sha256 == ABC_SHA256
 
 
 def test_no_name_of_theirs_reaches_a_terminal_as_it_is(tmp_path: Path):

@@ -133,6 +133,16 @@ def test_stale_code_is_met_by_a_shim_that_changes_no_pixel(entry, photos: Path, 
     assert shims <= set(record.model.shims)
 
 
+def test_weights_may_lie_in_a_folder_of_model_zoo(entry, checkout: Path, photos: Path):
+    (checkout / "model_zoo" / "deep").mkdir()
+    (checkout / "model_zoo" / "team00_plain.pth").rename(checkout / "model_zoo" / "deep" / "plain.pth")
+    demo = checkout / "test_demo.py"
+    demo.write_text(demo.read_text().replace('"team00_plain.pth"', '"deep", "plain.pth"'))
+    record = entry(0)
+    assert record.complete, record.reason
+    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+
+
 @pytest.mark.parametrize(
     ("model_id", "state", "reason"),
     [
