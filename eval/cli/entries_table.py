@@ -4,7 +4,7 @@ import rich.table
 
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
-from eval.third_party.checkout import Checkout, Entry, is_present
+from eval.third_party.checkout import Checkout, Entry
 
 
 def entries_table(checkout: Checkout) -> rich.table.Table:
@@ -30,6 +30,5 @@ def _weights(checkout: Checkout, entry: Entry) -> str:
         return "no model: withheld"
     if not entry.weights:
         return "not told by the code"
-    return ", ".join(
-        file if is_present(checkout.path / file, checkout.path) else f"{file}: MISSING" for file in entry.weights
-    )
+    places = checkout.weights_of(entry)
+    return ", ".join(file if file in places else f"{file}: MISSING" for file in entry.weights)

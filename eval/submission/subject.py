@@ -86,7 +86,7 @@ def subject_of(source: ModelSource) -> Subject:
         imported = re.search(r"models\.(team\w+)", branch)
         stem = imported.group(1) if imported else named[0] if named else None
         present = stem is not None and (root / "models" / f"{stem}.py").is_file()
-        weights = tuple(root / file for file in entry.weights if (root / file).is_file())
+        weights = tuple(filter(None, map(source.checkout.located, entry.weights)))
         return Subject(source, root, f"models.{stem}" if present else None, None, weights, branch)
     raise UsageError(f"{source.info.label}: expected a network with weights, of the zoo, in a file or in a checkout")
 

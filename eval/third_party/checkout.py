@@ -63,12 +63,37 @@ class Checkout:
     entries: tuple[Entry, ...]
     counts_with_hooks: bool
 
+    def located(self, file: str) -> Path | None:
+        """Return where a file of weights that is named lies, as a worker finds it; None if nowhere.
+
+        It is at its path, or else the first of its name in model_zoo/, whatever the case.
+        """
+        places = (self.path / file, *of_one_name(file, self.path / _MODEL_ZOO))
+        return next((place for place in places if why_unfit(place, self.path) is None), None)
+
+    def weights_of(self, entry: Entry) -> dict[str, Path]:
+        """Return where the files of weights lie that an entry names, without those that are not here."""
+        places = {file: self.located(file) for file in entry.weights}
+        return {file: place for file, place in places.items() if place and is_present(place, self.path)}
+
     def weights_sha256(self, entry: Entry) -> str | None:
-        """Return the hash of an entry's weights; of several files, that of their hashes; None if one cannot be read."""
-        if any(why_unfit(self.path / file, self.path) for file in entry.weights):
+        """Return the hash of an entry's weights; of several files, that of their hashes; None if one is not here.
+
+        Of an entry that does not say which files it reads, it is the hash of all of model_zoo/.
+        """
+        places = self.weights_of(entry)
+        if len(places) < len(entry.weights):
             return None
-        digests = [sha256_within(self.path / file, self.path) for file in entry.weights]
+        if not places:
+            return self._sha256_of_model_zoo() if entry.defines_model else None
+        digests = [sha256_within(place, self.path) for place in places.values()]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def _sha256_of_model_zoo(self) -> str | None:
+        """Return the hash of all files of model_zoo/ and of where they lie; None if there is none."""
+        found = sorted(path for path in (self.path / _MODEL_ZOO).rglob("*") if why_unfit(path, self.path) is None)
+        told = [f"{path.relative_to(self.path).as_posix()}\n{sha256_within(path, self.path)}\n" for path in found]
+        return hashlib.sha256("".join(told).encode()).hexdigest() if told else None
 
 
 def read_checkout(path: Path) -> Checkout:
@@ -240,6 +265,14 @@ def _counts_with_hooks(tree: ast.Module) -> bool:
     main = _function(tree, "main")
     called = {ast.unparse(node.func) for node in ast.walk(main) if isinstance(node, ast.Call)} if main else set()
     return "get_model_flops" in called
+
+
+def of_one_name(file: str | os.PathLike[str], folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder that have the name of a path, whatever its case, in their order."""
+    wanted = Path(file).name.lower()
+    for its in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if its.name.lower() == wanted:
+            yield its
 
 
 def is_present(file: Path, checkout: Path) -> bool:

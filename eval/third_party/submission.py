@@ -22,7 +22,7 @@ from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
-from eval.third_party.checkout import Checkout, Entry, is_present
+from eval.third_party.checkout import Checkout, Entry
 from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
 from eval.third_party.handover import Handed, InMemory, files_below, files_beside
@@ -68,7 +68,7 @@ class Submission:
     @property
     def info(self) -> ModelInfo:
         """What is known of it by reading."""
-        entry, present = self.entry, not self._missing()
+        entry = self.entry
         return ModelInfo(
             id=entry.id,
             name=entry.name,
@@ -78,7 +78,7 @@ class Submission:
             data_range=entry.data_range,
             checkpoint=None,
             weights_file=Path(entry.weights[-1]).name if entry.weights else None,
-            weights_sha256=self.checkout.weights_sha256(entry) if entry.weights and present else None,
+            weights_sha256=self.checkout.weights_sha256(entry),
             source_sha256=entry.source_sha256,
             origin=self.checkout.origin,
         )
@@ -102,23 +102,15 @@ class Submission:
         """Build it in a sandbox of its own."""
         if not self.entry.defines_model:
             raise CannotRunError(State.FAILED_TO_BUILD, "its branch of select_model defines no model: it was withheld")
-        if missing := self._missing():
+        places = self.checkout.weights_of(self.entry)
+        if missing := [file for file in self.entry.weights if file not in places]:
             raise self._without(missing)
         request = {"model_id": self.entry.id, "forward": self.entry.forward}
         handed = files_below(self.checkout.path)
-        named = {Path(file).name.lower() for file in self.entry.weights}
-        sizes = [its.size for its in handed if Path(its.place).name.lower() in named]
+        sizes = [its.size for its in handed if its.path in places.values()]
         with opened(self.info, self.rules, config, request, handed) as loaded:
             loaded.weights_bytes = sum(sizes) if sizes else None
             yield loaded
-
-    def _missing(self) -> list[str]:
-        """Return the files of weights that the branch names and that are neither at their path nor in model_zoo/."""
-        root = self.checkout.path
-        found = (root / "model_zoo").iterdir() if (root / "model_zoo").is_dir() else ()
-        here = {file.name.lower() for file in found if is_present(file, root)}
-        apart = [file for file in self.entry.weights if not is_present(root / file, root)]
-        return [file for file in apart if Path(file).name.lower() not in here]
 
     def _without(self, missing: Sequence[str]) -> CannotRunError:
         """Say why files of weights cannot be handed over: most often they are not there."""

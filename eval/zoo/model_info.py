@@ -11,6 +11,7 @@ class ModelInfo(Frozen):
 
     Attributes:
         data_range: None for a submission that did not get as far as telling it.
+        weights_sha256: of a submission that does not say which files it reads, that of all files of its model_zoo/.
         source_sha256: of the files that the network is made of, with all that they import, and of its manifest row or
             branch of ``select_model``.
         origin: "zoo", "memory", "file", or the checkout that a submission comes from.

@@ -1,6 +1,7 @@
 """Finding a checkout's entries by reading: every edition's forms, and what third-party code may hold instead."""
 
 import ast
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -13,12 +14,14 @@ from eval.expressions import value_of
 from eval.third_party.checkout import is_present, read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.third_party.sandbox import SandboxKind
-from eval.third_party.submission import Rules
+from eval.third_party.submission import Rules, Submission
 from tests.planted_checkout import PLANTED
+from tests.tasks import task_of
 
 RULES = Rules(SandboxKind.NONE)
-# Of the bytes "abc", by FIPS 180-2.
+# Of the bytes "abc", by FIPS 180-2, and of none.
 ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 def checkout_of(folder: Path, body: str, head: str = "", tail: str = "") -> Path:
@@ -172,12 +175,68 @@ def test_weights_in_a_folder_of_model_zoo_are_found(tmp_path: Path):
             model = load(os.path.join("model_zoo", "team07", "x.pth"))
     """
     folder = checkout_of(tmp_path / "c", body)
-    (chosen,) = choose_submissions([read_checkout(folder)], ["7"], RULES)
-    assert chosen._missing() == ["model_zoo/team07/x.pth"]
+    checkout = read_checkout(folder)
+    (chosen,) = choose_submissions([checkout], ["7"], RULES)
+    assert checkout.weights_of(chosen.entry) == {}
     (folder / "model_zoo" / "team07").mkdir(parents=True)
     (folder / "model_zoo" / "team07" / "x.pth").write_bytes(b"abc")
-    assert chosen._missing() == []
+    assert checkout.weights_of(chosen.entry) == {"model_zoo/team07/x.pth": folder / "model_zoo" / "team07" / "x.pth"}
     assert chosen.info.weights_sha256 == ABC_SHA256
+
+
+def chosen_of(folder: Path, loaded: str) -> Submission:
+    """Return the entry of a checkout whose branch loads something."""
+    body = f"if model_id == 22:\n    model = load({loaded})"
+    (folder / "model_zoo").mkdir(parents=True, exist_ok=True)
+    (chosen,) = choose_submissions([read_checkout(checkout_of(folder, body))], ["22"], RULES)
+    return chosen
+
+
+def test_weights_under_another_case_of_their_name_are_in_the_key(tmp_path: Path, hr_folder: Path):
+    chosen = chosen_of(tmp_path / "c", '"model_zoo/Team22_X.pth"')
+    assert chosen.info.weights_sha256 is None
+    weights = tmp_path / "c" / "model_zoo" / "team22_x.pth"
+    weights.write_bytes(b"abc")
+    assert chosen.info.weights_sha256 == ABC_SHA256
+    before = task_of(hr_folder, chosen).key
+    weights.write_bytes(b"others")
+    assert task_of(hr_folder, chosen).key != before
+
+
+def test_a_path_goes_before_a_name_and_neither_leads_out(tmp_path: Path):
+    chosen, folder = chosen_of(tmp_path / "c", '"model_zoo/deep/x.pth"'), tmp_path / "c" / "model_zoo"
+    (folder / "deep").mkdir()
+    (folder / "X.PTH").write_bytes(b"others")
+    (folder / "deep" / "x.pth").write_bytes(b"abc")
+    assert chosen.info.weights_sha256 == ABC_SHA256
+    (folder / "deep" / "x.pth").unlink()
+    (folder / "deep" / "x.pth").symlink_to("/dev/zero")
+    (folder / "X.PTH").write_bytes(b"abc")
+    assert chosen.info.weights_sha256 == ABC_SHA256
+    (folder / "X.PTH").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert chosen.info.weights_sha256 is None
+
+
+def test_the_hash_of_several_files_is_that_of_their_hashes(tmp_path: Path):
+    chosen = chosen_of(tmp_path / "c", '"model_zoo/b.pth", "model_zoo/a.pth"')
+    (tmp_path / "c" / "model_zoo" / "b.pth").write_bytes(b"abc")
+    assert chosen.info.weights_sha256 is None
+    (tmp_path / "c" / "model_zoo" / "a.pth").write_bytes(b"")
+    assert chosen.info.weights_sha256 == hashlib.sha256(f"{ABC_SHA256}{EMPTY_SHA256}".encode()).hexdigest()
+
+
+def test_of_a_branch_that_does_not_say_its_file_all_of_model_zoo_counts(tmp_path: Path):
+    chosen, folder = chosen_of(tmp_path / "c", 'found("x.pth")'), tmp_path / "c" / "model_zoo"
+    assert (chosen.entry.weights, chosen.info.weights_sha256) == ((), None)
+    (folder / "deep").mkdir()
+    (folder / "a.pth").write_bytes(b"abc")
+    (folder / "deep" / "b.pth").touch()
+    os.mkfifo(folder / "pipe")
+    (folder / "zeros").symlink_to("/dev/zero")
+    told = f"model_zoo/a.pth\n{ABC_SHA256}\nmodel_zoo/deep/b.pth\n{EMPTY_SHA256}\n"
+    assert chosen.info.weights_sha256 == hashlib.sha256(told.encode()).hexdigest()
+    withheld = checkout_of(tmp_path / "c", "if model_id == 22:\n    pass")
+    assert choose_submissions([read_checkout(withheld)], ["22"], RULES)[0].info.weights_sha256 is None
 
 
 def test_no_name_of_theirs_reaches_a_terminal_as_it_is(tmp_path: Path):

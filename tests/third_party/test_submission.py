@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from eval.data.datasets import open_dataset
-from eval.data.images import read_image, write_png
+from eval.data.images import ImageSize, read_image, write_png
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import Record, State
@@ -35,7 +35,7 @@ from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.conftest import PROJECT
 from tests.planted_checkout import PLANTED, copy_of_planted
-from tests.tasks import task_of
+from tests.tasks import config_of, task_of
 
 SMALL = Limits(memory_bytes=2**30, scratch_bytes=2**26, processes=16)
 
@@ -141,6 +141,17 @@ def test_weights_may_lie_in_a_folder_of_model_zoo(entry, checkout: Path, photos:
     record = entry(0)
     assert record.complete, record.reason
     assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
+
+
+def test_weights_under_another_case_are_those_that_are_weighed(checkout: Path):
+    file = checkout / "model_zoo" / "team00_plain.pth"
+    (checkout / "spare").mkdir()
+    shutil.copy(file, checkout / "spare")
+    file = file.rename(file.with_name("Team00_PLAIN.pth"))
+    (found,) = choose_submissions([read_checkout(checkout)], ["0"], Rules(sandbox(), timeout_s=300))
+    with found.open(config_of(), ImageSize(16, 16)) as loaded:
+        assert loaded.weights_bytes == file.stat().st_size
+        assert "checkpoint found under another path" in loaded.info.shims
 
 
 @pytest.mark.parametrize(

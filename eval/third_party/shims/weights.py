@@ -11,6 +11,7 @@ import torch
 
 from eval.contents import Kind, kind_of, not_itself
 from eval.records.record import State
+from eval.third_party.checkout import of_one_name
 from eval.third_party.faults import SubmissionError
 from eval.third_party.shims.notes import Notes
 from eval.zoo.loading import read_tensors
@@ -67,10 +68,8 @@ def _located(place: Any, folders: Sequence[str], notes: Notes) -> Any:
     """Return where a checkpoint lies: at its path, or by its name, whatever its case, in the folders of weights."""
     if not isinstance(place, str | os.PathLike) or Path(place).exists():
         return place
-    wanted = Path(place).name.lower()
-    for folder in map(Path, folders):
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if file.name.lower() == wanted:
-                notes.note("checkpoint found under another path")
-                return str(file)
-    return place
+    found = next((file for folder in folders for file in of_one_name(place, Path(folder))), None)
+    if found is None:
+        return place
+    notes.note("checkpoint found under another path")
+    return str(found)
