@@ -1,33 +1,38 @@
 """What a team sends: a zip of SR images for the server, and a bundle of code for the organisers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from eval.config import Protocol, RunConfig
+from eval.config import EAGER, Protocol, RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.pixels import to_uint8
 from eval.errors import RunError, UsageError
 from eval.files import module_of
+from eval.inference.upscaler import Upscaler
 from eval.metrics.trials import drawn_image
 from eval.records.record import Record
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch, resolved
-from eval.run.model_source import ModelSource, ZooModel
+from eval.run.model_source import LoadedModel, ModelSource, ZooModel
 from eval.run.network_source import source_of_module
 from eval.run.observer import Observer
 from eval.submission.archive import smallest, write_archive
 from eval.submission.inlining import one_file
 from eval.submission.scoring_program import README, README_KEYS
 from eval.submission.subject import Subject
+from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.submission import ModelFile
 from eval.zoo.checkpoints import Checkpoint, file_sha256
-from eval.zoo.loading import load_weights, read_state
+from eval.zoo.loading import load_weights, read_state, with_weights_told
 
 _SIDE = 64
 
@@ -158,14 +163,18 @@ def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factshe
     Raises:
         RunError: the file does not load these weights strictly, or gives other pixels.
     """
-    folder = path.parent / "code"
+    folder, source = path.parent / "code", subject.source
     (folder / "models").mkdir(parents=True, exist_ok=True)
     (folder / "model_zoo").mkdir(exist_ok=True)
     code, weights = folder / "models" / f"{bundle.module}.py", folder / "model_zoo" / bundle.weights
     code.write_text(bundle.source, encoding="utf-8")
     (checkpoint,) = subject.checkpoints
-    torch.save(read_state(Checkpoint(checkpoint, file_sha256(checkpoint), None)), weights)
-    _verify(subject.source, _packed(subject.source, bundle, code, weights), device)
+    with _opened(source, device) as entry:
+        pixels, wanted = _pixels(entry), _wanted(entry)
+    kept = read_state(Checkpoint(checkpoint, file_sha256(checkpoint), None, source.info.weights_key), wanted)
+    torch.save(kept, weights)
+    with _opened(_packed(source, bundle, code, weights), device) as packed:
+        _verify(packed, pixels, source.info.label)
     files: dict[str, bytes | Path] = {
         f"models/{code.name}": code,
         f"model_zoo/{weights.name}": weights,
@@ -178,17 +187,39 @@ def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factshe
 def _packed(source: ModelSource, bundle: Bundle, code: Path, weights: Path) -> ModelSource:
     """Return what was packed as a source; a file of one's own runs where the entry's file ran."""
     if isinstance(source, ModelFile):
-        return replace(source, file=code.resolve(), checkpoint=weights.resolve())
+        return replace(source, file=code.resolve(), checkpoint=weights.resolve(), weights_key=None)
     network = getattr(module_of(code, f"packed_{bundle.module}"), bundle.class_name)(**bundle.arguments)
-    load_weights(network, Checkpoint(weights, file_sha256(weights), None))
-    return source_of_module(network, bundle.data_range)
+    told = load_weights(network, Checkpoint(weights, file_sha256(weights), None))
+    found = source_of_module(network, bundle.data_range)
+    return replace(found, info=with_weights_told(found.info, told))
 
 
-def _verify(entry: ModelSource, packed: ModelSource, device: str) -> None:
-    config = resolved(RunConfig(protocol=Protocol.ACCURACY, device=device, tile=None, tf32=False))
-    lr, pixels = to_uint8(drawn_image(_SIDE)[0], 1.0), []
-    for source in (entry, packed):
-        with source.open(config, ImageSize(_SIDE, _SIDE)) as loaded, loaded.on_device():
-            pixels.append(loaded(lr)[0])
-    if (pixels[0] != pixels[1]).any():
-        raise RunError(f"{entry.info.label}: its one file gives other pixels than the entry; nothing was packed")
+@contextmanager
+def _opened(source: ModelSource, device: str) -> Iterator[LoadedModel]:
+    """Make an entry ready for a small image, as it is packed or as it came: by plain torch, in float32."""
+    config = RunConfig(protocol=Protocol.ACCURACY, device=device, engine=EAGER, tile=None, tf32=False)
+    with source.open(resolved(config), ImageSize(_SIDE, _SIDE)) as loaded, loaded.on_device():
+        yield loaded
+
+
+def _pixels(loaded: LoadedModel) -> np.ndarray:
+    return loaded(to_uint8(drawn_image(_SIDE)[0], 1.0))[0]
+
+
+def _wanted(loaded: LoadedModel) -> Mapping[str, Tensor]:
+    """Return the state dict that a network has; without values where a worker holds it."""
+    if isinstance(loaded, Upscaler):
+        return loaded.network.state_dict()
+    assert isinstance(loaded, SandboxedUpscaler)
+    return loaded.state()
+
+
+def _verify(packed: LoadedModel, pixels: np.ndarray, label: str) -> None:
+    """Refuse a packed entry that select_model could not load as it stands, or that has other pixels."""
+    if steps := packed.info.weights_steps:
+        raise RunError(
+            f"{label}: expected weights that load_state_dict takes with strict=True as they are, got some that first "
+            f"need this: {'; '.join(steps)}; give a file of network.state_dict(). Nothing was packed"
+        )
+    if (_pixels(packed) != pixels).any():
+        raise RunError(f"{label}: its one file gives other pixels than the entry; nothing was packed")

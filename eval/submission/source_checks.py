@@ -114,6 +114,9 @@ def checkpoint(facts: Facts) -> Finding:
         kinds = sorted({str(its.dtype).removeprefix("torch.") for its in state.values() if its.is_floating_point()})
         if kinds != ["float32"]:
             return warned(f"{path.name} holds {', '.join(kinds)}", "save weights in float32: network.float()")
+    if facts.weights_steps:
+        why = f"{names_of(subject.checkpoints)}: {'; '.join(facts.weights_steps)}"
+        return Finding("note", why, "strict=True takes no such file as it is; `pack` writes one that it takes")
     return passed(f"{names_of(subject.checkpoints)}: plain float32 tensors, read without running code")
 
 

@@ -102,6 +102,7 @@ class Facts:
         psnr_db: on the challenge's sets that are here, by role.
         score: main score and the baseline's, timed together here; None where that was not asked for.
         score_fault: why there is none although it was asked for.
+        weights_steps: what was done to its file of weights to load it, where it was not loaded by its own code.
     """
 
     subject: Subject
@@ -114,6 +115,7 @@ class Facts:
     score: tuple[float, float] | None = None
     score_fault: str = ""
     shims: tuple[str, ...] = ()
+    weights_steps: tuple[str, ...] = ()
 
 
 def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], config: RunConfig) -> Facts:
@@ -132,6 +134,7 @@ def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], con
         with subject.source.open(config, largest) as loaded, loaded.on_device():
             # Trials come first: what they need most is an image that is the network's first one.
             facts = replace(facts, trials=_trials(loaded), shims=loaded.info.shims)
+            facts = replace(facts, weights_steps=loaded.info.weights_steps)
             facts = replace(facts, tiles=_tile_difference(loaded))
             facts = replace(facts, psnr_db={role: _mean_psnr(loaded, dataset) for role, dataset in sets.items()})
             # Last: a worker may end of it.

@@ -20,6 +20,14 @@ _MOST_UNKNOWN = 5
 _MOST = 2**60
 _MOST_MIB = 2**30
 _LONGEST_MS = 3_600_000.0
+# What weights may be.
+_TYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128),
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
 # Names, shapes and padding; and how often the numbers of a network may stand in its file.
 _OVERHEAD_BYTES, _COPIES = 2**16, 4
 
@@ -82,6 +90,14 @@ def checked_counts(told: Any) -> GraphCounts:
         raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
     num_params, flops, products = numbers
     return GraphCounts(num_params, flops, products, tuple(one_line(str(name)[:80]) for name in unknown[:_MOST_UNKNOWN]))
+
+
+def checked_state(told: Any) -> dict[str, torch.Tensor]:
+    """Return a state dict of empty tensors, of the names and types that are told."""
+    types = {name: _TYPES.get(str(kind)) for name, kind in told.items()} if isinstance(told, dict) else {"": None}
+    if None in types.values():
+        raise CannotRunError(State.FAILED_TO_RUN, "its process did not name its weights")
+    return {name: torch.empty(0, dtype=dtype) for name, dtype in types.items()}
 
 
 def disagreement(num_params: int | None, weights_bytes: int | None) -> str | None:

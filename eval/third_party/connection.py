@@ -16,6 +16,7 @@ _ASKED = {
     "graph": "to give its graph",
     "count": "to be counted",
     "try": "to be tried",
+    "state": "to name its weights",
 }
 
 

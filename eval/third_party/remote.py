@@ -34,6 +34,7 @@ from eval.third_party.claims import (
     checked_mib,
     checked_ms,
     checked_output,
+    checked_state,
     disagreement,
     in_one_line,
 )
@@ -225,6 +226,14 @@ class SandboxedUpscaler:
             return Trials.model_validate(in_one_line(answer.header.get("trials")))
         except ValidationError:
             raise CannotRunError(State.FAILED_TO_RUN, "its process returned no results of trials") from None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the network's state dict without values, as its worker tells it: names, and empty tensors of a type.
+
+        Raises:
+            CannotRunError: what comes back is none.
+        """
+        return checked_state(self.connection.ask("state")[0].header.get("state"))
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:

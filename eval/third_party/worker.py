@@ -59,6 +59,7 @@ class Worker:
             "graph": self._graph,
             "count": self._count,
             "try": self._try,
+            "state": self._state,
             "settle": self._settle,
             "peak": self._peak,
         }
@@ -130,6 +131,10 @@ class Worker:
     def _alone(self, _request: Message) -> Message:
         with torch.no_grad():
             return Message({"ms": kernels_ms(self.loaded.forward, self.lr)})
+
+    def _state(self, _request: Message) -> Message:
+        state = self.loaded.network.state_dict()
+        return Message({"state": {name: str(value.dtype).removeprefix("torch.") for name, value in state.items()}})
 
     def _settle(self, _request: Message) -> Message:
         """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -61,10 +62,18 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> Unwrapped:
     return load_into(network, _content(checkpoint), checkpoint.path, checkpoint.key)
 
 
-def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return the tensors of a file under their own names; errors as of ``load_network``."""
+def read_state(checkpoint: Checkpoint, wanted: Mapping[str, Tensor] = {}) -> dict[str, Tensor]:
+    """Return the tensors of a file that a network takes, under its names and in its types.
+
+    Args:
+        checkpoint: the file.
+        wanted: the network's state dict, whose values are not looked at; without one, names and types are the file's.
+
+    Raises:
+        RunError: as of ``load_network``.
+    """
     try:
-        return unwrapped(_content(checkpoint), {}, checkpoint.key).state
+        return unwrapped(_content(checkpoint), wanted, checkpoint.key).state
     except RunError as error:
         raise RunError(f"{checkpoint.path}: {error}") from error
 

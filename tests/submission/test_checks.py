@@ -304,7 +304,7 @@ class Net(nn.Module):
 
 def test_the_command_checks_a_file_in_a_sandbox(command, tmp_path: Path):
     (tmp_path / "team09_Net.py").write_text(NET.format("self.cuda()"))
-    torch.save(Enlarges().state_dict(), tmp_path / "team09_net.pth")
+    torch.save({f"module.{key}": value for key, value in Enlarges().state_dict().items()}, tmp_path / "team09_net.pth")
     file = ("--model_file", "team09_Net.py:Net", "--checkpoint", "team09_net.pth", "--data_range", "1")
     done = command("-m", "eval", "check", *file, "--sandbox", "none", "--json", "found.json")
     assert done.returncode == 1, done.stderr
@@ -313,6 +313,8 @@ def test_the_command_checks_a_file_in_a_sandbox(command, tmp_path: Path):
     assert list(found) == list(CHECKS)
     assert found["Constructor"]["status"] == "fail"
     assert found["Builds and runs"]["status"] == "warn", found["Builds and runs"]
+    told = (found["Checkpoint"]["status"], found["Checkpoint"]["why"])
+    assert told == ("note", "team09_net.pth: the prefix module. was taken off")
     assert [found[its]["status"] for its in ("Data range", "Output size", "Batch", "Tiles")] == ["pass"] * 4
     assert "Constructor" in done.stdout
 

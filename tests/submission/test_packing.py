@@ -1,7 +1,11 @@
 """What a team sends: one file with the same pixels, and a zip that the server's script takes."""
 
+import io
 import shutil
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +17,16 @@ from eval.errors import RunError, UsageError
 from eval.files import module_of
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
+from eval.submission import packing
 from eval.submission.archive import score_archive
 from eval.submission.inlining import one_file
 from eval.submission.packing import bundle_of, pack_code, result_name
 from eval.submission.subject import Subject, subject_of
 from eval.third_party.checkout import read_checkout
+from eval.third_party.choosing import choose_model_file
+from eval.third_party.sandbox import SandboxKind
+from eval.third_party.submission import Rules
+from eval.zoo.loading import load_network, read_state
 from eval.zoo.manifest import all_models, find_model
 from tests.conftest import PROJECT
 
@@ -169,6 +178,77 @@ def test_a_file_that_gives_other_pixels_is_not_packed(tmp_path: Path):
     with pytest.raises(RunError, match="gives other pixels than the entry"):
         pack_code(subject, wrong, "cpu", tmp_path / "code.zip")
     assert not (tmp_path / "code.zip").exists()
+
+
+SHUFFLES = """from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tail = nn.Conv2d(3, 48, 1)
+
+    def forward(self, x):
+        return nn.functional.pixel_shuffle(self.tail(x), 4)
+"""
+
+
+@cache
+def abpn_state() -> dict[str, torch.Tensor]:
+    spec = find_model("ABPN")
+    return dict(load_network(spec, zoo_model(spec).checkpoint).state_dict())
+
+
+def _sent(path: Path, name: str) -> dict[str, torch.Tensor]:
+    """Return the weights of a zip of code as its select_model reads them."""
+    with zipfile.ZipFile(path) as archive:
+        return torch.load(io.BytesIO(archive.read(f"model_zoo/{name}")), map_location="cpu", weights_only=True)
+
+
+@pytest.fixture
+def wrapped(tmp_path: Path) -> Callable[..., Subject]:
+    """Write ABPN's weights as a trainer does, and return the network with them."""
+
+    def write(prefix: str, **beside: torch.Tensor) -> Subject:
+        content = {f"{prefix}{key}": value for key, value in abpn_state().items()}
+        torch.save(content | beside, tmp_path / "wrapped.pth")
+        return subject_of(zoo_model(find_model("ABPN"), str(tmp_path / "wrapped.pth")))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beside"), [("module.", {}), ("_orig_mod.", {}), ("net_g.", {"net_d.weight": torch.zeros(3)})]
+)
+def test_what_a_trainer_put_around_weights_is_not_sent(wrapped, tmp_path: Path, prefix: str, beside: dict):
+    subject = wrapped(prefix, **beside)
+    pack_code(subject, bundle_of(subject, 7), "cpu", tmp_path / "code.zip")
+    sent = _sent(tmp_path / "code.zip", "team07_abpn.pth")
+    find_model("ABPN").build().load_state_dict(sent, strict=True)
+    assert all(torch.equal(sent[key], value) for key, value in abpn_state().items())
+
+
+def test_weights_that_select_model_could_not_load_are_not_packed(wrapped, tmp_path: Path, monkeypatch):
+    subject = wrapped("module.")
+    monkeypatch.setattr(packing, "read_state", lambda checkpoint, _wanted: read_state(checkpoint))
+    with pytest.raises(RunError, match=r"some that first need this: the prefix module\. was taken off; give a file of"):
+        pack_code(subject, bundle_of(subject, 7), "cpu", tmp_path / "code.zip")
+    assert not (tmp_path / "code.zip").exists()
+
+
+def test_of_a_file_the_weights_under_the_key_are_sent_as_its_network_names_them(tmp_path: Path):
+    _written(tmp_path, team09_Net=SHUFFLES)
+    weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
+    stored = {"module.tail.weight": weight.half(), "module.tail.bias": torch.zeros(48).half()}
+    others = {key: torch.ones_like(value) for key, value in stored.items()}
+    torch.save({"params": stored, "params_ema": others}, tmp_path / "mine.pth")
+    target = f"{tmp_path / 'team09_Net.py'}:Net"
+    source = choose_model_file(target, tmp_path / "mine.pth", 1.0, Rules(SandboxKind.NONE))
+    subject = subject_of(replace(source, weights_key="params"))
+    pack_code(subject, bundle_of(subject, None), "cpu", tmp_path / "code.zip")
+    sent = _sent(tmp_path / "code.zip", "team09_net.pth")
+    assert sent.keys() == {"tail.weight", "tail.bias"}
+    assert torch.equal(sent["tail.weight"], weight)
 
 
 def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path: Path):

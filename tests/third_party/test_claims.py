@@ -9,7 +9,8 @@ import torch
 
 from eval.metrics.figures import Flag, FlagCode
 from eval.report.explanations import flag_words
-from eval.third_party.claims import disagreement
+from eval.run.failures import CannotRunError
+from eval.third_party.claims import checked_state, disagreement
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.wire import Message
 from eval.third_party.worker import Worker
@@ -38,6 +39,20 @@ def test_counts_are_compared_with_the_size_of_the_file(num_params, weights_bytes
     if told:
         assert f"{num_params:,} parameters" in fault
         assert f"{weights_bytes:,} bytes" in fault
+
+
+def test_a_state_dict_is_known_by_names_and_types():
+    found = checked_state({"a.weight": "float16", "a.count": "int64"})
+    assert {name: (value.dtype, value.numel()) for name, value in found.items()} == {
+        "a.weight": (torch.float16, 0),
+        "a.count": (torch.int64, 0),
+    }
+
+
+@pytest.mark.parametrize("told", [None, ["a"], {"a": "quint8"}, {"a": "load"}, {"a": None}, {"a": ["float32"]}])
+def test_what_is_no_state_dict_is_refused(told):
+    with pytest.raises(CannotRunError, match="its process did not name its weights"):
+        checked_state(told)
 
 
 @pytest.mark.parametrize("code", get_args(FlagCode))
