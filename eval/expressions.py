@@ -7,6 +7,8 @@ from typing import TypeGuard
 
 Known = Mapping[str, object]
 _JOINS = ("os.path.join", "join", "path.join")
+# No path is longer, and a name that is doubled again and again must not fill the memory.
+_LONGEST = 4096
 
 
 def value_of(node: ast.expr, known: Known) -> object | None:
@@ -51,7 +53,7 @@ def _piece(part: ast.expr, known: Known) -> object | None:
 
 
 def _joined(parts: list[object | None]) -> str | None:
-    return "".join(parts) if _are_texts(parts) else None
+    return "".join(parts) if _are_texts(parts) and sum(map(len, parts)) <= _LONGEST else None
 
 
 def _are_texts(parts: list[object | None]) -> TypeGuard[list[str]]:

@@ -32,6 +32,7 @@ from eval.submission.subject import Subject
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.submission import ModelFile
 from eval.zoo.checkpoints import Checkpoint, file_sha256
+from eval.zoo.from_file import parse_model_args
 from eval.zoo.loading import load_weights, read_state, with_weights_told
 
 _SIDE = 64
@@ -142,7 +143,7 @@ def bundle_of(subject: Subject, number: int | None) -> Bundle:
     source = subject.source
     if not isinstance(source, ZooModel | ModelFile) or subject.module is None or not subject.checkpoints:
         raise UsageError(f"{source.info.label}: expected a network with weights, of the zoo or in a file")
-    arguments = source.spec.arguments if isinstance(source, ZooModel) else {}
+    arguments = source.spec.arguments if isinstance(source, ZooModel) else parse_model_args(source.arguments)
     data_range, class_name = source.info.data_range or 1.0, subject.class_name or ""
     told = re.match(r"team(\d{2,})_", subject.module.rpartition(".")[2])
     known = int(told.group(1)) if told else max(source.info.id, 0)

@@ -251,6 +251,18 @@ def test_of_a_file_the_weights_under_the_key_are_sent_as_its_network_names_them(
     assert torch.equal(sent["tail.weight"], weight)
 
 
+def test_what_a_network_in_a_file_is_built_with_is_packed(tmp_path: Path):
+    _written(tmp_path, team09_Net=SHUFFLES.replace("def __init__(self)", "def __init__(self, dim, act='relu')"))
+    weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
+    torch.save({"tail.weight": weight, "tail.bias": torch.zeros(48)}, tmp_path / "mine.pth")
+    target = f"{tmp_path / 'team09_Net.py'}:Net"
+    source = choose_model_file(target, tmp_path / "mine.pth", 1.0, Rules(SandboxKind.NONE))
+    subject = subject_of(replace(source, arguments="dim=8,act=silu"))
+    bundle = bundle_of(subject, None)
+    assert "Net(dim=8, act='silu')" in bundle.branch
+    pack_code(subject, bundle, "cpu", tmp_path / "code.zip")
+
+
 def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path: Path):
     for arguments, message in (
         (("--model_id", "8"), "--data_dir: expected the folder"),
