@@ -6,7 +6,6 @@ It shares its process with third-party code. What it says is therefore a claim, 
 import contextlib
 import os
 import sys
-from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,11 @@ from eval.third_party.graphs import counted_forward, graph_of, load_graph
 from eval.third_party.loading import Loaded, load_entry, load_model_file
 from eval.third_party.shims import install
 from eval.third_party.shims.cuda import OnCpu
-from eval.third_party.shims.notes import Notes
 from eval.third_party.wire import Message, WireError, receive, send
 
 MAX_INPUT_BYTES = 2**31
+# Each is a method here, by its name behind an underscore.
+_OPERATIONS = frozenset("give load put go get alone examine graph state count try settle peak".split())
 
 
 class Worker:
@@ -41,31 +41,18 @@ class Worker:
     def __init__(self) -> None:
         # Set by the first request.
         self.loaded: Loaded
-        self.notes = Notes()
+        self.notes: set[str] = set()
         # Entered for every forward of a network that asks for a CUDA device while it runs.
         self.mode: OnCpu | None = None
         self.lr = self.sr = torch.empty(0)
 
     def answer(self, request: Message) -> Message:
         """Carry out one request; an error of the submission's is an answer, too."""
-        handlers: dict[str, Callable[[Message], Message]] = {
-            "give": self._give,
-            "load": self._load,
-            "put": self._put,
-            "go": self._go,
-            "get": self._get,
-            "alone": self._alone,
-            "examine": self._examine,
-            "graph": self._graph,
-            "count": self._count,
-            "try": self._try,
-            "state": self._state,
-            "settle": self._settle,
-            "peak": self._peak,
-        }
         operation = request.header["op"]
         try:
-            return handlers[operation](request)
+            if operation not in _OPERATIONS:
+                raise KeyError(operation)
+            return getattr(self, f"_{operation}")(request)
         except BaseException as error:
             # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
             otherwise = State.FAILED_TO_BUILD if operation in ("give", "load") else State.FAILED_TO_RUN
@@ -89,7 +76,7 @@ class Worker:
             self.loaded = _load(header, device)
         loaded = self.loaded
         told = {"steps": loaded.weights.steps, "stored": loaded.weights.stored} if loaded.weights else {}
-        header = {"name": loaded.name, "data_range": loaded.data_range, "shims": sorted(self.notes.met)}
+        header = {"name": loaded.name, "data_range": loaded.data_range, "shims": sorted(self.notes)}
         return Message({**header, "weights": told})
 
     def _put(self, request: Message) -> Message:

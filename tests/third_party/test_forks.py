@@ -13,7 +13,6 @@ from eval.third_party.choosing import choose_submissions
 from eval.third_party.loading import load_entry
 from eval.third_party.sandbox import SandboxKind
 from eval.third_party.shims import weights
-from eval.third_party.shims.notes import Notes
 from eval.third_party.submission import Rules
 
 CPU = torch.device("cpu")
@@ -74,7 +73,7 @@ def test_the_form_of_2023_runs_in_the_precision_that_it_was_saved_in(fork: Path)
     assert checkout.origin == "NTIRE2023"
     entry = checkout.entries[0]
     assert (entry.label, entry.weights, entry.data_range) == ("2023-00_Net_baseline", ("model_zoo/team00.pth",), 1.0)
-    weights.install(Notes(), CPU, True, ())
+    weights.install(set(), CPU, True, ())
     loaded = load_entry(fork, 0, None, CPU)
     x = torch.rand(1, 3, 4, 5)
     sr = loaded.forward(x)

@@ -12,7 +12,6 @@ from eval.records.record import State
 from eval.third_party.faults import SubmissionError
 from eval.third_party.loading import UNTRAINED, Loaded, load_model_file
 from eval.third_party.shims import weights
-from eval.third_party.shims.notes import Notes
 
 CODE = """
 from torch import nn
@@ -41,7 +40,7 @@ def _shimmed(monkeypatch: pytest.MonkeyPatch):
     """Load as a worker does, and leave this process as it was."""
     monkeypatch.setattr(torch, "load", torch.load)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    weights.install(Notes(), CPU, False, ())
+    weights.install(set(), CPU, False, ())
 
 
 @pytest.fixture

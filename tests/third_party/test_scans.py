@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from eval.metrics.complexity import measure_complexity
 from eval.third_party.shims import packages, scans
-from eval.third_party.shims.notes import Notes
 
 BATCH, CHANNELS, STATES, LENGTH = 2, 4, 3, 9
 
@@ -142,7 +141,7 @@ def test_a_network_with_a_scan_is_counted_and_the_scan_is_named():
 
 def test_imports_of_submissions_find_them(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    notes = Notes()
+    notes = set()
     packages.install(notes)
     from causal_conv1d import causal_conv1d_fn
     from mamba_ssm import Mamba
@@ -153,6 +152,6 @@ def test_imports_of_submissions_find_them(monkeypatch: pytest.MonkeyPatch):
     assert (selective_scan_fn, causal_conv1d_fn) == (scans.selective_scan_fn, scans.causal_conv1d_fn)
     with pytest.raises(ImportError, match=r"mamba_inner_fn is needed, and mamba_ssm is not installed"):
         mamba_inner_fn()
-    assert "mamba_ssm is not installed: stand-in" in notes.met
+    assert "mamba_ssm is not installed: stand-in" in notes
     for name in [name for name in sys.modules if name.split(".")[0] in ("mamba_ssm", "causal_conv1d")]:
         monkeypatch.delitem(sys.modules, name)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from eval.third_party.shims import weights
-from eval.third_party.shims.notes import Notes
 
 
 @pytest.mark.parametrize("asked", [None, "cuda:0"])
@@ -12,6 +11,6 @@ from eval.third_party.shims.notes import Notes
 def test_weights_of_a_gpu_are_read_to_the_device_that_is_here(monkeypatch, tmp_path, asked, device: str, expected):
     given = []
     monkeypatch.setattr(torch, "load", lambda _place, map_location, **_options: given.append(map_location))
-    weights.install(Notes(), torch.device(device), False, ())
+    weights.install(set(), torch.device(device), False, ())
     torch.load(tmp_path / "weights.pth", asked)
     assert given == [torch.device(expected) if expected else asked]

@@ -8,18 +8,17 @@ from collections.abc import Sequence
 import torch
 
 from eval.third_party.shims import cuda, numbers, packages, weights
-from eval.third_party.shims.notes import Notes
 
 
-def install(device: torch.device, trusted: bool, weights_folders: Sequence[str]) -> Notes:
-    """Install all shims in this process, for good; returns the notes of those that are met.
+def install(device: torch.device, trusted: bool, weights_folders: Sequence[str]) -> set[str]:
+    """Install all shims in this process, for good; returns the names of those that are met, which grow.
 
     Args:
         device: where networks are to run; on a CUDA device, calls of CUDA stay as they are.
         trusted: allow checkpoints that are not plain tensors.
         weights_folders: where a checkpoint is looked for that is not where the code says.
     """
-    notes = Notes()
+    notes: set[str] = set()
     if device.type != "cuda":
         cuda.install(notes)
     numbers.install(notes)

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from eval.third_party.shims.elementwise import create_jit_fn
-from eval.third_party.shims.notes import Notes
 
 _NAME = 'device="cuda" on a CPU'
 
 
-def install(notes: Notes) -> None:
+def install(notes: set[str]) -> None:
     """Redirect ``.cuda()``, ``.to("cuda")`` and the functions of ``torch.cuda``."""
     for kind in (Tensor, nn.Module):
         kind.cuda = _noted(lambda self, *_arguments, **_options: self, ".cuda() on a CPU", notes)
@@ -30,7 +29,7 @@ class OnCpu(TorchFunctionMode):
     It costs time at every operator: networks are built under it, and run under it only if they need it.
     """
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: set[str]) -> None:
         super().__init__()
         self._notes = notes
 
@@ -38,20 +37,20 @@ class OnCpu(TorchFunctionMode):
         return _redirected(func, self._notes)(*args, **(kwargs or {}))
 
 
-def _noted(function: Callable, name: str, notes: Notes) -> Callable:
+def _noted(function: Callable, name: str, notes: set[str]) -> Callable:
     def call(*arguments: Any, **options: Any) -> Any:
-        notes.note(name)
+        notes.add(name)
         return function(*arguments, **options)
 
     return call
 
 
-def _redirected(function: Callable, notes: Notes) -> Callable:
+def _redirected(function: Callable, notes: set[str]) -> Callable:
     """Return a function that takes the CPU wherever it is given a CUDA device."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         if any(map(_is_cuda, arguments)) or _is_cuda(options.get("device")):
-            notes.note(_NAME)
+            notes.add(_NAME)
             arguments = tuple("cpu" if _is_cuda(argument) else argument for argument in arguments)
             options |= {"device": "cpu"} if "device" in options else {}
         return function(*arguments, **options)

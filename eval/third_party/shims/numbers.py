@@ -4,18 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from eval.third_party.shims.notes import Notes
-
 _REMOVED = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
 
 
-def install(notes: Notes) -> None:
+def install(notes: set[str]) -> None:
     """Answer for the removed names where numpy itself does not."""
     numpys_own = vars(np)["__getattr__"]
 
     def named(name: str) -> Any:
         if name in _REMOVED:
-            notes.note(f"numpy.{name}")
+            notes.add(f"numpy.{name}")
             return _REMOVED[name]
         return numpys_own(name)
 

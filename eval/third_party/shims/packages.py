@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 from eval.third_party.shims import stand_ins
-from eval.third_party.shims.notes import Notes
 
 # Only registries, initialisers, progress bars, profilers and plots of these are used, or what stand_ins has.
 PACKAGES = (
@@ -23,7 +22,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def install(notes: Notes) -> None:
+def install(notes: set[str]) -> None:
     """Answer imports of those packages that cannot be imported themselves."""
     # Built for another torch, these can be there and fail halfway.
     broken = [package for package in ("torchvision", "timm") if _is_here(package) and not _imports(package)]
@@ -48,7 +47,7 @@ def _imports(package: str) -> bool:
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds every module of the packages, however deep."""
 
-    def __init__(self, notes: Notes, packages: Sequence[str]) -> None:
+    def __init__(self, notes: set[str], packages: Sequence[str]) -> None:
         self._notes, self._packages = notes, packages
 
     def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> importlib.machinery.ModuleSpec | None:
@@ -57,7 +56,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        self._notes.note(f"{spec.name.split('.')[0]} is not installed: stand-in")
+        self._notes.add(f"{spec.name.split('.')[0]} is not installed: stand-in")
         return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:

@@ -13,17 +13,16 @@ from eval.contents import Kind, kind_of, not_itself
 from eval.records.record import State
 from eval.third_party.checkout import of_one_name
 from eval.third_party.faults import SubmissionError
-from eval.third_party.shims.notes import Notes
 from eval.zoo.loading import read_tensors
 
 
-def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence[str]) -> None:
+def install(notes: set[str], device: torch.device, trusted: bool, folders: Sequence[str]) -> None:
     """Replace ``torch.load`` by one that maps to the device, and unpickles code only where the user trusts it."""
     original = torch.load
 
     def load(f: Any, map_location: Any = None, *arguments: Any, **options: Any) -> Any:
         if map_location is None and device.type != "cuda":
-            notes.note("torch.load without map_location")
+            notes.add("torch.load without map_location")
         options["weights_only"] = True
         place = _located(f, folders, notes)
         where = map_location if device.type == "cuda" else device
@@ -42,7 +41,7 @@ def install(notes: Notes, device: torch.device, trusted: bool, folders: Sequence
                 what = str(error).split(".")[0].splitlines()[0]
                 text = f"its checkpoint is not plain tensors ({what}); --trust opens it, inside the sandbox only"
                 raise SubmissionError(State.REFUSED, text) from None
-        notes.note("torch.load of a checkpoint that runs code, trusted")
+        notes.add("torch.load of a checkpoint that runs code, trusted")
         options["weights_only"] = False
         return original(place, where, *arguments, **options)
 
@@ -64,12 +63,12 @@ def _names_globals(data: bytes) -> bool:
         return False
 
 
-def _located(place: Any, folders: Sequence[str], notes: Notes) -> Any:
+def _located(place: Any, folders: Sequence[str], notes: set[str]) -> Any:
     """Return where a checkpoint lies: at its path, or by its name, whatever its case, in the folders of weights."""
     if not isinstance(place, str | os.PathLike) or Path(place).exists():
         return place
     found = next((file for folder in folders for file in of_one_name(place, Path(folder))), None)
     if found is None:
         return place
-    notes.note("checkpoint found under another path")
+    notes.add("checkpoint found under another path")
     return str(found)
