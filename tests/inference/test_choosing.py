@@ -30,7 +30,7 @@ class Engines:
     """Engines with a known time a call, that add so much to the pixels of an enlarged image."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **rows: tuple[float, float, dict]) -> None:
-        self.clock, self.rows = 0.0, rows
+        self.clock, self.rows, self.start_s = 0.0, rows, 0.0
         monkeypatch.setattr(choosing, "ENGINES", {name: Engine("", **row[2]) for name, row in rows.items()})
         monkeypatch.setattr(choosing, "prepare", self.prepare)
         monkeypatch.setattr(choosing, "time", SimpleNamespace(perf_counter=lambda: self.clock))
@@ -43,7 +43,8 @@ class Engines:
         def forward(x: Tensor) -> Tensor:
             if execution.engine == "fails":
                 raise IndexError("out of range\nand more")
-            self.clock += seconds
+            self.clock += seconds + self.start_s
+            self.start_s = 0.0
             half = added if execution.precision != "fp32" or execution.engine == "wrong" else 0.0
             return nn.functional.interpolate(x, scale_factor=4, mode="bicubic") + half
 
@@ -72,6 +73,15 @@ def test_the_fastest_with_eagers_pixels_is_taken(monkeypatch):
         "broken (--engine broken: lacks something)",
         "fails (IndexError: out of range)",
     )
+
+
+def test_what_a_device_takes_to_start_counts_for_no_engine(monkeypatch):
+    """CUDA and cuDNN start with the first forward of a process, which is eager's."""
+    engines = Engines(monkeypatch, eager=(0.01, 0.0, {}), other=(0.011, 0.0, {}))
+    engines.start_s = 3.0
+    choice = choose_engine(nn.Identity(), CPU, "fp32", 1.0)
+    assert choice.engine == "eager"
+    assert choice.tried_ms == pytest.approx({"eager": 60.0, "other": 66.0})
 
 
 def test_tiles_that_know_their_place_leave_engines_out(monkeypatch):
