@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Of pyproject.toml; `make test` adds export and cluster where they can be had.
 EXTRAS := report,train,third-party,test
 READY := $(VENV)/.ready
+# Whether a Python is one that the project runs on.
+FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
 # Side by side, as programs of one thread: two of several threads each would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 # SYSTEM=no: the tests' set-up installs no system packages.
@@ -33,10 +35,10 @@ test-gpu: $(READY)  ## on a machine with a GPU: prove its clock, memory, engines
 	$(BIN)/python -m bench.gpu_report $(if $(CHECKOUT),--checkout $(CHECKOUT))
 
 train: $(READY)  ## train at the scale of a CPU core; DATA names a folder of HR images
-	$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision auto
+	$(if $(DATA),,$(error make train DATA=FOLDER: name a folder of HR images))$(BIN)/python -m team_bsr train --run_dir runs/cpu --data $(DATA) --preset cpu --precision auto
 
 bench: $(READY)  ## the template and this harness side by side; CHECKOUT names the challenge's repository of 2024, DATA the sets
-	$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
+	$(if $(and $(DATA),$(CHECKOUT)),,$(error make bench CHECKOUT=FOLDER DATA=FOLDER: name both))$(BIN)/python -m bench.versus_template --checkout $(CHECKOUT) --data_dir $(DATA)
 
 mutants: $(READY)  ## plant faults into the modules that make figures, and list those that no test notices
 	$(BIN)/python -m bench.mutants
@@ -52,11 +54,12 @@ format: $(READY)  ## mend style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove the environment and results
-	rm -rf $(VENV) results .pytest_cache .ruff_cache
+clean:  ## remove the environment and what tools keep; results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml requirements.txt
+	@$(PYTHON) $(FITS) 2>/dev/null || { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); needed is 3.11 to 3.13: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
 	@echo "$(VENV) with this project, in the versions of requirements.txt (what pip says is in $(VENV)/log)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $$($(BIN)/python $(FITS) 2>/dev/null || echo --clear) $(VENV)
 	@$(BIN)/python -m pip install --editable ".[$(EXTRAS)]" --constraint requirements.txt >$(VENV)/log 2>&1 || { tail $(VENV)/log; exit 1; }
 	@touch $@

@@ -1,15 +1,14 @@
 """Run one model on images: the challenge template's front door. ``python test_demo.py --model_id 3``."""
 
-from typing import Annotated
-
-import typer
-
 from eval.cli.flags import (
     DEFAULT_SAVE_DIR,
     DataDir,
     Datasets,
     Force,
+    IncludeTest,
+    ModelId,
     NoImages,
+    Open,
     SaveDir,
     Weights,
     WeightsKey,
@@ -23,18 +22,16 @@ from eval.errors import UsageError
 @configured()
 def demo(
     config: RunConfig,
-    model_id: Annotated[
-        str, typer.Option("--model_id", help="Which model runs, by id or name; `python -m eval models` lists them.")
-    ] = "3",
+    model_id: ModelId = "3",
     data_dir: DataDir = None,
     datasets: Datasets = None,
     save_dir: SaveDir = DEFAULT_SAVE_DIR,
-    include_test: Annotated[bool, typer.Option("--include_test", help="Run the challenge's test set, too.")] = False,
+    include_test: IncludeTest = False,
     weights: Weights = None,
     weights_key: WeightsKey = None,
     no_images: NoImages = False,
     force: Force = False,
-    show: Annotated[bool, typer.Option("--open", help="Open the folder of results when it ends.")] = False,
+    show: Open = False,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
     # What loads torch is loaded once the flags are known to be right.

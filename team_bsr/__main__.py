@@ -1,7 +1,10 @@
 """Entry point of ``python -m team_bsr``."""
 
-from eval.cli.program import run_program
-from team_bsr.cli import app
+from eval.cli.program import errors_told
 
 if __name__ == "__main__":
-    run_program(app)
+    with errors_told():
+        # Its packages are of an extra, which may be absent.
+        from team_bsr.cli import app
+
+        app()

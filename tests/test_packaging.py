@@ -9,6 +9,7 @@ from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import PROJECT
@@ -51,6 +52,21 @@ def test_what_the_code_imports_is_declared():
     declared = {asked.name for asked in ASKED}
     here = {name for name in _imported([*paths, PROJECT / "test_demo.py"]) if name in owners}
     assert {name for name in here if declared.isdisjoint(owner.lower() for owner in owners[name])} == set()
+
+
+@pytest.mark.parametrize("door", [["test_demo.py", "--model_id", "3"], ["-m", "eval", "models"], ["-m", "team_bsr"]])
+def test_outside_of_its_environment_a_command_says_which_one_it_needs(door: list[str]):
+    # -S leaves out what is installed, as the system's own Python does.
+    done = subprocess.run([sys.executable, "-S", *door], cwd=PROJECT, capture_output=True, text=True)
+    remedy = "lacks typer; activate the project's environment (. .venv/bin/activate), or make it first: make demo"
+    assert (done.returncode, remedy in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+def test_training_without_its_extra_says_what_to_install():
+    code = "import sys, runpy; sys.modules['accelerate'] = None; runpy.run_module('team_bsr', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert 'accelerate, which is not installed; in the project\'s folder: pip install -e ".[train]"' in done.stderr
 
 
 def test_the_front_doors_need_no_extra():

@@ -105,6 +105,52 @@ def test_without_the_right_no_package_of_the_system_is_touched(machine: Machine,
     assert "left out: axe-core: npm gets it, which is not here\n" in left_out
 
 
+def make(*words: str | Path, python: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run make with a Python that is made up: it fits or not, and notes what it is asked."""
+    stub = folder / "python"
+    stub.write_text(
+        f'#!/bin/sh\necho "$*" >>{folder / "asked"}\ncase "$1" in -c) {python};; --version) echo Python 3.10.13;; esac\n'
+    )
+    stub.chmod(0o755)
+    return subprocess.run(
+        ["make", "-C", PROJECT, *words, f"PYTHON={stub}", f"VENV={folder / 'venv'}"], capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_a_python_that_does_not_fit_makes_no_environment(tmp_path: Path):
+    done = make("demo", python="exit 1", folder=tmp_path)
+    assert done.returncode != 0
+    assert "is Python 3.10.13; needed is 3.11 to 3.13: PYTHON=python3.12 make demo" in done.stdout
+    assert "-m venv" not in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_an_environment_of_a_python_that_does_not_fit_is_made_anew(tmp_path: Path):
+    """Python keeps the links of an environment that is there, and so its old self in it."""
+    make("demo", python="exit 0", folder=tmp_path)
+    assert f"-m venv --clear {tmp_path / 'venv'}" in (tmp_path / "asked").read_text()
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to("/bin/true")
+    make("demo", python="exit 0", folder=tmp_path)
+    assert f"-m venv {tmp_path / 'venv'}" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("target", ["train", "bench"])
+def test_a_target_that_lacks_a_folder_names_it(target: str):
+    done = subprocess.run(["make", "-n", "-C", PROJECT, target], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"make {target} " in done.stderr
+    assert "DATA=FOLDER" in done.stderr
+
+
+def test_results_are_not_cleaned_away():
+    assert (
+        " results" not in subprocess.run(["make", "-n", "-C", PROJECT, "clean"], capture_output=True, text=True).stdout
+    )
+
+
 @pytest.mark.parametrize("failing", ["chromium", ".[cluster]", "axe-core@4.14.1"])
 def test_what_fails_is_left_out_and_tried_again(machine: Machine, failing: str):
     said, _, left_out = machine.set_up(FAILING=failing)

@@ -35,6 +35,11 @@ Datasets = Annotated[
         help="Which sets run, by name with commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
     ),
 ]
+ModelId = Annotated[
+    str, typer.Option("--model_id", help="Which model runs, by id or name; `python -m eval models` lists them.")
+]
+IncludeTest = Annotated[bool, typer.Option("--include_test", help="Run the challenge's test set, too.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the folder of results when it ends.")]
 Weights = Annotated[
     str | None,
     typer.Option(

@@ -1,9 +1,11 @@
 """Running a command-line program: errors that a user can mend are printed without a traceback."""
 
 import inspect
+import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,19 @@ _EXTRAS = {"plotly": "report", "matplotlib": "report", "accelerate": "train", "t
 def run_program(program: Callable[..., None] | typer.Typer) -> None:
     """Run a command or an app and exit: 0 if all was done, 2 for wrong usage, 1 for a failed run, 130 for ctrl-C."""
     app = program if isinstance(program, typer.Typer) else _single(program)
-    try:
+    with errors_told():
         app()
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """End the process as ``run_program`` does, with what a user can mend said in a sentence and not as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal, or the file it is sent to, cannot show is no reason to end a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
     except UsageError as error:
         _print(error)
         sys.exit(USAGE_EXIT)
@@ -34,7 +47,7 @@ def run_program(program: Callable[..., None] | typer.Typer) -> None:
         package = str(error.name).partition(".")[0]
         if package not in _EXTRAS:
             raise
-        command = f"pip install -e '.[{_EXTRAS[package]}]'"
+        command = f'pip install -e ".[{_EXTRAS[package]}]"'
         _print(UsageError(f"this needs {package}, which is not installed; in the project's folder: {command}"))
         sys.exit(USAGE_EXIT)
 

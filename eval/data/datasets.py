@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from eval.data.aliases import ALIASES
 from eval.data.fetch import fetchable_sets, fetched_sets
@@ -106,7 +106,9 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     if data_dir is None:
         raise UsageError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
     if not data_dir.is_dir():
-        raise UsageError(f"--data_dir {data_dir}: no such folder")
+        from_environment = str(data_dir) == os.path.expanduser(os.environ.get("ESR_DATA", ""))
+        flag = "--data_dir, from the variable ESR_DATA," if from_environment else "--data_dir"
+        raise UsageError(f"{flag} {data_dir}: no such folder")
     return _open_only(data_dir) if name is None else _open_named(data_dir, name)
 
 
@@ -173,6 +175,9 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
     for folder in (data_dir / name, *inputs):
         if folder.is_dir():
             return _plain_folder(_plain_name(name), folder)
+    if os.path.basename(os.path.abspath(data_dir)).casefold() == name.casefold():
+        # The folder of the set itself was given, and its name too.
+        return _open_only(data_dir)
     known = ", ".join([*list_datasets(data_dir), SAMPLE])
     looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
     where = f" (looked for the folders {looked_for})" if looked_for else ""
@@ -189,9 +194,10 @@ def _open_layout(data_dir: Path, found: list[tuple[str, Layout]], name: str) -> 
     return _checked(_plain_name(name), layout.name, data_dir, *pair_files(data_dir, found_name, layout))
 
 
-def _plain_name(name: str) -> str:
+def _plain_name(name: str, path: type[PurePath] = Path) -> str:
     """Return a set's name without folders, so that results of it lie under one folder: BSDS500/test, BSDS500_test."""
-    return "_".join(part for part in Path(name).parts if part not in ("..", "/"))
+    its = path(name)
+    return "_".join(part for part in its.parts if part not in ("..", its.anchor))
 
 
 def _plain_folder(name: str, folder: Path) -> Dataset:

@@ -58,7 +58,7 @@ def check_pairs(pairs: Iterable[ImagePair]) -> tuple[list[ImageSize], list[str]]
     with ThreadPoolExecutor() as pool:
         checks = list(pool.map(_check_pair, pairs))
     repeated = same_names((pair.name, pair.hr or pair.lr) for pair in pairs)
-    faults = [*repeated, *(fault for _, found in checks for fault in found)]
+    faults = [*repeated, *_unspeakable(pairs), *(fault for _, found in checks for fault in found)]
     return [size for size, _ in checks if size], faults
 
 
@@ -70,6 +70,15 @@ def same_names(images: Iterable[tuple[str, Path | None]]) -> Iterator[str]:
     for paths in by_name.values():
         if len(paths) > 1:
             yield f"{' and '.join(paths)}: have the same name"
+
+
+def _unspeakable(pairs: Iterable[ImagePair]) -> Iterator[str]:
+    """Name the files whose path is no text, as unpacking an old zip makes it: no record could hold it."""
+    for path in dict.fromkeys(path for pair in pairs for path in (pair.hr, pair.lr) if path):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            yield f"{str(path)!a}: expected a path in UTF-8; rename it"
 
 
 def _check_pair(pair: ImagePair) -> tuple[ImageSize | None, list[str]]:

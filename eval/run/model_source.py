@@ -122,7 +122,7 @@ class ZooModel:
         if self.checkpoint is None:
             return self.spec.note
         known = self.checkpoint.name or "not in the manifest"
-        return f"{self.spec.note}\nweights  {known}, SHA-256 {self.checkpoint.sha256[:16]}…, {self.checkpoint.path}"
+        return f"{self.spec.note}\nweights  {known}, SHA-256 {self.checkpoint.sha256[:16]}..., {self.checkpoint.path}"
 
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""

@@ -77,6 +77,11 @@ class Used(NamedTuple):
     pids: frozenset[int] = frozenset()
 
 
+def sees_processes() -> bool:
+    """Tell whether this system shows processes as Linux does: elsewhere the guard knows of none, and holds none."""
+    return _process(os.getpid()) is not None
+
+
 class Guard:
     """Looks at a program ten times a second, and kills it when it is over its limits (on Linux)."""
 

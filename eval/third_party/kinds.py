@@ -5,7 +5,7 @@ import sys
 from enum import StrEnum
 
 from eval.errors import UsageError
-from eval.third_party import bubblewrap, cgroups, system_calls
+from eval.third_party import bubblewrap, cgroups, guard, system_calls
 
 
 class SandboxKind(StrEnum):
@@ -41,9 +41,14 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
 
 def openings(kind: SandboxKind) -> list[str]:
     """Return what a sandbox leaves open here that it would hold elsewhere, a sentence each."""
-    if kind is SandboxKind.NONE:
-        return []
     found = []
+    if not guard.sees_processes():
+        found.append(
+            "this system does not show a program's processes: no limit of memory or of processes holds for third-party"
+            " code, and it is not stopped while others are timed"
+        )
+    if kind is SandboxKind.NONE:
+        return found
     if fault := system_calls.fault():
         found.append(
             f"no filter of system calls: {fault}; third-party code can read the keys of your session (keyctl), choose"

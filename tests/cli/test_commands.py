@@ -271,8 +271,17 @@ def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, 
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     done = command("-m", "eval", "report", "in", "--out", "page")
     assert done.returncode == 2
-    expected = "this needs plotly, which is not installed; in the project's folder: pip install -e '.[report]'"
+    expected = 'this needs plotly, which is not installed; in the project\'s folder: pip install -e ".[report]"'
     assert expected in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_that_cannot_show_a_character_ends_no_run(program, hr_folder: Path, encoding: str):
+    odd = hr_folder.rename(hr_folder.with_name("\u0444\u043e\u0442\u043e"))
+    asked = ("--model_id", "-1", "--data_dir", odd, "--protocol", "accuracy", "--device", "cpu")
+    done = program("test_demo.py", *asked, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert r"\u0444\u043e\u0442\u043e" in done.stdout
 
 
 def test_a_report_shows_what_ran_beside_a_set_of_which_nothing_did(command, tmp_path: Path):

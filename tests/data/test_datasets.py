@@ -1,8 +1,10 @@
 """Opening sets of images: every layout, and every fault, alone and all at once, before any network runs."""
 
+import os
+import sys
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -318,6 +320,26 @@ class TestSample:
         )
 
 
+def test_the_folder_of_a_set_and_its_name_are_one(tmp_path: Path, put):
+    put("Set5/HR/a.png")
+    put("Set5/LR/a.png", 4, 5)
+    for name in ("Set5", "set5"):
+        assert open_dataset(tmp_path / "Set5", name).pairs == open_dataset(tmp_path, "Set5").pairs
+    assert "not in" in refused(UsageError, tmp_path / "Set5", "Set14")
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "plain"),
+    [
+        (PureWindowsPath, r"D:\sets\Set5", "sets_Set5"),
+        (PurePosixPath, "/sets/Set5", "sets_Set5"),
+        (PurePosixPath, "../BSDS500/test", "BSDS500_test"),
+    ],
+)
+def test_a_name_holds_no_folder_and_no_drive(path: type, name: str, plain: str):
+    assert eval.data.datasets._plain_name(name, path) == plain
+
+
 class TestWrongUsage:
     def test_a_name_without_a_folder(self):
         message = refused(UsageError, None, "Test2K")
@@ -327,6 +349,18 @@ class TestWrongUsage:
         for folder in (tmp_path / "absent", put("photo.png")):
             assert refused(UsageError, folder, None) == f"--data_dir {folder}: no such folder"
             assert refused(UsageError, folder, "S") == f"--data_dir {folder}: no such folder"
+
+    def test_a_folder_that_a_variable_names_is_not_called_a_flag_alone(self, tmp_path: Path, monkeypatch):
+        monkeypatch.setenv("ESR_DATA", str(tmp_path / "gone"))
+        message = refused(UsageError, tmp_path / "gone", "Set5")
+        assert message == f"--data_dir, from the variable ESR_DATA, {tmp_path / 'gone'}: no such folder"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems write no such names")
+    def test_names_that_are_no_text_are_faults(self, tmp_path: Path, put):
+        """As unpacking an old zip makes them; a record is JSON in UTF-8."""
+        os.rename(put("photos/a.png"), os.fsencode(tmp_path / "photos") + b"/f\xfcr.png")
+        message = refused(RunError, tmp_path / "photos", None)
+        assert "photos/f\\udcfcr.png': expected a path in UTF-8; rename it" in message
 
     def test_an_unknown_name_lists_what_there_is(self, tmp_path: Path, put):
         for name in ("B/1.png", "A/HR/1.png", "C_HR/1.png"):

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from eval.errors import RunError, UsageError
-from eval.third_party import cgroups, sandbox, system_calls
+from eval.third_party import cgroups, guard, sandbox, system_calls
 from eval.third_party.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
 from tests.conftest import PROJECT
 
@@ -657,6 +657,13 @@ def test_a_call_that_is_unknown_is_an_error_and_no_empty_filter(filtered: Sandbo
     monkeypatch.setattr(system_calls, "_DENIED", ("keyctl", "no_such_call"))
     with pytest.raises(RuntimeError, match="libseccomp knows no system call no_such_call"):
         system_calls.program.__wrapped__()
+
+
+def test_a_system_that_shows_no_processes_is_named(monkeypatch: pytest.MonkeyPatch):
+    """As macOS, where --sandbox none is all there is."""
+    monkeypatch.setattr(guard, "_stat", lambda _folder: [])
+    (opening,) = sandbox.openings(SandboxKind.NONE)
+    assert opening.startswith("this system does not show a program's processes: no limit of memory or of processes")
 
 
 @pytest.mark.parametrize(
