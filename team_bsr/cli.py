@@ -91,7 +91,7 @@ def train_command(
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
-    taken = precision_here(precision, cpu)
+    taken = precision_here(precision, cpu, run_dir)
     plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, taken, network)
     sets = [open_set(folder) for folder in validation or ()]
     accelerator = Accelerator(cpu=cpu, mixed_precision=taken)

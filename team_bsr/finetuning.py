@@ -71,7 +71,7 @@ def finetune_command(
     skip_bad: SkipBad = False,
 ) -> None:
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
-    taken = precision_here(precision, cpu)
+    taken = precision_here(precision, cpu, run_dir)
     plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
     accelerator = Accelerator(cpu=cpu, mixed_precision=taken)
     images = survey(Sources(tuple(data), skip_bad=skip_bad))

@@ -77,6 +77,10 @@ class Optimisation:
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
 
+    def release(self) -> None:
+        """Forget the recording, which holds the memory of a whole step; it is this object's, and holds it, too."""
+        del self._run
+
     def _set_up(self) -> None:
         """Let a recorded step read its rate from the device: what is a number is recorded with its value."""
         for group in self._optimizer.param_groups:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
 
 from eval.config import AUTO
 from eval.data.datasets import Dataset
 from eval.device.gain import half_precision_gain
-from eval.device.placing import pick_device
 from eval.errors import UsageError
 from eval.zoo.checkpoints import file_sha256
+from team_bsr.checkpoint import checkpoints, load_checkpoint
 from team_bsr.data import Pairs
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import PRUNED_BLOCKS
@@ -105,19 +107,27 @@ class Run:
         return None if self.start is None else file_sha256(self.start)
 
 
-def precision_here(asked: str, cpu: bool) -> str:
+def precision_here(asked: str, cpu: bool, folder: Path) -> str:
     """Return what autocast computes in; ``auto`` is bf16 where a convolution is clearly faster in it, else float32.
+
+    A run that goes on keeps its precision. Of several processes the first one measures, on its own device, for all.
 
     Args:
         asked: "no", "bf16", "fp16" or "auto".
         cpu: train on the CPU even where there is a GPU.
+        folder: the run's.
     """
     if asked != AUTO:
         return asked
-    device = torch.device("cpu") if cpu else pick_device(AUTO)
-    if device.type == "mps":
-        return "no"
-    return "bf16" if half_precision_gain(device, "bf16") >= _LEAST_GAIN else "no"
+    if found := checkpoints(folder):
+        return load_checkpoint(found[-1])["plan"]["precision"]
+    state = PartialState(cpu=cpu)
+    told: list[Any] = [None]
+    if state.is_main_process:
+        gains = state.device.type != "mps" and half_precision_gain(state.device, "bf16") >= _LEAST_GAIN
+        told = ["bf16" if gains else "no"]
+    broadcast_object_list(told)
+    return told[0]
 
 
 def describe_data(plan: Plan, images: Survey) -> Iterator[str]:

@@ -16,6 +16,7 @@ from team_bsr.sources import SCALE
 # Of the device's free memory, what images may take; the network needs the rest.
 _SHARE = 1 / 2
 _CHANNELS = 3
+_PIECE_BYTES = 2**26
 
 
 def fits(pairs: Pairs, device: torch.device) -> bool:
@@ -30,7 +31,7 @@ class ResidentPatches:
         self._batches, self._device = PatchBatches(pairs, sampling), device
         side = sampling.hr_patch // SCALE
         # A row a pixel: whatever is stored there has three channels.
-        self._pixels = torch.from_numpy(np.array(pairs.pixels)).to(device).view(-1, _CHANNELS)
+        self._pixels = _on_device(pairs.pixels, device).view(-1, _CHANNELS)
         self._turns = {scale: _turns(side * scale).to(device) for scale in (1, SCALE)}
         index = pairs.index
         self._starts = {
@@ -49,11 +50,21 @@ class ResidentPatches:
         widths = self._widths[drawn.image] * scale
         corners = self._starts[scale][drawn.image] + drawn.top * scale * widths + drawn.left * scale
         told = np.concatenate((np.stack((corners, widths, drawn.turn)), drawn.channels.T))
-        told = torch.from_numpy(told).to(self._device, non_blocking=True)
+        # CUDA has copied pageable memory when the call returns; MPS may read it when it is gone.
+        told = torch.from_numpy(told).to(self._device, non_blocking=self._device.type == "cuda")
         rows, columns = self._turns[scale][:, told[2]]
         places = told[0].view(-1, 1, 1) + rows * told[1].view(-1, 1, 1) + columns
         channels = told[3:].T.view(-1, 1, 1, _CHANNELS).expand(*places.shape, -1)
         return self._pixels[places].gather(3, channels).permute(0, 3, 1, 2)
+
+
+def _on_device(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Return all pixels on the device, copied piece by piece: in the host's memory there may be no room for them."""
+    held = torch.empty(pixels.size, dtype=torch.uint8, device=device)
+    for start in range(0, pixels.size, _PIECE_BYTES):
+        piece = np.array(pixels[start : start + _PIECE_BYTES])
+        held[start : start + piece.size] = torch.from_numpy(piece).to(device)
+    return held
 
 
 def _turns(side: int) -> Tensor:

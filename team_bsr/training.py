@@ -170,6 +170,7 @@ class _StepTrainer:
                 progress.report(self.step, self.iteration, self.position, loss.item())
             if ended:
                 break
+        self.optimise.release()
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
 

@@ -1,7 +1,7 @@
 """Recording kernels as a CUDA graph, which starts them all as one: a network's, or a whole training step's."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,26 @@ def _aside(side: torch.cuda.Stream) -> Iterator[None]:
     main.wait_stream(side)
 
 
+@contextmanager
+def _captured(graph: torch.cuda.CUDAGraph, side: torch.cuda.Stream, pool: Any) -> Iterator[None]:
+    """Record a block of code; one that cannot be recorded, since it waits for the GPU, leaves nothing behind.
+
+    torch ends the recording before it leaves the stream and gives the pool back; where the first fails it does neither,
+    and every later call of this process would find it so.
+    """
+    main = torch.cuda.current_stream()
+    try:
+        # Errors of other threads' CUDA calls do not break it off.
+        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
+            yield
+    except BaseException:
+        torch.cuda.set_stream(main)
+        # What says that the pool is no more in use has ended the recording itself.
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        raise
+
+
 class Recorder:
     """Records forwards on one device. Its recordings share memory, so they are never replayed at the same time."""
 
@@ -48,17 +68,14 @@ class Recorder:
             self._side = torch.cuda.Stream()
 
     def record(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Recording:
-        """Record a forward on inputs like ``x``, after runs on another stream, in which libraries set themselves up.
-
-        Errors of other threads' CUDA calls do not break the recording off.
-        """
+        """Record a forward on inputs like ``x``, after runs on another stream, in which libraries set themselves up."""
         with current(self._device):
             kept = x.clone(memory_format=torch.channels_last)
             with _aside(self._side):
                 for _ in range(_WARM_UP_RUNS):
                     run(kept)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
+            with _captured(graph, self._side, self._pool):
                 sr = run(kept)
         return Recording(graph, kept, sr, run)
 
@@ -93,6 +110,6 @@ class ReplayedStep:
     def _recorded(self, *inputs: Tensor) -> torch.cuda.CUDAGraph:
         self._inputs = [given.clone() for given in inputs]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
+        with _captured(graph, self._side, torch.cuda.graph_pool_handle()):
             self._output = self._run(*self._inputs)
         return graph

@@ -20,6 +20,15 @@ def products_take_tf32() -> bool:
     return torch.backends.cuda.matmul.fp32_precision == _TF32
 
 
+def set_cudnn_switches(tf32: bool) -> None:
+    """Set what ``cudnn_switches`` sets, for good: where whatever runs next may have set it otherwise."""
+    cudnn = torch.backends.cudnn
+    cudnn.allow_tf32 = tf32
+    if not tf32:
+        _CONV.fp32_precision = _RNN.fp32_precision = torch.backends.cuda.matmul.fp32_precision = _FULL
+    cudnn.benchmark, cudnn.deterministic = False, False
+
+
 @contextmanager
 def cudnn_switches(tf32: bool) -> Iterator[None]:
     """Let convolutions take TF32 or not, and cuDNN choose its algorithms without trials, as the template has it.
@@ -32,10 +41,7 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
     products = torch.backends.cuda.matmul
     before, trials = (_CONV.fp32_precision, _RNN.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
     products_before = products.fp32_precision
-    cudnn.allow_tf32 = tf32
-    if not tf32:
-        _CONV.fp32_precision = _RNN.fp32_precision = products.fp32_precision = _FULL
-    cudnn.benchmark, cudnn.deterministic = False, False
+    set_cudnn_switches(tf32)
     try:
         yield
     finally:

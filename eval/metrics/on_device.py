@@ -1,6 +1,7 @@
 """PSNR and SSIM where the network ran: the figures of ``psnr_ssim.py``, computed by a GPU from 8-bit images."""
 
 import math
+import threading
 
 import numpy as np
 import torch
@@ -8,8 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.device.transfer import to_device
+from eval.metrics import psnr_ssim
 from eval.metrics.psnr_ssim import CROP_BORDER, PEAK, SSIM_C1, SSIM_C2, cropped_pair
 from eval.metrics.windows import SSIM_TAPS, SSIM_WINDOW
+
+# An SSIM holds some 300 bytes a pixel on the device, beside the network's own.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def psnr(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
@@ -26,7 +31,18 @@ def psnr(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
 
 
 def ssim(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
-    """Return SSIM in float64; arguments as for ``psnr``. Sums are taken in another order than on the CPU."""
+    """Return SSIM in float64; arguments as for ``psnr``. Sums are taken in another order than on the CPU.
+
+    Where the device's memory is too short for it, the CPU's own function has the same figure to 1e-13.
+    """
+    try:
+        with _ONE_AT_A_TIME:
+            return _ssim(sr, hr, device)
+    except torch.OutOfMemoryError:
+        return psnr_ssim.ssim(sr, hr)
+
+
+def _ssim(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
     x, y = (image.permute(2, 0, 1).unsqueeze(1).double() for image in _inside(sr, hr, SSIM_WINDOW, device))
     mean_x, mean_y, squares, products = _gaussian(torch.cat((x, y, x * x + y * y, x * y))).chunk(4)
     product, squared_means = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y

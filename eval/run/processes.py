@@ -86,7 +86,8 @@ def carry_out_all(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
 def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[EvaluationTask, Record | None]]:
     """Yield each task with its record, or with None if its process died."""
     waiting = deque(tasks)
-    gpus = deque(equal_gpus(torch.device(tasks[0].config.device)) if tasks else ())
+    # One after another they run on one: cards of a kind differ, too.
+    gpus = deque(equal_gpus(torch.device(tasks[0].config.device)) if tasks and jobs > 1 else ())
     running: dict[Connection, tuple[SpawnProcess, EvaluationTask]] = {}
     try:
         while waiting or running:

@@ -16,6 +16,7 @@ from eval.data.pairs import SCALE
 from eval.device.pixels import to_uint8
 from eval.errors import UsageError
 from eval.files import PROJECT
+from eval.inference.engines.registry import PLAIN
 from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import ModelAnalysis
@@ -155,7 +156,9 @@ def _tile_difference(loaded: LoadedModel) -> float:
     lr = to_uint8(drawn_image(_SIDE)[0], 1.0)
     whole, _ = loaded(lr)
     if isinstance(loaded, Upscaler):
-        tiled, _ = replace(loaded, tiling=Tiling(_TILE, _OVERLAP, loaded.spec.tile_step))(lr)
+        # By the network itself: what an engine has recorded of the whole image does not know where a tile lies.
+        cut = Tiling(_TILE, _OVERLAP, loaded.spec.tile_step)
+        tiled, _ = replace(loaded, tiling=cut, forward=None, execution=PLAIN)(lr)
         return _apart(whole, tiled)
     left, _ = loaded(np.ascontiguousarray(lr[:, :_TILE]))
     kept = (_TILE - _OVERLAP // 2) * SCALE

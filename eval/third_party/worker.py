@@ -16,6 +16,7 @@ import torch
 from eval.data.pairs import SCALE
 from eval.device.clock import kernels_ms
 from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
+from eval.device.numerics import set_cudnn_switches
 from eval.device.pixels import to_tensor
 from eval.device.placing import finish
 from eval.inference.outputs import output_in_words, what_to_return
@@ -42,6 +43,8 @@ class Worker:
         # Set by the first request.
         self.loaded: Loaded
         self.notes: set[str] = set()
+        # Whether TF32 is allowed; None where the submission has the last word, as with the template.
+        self.tf32: bool | None = None
         # Entered for every forward of a network that asks for a CUDA device while it runs.
         self.mode: OnCpu | None = None
         self.lr = self.sr = torch.empty(0)
@@ -65,10 +68,10 @@ class Worker:
     def _load(self, request: Message) -> Message:
         header = request.header
         torch.set_num_threads(header["threads"])
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = header["tf32"]
+        set_cudnn_switches(header["tf32"])
         if not header["as_template"]:
             keep_freed_memory()
+            self.tf32 = header["tf32"]
         device = torch.device(header["device"])
         self.notes = install(device, trusted=header["trusted"], weights_folders=[str(_given() / "model_zoo")])
         _forget_our_models()
@@ -84,6 +87,9 @@ class Worker:
         lr = np.frombuffer(request.payload, np.uint8).reshape(height, width, 3)
         self.lr = to_tensor(lr, self.loaded.data_range).to(self.loaded.device)
         self.sr = torch.empty(0)
+        if self.tf32 is not None:
+            # Its code may have set them otherwise; before each image, for it is the forward that is timed.
+            set_cudnn_switches(self.tf32)
         # Some draw noise even at inference: this way at least the same every time.
         torch.manual_seed(0)
         return Message()

@@ -15,13 +15,18 @@ class FakeCuda:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.current = 0
+        self.stream_now = "main"
+        # How many captures fail when they end, as one does in which the network waited for the GPU.
+        self.broken_captures = 0
         # How many delays end before all is queued behind them.
         self.short_delays = 0
         names = (
-            "_sleep Event Stream CUDAGraph device stream graph synchronize empty_cache current_stream graph_pool_handle"
+            "_sleep Event Stream CUDAGraph device stream graph synchronize empty_cache current_stream set_stream "
+            "graph_pool_handle current_device"
         )
         for name in names.split():
             patch.setattr(torch.cuda, name, getattr(self, name))
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_pool, raising=False)
 
     def say(self, what: str) -> None:
         self.calls.append(f"{what} on {self.current}")
@@ -43,7 +48,17 @@ class FakeCuda:
         return SimpleNamespace(name="side", wait_stream=lambda other: self.say(f"side waits for {other.name}"))
 
     def current_stream(self) -> SimpleNamespace:
-        return SimpleNamespace(name="main", wait_stream=lambda other: self.say(f"main waits for {other.name}"))
+        name = self.stream_now
+        return SimpleNamespace(name=name, wait_stream=lambda other: self.say(f"{name} waits for {other.name}"))
+
+    def set_stream(self, stream: Any) -> None:
+        self.stream_now = stream.name
+
+    def current_device(self) -> int:
+        return self.current
+
+    def end_pool(self, device: int, pool: str) -> None:
+        self.say(f"end of pool {pool} of {device}")
 
     def CUDAGraph(self) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(replay=lambda: self.say("replay"))
@@ -68,11 +83,21 @@ class FakeCuda:
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
         self.say(f"in {stream.name}")
-        yield
+        before, self.stream_now = self.stream_now, stream.name
+        try:
+            yield
+        finally:
+            self.stream_now = before
         self.say(f"out of {stream.name}")
 
     @contextmanager
     def graph(self, _graph: Any, **options: Any) -> Iterator[None]:
         self.say(f"capture {options.get('pool')} {options['stream'].name} {options['capture_error_mode']}")
+        before, self.stream_now = self.stream_now, options["stream"].name
         yield
+        if self.broken_captures:
+            # As torch does it: the end of a broken capture raises before the stream is left.
+            self.broken_captures -= 1
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self.stream_now = before
         self.say("captured")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from eval.device.graphs import ReplayedStep
+from eval.device.graphs import Recorder, ReplayedStep
 from eval.inference.engines import cuda_graphs
 from tests.device.fake_cuda import FakeCuda
 
@@ -26,12 +26,29 @@ def test_a_step_runs_thrice_on_another_stream_then_is_recorded_once_and_replayed
     results = [step(torch.tensor(float(call)), torch.tensor(0.5)).item() for call in range(5)]
     as_it_is = ["side waits for main on 1", "in side on 1", "run of {} 0.5 on 1", "out of side on 1"]
     warm_up = [line.format(call) for call in range(3) for line in [*as_it_is, "main waits for side on 1"]]
-    recorded = ["capture None side thread_local on 1", "run of 3 0.5 on 1", "captured on 1", "replay on 1"]
+    recorded = ["capture pool side thread_local on 1", "run of 3 0.5 on 1", "captured on 1", "replay on 1"]
     assert cuda.calls == ["new stream on 1", *warm_up, *recorded, "replay on 1"]
     assert results[:4] == [0.5, 1.5, 2.5, 3.5]
     # A replay reads the tensors that were recorded, into which the new ones were copied.
     assert seen[-1].item() == 4.0
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("kind", ["step", "forward"])
+def test_a_recording_that_fails_leaves_stream_and_memory_as_they_were(monkeypatch, kind: str):
+    """Else every later kernel of the process would run aside, and giving memory back would fail."""
+    cuda = FakeCuda(monkeypatch)
+    cuda.broken_captures = 1
+    x = torch.zeros(1, 3, 4, 4)
+    with pytest.raises(RuntimeError, match="during capture"):
+        if kind == "step":
+            step = ReplayedStep(lambda given: given, GPU)
+            for _ in range(4):
+                step(x)
+        else:
+            Recorder(GPU).record(lambda given: given, x)
+    assert cuda.stream_now == "main"
+    assert cuda.calls[-1] == "end of pool pool of 1 on 1"
 
 
 def test_inputs_of_another_number_are_no_replay(monkeypatch):

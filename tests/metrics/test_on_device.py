@@ -1,6 +1,8 @@
 """The figures that a GPU computes, by the same code on the CPU: those of the CPU's own functions."""
 
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -32,6 +34,31 @@ def test_the_squared_error_of_a_large_image_does_not_overflow():
 def test_ssim_differs_by_the_order_of_its_sums_alone(pair):
     assert on_device.ssim(*pair, CPU) == pytest.approx(psnr_ssim.ssim(*pair), abs=1e-13)
     assert on_device.ssim(pair[1], pair[1], CPU) == 1
+
+
+def test_where_memory_is_short_the_cpu_has_the_figure(pair, monkeypatch):
+    def short(*_arguments: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(on_device, "_ssim", short)
+    assert on_device.ssim(*pair, CPU) == psnr_ssim.ssim(*pair)
+
+
+def test_one_image_at_a_time_is_compared(pair, monkeypatch):
+    """Threads that compare beside the network would fill the memory that it needs."""
+    at_once, most = [], []
+
+    def slow(*_arguments: object) -> float:
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        return 1.0
+
+    monkeypatch.setattr(on_device, "_ssim", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: on_device.ssim(*pair, CPU), range(8)))
+    assert most == [1] * 8
 
 
 @pytest.mark.parametrize("function", [on_device.psnr, on_device.ssim])

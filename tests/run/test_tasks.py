@@ -145,6 +145,14 @@ def test_processes_are_spread_over_gpus_of_one_kind(hr_folder: Path, monkeypatch
     assert sorted(words.partition(" ")[2] for words in told) == ["0", "0", "2"]
 
 
+def test_one_after_another_they_run_on_one_gpu(hr_folder: Path, monkeypatch):
+    """Cards of one kind differ by their heat and by who else uses them: a comparison is of one."""
+    monkeypatch.setattr(processes, "equal_gpus", lambda _device: ["0", "2"])
+    tasks = [task_of(hr_folder, model=Telling(), protocol="official") for _ in range(2)]
+    told = {record.reason.partition(" ")[2] for _, record in carry_out_all(tasks, 1)}
+    assert len(told) == 1
+
+
 @dataclass(frozen=True)
 class Broken:
     """A model with an error that nobody expects."""

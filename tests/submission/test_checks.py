@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from eval.cli import checking
 from eval.cli.terminal import Terminal
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
-from eval.data.images import write_png
+from eval.data.images import ImageSize, write_png
+from eval.inference.engines.registry import Execution
 from eval.inference.upscaler import Upscaler
 from eval.metrics.trials import try_network
 from eval.ranking.editions import find_edition
@@ -23,6 +25,7 @@ from eval.records.record import means_of
 from eval.run.launch import resolved
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
+from eval.submission import subject
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
 from eval.submission.subject import Facts, Subject, gather, subject_of
@@ -92,6 +95,20 @@ class LargeOnly(Enlarges):
 class NaNOfBlack(Enlarges):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * (x.sum() / x.sum())
+
+
+def test_tiles_are_run_by_the_network_and_not_by_what_an_engine_recorded():
+    """A recording of the first tile knows that tile's place, and gives it to all of one size."""
+
+    def recorded(_x: Tensor) -> Tensor:
+        called.append(1)
+        return torch.zeros(1, 3, 4 * _x.shape[-2], 4 * _x.shape[-1])
+
+    called: list[int] = []
+    config = resolved(RunConfig(protocol="accuracy", device="cpu", engine="eager", tile=None))
+    with source_of_module(Enlarges(), 1.0).open(config, ImageSize(96, 96)) as loaded:
+        subject._tile_difference(replace(loaded, forward=recorded, execution=Execution("cuda-graphs")))
+    assert len(called) == 1
 
 
 class MixesABatch(Enlarges):

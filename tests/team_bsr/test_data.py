@@ -213,6 +213,35 @@ def test_batches_cut_on_the_device_are_equal(pairs, draw, rank, permuted):
     assert on_device[0][1].is_contiguous(memory_format=torch.channels_last)
 
 
+def test_images_are_copied_to_the_device_piece_by_piece(pairs, monkeypatch):
+    """All of DF2K, decoded, has room on a card and none in many a host's memory."""
+    copied = []
+    monkeypatch.setattr(resident, "_PIECE_BYTES", 1000)
+    real = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: copied.append(array.nbytes) or real(array))
+    held = resident._on_device(pairs.pixels, torch.device("cpu"))
+    assert max(copied) == 1000
+    assert sum(copied) == pairs.pixels.nbytes
+    assert np.array_equal(held.numpy(), pairs.pixels)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_what_is_told_of_a_batch_is_copied_in_the_background_on_cuda_alone(pairs, monkeypatch, kind, expected):
+    """MPS reads the host's memory when it is another's already (pytorch issue 139550)."""
+    patches = ResidentPatches(pairs, Sampling(4, 32), torch.device("cpu"))
+    seen, real = [], torch.Tensor.to
+
+    def to(tensor, *given, **options):
+        if "non_blocking" in options:
+            seen.append(options["non_blocking"])
+        return real(tensor, torch.device("cpu"))
+
+    patches._device = torch.device(kind)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    patches[0]
+    assert set(seen) == {expected}
+
+
 def test_permuted_channels_are_those_of_the_patch_in_each_of_six_orders_alike_in_lr_and_hr(pairs):
     plain, permuted = (PatchBatches(pairs, Sampling(600, 32, permute_channels=value))[1] for value in (False, True))
     orders = [list(order) for order in permutations(range(3))]

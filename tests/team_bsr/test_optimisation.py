@@ -1,5 +1,8 @@
 """One optimisation step: what a recorded one reads from the device is what a plain one is told."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -57,6 +60,23 @@ def test_recorded_steps_and_those_gone_on_with_are_the_plain_ones(monkeypatch, b
     # These rates lose nothing where they lie on the device, in float32.
     assert torch.equal(found, expected)
     assert its_losses == losses
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_step_held_is_gone_when_it_has_ended(monkeypatch, batches, recorded: bool):
+    """A recording holds the memory of a whole step; the next one needs it before Python looks for cycles."""
+    monkeypatch.setattr("team_bsr.optimisation.ReplayedStep", Replayed)
+    gc.collect()
+    gc.disable()
+    try:
+        optimise = Optimisation(ABPN(), small_step(loss="charbonnier"), Accelerator(cpu=True), recorded)
+        optimise(*batches[0], 1e-4)
+        held = weakref.ref(optimise)
+        optimise.release()
+        del optimise
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_steps_are_recorded_on_one_gpu_without_a_scaler_only():

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -474,6 +475,31 @@ def test_minutes_that_are_not_reached_change_nothing(pairs, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "gain", "taken"), [("auto", 2.8, "bf16"), ("auto", 1.4, "no"), ("bf16", 0.1, "bf16")]
 )
-def test_auto_is_bf16_where_that_is_faster(monkeypatch, asked: str, gain: float, taken: str):
+def test_auto_is_bf16_where_that_is_faster(monkeypatch, tmp_path, asked: str, gain: float, taken: str):
     monkeypatch.setattr("team_bsr.plan.half_precision_gain", lambda _device, _precision: gain)
-    assert precision_here(asked, cpu=True) == taken
+    assert precision_here(asked, True, tmp_path) == taken
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_processes_the_first_one_measures_for_all_on_its_own_device(monkeypatch, tmp_path, first: bool):
+    """Each by itself they would all measure on the first GPU, disturb each other there, and differ."""
+    asked, own = [], torch.device("cuda", 1)
+    state = SimpleNamespace(device=own, is_main_process=first)
+    monkeypatch.setattr("team_bsr.plan.PartialState", lambda cpu: state)
+    monkeypatch.setattr("team_bsr.plan.half_precision_gain", lambda device, _precision: asked.append(device) or 2.0)
+
+    def told_by_the_first(told: list) -> None:
+        told[:] = told if first else ["bf16"]
+
+    monkeypatch.setattr("team_bsr.plan.broadcast_object_list", told_by_the_first)
+    assert precision_here("auto", False, tmp_path) == "bf16"
+    assert asked == [own] * first
+
+
+def test_a_run_that_goes_on_keeps_its_precision(monkeypatch, tmp_path):
+    """A gain near the limit falls on this side once and on that side another time."""
+    torch.save({"plan": {"precision": "bf16"}}, tmp_path / "step4-0000100.ckpt")
+    monkeypatch.setattr("team_bsr.plan.load_checkpoint", torch.load)
+    monkeypatch.setattr("team_bsr.plan.checkpoints", lambda folder: sorted(folder.glob("*.ckpt")))
+    monkeypatch.setattr("team_bsr.plan.half_precision_gain", lambda *_: 0.5)
+    assert precision_here("auto", True, tmp_path) == "bf16"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval.device.numerics import convolutions_take_tf32, cudnn_switches
 from eval.metrics.figures import Flag, FlagCode
 from eval.report.explanations import flag_words
 from eval.run.failures import CannotRunError
@@ -99,3 +100,15 @@ def test_the_worker_answers_what_the_clock_reads(monkeypatch: pytest.MonkeyPatch
     worker.loaded, worker.lr = SimpleNamespace(forward="forward"), torch.ones(2)
     monkeypatch.setattr("eval.third_party.worker.kernels_ms", lambda forward, x: (forward, x is worker.lr))
     assert worker.answer(Message({"op": "alone"})).header == {"ms": ("forward", True)}
+
+
+@pytest.mark.parametrize(("tf32", "holds"), [(False, True), (True, True), (None, False)])
+def test_the_protocols_switches_hold_whatever_a_submission_sets(tf32: bool | None, holds: bool):
+    """Many set cuDNN's trials, or TF32, where they are imported; with the template (None) that stands."""
+    worker = Worker()
+    worker.tf32, worker.loaded = tf32, SimpleNamespace(data_range=1.0, device=torch.device("cpu"))
+    with cudnn_switches(False):
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, not tf32
+        worker._put(Message({"height": 1, "width": 2}, bytes(6)))
+        assert torch.backends.cudnn.benchmark is not holds
+        assert convolutions_take_tf32() is (bool(tf32) if holds else True)
