@@ -27,7 +27,7 @@ from eval.errors import RunError, UsageError
 from eval.inference.upscaler import Upscaler
 from eval.metrics.registry import DEFAULT_METRICS, find_metrics
 from eval.ranking.comparison import Side, compare_sides
-from eval.records.record import Record
+from eval.records.record import Record, State
 from eval.records.store import find_records
 from eval.report.results import Result, Verdict, frame_of
 from eval.run.evaluation import Evaluation
@@ -218,7 +218,10 @@ def _records(
     evaluation = Evaluation(config, launch, _Bars() if progress else Observer())
     records = evaluation.run(sources, [dataset])
     if failed := [record for record in records if not record.complete]:
-        raise RunError("\n".join(f"{record.model.label}: {record.outcome}" for record in failed))
+        said = [f"{record.model.label}: {record.outcome}" for record in failed]
+        if any(record.state is State.SOURCE_CHANGED for record in failed):
+            said.append("this process keeps what it has imported: run it in a new one, as of a restarted notebook")
+        raise RunError("\n".join(said))
     return records
 
 

@@ -2,7 +2,8 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from eval.expressions import value_of
@@ -36,18 +37,35 @@ def _running(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
         waiting += node.orelse if isinstance(node, ast.If) and for_types else ast.iter_child_nodes(node)
 
 
-def hash_of_sources(root: Path, modules: Iterable[str], text: str = "") -> str:
+def hash_of_sources(
+    root: Path, modules: Iterable[str], text: str = "", of_file: Callable[[Path, Path], str] = sha256_within
+) -> str:
     """Return the hash of a text and of all files under ``root`` that the modules are made of, however indirectly.
 
     Args:
         root: the folder that imports start from.
         modules: dotted names; what does not lie under ``root`` is passed over.
         text: what else it depends on: a branch of code, a row of a table.
+        of_file: returns the hash of a file under a folder.
     """
     digest = hashlib.sha256(text.encode())
     for file in sorted(files_of(root, modules)):
-        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(sha256_within(file, root)))
+        digest.update(str(file.relative_to(root)).encode() + b"\n" + bytes.fromhex(of_file(file, root)))
     return digest.hexdigest()
+
+
+@cache
+def hash_at_first(root: Path, modules: tuple[str, ...], text: str = "") -> str:
+    """Return that hash as it was when this process first asked for it: Python keeps the modules that it has imported.
+
+    Each file is remembered, too: one that networks share may have been imported for another of them.
+    """
+    return hash_of_sources(root, modules, text, _sha256_at_first)
+
+
+@cache
+def _sha256_at_first(file: Path, root: Path) -> str:
+    return sha256_within(file, root)
 
 
 def hash_of_file(file: Path, text: str = "") -> str:

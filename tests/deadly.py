@@ -21,6 +21,9 @@ class Placed:
     info = BICUBIC.info
     note = ""
 
+    def source_now(self) -> str:
+        return self.info.source_sha256
+
     def settled(self, config, _largest):
         return Settled(config)
 

@@ -47,6 +47,9 @@ class InHand:
     def info(self) -> ModelInfo:
         return zoo_info(self.spec, self.checkpoint)
 
+    def source_now(self) -> str:
+        return self.info.source_sha256
+
     def settled(self, config: RunConfig, _largest: object) -> Settled:
         return Settled(config)
 

@@ -38,6 +38,7 @@ class State(StrEnum):
     IO_FAILED = "could not read or write"
     DEVICE_FAILED = "device failed"
     KILLED = "killed"
+    SOURCE_CHANGED = "source changed"
 
     @property
     def follows_from_key(self) -> bool:

@@ -26,7 +26,7 @@ from eval.run.processes import carry_out, carry_out_all
 from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
 from eval.run.runner import as_failed, with_timing
 from eval.run.speed_pass import as_steady, steady_keys, time_together
-from eval.run.tasks import EvaluationTask, largest_lr
+from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
@@ -89,15 +89,15 @@ class Evaluation:
                 timings = self._time([task for task, _ in able])
             except TimingError as error:
                 # The others are timed without it, all anew: only models timed together are compared.
-                failed = as_failed(steady[error.index], error)
+                failed = unless_changed(as_failed(steady[error.index], error), able[error.index][0])
                 self._store(failed)
                 if failed.state is State.DEVICE_FAILED:
                     told = f"{failed.model.label} has made the device unusable for this process"
                     raise RunError(f"{told}; the same command with the other models times them") from error
                 del able[error.index]
                 continue
-            for record, timing in zip(steady, timings, strict=True):
-                self._store(with_timing(record, timing))
+            for (task, _), record, timing in zip(able, steady, timings, strict=True):
+                self._store(unless_changed(with_timing(record, timing), task))
             self._say_what_is_settled([record.model.label for record in steady], timings)
             return
 

@@ -88,6 +88,14 @@ class ModelSource(Protocol):
         """A few words about it."""
         ...
 
+    def source_now(self) -> str | None:
+        """Return ``info.source_sha256`` of the files as they are now; None if they are no model any more.
+
+        Raises:
+            OSError, UsageError: they cannot be read.
+        """
+        ...
+
     def settled(self, config: RunConfig, largest: ImageSize, /) -> "Settled":
         """Return how this model runs when asked to run so.
 
@@ -123,6 +131,10 @@ class ZooModel:
             return self.spec.note
         known = self.checkpoint.name or "not in the manifest"
         return f"{self.spec.note}\nweights  {known}, SHA-256 {self.checkpoint.sha256[:16]}..., {self.checkpoint.path}"
+
+    def source_now(self) -> str:
+        """Return the hash of its source as the files are now."""
+        return self.spec.source_now()
 
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""
@@ -210,6 +222,10 @@ class WithoutWeights:
     def note(self) -> str:
         """The manifest's words about it."""
         return self.spec.note
+
+    def source_now(self) -> str:
+        """Return the hash of its source as the files are now."""
+        return self.spec.source_now()
 
     def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return what was asked for: nothing runs."""

@@ -43,6 +43,10 @@ class NetworkSource:
         """Which class it is."""
         return f"{type(self.network).__qualname__}, in memory"
 
+    def source_now(self) -> str:
+        """Return the hash of its source: it is in memory, whatever becomes of files."""
+        return self.info.source_sha256
+
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for."""
         if config.engine != AUTO:

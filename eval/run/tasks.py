@@ -11,12 +11,16 @@ from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
 from eval.device.memory import PeakMemory
+from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import Compiled, DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
 from eval.run.keys import hash_of, libraries, machine, measuring_sha256
 from eval.run.model_source import LoadedModel, ModelSource
+from eval.zoo.model_info import ModelInfo
+
+_CHANGED = "its source changed while it ran: run it again"
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,19 @@ class EvaluationTask:
         return hash_of({"pixels": self._pixels})
 
     @cached_property
+    def source_sha256(self) -> str:
+        """The hash of the model's source, as keys hold it."""
+        return self.model.info.source_sha256
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process gets: that hash with it, for the process may find newer files."""
+        return {**vars(self), "source_sha256": self.source_sha256}
+
+    @cached_property
     def _making(self) -> dict[str, object]:
         return {
             "pixels": self._pixels,
-            "source": self.model.info.source_sha256,
+            "source": self.source_sha256,
             "measuring": measuring_sha256(self.model.info.by_worker),
             "libraries": libraries(self.config.engine),
             "machine": self.machine or machine(self.config.device),
@@ -109,18 +122,42 @@ def failed(task: EvaluationTask, started_at: datetime, error: Exception) -> Reco
     return record_of(task, None, TaskRun(started_at, before, ending=failure_of(error, State.FAILED_TO_BUILD)))
 
 
+def unless_changed(record: Record, task: EvaluationTask) -> Record:
+    """Return a record, not complete if the source of the task's model is not the one that its key holds any more."""
+    ending = _judged(Ending(record.status, record.state, record.reason, record.traceback), task, record.model)
+    return record.model_copy(update=ending._asdict())
+
+
+def _judged(ending: Ending, task: EvaluationTask, ran: ModelInfo) -> Ending:
+    """Return how a run ended; what would answer its key did not end so if other code may have made it."""
+    answers = ending.status == "complete" or ending.state.follows_from_key
+    if not answers or not _source_changed(task, ran):
+        return ending
+    reason = f"{_CHANGED} ({ending.reason})" if ending.reason else _CHANGED
+    return Ending("failed", State.SOURCE_CHANGED, reason, ending.traceback)
+
+
+def _source_changed(task: EvaluationTask, ran: ModelInfo) -> bool:
+    """Tell whether a model's source, as it was when it was opened or as it is now, is not that of the task's key."""
+    try:
+        return {ran.source_sha256, task.model.source_now()} != {task.source_sha256}
+    except (OSError, RunError, UsageError):
+        return True
+
+
 def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> Record:
     """Return the record of a run that ends now; ``model`` is None if it could not be loaded."""
     device = torch.device(task.config.device) if model is None else model.device
+    info = task.model.info if model is None else model.info
     return Record(
-        **ran.ending._asdict(),
+        **_judged(ran.ending, task, info)._asdict(),
         key=task.key,
         figures_key=task.figures_key,
         images_folder=task.images_dir and "/".join(task.images_dir.parts[-2:]),
         images_key=task.images_dir and task.images_key,
         started_at=ran.started_at,
         finished_at=datetime.now(UTC),
-        model=task.model.info if model is None else model.info,
+        model=info,
         dataset=DatasetInfo(
             name=task.dataset.name,
             layout=task.dataset.layout,

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,22 @@ def branch_of(path: Path, model_id: int) -> str:
     return "\n".join(map(ast.unparse, bodies.get(model_id, [])))
 
 
+def source_of(path: Path, model_id: int) -> str | None:
+    """Return the hash of an entry's source as the checkout's files are now; None if it has no such entry.
+
+    Raises:
+        OSError, UsageError: test_demo.py cannot be read.
+    """
+    select, moved_to = _select_function(path, _parsed(path / DEMO))
+    body = dict(_branches(select)).get(model_id) if select else None
+    if body is None:
+        return None
+    known: dict[str, object] = {"model_id": model_id}
+    for statement in body:
+        known |= _assigned(statement, known) if isinstance(statement, ast.Assign) else {}
+    return _source_sha256(path, body, known, moved_to)
+
+
 def _parsed(demo: Path) -> ast.Module:
     if demo.stat().st_size > MAX_SOURCE_BYTES:
         raise UsageError(f"{demo}: larger than {MAX_SOURCE_BYTES:,} bytes; this is no test_demo.py of the challenge")
@@ -201,7 +217,6 @@ def _entry(
         weights |= dict.fromkeys(_files(statement, known))
     name = printable(" ".join(str(known.get("name") or f"{model_id:02}").split()))[:80]
     data_range = known.get("data_range")
-    modules = [*imported_modules(body, known), *moved_to]
     return Entry(
         id=model_id,
         name=name,
@@ -210,9 +225,14 @@ def _entry(
         weights=tuple(file for file in weights if not os.path.isdir(path / file)),
         defines_model="model" in known,
         forward=forward,
-        source_sha256=hash_of_sources(path, modules, "\n".join(map(ast.unparse, body))),
+        source_sha256=_source_sha256(path, body, known, moved_to),
         is_placeholder=all(isinstance(statement, ast.Pass) for statement in body),
     )
+
+
+def _source_sha256(path: Path, body: Sequence[ast.stmt], known: Mapping[str, object], moved_to: Sequence[str]) -> str:
+    modules = [*imported_modules(body, known), *moved_to]
+    return hash_of_sources(path, modules, "\n".join(map(ast.unparse, body)))
 
 
 def _assigned(statement: ast.Assign, known: dict[str, object]) -> dict[str, object]:

@@ -22,7 +22,7 @@ from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
-from eval.third_party.checkout import Checkout, Entry
+from eval.third_party.checkout import Checkout, Entry, source_of
 from eval.third_party.connection import Connection
 from eval.third_party.faults import one_line
 from eval.third_party.handover import Handed, InMemory, files_below, files_beside
@@ -92,6 +92,10 @@ class Submission:
     def given_folders(self) -> tuple[Path, ...]:
         """The folders whose files are handed to it."""
         return (self.checkout.path,)
+
+    def source_now(self) -> str | None:
+        """Return the hash of its source as the checkout is now; None if it has no such entry any more."""
+        return source_of(self.checkout.path, self.entry.id)
 
     def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return how it runs: by its own code, on whole images."""
@@ -170,6 +174,10 @@ class ModelFile:
     def given_folders(self) -> tuple[Path, ...]:
         """The folders whose files are handed to it."""
         return self.more
+
+    def source_now(self) -> str:
+        """Return the hash of its source as the files are now."""
+        return self._source_sha256()
 
     def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return how it runs: by its own code, on whole images."""

@@ -55,6 +55,10 @@ class ZooInWorker:
         """The zoo's words about it."""
         return self.model.note
 
+    def source_now(self) -> str:
+        """Return the hash of its source as the files are now."""
+        return self.model.source_now()
+
     def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
         """Return how it runs: as plain torch, on whole images."""
         return Settled(config.replaced(tile=None, engine=EAGER))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from eval.errors import RunError, UsageError
 from eval.files import PROJECT
 from eval.frozen import Frozen
-from eval.sources import hash_of_sources
+from eval.sources import hash_at_first, hash_of_sources
 from eval.toml_files import read_toml
 
 if TYPE_CHECKING:
@@ -85,8 +85,19 @@ class ModelSpec(Frozen):
 
     @property
     def source_sha256(self) -> str:
-        """The hash of the files that the network is made of, with all that they import, and of the manifest's row."""
-        return hash_of_sources(PROJECT, [self.target.partition(":")[0]], self.model_dump_json(exclude=_WORDS))
+        """The hash of the files that the network is made of, with all that they import, and of the manifest's row.
+
+        Files count as this process first saw them, and so as it imports them.
+        """
+        return hash_at_first(PROJECT, *self._made_of)
+
+    def source_now(self) -> str:
+        """Return the same hash of the files as they are now."""
+        return hash_of_sources(PROJECT, *self._made_of)
+
+    @property
+    def _made_of(self) -> tuple[tuple[str, ...], str]:
+        return (self.target.partition(":")[0],), self.model_dump_json(exclude=_WORDS)
 
     def build(self) -> "nn.Module":
         """Construct the network on the CPU, in eval mode, with untrained weights.
@@ -95,6 +106,8 @@ class ModelSpec(Frozen):
             RunError: there is no such module or class; the message names the row and the nearest name.
         """
         module, _, class_name = self.target.partition(":")
+        # Before the import, so that what is remembered is what is imported.
+        hash_at_first(PROJECT, *self._made_of)
         try:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:

@@ -62,6 +62,9 @@ class Failing:
     def info(self):
         return WithoutWeights(SPEC, RunError("")).info
 
+    def source_now(self) -> str:
+        return self.info.source_sha256
+
     def settled(self, config: RunConfig, _largest) -> Settled:
         return Settled(config)
 

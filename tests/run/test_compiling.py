@@ -48,6 +48,9 @@ class Source:
     opened: list[Upscaled]
     info, note = BICUBIC.info, ""
 
+    def source_now(self) -> str:
+        return self.info.source_sha256
+
     def settled(self, config, _largest) -> Settled:
         return Settled(config)
 

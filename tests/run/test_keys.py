@@ -1,5 +1,7 @@
 """The key part by part: each thing that a figure depends on, changed alone, makes another key."""
 
+import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,10 +19,13 @@ from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.inference.engines.registry import ENGINES, Engine
+from eval.metrics.figures import ModelAnalysis
+from eval.records.record import Record, State
 from eval.run import keys, launch
 from eval.run.launch import Launch, resolved
 from eval.run.model_source import ZooModel, zoo_model
-from eval.run.tasks import EvaluationTask
+from eval.run.processes import carry_out
+from eval.run.tasks import EvaluationTask, is_final, unless_changed
 from eval.sources import hash_of_file, hash_of_sources
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
@@ -235,16 +240,87 @@ def test_what_is_not_imported_does_not_count_and_the_text_does(folder: Path):
     assert hash_of_sources(folder, ["net"], "another row") != before
 
 
-def test_the_zoo_counts_shared_layers_and_the_network_it_derives_from(monkeypatch, tmp_path: Path):
-    import shutil
-
+@pytest.fixture
+def models(monkeypatch, tmp_path: Path) -> Path:
+    """The zoo's networks, as files that may be changed."""
     shutil.copytree(PROJECT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("eval.zoo.manifest.PROJECT", tmp_path)
-    before = find_model("DIPNet").source_sha256, find_model("SPAN").source_sha256
+    return tmp_path / "models"
+
+
+def change(path: Path) -> None:
+    path.write_text(path.read_text() + "\n# changed\n")
+
+
+def test_the_zoo_counts_shared_layers_and_the_network_it_derives_from(models: Path):
+    before = find_model("DIPNet").source_now(), find_model("SPAN").source_now()
     for file in ("layers.py", "team00_RLFN.py"):
-        path = tmp_path / "models" / file
-        path.write_text(path.read_text() + "\n# changed\n")
-        assert find_model("DIPNet").source_sha256 != before[0]
-        path.write_text(path.read_text().removesuffix("\n# changed\n"))
-    (tmp_path / "models" / "team00_RLFN.py").write_text("# changed\n")
-    assert find_model("SPAN").source_sha256 == before[1]
+        change(models / file)
+        assert find_model("DIPNet").source_now() != before[0]
+        (models / file).write_text((models / file).read_text().removesuffix("\n# changed\n"))
+        assert find_model("DIPNet").source_now() == before[0]
+    (models / "team00_RLFN.py").write_text("# changed\n")
+    assert find_model("SPAN").source_now() == before[1]
+
+
+def test_a_process_knows_files_as_it_first_saw_them(models: Path):
+    dipnet, rlfn = find_model("DIPNet"), find_model("RLFN")
+    before, other = dipnet.source_sha256, rlfn.source_now()
+    change(models / "layers.py")
+    assert dipnet.source_sha256 == before != dipnet.source_now()
+    # What they share may have been imported for the one.
+    assert rlfn.source_sha256 == other != rlfn.source_now()
+    (models / "team00_RLFN.py").unlink()
+    assert dipnet.source_sha256 == before
+
+
+def quiet(_result: object) -> None:
+    pass
+
+
+def changed(record: Record) -> bool:
+    told = (record.status, record.state, record.reason)
+    assert told in (
+        ("complete", State.RAN, None),
+        ("failed", State.SOURCE_CHANGED, "its source changed while it ran: run it again"),
+    )
+    assert is_final(record) == record.complete
+    return not record.complete
+
+
+@pytest.fixture
+def untold(task: EvaluationTask) -> EvaluationTask:
+    """A task that counts nothing: it runs in no time."""
+    return replace(task, analysis=ModelAnalysis())
+
+
+def test_a_source_that_changes_between_two_sets_is_under_no_key(models: Path, untold: EvaluationTask):
+    first, second = (replace(untold, dataset=replace(untold.dataset, name=name)) for name in ("Set1", "Set2"))
+    assert not changed(carry_out(first, quiet))
+    before = second.key
+    change(models / "team08_ABPN.py")
+    # It was imported before, so it is the old network that runs.
+    assert changed(record := carry_out(second, quiet))
+    assert (record.key, replace(second).key, len(record.images)) == (before, before, 2)
+    assert changed(unless_changed(record.model_copy(update={"status": "complete", "reason": None}), second))
+
+
+def test_a_process_that_starts_after_a_change_makes_no_record_of_a_former_key(models: Path, untold: EvaluationTask):
+    sent = pickle.dumps(untold)
+    change(models / "team08_ABPN.py")
+    # To another process no file is known.
+    for remembered in (sources.hash_at_first, sources._sha256_at_first):
+        remembered.cache_clear()
+    assert changed(carry_out(pickle.loads(sent), quiet))
+    # A task that is made there is of what is there.
+    assert not changed(carry_out(replace(pickle.loads(sent)), quiet))
+
+
+def test_a_network_that_cannot_be_built_of_a_changed_source_is_tried_again(models: Path, task: EvaluationTask):
+    broken = replace(task, model=row(arguments={"no_such": 1}))
+    assert is_final(carry_out(broken, quiet))
+    change(models / "team08_ABPN.py")
+    record = carry_out(broken, quiet)
+    assert record.state is State.SOURCE_CHANGED
+    assert record.reason.startswith("its source changed while it ran: run it again (TypeError: ")
+    assert not is_final(record)

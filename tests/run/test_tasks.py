@@ -160,6 +160,9 @@ class Broken:
     info = BICUBIC.info
     note = ""
 
+    def source_now(self) -> str:
+        return self.info.source_sha256
+
     @contextmanager
     def open(self, _config, _largest) -> Iterator:
         raise ZeroDivisionError("a mistake")

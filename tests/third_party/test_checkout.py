@@ -11,7 +11,7 @@ import pytest
 
 from eval.errors import UsageError
 from eval.expressions import value_of
-from eval.third_party.checkout import is_present, read_checkout
+from eval.third_party.checkout import is_present, read_checkout, source_of
 from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.third_party.sandbox import SandboxKind
 from eval.third_party.submission import Rules, Submission
@@ -273,12 +273,17 @@ def test_an_entrys_hash_follows_what_it_imports_and_nothing_else(tmp_path: Path)
     def hashes() -> dict[int, str]:
         return {entry.id: entry.source_sha256 for entry in read_checkout(tmp_path / "c").entries}
 
+    def now(model_id: int) -> str | None:
+        return source_of(tmp_path / "c", model_id)
+
     before = hashes()
+    assert before == {model_id: now(model_id) for model_id in before}
     plain = tmp_path / "c" / "models" / "team00_plain.py"
     plain.write_text(plain.read_text() + "\n# changed\n")
     changed = {model_id for model_id, digest in hashes().items() if digest != before[model_id]}
     # 1, 2 and 3 import it through their own files.
-    assert changed == {0, 1, 2, 3, 4, 5, 7, 10, 11}
+    assert changed == {0, 1, 2, 3, 4, 5, 7, 10, 11} == {its for its in before if now(its) != before[its]}
+    assert now(99) is None
     demo = tmp_path / "c" / "test_demo.py"
     middle = hashes()
     demo.write_text(demo.read_text().replace("feature", "other").replace('_NoWeights", 1.0', '_NoWeights", 255.0'))

@@ -2,14 +2,19 @@
 
 import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.errors import UsageError
 from eval.files import MAX_FILE_BYTES, UnfitFileError, open_within, sha256_within, why_unfit
+from eval.records.record import State
+from eval.run.environment import machine_state
+from eval.run.tasks import TaskRun, record_of, unless_changed
 from eval.third_party import bubblewrap
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import check_out_of_sight, choose_model_file, choose_submissions
@@ -17,6 +22,7 @@ from eval.third_party.handover import files_below, files_beside
 from eval.third_party.sandbox import SandboxKind
 from eval.third_party.submission import Rules
 from tests.planted_checkout import copy_of_planted
+from tests.tasks import task_of
 
 RULES = Rules(SandboxKind.NONE)
 
@@ -126,6 +132,26 @@ def test_links_that_are_named_are_not_followed_out_of_their_folder(home: Path):
         choose_model_file(f"{home / 'network.py'}:Net", home / "data" / "key", 1.0, RULES)
     with pytest.raises(UsageError, match=r"--with .*absent: no such folder"):
         choose_model_file(f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES, [home / "absent"])
+
+
+def test_files_that_change_after_they_were_read_are_of_no_key(home: Path, hr_folder: Path):
+    """They are handed over when a worker is opened, long after keys are made."""
+    (home / "plain.pth").write_bytes(b"")
+    folder = copy_of_planted(home / "c")
+    (entry,) = choose_submissions([read_checkout(folder)], ["0"], RULES)
+    file = choose_model_file(f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES)
+    for source, code in ((entry, folder / "models" / "team00_plain.py"), (file, home / "network.py")):
+        task = task_of(hr_folder, source)
+        assert task.key
+        record = record_of(task, None, TaskRun(datetime.now(UTC), machine_state(torch.device("cpu"))))
+        assert record.complete
+        for change in (lambda code=code: code.write_text(code.read_text() + "\n"), code.unlink):
+            change()
+            assert unless_changed(record, task).state is State.SOURCE_CHANGED
+    assert entry.source_now() != entry.info.source_sha256
+    (folder / "test_demo.py").unlink()
+    with pytest.raises(FileNotFoundError):
+        entry.source_now()
 
 
 def test_the_hash_follows_the_folders_that_come_along(home: Path):
