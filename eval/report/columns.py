@@ -113,6 +113,7 @@ def legend(records: Iterable[Record]) -> list[str]:
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
         lines.append(f"Networks ran otherwise than as plain torch in float32: {'; '.join(manners)}.")
+    lines += _tile_notes(records)
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     if any(record.complexity and record.complexity.flops_by_hooks for record in records):
@@ -130,6 +131,20 @@ def _metric_notes(records: Sequence[Record]) -> list[str]:
         if row.key in taken:
             titles.setdefault(row.meaning, []).append(row.title)
     return [f"{listed(names)}: {meaning}" for meaning, names in titles.items()]
+
+
+def _tile_notes(records: Sequence[Record]) -> list[str]:
+    """Say which figures are of tiles: ``--tile auto`` cuts images where memory was too small for whole ones."""
+    cut: dict[tuple[int, int | None], list[str]] = {}
+    for record in records:
+        if record.settings.tile:
+            cut.setdefault((record.settings.tile, record.settings.tile_overlap), []).append(visible(name_of(record)))
+    return [
+        f"Images larger than {tile} LR pixels a side ran in tiles of {tile}"
+        + ("" if overlap is None else f" with an overlap of {overlap}")
+        + ("." if len(labels) == len(records) else f": {', '.join(labels)}.")
+        for (tile, overlap), labels in cut.items()
+    ]
 
 
 def _timing_notes(records: Sequence[Record]) -> list[str]:

@@ -25,7 +25,7 @@ from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
 from eval.run.runner import as_failed, with_timing
-from eval.run.speed_pass import as_steady, steady_keys, time_together
+from eval.run.speed_pass import as_steady, cut_as, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
@@ -86,7 +86,7 @@ class Evaluation:
                 return
             steady = [as_steady(record, task, key) for key, (task, record) in zip(keys, able, strict=True)]
             try:
-                timings = self._time([task for task, _ in able])
+                timings = self._time([cut_as(task, record) for task, record in able])
             except TimingError as error:
                 # The others are timed without it, all anew: only models timed together are compared.
                 failed = unless_changed(as_failed(steady[error.index], error), able[error.index][0])

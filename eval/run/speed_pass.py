@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from eval.config import Protocol, RunConfig
+from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
-from eval.records.record import Record
+from eval.records.record import Record, State
+from eval.run.failures import CannotRunError
 from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask, largest_lr
@@ -26,12 +28,35 @@ def time_together(tasks: Sequence[EvaluationTask], on_round: Callable[[int], Non
         on_round: called after each round with the number of rounds done.
 
     Raises:
-        TimingError: one of them could not be opened again, or failed.
+        TimingError: one of them could not be opened again as its accuracy was measured, or failed.
     """
     config, dataset = tasks[0].config, tasks[0].dataset
     with opened_together([(task.model, task.config) for task in tasks], dataset) as models:
+        for index, (task, model) in enumerate(zip(tasks, models, strict=True)):
+            _check_whole(index, task.config, model)
         preset = preset_of(config.preset, config.settle)
         return measure_together(models, dataset, preset, config.seed, on_round)
+
+
+def cut_as(task: EvaluationTask, record: Record) -> EvaluationTask:
+    """Return a task that cuts images as its accuracy pass did, where ``--tile auto`` chose tiles for that."""
+    if task.config.tile != AUTO or record.settings.tile is None:
+        return task
+    cut = {"tile": record.settings.tile, "tile_overlap": record.settings.tile_overlap}
+    return replace(task, config=task.config.replaced(**cut))
+
+
+def _check_whole(index: int, config: RunConfig, model: LoadedModel) -> None:
+    """Refuse tiles that ``auto`` chose by the memory that is free by now: the accuracy pass ran whole images.
+
+    Raises:
+        TimingError: it did choose tiles.
+    """
+    if config.tile == AUTO and model.tiling is not None:
+        now = f"free memory is now enough for tiles of {model.tiling.tile} alone"
+        reason = f"--tile auto: its accuracy was measured on whole images, and {now}; free some, or give --tile"
+        error = CannotRunError(State.OUT_OF_MEMORY, reason)
+        raise TimingError(index, error) from error
 
 
 @contextmanager

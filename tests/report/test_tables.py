@@ -160,6 +160,25 @@ def test_the_legend_says_what_the_times_hold():
     assert not any(line.startswith("Time") for line in legend([make_record(settings=untimed)]))
 
 
+def test_the_legend_says_which_figures_are_of_tiles():
+    def cut(label: str, tile: int | None, overlap: int | None) -> Record:
+        settings = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=tile, tile_overlap=overlap)
+        return make_record(label=label, settings=settings)
+
+    def said(*records: Record) -> list[str]:
+        return [line for line in legend(records) if "tiles" in line]
+
+    whole, one, two, other = (
+        cut("00_RLFN", None, None), cut("03_PFDNLite", 128, 32), cut("05_SPAN", 128, 32), cut("08_ABPN", 64, None)
+    )  # fmt: skip
+    assert said(whole) == []
+    assert said(one, two) == ["Images larger than 128 LR pixels a side ran in tiles of 128 with an overlap of 32."]
+    assert said(whole, one, two, other) == [
+        "Images larger than 128 LR pixels a side ran in tiles of 128 with an overlap of 32: 03_PFDNLite, 05_SPAN.",
+        "Images larger than 64 LR pixels a side ran in tiles of 64: 08_ABPN.",
+    ]
+
+
 def test_tables_are_made_from_the_records_alone(tmp_path: Path):
     write_record(make_record((26.9,)), tmp_path / "records")
     paths = write_tables(tmp_path, "Set2", None)
