@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
@@ -16,7 +15,6 @@ from eval.errors import RunError, UsageError
 from eval.intervals import open_pairs
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Compiled, Record, State
-from eval.run.environment import device_name
 from eval.run.images_folders import images_folder
 from eval.run.keeper import Keeper
 from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
@@ -213,11 +211,9 @@ class Evaluation:
         return [replace(task, images_dir=images_dir / images_folder(task, known)) for task in tasks]
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
-        config, choice, asked = self.config, None, None
-        if config.engine == AUTO:
-            here = device_name(torch.device(config.device))
-            if engine := self.keeper.engine_taken_before(model.info, config, here):
-                config, asked = config.replaced(engine=engine), AUTO
+        config, choice, asked, left_out = self.config, None, None, ()
+        if config.engine == AUTO and (taken := self.keeper.engine_taken_before(model.info, config)):
+            config, asked, left_out = config.replaced(engine=taken.engine), AUTO, taken.left_out
         try:
             settled = model.settled(config, largest_lr(dataset))
             config, choice = settled.config, settled.choice
@@ -229,7 +225,7 @@ class Evaluation:
         except Exception:
             # It fails in the same way when it is opened, and then it is a record.
             pass
-        left_out = choice.left_out if choice else ()
+        left_out = choice.left_out if choice else left_out
         where = self.node and self.node.machine
         known = self._analysed(model)
         return EvaluationTask(

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from eval.config import AUTO, RunConfig
 from eval.errors import RunError
-from eval.records.record import Record
+from eval.inference.engines.registry import ENGINES
+from eval.records.record import Record, Settings
 from eval.records.store import RECORDS_FOLDER, by_key, read_records, write_record
+from eval.run.environment import library_versions
+from eval.run.keys import hash_of
 from eval.run.observer import Observer
-from eval.run.tasks import is_final
+from eval.run.tasks import is_final, making_of
 from eval.zoo.model_info import ModelInfo
 
 LOGS_FOLDER = "logs"
@@ -74,18 +77,33 @@ class Keeper:
             return
         self.observer.warn(f"where it came from is in {log}")
 
-    def engine_taken_before(self, info: ModelInfo, config: RunConfig, device: str) -> str | None:
-        """Return the engine that ``auto`` took for this model, asked alike on this machine: its word stays."""
+    def engine_taken_before(self, info: ModelInfo, config: RunConfig) -> Settings | None:
+        """Return the settings with what ``auto`` took for this model before, asked alike: its word stays.
+
+        It is none where the network, the code, its libraries or the machine are others than they were.
+        """
         if self.redo:
             return None
         for record in reversed(self.known()):
-            same = (record.model.label, record.model.weights_sha256) == (info.label, info.weights_sha256)
-            on_this = record.model.source_sha256 == info.source_sha256 and record.environment.device_name == device
-            alike = record.config is not None and _besides_engine(record.config) == _besides_engine(config)
-            if same and on_this and alike and record.settings.engine_asked == AUTO and record.complete:
-                return record.settings.engine
+            decided = record.complete and record.settings.engine_asked == AUTO
+            if decided and _asked_alike(record, config) and _made_alike(record, info, config):
+                return record.settings
         return None
 
 
+def _asked_alike(record: Record, config: RunConfig) -> bool:
+    return record.config is not None and _besides_engine(record.config) == _besides_engine(config)
+
+
 def _besides_engine(config: RunConfig) -> tuple:
-    return config.device, config.precision, config.tile, config.tile_overlap, config.threads_each
+    tf32 = None if "tf32" in config.idle else config.tf32
+    return config.device, config.precision, tf32, config.tile, config.tile_overlap, config.threads_each
+
+
+def _made_alike(record: Record, info: ModelInfo, config: RunConfig) -> bool:
+    """Tell whether a record was made of what would be run now, by the libraries that are here."""
+    engine, images = record.settings.engine, (record.dataset.name, record.dataset.sha256)
+    versions = library_versions()
+    if engine not in ENGINES or versions != {name: getattr(record.environment, name) for name in versions}:
+        return False
+    return record.figures_key == hash_of(making_of(info, images, config.replaced(engine=engine)))

@@ -70,20 +70,16 @@ class EvaluationTask:
 
     @cached_property
     def _making(self) -> dict[str, object]:
-        return {
-            "pixels": self._pixels,
-            "source": self.source_sha256,
-            "measuring": measuring_sha256(self.model.info.by_worker),
-            "libraries": libraries(self.config.engine),
-            "machine": self.machine or machine(self.config.device),
-        }
+        made = making_of(self.model.info, self._images, self.config, self.machine)
+        return {**made, "source": self.source_sha256}
 
     @cached_property
     def _pixels(self) -> list:
-        info = self.model.info
-        model = [info.label, info.origin, info.weights_sha256, info.data_range]
-        model += [info.weights_key] if info.weights_key else []
-        return [model, [self.dataset.name, self.dataset.sha256], self.config.decides_pixels]
+        return _pixels_of(self.model.info, self._images, self.config)
+
+    @property
+    def _images(self) -> tuple[str, str | None]:
+        return self.dataset.name, self.dataset.sha256
 
 
 @dataclass
@@ -99,6 +95,35 @@ class TaskRun:
     memory: PeakMemory | None = None
     compiled: Compiled | None = None
     ending: Ending = field(default_factory=Ending)
+
+
+def making_of(
+    info: ModelInfo,
+    images: tuple[str, str | None],
+    config: RunConfig,
+    where: tuple[str | int | None, ...] | None = None,
+) -> dict[str, object]:
+    """Return everything that figures besides times depend on: what a ``figures_key`` is the hash of.
+
+    Args:
+        info: the model.
+        images: the set's name and hash.
+        config: as it runs.
+        where: the machine, as ``keys.machine`` has it; None for this one.
+    """
+    return {
+        "pixels": _pixels_of(info, images, config),
+        "source": info.source_sha256,
+        "measuring": measuring_sha256(info.by_worker),
+        "libraries": libraries(config.engine),
+        "machine": where or machine(config.device),
+    }
+
+
+def _pixels_of(info: ModelInfo, images: tuple[str, str | None], config: RunConfig) -> list:
+    model = [info.label, info.origin, info.weights_sha256, info.data_range]
+    model += [info.weights_key] if info.weights_key else []
+    return [model, images, config.decides_pixels]
 
 
 def is_final(record: Record) -> bool:

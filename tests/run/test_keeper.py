@@ -1,0 +1,92 @@
+"""What ``auto`` took on a first run is its word on the next, as long as nothing has changed that it rests on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eval.config import RunConfig
+from eval.data.datasets import open_dataset
+from eval.metrics.figures import ModelAnalysis
+from eval.records.record import Record, Settings
+from eval.records.store import write_record
+from eval.run.evaluation import Evaluation
+from eval.run.keeper import Keeper
+from eval.run.launch import Launch
+from eval.run.model_source import zoo_model
+from eval.run.observer import Observer
+from eval.run.processes import carry_out
+from eval.run.tasks import EvaluationTask
+from eval.zoo.manifest import find_model
+from tests.tasks import config_of
+
+ABPN = zoo_model(find_model("ABPN"), "selftrained")
+ASKED = config_of(engine="auto")
+LEFT_OUT = ("other (why)",)
+
+
+@pytest.fixture
+def task(hr_folder: Path) -> EvaluationTask:
+    """A task for which auto took an engine; nothing is counted, so that it runs in no time."""
+    decided = {"engine_asked": "auto", "left_out": LEFT_OUT, "analysis": ModelAnalysis()}
+    return EvaluationTask(ABPN, open_dataset(hr_folder, None), config_of(engine="channels-last"), **decided)
+
+
+@pytest.fixture
+def record(task: EvaluationTask) -> Record:
+    return carry_out(task, lambda _result: None)
+
+
+def word(folder: Path, record: Record, config: RunConfig = ASKED, info=ABPN.info) -> Settings | None:
+    """Return what a folder that holds this record says of auto."""
+    write_record(record, folder / "records")
+    return Keeper(folder, None, False, Observer()).engine_taken_before(info, config)
+
+
+def test_its_word_stays_with_what_it_left_out(record: Record, tmp_path: Path, hr_folder: Path):
+    taken = word(tmp_path, record)
+    assert (taken.engine, taken.left_out) == ("channels-last", LEFT_OUT)
+    # Whatever is measured, and on another set.
+    assert word(tmp_path, record, ASKED.replaced(metrics=("psnr", "ssim"))) == taken
+    hr_folder.rename(tmp_path / "others")
+    asked = RunConfig(protocol="accuracy", device="cpu", engine="auto", threads=1)
+    evaluation = Evaluation(asked, Launch(save_dir=tmp_path, redo=False))
+    task = evaluation._task(ABPN, open_dataset(tmp_path / "others", None))
+    assert (task.config.engine, task.engine_asked, task.left_out) == ("channels-last", "auto", LEFT_OUT)
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "opencv", "fvcore"])
+def test_another_version_decides_anew(record: Record, tmp_path: Path, library: str):
+    environment = record.environment.model_copy(update={library: "0.1"})
+    assert word(tmp_path, record.model_copy(update={"environment": environment})) is None
+
+
+@pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
+def test_other_code_and_another_machine_decide_anew(record: Record, tmp_path: Path, monkeypatch, part: str):
+    monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
+    assert word(tmp_path, record) is None
+
+
+@pytest.mark.parametrize("change", [{"threads": 2}, {"precision": "bf16"}, {"tile": 64}])
+def test_what_is_asked_otherwise_is_decided_by_itself(record: Record, tmp_path: Path, change: dict):
+    assert word(tmp_path, record, ASKED.replaced(**change)) is None
+
+
+@pytest.mark.parametrize("part", ["weights_sha256", "source_sha256", "label"])
+def test_so_is_another_model(record: Record, tmp_path: Path, part: str):
+    assert word(tmp_path, record, info=ABPN.info.model_copy(update={part: "0" * 64})) is None
+
+
+def test_an_engine_that_is_no_more_has_no_word(record: Record, tmp_path: Path):
+    settings = record.settings.model_copy(update={"engine": "of old"})
+    assert word(tmp_path, record.model_copy(update={"settings": settings})) is None
+
+
+def test_tf32_decides_by_itself_where_there_is_any(task: EvaluationTask, record: Record, tmp_path: Path, monkeypatch):
+    assert word(tmp_path, record, ASKED.replaced(tf32=True))
+    monkeypatch.setattr("eval.run.tasks.machine", lambda _device: ("A GPU", "1"))
+    on_gpu = task.config.replaced(device="cuda", tf32=True)
+    changed = {"config": on_gpu, "figures_key": replace(task, config=on_gpu).figures_key}
+    record, asked = record.model_copy(update=changed), on_gpu.replaced(engine="auto")
+    assert word(tmp_path, record, asked).engine == "channels-last"
+    assert word(tmp_path, record, asked.replaced(tf32=False)) is None
