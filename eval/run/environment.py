@@ -27,7 +27,7 @@ def describe_environment(device: torch.device) -> Environment:
     """Read the environment as it is now; call it with the run's numeric switches set."""
     on_cuda = device.type == "cuda"
     return Environment(
-        commit=_commit(),
+        commit=commit(),
         platform=platform.platform(),
         python=platform.python_version(),
         **library_versions(),
@@ -74,8 +74,12 @@ def _cpu_mhz() -> float | None:
     return frequency.current if frequency else None
 
 
-def _commit() -> str | None:
-    """Return the project's commit, with "+changes" where tracked files differ from it; None outside git."""
+@cache
+def commit() -> str | None:
+    """Return the project's commit, with "+changes" where tracked files differ from it; None outside git.
+
+    It is asked for once a process: at its start, by which its code was imported.
+    """
     return _answer("git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
 
 

@@ -5,6 +5,7 @@ written as it comes. What a person sees on the way is an ``Observer``'s matter.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,9 @@ from eval.errors import RunError, UsageError
 from eval.intervals import open_pairs
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Compiled, Record, State
+from eval.run.environment import commit
 from eval.run.images_folders import images_folder
+from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
 from eval.run.keeper import Keeper
 from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
 from eval.run.model_source import ModelSource, ZooModel
@@ -38,6 +41,8 @@ class Evaluation:
     """Runs models by one configuration, and remembers what was done."""
 
     def __init__(self, config: RunConfig, launch: Launch | None = None, observer: Observer | None = None) -> None:
+        # Asked for now: it is remembered as it was before anything ran.
+        commit()
         self.launch, self.observer = launch or Launch(), observer or Observer()
         self.node = self._node(config.device)
         self.asked, self.config = config, resolved(config, self.launch, self.node and self.node.device)
@@ -84,7 +89,10 @@ class Evaluation:
                 return
             steady = [as_steady(record, task, key) for key, (task, record) in zip(keys, able, strict=True)]
             try:
-                timings = self._time([cut_as(task, record) for task, record in able])
+                with _keeping():
+                    timings = self._time([cut_as(task, record) for task, record in able])
+                    for (task, _), record, timing in zip(able, steady, timings, strict=True):
+                        self._store(unless_changed(with_timing(record, timing), task))
             except TimingError as error:
                 # The others are timed without it, all anew: only models timed together are compared.
                 failed = unless_changed(as_failed(steady[error.index], error), able[error.index][0])
@@ -94,8 +102,6 @@ class Evaluation:
                     raise RunError(f"{told}; the same command with the other models times them") from error
                 del able[error.index]
                 continue
-            for (task, _), record, timing in zip(able, steady, timings, strict=True):
-                self._store(unless_changed(with_timing(record, timing), task))
             self._say_what_is_settled([record.model.label for record in steady], timings)
             return
 
@@ -149,9 +155,10 @@ class Evaluation:
 
     def _one(self, task: EvaluationTask) -> Record:
         self.observer.announce(task)
-        with self.observer.progress(task.model.info.label, len(task.dataset.pairs) * task.config.runs) as on_image:
-            record = carry_out(task, on_image)
-        self._store(record)
+        with _keeping():
+            with self.observer.progress(task.model.info.label, len(task.dataset.pairs) * task.config.runs) as on_image:
+                record = carry_out(task, on_image)
+            self._store(record)
         if record.status == "interrupted":
             raise BrokenOffError
         return record
@@ -166,9 +173,11 @@ class Evaluation:
         try:
             with self.observer.progress("models x sets", len(tasks), "passes") as on_pass:
                 for task, record in results:
-                    self._store(record)
-                    done[task.key] = record
-                    on_pass(record)
+                    with _keeping():
+                        hold_ctrl_c()
+                        self._store(record)
+                        done[task.key] = record
+                        on_pass(record)
         except KeyboardInterrupt:
             self.observer.warn(f"interrupted after {len(done)} of {len(tasks)} passes; the same command goes on")
             raise BrokenOffError from None
@@ -246,6 +255,20 @@ class Evaluation:
             if same and counted and record.model.weights_sha256 == info.weights_sha256:
                 return ModelAnalysis(record.complexity, tuple(flag for flag in record.flags if flag.of_network))
         return None
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    """Run a block to whose end ctrl-C waits once its figures are there.
+
+    Raises:
+        BrokenOffError: ctrl-C, in whatever part of the block.
+    """
+    try:
+        with ctrl_c_after_keeping():
+            yield
+    except KeyboardInterrupt:
+        raise BrokenOffError from None
 
 
 def _why_compiling_lost(took: Compiled, images: int) -> str | None:

@@ -18,6 +18,7 @@ import torch
 from eval.device.memory import freeze_imports, keep_freed_memory
 from eval.device.placing import equal_gpus
 from eval.records.record import ImageResult, Record
+from eval.run.interrupts import hold_ctrl_c
 from eval.run.runner import averaged, carry_out_once
 from eval.run.tasks import EvaluationTask, lost
 
@@ -42,7 +43,9 @@ def carry_out(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> 
             records.append(record)
             for image in record.images:
                 on_image(image)
+        hold_ctrl_c()
     except KeyboardInterrupt:
+        hold_ctrl_c()
         if not records:
             raise
         ending = records[-1].model_copy(update={"status": "interrupted", "reason": "interrupted"})

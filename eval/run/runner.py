@@ -24,8 +24,9 @@ from eval.metrics.figures import Flag
 from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
 from eval.run.compiling import timed_beside
-from eval.run.environment import machine_state
+from eval.run.environment import commit, machine_state
 from eval.run.failures import Ending, failure_of
+from eval.run.interrupts import hold_ctrl_c
 from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
 from eval.run.plausible import implausible
@@ -43,12 +44,15 @@ _WAITING_BYTES = 256 * 2**20
 
 def carry_out_once(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> Record:
     """Carry out a task once, in this process; whatever fails is a record."""
+    # Asked for now: it is remembered as it was before anything ran.
+    commit()
     started_at, started = datetime.now(UTC), time.perf_counter()
     with threads_set(task.config.threads):
         try:
             with task.model.open(task.config, largest_lr(task.dataset)) as model:
                 return run(task, model, on_image, ready_s=time.perf_counter() - started)
         except Exception as error:
+            hold_ctrl_c()
             return failed(task, started_at, error)
 
 
@@ -62,7 +66,8 @@ def run(
     """Run a loaded model over a task's images and return the record, complete or not.
 
     An interrupt (ctrl-C) or an error of any kind ends the run; what was finished by then is in the record, with the
-    reason. ``on_image`` is called after each image; ``ready_s`` is how long the model took to be opened.
+    reason. From then on an interrupt waits, as ``ctrl_c_after_keeping`` has it. ``on_image`` is called after each
+    image; ``ready_s`` is how long the model took to be opened.
     """
     ran = TaskRun(datetime.now(UTC), machine_state(model.device), streams_of(task, model))
     with cudnn_switches(bool(task.config.tf32)):
@@ -86,10 +91,13 @@ def run(
                     # All figures are there; an error here would cost a note.
                     with suppress(Exception):
                         ran.compiled = timed_beside(task, model, ready_s)
+            hold_ctrl_c()
         except KeyboardInterrupt:
+            hold_ctrl_c()
             reason = f"interrupted after {len(ran.images)} of {len(task.dataset.pairs)} images"
             ran.ending = Ending("interrupted", reason=reason)
         except Exception as error:
+            hold_ctrl_c()
             ran.ending = _failure(error, task.dataset.pairs[len(ran.images) :])
         return record_of(task, model, ran)
 

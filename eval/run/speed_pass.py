@@ -11,6 +11,7 @@ from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
 from eval.records.record import Record, State
 from eval.run.failures import CannotRunError
+from eval.run.interrupts import hold_ctrl_c
 from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask, largest_lr
@@ -35,7 +36,9 @@ def time_together(tasks: Sequence[EvaluationTask], on_round: Callable[[int], Non
         for index, (task, model) in enumerate(zip(tasks, models, strict=True)):
             _check_whole(index, task.config, model)
         preset = preset_of(config.preset, config.settle)
-        return measure_together(models, dataset, preset, config.seed, on_round)
+        timings = measure_together(models, dataset, preset, config.seed, on_round)
+        hold_ctrl_c()
+        return timings
 
 
 def cut_as(task: EvaluationTask, record: Record) -> EvaluationTask:

@@ -220,6 +220,13 @@ def test_ctrl_c_writes_the_tables_of_what_is_finished(session, hr_folder: Path, 
     assert "09_Failing on photos interrupted after 1 of 2 images\n" in capsys.readouterr().err
 
 
+def test_ctrl_c_before_the_first_image_ends_a_command_as_later(session, hr_folder: Path, tmp_path: Path):
+    with pytest.raises(typer.Exit) as caught:
+        session("accuracy").run([Failing("opening", KeyboardInterrupt())], [open_dataset(hr_folder, None)])
+    assert caught.value.exit_code == 130
+    assert (tmp_path / "out" / "results.txt").exists()
+
+
 def test_a_log_that_cannot_be_written_costs_no_row(session, hr_folder: Path, tmp_path: Path, capsys):
     run, dataset = session("accuracy"), open_dataset(hr_folder, None)
     (tmp_path / "out").mkdir()

@@ -16,10 +16,12 @@ ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
 
 @pytest.fixture(autouse=True)
 def _forgotten():
-    """A name is asked for once a process."""
-    environment._cpu_name.cache_clear()
+    """Names are asked for once a process."""
+    for asked in (environment._cpu_name, environment.commit):
+        asked.cache_clear()
     yield
-    environment._cpu_name.cache_clear()
+    for asked in (environment._cpu_name, environment.commit):
+        asked.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,12 @@ def test_an_apple_chip_has_its_own_name_and_its_gpu_another(monkeypatch):
     on_gpu, on_cpu = (describe_environment(torch.device(kind)) for kind in ("mps", "cpu"))
     assert (on_gpu.machine, on_cpu.gpu) == ("Apple M2 Pro, MPS", None)
     assert on_cpu.machine.startswith("Apple M2 Pro, ")
+
+
+def test_the_commit_is_asked_for_once(monkeypatch):
+    answers = iter(["at the start", "changed meanwhile"])
+    monkeypatch.setattr(environment, "_answer", lambda *_command: next(answers))
+    assert [environment.commit(), environment.commit()] == ["at the start"] * 2
 
 
 def test_a_program_that_is_not_there_answers_nothing():
