@@ -78,7 +78,9 @@ def evaluate(
         data_range: of a network that is given as such: 1 or 255.
         metrics: their names, as in ``--metrics``; where only ``config`` names some, it is those.
         config: how it is run; by default as ``test_demo.py`` does it, the official protocol.
-        images_dir: where SR images are written, ``<model>/<set>/`` under it; None to write none.
+        images_dir: where SR images are written, ``<model>/<set>/`` under it, or, where they are not plain torch's in
+            float32, a folder that names engine, precision, TF32 or tiles; the record's ``images_folder`` says which.
+            None to write none.
         progress: show a bar.
 
     Raises:

@@ -16,6 +16,10 @@ from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
 from eval.metrics.psnr_ssim import psnr, ssim
 from eval.records.store import write_record
+from eval.run.evaluation import Evaluation
+from eval.run.launch import Launch
+from eval.run.model_source import zoo_model
+from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.records.test_record import make_record
 from tests.run.test_runner import timing_of
@@ -78,7 +82,8 @@ def test_arrays_names_files_and_loaded_models_give_the_same(hr_folder: Path, tmp
 
 
 def test_a_model_of_the_zoo_by_name(hr_folder: Path, tmp_path: Path):
-    result = api.evaluate("ABPN", hr_folder, metrics=("psnr_y",), config=UNTIMED, images_dir=tmp_path / "sr", **QUIET)
+    config = UNTIMED.replaced(engine="eager")
+    result = api.evaluate("ABPN", hr_folder, metrics=("psnr_y",), config=config, images_dir=tmp_path / "sr", **QUIET)
     assert list(result.to_frame().columns) == ["model", "dataset", "image", "psnr_y_db"]
     assert len(list((tmp_path / "sr" / "08_ABPN" / "photos").glob("*.png"))) == 2
     assert "ABPN" in api.list_models()
@@ -216,6 +221,37 @@ def test_images_of_two_networks_of_one_class_lie_apart(hr_folder: Path, tmp_path
         network.gain.data.fill_(gain)
         api.evaluate(network, hr_folder, config=UNTIMED, images_dir=tmp_path / "sr", **QUIET)
     assert len(list((tmp_path / "sr").iterdir())) == 2
+
+
+def pngs(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder).parent): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+
+def test_images_of_two_precisions_lie_apart_though_nothing_is_kept_of_them(hr_folder: Path, tmp_path: Path):
+    plain = UNTIMED.replaced(engine="eager", metrics=("psnr",))
+    out, hr = tmp_path / "sr", read_image(hr_folder / "image0.png")
+    made = [
+        api.evaluate("ABPN", hr_folder, config=config, images_dir=out, metrics="psnr", **QUIET).record
+        for config in (plain, plain.replaced(precision="bf16"))
+    ]
+    for record in made:
+        assert record.images[0].psnr_db == psnr(read_image(out / record.images_folder / "image0.png"), hr)
+    assert pngs(out).keys() == {"08_ABPN/photos", "08_ABPN-selftrained-bf16/photos"}
+    again = api.evaluate("ABPN", hr_folder, config=plain, images_dir=out, metrics="psnr", **QUIET).record
+    assert again.images_folder == made[0].images_folder
+
+
+def test_images_that_a_record_answers_for_are_not_written_over(hr_folder: Path, tmp_path: Path):
+    half = api.RunConfig(protocol="accuracy", device="cpu", threads=1, engine="eager", precision="bf16")
+    out = tmp_path / "out"
+    launch = Launch(save_dir=out, images_dir=out, force=True)
+    (kept,) = Evaluation(half, launch).run([zoo_model(find_model("ABPN"))], [api.open_dataset(hr_folder)])
+    before = pngs(out)
+    assert (kept.images_folder, before.keys()) == ("08_ABPN/photos", {"08_ABPN/photos"})
+    config = half.replaced(precision="fp32")
+    result = api.evaluate("ABPN", hr_folder, config=config, images_dir=out, **QUIET)
+    assert result.record.images_folder == "08_ABPN-selftrained/photos"
+    assert pngs(out)["08_ABPN/photos"] == before["08_ABPN/photos"]
 
 
 def test_a_forward_of_another_object_is_refused(hr_folder: Path):

@@ -216,8 +216,8 @@ class Evaluation:
         images_dir = self.launch.images_dir
         if images_dir is None:
             return tasks
-        known = self.keeper.known()
-        return [replace(task, images_dir=images_dir / images_folder(task, known)) for task in tasks]
+        known, kept = self.keeper.beside_images(), self.launch.save_dir is not None
+        return [replace(task, images_dir=images_dir / images_folder(task, known, kept)) for task in tasks]
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
         config, choice, asked, left_out = self.config, None, None, ()

@@ -36,6 +36,13 @@ class Keeper:
         """Return all records of the folder, oldest first."""
         return read_records(self.save_dir / RECORDS_FOLDER) if self.save_dir else []
 
+    def beside_images(self) -> list[Record]:
+        """Return all records that tell whose images lie where SR images are written, oldest first."""
+        if self.images_dir is None or self.images_dir == self.save_dir:
+            return self.known()
+        found = [*self.known(), *read_records(self.images_dir / RECORDS_FOLDER)]
+        return sorted(found, key=lambda record: record.started_at)
+
     def answers(self) -> dict[str, Record]:
         """Return the records of former commands that answer their tasks, by key."""
         known = {} if self.redo else by_key(self.known())

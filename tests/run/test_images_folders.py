@@ -67,6 +67,25 @@ def test_weights_of_one_name_are_told_apart_by_the_key(ran, hr_folder: Path, tmp
     assert ran(third) == f"08_ABPN-{third.images_key[:8]}/photos"
 
 
+@pytest.mark.parametrize(
+    ("manner", "name"),
+    [
+        ({}, "08_ABPN"),
+        ({"precision": "bf16"}, "08_ABPN-a-bf16"),
+        ({"engine": "channels-last", "tile": 8}, "08_ABPN-a-channels-last-tile8"),
+        ({"device": "cuda", "tf32": True}, "08_ABPN-a-tf32"),
+        ({"device": "cuda"}, "08_ABPN"),
+        # A CPU has none.
+        ({"tf32": True}, "08_ABPN"),
+    ],
+)
+def test_where_no_record_is_kept_the_name_alone_tells(hr_folder: Path, tmp_path: Path, manner: dict, name: str):
+    config = PLAIN.replaced(**manner)
+    task = EvaluationTask(with_weights(tmp_path, "a.pth", 0), open_dataset(hr_folder, None), config)
+    assert images_folder(task, [], kept=False) == f"{name}/photos"
+    assert images_folder(task, []) == "08_ABPN/photos"
+
+
 def test_what_was_written_before_folders_were_kept_belongs_to_its_weights(hr_folder: Path, tmp_path: Path):
     task = EvaluationTask(with_weights(tmp_path, "a.pth", 0), open_dataset(hr_folder, None), PLAIN)
     old = carry_out(task, lambda _result: None)
