@@ -108,9 +108,8 @@ def test_without_the_right_no_package_of_the_system_is_touched(machine: Machine,
 def make(*words: str | Path, python: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run make with a Python that is made up: it fits or not, and notes what it is asked."""
     stub = folder / "python"
-    stub.write_text(
-        f'#!/bin/sh\necho "$*" >>{folder / "asked"}\ncase "$1" in -c) {python};; --version) echo Python 3.10.13;; esac\n'
-    )
+    answers = f"case $1 in -c) {python};; --version) echo Python 3.10.13;; esac"
+    stub.write_text(f'#!/bin/sh\necho "$*" >>{folder / "asked"}\n{answers}\n')
     stub.chmod(0o755)
     return subprocess.run(
         ["make", "-C", PROJECT, *words, f"PYTHON={stub}", f"VENV={folder / 'venv'}"], capture_output=True, text=True

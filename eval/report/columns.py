@@ -138,7 +138,9 @@ def _tile_notes(records: Sequence[Record]) -> list[str]:
     cut: dict[tuple[int, int | None], list[str]] = {}
     for record in records:
         if record.settings.tile:
-            cut.setdefault((record.settings.tile, record.settings.tile_overlap), []).append(visible(name_of(record)))
+            cut.setdefault((record.settings.tile, record.settings.tile_overlap), []).append(
+                visible(record.model.full_name)
+            )
     return [
         f"Images larger than {tile} LR pixels a side ran in tiles of {tile}"
         + ("" if overlap is None else f" with an overlap of {overlap}")

@@ -70,7 +70,11 @@ def machine_state(device: torch.device) -> MachineState:
 
 
 def _cpu_mhz() -> float | None:
-    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    """Return the processor's clock; None where a system has none to tell, for it is but a note."""
+    try:
+        frequency = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError, ValueError, RuntimeError):
+        return None
     return frequency.current if frequency else None
 
 

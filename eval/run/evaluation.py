@@ -21,7 +21,7 @@ from eval.run.images_folders import images_folder
 from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
 from eval.run.keeper import Keeper
 from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
-from eval.run.model_source import ModelSource, ZooModel
+from eval.run.model_source import ModelSource
 from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
@@ -31,6 +31,7 @@ from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
+from eval.zoo.model_info import IN_MEMORY
 
 
 class BrokenOffError(KeyboardInterrupt):
@@ -288,4 +289,4 @@ def _kept_apart(tasks: Sequence[EvaluationTask]) -> bool:
     """
     config = tasks[0].config
     on_gpu = config.device.startswith("cuda") and config.runs == 1
-    return on_gpu and all(isinstance(task.model, ZooModel) for task in tasks)
+    return on_gpu and all(task.model.info.origin != IN_MEMORY for task in tasks)

@@ -11,7 +11,7 @@ from torch import nn
 from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.device.clock import Forward
-from eval.device.memory import PeakMemory
+from eval.device.memory import PeakMemory, release
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
 from eval.errors import EngineError, RunError, UsageError
@@ -180,7 +180,12 @@ def with_fastest_engine(
         # Of the zoo's networks several may run at once, each on its share.
         threads = config.threads_each if info.origin == ZOO else config.threads
         with cudnn_switches(bool(config.tf32)), threads_set(threads):
-            return choose_engine(network.to(device), device, config.precision, spec.data_range, placed_tiles)
+            try:
+                return choose_engine(network.to(device), device, config.precision, spec.data_range, placed_tiles)
+            finally:
+                # What runs next may be another process, which finds the device as it was.
+                network.to("cpu")
+                release(device)
 
     choice, new = remembered(info, config, placed_tiles, choose)
     return Settled(config.replaced(engine=choice.engine), choice, new)

@@ -19,6 +19,7 @@ from eval.device.memory import PeakMemory
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
 from eval.errors import RunError
+from eval.inference.engines.registry import ENGINES
 from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import Flag
 from eval.metrics.registry import find_metrics
@@ -113,6 +114,8 @@ def _measured_apart(task: EvaluationTask, model: LoadedModel) -> bool:
 
 
 def _peak_of_the_largest(task: EvaluationTask, model: LoadedModel) -> PeakMemory:
+    if isinstance(model, Upscaler) and ENGINES[model.execution.engine].records:
+        return PeakMemory(f"not taken: {model.execution.engine} keeps memory for each size that it has recorded")
     lr = _largest(task.dataset).read()[0]
     with model.peak_memory() as peak:
         model(lr)

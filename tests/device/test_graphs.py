@@ -40,13 +40,11 @@ def test_a_recording_that_fails_leaves_stream_and_memory_as_they_were(monkeypatc
     cuda = FakeCuda(monkeypatch)
     cuda.broken_captures = 1
     x = torch.zeros(1, 3, 4, 4)
+    step, recorder = ReplayedStep(lambda given: given, GPU), Recorder(GPU)
+    for _ in range(3):
+        step(x)
     with pytest.raises(RuntimeError, match="during capture"):
-        if kind == "step":
-            step = ReplayedStep(lambda given: given, GPU)
-            for _ in range(4):
-                step(x)
-        else:
-            Recorder(GPU).record(lambda given: given, x)
+        step(x) if kind == "step" else recorder.record(lambda given: given, x)
     assert cuda.stream_now == "main"
     assert cuda.calls[-1] == "end of pool pool of 1 on 1"
 

@@ -1,11 +1,15 @@
 """What ``auto`` took is remembered for a network, a machine and its versions, and for nothing else."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from eval.data.images import ImageSize
+from eval.errors import EngineError
 from eval.inference.engines.choosing import Choice
-from eval.run import engine_memory
+from eval.run import engine_memory, model_source
 from eval.run.engine_memory import remembered
 from eval.run.model_source import zoo_model
 from eval.zoo.manifest import find_model
@@ -66,3 +70,26 @@ def test_what_was_not_found_out_is_not_remembered(info):
     nothing = Choice(engine="eager", tried_ms={})
     assert remembered(info, config_of(), False, lambda: nothing) == (nothing, False)
     assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_trial_leaves_the_device_as_it_was(info, monkeypatch, fails: bool):
+    """What runs next may be another process, whose tiles are cut by the memory that it finds."""
+    released = []
+
+    def choose(network: nn.Module, *_: object) -> Choice:
+        assert isinstance(network, Network)
+        if fails:
+            raise EngineError("none")
+        return TAKEN
+
+    class Network(nn.Conv2d):
+        def to(self, device):
+            released.append(f"to {device}")
+            return self
+
+    monkeypatch.setattr(model_source, "choose_engine", choose)
+    monkeypatch.setattr(model_source, "release", lambda device: released.append(f"release {device}"))
+    with suppress(EngineError):
+        model_source.with_fastest_engine(find_model("Bicubic"), Network(1, 1, 1), info, config_of(), ImageSize(8, 8))
+    assert released == ["to cpu", "to cpu", "release cpu"]

@@ -76,3 +76,14 @@ def test_the_commit_is_asked_for_once(monkeypatch):
 def test_a_program_that_is_not_there_answers_nothing():
     assert environment._answer("/no/such/program") is None
     assert environment._answer(sys.executable, "-c", "print(' a name ')") == "a name"
+
+
+@pytest.mark.parametrize("error", [AttributeError, NotImplementedError, FileNotFoundError, ValueError])
+def test_a_clock_that_cannot_be_read_is_no_error(monkeypatch, error: type[Exception]):
+    """As on ARM, where folders for it exist and are empty."""
+
+    def absent() -> None:
+        raise error
+
+    monkeypatch.setattr(environment.psutil, "cpu_freq", absent)
+    assert environment.machine_state(torch.device("cpu")).cpu_mhz is None

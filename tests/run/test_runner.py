@@ -18,6 +18,7 @@ from torch import nn
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
 from eval.device.memory import PeakMemory
+from eval.inference.engines.registry import Execution
 from eval.inference.upscaler import Upscaler
 from eval.metrics.psnr_ssim import psnr, ssim
 from eval.records.record import Record, State
@@ -106,6 +107,16 @@ def test_a_gpus_peak_is_of_the_network_alone_where_metrics_share_the_gpu(tmp_pat
     assert EVENTS.count("metric") == 3
     assert EVENTS[-3:] == ["reset", "forward of 20x16", "read"]
     assert EVENTS.count("reset") == 1
+
+
+def test_no_peak_is_told_of_an_engine_that_keeps_memory_for_each_size(tmp_path: Path, random_image, monkeypatch):
+    """A replay allocates nothing, so that its peak would be weights and what all sizes keep, without activations."""
+    write_png(tmp_path / "a.png", random_image(64, 48))
+    task = job_of(tmp_path, protocol="accuracy", workers=0)
+    model = OnGpu(BICUBIC, BICUBIC.build(), torch.device("meta"), described=task.model.info)
+    record = runner.run(task, replace(model, execution=Execution("cuda-graphs")), quiet)
+    assert record.peak_memory_mib is None
+    assert record.peak_memory_method == "not taken: cuda-graphs keeps memory for each size that it has recorded"
 
 
 def test_the_accuracy_protocol_takes_no_time(hr_folder: Path):

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from eval.data.images import write_png
+from eval.errors import RunError
 from eval.records.record import State
 from eval.run import processes
 from eval.run.evaluation import _kept_apart
 from eval.run.failures import CannotRunError
-from eval.run.model_source import zoo_model
+from eval.run.model_source import WithoutWeights, zoo_model
+from eval.run.network_source import source_of_module
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.tasks import is_final
 from eval.zoo.manifest import find_model
@@ -237,10 +239,15 @@ def test_threads_are_set_and_set_back(hr_folder: Path):
     assert torch.get_num_threads() == before
 
 
-def test_on_a_gpu_models_of_the_zoo_are_kept_apart(hr_folder: Path):
+def test_on_a_gpu_models_are_kept_apart(hr_folder: Path):
     """An error that spoils a process for CUDA is then one model's alone."""
     there = task_of(hr_folder, device="cuda")
     assert _kept_apart([there, there])
     assert not _kept_apart([task_of(hr_folder)])
     assert not _kept_apart([task_of(hr_folder, device="cuda:1", protocol="official", runs=2)])
-    assert not _kept_apart([there, task_of(hr_folder, model=Broken(), device="cuda")])
+    # A model without weights, and whatever else can be sent to another process, takes it from none.
+    absent = WithoutWeights(find_model("SPAN"), RunError("no weights"))
+    assert _kept_apart([there, task_of(hr_folder, model=absent, device="cuda")])
+    assert _kept_apart([there, task_of(hr_folder, model=Broken(), device="cuda")])
+    held = source_of_module(torch.nn.Upsample(scale_factor=4), 1.0)
+    assert not _kept_apart([there, task_of(hr_folder, model=held, device="cuda")])

@@ -25,10 +25,9 @@ from eval.records.record import means_of
 from eval.run.launch import resolved
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
-from eval.submission import subject
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
-from eval.submission.subject import Facts, Subject, gather, subject_of
+from eval.submission.subject import Facts, Subject, _tile_difference, gather, subject_of
 from eval.zoo.manifest import find_model
 from tests.planted_checkout import copy_of_planted
 from tests.records.test_record import make_record
@@ -107,7 +106,7 @@ def test_tiles_are_run_by_the_network_and_not_by_what_an_engine_recorded():
     called: list[int] = []
     config = resolved(RunConfig(protocol="accuracy", device="cpu", engine="eager", tile=None))
     with source_of_module(Enlarges(), 1.0).open(config, ImageSize(96, 96)) as loaded:
-        subject._tile_difference(replace(loaded, forward=recorded, execution=Execution("cuda-graphs")))
+        _tile_difference(replace(loaded, forward=recorded, execution=Execution("cuda-graphs")))
     assert len(called) == 1
 
 

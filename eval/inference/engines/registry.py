@@ -21,6 +21,7 @@ class Engine:
         compiles: preparing it takes a compiler, and long the first time.
         any_tiles: its tiles may be told where they lie, as networks that interpolate a map must be.
         side_by_side: several of its networks may run at once, each in a thread of its own.
+        records: it keeps memory for each size that it has seen, so that no peak is that of one image.
     """
 
     module: str
@@ -31,6 +32,7 @@ class Engine:
     compiles: bool = False
     any_tiles: bool = False
     side_by_side: bool = False
+    records: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -42,7 +44,7 @@ ENGINES = {
     EAGER: Engine("eval.inference.engines.eager", any_tiles=True, side_by_side=True),
     "channels-last": Engine("eval.inference.engines.channels_last", "channels_last", any_tiles=True, side_by_side=True),
     "compiled": Engine("eval.inference.engines.compiled", "channels_last", devices=("cpu", "cuda"), compiles=True),
-    "cuda-graphs": Engine("eval.inference.engines.cuda_graphs", "channels_last", devices=("cuda",)),
+    "cuda-graphs": Engine("eval.inference.engines.cuda_graphs", "channels_last", devices=("cuda",), records=True),
 }
 
 
