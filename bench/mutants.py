@@ -3,8 +3,9 @@
     python -m bench.mutants                  # a sample of each module's faults, in under half an hour on two cores
     python -m bench.mutants key scoring      # only these
 
-A fault changes one comparison, operator, constant, condition or call. A fault that no test notices has survived; it is
-listed with its line. Those that cannot change a result are named in mutants.toml with the reason, and do not count.
+A fault changes one comparison, operator, constant, condition or call, or leaves out an operand, an argument or an
+entry. A fault that no test notices has survived; it is listed with its line. Those that cannot change a result are
+named in mutants.toml with the reason, and do not count.
 """
 
 import ast
@@ -69,7 +70,7 @@ def mutants_of(source: str) -> list[Mutant]:
     tree = ast.parse(source)
     found = []
     for path, within, node in _places(tree):
-        for changed in _changes(node):
+        for changed in (*_changes(node), *_dropped(node)):
             mutated = copy.deepcopy(tree)
             _put(mutated, path, changed)
             what = f"{within}: {_short(node)} -> {_short(changed)}"
@@ -118,6 +119,27 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
         case ast.Expr(value=ast.Call()):
             yield ast.Pass()
+
+
+def _dropped(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node without one of its parts: an operand of and/or, a keyword argument, an entry, an item."""
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            for rest in _each_left_out(values):
+                yield rest[0] if len(rest) == 1 else ast.BoolOp(op, rest)
+        case ast.Call(func=function, args=given, keywords=keywords):
+            yield from (ast.Call(function, given, rest) for rest in _each_left_out(keywords))
+        case ast.Dict(keys=keys, values=values):
+            for rest in _each_left_out(list(zip(keys, values, strict=True))):
+                yield ast.Dict([key for key, _ in rest], [value for _, value in rest])
+        case ast.Tuple(elts=items, ctx=ast.Load()) if len(items) > 1:
+            yield from (ast.Tuple(rest, ast.Load()) for rest in _each_left_out(items))
+        case ast.Set(elts=items) if len(items) > 1:
+            yield from (ast.Set(rest) for rest in _each_left_out(items))
+
+
+def _each_left_out(parts: list) -> Iterator[list]:
+    return (parts[:place] + parts[place + 1 :] for place in range(len(parts)))
 
 
 def _put(tree: ast.AST, path: tuple, new: ast.AST) -> None:

@@ -63,7 +63,7 @@ def test_wrong_values_and_combinations_are_refused(given: dict, message: str):
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("name", ["threads", "runs", "settle", "tile"])
+@pytest.mark.parametrize("name", ["threads", "streams", "runs", "settle", "tile"])
 def test_what_is_counted_begins_at_one(name: str):
     assert getattr(RunConfig(**{name: 1}), name) == 1
     with pytest.raises(UsageError, match=f"--{name} 0"):
@@ -177,3 +177,9 @@ def _app() -> typer.Typer:
         """Do nothing."""
 
     return app
+
+
+def test_an_overlap_decides_pixels_and_threads_streams_and_settling_do_not():
+    steady = RunConfig(**(GIVEN | {"device": "cpu"}))
+    assert {"threads", "streams", "settle"} <= steady.decides.keys()
+    assert steady.decides_pixels.keys() == {"device", "engine", "precision", "tile", "tile_overlap"}

@@ -138,3 +138,28 @@ def test_medians_are_numpys_whatever_is_missing():
         warnings.simplefilter("ignore")
         expected = np.nanmedian(samples, axis=-1)
     assert np.array_equal(intervals._medians(samples), expected, equal_nan=True)
+
+
+def test_resamples_that_lost_every_round_do_not_count():
+    # Five of 30 rounds are left: of 3,000 resamples about a dozen hold none of them.
+    samples = np.full((1, 30), np.nan)
+    samples[0, :5] = (10.0, 11.0, 12.0, 11.0, 10.0)
+    found = paired_ratio(2 * samples, samples, resamples=3000)
+    assert (found.low, found.high) == pytest.approx((2.0, 2.0))
+    assert not found.covers(1)
+
+
+@pytest.mark.parametrize("kept", [2, 4, 5])
+def test_a_ratio_takes_five_samples_that_were_kept(kept: int):
+    samples = np.full((3, 8), np.nan)
+    samples[1, :kept] = 10.0
+    found = paired_ratio(1.5 * samples, samples)
+    assert found.estimate == pytest.approx(1.5)
+    assert found.covers(1) is (kept < 5)
+
+
+def test_rounds_are_resampled_too():
+    noise = np.random.default_rng(5).normal(0.1, 0.2, (1, 400))
+    baseline = np.full((1, 400), 20.0)
+    # A median's standard error is 1.25 times a mean's, 0.2 / 20; 1.96 of them on either side.
+    assert paired_difference(baseline + noise, baseline).half_width == pytest.approx(0.0246, rel=0.6)

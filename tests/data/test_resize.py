@@ -111,3 +111,10 @@ def test_weights_sum_to_one_at_any_scale(scale: Fraction):
     weights, indices = contributions(40, int(40 * scale), scale)
     assert weights.sum(axis=1) == pytest.approx(1, abs=1e-15)
     assert (indices.min(), indices.max()) == (0, 39)
+
+
+def test_halves_are_rounded_up():
+    image = np.zeros((16, 3), np.uint8)
+    image[9:] = 1
+    # Row 4 lies between rows 8 and 9, and takes half of its weights, all dyadic, from either side.
+    assert imresize(image, Fraction(1, 2))[4].tolist() == [1, 1]

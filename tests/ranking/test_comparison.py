@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eval.config import RunConfig
 from eval.errors import RunError
 from eval.intervals import Interval
-from eval.ranking.comparison import Side, compare_sides, quotient
+from eval.ranking.comparison import Side, compare_sides, quotient, settings_of
 from eval.ranking.from_results_json import ModelResult
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
@@ -174,3 +175,27 @@ def test_too_few_undisturbed_samples_settle_nothing():
     assert "neither is settled to be faster (3.500 [-inf, inf]" in found.sentence
     samples[3, 0] = 10.0
     assert compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples)).runtime.low > 1
+
+
+def test_each_end_of_a_quotient_takes_the_divisors_other_end():
+    found = quotient(Interval(1.0, 1.0, 1.0), Interval(1.0, 0.5, 1.1))
+    assert (found.low, found.high) == pytest.approx((1 / 1.1, 2.0))
+    found = quotient(Interval(1.0, 0.5, 1.1), Interval(1.0, 1.0, 1.0))
+    assert (found.low, found.high) == pytest.approx((0.5, 1.1))
+
+
+def test_a_side_knows_its_images_and_whether_it_rounded_to_tf32():
+    record = make_record()
+    record = record.model_copy(
+        update={
+            "dataset": record.dataset.model_copy(update={"sha256": "a" * 64}),
+            "config": RunConfig(device="cuda", protocol="official", tf32=False),
+        }
+    )
+    assert Side.of_record(record).images_sha256 == "a" * 64
+    assert settings_of(record) == "eager, fp32, no TF32, 2 thread(s)"
+
+
+def test_images_are_paired_by_name_whatever_their_order():
+    turned = dict(reversed(IMAGES.items()))
+    assert compare_sides(side("A", psnr_db=turned), side("B")).psnr == Interval(0, 0, 0)

@@ -85,6 +85,7 @@ def test_the_published_baseline_scores_e_squared(year: int):
         ("00_EFDN_baseline", True),
         ("2025-00_EFDN_baseline", True),
         ("2025--1_EFDN_baseline", True),
+        ("-1_EFDN_baseline", True),
         (" 00_EFDN_baseline\n", True),
         ("2025-41_EFDN_baseline", False),
         ("2025-41_EFDN", False),
@@ -268,6 +269,10 @@ def test_2023_cannot_be_ranked_and_says_why():
         (("ties = ", "tie = "), "tie"),
         (("unknown = ", "# unknown = "), "give either tracks or unknown"),
         (("runtime_ms = 13.54", "runtime_ms = nan"), "runtime_ms"),
+        (("weights = { runtime_ms = 1 }", 'weights = { runtime_ms = 1 }\nranks = ["flops"]'), "give either weights or"),
+        (("year = 2024", 'year = 2024\nunknown = "x"'), "give either tracks or unknown"),
+        (("runtime_ms = 13.54", "runtime_ms = 0"), "runtime_ms"),
+        (("flops = 19_670_000_000", "flops = 0"), "flops"),
     ],
 )
 def test_a_wrong_table_of_an_edition_is_named(tmp_path: Path, change: tuple[str, str], message: str):
@@ -729,3 +734,13 @@ def test_the_published_file_of_2026_is_ranked_as_in_its_audit(published: Path):
     measured_one = measured_baseline(measured, rules)
     (base,) = (row for row in rank(measured.entries, rules, measured_one).rows if row.is_baseline)
     assert base.places["Main"].total == pytest.approx(E2)
+
+
+def test_a_file_of_an_edition_whose_rule_is_unknown_cannot_be_ranked(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(edition_text(2999, 2023))
+    assert find_edition(str(path), for_ranking=False).year == 2999
+    with pytest.raises(UsageError, match=r"mine\.toml: cannot be ranked: its overall ranking"):
+        find_edition(str(path))
+    path.write_text(edition_text(2999, 2026))
+    assert find_edition(str(path)).main.name == "Main"

@@ -266,3 +266,38 @@ def test_tables_are_named_by_what_they_do_not_all_share():
     gpu = replace(one, device="cuda", machine="A GPU")
     assert names_of([one, gpu]) == ("Set, machine", ["Set2 · A processor, 2 thread(s)", "Set2 · A GPU"])
     assert names_of([one, replace(one, device="mps")]) == ("Set, device", ["Set2 · cpu", "Set2 · mps"])
+
+
+def test_a_steady_run_that_failed_takes_no_accuracy_away():
+    done = make_record(settings=settings(), figures_key="a")
+    failed = make_record(
+        (), second=1, settings=settings(Protocol.STEADY), figures_key="a", status="failed", reason="all was disturbed"
+    )
+    assert complete_ones(current([done, failed])) == [done]
+
+
+def test_an_accuracy_pass_that_broke_off_lends_no_figures():
+    part = make_record((30.0,), settings=settings(), figures_key="a", status="interrupted", reason="x")
+    timed = steady(make_record(second=1, figures_key="a"))
+    timed = timed.model_copy(update={"means": {"psnr_db": timed.means["psnr_db"]}})
+    assert complete_ones(current([part, timed])) == [timed]
+
+
+def test_a_record_has_no_place_in_a_table_of_other_images_of_that_name():
+    one = make_record()
+    both = [
+        one.model_copy(update={"dataset": one.dataset.model_copy(update={"sha256": letter * 64})}) for letter in "ab"
+    ]
+    tables = current(both)
+    assert [[holds(table, record) for table in tables] for record in both] == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("other", ["device", "precision"])
+def test_a_pass_on_another_device_or_in_another_precision_is_no_part_of_a_steady_run(other: str):
+    plain = make_record(settings=settings())
+    changes = {
+        "device": {"environment": plain.environment.model_copy(update={"gpu": "A GPU"})},
+        "precision": {"settings": settings(precision="bf16")},
+    }
+    passed = plain.model_copy(update=changes[other])
+    assert [its.protocol for its, _ in current([passed, steady(plain)])] == ["steady", "accuracy"]

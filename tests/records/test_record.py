@@ -1,5 +1,6 @@
 """Records: what they hold, that they survive, and that others are refused by name."""
 
+import io
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from eval.records.record import (
     Settings,
     means_of,
 )
-from eval.records.store import by_key, check_writable, read_record, read_records, write_record
+from eval.records.store import by_key, check_writable, find_records, read_record, read_records, write_record
 
 STATE = MachineState(load_1min=0.1, cpu_mhz=2600, gpu_mhz=None, gpu_temperature_c=None)
 
@@ -259,3 +260,56 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path: Path):
         with pytest.raises(PermissionError):
             write_record(make_record(), tmp_path / "records")
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("status", ["complete", "interrupted"])
+def test_records_of_two_keys_never_share_a_file(tmp_path: Path, status: str):
+    for second, letter in enumerate("ab"):
+        write_record(keyed(2, status, second).model_copy(update={"key": letter * 64}), tmp_path)
+    assert [record.key for record in read_records(tmp_path)] == ["a" * 64, "b" * 64]
+
+
+def test_records_are_found_in_files_in_folders_and_below_them(tmp_path: Path):
+    file = write_record(make_record(second=3), tmp_path / "loose")
+    write_record(make_record(second=2), tmp_path / "run" / "records")
+    write_record(make_record(second=1), tmp_path / "bare")
+    found = find_records([file, tmp_path / "run", tmp_path / "bare"])
+    assert [record.started_at.second for record in found] == [1, 2, 3]
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "absent"):
+        with pytest.raises(UsageError, match=f"{name}: no such file or folder, or no records in it"):
+            find_records([file, tmp_path / name])
+
+
+def test_what_was_never_counted_is_measured_again_and_counted_then(tmp_path: Path):
+    for second in (0, 1):
+        write_record(keyed(2, "complete", second).model_copy(update={"complexity": None}), tmp_path)
+    (kept,) = read_records(tmp_path)
+    assert (kept.started_at.second, kept.complexity) == (1, None)
+    write_record(keyed(2, "complete", 2), tmp_path)
+    assert read_records(tmp_path)[0].complexity == make_record().complexity
+
+
+def test_with_its_counts_a_networks_flags_are_kept_and_those_of_a_run_are_its_own(tmp_path: Path):
+    network, former, own = (Flag(code=code, text="x") for code in ("weights", "late", "turn"))
+    write_record(keyed(2, "complete", 0).model_copy(update={"flags": (network, former)}), tmp_path)
+    write_record(keyed(2, "complete", 1).model_copy(update={"complexity": None, "flags": (own,)}), tmp_path)
+    assert read_records(tmp_path)[0].flags == (network, own)
+
+
+def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, content) -> int:
+            if len(content) > 2**14:
+                raise OSError(28, "No space left on device")
+            return len(content)
+
+    monkeypatch.setattr("eval.records.store.tempfile.TemporaryFile", lambda **_where: Full())
+    with pytest.raises(UsageError, match="cannot be written: No space left on device; name another folder"):
+        check_writable(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "odd.json").write_bytes(b"{\x80}")
+    with pytest.raises(RunError, match=r"odd\.json: not a record of schema version 1"):
+        read_records(tmp_path)

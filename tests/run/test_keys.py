@@ -1,5 +1,6 @@
 """The key part by part: each thing that a figure depends on, changed alone, makes another key."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -126,14 +128,17 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
     names = "metrics/psnr_ssim metrics/luma metrics/consistency"
     names += " metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"
     names += " data/resize inference/upscaler inference/tiling device/clock device/transfer device/memory"
-    names += " device/pixels intervals"
+    names += " device/pixels intervals metrics/on_device"
     names += " run/processes run/speed_pass run/tasks run/ray_launcher"
     names += " run/runner run/pipeline timing/interleaved timing/interference timing/warmup"
     assert {Path(f"eval/{name}.py") for name in names.split()} <= files
     assert {Path(f"{engine.module.replace('.', '/')}.py") for engine in ENGINES.values()} <= files
     assert not [path for path in files if path.parts[1] in ("api.py", "cli", "report", "ranking", "third_party")]
+    files.clear()
     keys.measuring_sha256.__wrapped__(by_worker=True)
-    assert {Path("eval/third_party/worker.py"), Path("eval/third_party/shims/cuda.py")} <= files
+    theirs = "third_party/worker third_party/zoo_worker third_party/shims/cuda"
+    # What measures a worker's images is this process's code.
+    assert {Path(f"eval/{name}.py") for name in f"{names} {theirs}".split()} <= files
 
 
 def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monkeypatch):
@@ -149,6 +154,7 @@ def test_libraries_name_versions_and_those_of_an_engine_only_where_it_runs(monke
         f"numpy {np.__version__}",
         f"cv2 {cv2.__version__}",
         f"PIL {PIL.__version__}",
+        f"fvcore {version('fvcore')}",
     }
     assert plain <= set(versions["eager"])
 
@@ -324,3 +330,50 @@ def test_a_network_that_cannot_be_built_of_a_changed_source_is_tried_again(model
     assert record.state is State.SOURCE_CHANGED
     assert record.reason.startswith("its source changed while it ran: run it again (TypeError: ")
     assert not is_final(record)
+
+
+def said(**changes) -> SimpleNamespace:
+    """A model of which only what it says of itself is asked."""
+    return SimpleNamespace(info=ABPN.info.model_copy(update=changes))
+
+
+def test_processors_of_one_name_and_another_number_are_two_machines(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4096)
+    name, count = keys.machine.__wrapped__("cpu")
+    assert name
+    assert count == 4096
+
+
+def test_the_machine_that_carries_a_task_out_counts_and_not_the_one_that_asks(task: EvaluationTask, monkeypatch):
+    there = replace(task, machine=("Another processor", 64))
+    assert there.key != task.key
+    monkeypatch.setattr("eval.run.tasks.machine", lambda _of: "another")
+    assert replace(there).key == there.key
+
+
+def test_other_weights_of_one_file_are_another_model(task: EvaluationTask):
+    raw, ema, plain = (replace(task, model=said(weights_key=its)) for its in ("params", "params_ema", None))
+    assert len({its.key for its in (raw, ema, plain)}) == 3
+    assert len({its.images_key for its in (raw, ema, plain)}) == 3
+    assert plain.key == task.key
+
+
+@pytest.mark.parametrize("in_worker", [True, False])
+def test_the_code_that_measures_is_that_of_where_it_runs(task: EvaluationTask, monkeypatch, in_worker: bool):
+    asked = []
+    monkeypatch.setattr("eval.run.tasks.measuring_sha256", lambda by_worker: asked.append(by_worker) or "")
+    assert replace(task, model=said(in_worker=in_worker)).key
+    assert asked == [in_worker]
+
+
+def test_figures_besides_times_have_a_key_of_their_own(task: EvaluationTask, tmp_path: Path, monkeypatch):
+    before = task.figures_key
+    for part in ("ssim", "threads", "images"):
+        assert CHANGED[part](task, tmp_path).figures_key == before
+    assert replace(task, config=CONFIG.replaced(protocol="steady")).figures_key == before
+    for part in ("tile", "tile_overlap", "precision", "weights", "arguments"):
+        assert CHANGED[part](task, tmp_path).figures_key != before
+    for part in ("measuring_sha256", "libraries", "machine"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
+            assert replace(task).figures_key != before

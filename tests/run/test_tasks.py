@@ -4,23 +4,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from eval.data.images import write_png
+from eval.data.images import ImageSize, write_png
 from eval.errors import RunError
+from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import State
 from eval.run import processes
+from eval.run.environment import machine_state
 from eval.run.evaluation import _kept_apart
 from eval.run.failures import CannotRunError
 from eval.run.model_source import WithoutWeights, zoo_model
 from eval.run.network_source import source_of_module
 from eval.run.processes import carry_out, carry_out_all
-from eval.run.tasks import is_final
+from eval.run.tasks import TaskRun, is_final, largest_lr, record_of
 from eval.zoo.manifest import find_model
 from tests.deadly import Deadly, Placed
+from tests.run.test_runner import timing_of
 from tests.tasks import BICUBIC, task_of
 
 
@@ -251,3 +256,40 @@ def test_on_a_gpu_models_are_kept_apart(hr_folder: Path):
     assert _kept_apart([there, task_of(hr_folder, model=Broken(), device="cuda")])
     held = source_of_module(torch.nn.Upsample(scale_factor=4), 1.0)
     assert not _kept_apart([there, task_of(hr_folder, model=held, device="cuda")])
+
+
+def test_a_model_whose_every_sample_was_disturbed_is_timed_again(hr_folder: Path):
+    record = carry_out(task_of(hr_folder), quiet).model_copy(update={"status": "failed", "state": State.FAILED_TO_RUN})
+    assert is_final(record)
+    assert not is_final(record.model_copy(update={"timing": timing_of(((None,), (None,)))}))
+
+
+def test_a_record_says_how_the_network_ran(hr_folder: Path):
+    model = zoo_model(find_model("ABPN"), "selftrained")
+    asked = {"engine": "channels-last", "precision": "bf16", "tile": 8, "tile_overlap": 2}
+    record = carry_out(task_of(hr_folder, model, **asked), quiet)
+    assert record.complete, record.reason
+    its = record.settings
+    assert (its.engine, its.precision, its.memory_format) == ("channels-last", "bf16", "channels_last")
+    assert (its.tile, its.tile_overlap) == (8, 2)
+
+
+def test_a_record_says_of_which_images_it_is_and_what_made_its_figures(hr_folder: Path):
+    task = task_of(hr_folder)
+    record = carry_out(task, quiet)
+    assert record.figures_key == task.figures_key
+    its = record.dataset
+    assert (its.name, its.num_images, its.num_grey, its.sha256) == ("photos", 2, 0, task.dataset.sha256)
+
+
+def test_flags_of_the_network_and_of_the_run_are_both_in_the_record(hr_folder: Path):
+    network, run = Flag(code="weights", text="x"), Flag(code="late", text="y")
+    ran = TaskRun(
+        datetime.now(UTC), machine_state(torch.device("cpu")), analysis=ModelAnalysis(flags=(network,)), flags=(run,)
+    )
+    assert record_of(task_of(hr_folder), None, ran).flags == (network, run)
+
+
+def test_the_largest_image_is_the_one_of_most_pixels():
+    sizes = (ImageSize(5, 5), ImageSize(10, 10), ImageSize(2, 40))
+    assert largest_lr(SimpleNamespace(lr_sizes=sizes)) == ImageSize(10, 10)

@@ -353,3 +353,12 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch):
     assert driver_version() is None
     assert open_gpu(torch.device("cpu")) is None
     assert machine_state(torch.device("cpu")).gpu_mhz is None
+
+
+def test_a_gpu_that_tells_no_processes_is_watched_without_them(gpu, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_handle):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", refuse)
+    with Watch(torch.device("cuda")) as watch:
+        assert watch.disturbance() is None
