@@ -123,7 +123,7 @@ def precision_here(asked: str, cpu: bool, folder: Path) -> str:
         return load_checkpoint(found[-1])["plan"]["precision"]
     state = PartialState(cpu=cpu)
     told: list[Any] = [None]
-    if state.is_main_process:
+    if state.is_main_process and state.device is not None:
         gains = state.device.type != "mps" and half_precision_gain(state.device, "bf16") >= _LEAST_GAIN
         told = ["bf16" if gains else "no"]
     broadcast_object_list(told)

@@ -11,9 +11,9 @@ from torch import nn
 from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.device.clock import Forward
-from eval.device.memory import PeakMemory, release
+from eval.device.memory import PeakMemory
 from eval.device.numerics import cudnn_switches
-from eval.device.placing import threads_set
+from eval.device.placing import release, threads_set
 from eval.errors import EngineError, RunError, UsageError
 from eval.inference.engines.choosing import Choice, choose_engine
 from eval.inference.engines.preparing import prepare

@@ -279,7 +279,7 @@ def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, 
 def test_a_terminal_that_cannot_show_a_character_ends_no_run(program, hr_folder: Path, encoding: str):
     odd = hr_folder.rename(hr_folder.with_name("\u0444\u043e\u0442\u043e"))
     asked = ("--model_id", "-1", "--data_dir", odd, "--protocol", "accuracy", "--device", "cpu")
-    done = program("test_demo.py", *asked, PYTHONIOENCODING=encoding)
+    done = program(PROJECT / "test_demo.py", *asked, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert r"\u0444\u043e\u0442\u043e" in done.stdout
 

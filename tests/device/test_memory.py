@@ -75,7 +75,8 @@ def test_only_the_first_call_freezes_so_networks_can_go():
         assert frozen > 10_000
         gone = weakref.ref(Ring())
         freeze_imports()
-        assert gc.get_freeze_count() == frozen
+        # Fewer where one that was frozen has gone since.
+        assert gc.get_freeze_count() <= frozen
         gc.collect()
         assert gone() is None
     finally:

@@ -65,7 +65,7 @@ def test_what_is_damaged_is_left_out_and_named_by_the_flag_that_is_advised(folde
         caught.append(run)
         raise RunError("caught in place of training")
 
-    monkeypatch.setattr(finetuning, "fine_tune", catch)
+    monkeypatch.setattr(finetuning, "train", catch)
     AcceleratorState._reset_state()
     arguments = ["finetune", "--data", folder, "--run_dir", tmp_path / "run", "--cpu", "--precision", "no"]
     result = CliRunner().invoke(app, [*map(str, arguments), "--skip_bad"])
