@@ -17,6 +17,10 @@ class EngineError(RunError):
     """An engine cannot run a network, or lacks something on this machine; another one may do."""
 
 
+class MissingPartError(EngineError):
+    """An engine lacks a program or a folder on this machine; nothing is said of what it computes."""
+
+
 def explain(error: ValidationError) -> str:
     """Return what data lacks, one "where: what" a fault, on one line."""
     faults = (f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in error.errors())

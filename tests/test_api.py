@@ -16,6 +16,7 @@ from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
 from eval.metrics.psnr_ssim import psnr, ssim
 from eval.records.store import write_record
+from eval.report.results import Result
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch
 from eval.run.model_source import zoo_model
@@ -265,3 +266,11 @@ def test_a_scripted_network_runs(hr_folder: Path):
     result = api.evaluate(torch.jit.script(Nearest()), hr_folder, metrics=("psnr",), config=UNTIMED, **QUIET)
     plain = api.evaluate(Nearest(), hr_folder, metrics=("psnr",), config=UNTIMED, **QUIET)
     assert result.summary()["psnr_db"] == plain.summary()["psnr_db"]
+
+
+def test_a_steady_results_frame_has_its_times():
+    record = make_record((31.0, 32.0))
+    images = tuple(image.model_copy(update={"runtime_ms": None}) for image in record.images)
+    timing = timing_of(((10.0, 14.0), (20.0, None)), image_names=tuple(image.name for image in images))
+    steady = record.model_copy(update={"images": images, "timing": timing})
+    assert list(Result(steady).to_frame().runtime_ms) == [12.0, 20.0]

@@ -93,6 +93,15 @@ def _download(url: str, target: Path, known_hash: str | None) -> None:
 
 
 def _fetch_archives(folder: Path, address: str, on_file: Callable[[str], None]) -> str:
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another process that fetches the same has its archives in the same place.
+    with FileLock(folder / ".fetch.lock"):
+        return _fetch_whole_archives(folder, address, on_file)
+
+
+def _fetch_whole_archives(folder: Path, address: str, on_file: Callable[[str], None]) -> str:
     for archive, inside in _ARCHIVES.items():
         if _count(folder / inside) < _DIV2K_IMAGES:
             packed = folder / ".archives" / archive
@@ -106,14 +115,21 @@ def _fetch_archives(folder: Path, address: str, on_file: Callable[[str], None]) 
 
 
 def _unpack(packed: Path, folder: Path) -> None:
+    """Unpack an archive; each of its files appears whole or not at all."""
+    aside = packed.with_suffix("")
     try:
         with zipfile.ZipFile(packed) as opened:
-            opened.extractall(folder)
+            opened.extractall(aside)
+        for path in [path for path in aside.rglob("*") if path.is_file()]:
+            target = folder / path.relative_to(aside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
     except (zipfile.BadZipFile, OSError) as error:
         raise RunError(f"{packed.name}: is no whole zip archive ({error}); run the same command again") from error
     finally:
         # Whole or not, it is not needed any more.
         packed.unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _count(folder: Path) -> int:

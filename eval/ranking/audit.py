@@ -176,11 +176,11 @@ def _misstated(results: Results) -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def _runtime_neighbours(results: Results, roles: Sequence[str]) -> list[Neighbours]:
-    """Compare neighbours in the published mean time on each set, without its first image."""
+    """Compare neighbours in the published mean time on each set, without its first image, with that set's own means."""
     found = []
     for first, second in _leading(sorted(results, key=lambda name: results[name].average_ms(roles))):
-        gap = results[second].average_ms(roles) - results[first].average_ms(roles)
         for role in roles:
+            gap = results[second].mean_ms(role) - results[first].mean_ms(role)
             times = results[second].runtimes(role)[1:], results[first].runtimes(role)[1:]
             if times[0]:
                 found.append(Neighbours("runtime_ms", role, first, second, gap, _difference(*times)))

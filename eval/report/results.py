@@ -27,12 +27,10 @@ class Result:
         """Return one row an image: ``model``, ``dataset``, ``image``, then one column a figure that was taken."""
         import pandas as pd
 
-        columns = [key for key in FIGURES if any(image.figure(key) is not None for image in self.record.images)]
-        rows = [
-            {"model": self.record.model.label, "dataset": self.record.dataset.name, "image": image.name}
-            | {key: image.figure(key) for key in columns}
-            for image in self.record.images
-        ]
+        figures = dict(_figures(self.record))
+        columns = [key for key in FIGURES if any(its[key] is not None for its in figures.values())]
+        named = {"model": self.record.model.label, "dataset": self.record.dataset.name}
+        rows = [named | {"image": image} | {key: its[key] for key in columns} for image, its in figures.items()]
         return pd.DataFrame(rows)
 
     def summary(self) -> dict[str, Any]:
@@ -103,13 +101,18 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         "started_at": record.started_at,
     }
     costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
+    for image, figures in _figures(record):
+        yield shared | {"image": image} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
+    if not record.images:
+        yield shared | {"image": None}
+
+
+def _figures(record: Record) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """Yield each image with its figures: of a steady record, the median of its times."""
     medians = record.timing.medians_ms() if record.timing else {}
     for image in record.images:
         figures = {key: image.figure(key) for key in FIGURES}
-        figures["runtime_ms"] = medians.get(image.name, figures["runtime_ms"])
-        yield shared | {"image": image.name} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
-    if not record.images:
-        yield shared | {"image": None}
+        yield image.name, figures | {"runtime_ms": medians.get(image.name, figures["runtime_ms"])}
 
 
 def _html(records: Sequence[Record]) -> str:

@@ -13,7 +13,7 @@ from eval.inference.engines.registry import ENGINES
 from eval.run.keys import hash_of, libraries, machine
 from eval.sources import hash_of_sources
 from eval.zoo.checkpoints import download_cache
-from eval.zoo.model_info import ModelInfo
+from eval.zoo.model_info import ZOO, ModelInfo
 
 _FOLDER = "engines"
 _DECIDING = ("eval.inference.engines.choosing", *(engine.module for engine in ENGINES.values()))
@@ -39,6 +39,11 @@ def remembered(
     return choice, True
 
 
+def threads_of(info: ModelInfo, config: RunConfig) -> int | None:
+    """Return on how many threads a network runs: of the zoo's several may run at once, each on its share."""
+    return config.threads_each if info.origin == ZOO else config.threads
+
+
 def _place(info: ModelInfo, config: RunConfig, placed_tiles: bool) -> Path:
     """Return the file of everything that the decision depends on."""
     decision = {
@@ -46,6 +51,6 @@ def _place(info: ModelInfo, config: RunConfig, placed_tiles: bool) -> Path:
         "machine": machine(config.device),
         "libraries": libraries(AUTO),
         "code": hash_of_sources(PROJECT, _DECIDING),
-        "how": [config.device, config.threads_each, config.precision, config.tf32, placed_tiles],
+        "how": [config.device, threads_of(info, config), config.precision, config.tf32, placed_tiles],
     }
     return download_cache() / _FOLDER / f"{hash_of(decision)}.json"

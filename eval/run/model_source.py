@@ -22,13 +22,13 @@ from eval.inference.tiling import Tiling
 from eval.inference.upscaler import Upscaler, choose_tiling
 from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import State
-from eval.run.engine_memory import remembered
+from eval.run.engine_memory import remembered, threads_of
 from eval.run.failures import CannotRunError
 from eval.timing.warmup import Timed
 from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, zoo_info
 from eval.zoo.loading import load_and_tell, load_network, with_weights_told
 from eval.zoo.manifest import ModelSpec
-from eval.zoo.model_info import ZOO, ModelInfo
+from eval.zoo.model_info import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,7 @@ def with_fastest_engine(
     placed_tiles = spec.tile_step > 1 and tiling_of(spec, network, config, largest) is not None
 
     def choose() -> Choice:
-        # Of the zoo's networks several may run at once, each on its share.
-        threads = config.threads_each if info.origin == ZOO else config.threads
-        with cudnn_switches(bool(config.tf32)), threads_set(threads):
+        with cudnn_switches(bool(config.tf32)), threads_set(threads_of(info, config)):
             try:
                 return choose_engine(network.to(device), device, config.precision, spec.data_range, placed_tiles)
             finally:

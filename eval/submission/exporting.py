@@ -3,9 +3,10 @@
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import safetensors.torch
@@ -79,10 +80,23 @@ def export(exportable: Exportable, format_name: str, folder: Path, dataset: Data
     if missing := _missing(row.writes_by):
         raise UsageError(f"--format {format_name}: needs {', '.join(missing)}, which is not installed; {INSTALL}")
     folder.mkdir(parents=True, exist_ok=True)
-    files = tuple(row.write(exportable, folder))
-    if missing := _missing(row.runs_by):
-        return Exported(format_name, files, missing=", ".join(missing))
-    run, data_range = row.run(exportable, files), exportable.spec.data_range
+    # In place are files that were compared, and no others.
+    with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
+        files = tuple(row.write(exportable, Path(aside)))
+        if missing := _missing(row.runs_by):
+            exported = Exported(format_name, files, missing=", ".join(missing))
+        else:
+            exported = _compared(exportable, format_name, files, dataset)
+        for path in [path for path in Path(aside).rglob("*") if path.is_file()]:
+            target = folder / path.relative_to(aside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        return replace(exported, files=tuple(folder / path.relative_to(aside) for path in files))
+
+
+def _compared(exportable: Exportable, format_name: str, files: tuple[Path, ...], dataset: Dataset) -> Exported:
+    """Return what was written, once it gives torch's images."""
+    run, data_range = FORMATS[format_name].run(exportable, files), exportable.spec.data_range
     drawn = to_uint8(drawn_image(max(max(size) for size in SIZES))[0], 1.0)
     images = [np.ascontiguousarray(drawn[:height, :width]) for height, width in SIZES]
     agreed = agreement({torch.float32: (exportable.network, run)}, images, f"torch and {format_name}", data_range)

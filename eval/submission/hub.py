@@ -13,6 +13,7 @@ from torch import nn
 
 from eval.files import PROJECT
 from eval.metrics.registry import METRICS
+from eval.records.conditions import manner_of
 from eval.records.current import current
 from eval.records.record import Record
 from eval.report.tables import markdown_tables
@@ -82,12 +83,13 @@ def _card(spec: ModelSpec, class_name: str, records: Sequence[Record]) -> str:
 
 
 def _results(records: Sequence[Record]) -> dict[str, str]:
-    """Return the files of the hub's evaluation results, one a set that the hub has."""
+    """Return the files of the hub's evaluation results, one a set that the hub has: in float32, of whole images."""
     found: dict[str, str] = {}
-    for record in records:
-        dataset = _DATASETS.get(record.dataset.name)
+    for conditions, record in [(its, row) for its, rows in current(records) for row in rows]:
+        dataset = _DATASETS.get(conditions.dataset)
         figures = {metric.key: record.mean(metric.key) for metric in METRICS.values()}
-        if dataset and record.complete:
+        plain = record.complete and not manner_of(record) and record.settings.tile is None
+        if dataset and plain and record.dataset.name not in found:
             entries = [
                 {"dataset": {"id": dataset, "task_id": key}, "value": value, "date": str(_day(record))}
                 for key, value in figures.items()

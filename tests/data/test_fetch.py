@@ -141,3 +141,17 @@ def test_an_unknown_set_lists_what_there_is():
 def test_the_hashes_are_those_of_the_sets(esr_data: Path):
     for file, sha256 in known_files()["Set5"].items():
         assert hashlib.sha256((esr_data / file).read_bytes()).hexdigest() == sha256
+
+
+def test_an_image_that_was_cut_off_is_fetched_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(eval.data.fetch, "_DIV2K_IMAGES", 2)
+    whole, last = zipped("DIV2K_valid_HR", 32, "", 2), picture(32, 1)
+    at = whole.rindex(last) + len(last) // 2
+    server.files["DIV2K_valid_HR.zip"] = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    server.files["DIV2K_valid_LR_bicubic_X4.zip"] = zipped("DIV2K_valid_LR_bicubic/X4", 8, "x4", 2)
+    with pytest.raises(RunError, match="is no whole zip archive"):
+        fetch_set("DIV2K_valid", tmp_path, server.url)
+    assert not (tmp_path / "DIV2K_valid_HR").exists()
+    server.files["DIV2K_valid_HR.zip"] = whole
+    fetch_set("DIV2K_valid", tmp_path, server.url)
+    assert (tmp_path / "DIV2K_valid_HR" / "0001.png").read_bytes() == last

@@ -27,6 +27,7 @@ def test_the_answers_are_those_of_float64(name: str):
     with torch.no_grad():
         sr = networks.known_network(spec).double()(networks.known_input(spec).double())
     assert networks.projections(sr) == pytest.approx(KNOWN[name]["projections"], abs=1e-9)
+    assert networks.spread_of(sr) == pytest.approx(KNOWN[name]["spread"], rel=1e-9)
 
 
 def test_every_engine_without_a_compiler_is_right_here():
@@ -111,3 +112,25 @@ def test_the_command_ends_with_1_if_and_only_if_something_is_wrong(monkeypatch):
     result = CliRunner().invoke(app, ["doctor", "--device", "cpu"])
     assert result.exit_code == 1
     assert "wrong  bicubic" in result.output
+
+
+@pytest.mark.parametrize("gain", [0.5, 255.0])
+def test_an_output_of_another_scale_is_wrong(gain: float, monkeypatch):
+    monkeypatch.setattr(eager, "in_precision", lambda network, _precision: lambda x: gain * network(x))
+    wrong = _wrong(networks.check_networks(CPU, every=False))
+    assert wrong == [f"{name}, eager, fp32" for name in KNOWN]
+
+
+def test_a_compiler_that_is_missing_is_a_note(monkeypatch, tmp_path):
+    from torch._inductor import cpp_builder, exc
+
+    def none_found(_search: object) -> str:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.setattr(cpp_builder, "cpp_compiler_search", none_found)
+    monkeypatch.setattr(networks, "_executions", lambda *_: [networks.Execution("compiled")])
+    found = list(networks.check_networks(CPU, every=True))
+    assert [its.outcome for its in found] == [Outcome.NOTE] * len(KNOWN)
+    assert all("C++ compiler" in its.words for its in found)

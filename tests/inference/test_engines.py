@@ -1,6 +1,7 @@
 """Engines: eager's pixels, half precision where it belongs, and nothing that falls back in silence."""
 
 import copy
+import os
 from pathlib import Path
 
 import numpy as np
@@ -374,9 +375,31 @@ def test_preparing_leaves_the_network_as_it_was(random_image):
         assert value.is_contiguous()
 
 
-def test_the_compiler_works_in_a_folder_without_spaces(tmp_path):
-    """It calls another compiler by a line of text, in which a space would end a path."""
-    assert compiled._compilers_folder(tmp_path / "cache") == str(tmp_path / "cache")
-    folder = Path(compiled._compilers_folder(tmp_path / "my cache"))
-    assert folder.is_dir()
-    assert " " not in str(folder)
+@pytest.mark.parametrize(("folder", "named"), [("cache", True), ("my cache", False)])
+def test_the_compiler_works_in_no_folder_with_a_space_which_it_cannot_name(tmp_path, monkeypatch, folder, named):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "x")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    with compiled._compiling_in(tmp_path / folder):
+        place = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        assert (place == tmp_path / folder) is named
+        assert not any(map(str.isspace, str(place)))
+        assert named or place.is_dir()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    assert not place.exists()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "of a user")
+    with compiled._compiling_in(tmp_path / folder):
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "of a user"
+
+
+def test_compiling_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path))
+    # Set first, so that its removal is undone afterwards in any case.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "x")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr(compiled, "exported", lambda _network: None)
+    seen = []
+    monkeypatch.setattr(compiled, "_compiled", lambda *_: seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+    before = dict(os.environ)
+    prepare(Tiny(), CPU, Execution("compiled"))
+    assert dict(os.environ) == before
+    assert seen == [str(tmp_path / "inductor")]

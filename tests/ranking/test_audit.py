@@ -481,3 +481,11 @@ def test_the_command_says_what_a_results_txt_says(tmp_path: Path):
     done = CliRunner().invoke(app, ["audit", str(tmp_path / "results.json"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "- results.txt beside it says something else: A: has other columns." in done.stdout
+
+
+def test_a_set_where_the_slower_of_both_is_faster_reverses_no_order(audited):
+    first = with_test(result([10.0] * 12)) | {"test_runtime": [21.0] * 12, "test_ave_runtime": 21.0}
+    found = audited({"A": first, "B": with_test(result([20.0] * 12))})
+    pairs = {pair.role: pair for pair in found.neighbours if pair.figure == "runtime_ms"}
+    assert {role: pair.verdict for role, pair in pairs.items()} == {"valid": "settled", "test": "settled"}
+    assert "wrong way round" not in "\n".join(findings(found))

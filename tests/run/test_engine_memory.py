@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from eval.data.images import ImageSize
@@ -12,6 +13,7 @@ from eval.inference.engines.choosing import Choice
 from eval.run import engine_memory, model_source
 from eval.run.engine_memory import remembered
 from eval.run.model_source import zoo_model
+from eval.run.network_source import source_of_module
 from eval.zoo.manifest import find_model
 from eval.zoo.model_info import ModelInfo
 from tests.tasks import config_of
@@ -93,3 +95,13 @@ def test_a_trial_leaves_the_device_as_it_was(info, monkeypatch, fails: bool):
     with suppress(EngineError):
         model_source.with_fastest_engine(find_model("Bicubic"), Network(1, 1, 1), info, config_of(), ImageSize(8, 8))
     assert released == ["to cpu", "to cpu", "release cpu"]
+
+
+def test_a_network_in_memory_is_decided_for_its_own_threads(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
+    tried: list[int] = []
+    monkeypatch.setattr(model_source, "choose_engine", lambda *_: tried.append(torch.get_num_threads()) or TAKEN)
+    source = source_of_module(nn.Conv2d(3, 3, 1), 1.0)
+    for threads in (1, 2):
+        source.settled(config_of(engine="auto", threads=threads, streams=threads), ImageSize(8, 8))
+    assert tried == [1, 2]

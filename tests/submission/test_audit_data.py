@@ -170,3 +170,12 @@ def test_the_command_says_it_all_and_its_exit_code_tells_faults(command, photogr
 def test_published_sets_are_matlabs_to_the_last_bit(esr_data: Path):
     for image in _audit(esr_data / "Set5").values():
         assert (image.made_by, image.faults) == ("MATLAB bicubic", ())
+
+
+def test_a_shift_is_named_where_the_picture_is_smooth(tmp_path: Path):
+    ramp = np.arange(SIDE + 2, dtype=np.uint8)[None, :, None]
+    scene = np.ascontiguousarray(np.broadcast_to(ramp, (SIDE, SIDE + 2, 3)))
+    hr, moved = (np.ascontiguousarray(its) for its in (scene[:, :SIDE], scene[:, 2:]))
+    (image,) = _audit(_write(tmp_path, {"ramp": hr}, {"ramp": imresize(moved, Fraction(1, 4))})).values()
+    assert image.faults
+    assert image.faults[0].startswith("misaligned: LR fits HR moved by 0 down, -2 right")

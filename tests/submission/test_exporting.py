@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from eval.files import module_of
 from eval.submission import exporting
 from eval.submission.exporting import FORMATS, Exportable, export
 from eval.submission.graphs import onnx_graph
+from eval.submission.hub import _results
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import find_model
@@ -121,3 +123,28 @@ def test_the_command(command, photographs, tmp_path: Path):
     assert (tmp_path / "exported" / "08_ABPN.safetensors").is_file()
     assert "08_ABPN in exported, compared on five sizes" in done.stdout
     assert command("-m", "eval", "export", "--model_id", "-1", *images).returncode == 1
+
+
+def test_an_export_that_gives_no_numbers_at_one_size_is_an_error(abpn, photographs, tmp_path: Path, monkeypatch):
+    def run(x):
+        sr = abpn.network(x)
+        return sr * torch.nan if tuple(x.shape[-2:]) == (17, 130) else sr
+
+    monkeypatch.setitem(FORMATS, "safetensors", replace(FORMATS["safetensors"], run=lambda *_: run))
+    with pytest.raises(RunError, match="differ by nan"):
+        export(abpn, "safetensors", tmp_path, photographs)
+
+
+def test_an_export_that_is_refused_leaves_nothing(abpn, photographs, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "safetensors", replace(FORMATS["safetensors"], run=lambda its, _: its.spec.build()))
+    with pytest.raises(RunError, match="differ by"):
+        export(abpn, "safetensors", tmp_path, photographs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hubs_results_are_those_of_float32():
+    plain = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5")
+    half = make_record((20.0, 21.0), label="08_ABPN", dataset="Set5", second=1)
+    half = half.model_copy(update={"settings": half.settings.model_copy(update={"precision": "bf16"})})
+    (psnr, *_) = yaml.safe_load(_results([plain, half])["Set5"])
+    assert psnr["value"] == 25.0

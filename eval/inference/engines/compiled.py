@@ -1,10 +1,10 @@
 """torch's compiler: one graph for all sizes, fused and written as C++ or Triton, kept on disk for the next run."""
 
-import atexit
 import copy
 import os
-import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from eval.cache import cache_folder
 from eval.device.clock import Forward
-from eval.errors import EngineError, RunError
+from eval.errors import MissingPartError, RunError
 from eval.inference.engines.packages import packaged
 from eval.inference.engines.precision import in_precision
 
@@ -23,6 +23,7 @@ PROBE_SIZES = ((232, 264), (136, 152))
 # Smaller images run uncompiled: they take little time, and their pooled maps would need graphs of their own.
 LEAST_PIXELS = 16000
 LEAST_SIDE, LARGEST_SIDE = 32, 16384
+_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward:
@@ -32,17 +33,18 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     tiles. On a CPU its machine code is kept as a whole; on a GPU torch.compile keeps the kernels alone.
 
     Raises:
-        EngineError: there is no compiler for the machine code, or no folder that can keep it.
+        MissingPartError: there is no compiler for the machine code, or no folder that can keep it.
     """
     try:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _compilers_folder(cache_folder("inductor")))
+        cache = cache_folder("inductor")
     except RunError as error:
-        raise EngineError(f"--engine compiled: {error}") from error
+        raise MissingPartError(f"--engine compiled: {error}") from error
     copied = copy.deepcopy(in_precision(network, precision, fused=True)).to(device)
     # Exported while its weights are channels first: otherwise half precision puts guards on layouts into the graph.
     program = exported(copied)
     copied.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (torch's overloads leave it out)
-    compiled = _compiled(program, device)
+    with _compiling_in(cache):
+        compiled = _compiled(program, device)
 
     def forward(x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -53,13 +55,26 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
     return forward
 
 
-def _compilers_folder(cache: Path) -> str:
-    """Return where torch's compiler may work: in the cache, or for once, since it cannot name paths with spaces."""
-    if not any(map(str.isspace, str(cache))):
-        return str(cache)
-    folder = tempfile.mkdtemp(prefix="esr-inductor-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+@contextmanager
+def _compiling_in(cache: Path) -> Iterator[None]:
+    """Let torch's compiler work in a folder for a block of code, unless a user has named one.
+
+    It cannot name paths with spaces, and works in a folder for once then.
+    """
+    if _VARIABLE in os.environ:
+        yield
+        return
+    with ExitStack() as stack:
+        spaced = any(map(str.isspace, str(cache)))
+        os.environ[_VARIABLE] = stack.enter_context(_folder_for_once()) if spaced else str(cache)
+        try:
+            yield
+        finally:
+            os.environ.pop(_VARIABLE, None)
+
+
+def _folder_for_once() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="esr-inductor-", ignore_cleanup_errors=True)
 
 
 def exported(network: nn.Module) -> ExportedProgram:
@@ -83,7 +98,7 @@ def _compiled(program: ExportedProgram, device: torch.device) -> Forward:
     """Return a program as machine code.
 
     Raises:
-        EngineError: there is no compiler.
+        MissingPartError: there is no compiler.
     """
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
@@ -100,6 +115,6 @@ def _compiled(program: ExportedProgram, device: torch.device) -> Forward:
         cause = error.inner_exception if isinstance(error, InductorError) else error
         if not isinstance(cause, InvalidCxxCompiler):
             raise
-        raise EngineError(
+        raise MissingPartError(
             "--engine compiled: needs a C++ compiler; install g++, or use --engine channels-last"
         ) from error
