@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import torch
 import typer
-from accelerate import Accelerator
 
 from eval.cli.program import new_app
 from eval.data.datasets import SAMPLE, Dataset, open_dataset
@@ -21,7 +20,7 @@ from team_bsr.export import manifest_row, verify
 from team_bsr.finetuning import finetune_command
 from team_bsr.flags import OnCpu, Precision, SkipBad
 from team_bsr.network import TrainingPFDNLite, reparameterize
-from team_bsr.plan import Habits, Plan, Run, describe, describe_data, precision_here
+from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe, describe_data, precision_here
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
 from team_bsr.sources import Sources
@@ -94,7 +93,7 @@ def train_command(
     taken = precision_here(precision, cpu, run_dir)
     plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, taken, network)
     sets = [open_set(folder) for folder in validation or ()]
-    accelerator = Accelerator(cpu=cpu, mixed_precision=taken)
+    accelerator = accelerator_of(cpu, taken)
     images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
     tell = accelerator.print
     for line in describe_data(plan, images):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accelerate import Accelerator
 
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
@@ -15,7 +14,7 @@ from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.flags import OnCpu, Precision, SkipBad
-from team_bsr.plan import Habits, Plan, Run, describe_data, precision_here
+from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe_data, precision_here
 from team_bsr.recipe import load_recipe
 from team_bsr.sources import BAD_ADVICE, Sources, decoded
 from team_bsr.survey import Survey, survey
@@ -73,7 +72,7 @@ def finetune_command(
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
     taken = precision_here(precision, cpu, run_dir)
     plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=taken)
+    accelerator = accelerator_of(cpu, taken)
     images = survey(Sources(tuple(data), skip_bad=skip_bad))
     sets = [open_set(folder) for folder in validation or ()]
     if not sets:

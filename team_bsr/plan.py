@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
 from eval.config import AUTO
 from eval.data.datasets import Dataset
@@ -32,6 +32,8 @@ from team_bsr.trainees import PFDNLITE, TRAINEES
 TIMED_ITERATIONS = 3
 # Autocast converts weights and inputs in each iteration, which takes some of the gain.
 _LEAST_GAIN = 1.5
+# Decoding all of DIV2K and LSDIR takes hours, and by default processes that wait give up after ten minutes.
+_PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,12 @@ class Run:
         return None if self.start is None else file_sha256(self.start)
 
 
+def accelerator_of(cpu: bool, precision: str) -> Accelerator:
+    """Return this process's accelerator, whose others wait as long as the first one decodes images."""
+    patience = InitProcessGroupKwargs(timeout=_PATIENCE)
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
+
+
 def precision_here(asked: str, cpu: bool, folder: Path) -> str:
     """Return what autocast computes in; ``auto`` is bf16 where a convolution is clearly faster in it, else float32.
 
@@ -121,7 +129,7 @@ def precision_here(asked: str, cpu: bool, folder: Path) -> str:
         return asked
     if found := checkpoints(folder):
         return load_checkpoint(found[-1])["plan"]["precision"]
-    state = PartialState(cpu=cpu)
+    state = PartialState(cpu=cpu, timeout=_PATIENCE)
     told: list[Any] = [None]
     if state.is_main_process and state.device is not None:
         gains = state.device.type != "mps" and half_precision_gain(state.device, "bf16") >= _LEAST_GAIN

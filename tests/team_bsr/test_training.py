@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +35,7 @@ from team_bsr.data import open_pairs
 from team_bsr.losses import LOSSES
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.patches import PatchBatches, Sampling
-from team_bsr.plan import Habits, Plan, Run, precision_here
+from team_bsr.plan import Habits, Plan, Run, accelerator_of, precision_here
 from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
@@ -485,7 +486,7 @@ def test_of_several_processes_the_first_one_measures_for_all_on_its_own_device(m
     """Each by itself they would all measure on the first GPU, disturb each other there, and differ."""
     asked, own = [], torch.device("cuda", 1)
     state = SimpleNamespace(device=own, is_main_process=first)
-    monkeypatch.setattr("team_bsr.plan.PartialState", lambda cpu: state)
+    monkeypatch.setattr("team_bsr.plan.PartialState", lambda cpu, timeout: state)
     monkeypatch.setattr("team_bsr.plan.half_precision_gain", lambda device, _precision: asked.append(device) or 2.0)
 
     def told_by_the_first(told: list) -> None:
@@ -494,6 +495,11 @@ def test_of_several_processes_the_first_one_measures_for_all_on_its_own_device(m
     monkeypatch.setattr("team_bsr.plan.broadcast_object_list", told_by_the_first)
     assert precision_here("auto", False, tmp_path) == "bf16"
     assert asked == [own] * first
+
+
+def test_processes_wait_as_long_as_the_first_one_decodes():
+    """By default they give up after ten minutes on GPUs, and the first one begins again from nothing."""
+    assert accelerator_of(True, "no").init_handler.timeout == timedelta(days=1)
 
 
 def test_a_run_that_goes_on_keeps_its_precision(monkeypatch, tmp_path):
