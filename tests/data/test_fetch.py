@@ -128,7 +128,7 @@ def test_archives_are_unpacked_and_counted(server: Server, tmp_path: Path, monke
     fetch_set("DIV2K_valid", tmp_path, server.url)
     assert server.requests.count("DIV2K_valid_HR.zip") == 1
     assert open_dataset(tmp_path, "DIV2K_valid").layout == "DIV2K"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".fetch.lock"]
 
 
 def test_an_unknown_set_lists_what_there_is():

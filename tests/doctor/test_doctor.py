@@ -55,7 +55,7 @@ def test_one_wrong_weight_is_found(name: str, place: float, monkeypatch):
     # What a wrong byte in the exponent does to a weight of about 0.05 is more.
     kernels[int(place * (len(kernels) - 1))].data.flatten()[7] += 0.5
     monkeypatch.setattr(networks, "known_network", lambda _spec: network)
-    expected = KNOWN[name]["projections"]
+    expected = KNOWN[name]
     assert networks._checked(spec, expected, networks.Execution(), CPU).outcome is Outcome.WRONG
 
 
