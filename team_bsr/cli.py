@@ -68,7 +68,10 @@ def train_command(
     seed: Annotated[int, typer.Option(help="What initial weights and patches are drawn from.")] = 0,
     precision: Precision = "no",
     cpu: OnCpu = False,
-    workers: Annotated[int, typer.Option(help="How many processes read patches.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many processes cut patches; by default some beside a GPU, else none."),
+    ] = None,
     log_every: Annotated[int, typer.Option("--log_every", help="Print a line every so many iterations.")] = 100,
     validate_every: Annotated[int, typer.Option("--validate_every", help="Validate every so many iterations.")] = 1000,
     checkpoint_every: Annotated[

@@ -69,7 +69,7 @@ class Habits:
         validate_every: between validations; each step's end has one too.
         checkpoint_every: between checkpoints; each step's end has one too.
         keep: newest checkpoints to keep of the step that runs.
-        workers: processes that read patches; 0 reads them in the training process.
+        workers: processes that cut patches; 0 cuts them in the training process. None: some beside a GPU, else 0.
         resident: keep all images on the device and cut patches there; None to do so on a GPU where they fit.
         recorded: on one GPU, record the step's kernels once and start them as one.
         compiled: in one process, fuse the network's kernels by torch.compile, at the cost of a minute a step.
@@ -79,7 +79,7 @@ class Habits:
     validate_every: int = 1000
     checkpoint_every: int = 1000
     keep: int = 3
-    workers: int = 0
+    workers: int | None = None
     resident: bool | None = None
     recorded: bool = True
     compiled: bool = False

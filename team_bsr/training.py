@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from eval.device.groups import usable_cpus
 from eval.errors import RunError
 from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
@@ -41,6 +42,10 @@ from team_bsr.validation import validate
 
 class TrainingError(RunError):
     """Training cannot go on; the message says at which iteration, and from which checkpoint it can be resumed."""
+
+
+# More than cut patches for one GPU.
+_MOST_WORKERS = 8
 
 
 def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Path:
@@ -133,6 +138,13 @@ def first_network(step: Step, plan: Plan, newest: dict[str, Any] | None, start: 
     return network
 
 
+def _workers(asked: int | None, accelerator: Accelerator) -> int:
+    """Return how many processes cut patches: one alone keeps a fast GPU waiting, and a CPU has no other to give."""
+    if asked is not None:
+        return asked
+    return min(_MOST_WORKERS, usable_cpus() // accelerator.num_processes) if accelerator.device.type == "cuda" else 0
+
+
 class _StepTrainer:
     """One step of a plan: network, averaged weights, optimizer, and the iteration that it stands at."""
 
@@ -197,7 +209,7 @@ class _StepTrainer:
             PatchBatches(self.run.pairs, sampling),
             batch_size=None,
             sampler=rest,
-            num_workers=self.habits.workers,
+            num_workers=_workers(self.habits.workers, accelerator),
             pin_memory=accelerator.device.type == "cuda",
         )
         for lr, hr in loader:

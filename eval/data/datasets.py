@@ -1,4 +1,12 @@
-"""Opening a set of images by folder and name. Everything is checked before any network runs."""
+"""Opening a set of images by folder and name. Everything is checked before any network runs.
+
+Of a folder alone the first of these that fits is opened: a set in a folder of its own, HR and LR beside each other in
+a known layout; one that words in the names of its folders tell; HR in such a layout without LR; images; the only set
+that it holds; the challenge's validation set among others; what lies in its only inner folder. Of a folder and a
+name: a known layout with HR and LR; what words tell; what lies in the folder of that name; HR alone in a known
+layout; images in that folder, or in NAME_LR; and the folder itself, if it has the name. More than one of one kind is
+an error.
+"""
 
 import hashlib
 import importlib.util

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from eval.data.images import write_png
 from eval.errors import RunError
 from models.team08_ABPN import ABPN
+from team_bsr import training
 from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
     build_network,
@@ -509,3 +510,20 @@ def test_a_run_that_goes_on_keeps_its_precision(monkeypatch, tmp_path):
     monkeypatch.setattr("team_bsr.plan.checkpoints", lambda folder: sorted(folder.glob("*.ckpt")))
     monkeypatch.setattr("team_bsr.plan.half_precision_gain", lambda *_: 0.5)
     assert precision_here("auto", True, tmp_path) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "processes", "expected"),
+    [
+        (None, "cuda", 1, 8),
+        (None, "cuda", 4, 4),
+        (None, "cpu", 1, 0),
+        (None, "mps", 1, 0),
+        (3, "cpu", 1, 3),
+        (0, "cuda", 1, 0),
+    ],
+)
+def test_patches_are_cut_beside_a_gpu_that_would_wait_for_them(monkeypatch, asked, device, processes, expected):
+    monkeypatch.setattr(training, "usable_cpus", lambda: 16)
+    told = SimpleNamespace(device=torch.device(device), num_processes=processes)
+    assert training._workers(asked, told) == expected
