@@ -91,7 +91,9 @@ class TrainingPFDNLite(PFDNLite):
     def grow_features(self, factor: float) -> None:
         """Make the features larger by a factor and the tail as much smaller, both held in units of the usual scale.
 
-        Where SiLU was nearly a straight line it bends then, so it is another function, to be trained anew.
+        Biases grow with the features that they are added to, and what attention reads of them is made smaller again,
+        so that its map stays. Where SiLU was nearly a straight line it bends then, and the local gate is steeper; so
+        it is another function, to be trained anew.
         """
         tail = self.tail[0]
         assert isinstance(tail, ScaledConv)
@@ -101,6 +103,11 @@ class TrainingPFDNLite(PFDNLite):
         for layer, kernel, its in zip(layers, kernels, factors, strict=True):
             for name, values, grown, scale in zip(("weight", "bias"), kernel, its, layer.scales, strict=True):
                 layer.get_parameter(name).copy_(values * grown / scale)
+        for name, parameter in self.named_parameters():
+            if name.endswith("attn.body.0.weight"):
+                parameter.div_(factor)
+            elif ".conv" in name and name.endswith("bias"):
+                parameter.mul_(factor)
 
     def block(self, number: int) -> nn.Module:
         """Return block ``number``, counted from 1."""
