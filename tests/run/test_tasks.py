@@ -254,6 +254,8 @@ def test_on_a_gpu_models_are_kept_apart(hr_folder: Path):
     absent = WithoutWeights(find_model("SPAN"), RunError("no weights"))
     assert _kept_apart([there, task_of(hr_folder, model=absent, device="cuda")])
     assert _kept_apart([there, task_of(hr_folder, model=Broken(), device="cuda")])
+    theirs = SimpleNamespace(info=BICUBIC.info.model_copy(update={"origin": "NTIRE2024_ESR"}))
+    assert _kept_apart([there, task_of(hr_folder, model=theirs, device="cuda")])
     held = source_of_module(torch.nn.Upsample(scale_factor=4), 1.0)
     assert not _kept_apart([there, task_of(hr_folder, model=held, device="cuda")])
 
