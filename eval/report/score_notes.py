@@ -10,6 +10,7 @@ from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
 from eval.report.escapes import visible
 from eval.report.table import Column
+from eval.zoo.model_info import with_weights
 
 # How each figure is headed and printed, as in all tables.
 FIGURES: dict[str, Column] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
@@ -26,8 +27,7 @@ class Scored:
 
 def name_of(row: Row) -> str:
     """Return a row's name as tables show it: with its weights where they are not the released ones."""
-    label, weights = row.entry.label.strip(), row.entry.weights
-    return visible(f"{label} ({weights})" if weights and weights not in label else label)
+    return visible(with_weights(row.entry.label.strip(), row.entry.weights))
 
 
 def notes(scored: Scored) -> list[str]:

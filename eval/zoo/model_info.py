@@ -57,5 +57,9 @@ class ModelInfo(Frozen):
     @property
     def full_name(self) -> str:
         """What tables call it: its label, and the name of its weights where they are not the released ones."""
-        weights = self.own_weights
-        return self.label if not weights or weights in self.label else f"{self.label} ({weights})"
+        return with_weights(self.label, self.own_weights)
+
+
+def with_weights(label: str, weights: str) -> str:
+    """Return a label with the name of weights behind it, unless there is none or it holds that already."""
+    return label if not weights or weights in label else f"{label} ({weights})"
