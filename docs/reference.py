@@ -21,9 +21,10 @@ from eval.report.table import Table
 PAGE = Path(__file__).with_name("reference.md")
 _INTRODUCTION = """# Reference: commands, flags, functions
 
-Made from the code by `python -m docs.reference`. Values in capitals are yours; a flag without one is a switch.
+Made from the code by `python -m docs.reference`. What stands in < > is yours; a flag without it is a switch.
+The variables `ESR_DATA` (sets), `ESR_WEIGHTS` (weights) and `ESR_CACHE` (downloads and what is kept) name folders.
 `python -m eval COMMAND --help` says the same. Every command ends with exit code 0 if all that was asked for was done,
-1 for a failed run, 2 for wrong usage, and 130 after ctrl-C."""
+1 for a failed run and for a verdict that is no, 2 for wrong usage, and 130 after ctrl-C."""
 _TITLES = ("Flag", "What it does")
 
 
