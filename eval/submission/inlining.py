@@ -1,59 +1,161 @@
-"""One file of a network that is made of several: what it imports from its own folder is put into it."""
+"""One file of a network that is made of several: what it imports from its own folder is put into it.
+
+Of a module that others import, statements that define names come along where the names are needed. What else stands at
+its top level (an ``if``, a ``try``, a call, a setting of what is another's) runs for what it does, and always comes
+along. All of it stands in the order in which Python runs it; imports of packages alone go to the top.
+"""
 
 import ast
-from collections import Counter
+import builtins
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from eval.errors import RunError
 
+_Import = ast.Import | ast.ImportFrom
 _DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+_SCOPES = (*_DEFINITIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+# Conditions that do not hold in a module that is imported.
+_NEVER = ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
+
+
+@dataclass(eq=False)
+class _Statement:
+    """A statement as it is written; ``source`` is the module of the folder that it imports names from, if it does."""
+
+    node: ast.stmt
+    text: str
+    source: str = ""
+
+    @cached_property
+    def used(self) -> set[str]:
+        """The names that occur in it."""
+        return _names_in([self.node])
+
+    @cached_property
+    def bound(self) -> set[str]:
+        """The names that it makes known; to set an attribute or an item of one binds no name."""
+        found: set[str] = set()
+        for its in _parts_that_run(self.node):
+            if isinstance(its, _Import):
+                found |= _known(its).keys()
+            elif isinstance(its, (*_DEFINITIONS, ast.ExceptHandler)) and its.name:
+                found.add(its.name)
+            elif isinstance(its, ast.Name) and not isinstance(its.ctx, ast.Load):
+                found.add(its.id)
+        return found
+
+    @cached_property
+    def touched(self) -> set[str]:
+        """The names that it makes known, or whose attributes or items it assigns."""
+        if isinstance(self.node, ast.Assign):
+            return _names_in(self.node.targets)
+        return _names_in([self.node.target]) if isinstance(self.node, ast.AnnAssign | ast.AugAssign) else self.bound
+
+    def acts(self, own: set[str]) -> bool:
+        """Tell whether it does more than to define, or to assign what is its module's ``own``."""
+        if isinstance(self.node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            return not self.touched <= own
+        idle = (*_DEFINITIONS, ast.Pass)
+        return not (isinstance(self.node, idle) or _is_text(self.node) or _is_never_run(self.node))
 
 
 @dataclass
 class _Module:
-    """A module's statements, by what they do."""
+    """A module: its imports of packages, its other statements, the names that others take of it, and what it needs."""
 
-    name: str
+    path: Path
     docstring: str = ""
-    imports: list[str] = field(default_factory=list)
-    # For each local module, the names that are taken from it.
-    local: dict[str, list[str]] = field(default_factory=dict)
-    body: list[tuple[ast.stmt, str]] = field(default_factory=list)
+    imports: list[_Import] = field(default_factory=list)
+    body: list[_Statement] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    kept: list[_Statement] = field(default_factory=list)
+
+    def keep(self, whole: bool) -> None:
+        """Choose the statements and the imports that are needed of it."""
+        statements = [its for its in self.body if not its.source]
+        own = {name for its in statements for name in its.bound}
+        before, self.used = -1, set(self.taken)
+        while len(self.used) > before:
+            before = len(self.used)
+            self.kept = [its for its in statements if whole or its.touched & self.used or its.acts(own)]
+            self.used |= {name for its in self.kept for name in its.used}
+        future = {"annotations"} if self.kept else set()
+        self.imports = [its for its in self.imports if _known(its).keys() & {*self.used, *future, "*"}]
+
+    def origins(self) -> dict[str, str]:
+        """Return where each name comes from that it knows, but for those that it takes from another of the modules."""
+        others = {name for its in self.body if its.source for name in its.bound}
+        found = {name: "Python" for name in self.used - others if hasattr(builtins, name)}
+        found |= {name: origin for its in self.imports for name, origin in _known(its).items() if name != "*"}
+        for name in {name for its in self.kept for name in its.bound}:
+            binding = [its for its in self.kept if name in its.bound]
+            # What several modules try in the same words (`try: import …`) is one thing.
+            tried = all(isinstance(its.node, ast.If | ast.Try) for its in binding)
+            found[name] = "\n".join(its.text for its in binding) if tried else str(self.path)
+        return found
 
 
 def one_file(root: Path, module: str) -> str:
-    """Return a module's code with all that it takes from other modules under ``root``, however indirectly.
-
-    Args:
-        root: the folder that its imports start from.
-        module: its dotted name.
+    """Return the code of a module, by its dotted name, with all that it takes of others under ``root``, at any remove.
 
     Raises:
-        RunError: it takes a local module whole, or under another name, or two modules use one name differently.
+        RunError: it takes a local module whole, under another name, or inside another statement, modules import each
+            other, or one name is two things in two of them.
     """
-    main = _read(root, module)
-    parts: dict[str, list[str]] = {}
-    imports: dict[str, None] = {}
-    _collect(root, main, None, parts, imports)
-    definitions = "\n\n\n".join(text for texts in parts.values() for text in texts)
-    return "\n\n".join(filter(None, [main.docstring, _merged(imports), definitions])) + "\n"
+    modules: dict[str, _Module] = {}
+    _read_all(root, module, (), modules)
+    main, origins = modules[module], dict[str, str]()
+    # Who imports comes before what is imported: then it is known what is taken of that.
+    for its in reversed(modules.values()):
+        its.keep(whole=its is main)
+        for statement in its.body:
+            if statement.source:
+                modules[statement.source].taken |= statement.bound if its is main else statement.bound & its.used
+        if others := sorted(name for name, told in its.origins().items() if origins.setdefault(name, told) != told):
+            told = f"{', '.join(others)} is defined in another of its modules too, or is another thing there; rename it"
+            raise RunError(f"{its.path}: {told}")
+    imports = _merged(node for its in modules.values() for node in its.imports)
+    statements = "\n\n\n".join(_written(module, modules, set()))
+    return "\n\n".join(filter(None, [main.docstring, imports, statements])) + "\n"
 
 
-def _merged(imports: Iterable[str]) -> str:
+def _written(name: str, modules: dict[str, _Module], done: set[str]) -> Iterator[str]:
+    """Yield the statements of a module, and where it first imports another one those of that."""
+    done.add(name)
+    for its in modules[name].body:
+        if its.source and its.source not in done:
+            yield from _written(its.source, modules, done)
+        elif its in modules[name].kept:
+            yield its.text
+
+
+def _merged(imports: Iterable[_Import]) -> str:
     """Return imports, one line a module: those from __future__ first, then modules, then names."""
-    whole, names = set(), {}
-    for line in imports:
-        (node,) = ast.parse(line).body
+    whole, names = set(), defaultdict(set)
+    for node in imports:
         if isinstance(node, ast.ImportFrom):
-            source = "." * node.level + (node.module or "")
-            names.setdefault(source, set()).update(ast.unparse(alias) for alias in node.names)
+            names["." * node.level + (node.module or "")].update(map(ast.unparse, node.names))
         else:
-            whole.add(line)
+            whole.add(ast.unparse(node))
     lines = [f"from {source} import {', '.join(sorted(taken))}" for source, taken in sorted(names.items())]
     first = [line for line in lines if line.startswith("from __future__")]
     return "\n".join([*first, *sorted(whole), *(line for line in lines if line not in first)])
+
+
+def _read_all(root: Path, name: str, above: tuple[str, ...], found: dict[str, _Module]) -> None:
+    """Read a module and all that it imports of the folder, these first."""
+    module = _read(root, name)
+    for source in [its.source for its in module.body if its.source]:
+        if source in (*above, name):
+            raise RunError(f"{module.path}: {source} imports it in turn; move what both need into a file of its own")
+        if source not in found:
+            _read_all(root, source, (*above, name), found)
+    found[name] = module
 
 
 def _read(root: Path, name: str) -> _Module:
@@ -63,21 +165,23 @@ def _read(root: Path, name: str) -> _Module:
         tree = ast.parse(text)
     except SyntaxError as error:
         raise RunError(f"{path}: cannot be read as Python: {error}") from error
-    module, lines = _Module(name), text.splitlines()
+    module, lines = _Module(path), text.split("\n")
+    ends = Counter(line for node in tree.body for line in {node.lineno, node.end_lineno})
     for place, node in enumerate(tree.body):
-        if place == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            module.docstring = _text_of(lines, node)
-        elif isinstance(node, ast.ImportFrom) and _is_local(root, path, node):
-            source = _source_of(root, path, node)
-            if any(alias.asname or alias.name == "*" for alias in node.names):
-                raise RunError(f"{path} line {node.lineno}: import names from {source} one by one, as they are called")
-            module.local.setdefault(source, []).extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.Import) and any(_file_of(root, alias.name).is_file() for alias in node.names):
-            raise RunError(f"{path} line {node.lineno}: import the names that you need, not the module as a whole")
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            module.imports.append(ast.unparse(node))
+        alone = ends[node.lineno] == ends[node.end_lineno] == 1
+        written = _text_of(lines, node) if alone else ast.unparse(node)
+        if isinstance(node, _Import):
+            if source := _source_of(root, path, node):
+                module.body.append(_Statement(node, written, source))
+            else:
+                module.imports.append(node)
+        elif place == 0 and _is_text(node):
+            module.docstring = written
         else:
-            module.body.append((node, _text_of(lines, node)))
+            module.body.append(_Statement(node, written))
+            for its in _parts_that_run(node):
+                if isinstance(its, _Import) and (source := _source_of(root, path, its)):
+                    raise RunError(f"{path} line {its.lineno}: import from {source} at the top, not in a statement")
     return module
 
 
@@ -89,76 +193,50 @@ def _text_of(lines: list[str], node: ast.stmt) -> str:
     return "\n".join(lines[first : node.end_lineno])
 
 
-def _source_of(root: Path, path: Path, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    package = path.relative_to(root).parent.parts
-    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
-
-
-def _is_local(root: Path, path: Path, node: ast.ImportFrom) -> bool:
-    return _file_of(root, _source_of(root, path, node)).is_file()
+def _source_of(root: Path, path: Path, node: _Import) -> str:
+    """Return the module of the folder that an import takes names from; empty where it is of a package."""
+    parts: list[str] = []
+    if isinstance(node, ast.ImportFrom):
+        package = path.relative_to(root).parent.parts
+        parts = [*package[: len(package) - node.level + 1]] if node.level else []
+        parts += [node.module] if node.module else []
+    where, source = f"{path} line {node.lineno}", ".".join(parts)
+    if any(_file_of(root, ".".join([*parts, its.name])).is_file() for its in node.names):
+        raise RunError(f"{where}: import the names that you need, not the module as a whole")
+    if not _file_of(root, source).is_file():
+        return ""
+    if any(its.asname or its.name == "*" for its in node.names):
+        raise RunError(f"{where}: import names from {source} one by one, as they are called")
+    return source
 
 
 def _file_of(root: Path, module: str) -> Path:
     return root / f"{module.replace('.', '/')}.py"
 
 
-def _collect(
-    root: Path, module: _Module, wanted: Iterable[str] | None, parts: dict[str, list[str]], imports: dict[str, None]
-) -> None:
-    """Add what a module is made of, that of others first; only what ``wanted`` names need, or all for None."""
-    chosen = _needed(module, wanted)
-    used = {name for node, _ in chosen for name in _names_in(node)}
-    for source, names in module.local.items():
-        if taken := [name for name in names if name in used or wanted is None]:
-            _collect(root, _read(root, source), taken, parts, imports)
-    imports |= dict.fromkeys(line for line in module.imports if _bound(line) & used or "__future__" in line)
-    known = parts.setdefault(module.name, [])
-    # Statements of one line have its text in common.
-    known += [text for text in {node.lineno: text for node, text in chosen}.values() if text not in known]
-    # A module may set a name twice: nothing of another one comes between.
-    defined = Counter(name for texts in parts.values() for name in _bound_in(texts))
-    if repeated := {name for name, count in defined.items() if count > 1}:
-        raise RunError(
-            f"{module.name}: {', '.join(sorted(repeated))} is defined in another of its modules too; rename it"
-        )
+def _known(node: _Import) -> dict[str, str]:
+    """Return the names that an import makes known, each with where it comes from."""
+    if isinstance(node, ast.ImportFrom):
+        return {its.asname or its.name: f"{'.' * node.level}{node.module or ''}.{its.name}" for its in node.names}
+    tops = ((its, its.name.partition(".")[0]) for its in node.names)
+    return {its.asname or top: its.name if its.asname else top for its, top in tops}
 
 
-def _needed(module: _Module, wanted: Iterable[str] | None) -> list[tuple[ast.stmt, str]]:
-    if wanted is None:
-        return module.body
-    names, before = set(wanted), 0
-    while len(names) > before:
-        before = len(names)
-        names |= {used for node, _ in module.body if names & _touched(node) for used in _names_in(node)}
-    return [(node, text) for node, text in module.body if names & _touched(node)]
+def _names_in(nodes: Iterable[ast.AST]) -> set[str]:
+    return {its.id for node in nodes for its in ast.walk(node) if isinstance(its, ast.Name)}
 
 
-def _names_in(node: ast.AST) -> Iterator[str]:
-    yield from (its.id for its in ast.walk(node) if isinstance(its, ast.Name))
+def _parts_that_run(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what runs of a statement when its module is imported, without what has a scope of its own."""
+    yield node
+    if not isinstance(node, _SCOPES) and not _is_never_run(node):
+        for child in ast.iter_child_nodes(node):
+            yield from _parts_that_run(child)
 
 
-def _bound_in(texts: Iterable[str]) -> set[str]:
-    """Return the names that statements make known; to set an attribute or an item of one binds no name."""
-    nodes = [node for text in texts for node in ast.parse(text).body]
-    named = {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
-    return named | {its.id for node in nodes for its in _names_of_targets(node) if isinstance(its.ctx, ast.Store)}
+def _is_never_run(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in _NEVER
 
 
-def _touched(node: ast.stmt) -> set[str]:
-    """Return the names that a statement defines, or whose attributes or items it sets."""
-    return {node.name} if isinstance(node, _DEFINITIONS) else {its.id for its in _names_of_targets(node)}
-
-
-def _names_of_targets(node: ast.stmt) -> Iterator[ast.Name]:
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from (its for target in targets for its in ast.walk(target) if isinstance(its, ast.Name))
-
-
-def _bound(line: str) -> set[str]:
-    """Return the names that an import makes known."""
-    (node,) = ast.parse(line).body
-    assert isinstance(node, ast.Import | ast.ImportFrom)
-    return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -1,6 +1,7 @@
 """What a team sends: one file with the same pixels, and a zip that the server's script takes."""
 
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from eval.third_party.submission import Rules
 from eval.zoo.loading import load_network, read_state
 from eval.zoo.manifest import all_models, find_model
 from tests.conftest import PROJECT
+from tests.submission.test_checks import NET
 
 
 @pytest.mark.parametrize("spec", [spec for spec in all_models() if spec.checkpoints], ids=lambda spec: spec.name)
@@ -75,10 +77,27 @@ def test_only_what_is_needed_is_taken_and_comments_and_decorators_stay(tmp_path:
         ("from parts import *", "as they are called"),
         ("from parts import f\ndef f(x):\n    return x", "f is defined in another of its modules too"),
         ("from parts import f\na, (f, *b) = 1, (2, 3)", "f is defined in another of its modules too"),
+        ("from parts import f\nf += 1", "f is defined in another of its modules too"),
+        ("from parts import f\nfor f in range(3):\n    pass", "f is defined in another of its modules too"),
+        (
+            "from math import pow as f\nfrom other import h\nN = f(2, 3) + h",
+            "f is defined in another of its modules too",
+        ),
+        ("from parts import sum\nfrom other import h\nN = h", "sum is defined in another of its modules too"),
+        (
+            "import os\ntry:\n    from parts import f\nexcept ImportError:\n    f = None",
+            "net.py line 3: import from parts at",
+        ),
+        ("if True:\n    import parts", "net.py line 2: import the names that you need"),
+        ("from folder import deep", "net.py line 1: import the names that you need"),
+        ("from circle import f", "circle.py: net imports it in turn; move"),
     ],
 )
 def test_what_cannot_be_put_into_one_file_is_refused(tmp_path: Path, line: str, message: str):
-    _written(tmp_path, net=line, parts="def f(x):\n    return x\n")
+    _written(tmp_path, net=line, parts="def f(x):\n    return x\n\n\ndef sum(x):\n    return x\n")
+    _written(tmp_path, other="from parts import f\nh = f(sum([1]))\n", circle="from net import g\nf = 1\n")
+    (tmp_path / "folder").mkdir()
+    _written(tmp_path / "folder", deep="")
     with pytest.raises(RunError, match=message):
         one_file(tmp_path, "net")
 
@@ -117,6 +136,66 @@ def test_what_a_module_holds_is_set_by_the_module_that_takes_it_too(tmp_path: Pa
     found: dict = {}
     exec(one_file(tmp_path, "net"), found)
     assert (found["Net"].a, found["Net"].b) == (1, 2)
+
+
+HELPER = """
+from settings import KINDS
+
+N = 1
+N += 1
+N += 1
+if N > 2:
+    SIZE = "large"
+else:
+    SIZE = "small"
+try:
+    import no_such_package
+except ImportError:
+    no_such_package = None
+TABLE = {}
+TABLE.update(a=N)
+for key in "bc":
+    TABLE[key] = [its for its in range(N)]
+unused = 1
+unused += 1
+if __name__ == "__main__":
+    raise SystemExit
+if TYPE_CHECKING:
+    from absent import Nothing
+
+
+def f():
+    return N, SIZE, no_such_package, KINDS
+"""
+
+
+def test_what_runs_when_a_helper_is_imported_runs_in_the_one_file(tmp_path: Path):
+    """Nobody asks for what is set in ``settings``, and its first import comes behind a statement."""
+    _written(
+        tmp_path,
+        net="import json\njson.said = ['net']\nfrom helper import TABLE, f\nfrom again import g\n"
+        "json.said.append('end')\n",
+        helper=f"import json\njson.said.append('helper')\n{HELPER}",
+        settings="import json\nKINDS = json.said[:]\njson.said.append('settings')\n",
+        again=f"from helper import f\ng = f\n{HELPER[HELPER.index('try') : HELPER.index('TABLE')]}",
+    )
+    found: dict = {}
+    try:
+        exec(one_file(tmp_path, "net"), found)
+        assert found["json"].said == ["net", "helper", "settings", "end"]
+    finally:
+        del json.said
+    assert found["f"]() == found["g"]() == (3, "large", None, ["net", "helper"])
+    assert found["TABLE"] == {"a": 3, "b": [0, 1, 2], "c": [0, 1, 2]}
+    assert "unused" not in found
+
+
+def test_what_a_helper_takes_from_another_one_can_be_taken_from_it(tmp_path: Path):
+    _written(tmp_path, net="from parts import f, pi\nN = f(pi)\n", parts="from math import pi\nfrom deep import f\n")
+    _written(tmp_path, deep="def f(x):\n    return round(x)\n")
+    found: dict = {}
+    exec(one_file(tmp_path, "net"), found)
+    assert found["N"] == 3
 
 
 @pytest.fixture
@@ -180,19 +259,6 @@ def test_a_file_that_gives_other_pixels_is_not_packed(tmp_path: Path):
     assert not (tmp_path / "code.zip").exists()
 
 
-SHUFFLES = """from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.tail = nn.Conv2d(3, 48, 1)
-
-    def forward(self, x):
-        return nn.functional.pixel_shuffle(self.tail(x), 4)
-"""
-
-
 @cache
 def abpn_state() -> dict[str, torch.Tensor]:
     spec = find_model("ABPN")
@@ -237,7 +303,7 @@ def test_weights_that_select_model_could_not_load_are_not_packed(wrapped, tmp_pa
 
 
 def test_of_a_file_the_weights_under_the_key_are_sent_as_its_network_names_them(tmp_path: Path):
-    _written(tmp_path, team09_Net=SHUFFLES)
+    _written(tmp_path, team09_Net=NET.format(""))
     weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
     stored = {"module.tail.weight": weight.half(), "module.tail.bias": torch.zeros(48).half()}
     others = {key: torch.ones_like(value) for key, value in stored.items()}
@@ -252,7 +318,7 @@ def test_of_a_file_the_weights_under_the_key_are_sent_as_its_network_names_them(
 
 
 def test_what_a_network_in_a_file_is_built_with_is_packed(tmp_path: Path):
-    _written(tmp_path, team09_Net=SHUFFLES.replace("def __init__(self)", "def __init__(self, dim, act='relu')"))
+    _written(tmp_path, team09_Net=NET.format("").replace("def __init__(self)", "def __init__(self, dim, act='relu')"))
     weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
     torch.save({"tail.weight": weight, "tail.bias": torch.zeros(48)}, tmp_path / "mine.pth")
     target = f"{tmp_path / 'team09_Net.py'}:Net"
