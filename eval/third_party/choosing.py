@@ -9,8 +9,9 @@ from eval.errors import UsageError
 from eval.files import why_unfit
 from eval.run.model_source import ModelSource
 from eval.third_party.bubblewrap import shows
-from eval.third_party.checkout import Checkout, Entry, read_checkout
-from eval.third_party.sandbox import openings
+from eval.third_party.checkout import read_checkout
+from eval.third_party.entries import Checkout, Entry
+from eval.third_party.kinds import openings
 from eval.third_party.submission import LARGEST_RANGE, ModelFile, Rules, Submission
 
 
@@ -22,8 +23,7 @@ def read_checkouts(paths: Sequence[Path]) -> list[Checkout]:
     """
     checkouts = [read_checkout(path) for path in paths]
     for index, checkout in enumerate(checkouts):
-        twins = [other.path for other in checkouts[:index] if other.origin == checkout.origin]
-        if twins:
+        if twins := [other.path for other in checkouts[:index] if other.origin == checkout.origin]:
             raise UsageError(f"--checkout {checkout.path}: is of {checkout.origin}, as is {twins[0]}; run them apart")
     return checkouts
 
@@ -39,7 +39,8 @@ def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules
     entries = [(checkout, entry) for checkout in checkouts for entry in checkout.entries]
     unknown = [key for key in keys if key != "all" and not any(_means(key, entry) for _, entry in entries)]
     if unknown:
-        there = "; ".join(f"{checkout.origin}: {_listed(checkout)}" for checkout in checkouts)
+        names = {its.origin: ", ".join(f"{entry.id} {entry.name}" for entry in its.entries) for its in checkouts}
+        there = "; ".join(f"{origin}: {listed}" for origin, listed in names.items())
         raise UsageError(f"--models {','.join(unknown)}: no such entry. There are: {there}")
     return [
         Submission(checkout, entry, rules)
@@ -101,7 +102,3 @@ def openings_of(sources: Sequence[ModelSource]) -> list[str]:
 
 def _means(key: str, entry: Entry) -> bool:
     return key in (str(entry.id), f"{entry.id:02}") or key.lower() in (entry.name.lower(), entry.label.lower())
-
-
-def _listed(checkout: Checkout) -> str:
-    return ", ".join(f"{entry.id} {entry.name}" for entry in checkout.entries)

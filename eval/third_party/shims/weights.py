@@ -11,7 +11,7 @@ import torch
 
 from eval.contents import Kind, kind_of, not_itself
 from eval.records.record import State
-from eval.third_party.checkout import of_one_name
+from eval.third_party.entries import of_one_name
 from eval.third_party.faults import SubmissionError
 from eval.zoo.loading import read_tensors
 
