@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,17 @@ from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
-from eval.third_party.checkout import Checkout, Entry, source_of
+from eval.third_party.bubblewrap import Mounts
+from eval.third_party.checkout import source_of
 from eval.third_party.connection import Connection
+from eval.third_party.entries import Checkout, Entry
 from eval.third_party.faults import one_line
+from eval.third_party.guard import Limits
 from eval.third_party.handover import Handed, InMemory, files_below, files_beside
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.processor import processors
 from eval.third_party.remote import SandboxedUpscaler
-from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
+from eval.third_party.sandbox import start
 from eval.zoo.model_info import ModelInfo
 
 LARGEST_RANGE = 65535.0
@@ -57,8 +61,16 @@ class Rules:
             raise UsageError("--trust opens checkpoints that run code, only ever in a sandbox: not with --sandbox none")
 
 
+class InWorker:
+    """A model that a worker runs as it came."""
+
+    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
+        """Return how it runs: as plain torch, on whole images."""
+        return Settled(config.replaced(tile=None, engine=EAGER))
+
+
 @dataclass(frozen=True)
-class Submission:
+class Submission(InWorker):
     """An entry of a checkout."""
 
     checkout: Checkout
@@ -97,10 +109,6 @@ class Submission:
         """Return the hash of its source as the checkout is now; None if it has no such entry any more."""
         return source_of(self.checkout.path, self.entry.id)
 
-    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
-        """Return how it runs: by its own code, on whole images."""
-        return Settled(config.replaced(tile=None, engine=EAGER))
-
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
@@ -119,15 +127,14 @@ class Submission:
     def _without(self, missing: Sequence[str]) -> CannotRunError:
         """Say why files of weights cannot be handed over: most often they are not there."""
         root = self.checkout.path
-        unfit = {file: why_unfit(root / file, root) for file in missing if os.path.lexists(root / file)}
-        told = [f"{file} {reason}" for file, reason in unfit.items() if reason]
-        if told:
-            return CannotRunError(State.REFUSED, one_line(", ".join(told)))
+        there = [file for file in missing if os.path.lexists(root / file)]
+        if unfit := [f"{file} {reason}" for file in there if (reason := why_unfit(root / file, root))]:
+            return CannotRunError(State.REFUSED, one_line(", ".join(unfit)))
         return CannotRunError(State.MISSING_CHECKPOINT, one_line(f"{', '.join(missing)} is not in the checkout"))
 
 
 @dataclass(frozen=True)
-class ModelFile:
+class ModelFile(InWorker):
     """A class or function of a single file with a checkpoint: the form that a participant has in hand.
 
     Attributes:
@@ -159,7 +166,7 @@ class ModelFile:
             checkpoint=None,
             weights_file=self.checkpoint and printable(self.checkpoint.name),
             weights_sha256=self.checkpoint and sha256_within(self.checkpoint, self.checkpoint.parent),
-            source_sha256=self._source_sha256(),
+            source_sha256=self.source_now(),
             origin="file",
             weights_key=self.weights_key,
         )
@@ -176,12 +183,14 @@ class ModelFile:
         return self.more
 
     def source_now(self) -> str:
-        """Return the hash of its source as the files are now."""
-        return self._source_sha256()
-
-    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
-        """Return how it runs: by its own code, on whole images."""
-        return Settled(config.replaced(tile=None, engine=EAGER))
+        """Return the hash of its code, and of every file of the folders that come with it, as the files are now."""
+        of_code = hash_of_file(self.file, self.arguments)
+        if not self.more:
+            return of_code
+        digest = hashlib.sha256(of_code.encode())
+        for handed in files_beside(self.file, self.more):
+            digest.update(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}".encode())
+        return digest.hexdigest()
 
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
@@ -196,16 +205,6 @@ class ModelFile:
             loaded.weights_bytes = handed[-1].size if self.checkpoint else None
             yield loaded
 
-    def _source_sha256(self) -> str:
-        """Return the hash of its code, and of every file of the folders that come with it."""
-        of_code = hash_of_file(self.file, self.arguments)
-        if not self.more:
-            return of_code
-        digest = hashlib.sha256(of_code.encode())
-        for handed in files_beside(self.file, self.more):
-            digest.update(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}".encode())
-        return digest.hexdigest()
-
 
 @contextmanager
 def opened(
@@ -216,7 +215,8 @@ def opened(
     threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
     shown = {its.place: os.path.realpath(its.path) for its in handed if isinstance(its, Handed) and its.is_shown}
-    mounts = Mounts((PROJECT / "eval", *map(Path, shown.values())), _devices(device))
+    devices = tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
+    mounts = Mounts((PROJECT / "eval", *map(Path, shown.values())), devices)
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
     # Passes side by side must not all have the same processors.
     timed = config.protocol is not Protocol.ACCURACY and device.type == "cpu"
@@ -233,39 +233,32 @@ def opened(
         if rests:
             sandboxed.rest()
         info = _completed(info, answer.header)
-        loaded = SandboxedUpscaler(info, device, connection, threads=threads, rests=rests)
-        loaded.open_graph = partial(_opened_graph, info, rules, config)
-        yield loaded
+        open_graph = partial(_opened_graph, info, rules, config)
+        yield SandboxedUpscaler(info, device, connection, threads=threads, rests=rests, open_graph=open_graph)
 
 
-@contextmanager
-def _opened_graph(info: ModelInfo, rules: Rules, config: RunConfig, graph: bytes) -> Iterator[SandboxedUpscaler]:
+def _opened_graph(
+    info: ModelInfo, rules: Rules, config: RunConfig, graph: bytes
+) -> AbstractContextManager[SandboxedUpscaler]:
     """Start a worker that holds the graph of a submission and none of its code."""
     file = InMemory("graph.pt", graph)
-    asked = {"graph": {"file": file.place, "data_range": info.data_range}}
-    with opened(info, rules, config, asked, [file]) as loaded:
-        yield loaded
+    return opened(info, rules, config, {"graph": {"file": file.place, "data_range": info.data_range}}, [file])
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:
-    """Add what only running tells: the data range, and which shims were met."""
-    data_range, shims = header.get("data_range"), header.get("shims")
+    """Add what only running tells: the data range, which shims were met, and how weights were taken from their file."""
+    data_range, told = header.get("data_range"), header.get("weights")
     if type(data_range) is not float or not 0 < data_range <= LARGEST_RANGE:
         raise CannotRunError(State.FAILED_TO_BUILD, f"its data range is {one_line(str(data_range)[:40])}")
-    told = [one_line(str(name)[:80]) for name in shims[:_MOST_SHIMS]] if isinstance(shims, list) else []
-    return info.model_copy(update={"data_range": data_range, "shims": tuple(told), **_weights_told(header)})
-
-
-def _weights_told(header: dict[str, Any]) -> dict[str, Any]:
-    """Return what a worker tells of how it took weights from their file, in the fields of a record."""
-    told = header.get("weights")
-    steps, stored = (told.get("steps"), told.get("stored")) if isinstance(told, dict) else (None, None)
-    kept = [one_line(str(step)) for step in steps[:_MOST_STEPS]] if isinstance(steps, list) else []
-    return {"weights_steps": tuple(kept), "weights_stored": one_line(stored)[:40] if isinstance(stored, str) else None}
-
-
-def _devices(device: torch.device) -> tuple[Path, ...]:
-    return tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
+    weights = told if isinstance(told, dict) else {}
+    shims, steps, stored = header.get("shims"), weights.get("steps"), weights.get("stored")
+    found = {
+        "data_range": data_range,
+        "shims": tuple(one_line(str(name)[:80]) for name in shims[:_MOST_SHIMS]) if isinstance(shims, list) else (),
+        "weights_steps": tuple(one_line(str(step)) for step in steps[:_MOST_STEPS]) if isinstance(steps, list) else (),
+        "weights_stored": one_line(stored)[:40] if isinstance(stored, str) else None,
+    }
+    return info.model_copy(update=found)
 
 
 def _environment(threads: int, gpu: str | None) -> dict[str, str]:

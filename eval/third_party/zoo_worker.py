@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from eval.config import EAGER, RunConfig
+from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.errors import one_reason
 from eval.files import PROJECT
 from eval.records.record import State
 from eval.run.failures import CannotRunError
-from eval.run.model_source import LoadedModel, ModelSource, Settled, ZooModel
+from eval.run.model_source import LoadedModel, ModelSource, ZooModel
 from eval.third_party.handover import Handed, files_below
-from eval.third_party.submission import ModelFile, Rules, Submission, opened
+from eval.third_party.submission import InWorker, ModelFile, Rules, Submission, opened
 from eval.zoo.checkpoints import Checkpoint, file_sha256
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
@@ -38,7 +38,7 @@ def on_one_clock(sources: Sequence[ModelSource]) -> list[ModelSource]:
 
 
 @dataclass(frozen=True)
-class ZooInWorker:
+class ZooInWorker(InWorker):
     """A network of the zoo that is opened as a submission of one file is."""
 
     model: ZooModel
@@ -59,20 +59,15 @@ class ZooInWorker:
         """Return the hash of its source as the files are now."""
         return self.model.source_now()
 
-    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
-        """Return how it runs: as plain torch, on whole images."""
-        return Settled(config.replaced(tile=None, engine=EAGER))
-
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
         spec, path = self.model.spec, self.checkpoint.path
         try:
-            changed = file_sha256(path) != self.checkpoint.sha256
+            if file_sha256(path) != self.checkpoint.sha256:
+                raise CannotRunError(State.REFUSED, f"{path}: the file changed while it was being loaded")
         except OSError as error:
             raise CannotRunError(State.MISSING_CHECKPOINT, one_reason(error)) from error
-        if changed:
-            raise CannotRunError(State.REFUSED, f"{path}: the file changed while it was being loaded")
         module, _, name = spec.target.partition(":")
         code = [replace(its, place=f"code/{its.place}") for its in files_below(PROJECT / _CODE, _CODE)]
         weights = Handed(f"checkpoint/{path.name}", path.resolve(), path.resolve().parent)
