@@ -7,7 +7,6 @@ does the same work: who claims less must give a graph that does less, and then i
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from eval.metrics.complexity import INPUT_SIDE
 from eval.metrics.figures import Complexity, Flag
 from eval.records.record import State
 from eval.run.failures import CannotRunError
+from eval.third_party.claims import GraphCounts
 
 if TYPE_CHECKING:
     from eval.third_party.remote import SandboxedUpscaler
@@ -24,36 +24,16 @@ if TYPE_CHECKING:
 # A value on the edge between two grey levels can fall to either side; so can the counters' own rounding.
 _GREY_LEVELS = 1
 _COUNTS_AGREE = 0.01
+# Starts a worker that holds a graph and nothing of the submission.
 OpenGraph = Callable[[bytes], AbstractContextManager["SandboxedUpscaler"]]
-
-
-@dataclass(frozen=True)
-class GraphCounts:
-    """What is counted while a graph super-resolves an image.
-
-    Attributes:
-        num_params: its parameters.
-        flops: multiply-adds by torch's dispatcher.
-        products: values that operators multiply or divide one by one, which no counter counts.
-        unknown: operators that multiply, or may, and that no counter has a rule for.
-    """
-
-    num_params: int
-    flops: int
-    products: int
-    unknown: tuple[str, ...]
 
 
 def checked_apart(
     entry: "SandboxedUpscaler", claimed: Complexity, seen: np.ndarray | None, open_graph: OpenGraph
 ) -> tuple[Complexity, list[Flag]]:
-    """Return the counts of a submission with those of its graph beside them, and a flag where they are claims alone.
+    """Return a submission's counts with those of its graph beside them, and a flag where they are claims alone.
 
-    Args:
-        entry: the submission, loaded.
-        claimed: what its own process counts.
-        seen: an LR image that it was given, ``(h, w, 3)`` uint8, if there was one.
-        open_graph: starts a worker that holds a graph and nothing of the submission.
+    ``seen`` is an LR image that it was given, ``(h, w, 3)`` uint8, if there was one.
     """
     try:
         found = _counted(entry, _image_like(seen), open_graph)

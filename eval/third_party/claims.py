@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
 from eval.records.record import State
 from eval.run.failures import CannotRunError
-from eval.third_party.apart import GraphCounts
 from eval.third_party.faults import one_line
 
 FLOAT_BYTES = 4
@@ -30,6 +31,22 @@ _TYPES = {
 }
 # Names, shapes and padding; and how often the numbers of a network may stand in its file.
 _OVERHEAD_BYTES, _COPIES = 2**16, 4
+_Count = Annotated[int, Field(ge=0, lt=_MOST, strict=True)]
+
+
+class GraphCounts(Frozen):
+    """What is counted while a graph super-resolves an image.
+
+    Attributes:
+        flops: multiply-adds by torch's dispatcher.
+        products: values that operators multiply or divide one by one, which no counter counts.
+        unknown: operators that multiply, or may, and that no counter has a rule for.
+    """
+
+    num_params: _Count
+    flops: _Count
+    products: _Count
+    unknown: tuple[str, ...]
 
 
 def checked_mib(told: Any) -> float | None:
@@ -70,26 +87,18 @@ def checked_complexity(header: dict[str, Any]) -> Complexity:
         numbers += [*complexity.uncounted_ops.values(), *complexity.flops_by_operator.values()]
         if not all(0 <= number < _MOST for number in numbers) or len(names) > _MOST_OPERATORS:
             raise ValueError
-    except (ValidationError, ValueError):
+    except ValueError:
         raise CannotRunError(State.FAILED_TO_RUN, "its process returned no counts") from None
-    uncounted = {one_line(name): count for name, count in complexity.uncounted_ops.items()}
-    counted = {one_line(name): count for name, count in complexity.flops_by_operator.items()}
-    suspect = tuple(map(one_line, complexity.suspect_ops))
-    faults = {one_line(what): one_line(reason) for what, reason in complexity.faults.items()}
-    plain = {"uncounted_ops": uncounted, "suspect_ops": suspect, "flops_by_operator": counted, "faults": faults}
-    return complexity.model_copy(update=plain)
+    return Complexity.model_validate(in_one_line(complexity.model_dump()))
 
 
 def checked_counts(told: Any) -> GraphCounts:
     """Return the counts of a graph, within limits."""
-    found = told if isinstance(told, dict) else {}
-    told_numbers = [found.get(name) for name in ("num_params", "flops", "products")]
-    numbers = [number for number in told_numbers if type(number) is int and 0 <= number < _MOST]
-    unknown = found.get("unknown")
-    if len(numbers) < len(told_numbers) or not isinstance(unknown, list):
-        raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted")
-    num_params, flops, products = numbers
-    return GraphCounts(num_params, flops, products, tuple(one_line(str(name)[:80]) for name in unknown[:_MOST_UNKNOWN]))
+    try:
+        counts = GraphCounts.model_validate(told)
+    except ValidationError:
+        raise CannotRunError(State.FAILED_TO_RUN, "its graph could not be counted") from None
+    return counts.model_copy(update={"unknown": tuple(one_line(name[:80]) for name in counts.unknown[:_MOST_UNKNOWN])})
 
 
 def checked_state(told: Any) -> dict[str, torch.Tensor]:
@@ -117,11 +126,9 @@ def checked_flags(header: dict[str, Any]) -> list[Flag]:
     """Return the flags that the worker raised; one that is no flag is left out."""
     flags, claimed = [], header.get("flags")
     for claim in claimed[:10] if isinstance(claimed, list) else []:
-        try:
+        with suppress(ValidationError):
             flag = Flag.model_validate(claim)
-        except ValidationError:
-            continue
-        flags.append(Flag(code=flag.code, text=one_line(flag.text)))
+            flags.append(Flag(code=flag.code, text=one_line(flag.text)))
     return flags
 
 
@@ -129,7 +136,7 @@ def in_one_line(claim: Any) -> Any:
     """Return plain data with every text in it made safe to print."""
     if isinstance(claim, str):
         return one_line(claim)
-    if isinstance(claim, list):
+    if isinstance(claim, list | tuple):
         return [in_one_line(item) for item in claim[:_MOST_OPERATORS]]
     if isinstance(claim, dict):
         return {one_line(str(key)): in_one_line(value) for key, value in list(claim.items())[:_MOST_OPERATORS]}

@@ -23,21 +23,9 @@ from eval.metrics.figures import Flag, FlagCode, ModelAnalysis
 from eval.metrics.trials import Trials
 from eval.records.record import State
 from eval.run.failures import CannotRunError
+from eval.third_party import claims
 from eval.third_party.account import Spent
-from eval.third_party.apart import GraphCounts, OpenGraph, checked_apart
-from eval.third_party.claims import (
-    FLOAT_BYTES,
-    check_shape,
-    checked_complexity,
-    checked_counts,
-    checked_flags,
-    checked_mib,
-    checked_ms,
-    checked_output,
-    checked_state,
-    disagreement,
-    in_one_line,
-)
+from eval.third_party.apart import OpenGraph, checked_apart
 from eval.third_party.connection import Connection
 from eval.third_party.wire import MAX_GRAPH_BYTES
 from eval.zoo.loading import stored_flags
@@ -106,16 +94,16 @@ class SandboxedUpscaler:
         used.append(sandboxed.used())
         done, forward_s = connection.ask("go")
         used.append(sandboxed.used())
-        check_shape(done.header, expected)
+        claims.check_shape(done.header, expected)
         payload, get_s = self._get(expected)
         used.append(sandboxed.used())
         self._seen = lr
         if self.rests:
             sandboxed.rest()
-        moved_bytes = lr.nbytes + math.prod(expected) * FLOAT_BYTES
+        moved_bytes = lr.nbytes + math.prod(expected) * claims.FLOAT_BYTES
         self._account(Spent.between(used, connection.out_of_turn_s, (put_s, forward_s, get_s), moved_bytes))
         assert self.info.data_range is not None
-        sr = checked_output(payload, expected)
+        sr = claims.checked_output(payload, expected)
         self._notice_another_range(lr, sr)
         return to_uint8(sr[0], self.info.data_range), forward_s * 1000
 
@@ -126,7 +114,7 @@ class SandboxedUpscaler:
 
     def _get(self, expected: tuple[int, ...]) -> tuple[bytes | bytearray | memoryview, float]:
         """Return the bytes of an output of a shape, and how long they took, in s."""
-        answer, get_s = self.connection.ask("get", max_payload=math.prod(expected) * FLOAT_BYTES)
+        answer, get_s = self.connection.ask("get", max_payload=math.prod(expected) * claims.FLOAT_BYTES)
         return answer.payload, get_s
 
     def _account(self, spent: Spent) -> None:
@@ -161,7 +149,7 @@ class SandboxedUpscaler:
         answer, _ = connection.ask("alone")
         if self.rests:
             sandboxed.rest()
-        return checked_ms(answer.header.get("ms"))
+        return claims.checked_ms(answer.header.get("ms"))
 
     def _notice_another_range(self, lr: np.ndarray, sr: torch.Tensor) -> None:
         """Remember an output whose mean lies far from its input's: a guess, since networks may do that."""
@@ -179,8 +167,8 @@ class SandboxedUpscaler:
         own = stored_flags(self.info)
         try:
             answer, _ = self.connection.ask("examine")
-            complexity = checked_complexity(answer.header)
-            if fault := disagreement(complexity.num_params, self.weights_bytes):
+            complexity = claims.checked_complexity(answer.header)
+            if fault := claims.disagreement(complexity.num_params, self.weights_bytes):
                 own.append(Flag(code="counts", text=fault))
         except CannotRunError as error:
             text = f"could not be counted ({error.state}): {error}"
@@ -190,7 +178,7 @@ class SandboxedUpscaler:
         elif self.open_graph:
             complexity, told = checked_apart(self, complexity, self._seen, self.open_graph)
             own += told
-        return ModelAnalysis(complexity, (*complexity_flags(complexity), *checked_flags(answer.header), *own))
+        return ModelAnalysis(complexity, (*complexity_flags(complexity), *claims.checked_flags(answer.header), *own))
 
     def graph(self) -> bytes:
         """Return the network as a graph of torch's operators, as its worker gives it.
@@ -200,7 +188,7 @@ class SandboxedUpscaler:
         """
         return bytes(self.connection.ask("graph", max_payload=MAX_GRAPH_BYTES)[0].payload)
 
-    def counted(self, lr: np.ndarray) -> tuple[np.ndarray, GraphCounts]:
+    def counted(self, lr: np.ndarray) -> tuple[np.ndarray, claims.GraphCounts]:
         """Super-resolve an image by a graph, and return what was counted meanwhile.
 
         Raises:
@@ -209,11 +197,11 @@ class SandboxedUpscaler:
         expected = _sr_shape(lr)
         self._put(lr)
         done, _ = self.connection.ask("count")
-        check_shape(done.header, expected)
+        claims.check_shape(done.header, expected)
         payload, _ = self._get(expected)
         assert self.info.data_range is not None
-        sr = to_uint8(checked_output(payload, expected)[0], self.info.data_range)
-        return sr, checked_counts(done.header.get("counts"))
+        sr = to_uint8(claims.checked_output(payload, expected)[0], self.info.data_range)
+        return sr, claims.checked_counts(done.header.get("counts"))
 
     def trials(self) -> Trials:
         """Let the worker try the network with inputs that an evaluation does not show it.
@@ -223,7 +211,7 @@ class SandboxedUpscaler:
         """
         answer, _ = self.connection.ask("try")
         try:
-            return Trials.model_validate(in_one_line(answer.header.get("trials")))
+            return Trials.model_validate(claims.in_one_line(answer.header.get("trials")))
         except ValidationError:
             raise CannotRunError(State.FAILED_TO_RUN, "its process returned no results of trials") from None
 
@@ -233,7 +221,7 @@ class SandboxedUpscaler:
         Raises:
             CannotRunError: what comes back is none.
         """
-        return checked_state(self.connection.ask("state")[0].header.get("state"))
+        return claims.checked_state(self.connection.ask("state")[0].header.get("state"))
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:
@@ -245,7 +233,7 @@ class SandboxedUpscaler:
             peak = PeakMemory("CUDA allocator of the submission's process, peak reset before the set")
             self.connection.ask("settle")
             yield peak
-            peak.mib = checked_mib(self.connection.ask("peak")[0].header.get("mib"))
+            peak.mib = claims.checked_mib(self.connection.ask("peak")[0].header.get("mib"))
             return
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
         self.connection.ask("settle")
