@@ -24,6 +24,18 @@ def its_worker():
     return next(found for found in gc.get_objects() if type(found).__name__ == "Worker")
 
 
+def answer_by(operation, answer):
+    """Have ``answer`` answer an operation in the worker's place: it is given what would, and the request."""
+    worker = its_worker()
+    honest = getattr(worker, f"_{operation}")
+    setattr(worker, f"_{operation}", lambda request: answer(honest, request))
+
+
+def message(header, payload=b""):
+    """Return a message as the worker sends it."""
+    return sys.modules["eval.third_party.wire"].Message(header, payload)
+
+
 class Honest(nn.Module):
     def __init__(self):
         super().__init__()
@@ -203,15 +215,12 @@ class WorksBefore(Honest):
 
     def __init__(self):
         super().__init__()
-        worker = its_worker()
-        put = worker._put
+        answer_by("put", self.put_and_work)
 
-        def put_and_work(request):
-            answer = put(request)
-            time.sleep(1.0)
-            return answer
-
-        worker._put = put_and_work
+    def put_and_work(self, put, request):
+        answer = put(request)
+        time.sleep(1.0)
+        return answer
 
 
 class Random(Honest):
@@ -233,9 +242,8 @@ class ClaimsNothing(Honest):
 
     def __init__(self):
         super().__init__()
-        worker = its_worker()
-        message = sys.modules["eval.third_party.wire"].Message
-        worker._examine = lambda _request: message({"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]})
+        invented = {"complexity": {"num_params": -1}, "flags": [{"code": "<script>"}]}
+        answer_by("examine", lambda _examine, _request: message(invented))
 
 
 class Blurs(Honest):
@@ -270,34 +278,24 @@ class ClaimsLess(Blurs):
 
     def __init__(self):
         super().__init__()
-        worker = its_worker()
-        honest = worker._examine
+        answer_by("examine", self.claim)
 
-        def examine(request):
-            answer = honest(request)
-            for name in ("flops", "flops_by_dispatcher", "flops_on_noise"):
-                answer.header["complexity"][name] //= 10
-            return answer
-
-        worker._examine = examine
+    def claim(self, examine, request):
+        answer = examine(request)
+        for name in ("flops", "flops_by_dispatcher", "flops_on_noise"):
+            answer.header["complexity"][name] //= 10
+        return answer
 
 
-class ClaimsNoFlops(Blurs):
+class ClaimsNoFlops(ClaimsLess):
     """Says that it counted no FLOPs, and names a quarter of its parameters."""
 
-    def __init__(self):
-        super().__init__()
-        worker = its_worker()
-        honest = worker._examine
-
-        def examine(request):
-            answer = honest(request)
-            claim = answer.header["complexity"]
-            claim |= dict.fromkeys(("flops", "flops_by_dispatcher", "flops_on_noise"))
-            claim |= {"num_params": claim["num_params"] // 4, "faults": {}}
-            return answer
-
-        worker._examine = examine
+    def claim(self, examine, request):
+        answer = examine(request)
+        claim = answer.header["complexity"]
+        claim |= dict.fromkeys(("flops", "flops_by_dispatcher", "flops_on_noise"))
+        claim |= {"num_params": claim["num_params"] // 4, "faults": {}}
+        return answer
 
 
 class GivesAnotherGraph(ClaimsLess):
@@ -305,17 +303,15 @@ class GivesAnotherGraph(ClaimsLess):
 
     def __init__(self):
         super().__init__()
+        answer_by("graph", self.give)
+
+    def give(self, graph, request):
         worker = its_worker()
-        give = worker._graph
-
-        def graph(request):
-            mine, worker.loaded = worker.loaded, dataclasses.replace(worker.loaded, network=Honest())
-            try:
-                return give(request)
-            finally:
-                worker.loaded = mine
-
-        worker._graph = graph
+        mine, worker.loaded = worker.loaded, dataclasses.replace(worker.loaded, network=Honest())
+        try:
+            return graph(request)
+        finally:
+            worker.loaded = mine
 
 
 class _ByHand(Honest):
@@ -355,15 +351,9 @@ class _GivesScript(ClaimsLess):
 
     def __init__(self, graph):
         super().__init__()
-        worker = its_worker()
-        message = sys.modules["eval.third_party.wire"].Message
-
-        def give(_request):
-            buffer = io.BytesIO()
-            torch.jit.save(graph, buffer)
-            return message({}, buffer.getvalue())
-
-        worker._graph = give
+        buffer = io.BytesIO()
+        torch.jit.save(graph, buffer)
+        answer_by("graph", lambda _graph, _request: message({}, buffer.getvalue()))
 
 
 class GivesAGraphByHand(_GivesScript):
@@ -392,25 +382,16 @@ class IsCheapOnNoise(Blurs):
 class HidesOneCount(ClaimsLess):
     """Leaves out what is compared."""
 
-    def __init__(self):
-        super().__init__()
-        worker = its_worker()
-        less = worker._examine
-
-        def examine(request):
-            answer = less(request)
-            answer.header["complexity"]["flops_by_dispatcher"] = None
-            return answer
-
-        worker._examine = examine
+    def claim(self, examine, request):
+        answer = super().claim(examine, request)
+        answer.header["complexity"]["flops_by_dispatcher"] = None
+        return answer
 
 
 class GivesNoGraph(Blurs):
     def __init__(self):
         super().__init__()
-        worker = its_worker()
-        message = sys.modules["eval.third_party.wire"].Message
-        worker._graph = lambda _request: message({}, b"no graph")
+        answer_by("graph", lambda _graph, _request: message({}, b"no graph"))
 
 
 class WritesARecord(Honest):
@@ -449,19 +430,16 @@ def burn(seconds):
         pass
 
 
-class WorksWhenTheImageArrives(WorksBefore):
+class WorksWhenTheImageArrives(Honest):
     """As ``WorksBefore``, in less than what a slow pipe could take."""
 
     def __init__(self):
         super().__init__()
-        worker = its_worker()
-        put = type(worker)._put
+        answer_by("put", self.work_and_put)
 
-        def put_and_work(request):
-            burn(0.084)
-            return put(worker, request)
-
-        worker._put = put_and_work
+    def work_and_put(self, put, request):
+        burn(0.084)
+        return put(request)
 
 
 class BurnsOnTheSide(Honest):
