@@ -56,12 +56,7 @@ class Spent:
         return cls(forward_s, forward_cpu_s, put_s + get_s, around_cpu_s, before_cpu_s, moved_bytes, ended)
 
     def irregularity(self, threads: int, on_cpu: bool) -> Irregularity | None:
-        """Return what makes this image's time none that can be compared, or None.
-
-        Args:
-            threads: that the submission was given.
-            on_cpu: it does its work there; of a GPU's work only the clock tells.
-        """
+        """Return what makes this image's time none that can be compared; of a GPU's work only the clock tells."""
         if self.before_cpu_s > _STOPPING_S:
             return "turn", f"{_ms(self.before_cpu_s)} of processor time in the turns of others"
         if self.ended:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +82,7 @@ def _fault_of(program: str) -> str | None:
 def wrap(command: Sequence[str], mounts: Mounts, limits: Limits, channels: Mapping[str, int]) -> list[str]:
     """Return the command that runs ``command`` in a sandbox.
 
-    Args:
-        command: what to run.
-        mounts: what it sees.
-        limits: what it may use.
-        channels: fds by bubblewrap's option: ``--info-fd`` is told the host's pid as JSON, ``--seccomp`` is read.
+    ``channels`` are fds by bubblewrap's option: ``--info-fd`` is told the host's pid as JSON, ``--seccomp`` is read.
     """
     fds = [word for option, fd in channels.items() for word in (option, str(fd))]
     return [shutil.which(_PROGRAM) or _PROGRAM, *fds, *_options(mounts, limits), "--", *command]
@@ -99,17 +95,19 @@ def _options(mounts: Mounts, limits: Limits) -> list[str]:
         options += ["--size", str(size), "--tmpfs", folder]
     options += _system()
     paths = _outermost([*_python(), *map(os.fspath, mounts.readable)])
-    for path in paths:
-        options += ["--ro-bind", path, path]
-    for path in _hidden_below([*paths, *(folder for folder in _SYSTEM if not os.path.islink(folder))]):
-        options += ["--ro-bind", os.devnull, path]
-    for device in mounts.devices:
-        options += ["--dev-bind", str(device), str(device)]
-    for path in filter(os.path.exists, _HIDDEN_IN_PROC):
-        options += ["--ro-bind", os.devnull, path]
+    options += _bound("--ro-bind", paths)
+    hidden = _hidden_below([*paths, *(folder for folder in _SYSTEM if not os.path.islink(folder))])
+    options += _bound("--ro-bind", hidden, os.devnull)
+    options += _bound("--dev-bind", map(str, mounts.devices))
+    options += _bound("--ro-bind", filter(os.path.exists, _HIDDEN_IN_PROC), os.devnull)
     # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
     options += _read_only_but_for_processes() if mounts.devices else ["--remount-ro", "/proc"]
     return [*options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+
+
+def _bound(option: str, paths: Iterable[str], source: str = "") -> list[str]:
+    """Return the options that mount at each path what is there, or ``source``."""
+    return [word for path in paths for word in (option, source or path, path)]
 
 
 def _read_only_but_for_processes() -> list[str]:
@@ -117,11 +115,8 @@ def _read_only_but_for_processes() -> list[str]:
 
     CUDA names its threads in /proc/self/task/N/comm, and where it cannot it does not start ("no CUDA GPUs").
     """
-    options = []
-    for entry in sorted(os.scandir("/proc"), key=lambda entry: entry.name):
-        if not entry.name.isdigit() and not entry.is_symlink() and entry.path not in _HIDDEN_IN_PROC:
-            options += ["--ro-bind-try", entry.path, entry.path]
-    return options
+    others = [entry.path for entry in os.scandir("/proc") if not entry.name.isdigit() and not entry.is_symlink()]
+    return _bound("--ro-bind-try", sorted(set(others).difference(_HIDDEN_IN_PROC)))
 
 
 def _system() -> list[str]:
@@ -131,10 +126,8 @@ def _system() -> list[str]:
         if os.path.islink(folder):
             options += ["--symlink", os.readlink(folder), folder]
         elif os.path.isdir(folder):
-            options += ["--ro-bind", folder, folder]
-    for path in _SETTINGS:
-        options += ["--ro-bind-try", path, path]
-    return options
+            options += _bound("--ro-bind", [folder])
+    return options + _bound("--ro-bind-try", _SETTINGS)
 
 
 def _python() -> Iterator[str]:

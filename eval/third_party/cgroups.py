@@ -51,13 +51,11 @@ class Group:
 
     def limit(self, limits: Limits) -> None:
         """Set the limits that the kernel keeps; files in its memory count to it."""
-        memory_bytes = limits.memory_bytes + limits.scratch_bytes
-        for folder in self.folders:
-            for name in _MEMORY:
-                if (folder / name).exists():
-                    (folder / name).write_text(str(memory_bytes))
-            if (folder / _TASKS).exists():
-                (folder / _TASKS).write_text(str(limits.threads + _MORE_TASKS))
+        most = dict.fromkeys(_MEMORY, limits.memory_bytes + limits.scratch_bytes)
+        most[_TASKS] = limits.threads + _MORE_TASKS
+        for file in (folder / name for folder in self.folders for name in most):
+            if file.exists():
+                file.write_text(str(most[file.name]))
 
     def remove(self) -> None:
         """Remove it, once its processes are gone from it."""

@@ -21,12 +21,7 @@ _ASKED = {
 
 
 class Connection:
-    """A conversation with the worker in a sandbox; each request has a limit of its own.
-
-    Args:
-        sandboxed: the worker's process.
-        timeout_s: for one request, after which the worker is killed.
-    """
+    """A conversation with the worker in a sandbox, which is killed after ``timeout_s`` for one request."""
 
     def __init__(self, sandboxed: Sandboxed, timeout_s: float) -> None:
         self.sandboxed, self._timeout_s = sandboxed, timeout_s
@@ -63,14 +58,11 @@ class Connection:
         if reason is None:
             self.sandboxed.kill()
             return CannotRunError(State.FAILED_TO_RUN, f"its process does not keep to the protocol: {error}")
-        state = State.FAILED_TO_RUN
-        if "MiB" in reason or "memory" in reason:
-            state = State.OUT_OF_MEMORY
-        elif "processor time" in reason:
-            state = State.TIMED_OUT
-        elif f"by signal {signal.SIGKILL.value}" in reason or f"by signal {signal.SIGTERM.value}" in reason:
-            # By somebody else: a crash of its own has another signal.
-            state = State.KILLED
+        # By these signals it was somebody else: a crash of its own has another one.
+        killed = [f"by signal {number.value}" for number in (signal.SIGKILL, signal.SIGTERM)]
+        signs = {State.OUT_OF_MEMORY: ["MiB", "memory"], State.TIMED_OUT: ["processor time"], State.KILLED: killed}
+        states = [state for state, words in signs.items() if any(word in reason for word in words)]
+        state = states[0] if states else State.FAILED_TO_RUN
         last = one_line(self.sandboxed.log_tail()[-300:])
         return CannotRunError(state, f"its process ended ({reason})" + (f"; it said: {last}" if last else ""))
 

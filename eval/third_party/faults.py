@@ -36,8 +36,10 @@ class SubmissionError(Exception):
 
 def described(error: BaseException, otherwise: State) -> dict[str, str]:
     """Return an exception's state (``otherwise`` if it says nothing of it), one line why, and where it came from."""
+    said = str(error) or "no reason given"
+    text = said if isinstance(error, SubmissionError) else f"{type(error).__name__}: {said}"
     trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
-    return {"state": (_state(error) or otherwise).value, "text": one_line(_text(error)), "trace": trace}
+    return {"state": (_state(error) or otherwise).value, "text": one_line(text), "trace": trace}
 
 
 def plain_lines(text: str) -> str:
@@ -85,8 +87,3 @@ def _chain(error: BaseException) -> list[BaseException]:
     while chain[-1].__cause__ is not None and len(chain) < 10:
         chain.append(chain[-1].__cause__)
     return chain
-
-
-def _text(error: BaseException) -> str:
-    said = str(error) or "no reason given"
-    return said if isinstance(error, SubmissionError) else f"{type(error).__name__}: {said}"

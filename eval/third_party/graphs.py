@@ -83,14 +83,6 @@ def load_graph(path: Path, data_range: float, device: torch.device) -> Loaded:
     Raises:
         SubmissionError: it would call more than torch's own operators.
     """
-    _refuse_other_calls(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network = torch.jit.load(str(path), map_location=device).eval()
-    return Loaded("graph", data_range, network, device, network)
-
-
-def _refuse_other_calls(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         code = [file for file in archive.infolist() if file.filename.endswith(".py")]
         if sum(file.file_size for file in code) > _MOST_CODE_BYTES:
@@ -100,6 +92,10 @@ def _refuse_other_calls(path: Path) -> None:
     others = sorted(spaces.difference(_KNOWN_SPACES))
     if others or any(b"__setstate__" in text for text in texts):
         raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(others) or '__setstate__'}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = torch.jit.load(str(path), map_location=device).eval()
+    return Loaded("graph", data_range, network, device, network)
 
 
 class _Uncounted(TorchDispatchMode):
@@ -127,12 +123,8 @@ def _multiplies(name: str) -> bool:
 
 def counted_forward(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Return a graph's output for an image, and what was counted while it was computed."""
-    with (
-        torch.no_grad(),
-        warnings.catch_warnings(),
-        _Uncounted() as uncounted,
-        FlopCounterMode(display=False) as counter,
-    ):
+    uncounted, counter = _Uncounted(), FlopCounterMode(display=False)
+    with torch.no_grad(), warnings.catch_warnings(), uncounted, counter:
         warnings.simplefilter("ignore")
         sr = network(x)
     num_params = sum(parameter.numel() for parameter in network.parameters())

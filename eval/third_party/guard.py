@@ -138,10 +138,9 @@ class Guard:
             _send(os.killpg, self._root, signal.SIGKILL)
         # What hinders looking does not hinder the stroke above.
         with contextlib.suppress(OSError):
-            for process in self._alive():
-                _send(os.kill, process.pid, signal.SIGKILL)
-            for process in self.look():
-                _send(os.kill, process.pid, signal.SIGKILL)
+            for seen in (self._alive, self.look):
+                for process in seen():
+                    _send(os.kill, process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the watch and wait for its thread."""

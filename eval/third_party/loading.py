@@ -80,9 +80,8 @@ def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
     sys.path.insert(0, str(root))
     torch.manual_seed(0)
     try:
-        network = build_network(
-            module_of(file, re.sub(r"\W", "_", f"submission_{file.stem}")), name, parse_model_args(asked["arguments"])
-        )
+        module = module_of(file, re.sub(r"\W", "_", f"submission_{file.stem}"))
+        network = build_network(module, name, parse_model_args(asked["arguments"]))
     except UsageError as error:
         raise SubmissionError(State.FAILED_TO_BUILD, str(error)) from None
     told = Unwrapped({}, (UNTRAINED,))
@@ -120,10 +119,7 @@ def _arguments(select: Callable, model_id: int, device: torch.device) -> list[An
     """Return what an edition's ``select_model`` wants, told by its parameters' names."""
     asked = _Asked(model_id=model_id, data_dir=".", save_dir=".", include_test=False, ssim=False, hybrid_test=False)
     known = {"args": asked, "device": device, "model_id": model_id}
-    parameters = [
-        parameter for parameter in inspect.signature(select).parameters.values() if parameter.default is parameter.empty
-    ]
-    unknown = [parameter.name for parameter in parameters if parameter.name not in known]
-    if unknown:
+    wanted = [its.name for its in inspect.signature(select).parameters.values() if its.default is its.empty]
+    if unknown := [name for name in wanted if name not in known]:
         raise SubmissionError(State.FAILED_TO_BUILD, f"{SELECT} wants {', '.join(unknown)}, which no edition has")
-    return [known[parameter.name] for parameter in parameters]
+    return [known[name] for name in wanted]

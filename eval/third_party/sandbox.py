@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import FileIO
-from types import TracebackType
 
 from eval.errors import RunError
 from eval.third_party import bubblewrap, system_calls
@@ -42,6 +41,7 @@ _WAITING = ["sh", "-c", 'echo >/dev/fd/$ESR_REPLIES_FD && read -r _ </dev/fd/$ES
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox", "LOGNAME": "sandbox"}
 
 
+@dataclass(eq=False)
 class Sandboxed:
     """A program in a sandbox, made by ``start``; use it in a ``with`` statement, whose end is the program's end.
 
@@ -50,23 +50,30 @@ class Sandboxed:
             take a part only, blocks while the pipe is full, and raises BrokenPipeError when nobody reads.
         from_worker: what the program writes to its fd ESR_REPLIES_FD; unbuffered; b"" when it has closed it or died.
         pid: the sandbox's first process, in the host's numbers: the program, or in bubblewrap the one that started it.
+        _held: ends the process, closes the pipes and removes a scratch folder on disk; ``start`` does that until here.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], pid: int, ends: "_Ends", limits: Limits) -> None:
-        self.to_worker, self.from_worker, self.pid = ends.to_worker, ends.from_worker, pid
-        self._process, self._limits, self._killed = process, limits, False
-        self._log, self._group = ends.log, ends.group
-        self._guard = Guard(pid, limits)
-        self._rested_s: float | None = None
-        self._out_of_memory = False
-        self._held = ends.held.pop_all()
+    to_worker: FileIO
+    from_worker: FileIO
+    pid: int
+    _process: subprocess.Popen[bytes]
+    _limits: Limits
+    _log: Log
+    _group: Group | None
+    _held: ExitStack
+    _killed: bool = False
+    _out_of_memory: bool = False
+    _rested_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Guard the program, and take over its end."""
+        self._guard = Guard(self.pid, self._limits)
+        self._held = self._held.pop_all()
 
     def __enter__(self) -> "Sandboxed":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         try:
             self.kill()
         finally:
@@ -91,9 +98,7 @@ class Sandboxed:
 
     def used(self) -> Used:
         """Return the processor time of all its processes so far; what the kernel tells, from outside."""
-        if self._group:
-            return Used(self._group.cpu_s())
-        return self._guard.used()
+        return Used(self._group.cpu_s()) if self._group else self._guard.used()
 
     def rest(self) -> None:
         """Stop all its processes until ``go_on``; what cannot be stopped is killed."""
@@ -143,17 +148,6 @@ class Sandboxed:
         return [process.pid for process in self._guard.look()]
 
 
-@dataclass(frozen=True)
-class _Ends:
-    """The harness's ends of the pipes; ``held`` ends the process, closes them and removes a scratch folder on disk."""
-
-    to_worker: FileIO
-    from_worker: FileIO
-    log: Log
-    held: ExitStack
-    group: Group | None
-
-
 def start(
     command: Sequence[str], kind: SandboxKind, mounts: Mounts, limits: Limits, environment: Mapping[str, str]
 ) -> Sandboxed:
@@ -181,7 +175,8 @@ def start(
             keyring = system_calls.in_a_new_keyring() if "--seccomp" in numbers else []
             wrapped = [*keyring, *bubblewrap.wrap([*_WAITING, *wrapped], mounts, limits, numbers)]
         else:
-            scratch = cwd = ours.enter_context(_temporary_folder())
+            folder = tempfile.TemporaryDirectory(prefix="esr-scratch-", ignore_cleanup_errors=True)
+            scratch = cwd = ours.enter_context(folder)
             channels = [requests, replies]
         environment = _environment(environment, scratch, requests, replies)
         group = ours.enter_context(grouped(limits))
@@ -196,7 +191,7 @@ def start(
             pid = _first_inside(process, info, log)
             ours.callback(_kill_first, process, pid)
             _let_go(process, to_worker, from_worker, log)
-        return Sandboxed(process, pid, _Ends(to_worker, from_worker, log, ours, group), limits)
+        return Sandboxed(to_worker, from_worker, pid, process, limits, log, group, ours)
 
 
 def _filter(stack: ExitStack) -> dict[str, FileIO]:
@@ -230,10 +225,6 @@ def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[FileIO, FileIO]:
     """Return the two ends of a new pipe, each to be closed with its stack."""
     read, write = os.pipe()
     return reading.enter_context(FileIO(read, "r")), writing.enter_context(FileIO(write, "w"))
-
-
-def _temporary_folder() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="esr-scratch-", ignore_cleanup_errors=True)
 
 
 def _environment(given: Mapping[str, str], scratch: str, requests: FileIO, replies: FileIO) -> dict[str, str]:

@@ -35,12 +35,7 @@ class Message:
 
 
 def send(pipe: FileIO, message: Message, deadline: float | None = None) -> None:
-    """Write a message whole.
-
-    Args:
-        pipe: to write to.
-        message: to send.
-        deadline: on the monotonic clock, None to wait for ever, as the worker may.
+    """Write a message whole, by a deadline on the monotonic clock; the worker may wait for ever, by None.
 
     Raises:
         SlowError: the other side does not read.
@@ -55,12 +50,7 @@ def send(pipe: FileIO, message: Message, deadline: float | None = None) -> None:
 
 
 def receive(pipe: FileIO, max_payload: int, deadline: float | None = None) -> Message:
-    """Read one message.
-
-    Args:
-        pipe: to read from.
-        max_payload: bytes that the payload may have.
-        deadline: on the monotonic clock, None to wait for ever.
+    """Read one message of at most ``max_payload`` bytes, by a deadline on the monotonic clock, or waiting for ever.
 
     Raises:
         SlowError: the deadline passed.

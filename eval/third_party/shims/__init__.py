@@ -13,10 +13,8 @@ from eval.third_party.shims import cuda, numbers, packages, weights
 def install(device: torch.device, trusted: bool, weights_folders: Sequence[str]) -> set[str]:
     """Install all shims in this process, for good; returns the names of those that are met, which grow.
 
-    Args:
-        device: where networks are to run; on a CUDA device, calls of CUDA stay as they are.
-        trusted: allow checkpoints that are not plain tensors.
-        weights_folders: where a checkpoint is looked for that is not where the code says.
+    Where networks run on a CUDA device, calls of CUDA stay as they are. ``trusted`` allows checkpoints that are not
+    plain tensors; in the ``weights_folders`` a checkpoint is looked for that is not where the code says.
     """
     notes: set[str] = set()
     if device.type != "cuda":

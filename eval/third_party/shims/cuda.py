@@ -59,9 +59,7 @@ def _redirected(function: Callable, notes: set[str]) -> Callable:
 
 
 def _is_cuda(argument: object) -> bool:
-    return (isinstance(argument, str) and argument.startswith("cuda")) or (
-        isinstance(argument, torch.device) and argument.type == "cuda"
-    )
+    return isinstance(argument, str | torch.device) and str(argument).startswith("cuda")
 
 
 def _stopped_clocks() -> dict[str, Callable]:

@@ -25,13 +25,9 @@ PACKAGES = (
 def install(notes: set[str]) -> None:
     """Answer imports of those packages that cannot be imported themselves."""
     # Built for another torch, these can be there and fail halfway.
-    broken = [package for package in ("torchvision", "timm") if _is_here(package) and not _imports(package)]
+    broken = [name for name in ("torchvision", "timm") if importlib.util.find_spec(name) and not _imports(name)]
     sys.meta_path.insert(0, _Finder(notes, broken))
     sys.meta_path.append(_Finder(notes, PACKAGES))
-
-
-def _is_here(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def _imports(package: str) -> bool:

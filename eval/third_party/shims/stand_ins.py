@@ -100,18 +100,11 @@ def progress(iterable: Iterable, *_arguments: Any, **_options: Any) -> Iterable:
     return iterable
 
 
+_OF_LAYERS = {"to_2tuple": to_ntuple(2), "to_ntuple": to_ntuple, "trunc_normal_": nn.init.trunc_normal_}
 _KNOWN = {
     ("mmcv", "ConvModule"): ConvModule,
     ("timm", "DropPath"): DropPath,
-    **{
-        (package, name): value
-        for package in ("timm", "basicsr")
-        for name, value in (
-            ("to_2tuple", to_ntuple(2)),
-            ("to_ntuple", to_ntuple),
-            ("trunc_normal_", nn.init.trunc_normal_),
-        )
-    },
+    **{(package, name): value for package in ("timm", "basicsr") for name, value in _OF_LAYERS.items()},
     ("basicsr", "ARCH_REGISTRY"): Registry(),
     ("torchvision", "pad"): pad,
     ("torchvision", "normalize"): normalize,
