@@ -4,9 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,8 @@ from eval.errors import UsageError
 from eval.ranking.editions import Edition, Track
 from eval.submission import scoring_program
 from eval.submission.archive import write_archive
+from eval.submission.texts import filled
 
-_TEMPLATES = files("eval.submission") / "templates"
 _PAGES = ("overview", "evaluation", "data", "terms")
 _PROGRAM, _BUNDLE = "scoring_program.zip", "bundle.zip"
 # The platform's image with a Python that is new enough; it has numpy and Pillow.
@@ -163,8 +161,7 @@ def _pages(challenge: Challenge, count: int) -> dict[str, str]:
         "channels": "luma (Y)" if challenge.luma else "RGB",
         "count": count,
     }
-    texts = {name: (_TEMPLATES / f"{name}.md.txt").read_text(encoding="utf-8") for name in _PAGES}
-    return {name: Template(text).substitute(words) for name, text in texts.items()}
+    return {name: filled(f"{name}.md", **words) for name in _PAGES}
 
 
 def _sentences(tracks: Sequence[Track]) -> Iterator[str]:

@@ -2,10 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import date
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import safetensors.torch
 import yaml
@@ -18,9 +15,9 @@ from eval.records.current import current
 from eval.records.record import Record
 from eval.report.tables import markdown_tables
 from eval.submission.inlining import one_file
+from eval.submission.texts import filled
 from eval.zoo.manifest import ModelSpec
 
-_CARD = files("eval.submission") / "templates" / "card.md.txt"
 # Where the sets of papers lie on the hub.
 _DATASETS = {"Set5": "eugenesiow/Set5", "Set14": "eugenesiow/Set14", "Urban100": "eugenesiow/Urban100"}
 _MIXIN = '''
@@ -34,19 +31,17 @@ class {name}Hub({name}, PyTorchModelHubMixin):
 
 
 def write_hub(spec: ModelSpec, network: nn.Module, records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write the folder; nothing is uploaded.
+    """Write the folder of a network with its weights; nothing is uploaded.
 
-    Args:
-        spec: the network's row.
-        network: with its weights.
-        records: of this model with these weights; their figures stand on the card.
-        folder: to write to; made if absent.
+    The figures of ``records``, of this model with these weights, stand on the card.
     """
     (folder / ".eval_results").mkdir(parents=True, exist_ok=True)
     module, _, class_name = spec.target.partition(":")
-    source = "from huggingface_hub import PyTorchModelHubMixin\n".join(_around_imports(one_file(PROJECT, module)))
+    code = one_file(PROJECT, module)
+    first = code.rindex("\n", 0, code.index("import torch")) + 1
+    code = f"{code[:first]}from huggingface_hub import PyTorchModelHubMixin\n{code[first:]}"
     texts = {
-        "modeling.py": source + _MIXIN.format(name=class_name),
+        "modeling.py": code + _MIXIN.format(name=class_name),
         "config.json": json.dumps(spec.arguments, indent=2) + "\n",
         "README.md": _card(spec, class_name, records),
     }
@@ -57,16 +52,10 @@ def write_hub(spec: ModelSpec, network: nn.Module, records: Sequence[Record], fo
     return [folder / name for name in (*texts, "model.safetensors")]
 
 
-def _around_imports(code: str) -> tuple[str, str]:
-    """Return code before and behind its first import of torch."""
-    place = code.index("import torch")
-    line = code.rindex("\n", 0, place) + 1
-    return code[:line], code[line:]
-
-
 def _card(spec: ModelSpec, class_name: str, records: Sequence[Record]) -> str:
     counts = spec.counts
-    return Template(_CARD.read_text(encoding="utf-8")).substitute(
+    return filled(
+        "card.md",
         name=spec.name,
         class_name=class_name,
         note=spec.note,
@@ -91,13 +80,9 @@ def _results(records: Sequence[Record]) -> dict[str, str]:
         plain = record.complete and not manner_of(record) and record.settings.tile is None
         if dataset and plain and record.dataset.name not in found:
             entries = [
-                {"dataset": {"id": dataset, "task_id": key}, "value": value, "date": str(_day(record))}
+                {"dataset": {"id": dataset, "task_id": key}, "value": value, "date": str(record.finished_at.date())}
                 for key, value in figures.items()
                 if value is not None
             ]
             found[record.dataset.name] = yaml.safe_dump(entries, sort_keys=False)
     return found
-
-
-def _day(record: Record) -> date:
-    return record.finished_at.date()

@@ -3,9 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import safetensors.torch
 import torch
@@ -13,10 +11,9 @@ import torch
 from eval.errors import UsageError
 from eval.files import PROJECT, atomic_path, module_of, write_whole
 from eval.metrics.complexity import measure_complexity
+from eval.submission.texts import filled
 from eval.zoo.checkpoints import file_sha256
 from eval.zoo.manifest import ModelSpec, read_manifest
-
-_TEMPLATES = files("eval.submission") / "templates"
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,9 @@ def next_id(specs: Sequence[ModelSpec]) -> int:
 
 
 def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
-    """Write the network, its weights and its row; nothing that exists is changed but for the row at the end.
+    """Write a network, its weights and its row below ``root``; nothing that exists is changed but for that row.
 
-    Args:
-        name: of the class: letters, digits and underscores.
-        number: the team's id; the next free one by default.
-        root: the project's folder.
+    ``number`` is the team's id; the next free one by default.
 
     Raises:
         UsageError: the name is no name of a class, or the name, the id or a file is taken.
@@ -69,15 +63,15 @@ def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
     specs = read_manifest(root / "model_zoo" / "manifest.toml")
     team = NewTeam(next_id(specs) if number is None else number, name, root)
     _refuse_taken(team, specs)
-    write_whole(team.network, Template(_template("network.py.txt")).substitute(name=name, id=f"{team.id:02}"))
+    write_whole(team.network, filled("network.py", name=name, id=f"{team.id:02}"))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(team.id)
         network = getattr(module_of(team.network, f"new_{team.module}"), name)().eval()
     with atomic_path(team.weights) as partial:
         safetensors.torch.save_file(network.state_dict(), partial)
-    counted = measure_complexity(network)
-    row = Template(_template("row.toml.txt")).substitute(
-        {key: getattr(counted, key) for key in ("num_params", "flops", "activations", "num_conv")},
+    row = filled(
+        "row.toml",
+        **measure_complexity(network).model_dump(),
         id=team.id,
         name=name,
         module=team.module,
@@ -99,7 +93,3 @@ def _refuse_taken(team: NewTeam, specs: Sequence[ModelSpec]) -> None:
     for path in (team.network, team.weights):
         if path.exists():
             raise UsageError(f"{path}: exists already; nothing was written")
-
-
-def _template(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
