@@ -41,11 +41,7 @@ def write_archive(path: Path, files: Mapping[str, bytes | Path]) -> None:
 
 
 def archive_faults(path: Path, most_mib: float) -> list[Fault]:
-    """Return what keeps a server, or its script, from reading a zip.
-
-    Args:
-        path: the zip.
-        most_mib: the largest upload that the server takes.
+    """Return what keeps a server that takes ``most_mib``, or its script, from reading a zip.
 
     Raises:
         UsageError: there is no such file.
@@ -78,9 +74,8 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
         yield Fault("zip64", text, "zip plain files, not a stream: zip -X, or `pack`", False)
     if odd := [name for name in names if not name.isascii()]:
         shown = unicodedata.normalize("NFC", odd[0]).encode("ascii", "backslashreplace").decode()
-        yield Fault(
-            "non-ascii", f"{len(odd)} name(s) are not ASCII (first: {shown})", "name files by a-z, 0-9, _", False
-        )
+        text = f"{len(odd)} name(s) are not ASCII (first: {shown})"
+        yield Fault("non-ascii", text, "name files by a-z, 0-9, _", False)
     if outside := [name for name in names if name.startswith(("/", "\\")) or ".." in PurePosixPath(name).parts]:
         yield Fault("outside", f"{outside[0]!r} leads out of the folder", "zip relative paths")
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -95,8 +90,8 @@ def _of_size(path: Path, archive: zipfile.ZipFile, most_mib: float) -> Iterator[
     if size_mib > most_mib:
         text = f"{size_mib:.0f} MiB are over the server's limit of {most_mib:.0f}"
         saved = _savings(archive)
-        fix = "compress PNGs harder (`pack --small`)" + (f": saves about {saved:.0%} here" if saved else "")
-        yield Fault("too-large", text, fix)
+        saves = f": saves about {saved:.0%} here" if saved else ""
+        yield Fault("too-large", text, f"compress PNGs harder (`pack --small`){saves}")
 
 
 def _savings(archive: zipfile.ZipFile) -> float | None:
@@ -119,13 +114,7 @@ def smallest(content: bytes) -> bytes:
 
 
 def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
-    """Score a zip as the server's script does, and say what it would not.
-
-    Args:
-        path: the zip.
-        hr: folder of HR images, PNG.
-        luma: compare the Y channel instead of RGB.
-        most_mib: the largest upload that the server takes.
+    """Score a zip against a folder of PNGs (of RGB, or ``luma``) as the server's script does; say what it would not.
 
     Raises:
         UsageError: the zip or the folder does not exist.

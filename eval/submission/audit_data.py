@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -48,11 +48,13 @@ class Match:
 
 @dataclass(frozen=True)
 class AuditedImage:
-    """One image: how it was made, best match first, and what is wrong with it."""
+    """One image: how it was made, best match first, what is wrong with it, and the thumbnails of HR and LR."""
 
     name: str
     matches: tuple[Match, ...] = ()
     faults: tuple[str, ...] = ()
+    hr: np.ndarray | None = field(default=None, repr=False, compare=False)
+    lr: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def made_by(self) -> str | None:
@@ -68,7 +70,11 @@ class AuditedSet:
     layout: str
     images: tuple[AuditedImage, ...]
     faults: tuple[str, ...] = ()
-    thumbnails: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def thumbnails(self) -> dict[str, np.ndarray]:
+        """Those of its HR images, by name."""
+        return {its.name: its.hr for its in self.images if its.hr is not None}
 
 
 Located = tuple[str, Layout | None, list[ImagePair], list[str]]
@@ -86,15 +92,14 @@ def locate(folder: Path) -> list[Located]:
     own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
     if own:
         return [(folder.name, own[0], *pair_files(folder.parent, folder.name, own[0]))]
+    if image_files(folder):
+        return [_unpaired(folder)]
     found: list[Located] = []
-    for name in () if image_files(folder) else list_datasets(folder):
-        layouts = matching_layouts(folder, name)
-        if layouts:
+    for name in list_datasets(folder):
+        if layouts := matching_layouts(folder, name):
             found.append((name, layouts[0], *pair_files(folder, name, layouts[0])))
         else:
             found.append(_unpaired(folder / name))
-    if not found and image_files(folder):
-        found.append(_unpaired(folder))
     if not found:
         raise UsageError(f"{folder}: holds no images and no set in a known layout")
     return found
@@ -107,42 +112,37 @@ def _unpaired(folder: Path) -> Located:
 def audit_set(located: Located, progress: Callable[[object], None] = lambda _: None) -> AuditedSet:
     """Audit one set; every image is decoded once, damaged ones are named."""
     name, layout, pairs, faults = located
+    found = []
     with ThreadPoolExecutor() as pool:
-        results = []
-        for result in pool.map(_audit_pair, pairs):
-            results.append(result)
-            progress(result)
-    hr_prints = {image.name: hr for image, hr, _ in results if hr is not None}
-    lr_prints = {image.name: lr for image, _, lr in results if lr is not None}
-    doubles = dict(_doubles(hr_prints))
-    images = [_with_others(image, lr_prints.get(image.name), hr_prints, doubles) for image, _, _ in results]
-    return AuditedSet(name, layout.name if layout else "no pairs", tuple(images), tuple(faults), hr_prints)
+        for image in pool.map(_audit_pair, pairs):
+            found.append(image)
+            progress(image)
+    alone = AuditedSet(name, layout.name if layout else "no pairs", tuple(found), tuple(faults))
+    prints = alone.thumbnails
+    doubles = dict(_doubles(prints))
+    return replace(alone, images=tuple(_with_others(image, prints, doubles) for image in found))
 
 
-def _audit_pair(pair: ImagePair) -> tuple[AuditedImage, np.ndarray | None, np.ndarray | None]:
-    """Return an image's findings, and the thumbnails of HR and LR."""
+def _audit_pair(pair: ImagePair) -> AuditedImage:
     try:
         hr, lr = (None if path is None else read_image(path) for path in (pair.hr, pair.lr))
     except ImageError as error:
-        return AuditedImage(pair.name, faults=(str(error),)), None, None
+        return AuditedImage(pair.name, faults=(str(error),))
     # As large as HR, so that thumbnails of both are cut alike.
     enlarged = None if lr is None else lr.repeat(SCALE, 0).repeat(SCALE, 1)
-    prints = (None if hr is None else thumbnail(hr), None if enlarged is None else thumbnail(enlarged))
+    prints = [None if its is None else thumbnail(its) for its in (hr, enlarged)]
+    image = AuditedImage(pair.name, hr=prints[0], lr=prints[1])
     if hr is None or lr is None:
-        return AuditedImage(pair.name), *prints
+        return image
     cut = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
     expected = (cut.shape[0] // SCALE, cut.shape[1] // SCALE)
     if lr.shape[:2] != expected:
         sizes = f"{lr.shape[1]}x{lr.shape[0]}, expected {expected[1]}x{expected[0]}"
-        return AuditedImage(pair.name, faults=(f"resized: LR is {sizes}, a quarter of HR",)), *prints
-    matches = sorted(_matches(cut, lr), key=lambda match: (match.differing, match.mean))
+        return replace(image, faults=(f"resized: LR is {sizes}, a quarter of HR",))
+    matches = [_match(name, generate(cut), lr) for name, generate in GENERATORS.items()]
+    matches.sort(key=lambda match: (match.differing, match.mean))
     faults = () if matches[0].exact else tuple(_changes(cut, lr, matches[0]))
-    return AuditedImage(pair.name, tuple(matches), faults), *prints
-
-
-def _matches(hr: np.ndarray, lr: np.ndarray) -> Iterator[Match]:
-    for name, generate in GENERATORS.items():
-        yield _match(name, generate(hr), lr)
+    return replace(image, matches=tuple(matches), faults=faults)
 
 
 def _match(name: str, made: np.ndarray, lr: np.ndarray) -> Match:
@@ -197,21 +197,18 @@ def _doubles(prints: dict[str, np.ndarray]) -> Iterator[tuple[str, str]]:
             yield names[place], names[int(same[0])]
 
 
-def _with_others(
-    image: AuditedImage, lr: np.ndarray | None, hr_prints: dict[str, np.ndarray], doubles: dict[str, str]
-) -> AuditedImage:
+def _with_others(image: AuditedImage, prints: dict[str, np.ndarray], doubles: dict[str, str]) -> AuditedImage:
     """Add what only the other images of the set show: that it is a double, or holds another's LR image."""
     faults = list(image.faults)
     as_made = image.matches and image.matches[0].mean <= _AS_MADE_LEVELS
-    if lr is not None and image.name in hr_prints and not as_made and not alike(hr_prints[image.name][None], lr)[0]:
-        owners = [name for name, its in hr_prints.items() if alike(its[None], lr)[0]]
-        if owners:
+    if image.lr is not None and image.hr is not None and not as_made and not alike(image.hr[None], image.lr)[0]:
+        if owners := [name for name, its in prints.items() if alike(its[None], image.lr)[0]]:
             faults = [f"swapped: its LR image is that of {owners[0]}"]
         elif not any(fault.startswith("misaligned") for fault in faults):
             faults = ["its LR image is another picture"]
     if image.name in doubles:
         faults.append(f"duplicated: the same picture as {doubles[image.name]}")
-    return AuditedImage(image.name, image.matches, tuple(faults))
+    return replace(image, faults=tuple(faults))
 
 
 def leaks(sets: Iterable[AuditedSet], others: Iterable[AuditedSet]) -> list[str]:

@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from eval.data.datasets import Dataset
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import RunError, UsageError
-from eval.files import atomic_path, module_of, write_whole
+from eval.files import module_of, write_whole
 from eval.metrics.psnr_ssim import psnr
 from eval.metrics.trials import drawn_image
 from eval.records.record import Record
@@ -127,9 +127,8 @@ def _write_onnx(exportable: Exportable, folder: Path) -> list[Path]:
 
 
 def _write_safetensors(exportable: Exportable, folder: Path) -> list[Path]:
-    path = folder / f"{exportable.name}.safetensors"
-    with atomic_path(path) as partial:
-        safetensors.torch.save_file(exportable.network.state_dict(), partial)
+    content = safetensors.torch.save(exportable.network.state_dict())
+    write_whole(path := folder / f"{exportable.name}.safetensors", content)
     return [path]
 
 
@@ -141,12 +140,7 @@ def _run_safetensors(exportable: Exportable, files: Sequence[Path]) -> Forward:
 
 def _run_hub(exportable: Exportable, files: Sequence[Path]) -> Forward:
     module = module_of(files[0], f"hub_{exportable.name}")
-    network = getattr(module, exportable.spec.target.partition(":")[2]).from_pretrained(files[0].parent).eval()
-
-    def run(x: Tensor) -> Tensor:
-        return network(x)
-
-    return run
+    return getattr(module, exportable.spec.target.partition(":")[2]).from_pretrained(files[0].parent).eval()
 
 
 FORMATS = {

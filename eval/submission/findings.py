@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from eval.report.table import Column, Table
@@ -11,7 +12,12 @@ Status = Literal["pass", "note", "warn", "fail", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was found, and how to mend it."""
+    """One line: what was found, and how to mend it.
+
+    Attributes:
+        status: "warn" is what may be wrong, "fail" what keeps an entry out; "not checked" does not apply, or could not
+            be looked at.
+    """
 
     status: Status
     why: str
@@ -19,30 +25,14 @@ class Finding:
     title: str = ""
 
 
-def passed(why: str) -> Finding:
-    """Return what is right."""
-    return Finding("pass", why)
+passed, warned = partial(Finding, "pass"), partial(Finding, "warn")
+failed, not_checked = partial(Finding, "fail"), partial(Finding, "not checked")
 
 
-def warned(why: str, fix: str) -> Finding:
-    """Return what may be wrong."""
-    return Finding("warn", why, fix)
-
-
-def failed(why: str, fix: str) -> Finding:
-    """Return what keeps an entry out."""
-    return Finding("fail", why, fix)
-
-
-def not_checked(why: str) -> Finding:
-    """Return what could not be looked at, or does not apply."""
-    return Finding("not checked", why)
-
-
-def findings_table(findings: Sequence[Finding], what: str = "Check") -> Table:
+def findings_table(findings: Sequence[Finding]) -> Table:
     """Return one row a finding."""
     columns = (
-        Column("title", what, left=True),
+        Column("title", "Check", left=True),
         Column("status", "Result", left=True),
         Column("why", "Why", left=True, wraps=True),
         Column("fix", "What to do", left=True, wraps=True),

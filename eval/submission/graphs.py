@@ -25,8 +25,6 @@ from eval.errors import RunError, UsageError
 
 # Roundings along 54 layers of up to 864 products walk about sqrt(54 x 864) = 216 steps; features stay below 10.
 TOLERANCES = {dtype: 216 * 10 * torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32)}
-
-
 INPUT, OUTPUT = "lr", "sr"
 INSTALL = "pip install -e '.[export]'"
 _OPSET = 18

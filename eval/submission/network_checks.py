@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 
-from eval.metrics.figures import Flag
+from eval.metrics.figures import FlagCode
 from eval.metrics.trials import Trials
 from eval.ranking.editions import Role
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
@@ -18,6 +18,18 @@ _POOR_DB = 20.0
 _TILES_AGREE = 2.0
 _CHALLENGE_SIDE = 16
 _UNKNOWN = "it could not be run"
+# By the code of a flag: what is so without it, and what to do about it.
+_FREE_OF: dict[FlagCode, tuple[str, str]] = {
+    "parameters": (
+        "forward writes no parameter and no buffer",
+        "fuse once, before weights are saved: submit the deploy form",
+    ),
+    "precision": ("all tensors are float32 inside", "entries are compared in float32: remove .half() and autocast"),
+    "input": (
+        "as many FLOPs for noise as for a black image",
+        "FLOPs are published for a black image: say both figures, or do the same for all",
+    ),
+}
 
 
 def _of_trials(check: Callable[[Trials], Finding]) -> Callable[[Facts], Finding]:
@@ -36,9 +48,8 @@ def runs(facts: Facts) -> Finding:
         return failed(facts.fault, "build and run it on a CPU first: it must ask for no GPU by itself")
     cuda = [shim for shim in facts.shims if "cuda" in shim.lower() or "map_location" in shim]
     if cuda:
-        return warned(
-            f"it runs on a CPU only with help: {', '.join(cuda)}", "use the device that select_model is given"
-        )
+        why = f"it runs on a CPU only with help: {', '.join(cuda)}"
+        return warned(why, "use the device that select_model is given")
     return passed("it builds on a CPU, takes its weights strictly and runs")
 
 
@@ -71,9 +82,8 @@ def least_size(trials: Trials) -> Finding:
     """From which size on does it run?"""
     least = trials.least_side
     if least is None or least > _CHALLENGE_SIDE:
-        return warned(
-            f"squares of less than {least} pixels fail", "tiles and small photographs will fail: pad in forward"
-        )
+        fix = "tiles and small photographs will fail: pad in forward"
+        return warned(f"squares of less than {least} pixels fail", fix)
     return passed(f"runs from {least}x{least} pixels on")
 
 
@@ -108,14 +118,12 @@ def no_state(trials: Trials) -> Finding:
     return passed("an image gives the same output after another one")
 
 
-def writes(facts: Facts) -> Finding:
-    """Does forward leave the parameters alone?"""
-    return _by_flags(facts, "parameters", "fuse once, before weights are saved: submit the deploy form")
-
-
-def precision(facts: Facts) -> Finding:
-    """Does it compute in float32?"""
-    return _by_flags(facts, "precision", "entries are compared in float32: remove .half() and autocast")
+def free_of(facts: Facts, code: FlagCode) -> Finding:
+    """Is there no flag of a kind: of parameters that are written, of other types, of FLOPs that depend on the image?"""
+    if facts.fault or facts.analysis.complexity is None:
+        return not_checked(_UNKNOWN if facts.fault else "it has no weights, or could not be counted")
+    flags, (clean, fix) = _flags(facts, code), _FREE_OF[code]
+    return failed("; ".join(flags), fix) if flags else passed(clean)
 
 
 @_of_trials
@@ -155,17 +163,12 @@ def flops_counted(facts: Facts) -> Finding:
     """Does the challenge's counter see all of its work?"""
     flags = _flags(facts, "uncounted", "counters", "operators", "bound", "weights")
     if facts.analysis.complexity is None:
-        return not_checked(flags[0].text if flags else "it has no weights, or could not be run")
+        return not_checked(flags[0] if flags else "it has no weights, or could not be run")
     if flags:
         fix = "say so in the factsheet, with a count by hand; use standard convolutions where you can"
-        return warned("; ".join(flag.text for flag in flags), fix)
+        return warned("; ".join(flags), fix)
     its = facts.analysis.complexity
     return passed(f"{(its.flops or 0) / 1e9:.2f} G FLOPs, {its.num_params / 1e6:.3f} M parameters, by two counters")
-
-
-def flops_fixed(facts: Facts) -> Finding:
-    """Do its FLOPs not depend on the image?"""
-    return _by_flags(facts, "input", "FLOPs are published for a black image: say both figures, or do the same for all")
 
 
 def gate(facts: Facts, role: Role) -> Finding:
@@ -196,20 +199,6 @@ def score(facts: Facts) -> Finding:
     return passed(why)
 
 
-def _flags(facts: Facts, *codes: str) -> list[Flag]:
-    return [flag for flag in facts.analysis.flags if flag.code in codes]
-
-
-def _by_flags(facts: Facts, code: str, fix: str) -> Finding:
-    """Return a fail for a flag of a kind, else a pass."""
-    if facts.fault or facts.analysis.complexity is None:
-        return not_checked(_UNKNOWN if facts.fault else "it has no weights, or could not be counted")
-    flags = _flags(facts, code)
-    return failed("; ".join(flag.text for flag in flags), fix) if flags else passed(_CLEAN[code])
-
-
-_CLEAN = {
-    "parameters": "forward writes no parameter and no buffer",
-    "precision": "all tensors are float32 inside",
-    "input": "as many FLOPs for noise as for a black image",
-}
+def _flags(facts: Facts, *codes: FlagCode) -> list[str]:
+    """Return what the flags of some kinds say."""
+    return [flag.text for flag in facts.analysis.flags if flag.code in codes]

@@ -152,14 +152,9 @@ def bundle_of(subject: Subject, number: int | None) -> Bundle:
 
 
 def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factsheet: Path | None = None) -> None:
-    """Write the bundle, after its one file has given the same pixels as the entry.
+    """Write the bundle of an entry as a zip, after its one file has given the same pixels on a device.
 
-    Args:
-        subject: the entry.
-        bundle: its code, as ``bundle_of`` returns it.
-        device: where both run.
-        path: the zip to write; its parts lie beside it, in ``code/``.
-        factsheet: a file to send along.
+    Its parts lie beside the zip, in ``code/``; a factsheet is sent along.
 
     Raises:
         RunError: the file does not load these weights strictly, or gives other pixels.

@@ -6,7 +6,6 @@ at the machine's memory bandwidth, whichever is longer. Both are measured here f
 
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 from eval.device.placing import finish
 from eval.metrics.branches import branches_of
 
-_WARM_UP, _LEAST_PASSES = 3, 3
+_WARM_UP = 3
 _SIDE, _BYTES = 1024, 2**26
 _TRIES = 5
 _FAR, _WORTH = 4.0, 0.03
@@ -68,6 +67,11 @@ class Part:
     def times_floor(self) -> float | None:
         """How many times its floor it takes; None where there is nothing to do."""
         return self.time_s / self.floor_s if self.floor_s else None
+
+    def __add__(self, other: "Part") -> "Part":
+        kinds = tuple(dict.fromkeys((*self.kinds, *other.kinds)))
+        flops, moved_bytes = self.flops + other.flops, self.moved_bytes + other.moved_bytes
+        return Part(self.name, kinds, self.time_s + other.time_s, flops, moved_bytes, self.floor_s + other.floor_s)
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,11 @@ class _Watch(TorchDispatchMode):
             for name, module in network.named_modules():
                 if name:
                     enter = module.register_forward_pre_hook(lambda *_, name=name: self.stack.append(name))
-                    leave = module.register_forward_hook(lambda *_: _nothing(self.stack.pop()))
+                    # What a hook returns, unless it is None, takes the output's place.
+                    leave = module.register_forward_hook(lambda *_: self.stack.pop() and None)
                     hooks.callback(enter.remove)
                     hooks.callback(leave.remove)
             yield
-
-
-def _nothing(_: object) -> None:
-    """Return None: what a hook returns would take the output's place."""
 
 
 @torch.no_grad()
@@ -154,17 +155,13 @@ def _timed_s(work: Callable[[], object], device: torch.device) -> float:
 
 @torch.no_grad()
 def profile(network: nn.Module, x: Tensor, passes: int = 5) -> Profile:
-    """Profile a network in eval mode on an image that is on its device.
+    """Profile a network in eval mode on an image on its device, ``(1, 3, h, w)`` in its data range.
 
-    Args:
-        network: to profile.
-        x: ``(1, 3, h, w)`` in its data range.
-        passes: to take medians of; at least three.
+    Times are medians of the passes.
     """
     machine = measure_machine(x.device)
     for _ in range(_WARM_UP):
         network(x)
-    passes = max(passes, _LEAST_PASSES)
     whole_s = statistics.median(_timed_s(lambda: network(x), x.device) for _ in range(passes))
     runs = []
     for _ in range(passes):
@@ -190,21 +187,11 @@ def _part(calls: Sequence[tuple[str, str, float, int, int]], machine: Machine) -
 
 def _together(parts: Iterable[Part], key: Callable[[Part], str]) -> tuple[Part, ...]:
     """Add up parts of one key; the slowest first."""
-    sums: dict[str, list[Part]] = defaultdict(list)
+    sums: dict[str, Part] = {}
     for part in parts:
-        sums[key(part)].append(part)
-    together = (
-        Part(
-            name,
-            tuple(dict.fromkeys(kind for its in group for kind in its.kinds)),
-            sum(its.time_s for its in group),
-            sum(its.flops for its in group),
-            sum(its.moved_bytes for its in group),
-            sum(its.floor_s for its in group),
-        )
-        for name, group in sums.items()
-    )
-    return tuple(sorted(together, key=lambda its: -its.time_s))
+        name = key(part)
+        sums[name] = sums[name] + part if name in sums else replace(part, name=name)
+    return tuple(sorted(sums.values(), key=lambda its: -its.time_s))
 
 
 def _fusing(foldable: Sequence[str], idle: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:

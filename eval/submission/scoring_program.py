@@ -21,12 +21,7 @@ from PIL import Image
 SCALE = 4
 PEAK = 255.0
 README = "readme.txt"
-README_KEYS = (
-    "runtime per image [s]",
-    "CPU[1] / GPU[0]",
-    "Extra Data [1] / No Extra Data [0]",
-    "Other description",
-)
+README_KEYS = ("runtime per image [s]", "CPU[1] / GPU[0]", "Extra Data [1] / No Extra Data [0]", "Other description")
 UNKNOWN = -1
 # What stands for an infinite PSNR, which JSON does not have.
 IDENTICAL_DB = 100.0
@@ -36,14 +31,7 @@ _READABLE = {float: "a number", int: "a whole number"}
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong with an upload.
-
-    Attributes:
-        code: its name.
-        text: what was expected, and what came.
-        fix: what to do.
-        refuses: whether it cannot be scored.
-    """
+    """Something that is wrong with an upload: what was expected and came, what to do, and whether it is refused."""
 
     code: str
     text: str
@@ -67,12 +55,9 @@ class Scored:
 
 
 def score(upload: Path, reference: Path, luma: bool = False) -> Scored:
-    """Score a folder of SR images with its readme.
+    """Score a folder of SR images with its readme against one of HR images, PNG.
 
-    Args:
-        upload: the folder into which the server unpacked the zip.
-        reference: folder of HR images, PNG.
-        luma: compare the Y channel, as the tracks of fidelity do, instead of RGB.
+    ``luma`` compares the Y channel, as the tracks of fidelity do, instead of RGB.
     """
     values, other, faults = read_readme(upload)
     faults += check_files(upload, reference)
@@ -110,10 +95,8 @@ def read_readme(folder: Path) -> tuple[list[float], str, list[Fault]]:
         return unknown, "", [Fault("readme-missing", text, fix, False)]
     faults = []
     if len(found) > 1 or found[0].name != README:
-        names = ", ".join(sorted(path.name for path in found))
-        faults.append(
-            Fault("readme-name", f"expected one file readme.txt, got {names}", "keep one of that name", False)
-        )
+        text = f"expected one file readme.txt, got {', '.join(sorted(path.name for path in found))}"
+        faults.append(Fault("readme-name", text, "keep one of that name", False))
     text = found[0].read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")
     lines = [line.strip() for line in text.splitlines() if ":" in line]
     values, slip = _values(lines)
@@ -154,23 +137,17 @@ def check_files(upload: Path, reference: Path) -> list[Fault]:
     if not hr:
         return [Fault("empty-reference", f"{reference}: holds no .png image", "give the folder of HR images")]
     faults = list(_layout_faults(upload))
-    keys = [Counter(map(_key, files)) for files in (hr, sr)]
-    wrong = [
-        ("missing", "has no SR image", keys[0] - keys[1]),
-        ("double", "is there more than once", Counter({key: n - 1 for key, n in keys[1].items() if n > 1})),
-        (
-            "unknown",
-            "is no image of the reference",
-            Counter({key: n for key, n in keys[1].items() if key not in keys[0]}),
-        ),
-    ]
-    named = any(key in keys[0] for key in keys[1])
-    for code, words, names in wrong if named else ():
-        if +names:
-            listing = ", ".join(sorted(+names)[:5])
-            faults.append(
-                Fault(code, f"{sum((+names).values())} image(s): {listing} {words}", "one PNG for each image")
-            )
+    expected, got = (Counter(map(_key, files)) for files in (hr, sr))
+    wrong = {
+        ("missing", "has no SR image"): expected - got,
+        ("double", "is there more than once"): got - Counter(set(got)),
+        ("unknown", "is no image of the reference"): Counter({key: got[key] for key in got if key not in expected}),
+    }
+    named = not got.keys().isdisjoint(expected)
+    for (code, words), names in wrong.items() if named else ():
+        if names:
+            text = f"{names.total()} image(s): {', '.join(sorted(names)[:5])} {words}"
+            faults.append(Fault(code, text, "one PNG for each image"))
     if len(sr) != len(hr):
         text = f"expected {len(hr)} .png images, got {len(sr)}; the script ends with no other reason"
         faults.append(Fault("count", text, "one PNG for each image of the test set, beside readme.txt"))

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from eval.errors import RunError
 from eval.sources import imported_modules
@@ -51,8 +52,7 @@ def one_file(facts: Facts) -> Finding:
 
 def packages(facts: Facts) -> Finding:
     """Which packages does it import?"""
-    if (tree := _tree(facts.subject)) is None:
-        return not_checked("no file of the network was found")
+    tree = _tree(facts.subject)
     tops = {name.partition(".")[0] for name in imported_modules(tree.body)}
     root = facts.subject.root
     own = {name for name in tops if (root / name).is_dir() or (root / f"{name}.py").is_file()}
@@ -64,22 +64,18 @@ def packages(facts: Facts) -> Finding:
 
 def import_work(facts: Facts) -> Finding:
     """Does importing its file do anything?"""
-    if (tree := _tree(facts.subject)) is None:
-        return not_checked("no file of the network was found")
-    busy = [node for node in tree.body if not _is_harmless(node)]
+    busy = [node for node in _tree(facts.subject).body if not _is_harmless(node)]
     if not busy:
         return passed("importing it defines names and nothing else")
     text = ast.unparse(busy[0]).splitlines()[0][:60]
-    return failed(
-        f"line {busy[0].lineno} runs at import: {text}", 'put it under if __name__ == "__main__", or remove it'
-    )
+    fix = 'put it under if __name__ == "__main__", or remove it'
+    return failed(f"line {busy[0].lineno} runs at import: {text}", fix)
 
 
 def construction_work(facts: Facts) -> Finding:
     """Does constructing the network run it, read files or ask for a GPU?"""
-    if (tree := _tree(facts.subject)) is None:
-        return not_checked("no file of the network was found")
-    found = [work for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for work in _work_of(node)]
+    classes = [node for node in ast.walk(_tree(facts.subject)) if isinstance(node, ast.ClassDef)]
+    found = [work for node in classes for work in _work_of(node)]
     if found:
         return failed("; ".join(found[:3]), "a constructor makes layers only: the harness warms up and loads weights")
     return passed("constructors make layers and nothing else")
@@ -87,10 +83,7 @@ def construction_work(facts: Facts) -> Finding:
 
 def switches(facts: Facts) -> Finding:
     """Does its code change how torch computes?"""
-    subject = facts.subject
-    if subject.file is None:
-        return not_checked("no file of the network was found")
-    for path in (subject.file, *subject.helpers):
+    for path in (_file(facts.subject), *facts.subject.helpers):
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if match := _SWITCHES.search(line.partition("#")[0]):
                 fix = "entries are compared in float32 as torch ships it: remove it"
@@ -123,28 +116,23 @@ def checkpoint(facts: Facts) -> Finding:
 def file_names(facts: Facts) -> Finding:
     """Do files and the name have the challenge's form?"""
     subject, info = facts.subject, facts.subject.source.info
-    if subject.file is None:
-        return not_checked("no file of the network was found")
-    wrong = []
-    if not re.fullmatch(r"team\d{2,}_\w+\.py", subject.file.name):
-        wrong.append(f"{subject.file.name} is not teamNN_Name.py")
+    file, number = _file(subject), f"{info.id:02}"
+    wrong = [] if re.fullmatch(r"team\d{2,}_\w+\.py", file.name) else [f"{file.name} is not teamNN_Name.py"]
     wrong += [
         f"{path.name} is not teamNN_name.pth"
         for path in subject.checkpoints
         if not re.match(r"team\d{2,}_", path.name) or path.suffix not in _SUFFIXES
     ]
     if subject.is_of_checkout:
-        number = f"{info.id:02}"
         wrong += [f"the name {info.name!r} does not begin with {number}_"] * (not info.name.startswith(f"{number}_"))
-        files = (subject.file, *subject.checkpoints)
-        wrong += [
-            f"{path.name} is of another team than {number}" for path in files if _team(path.name) not in (None, number)
-        ]
+        told = {path.name: re.match(r"team(\d{2,})_", path.name) for path in (file, *subject.checkpoints)}
+        others = [name for name, match in told.items() if match and match.group(1) != number]
+        wrong += [f"{name} is of another team than {number}" for name in others]
     if not wrong:
         return passed("teamNN_Name.py and teamNN_name.pth, with two digits")
     why = "; ".join(wrong)
     if subject.is_of_checkout:
-        return failed(why, f"rename them: models/team{info.id:02}_Name.py, model_zoo/team{info.id:02}_name.pth")
+        return failed(why, f"rename them: models/team{number}_Name.py, model_zoo/team{number}_name.pth")
     return warned(why, "`pack` writes them under the challenge's names")
 
 
@@ -159,9 +147,8 @@ def select_model(facts: Facts) -> Finding:
     if entry.data_range is None:
         return failed("the branch does not say its data range plainly", "set data_range = 1.0 or 255.0 in it")
     if not entry.weights:
-        return warned(
-            "the branch names no file in model_zoo/", "name it by os.path.join('model_zoo', 'teamNN_name.pth')"
-        )
+        fix = "name it by os.path.join('model_zoo', 'teamNN_name.pth')"
+        return warned("the branch names no file in model_zoo/", fix)
     return passed(f"the branch of id {entry.id} names its class, data range {entry.data_range:g} and weights")
 
 
@@ -177,18 +164,18 @@ def placeholder(facts: Facts) -> Finding:
     return passed("test_demo.py holds none of the template's words")
 
 
-def _team(name: str) -> str | None:
-    match = re.match(r"team(\d{2,})_", name)
-    return match.group(1) if match else None
-
-
-def _tree(subject: Subject) -> ast.Module | None:
+def _file(subject: Subject) -> Path:
     if subject.file is None:
-        return None
+        raise RunError("no file of the network was found")
+    return subject.file
+
+
+def _tree(subject: Subject) -> ast.Module:
+    file = _file(subject)
     try:
-        return ast.parse(subject.file.read_bytes())
+        return ast.parse(file.read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise RunError(f"{subject.file}: cannot be read as Python: {error}") from error
+        raise RunError(f"{file}: cannot be read as Python: {error}") from error
 
 
 def _is_harmless(node: ast.stmt) -> bool:

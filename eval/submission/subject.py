@@ -120,13 +120,9 @@ class Facts:
 
 
 def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], config: RunConfig) -> Facts:
-    """Load a subject, run it and look at it; what fails is said, never raised.
+    """Load a subject, run it (``config`` as ``resolved`` returns it), and look at it; what fails is said, never raised.
 
-    Args:
-        subject: what to run.
-        edition: whose rules count.
-        sets: the challenge's sets that are here, by role.
-        config: how it is run; as ``resolved`` returns it.
+    ``sets`` are the challenge's that are here.
     """
     facts = Facts(subject, edition)
     sizes = [size for its in sets.values() for size in its.lr_sizes]
@@ -134,8 +130,8 @@ def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], con
     try:
         with subject.source.open(config, largest) as loaded, loaded.on_device():
             # Trials come first: what they need most is an image that is the network's first one.
-            facts = replace(facts, trials=_trials(loaded), shims=loaded.info.shims)
-            facts = replace(facts, weights_steps=loaded.info.weights_steps)
+            shims, steps = loaded.info.shims, loaded.info.weights_steps
+            facts = replace(facts, trials=_trials(loaded), shims=shims, weights_steps=steps)
             facts = replace(facts, tiles=_tile_difference(loaded))
             facts = replace(facts, psnr_db={role: _mean_psnr(loaded, dataset) for role, dataset in sets.items()})
             # Last: a worker may end of it.
