@@ -20,6 +20,7 @@ from eval.run.environment import commit
 from eval.run.images_folders import images_folder
 from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
 from eval.run.keeper import Keeper
+from eval.run.keys import measuring_sha256
 from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
 from eval.run.model_source import ModelSource
 from eval.run.observer import Observer
@@ -42,8 +43,9 @@ class Evaluation:
     """Runs models by one configuration, and remembers what was done."""
 
     def __init__(self, config: RunConfig, launch: Launch | None = None, observer: Observer | None = None) -> None:
-        # Asked for now: it is remembered as it was before anything ran.
+        # Asked for now: they are remembered as they were before anything ran.
         commit()
+        measuring_sha256()
         self.launch, self.observer = launch or Launch(), observer or Observer()
         self.node = self._node(config.device)
         self.asked, self.config = config, resolved(config, self.launch, self.node and self.node.device)
@@ -119,11 +121,7 @@ class Evaluation:
             self.observer.say(f"open     {words}")
 
     def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
-        """Carry out the speed pass of models that are all open at once.
-
-        Raises:
-            TimingError: one of them could not be opened again, or failed.
-        """
+        """Carry out the speed pass of models that are all open at once; if one fails, it is a ``TimingError``."""
         preset = PRESETS[self.config.preset]
         names = ", ".join(task.model.info.label for task in tasks)
         self.observer.say(f"timing   {names} together, preset {preset.name}")
@@ -260,11 +258,7 @@ class Evaluation:
 
 @contextmanager
 def _keeping() -> Iterator[None]:
-    """Run a block to whose end ctrl-C waits once its figures are there.
-
-    Raises:
-        BrokenOffError: ctrl-C, in whatever part of the block.
-    """
+    """Run a block to whose end ctrl-C waits once its figures are there; in whatever part it is a ``BrokenOffError``."""
     try:
         with ctrl_c_after_keeping():
             yield

@@ -19,7 +19,7 @@ from eval.files import PROJECT
 from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
 from eval.run.environment import device_name
-from eval.sources import hash_of_sources
+from eval.sources import hash_at_first, hash_of_sources
 
 # Everything that they import is part of it; engines, metrics and the worker are found by name.
 _MEASURING = (
@@ -36,10 +36,17 @@ def hash_of(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-@cache
 def measuring_sha256(by_worker: bool = False) -> str:
-    """Return the hash of the code that makes figures, in this process or by a worker; other code makes others."""
-    return hash_of_sources(PROJECT, (*_MEASURING, *_MEASURING_OTHERS) if by_worker else _MEASURING)
+    """Return the hash of the code that makes figures, in this process or by a worker; other code makes others.
+
+    Files count as this process first saw them, and so as it imports them.
+    """
+    return hash_at_first(PROJECT, (*_MEASURING, *_MEASURING_OTHERS) if by_worker else _MEASURING)
+
+
+def measuring_now(by_worker: bool) -> str:
+    """Return the same hash; where a worker measures, of the files as they are now, which it imports when it starts."""
+    return hash_of_sources(PROJECT, (*_MEASURING, *_MEASURING_OTHERS)) if by_worker else measuring_sha256()
 
 
 @cache
@@ -47,10 +54,9 @@ def libraries(engine: str) -> tuple[str, ...]:
     """Return the libraries that an engine's figures depend on, with their versions."""
     engines = ENGINES.values() if engine == AUTO else (ENGINES[engine],)
     optional = [package for row in engines for package in row.needs if find_spec(package)]
-    own = {module.__name__: module.__version__ for module in (torch, np, cv2, PIL)}
-    return tuple(
-        f"{name} {its}" for name, its in (own | {name: version(name) for name in ("fvcore", *optional)}).items()
-    )
+    versions = {module.__name__: module.__version__ for module in (torch, np, cv2, PIL)}
+    versions |= {name: version(name) for name in ("fvcore", *optional)}
+    return tuple(f"{name} {its}" for name, its in versions.items())
 
 
 @cache

@@ -7,7 +7,7 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from eval.run.compiling import timed_beside
 from eval.run.environment import commit, machine_state
 from eval.run.failures import Ending, failure_of
 from eval.run.interrupts import hold_ctrl_c
+from eval.run.keys import measuring_sha256
 from eval.run.model_source import LoadedModel
 from eval.run.pipeline import Overlap, Stages, run_stages
 from eval.run.plausible import implausible
@@ -45,8 +46,9 @@ _WAITING_BYTES = 256 * 2**20
 
 def carry_out_once(task: EvaluationTask, on_image: Callable[[ImageResult], None]) -> Record:
     """Carry out a task once, in this process; whatever fails is a record."""
-    # Asked for now: it is remembered as it was before anything ran.
+    # Asked for now: they are remembered as they were before anything ran.
     commit()
+    measuring_sha256()
     started_at, started = datetime.now(UTC), time.perf_counter()
     with threads_set(task.config.threads):
         try:
@@ -58,11 +60,7 @@ def carry_out_once(task: EvaluationTask, on_image: Callable[[ImageResult], None]
 
 
 def run(
-    task: EvaluationTask,
-    model: LoadedModel,
-    on_image: Callable[[ImageResult], None],
-    *,
-    ready_s: float | None = None,
+    task: EvaluationTask, model: LoadedModel, on_image: Callable[[ImageResult], None], *, ready_s: float | None = None
 ) -> Record:
     """Run a loaded model over a task's images and return the record, complete or not.
 
@@ -116,7 +114,8 @@ def _measured_apart(task: EvaluationTask, model: LoadedModel) -> bool:
 def _peak_of_the_largest(task: EvaluationTask, model: LoadedModel) -> PeakMemory:
     if isinstance(model, Upscaler) and ENGINES[model.execution.engine].records:
         return PeakMemory(f"not taken: {model.execution.engine} keeps memory for each size that it has recorded")
-    lr = _largest(task.dataset).read()[0]
+    largest = task.dataset.lr_sizes.index(largest_lr(task.dataset))
+    lr, _ = task.dataset.pairs[largest].read()
     with model.peak_memory() as peak:
         model(lr)
     return replace(peak, method=peak.method.replace("the set", "the set's largest image, run once more alone"))
@@ -143,7 +142,7 @@ def with_timing(record: Record, timing: Timing) -> Record:
 
     A record of which every sample was disturbed is failed.
     """
-    medians = [median(kept) for row in timing.samples_ms if (kept := [ms for ms in row if ms is not None])]
+    medians = timing.medians_ms().values()
     judged_db = {image.name: image.psnr_db for image in record.images if image.psnr_db is not None}
     differs = differing_psnr(timing.psnr_db, judged_db)
     flags = (*record.flags, *timing.flags, *([differs] if differs else []))
@@ -175,12 +174,6 @@ def _whole(task: EvaluationTask, pair: ImagePair, network: Upscaler) -> ImageRes
     return _finish(task, pair, images, network(images[0]))
 
 
-def _largest(dataset: Dataset) -> ImagePair:
-    """Return the pair with the most LR pixels."""
-    sizes = dataset.lr_sizes
-    return dataset.pairs[max(range(len(sizes)), key=lambda index: sizes[index].height * sizes[index].width)]
-
-
 def _depth(dataset: Dataset, workers: int) -> int:
     """Return how many images may wait on either side of the network: one more than threads, if memory is bounded."""
     largest = max(size.height * size.width for size in dataset.lr_sizes) * _BYTES_PER_LR_PIXEL
@@ -196,13 +189,9 @@ def _finish(
     figures = {metric.key: metric.compute(sr, hr, lr, device) for metric in find_metrics(task.config.metrics)}
     if wrong := [f"{key} {value}" for key, value in figures.items() if value is not None and not value > -math.inf]:
         raise RunError(f"expected figures, got {', '.join(wrong)}")
-    result = ImageResult(
-        name=pair.name,
-        lr_height=lr.shape[0],
-        lr_width=lr.shape[1],
-        runtime_ms=runtime_ms if task.config.is_timed else None,
-        **figures,
-    )
+    height, width, _ = lr.shape
+    taken_ms = runtime_ms if task.config.is_timed else None
+    result = ImageResult(name=pair.name, lr_height=height, lr_width=width, runtime_ms=taken_ms, **figures)
     if task.images_dir is not None:
         write_png(task.images_dir / f"{pair.name}.png", sr)
     return result

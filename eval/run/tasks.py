@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,11 +17,9 @@ from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import Compiled, DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
-from eval.run.keys import hash_of, libraries, machine, measuring_sha256
+from eval.run.keys import hash_of, libraries, machine, measuring_now, measuring_sha256
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.zoo.model_info import ModelInfo
-
-_CHANGED = "its source changed while it ran: run it again"
 
 
 @dataclass(frozen=True)
@@ -47,35 +46,26 @@ class EvaluationTask:
     @cached_property
     def key(self) -> str:
         """The hash of everything that the figures depend on; sources, weights and images are read for it, once."""
-        return hash_of({**self._making, "config": self.config.decides, "images": self.images_dir is not None})
+        return hash_of({**self.making, "config": self.config.decides, "images": self.images_dir is not None})
 
     @cached_property
     def figures_key(self) -> str:
         """The hash of everything that figures besides times depend on, whichever of them are taken."""
-        return hash_of(self._making)
+        return hash_of(self.making)
 
     @cached_property
     def images_key(self) -> str:
         """The hash of what tells SR images from those of another model or manner; a newer version's replace them."""
-        return hash_of({"pixels": self._pixels})
+        return hash_of({"pixels": _pixels_of(self.model.info, self._images, self.config)})
 
     @cached_property
-    def source_sha256(self) -> str:
-        """The hash of the model's source, as keys hold it."""
-        return self.model.info.source_sha256
+    def making(self) -> dict[str, object]:
+        """Everything that figures besides times depend on, as keys hold it."""
+        return making_of(self.model.info, self._images, self.config, self.machine)
 
     def __getstate__(self) -> dict[str, object]:
-        """Return what another process gets: that hash with it, for the process may find newer files."""
-        return {**vars(self), "source_sha256": self.source_sha256}
-
-    @cached_property
-    def _making(self) -> dict[str, object]:
-        made = making_of(self.model.info, self._images, self.config, self.machine)
-        return {**made, "source": self.source_sha256}
-
-    @cached_property
-    def _pixels(self) -> list:
-        return _pixels_of(self.model.info, self._images, self.config)
+        """Return what another process gets: what keys hold with it, for the process may find newer files."""
+        return {**vars(self), "making": self.making}
 
     @property
     def _images(self) -> tuple[str, str | None]:
@@ -105,11 +95,7 @@ def making_of(
 ) -> dict[str, object]:
     """Return everything that figures besides times depend on: what a ``figures_key`` is the hash of.
 
-    Args:
-        info: the model.
-        images: the set's name and hash.
-        config: as it runs.
-        where: the machine, as ``keys.machine`` has it; None for this one.
+    ``images`` are the set's name and hash, ``where`` is the machine, as ``keys.machine`` has it, or None for this one.
     """
     return {
         "pixels": _pixels_of(info, images, config),
@@ -148,7 +134,7 @@ def failed(task: EvaluationTask, started_at: datetime, error: Exception) -> Reco
 
 
 def unless_changed(record: Record, task: EvaluationTask) -> Record:
-    """Return a record, not complete if the source of the task's model is not the one that its key holds any more."""
+    """Return a record, not complete if the code that made it is not the one that the task's key holds any more."""
     ending = _judged(Ending(record.status, record.state, record.reason, record.traceback), task, record.model)
     return record.model_copy(update=ending._asdict())
 
@@ -156,18 +142,21 @@ def unless_changed(record: Record, task: EvaluationTask) -> Record:
 def _judged(ending: Ending, task: EvaluationTask, ran: ModelInfo) -> Ending:
     """Return how a run ended; what would answer its key did not end so if other code may have made it."""
     answers = ending.status == "complete" or ending.state.follows_from_key
-    if not answers or not _source_changed(task, ran):
+    if not answers or not (changed := _changed(task, ran)):
         return ending
-    reason = f"{_CHANGED} ({ending.reason})" if ending.reason else _CHANGED
+    told = f"{changed} changed while it ran: run it again"
+    reason = f"{told} ({ending.reason})" if ending.reason else told
     return Ending("failed", State.SOURCE_CHANGED, reason, ending.traceback)
 
 
-def _source_changed(task: EvaluationTask, ran: ModelInfo) -> bool:
-    """Tell whether a model's source, as it was when it was opened or as it is now, is not that of the task's key."""
+def _changed(task: EvaluationTask, ran: ModelInfo) -> str | None:
+    """Return which code is not that of the task's key: the model's, as it was opened or as it is now, or ours."""
     try:
-        return {ran.source_sha256, task.model.source_now()} != {task.source_sha256}
+        if {ran.source_sha256, task.model.source_now()} != {task.making["source"]}:
+            return "its source"
+        return None if measuring_now(ran.by_worker) == task.making["measuring"] else "the code that measures it"
     except (OSError, RunError, UsageError):
-        return True
+        return "its source"
 
 
 def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> Record:
@@ -207,30 +196,14 @@ def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> 
 
 def _settings(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> Settings:
     """Return how a model ran, or was to run where it could not be loaded."""
-    config, tile = task.config, task.config.tile
-    taken = {
-        "device": config.device,
-        "tile": tile if isinstance(tile, int) else None,
-        "tile_overlap": config.tile_overlap,
-        "engine": config.engine,
-        "precision": config.precision,
-    }
-    if model is not None:
-        taken = {
-            "device": str(model.device),
-            "tile": model.tiling and model.tiling.tile,
-            "tile_overlap": model.tiling and model.tiling.shared,
-            "engine": model.execution.engine,
-            "precision": model.execution.precision,
-            "memory_format": model.execution.memory_format,
-            "streams": ran.streams,
-            "workers": 0 if config.is_timed or ran.streams > 1 else config.workers,
-        }
-    return Settings(
-        protocol=config.protocol,
-        runs=config.runs,
-        engine_asked=task.engine_asked,
-        left_out=task.left_out,
-        compiled=ran.compiled,
-        **taken,
-    )
+    config = task.config
+    taken: dict[str, Any] = {"protocol": config.protocol, "runs": config.runs}
+    taken |= {"engine_asked": task.engine_asked, "left_out": task.left_out, "compiled": ran.compiled}
+    if model is None:
+        taken |= {"device": config.device, "engine": config.engine, "precision": config.precision}
+        taken |= {"tile": config.tile if isinstance(config.tile, int) else None, "tile_overlap": config.tile_overlap}
+        return Settings(**taken)
+    taken |= {"device": str(model.device), **vars(model.execution), "memory_format": model.execution.memory_format}
+    taken |= {"tile": model.tiling and model.tiling.tile, "tile_overlap": model.tiling and model.tiling.shared}
+    workers = 0 if config.is_timed or ran.streams > 1 else config.workers
+    return Settings(**taken, streams=ran.streams, workers=workers)

@@ -124,7 +124,8 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
         return found
 
     monkeypatch.setattr(sources, "files_of", noted)
-    keys.measuring_sha256.__wrapped__()
+    monkeypatch.setattr(keys, "hash_at_first", hash_of_sources)
+    keys.measuring_sha256()
     names = "metrics/psnr_ssim metrics/luma metrics/consistency"
     names += " metrics/complexity metrics/behaviour metrics/operands data/images data/png data/pairs"
     names += " data/resize inference/upscaler inference/tiling device/clock device/transfer device/memory"
@@ -135,7 +136,7 @@ def test_measuring_holds_every_module_that_makes_a_figure(monkeypatch):
     assert {Path(f"{engine.module.replace('.', '/')}.py") for engine in ENGINES.values()} <= files
     assert not [path for path in files if path.parts[1] in ("api.py", "cli", "report", "ranking", "third_party")]
     files.clear()
-    keys.measuring_sha256.__wrapped__(by_worker=True)
+    keys.measuring_sha256(by_worker=True)
     theirs = "third_party/worker third_party/zoo_worker third_party/shims/cuda"
     # What measures a worker's images is this process's code.
     assert {Path(f"eval/{name}.py") for name in f"{names} {theirs}".split()} <= files
@@ -284,14 +285,20 @@ def quiet(_result: object) -> None:
     pass
 
 
-def changed(record: Record) -> bool:
+def changed(record: Record, what: str = "its source") -> bool:
     told = (record.status, record.state, record.reason)
     assert told in (
         ("complete", State.RAN, None),
-        ("failed", State.SOURCE_CHANGED, "its source changed while it ran: run it again"),
+        ("failed", State.SOURCE_CHANGED, f"{what} changed while it ran: run it again"),
     )
     assert is_final(record) == record.complete
     return not record.complete
+
+
+def forget_files() -> None:
+    """Be as another process, to which no file is known."""
+    for remembered in (sources.hash_at_first, sources._sha256_at_first):
+        remembered.cache_clear()
 
 
 @pytest.fixture
@@ -314,12 +321,43 @@ def test_a_source_that_changes_between_two_sets_is_under_no_key(models: Path, un
 def test_a_process_that_starts_after_a_change_makes_no_record_of_a_former_key(models: Path, untold: EvaluationTask):
     sent = pickle.dumps(untold)
     change(models / "team08_ABPN.py")
-    # To another process no file is known.
-    for remembered in (sources.hash_at_first, sources._sha256_at_first):
-        remembered.cache_clear()
+    forget_files()
     assert changed(carry_out(pickle.loads(sent), quiet))
     # A task that is made there is of what is there.
     assert not changed(carry_out(replace(pickle.loads(sent)), quiet))
+
+
+@pytest.fixture
+def measuring(monkeypatch, tmp_path: Path) -> Path:
+    """The code that measures, as files that may be changed."""
+    shutil.copytree(PROJECT / "eval", tmp_path / "eval", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(keys, "PROJECT", tmp_path)
+    return tmp_path / "eval"
+
+
+def test_nor_does_one_that_starts_after_the_measuring_code_has_changed(measuring: Path, untold: EvaluationTask):
+    sent = pickle.dumps(untold)
+    change(measuring / "run" / "runner.py")
+    # What this process has imported is the former code.
+    assert not changed(carry_out(untold, quiet))
+    forget_files()
+    assert changed(carry_out(pickle.loads(sent), quiet), "the code that measures it")
+    assert not changed(carry_out(replace(pickle.loads(sent)), quiet))
+
+
+@pytest.mark.parametrize("file", ["third_party/worker.py", "device/clock.py"])
+def test_a_worker_imports_the_measuring_code_as_it_is_when_it_starts(
+    measuring: Path, untold: EvaluationTask, file: str
+):
+    record = carry_out(untold, quiet)
+    model = said(in_worker=True)
+    model.source_now = lambda: model.info.source_sha256
+    task = replace(untold, model=model)
+    assert task.key
+    record = record.model_copy(update={"model": model.info})
+    assert not changed(unless_changed(record, task))
+    change(measuring / file)
+    assert changed(unless_changed(record, task), "the code that measures it")
 
 
 def test_a_network_that_cannot_be_built_of_a_changed_source_is_tried_again(models: Path, task: EvaluationTask):
