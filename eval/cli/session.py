@@ -68,16 +68,13 @@ class Session:
     def finish(self, valid: str, test: str | None = None, show: bool = False) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
 
-        Args:
-            valid: the set for the validation columns of results.txt.
-            test: the set for its test columns, if any.
-            show: open the folder of results.
+        Results.txt has columns for the set ``valid`` and, if there is one, ``test``; ``show`` opens the folder.
         """
         tables = current(read_records(self.save_dir / RECORDS_FOLDER))
         ran = [table for table in tables if any(holds(table, record) for record in self.records)]
         if shown := complete_ones(ran):
             self.terminal.table(shown)
-        for board in make_boards(ran):
+        for board in make_boards(ran, most=1):
             if sum(record.complete and record.model.is_network for record in board.records) > 1:
                 self.terminal.headline(board.headline, f"{visible(board.conditions.dataset)}: ")
         self.terminal.not_run([record for record in self.records if not record.complete])

@@ -123,12 +123,12 @@ class Board:
         return [row.record for row in self.rows]
 
 
-def make_boards(groups: Sequence[Group], edition: Edition | None = None) -> tuple[Board, ...]:
-    """Make the table of each group of records, as ``current`` returns them; see ``make_board``."""
+def make_boards(groups: Sequence[Group], edition: Edition | None = None, most: int | None = None) -> tuple[Board, ...]:
+    """Make the table of each group of records, those of ``current``, by ``most`` editions; see ``make_board``."""
     boards = []
     for conditions, rows in groups:
         alike = _made_alike(conditions, groups)
-        editions = [edition] if edition else editions_with_baseline(rows) or [None]
+        editions = [edition] if edition else editions_with_baseline(rows)[:most] or [None]
         first, *others = (make_board(conditions, rows, its, alike) for its in editions)
         boards.append(replace(first, others=tuple(others)))
     return tuple(boards)
