@@ -1,37 +1,24 @@
 """Run one model on images: the challenge template's front door. ``python test_demo.py --model_id 3``."""
 
-from eval.cli.flags import (
-    DEFAULT_SAVE_DIR,
-    DataDir,
-    Datasets,
-    Force,
-    IncludeTest,
-    ModelId,
-    NoImages,
-    Open,
-    SaveDir,
-    Weights,
-    WeightsKey,
-    configured,
-)
+from eval.cli import flags
 from eval.cli.program import run_program
 from eval.config import RunConfig, split
 from eval.errors import UsageError
 
 
-@configured()
+@flags.configured()
 def demo(
     config: RunConfig,
-    model_id: ModelId = "3",
-    data_dir: DataDir = None,
-    datasets: Datasets = None,
-    save_dir: SaveDir = DEFAULT_SAVE_DIR,
-    include_test: IncludeTest = False,
-    weights: Weights = None,
-    weights_key: WeightsKey = None,
-    no_images: NoImages = False,
-    force: Force = False,
-    show: Open = False,
+    model_id: flags.ModelId = "3",
+    data_dir: flags.DataDir = None,
+    datasets: flags.Datasets = None,
+    save_dir: flags.SaveDir = flags.DEFAULT_SAVE_DIR,
+    include_test: flags.IncludeTest = False,
+    weights: flags.Weights = None,
+    weights_key: flags.WeightsKey = None,
+    no_images: flags.NoImages = False,
+    force: flags.Force = False,
+    show: flags.Open = False,
 ) -> None:
     """Super-resolve a set of images with one model; measure PSNR, SSIM, runtime, complexity and memory."""
     # What loads torch is loaded once the flags are known to be right.

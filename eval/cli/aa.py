@@ -73,14 +73,8 @@ def run_trial(
 ) -> Trial:
     """Time two separately opened copies of a model together, again and again, each time in another order.
 
-    They are opened, and run under the same switches, as the steady protocol does it.
-
-    Args:
-        model: what is timed against itself.
-        dataset: on these images.
-        config: of the steady protocol, resolved; its seed is that of the first repeat.
-        repeats: how often.
-        on_repeat: called after each repeat.
+    They are opened, and run under the same switches, as the steady protocol does it; the seed of ``config``, which is
+    resolved, is that of the first repeat.
     """
     done = []
     with opened_together([(model, config)] * 2, dataset) as copies:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
-from eval.cli.program import new_app
+from eval.cli.program import Group, new_app, single
 
 # Name: module and function.
 COMMANDS = {
@@ -55,7 +54,7 @@ def _functions_of(module: str) -> list[ast.FunctionDef]:
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """A group that knows its commands by name, and imports one to run it."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -68,19 +67,13 @@ class LazyGroup(TyperGroup):
             return None
         module, function = COMMANDS[cmd_name].split(":")
         found = getattr(importlib.import_module(f"eval.cli.{module}"), function)
-        if isinstance(found, typer.Typer):
-            command = typer.main.get_command(found)
-        else:
-            single = new_app()
-            single.command(cmd_name)(found)
-            command = typer.main.get_command(single)
+        command = typer.main.get_command(found if isinstance(found, typer.Typer) else single(found))
         command.name = cmd_name
         return command
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands; none is imported."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary_of(name)) for name in COMMANDS])
+    def summary(self, ctx: Any, name: str) -> str:
+        """Return the first line of a command's help; the command is not imported."""
+        return summary_of(name)
 
 
 app = new_app(cls=LazyGroup)

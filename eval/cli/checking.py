@@ -19,7 +19,7 @@ from eval.run.launch import resolved
 from eval.run.model_source import ModelSource, zoo_model
 from eval.submission.checks import check_all
 from eval.submission.findings import findings_table, summary
-from eval.submission.subject import Facts, gather, label_of, subject_of
+from eval.submission.subject import Facts, gather, subject_of
 from eval.third_party.zoo_worker import on_one_clock
 from eval.zoo.manifest import find_model
 
@@ -54,13 +54,14 @@ def check_entries(
     config = resolved(RunConfig(protocol=Protocol.ACCURACY, device=device, tf32=False))
     found = {}
     for source in sources:
+        label = source.info.label
         facts = gather(subject_of(source), edition, sets, config)
         if time and facts.fault is None:
             facts = _with_score(facts, config, terminal)
         findings = check_all(facts)
-        terminal.say(f"{label_of(facts.subject)}, by the rules of {edition.year}: {summary(findings)}")
+        terminal.say(f"{label}, by the rules of {edition.year}: {summary(findings)}")
         terminal.show(to_terminal(findings_table(findings), overflow="fold"))
-        found[label_of(facts.subject)] = [asdict(finding) for finding in findings]
+        found[label] = [asdict(finding) for finding in findings]
     return found
 
 
@@ -92,13 +93,12 @@ def _with_score(facts: Facts, config: RunConfig, terminal: Terminal) -> Facts:
 
 def _scores(facts: Facts, config: RunConfig, terminal: Terminal) -> tuple[float, float]:
     """Time an entry and the edition's baseline together on photographs, and return both scores."""
-    baseline = zoo_model(find_model(facts.edition.baseline.model))
-    steady = RunConfig(protocol=Protocol.STEADY, device=config.device)
-    evaluation = Evaluation(steady, None, terminal)
-    records = evaluation.run(on_one_clock([baseline, facts.subject.source]), [open_dataset(None, SAMPLE)])
+    baseline, source = zoo_model(find_model(facts.edition.baseline.model)), facts.subject.source
+    evaluation = Evaluation(RunConfig(protocol=Protocol.STEADY, device=config.device), None, terminal)
+    records = evaluation.run(on_one_clock([baseline, source]), [open_dataset(None, SAMPLE)])
     if failed := [record for record in records if not record.complete]:
         raise RunError("\n".join(f"{record.model.label}: {record.outcome}" for record in failed))
     measured = entries_from(records, facts.edition)
     reference, track = measured_baseline(measured, facts.edition), facts.edition.main
-    own = next((its for its in measured.entries if its.label == label_of(facts.subject)), reference)
+    own = next((its for its in measured.entries if its.label == source.info.label), reference)
     return weighted_score(track, own, reference), weighted_score(track, reference, reference)

@@ -7,31 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.flags import (
-    DEFAULT_SAVE_DIR,
-    Checkpoint,
-    DataDir,
-    DataRange,
-    Datasets,
-    ModelArgs,
-    More,
-    Sandbox,
-    SaveDir,
-    WeightsKey,
-    configured,
-)
+from eval.cli import flags
+from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig, split
 from eval.errors import RunError, UsageError
+from eval.ranking.comparison import Comparison, Side, compare_sides
+from eval.ranking.from_results_json import read_results
+from eval.records.conditions import manner_of
+from eval.records.current import current
+from eval.records.store import find_records
+from eval.report.comparison import comparison_table, sentences, write_comparison
+from eval.report.renderers import to_terminal
 
 if TYPE_CHECKING:
     from eval.cli.running import Asked
     from eval.cli.session import Session
     from eval.data.datasets import Dataset
-    from eval.ranking.comparison import Comparison, Side
     from eval.run.model_source import ModelSource
 
 REPEATS = 40
-Sides = dict[tuple[str, str], "Side"]
+Sides = dict[tuple[str, str], Side]
 Named = Annotated[
     str,
     typer.Argument(
@@ -40,23 +35,23 @@ Named = Annotated[
 ]
 
 
-@configured("device", "engine", "precision", "tile", "threads", "preset", "seed", protocol=Protocol.STEADY)
+@flags.configured("device", "engine", "precision", "tile", "threads", "preset", "seed", protocol=Protocol.STEADY)
 def compare(
     first: Named,
     second: Named,
     config: RunConfig,
-    data_dir: DataDir = None,
-    datasets: Datasets = None,
-    checkpoint: Checkpoint = None,
-    data_range: DataRange = None,
-    more: More = None,
-    model_args: ModelArgs = None,
-    weights_key: WeightsKey = None,
-    sandbox: Sandbox = None,
+    data_dir: flags.DataDir = None,
+    datasets: flags.Datasets = None,
+    checkpoint: flags.Checkpoint = None,
+    data_range: flags.DataRange = None,
+    more: flags.More = None,
+    model_args: flags.ModelArgs = None,
+    weights_key: flags.WeightsKey = None,
+    sandbox: flags.Sandbox = None,
     repeats: Annotated[
         int | None, typer.Option("--repeats", min=1, help=f"How often a model is timed against itself; {REPEATS}.")
     ] = None,
-    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    save_dir: flags.SaveDir = flags.DEFAULT_SAVE_DIR,
 ) -> None:
     """Compare two models: PSNR and runtime with intervals, and a sentence. A model with itself is the A/A test."""
     kinds = {_kind(name) for name in (first, second)}
@@ -67,13 +62,9 @@ def compare(
     of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
     if kind != "model":
         others = {"data_dir": data_dir, "sandbox": sandbox, "repeats": repeats}
-        _refuse_idle(
-            {**_settings(config), **of_a_file, **others}, "only where models are timed, and not found in records"
-        )
-    if kind == "records":
-        _tell(_pairs(_of_records(Path(first)), _of_records(Path(second)), (first, second), split(datasets)), save_dir)
-    elif kind == "published":
-        _tell(_pairs(_published(Path(first)), _published(Path(second)), (first, second), split(datasets)), save_dir)
+        _refuse_idle(_settings(config) | of_a_file | others, "only where models are timed, and not found in records")
+    if read := {"records": _of_records, "published": _published}.get(kind):
+        _tell(_pairs(read(Path(first)), read(Path(second)), (first, second), split(datasets)), save_dir)
     else:
         from eval.cli.running import Asked
 
@@ -93,10 +84,9 @@ def _settings(config: RunConfig) -> dict[str, object]:
 
 
 def _refuse_idle(given: dict[str, object], why: str) -> None:
-    """Refuse flags that were given and have no effect."""
-    flags = [f"--{'with' if name == 'more' else name}" for name, value in given.items() if value not in (None, ())]
-    if flags:
-        raise UsageError(f"{', '.join(flags)}: {why}")
+    idle = [f"--{'with' if name == 'more' else name}" for name, value in given.items() if value not in (None, ())]
+    if idle:
+        raise UsageError(f"{', '.join(idle)}: {why}")
 
 
 def _kind(name: str) -> str:
@@ -110,7 +100,7 @@ def _source(name: str, asked: "Asked") -> "ModelSource":
     """Return the model that an argument means; ``asked`` has the flags for one of a file."""
     from eval.run.model_source import zoo_model
     from eval.third_party.choosing import choose_submissions, read_checkouts
-    from eval.third_party.sandbox import choose_sandbox
+    from eval.third_party.kinds import choose_sandbox
     from eval.third_party.submission import Rules
     from eval.zoo.manifest import find_model
 
@@ -133,11 +123,9 @@ def _compare_models(
     save_dir: Path,
 ) -> None:
     """Time two models together, or one against itself."""
-    from eval.cli.running import check_for_submissions
+    from eval.cli.running import check_for_submissions, check_openings
     from eval.cli.session import Session
-    from eval.ranking.comparison import Side, compare_sides
     from eval.run.launch import Launch
-    from eval.third_party.choosing import check_out_of_sight, openings_of
     from eval.third_party.zoo_worker import on_one_clock
     from eval.zoo.model_info import ZOO
 
@@ -151,9 +139,7 @@ def _compare_models(
         raise UsageError(f"--datasets {','.join(map(str, images[1]))}: a model is timed against itself on one set")
     session = Session(config, save_dir, Launch(redo=False, force=True))
     opened = session.open(*images)
-    check_out_of_sight(opened, sources)
-    for opening in openings_of(sources):
-        session.terminal.say(f"note: {opening}")
+    check_openings(session, opened, sources)
     if itself:
         _against_itself(session, sources[0], opened[0], repeats or REPEATS)
         return
@@ -192,11 +178,6 @@ def _of_records(folder: Path) -> Sides:
 
     Models of another precision, engine or TF32 than the usual one are others, and their labels say so.
     """
-    from eval.ranking.comparison import Side
-    from eval.records.conditions import manner_of
-    from eval.records.current import current
-    from eval.records.store import find_records
-
     sides: Sides = {}
     for conditions, rows in current(find_records([folder])):
         for record in (row for row in rows if row.complete):
@@ -220,24 +201,15 @@ def _with_manner(label: str, manner: str) -> str:
 
 
 def _published(file: Path) -> Sides:
-    from eval.ranking.comparison import Side
-    from eval.ranking.from_results_json import read_results
-
     return {
         (role, name): Side.of_published(name, result, role, file.name)
         for name, result in read_results(file).items()
-        for role in (("valid", "test") if result.has_test else ("valid",))
+        for role in result.roles
     }
 
 
-def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequence[str]) -> "list[Comparison]":
-    """Compare what two places hold: their only models, or else those that both have, set by set.
-
-    Raises:
-        RunError: they share no set or no model.
-    """
-    from eval.ranking.comparison import compare_sides
-
+def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequence[str]) -> list[Comparison]:
+    """Compare what two places hold: their only models, or else those that both have, set by set."""
     sets = [name for name in dict.fromkeys(key[0] for key in first) if name in {key[0] for key in second}]
     if lacking := [name for name in datasets if name not in sets]:
         known = f"these are: {', '.join(sets)}" if sets else "they share none"
@@ -263,11 +235,7 @@ def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequen
     return found
 
 
-def _tell(found: "Sequence[Comparison]", save_dir: Path) -> None:
-    from eval.cli.terminal import Terminal
-    from eval.report.comparison import comparison_table, sentences, write_comparison
-    from eval.report.renderers import to_terminal
-
+def _tell(found: Sequence[Comparison], save_dir: Path) -> None:
     terminal = Terminal()
     terminal.show(to_terminal(comparison_table(found)))
     for sentence in sentences(found):

@@ -34,10 +34,7 @@ def _show(audited: AuditedSet, terminal: Terminal) -> None:
         Column("made_by", "LR made by", left=True, wraps=True),
         Column("faults", "What is wrong", left=True, wraps=True),
     )
-    rows = [
-        (its.name, str(its.matches[0]) if its.matches else None, "; ".join(its.faults) or None)
-        for its in audited.images
-    ]
+    rows = [(its.name, its.made_by, "; ".join(its.faults) or None) for its in audited.images]
     terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))
     counts = (
         Column("generator", "Generator", left=True),

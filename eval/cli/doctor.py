@@ -8,7 +8,7 @@ import typer
 
 from eval.cli.flags import Device
 from eval.config import AUTO
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,6 @@ def _checks(device: "torch.device", every: bool) -> dict[str, Callable[[], Itera
 def _sandbox() -> Iterator:
     """Say whether third-party code can be kept apart here, and what stays open."""
     from eval.doctor.findings import noted
-    from eval.errors import UsageError
     from eval.third_party.kinds import choose_sandbox, openings
 
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import DataDir, Weights
+from eval.cli.flags import DataDir, Weights, out
 from eval.config import split
 from eval.errors import RunError
 
@@ -19,7 +19,7 @@ def export_model(
     records: Annotated[
         list[Path] | None, typer.Option("--records", help="Records whose figures stand on the hub's card.")
     ] = None,
-    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for the files.")] = Path("exported"),
+    save_dir: Annotated[Path, out("Folder for the files.")] = Path("exported"),
 ) -> None:
     """Write a network as ONNX, ncnn, safetensors or a folder for the Hugging Face hub, and compare it with torch."""
     from eval.cli.terminal import Terminal

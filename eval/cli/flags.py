@@ -8,89 +8,82 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import typer
+from typer import Option
 
 from eval.config import EAGER, RunConfig
 from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
 
+
+def out(words: str) -> Any:
+    """Return the flag of the folder that a command writes to, with its help."""
+    return Option("--save_dir", "--out", help=words)
+
+
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data_dir", envvar="ESR_DATA", help="Look for image sets in this folder, which may be one set itself."
-    ),
+    Option("--data_dir", envvar="ESR_DATA", help="Look for image sets in this folder, which may be one set itself."),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="Where networks run: auto (cuda, then mps, then cpu), cuda, cuda:N, mps or cpu.")
+    str, Option("--device", help="Where networks run: auto (cuda, then mps, then cpu), cuda, cuda:N, mps or cpu.")
 ]
-SaveDir = Annotated[
-    Path,
-    typer.Option("--save_dir", "--out", help="Write SR images (<model>/<set>/), records and tables to this folder."),
-]
+SaveDir = Annotated[Path, out("Write SR images (<model>/<set>/), records and tables to this folder.")]
 Datasets = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--datasets",
         "--dataset",
         help="Which sets run, by name with commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
     ),
 ]
 ModelId = Annotated[
-    str, typer.Option("--model_id", help="Which model runs, by id or name; `python -m eval models` lists them.")
+    str, Option("--model_id", help="Which model runs, by id or name; `python -m eval models` lists them.")
 ]
-IncludeTest = Annotated[bool, typer.Option("--include_test", help="Run the challenge's test set, too.")]
-Open = Annotated[bool, typer.Option("--open", help="Open the folder of results when it ends.")]
+IncludeTest = Annotated[bool, Option("--include_test", help="Run the challenge's test set, too.")]
+Open = Annotated[bool, Option("--open", help="Open the folder of results when it ends.")]
 Weights = Annotated[
     str | None,
-    typer.Option(
-        "--weights", help="Take these weights: a checkpoint's name in the manifest, such as released, or a file."
-    ),
+    Option("--weights", help="Take these weights: a checkpoint's name in the manifest, such as released, or a file."),
 ]
-Force = Annotated[
-    bool, typer.Option("--force", help="Run in half precision also where this processor is slower in it.")
-]
+Force = Annotated[bool, Option("--force", help="Run in half precision also where this processor is slower in it.")]
 WeightsKey = Annotated[
     str | None,
-    typer.Option("--weights_key", help="Take the weights under this key of the file: params, state_dict.params_ema."),
+    Option("--weights_key", help="Take the weights under this key of the file: params, state_dict.params_ema."),
 ]
 ModelFile = Annotated[
-    str | None,
-    typer.Option("--model_file", help="Run a network of a file in a sandbox: FILE.py:NAME, a class or function."),
+    str | None, Option("--model_file", help="Run a network of a file in a sandbox: FILE.py:NAME, a class or function.")
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", help="Load these weights into a network of a file; without them it runs untrained."),
+    Option("--checkpoint", help="Load these weights into a network of a file; without them it runs untrained."),
 ]
 DataRange = Annotated[
-    float | None, typer.Option("--data_range", help="What the input of a network of a file goes up to: 1 or 255.")
+    float | None, Option("--data_range", help="What the input of a network of a file goes up to: 1 or 255.")
 ]
 More = Annotated[
     list[Path] | None,
-    typer.Option("--with", help="Let a network of a file read this folder besides what it imports; may be repeated."),
+    Option("--with", help="Let a network of a file read this folder besides what it imports; may be repeated."),
 ]
 ModelArgs = Annotated[
-    str | None,
-    typer.Option("--model_args", help="Call the class or function of a file with these: dim=36,n_blocks=8."),
+    str | None, Option("--model_args", help="Call the class or function of a file with these: dim=36,n_blocks=8.")
 ]
 Sandbox = Annotated[
     str | None,
-    typer.Option(
-        "--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."
-    ),
+    Option("--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."),
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Open checkpoints that run code, in the sandbox.")]
+Trust = Annotated[bool, Option("--trust", help="Open checkpoints that run code, in the sandbox.")]
 Timeout = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--timeout",
         min=1,
         help="How many seconds building a submission, an image, and counting may take, each; 900 by default.",
     ),
 ]
 EditionFlag = Annotated[
-    str, typer.Option("--edition", help="Which year's rules count; or newest, or a FILE.toml with rules of one's own.")
+    str, Option("--edition", help="Which year's rules count; or newest, or a FILE.toml with rules of one's own.")
 ]
-NoImages = Annotated[bool, typer.Option("--no_images", help="Write no SR images.")]
+NoImages = Annotated[bool, Option("--no_images", help="Write no SR images.")]
 
 DEFAULT_SAVE_DIR = Path("results")
 RAY = "ray"
@@ -110,7 +103,7 @@ def configured(*names: str, **fixed: Any) -> Callable[[Command], Command]:
     fields = [name for name in names or RunConfig.model_fields if name not in fixed]
     flags = [_flag(name, fixed) for name in fields]
     if "metrics" in fields:
-        flags.append(_keyword("ssim", Annotated[bool, typer.Option("--ssim", help="Calculate SSIM, too.")], False))
+        flags.append(_keyword("ssim", Annotated[bool, Option("--ssim", help="Calculate SSIM, too.")], False))
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -139,7 +132,7 @@ def _flag(name: str, fixed: dict[str, Any]) -> inspect.Parameter:
     field = RunConfig.model_fields[name]
     least = next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None)
     words = (field.description or "").format(**_WORDS)
-    option = typer.Option(_SWITCHES.get(name, f"--{name}"), help=words, min=least)
+    option = Option(_SWITCHES.get(name, f"--{name}"), help=words, min=least)
     default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
     return _keyword(name, Annotated[_typed(field.annotation), option], fixed.get(name, default))
 

@@ -32,11 +32,7 @@ def show_data(
 
 
 def _names(folder: Path) -> list[str | None]:
-    """Return the sets of a folder by name; None alone for a folder that is one set.
-
-    Raises:
-        UsageError: there is no such folder, or it holds no images.
-    """
+    """Return the sets of a folder by name; None alone for a folder that is one set."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     names = list_datasets(folder)

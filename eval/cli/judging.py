@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, EditionFlag
+from eval.cli.flags import DEFAULT_SAVE_DIR, EditionFlag, out
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
@@ -35,8 +35,7 @@ _RECORDS_HELP = "Read these records: files, folders of them, or folders given as
 def report(
     records: Annotated[list[Path], typer.Argument(help=_RECORDS_HELP)],
     save_dir: Annotated[
-        Path,
-        typer.Option("--save_dir", "--out", help="Write index.html, leaderboard.md, .csv and .tex to this folder."),
+        Path, out("Write index.html, leaderboard.md, .csv and .tex to this folder.")
     ] = DEFAULT_SAVE_DIR,
     edition: Annotated[
         str | None,
@@ -88,9 +87,7 @@ def report(
 def factsheet(
     team: Annotated[Path, typer.Argument(help="Read the team's facts from this file, as in team_bsr/team.toml.")],
     records: Annotated[list[Path], typer.Argument(help=_RECORDS_HELP)],
-    save_dir: Annotated[
-        Path, typer.Option("--save_dir", "--out", help="Write factsheet.tex to this folder.")
-    ] = DEFAULT_SAVE_DIR,
+    save_dir: Annotated[Path, out("Write factsheet.tex to this folder.")] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Fill a factsheet in LaTeX: the team's own words, its recipe, and what was measured."""
     facts = read_team(team)
@@ -119,12 +116,9 @@ def score(
     engine: Annotated[str | None, typer.Option("--engine", help="Take records of this engine alone.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="Take records of this precision alone.")] = None,
     simultaneous: Annotated[
-        bool,
-        typer.Option("--simultaneous", help="Give ranges of ranks that hold for all models together."),
+        bool, typer.Option("--simultaneous", help="Give ranges of ranks that hold for all models together.")
     ] = False,
-    save_dir: Annotated[
-        Path, typer.Option("--save_dir", "--out", help="Write score.md, .csv and .tex to this folder.")
-    ] = DEFAULT_SAVE_DIR,
+    save_dir: Annotated[Path, out("Write score.md, .csv and .tex to this folder.")] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
     rules = find_edition(edition)
@@ -170,9 +164,7 @@ def audit(
             help="Which year's gates and scores count, or those of FILE.toml; without it the baseline tells.",
         ),
     ] = None,
-    save_dir: Annotated[
-        Path, typer.Option("--save_dir", "--out", help="Write audit.md and audit.json to this folder.")
-    ] = DEFAULT_SAVE_DIR,
+    save_dir: Annotated[Path, out("Write audit.md and audit.json to this folder.")] = DEFAULT_SAVE_DIR,
 ) -> None:
     """Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders."""
     rules = None if edition is None else find_edition(edition, for_ranking=False)

@@ -9,6 +9,8 @@ import typer
 from eval.cli.flags import EditionFlag
 from eval.cli.program import FAILURE_EXIT
 from eval.errors import UsageError
+from eval.files import write_whole
+from eval.ranking.editions import NEWEST, edition_text, find_edition
 
 
 def audit_data(
@@ -32,9 +34,6 @@ def new_edition(
     out: Annotated[Path | None, typer.Option("--out", help="File to write; edition-YEAR.toml if absent.")] = None,
 ) -> None:
     """Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release."""
-    from eval.files import write_whole
-    from eval.ranking.editions import NEWEST, edition_text, find_edition
-
     path = out or Path(f"edition-{year}.toml")
     source_year = source or find_edition(NEWEST).year
     text = edition_text(year, source_year)
@@ -59,7 +58,6 @@ def host(
     luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel instead of RGB.")] = False,
 ) -> None:
     """Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses."""
-    from eval.ranking.editions import find_edition
     from eval.submission.hosting import Challenge, Phase, write_bundle
 
     first = Phase("Development", hr, (start or datetime.now()).date(), days)

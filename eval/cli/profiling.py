@@ -3,16 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataRange, Device, Weights
+from eval.cli.flags import Checkpoint, DataRange, Device, Weights, out
 from eval.errors import UsageError
+from eval.report.table import Column, Table
 
 if TYPE_CHECKING:
-    from eval.report.table import Table
     from eval.run.model_source import ZooModel
     from eval.run.network_source import NetworkSource
     from eval.submission.profiling import Part
@@ -35,9 +36,7 @@ def profile_model(
     size: Annotated[int, typer.Option("--size", min=16, help="Height and width of the LR image.")] = 256,
     passes: Annotated[int, typer.Option("--passes", min=3, help="To take medians of.")] = 5,
     device: Device = "auto",
-    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for profile.json and .png.")] = Path(
-        "profile"
-    ),
+    save_dir: Annotated[Path, out("Folder for profile.json and .png.")] = Path("profile"),
 ) -> None:
     """Show where a network's time goes, by layer and operator, how far from this machine's floor, and what to do."""
     from eval.cli.terminal import Terminal
@@ -70,11 +69,7 @@ def profile_model(
 
 
 def _source(
-    model_id: str | None,
-    weights: str | None,
-    model_file: str | None,
-    checkpoint: Path | None,
-    data_range: float | None,
+    model_id: str | None, weights: str | None, model_file: str | None, checkpoint: Path | None, data_range: float | None
 ) -> "ZooModel | NetworkSource":
     """Return the network that is meant; one in a file is imported into this process, so it is one's own."""
     from eval.run.model_source import zoo_model
@@ -94,9 +89,7 @@ def _source(
     return zoo_model(find_model(str(model_id)), weights)
 
 
-def _table(title: str, parts: "Sequence[Part]") -> "Table":
-    from eval.report.table import Column, Table
-
+def _table(title: str, parts: "Sequence[Part]") -> Table:
     columns = (
         Column("name", title, left=True, wraps=True),
         Column("kinds", "Operators", left=True, wraps=True),
@@ -108,11 +101,6 @@ def _table(title: str, parts: "Sequence[Part]") -> "Table":
         Column("times_floor", "Times floor", decimals=1),
     )
     total_s = sum(part.time_s for part in parts)
-    rows = [
-        (
-            *(part.name, ", ".join(part.kinds), part.time_s, part.time_s / total_s, part.flops),
-            *(part.moved_bytes, part.floor_s, part.times_floor),
-        )
-        for part in parts
-    ]
+    values = {"kinds": lambda part: ", ".join(part.kinds), "share": lambda part: part.time_s / total_s}
+    rows = [[values.get(its.key, attrgetter(its.key))(part) for its in columns] for part in parts]
     return Table.of(columns, rows)

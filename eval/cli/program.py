@@ -23,7 +23,7 @@ _EXTRAS = {"plotly": "report", "matplotlib": "report", "accelerate": "train", "t
 
 def run_program(program: Callable[..., None] | typer.Typer) -> None:
     """Run a command or an app and exit: 0 if all was done, 2 for wrong usage, 1 for a failed run, 130 for ctrl-C."""
-    app = program if isinstance(program, typer.Typer) else _single(program)
+    app = program if isinstance(program, typer.Typer) else single(program)
     with errors_told():
         app()
 
@@ -52,7 +52,8 @@ def errors_told() -> Iterator[None]:
         sys.exit(USAGE_EXIT)
 
 
-def _single(command: Callable[..., None]) -> typer.Typer:
+def single(command: Callable[..., None]) -> typer.Typer:
+    """Return an app of one command."""
     app = new_app()
     app.command()(command)
     return app
@@ -85,12 +86,14 @@ class _App(typer.Typer):
 class Group(TyperGroup):
     """A group whose list of commands is not cut: each with its whole first line of help."""
 
+    def summary(self, ctx: Any, name: str) -> str:
+        """Return the first line of a command's help."""
+        return inspect.cleandoc(getattr(self.get_command(ctx, name), "help", None) or "").partition("\n")[0]
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
-        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        helps = {name: inspect.cleandoc(command.help or "") for name, command in found.items() if command}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text.partition("\n")[0]) for name, text in helps.items()])
+            formatter.write_dl([(name, self.summary(ctx, name)) for name in self.list_commands(ctx)])
 
 
 def new_app(cls: type[TyperGroup] = Group) -> typer.Typer:

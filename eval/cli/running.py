@@ -5,39 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Option
 
-from eval.cli.flags import (
-    DEFAULT_SAVE_DIR,
-    Checkpoint,
-    DataDir,
-    DataRange,
-    Datasets,
-    Force,
-    ModelArgs,
-    ModelFile,
-    More,
-    NoImages,
-    Sandbox,
-    SaveDir,
-    Timeout,
-    Trust,
-    WeightsKey,
-    configured,
-)
+from eval.cli import flags
 from eval.cli.session import Session
 from eval.config import AUTO, EAGER, RunConfig, split
+from eval.data.datasets import Dataset
 from eval.errors import UsageError
 from eval.run.launch import Launch
 from eval.run.model_source import ModelSource, zoo_models
-from eval.third_party.choosing import (
-    check_out_of_sight,
-    choose_model_file,
-    choose_submissions,
-    openings_of,
-    read_checkouts,
-)
-from eval.third_party.sandbox import choose_sandbox
+from eval.third_party import choosing
+from eval.third_party.kinds import choose_sandbox
 from eval.third_party.submission import Rules
 from eval.third_party.zoo_worker import on_one_clock
 from eval.zoo.from_file import parse_model_args
@@ -76,7 +54,8 @@ class Asked:
         rules = Rules(choose_sandbox(self.sandbox), self.trust, self.timeout_s or Rules.timeout_s)
         chosen: list[ModelSource] = of_the_zoo(self.reference) if self.reference else []
         if self.checkouts:
-            chosen += choose_submissions(read_checkouts(self.checkouts), split(self.models or "all"), rules)
+            checkouts = choosing.read_checkouts(self.checkouts)
+            chosen += choosing.choose_submissions(checkouts, split(self.models or "all"), rules)
         if self.model_file:
             chosen.append(self.of_a_file(self.model_file, rules))
         return on_one_clock(chosen)
@@ -88,7 +67,7 @@ class Asked:
             UsageError: one of them makes no sense.
         """
         parse_model_args(self.model_args)
-        found = choose_model_file(target, self.checkpoint, self.data_range, rules, self.more)
+        found = choosing.choose_model_file(target, self.checkpoint, self.data_range, rules, self.more)
         return replace(found, arguments=self.model_args or "", weights_key=self.weights_key)
 
     def refuse_idle_flags(self, of_the_zoo: str = "models of the zoo are named by --models") -> None:
@@ -97,12 +76,11 @@ class Asked:
         of_a_file |= {"--model_args": self.model_args, "--weights_key": self.weights_key}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
         of_others["--timeout"] = self.timeout_s
-        for flags, asked, wanted in (
+        for given, asked, wanted in (
             (of_a_file, self.model_file, "--model_file"),
             (of_others, self.checkouts or self.model_file, "--checkout and --model_file"),
         ):
-            idle = [flag for flag, value in flags.items() if value is not None and not asked]
-            if idle:
+            if idle := [flag for flag, value in given.items() if value is not None and not asked]:
                 raise UsageError(f"{', '.join(idle)}: only with {wanted}; {of_the_zoo}")
         if self.model_file and self.models and not self.checkouts:
             raise UsageError(f"--models {self.models}: with --model_file, name models of the zoo by --reference")
@@ -125,58 +103,63 @@ def check_for_submissions(config: RunConfig) -> None:
         raise UsageError(f"{given}: submissions run by their own forward, which cuts no tiles; leave it out")
 
 
+def check_openings(session: Session, opened: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:
+    """Refuse HR images that third-party code could read, and say what its sandbox leaves open."""
+    choosing.check_out_of_sight(opened, sources)
+    for opening in choosing.openings_of(sources):
+        session.terminal.say(f"note: {opening}")
+
+
 def of_the_zoo(models: str) -> list[ModelSource]:
     """Return the models that are named, or "all", each once."""
     specs = all_models() if models == "all" else [find_model(key) for key in split(models)]
     return zoo_models(list({spec.id: spec for spec in specs}.values()))
 
 
-@configured()
+@flags.configured()
 def run_models(
     config: RunConfig,
     models: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--models", help="Which models run, by ids or names with commas, or 'all'; by default 3, of a checkout all."
         ),
     ] = None,
     checkout: Annotated[
         list[Path] | None,
-        typer.Option("--checkout", help="Run entries of the challenge's repository of a year; may be repeated."),
+        Option("--checkout", help="Run entries of the challenge's repository of a year; may be repeated."),
     ] = None,
-    model_file: ModelFile = None,
-    checkpoint: Checkpoint = None,
-    data_range: DataRange = None,
-    more: More = None,
-    model_args: ModelArgs = None,
-    weights_key: WeightsKey = None,
+    model_file: flags.ModelFile = None,
+    checkpoint: flags.Checkpoint = None,
+    data_range: flags.DataRange = None,
+    more: flags.More = None,
+    model_args: flags.ModelArgs = None,
+    weights_key: flags.WeightsKey = None,
     reference: Annotated[
-        str | None, typer.Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.")
+        str | None, Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.")
     ] = None,
-    data_dir: DataDir = None,
-    datasets: Datasets = None,
-    save_dir: SaveDir = DEFAULT_SAVE_DIR,
-    no_images: NoImages = False,
+    data_dir: flags.DataDir = None,
+    datasets: flags.Datasets = None,
+    save_dir: flags.SaveDir = flags.DEFAULT_SAVE_DIR,
+    no_images: flags.NoImages = False,
     jobs: Annotated[
         int,
-        typer.Option(
+        Option(
             "--jobs", min=1, help="How many untimed passes run side by side, each with its share of the CPU's cores."
         ),
     ] = 1,
     launcher: Annotated[
-        Literal["here", "ray"], typer.Option("--launcher", help="Where passes run: here, or on a Ray cluster.")
+        Literal["here", "ray"], Option("--launcher", help="Where passes run: here, or on a Ray cluster.")
     ] = "here",
     ray_address: Annotated[
         str | None,
-        typer.Option(
-            "--ray_address", help="Use the Ray cluster at this address; without it Ray starts on this machine."
-        ),
+        Option("--ray_address", help="Use the Ray cluster at this address; without it Ray starts on this machine."),
     ] = None,
-    force: Force = False,
-    redo: Annotated[bool, typer.Option("--redo", help="Run again what is on record.")] = False,
-    sandbox: Sandbox = None,
-    trust: Trust = False,
-    timeout: Timeout = None,
+    force: flags.Force = False,
+    redo: Annotated[bool, Option("--redo", help="Run again what is on record.")] = False,
+    sandbox: flags.Sandbox = None,
+    trust: flags.Trust = False,
+    timeout: flags.Timeout = None,
 ) -> None:
     """Run several models on several sets; the table shows them all. What is on record is not run again."""
     of_a_file = (model_file, checkpoint, data_range, more or (), model_args, weights_key)
@@ -185,8 +168,6 @@ def run_models(
     session = Session(config, save_dir, launch)
     sources = asked.sources(config)
     opened = session.open(data_dir, split(datasets) or [None])
-    check_out_of_sight(opened, sources)
-    for opening in openings_of(sources):
-        session.terminal.say(f"note: {opening}")
+    check_openings(session, opened, sources)
     session.run(sources, opened)
     session.finish(valid=opened[0].name)

@@ -6,18 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import (
-    Checkpoint,
-    DataDir,
-    DataRange,
-    Device,
-    EditionFlag,
-    ModelFile,
-    Sandbox,
-    Timeout,
-    Trust,
-    Weights,
-)
+from eval.cli import flags
 from eval.cli.program import FAILURE_EXIT
 from eval.files import write_whole
 
@@ -51,25 +40,25 @@ def new_team(
 
 def check(
     model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
-    weights: Weights = None,
-    model_file: ModelFile = None,
-    checkpoint: Checkpoint = None,
-    data_range: DataRange = None,
+    weights: flags.Weights = None,
+    model_file: flags.ModelFile = None,
+    checkpoint: flags.Checkpoint = None,
+    data_range: flags.DataRange = None,
     checkout: Annotated[
         Path | None, typer.Option("--checkout", help="The challenge's repository, with the entry in it.")
     ] = None,
     models: Annotated[
         str | None, typer.Option("--models", help="Entries of --checkout: ids or names; all if absent.")
     ] = None,
-    edition: EditionFlag = "newest",
-    data_dir: DataDir = None,
+    edition: flags.EditionFlag = "newest",
+    data_dir: flags.DataDir = None,
     time: Annotated[
         bool, typer.Option("--time", help="Time it together with the baseline, for the score; takes minutes.")
     ] = False,
-    device: Device = "cpu",
-    sandbox: Sandbox = None,
-    trust: Trust = False,
-    timeout: Timeout = None,
+    device: flags.Device = "cpu",
+    sandbox: flags.Sandbox = None,
+    trust: flags.Trust = False,
+    timeout: flags.Timeout = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for the findings as JSON, too.")] = None,
 ) -> None:
     """Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails."""
@@ -88,11 +77,11 @@ def check(
 
 def pack(
     model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
-    weights: Weights = None,
-    model_file: ModelFile = None,
-    checkpoint: Checkpoint = None,
-    data_range: DataRange = None,
-    data_dir: DataDir = None,
+    weights: flags.Weights = None,
+    model_file: flags.ModelFile = None,
+    checkpoint: flags.Checkpoint = None,
+    data_range: flags.DataRange = None,
+    data_dir: flags.DataDir = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
     number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
     suffix: Annotated[str, typer.Option("--suffix", help="What names of SR images end in: x4, or nothing.")] = "",
@@ -103,11 +92,9 @@ def pack(
     description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
     factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
     limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
-    device: Device = "auto",
-    sandbox: Sandbox = None,
-    save_dir: Annotated[Path, typer.Option("--save_dir", "--out", help="Folder for results.zip and code.zip.")] = Path(
-        "submission"
-    ),
+    device: flags.Device = "auto",
+    sandbox: flags.Sandbox = None,
+    save_dir: Annotated[Path, flags.out("Folder for results.zip and code.zip.")] = Path("submission"),
 ) -> None:
     """Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file."""
     from eval.cli.packing import Wanted, pack_entry

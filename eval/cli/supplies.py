@@ -1,16 +1,16 @@
 """Commands that bring, list or make what the others need."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from eval.cache import cache_folder
 from eval.cli.program import new_app
+from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
-
-if TYPE_CHECKING:
-    from eval.zoo.manifest import CheckpointSpec
+from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, all_models, find_model
 
 
 def list_models(
@@ -19,16 +19,12 @@ def list_models(
     ] = None,
 ) -> None:
     """List the zoo: complexity, and which weights are here; or a checkout's entries, without running any."""
-    from eval.cli.terminal import Terminal
+    from eval.cli.model_tables import entries_table, zoo_table
 
     terminal = Terminal()
     if not checkout:
-        from eval.cli.zoo_table import zoo_table
-        from eval.zoo.manifest import all_models
-
         terminal.show(zoo_table(all_models()))
         return
-    from eval.cli.entries_table import entries_table
     from eval.third_party.choosing import read_checkouts
 
     for found in read_checkouts(checkout):
@@ -44,9 +40,6 @@ def fetch_weights(
     to: Annotated[Path | None, typer.Option("--to", help="Download to this folder instead of the cache.")] = None,
 ) -> None:
     """Download published weights, check their SHA-256, and keep them in the download cache."""
-    from eval.cache import cache_folder
-    from eval.zoo.manifest import all_models, find_model
-
     if (model_id is None) == (not every):
         raise UsageError("fetch weights: give either --model_id or --all")
     specs = list(all_models()) if every else [find_model(key) for key in split(model_id)]
@@ -63,10 +56,9 @@ def fetch_weights(
         raise RunError("\n".join(failures))
 
 
-def _fetched(known: "CheckpointSpec", folder: Path) -> str:
+def _fetched(known: CheckpointSpec, folder: Path) -> str:
     """Download a checkpoint and say where it is; one without an address comes with the project."""
     from eval.zoo.fetch import fetch_checkpoint
-    from eval.zoo.manifest import MODEL_ZOO
 
     shipped = MODEL_ZOO / known.file
     if known.url is None and shipped.is_file():
@@ -80,8 +72,6 @@ def fetch_data(
     mirror: Annotated[str | None, typer.Option("--mirror", help="Address of the same files elsewhere.")] = None,
 ) -> None:
     """Download image sets for x4, check each file, and keep them in the cache, where --dataset finds them."""
-    from eval.cache import cache_folder
-    from eval.cli.terminal import Terminal
     from eval.data.fetch import fetch_set, fetchable_sets, num_files
 
     names = split(sets)

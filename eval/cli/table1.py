@@ -13,16 +13,7 @@ from eval.config import EAGER, Protocol, RunConfig, split
 from eval.data.datasets import Dataset, open_dataset
 from eval.errors import RunError, UsageError
 from eval.records.store import check_writable
-from eval.report.papers.table1 import (
-    Cell,
-    PublishedSet,
-    csv_table,
-    latex_table,
-    markdown_table,
-    notes,
-    read_table1,
-    terminal_table,
-)
+from eval.report.papers import table1 as paper
 from eval.report.tables import write_files
 from eval.run.launch import Launch
 from eval.run.model_source import zoo_model
@@ -32,34 +23,32 @@ from eval.zoo.manifest import find_model
 
 @configured("device", "tile", "threads", protocol=Protocol.ACCURACY, engine=EAGER)
 def table1(
-    config: RunConfig,
-    data_dir: DataDir = None,
-    datasets: Datasets = None,
-    save_dir: SaveDir = DEFAULT_SAVE_DIR,
+    config: RunConfig, data_dir: DataDir = None, datasets: Datasets = None, save_dir: SaveDir = DEFAULT_SAVE_DIR
 ) -> None:
     """Measure the factsheet's Table 1 and print it beside the published figures; by default all sets that are here."""
-    models, sets = read_table1()
+    models, sets = paper.read_table1()
     asked = split(datasets)
-    unknown = [name for name in asked if name not in {row.name for row in sets}]
-    if unknown:
+    if unknown := [name for name in asked if name not in {row.name for row in sets}]:
         raise UsageError(f"--datasets {','.join(unknown)}: Table 1 has {', '.join(row.name for row in sets)}")
     chosen = [row for row in sets if not asked or row.name in asked]
     session = Session(config, save_dir, Launch())
     check_writable(save_dir)
     cells = [cell for published in chosen for cell in _measure_set(session, models, published, data_dir)]
-    session.terminal.show(terminal_table(cells))
-    for note in notes(cells):
+    session.terminal.show(paper.terminal_table(cells))
+    for note in paper.notes(cells):
         session.terminal.say(note)
-    contents = {"table1.md": markdown_table(cells), "table1.csv": csv_table(cells), "table1.tex": latex_table(cells)}
-    paths = write_files(save_dir, contents)
+    forms = {"md": paper.markdown_table, "csv": paper.csv_table, "tex": paper.latex_table}
+    paths = write_files(save_dir, {f"table1.{suffix}": form(cells) for suffix, form in forms.items()})
     session.terminal.say(f"written: {', '.join(map(str, paths))}")
     measured = [cell.measured_db is not None for cell in cells]
     if not (all(measured) if asked else any(measured)):
         raise typer.Exit(FAILURE_EXIT)
 
 
-def _measure_set(session: Session, models: Sequence[str], published: PublishedSet, data_dir: Path | None) -> list[Cell]:
-    empty = [Cell(published.name, model, None, published.published.get(model)) for model in models]
+def _measure_set(
+    session: Session, models: Sequence[str], published: paper.PublishedSet, data_dir: Path | None
+) -> list[paper.Cell]:
+    empty = [paper.Cell(published.name, model, None, published.published.get(model)) for model in models]
     try:
         dataset = open_dataset(data_dir, published.dataset)
     except UsageError:
@@ -72,7 +61,7 @@ def _measure_set(session: Session, models: Sequence[str], published: PublishedSe
     return [_measure_cell(session, cell, dataset) for cell in empty]
 
 
-def _measure_cell(session: Session, cell: Cell, dataset: Dataset) -> Cell:
+def _measure_cell(session: Session, cell: paper.Cell, dataset: Dataset) -> paper.Cell:
     spec = find_model(cell.model)
     try:
         model = zoo_model(spec)

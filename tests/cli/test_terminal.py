@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from eval.cli.model_tables import zoo_table
 from eval.cli.terminal import Terminal
-from eval.cli.zoo_table import zoo_table
 from eval.records.record import Record, means_of
 from eval.zoo.manifest import all_models
 from tests.records.test_record import make_record

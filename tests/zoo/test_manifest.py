@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 
-from eval.cli.zoo_table import zoo_table
+from eval.cli.model_tables import zoo_table
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MANIFEST, CheckpointSpec, ModelSpec, all_models, find_model, read_manifest
 

@@ -1,6 +1,6 @@
 """The zoo's table says which weights are needed, and which are here."""
 
-from eval.cli.zoo_table import zoo_table
+from eval.cli.model_tables import zoo_table
 from eval.zoo.manifest import find_model
 
 

@@ -1,4 +1,4 @@
-"""The zoo as a table: complexity of each model, and which of its weights are on this machine."""
+"""Models as tables: the zoo's with their complexity, and the entries of a checkout, known by reading alone."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from eval.errors import RunError
 from eval.report.columns import COLUMNS
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table, Value
+from eval.third_party.checkout import Checkout, Entry
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.manifest import ModelSpec
 
@@ -16,7 +17,7 @@ _COUNTED = tuple(its for its in COLUMNS if its.key in {"num_params", "flops"})
 
 
 def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
-    """Return one row a model, of one line or two in 80 columns."""
+    """Return one row a model, of one line or two in 80 columns, with its weights that are on this machine."""
     columns = (
         Column("id", "Id"),
         Column("model", "Model", left=True),
@@ -24,7 +25,7 @@ def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
         Column("weights", "Weights", left=True, wraps=True),
         Column("note", "Note", left=True, wraps=True),
     )
-    rows = [(spec.id, spec.name, *_costs(spec), _weights(spec), spec.note) for spec in specs]
+    rows = [(spec.id, spec.name, *_costs(spec), _weights_here(spec), spec.note) for spec in specs]
     return to_terminal(Table.of(columns, rows), collapse_padding=True)
 
 
@@ -36,7 +37,7 @@ def _costs(spec: ModelSpec) -> tuple[Value, ...]:
     return tuple(getattr(spec.counts, column.key, None) for column in _COUNTED)
 
 
-def _weights(spec: ModelSpec) -> str:
+def _weights_here(spec: ModelSpec) -> str:
     if not spec.checkpoints:
         return "no file named" if spec.target.startswith("models.") else "needs none"
     here = []
@@ -48,3 +49,29 @@ def _weights(spec: ModelSpec) -> str:
             continue
     # On lines of their own: the note needs the room.
     return ",\n".join(here) or "none"
+
+
+def entries_table(checkout: Checkout) -> rich.table.Table:
+    """Return one row an entry: its id, its label, the range of its input, its weights and whether they are here."""
+    columns = (
+        Column("id", "Id", wraps=True),
+        Column("entry", "Entry", left=True, wraps=True),
+        Column("range", "Range", wraps=True),
+        Column("weights", "Weights", left=True, wraps=True),
+    )
+    rows = [(its.id, its.label, _range(its), _weights_of(checkout, its)) for its in checkout.entries]
+    return to_terminal(Table.of(columns, rows))
+
+
+def _range(entry: Entry) -> str | None:
+    return None if entry.data_range is None else f"{entry.data_range:g}"
+
+
+def _weights_of(checkout: Checkout, entry: Entry) -> str:
+    if entry.is_placeholder:
+        return "no entry: its branch is pass"
+    if not entry.defines_model:
+        return "no model: withheld"
+    places = checkout.weights_of(entry)
+    named = [file if file in places else f"{file}: MISSING" for file in entry.weights]
+    return ", ".join(named) or "not told by the code"
