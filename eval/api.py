@@ -25,7 +25,7 @@ from eval.data.datasets import Dataset, check_metric_sizes
 from eval.data.images import ImageSize
 from eval.errors import RunError, UsageError
 from eval.inference.upscaler import Upscaler
-from eval.metrics.registry import DEFAULT_METRICS, find_metrics
+from eval.metrics.registry import find_metrics
 from eval.ranking.comparison import Side, compare_sides
 from eval.records.record import Record, State
 from eval.records.store import find_records
@@ -87,9 +87,10 @@ def evaluate(
         UsageError: the model, the set or a setting does not exist or does not fit.
         RunError: the run failed; the message says why.
     """
-    if config is None or tuple(metrics) != _METRICS or config.metrics == DEFAULT_METRICS:
-        config = (config or RunConfig()).replaced(metrics=metrics)
-    (record,) = _records([_source(model, data_range)], dataset, data_dir, config, images_dir, progress)
+    config = config or RunConfig()
+    if tuple(metrics) != _METRICS or config.metrics == RunConfig().metrics:
+        config = config.replaced(metrics=metrics)
+    (record,) = _records([_source(model, data_range)], open_dataset(dataset, data_dir), config, images_dir, progress)
     return Result(record)
 
 
@@ -124,7 +125,7 @@ def compare(
     if len(set(labels)) < len(models):
         raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
     config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
-    records = _records(sources, dataset, data_dir, config, None, progress)
+    records = _records(sources, open_dataset(dataset, data_dir), config, None, progress)
     sides = [replace(Side.of_record(record), label=name) for name, record in zip(named, records, strict=True)]
     pairs = combinations(sides, 2)
     return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs))
@@ -189,8 +190,7 @@ def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset
 def load_records(*places: str | Path) -> "pd.DataFrame":
     """Return records as one tidy frame: a row an image, with what its record says of model, set and run.
 
-    Args:
-        places: folders that were given as ``--save_dir``, folders of records, or record files.
+    Places are folders that were given as ``--save_dir``, folders of records, or record files.
 
     Raises:
         UsageError: a place holds no record.
@@ -199,21 +199,11 @@ def load_records(*places: str | Path) -> "pd.DataFrame":
 
 
 def _records(
-    sources: Sequence[ModelSource],
-    images: Images,
-    data_dir: str | Path | None,
-    config: RunConfig,
-    images_dir: str | Path | None,
-    progress: bool,
+    sources: Sequence[ModelSource], dataset: Dataset, config: RunConfig, images_dir: str | Path | None, progress: bool
 ) -> list[Record]:
-    """Return the records of models on a set, in their order.
-
-    Raises:
-        RunError: one of them is not complete.
-    """
+    """Return the records of models on a set, in their order, all complete."""
     if config.runs > 1:
         raise UsageError(f"runs={config.runs}: each run is a process of its own, as `test_demo.py --runs` starts them")
-    dataset = open_dataset(images, data_dir)
     check_metric_sizes(dataset, find_metrics(config.metrics))
     # Who writes a program has chosen; where half precision gains nothing, a line says so.
     launch = Launch(images_dir=Path(images_dir) if images_dir else None, force=True)

@@ -159,10 +159,10 @@ class RunConfig(Frozen):
     def idle(self) -> dict[str, str]:
         """The fields that change nothing in such a run, each with the reason."""
         kind = self.device.partition(":")[0]
+        no_rounds = self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds"
         reasons = {
-            "preset": self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds",
-            "settle": (self.protocol is not Protocol.STEADY and f"{self.protocol} has no rounds")
-            or (self.settle is None and "nothing is to be settled"),
+            "preset": no_rounds,
+            "settle": no_rounds or (self.settle is None and "nothing is to be settled"),
             "seed": self.protocol is not Protocol.STEADY and f"{self.protocol} draws nothing",
             "streams": (self.is_timed and "a timed network runs alone")
             or (kind not in (AUTO, "cpu") and f"the network runs on {kind}"),
@@ -175,11 +175,7 @@ class RunConfig(Frozen):
         return {name: why for name, why in reasons.items() if isinstance(why, str)}
 
     def notes(self, given: "RunConfig") -> list[str]:
-        """Return a sentence for each value that was given, other than the default, and has no effect here.
-
-        Args:
-            given: what was asked for; this one is what it comes to on this machine.
-        """
+        """Return a sentence for each value that was given, other than the default, and has no effect here."""
         values = {name: getattr(given, name) for name in self.idle}
         unusual = {name: value for name, value in values.items() if value != type(self).model_fields[name].default}
         return [f"--{name} {value} has no effect: {self.idle[name]}" for name, value in unusual.items()]

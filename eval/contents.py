@@ -39,32 +39,19 @@ class Kind(StrEnum):
 
 # What to do about files that are not what they are called.
 _ADVICE = {
-    Kind.EMPTY: "copy or download it again",
+    **dict.fromkeys((Kind.EMPTY, Kind.CUT_ZIP, Kind.CUT_SAFETENSORS), "copy or download it again"),
     Kind.LFS_POINTER: "run git lfs pull in its repository",
     Kind.WEB_PAGE: "download it again, in a browser where a login, a quota or a warning stands in the way",
     Kind.COMPRESSED: "unpack it first (gunzip, unxz, tar)",
-    Kind.CUT_ZIP: "copy or download it again",
-    Kind.CUT_SAFETENSORS: "copy or download it again",
 }
-_BEGINNINGS = (
-    (b"version https://git-lfs.github.com", Kind.LFS_POINTER),
-    (b"\x1f\x8b", Kind.COMPRESSED),
-    (b"\xfd7zXZ\0", Kind.COMPRESSED),
-    (b"BZh", Kind.COMPRESSED),
-    (b"\x28\xb5\x2f\xfd", Kind.COMPRESSED),
-    (b"7z\xbc\xaf\x27\x1c", Kind.COMPRESSED),
-    (b"Rar!", Kind.COMPRESSED),
-    (b"\x93NUMPY", Kind.NPY),
-    (b"\x89HDF\r\n", Kind.HDF5),
-    (b"\x89PNG\r\n", Kind.IMAGE),
-    (b"\xff\xd8\xff", Kind.IMAGE),
-    (b"BM", Kind.IMAGE),
-    (b"II*\0", Kind.IMAGE),
-    (b"MM\0*", Kind.IMAGE),
-    (b"GIF8", Kind.OTHER_IMAGE),
-    (b"8BPS", Kind.OTHER_IMAGE),
-    (b"\0\0\0\x0cjP  ", Kind.OTHER_IMAGE),
-)
+_BEGINNINGS = {
+    Kind.LFS_POINTER: (b"version https://git-lfs.github.com",),
+    Kind.COMPRESSED: (b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!"),
+    Kind.NPY: (b"\x93NUMPY",),
+    Kind.HDF5: (b"\x89HDF\r\n",),
+    Kind.IMAGE: (b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*"),
+    Kind.OTHER_IMAGE: (b"GIF8", b"8BPS", b"\0\0\0\x0cjP  "),
+}
 _WEB_PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body|\?xml|error)\b", re.I | re.S)
 _TITLE = re.compile(rb"<title[^>]*>\s*(.*?)\s*</title>", re.I | re.S)
 
@@ -73,8 +60,8 @@ def kind_of(data: bytes) -> Kind:
     """Tell what a file holds from all of its bytes."""
     if not data:
         return Kind.EMPTY
-    for beginning, kind in _BEGINNINGS:
-        if data.startswith(beginning):
+    for kind, beginnings in _BEGINNINGS.items():
+        if data.startswith(beginnings):
             return kind
     if _WEB_PAGE.match(data.removeprefix(b"\xef\xbb\xbf")):
         return Kind.WEB_PAGE
@@ -133,8 +120,8 @@ def text_of(data: bytes) -> str:
     Raises:
         UnicodeDecodeError: it is no text of that encoding.
     """
-    for mark, encoding in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")):
-        if data.startswith(mark):
-            return data.decode(encoding)
+    # A mark of UTF-32 begins with one of UTF-16.
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return data.decode("utf-32")
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if is_utf16 else "utf-8-sig")

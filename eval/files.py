@@ -52,10 +52,6 @@ class UnfitFileError(OSError):
 def open_within(path: Path, folder: Path) -> BufferedReader:
     """Open a regular file that others may have made, without waiting and without following a link out of its folder.
 
-    Args:
-        path: the file, or a link to another file of the folder.
-        folder: the folder that the file must lie in.
-
     Raises:
         UnfitFileError: it is anything else, or larger than ``MAX_FILE_BYTES``; the message says which.
         OSError: it cannot be read.

@@ -6,8 +6,8 @@ models are compared image by image and round by round, and both are resampled to
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -32,14 +32,9 @@ class Interval:
         return self.low <= value <= self.high
 
     @property
-    def half_width(self) -> float:
-        """Half of the interval's length."""
-        return (self.high - self.low) / 2
-
-    @property
     def relative_half_width(self) -> float:
         """Half of the interval's length as a part of the estimate."""
-        return self.half_width / abs(self.estimate)
+        return (self.high - self.low) / 2 / abs(self.estimate)
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,7 @@ class Resampled:
     drawn: np.ndarray
     kept: int
 
-    def interval(
-        self, model: int, other: int, compare: Callable[[np.ndarray, np.ndarray], np.ndarray], least: int
-    ) -> Interval:
+    def interval(self, model: int, other: int, compare: np.ufunc, least: int) -> Interval:
         """Return how two models compare, with the 95% interval of this pair by itself.
 
         It is unbounded for fewer than ``least`` samples: resampling so few would take ignorance for certainty.
@@ -100,11 +93,7 @@ def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, re
 
 
 def _paired(
-    model: np.ndarray,
-    baseline: np.ndarray,
-    compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    resampling: tuple[int, int],
-    least: int,
+    model: np.ndarray, baseline: np.ndarray, compare: np.ufunc, resampling: tuple[int, int], least: int
 ) -> Interval:
     shapes = np.shape(model), np.shape(baseline)
     if shapes[0] != shapes[1] or len(shapes[0]) != 2:
@@ -143,8 +132,7 @@ def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) 
         resamples: number of bootstrap resamples.
     """
     if np.isnan(samples_ms).any(axis=0).all():
-        models = range(len(samples_ms))
-        return [(first, second) for first in models for second in models if first < second]
+        return list(combinations(range(len(samples_ms)), 2))
     drawn = resampled(samples_ms, resamples=resamples)
     order = np.argsort(drawn.estimates, kind="stable").tolist()
     pairs = [(first, second) for place, first in enumerate(order[:places]) for second in order[place + 1 :]]

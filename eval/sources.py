@@ -40,13 +40,9 @@ def _running(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
 def hash_of_sources(
     root: Path, modules: Iterable[str], text: str = "", of_file: Callable[[Path, Path], str] = sha256_within
 ) -> str:
-    """Return the hash of a text and of all files under ``root`` that the modules are made of, however indirectly.
+    """Return the hash of all files under ``root`` that modules are made of, and of a text: a branch of code, a row.
 
-    Args:
-        root: the folder that imports start from.
-        modules: dotted names; what does not lie under ``root`` is passed over.
-        text: what else it depends on: a branch of code, a row of a table.
-        of_file: returns the hash of a file under a folder.
+    ``of_file`` returns the hash of one file under a folder.
     """
     digest = hashlib.sha256(text.encode())
     for file in sorted(files_of(root, modules)):
@@ -63,39 +59,34 @@ def hash_at_first(root: Path, modules: tuple[str, ...], text: str = "") -> str:
     return hash_of_sources(root, modules, text, _sha256_at_first)
 
 
-@cache
-def _sha256_at_first(file: Path, root: Path) -> str:
-    return sha256_within(file, root)
+_sha256_at_first = cache(sha256_within)
 
 
 def hash_of_file(file: Path, text: str = "") -> str:
     """Return the hash of a Python file, of all files of its folder that it imports however indirectly, and a text."""
     root = file.parent
-    modules = (".".join(parts) for parts in _imports_of(root, file))
-    return hash_of_sources(root, modules, sha256_within(file, root) + text)
+    return hash_of_sources(root, _imports_of(root, file), sha256_within(file, root) + text)
 
 
 def file_and_imports(file: Path) -> set[Path]:
     """Return a Python file and all files of its folder that it imports, however indirectly, as far as its text says."""
-    root = file.parent
-    return {file} | files_of(root, (".".join(parts) for parts in _imports_of(root, file)))
+    return {file} | files_of(file.parent, _imports_of(file.parent, file))
 
 
 def files_of(root: Path, modules: Iterable[str]) -> set[Path]:
-    """Return all files under ``root`` that modules are made of, however indirectly."""
+    """Return all files under ``root`` that modules are made of, however indirectly; others are passed over."""
     found: set[Path] = set()
-    waiting = [file for module in modules for file in _located(root, module.split("."))]
+    waiting = [file for module in modules for file in _located(root, module)]
     while waiting:
-        file = waiting.pop()
-        if file in found:
-            continue
-        found.add(file)
-        waiting += [other for parts in _imports_of(root, file) for other in _located(root, parts)]
+        if (file := waiting.pop()) not in found:
+            found.add(file)
+            waiting += [other for module in _imports_of(root, file) for other in _located(root, module)]
     return found
 
 
-def _located(root: Path, parts: list[str]) -> Iterator[Path]:
-    """Yield the checkout's files for a dotted name: the module, and the packages that it lies in."""
+def _located(root: Path, module: str) -> Iterator[Path]:
+    """Yield the files under ``root`` for a dotted name: the module, and the packages that it lies in."""
+    parts = module.split(".")
     if not all(part.isidentifier() for part in parts):
         return
     for count in range(1, len(parts) + 1):
@@ -105,17 +96,17 @@ def _located(root: Path, parts: list[str]) -> Iterator[Path]:
                 yield file
 
 
-def _imports_of(root: Path, file: Path) -> Iterator[list[str]]:
-    """Yield the dotted names, as parts, that a file imports; none if it is no Python."""
+def _imports_of(root: Path, file: Path) -> Iterator[str]:
+    """Yield the dotted names that a file imports; none if it is no Python."""
     try:
         with open_within(file, root) as opened:
             body = ast.parse(opened.read(_MAX_SOURCE_BYTES)).body
     except (SyntaxError, ValueError, RecursionError):
         return
-    yield from (name.split(".") for name in imported_modules(body))
+    yield from imported_modules(body)
     package = file.relative_to(root).parent.parts
     for node in _running(body):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
-            yield base
-            yield from ([*base, alias.name] for alias in node.names)
+            base = [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+            yield ".".join(base)
+            yield from (".".join((*base, alias.name)) for alias in node.names)

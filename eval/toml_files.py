@@ -28,13 +28,7 @@ def toml_of(path: Path) -> dict[str, Any]:
 
 
 def read_toml(path: Path, form: type[Form], note: str = "", **more: Any) -> Form:
-    """Read a TOML file as data of a form.
-
-    Args:
-        path: the file.
-        form: what it must hold.
-        note: stands behind the faults that are found.
-        more: what the form needs and the file does not say.
+    """Read a TOML file as data of a form; ``more`` is what this needs besides, ``note`` stands behind faults.
 
     Raises:
         RunError: it is no TOML, lacks a key, or has an unknown one or a wrong value.
@@ -51,9 +45,7 @@ def read_toml(path: Path, form: type[Form], note: str = "", **more: Any) -> Form
 def line_of(text: str, place: Sequence[str | int]) -> int | None:
     """Return the line of a TOML text, from 1, at which a value stands, or the nearest table or array around it.
 
-    Args:
-        text: TOML that can be read.
-        place: keys and places in arrays, from the outside in, as pydantic gives them.
+    ``place`` are keys and places in arrays, from the outside in, as pydantic gives them.
     """
     counts: Counter[tuple[str | int, ...]] = Counter()
     table: tuple[str | int, ...] = ()
