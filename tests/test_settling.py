@@ -1,11 +1,13 @@
 """Places by time that are settled, and timing on until they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from eval.intervals import open_pairs
 from eval.timing.interleaved import _is_enough
-from eval.timing.presets import preset_of
+from eval.timing.presets import PRESETS
 
 
 def samples(*means_ms: float, spread: float = 0.01, rounds: int = 12) -> np.ndarray:
@@ -35,8 +37,8 @@ def test_too_few_samples_settle_nothing():
 @pytest.mark.parametrize(("means_ms", "enough"), [((10.0, 12.0, 12.001), True), ((10.0, 10.001, 12.0), False)])
 def test_rounds_end_when_the_places_are_settled_however_wide_ratios_are(means_ms: tuple, enough: bool):
     by_round = samples(*means_ms, spread=0.05, rounds=16).transpose(0, 2, 1).tolist()
-    assert _is_enough(by_round, preset_of("rapid", 1)) == enough
-    assert not _is_enough(by_round, preset_of("normal", None))
+    assert _is_enough(by_round, replace(PRESETS["rapid"], settle=1)) == enough
+    assert not _is_enough(by_round, PRESETS["normal"])
 
 
 def test_what_is_settled_by_few_draws_is_drawn_in_full_before_rounds_end():
@@ -49,4 +51,4 @@ def test_what_is_settled_by_few_draws_is_drawn_in_full_before_rounds_end():
     ]
     assert edge
     for timed in edge:
-        assert not _is_enough(timed.transpose(0, 2, 1).tolist(), preset_of("rapid", 1))
+        assert not _is_enough(timed.transpose(0, 2, 1).tolist(), replace(PRESETS["rapid"], settle=1))

@@ -24,12 +24,8 @@ def timed_beside(task: EvaluationTask, model: LoadedModel, ready_s: float) -> Co
     """Return what a compiled network took, beside the same network that is not compiled; None if it is not compiled.
 
     What is timed is the image whose size is nearest to the set's mean, for about a second; in streams, where the
-    network would run so, as many of it at once. It changes no figure.
-
-    Args:
-        task: what was run.
-        model: as it ran, warm and on its device.
-        ready_s: how long it took to be opened.
+    network would run so, as many of it at once. It changes no figure. The model is warm and on its device, and took
+    ``ready_s`` to be opened.
     """
     if not ENGINES[model.execution.engine].compiles:
         return None

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from eval.cache import download_cache
 from eval.config import AUTO, RunConfig
 from eval.files import PROJECT, write_whole
 from eval.inference.engines.choosing import Choice
 from eval.inference.engines.registry import ENGINES
 from eval.run.keys import hash_of, libraries, machine
 from eval.sources import hash_of_sources
-from eval.zoo.checkpoints import download_cache
 from eval.zoo.model_info import ZOO, ModelInfo
 
 _FOLDER = "engines"

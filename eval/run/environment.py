@@ -48,12 +48,7 @@ def describe_environment(device: torch.device) -> Environment:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of what computes, by the fields of an environment."""
-    return {
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "fvcore": version("fvcore"),
-    }
+    return {"torch": torch.__version__, "numpy": np.__version__, "opencv": cv2.__version__, "fvcore": version("fvcore")}
 
 
 def machine_state(device: torch.device) -> MachineState:

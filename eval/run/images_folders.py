@@ -15,12 +15,9 @@ def images_folder(task: EvaluationTask, known: Sequence[Record], kept: bool = Tr
     """Return the folder for a task's SR images, under the folder of results.
 
     The same model, run the same way, writes over its images. Another one of the same label (other weights, another
-    precision or engine, tiles) gets a folder that names what is different.
-
-    Args:
-        task: what is to run.
-        known: the records of that folder of results, oldest first.
-        kept: a record will say whose images they are. Where none will, the plain name is that of plain runs alone.
+    precision or engine, tiles) gets a folder that names what is different. ``known`` are the records of that folder of
+    results, oldest first. Where no record will say whose images they are, which is ``kept``, the plain name is that of
+    plain runs alone.
     """
     owners = dict(_owners(known))
     for name in _names(task, kept):

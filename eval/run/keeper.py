@@ -19,13 +19,7 @@ LOGS_FOLDER = "logs"
 
 @dataclass(frozen=True)
 class Keeper:
-    """Reads and writes the records of a folder of results.
-
-    Attributes:
-        save_dir: the folder; None to keep nothing.
-        images_dir: where SR images are wanted, or None.
-        redo: let no former record answer.
-    """
+    """Reads and writes the records of a folder of results; ``Launch`` says what its fields mean."""
 
     save_dir: Path | None
     images_dir: Path | None

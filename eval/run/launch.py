@@ -94,10 +94,7 @@ def note_on_half_precision(config: RunConfig, force: bool) -> str | None:
 def resolved(config: RunConfig, launch: Launch | None = None, device_there: str | None = None) -> RunConfig:
     """Return a configuration with what this machine makes of it: device, engine, threads, workers, TF32, metrics.
 
-    Args:
-        config: as it was asked for.
-        launch: how it is spread.
-        device_there: the device where that is another machine's.
+    ``device_there`` is the device where that is another machine's.
 
     Raises:
         UsageError: there is no such device, engine or metric here.
@@ -132,12 +129,8 @@ def workers_beside(device: str, threads: int, cpus: int) -> int:
     Beside a GPU all processors are free. On a CPU the workers get those that the network's threads leave, at least a
     third of all, and two where there are two. Reading an image, PSNR, SSIM and PNG take up to a third of PFDNLite's own
     processor time, so fewer would keep it waiting; each one more takes turns with a thread of the network that the
-    others wait for. On two cores two took as long as one or a little less, and none took longest.
-
-    Args:
-        device: of the network, as torch names it.
-        threads: of the network on a CPU.
-        cpus: that one pass may use.
+    others wait for. On two cores two took as long as one or a little less, and none took longest. ``cpus`` are those
+    that one pass may use.
     """
     wanted = max(min(cpus, 2), math.ceil(cpus / 3), cpus - threads) if device == "cpu" else cpus
     return max(1, min(_MOST_WORKERS, wanted))

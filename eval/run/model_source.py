@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -210,32 +210,18 @@ def _prepared(
 
 
 @dataclass(frozen=True)
-class WithoutWeights:
+class WithoutWeights(ZooModel):
     """A network of the zoo whose weights cannot be used, as a row among others that run."""
 
-    spec: ModelSpec
+    checkpoint: None = field(default=None, init=False)
     error: RunError
 
-    @property
-    def info(self) -> ModelInfo:
-        """Which model it is."""
-        return zoo_info(self.spec, None)
-
-    @property
-    def note(self) -> str:
-        """The manifest's words about it."""
-        return self.spec.note
-
-    def source_now(self) -> str:
-        """Return the hash of its source as the files are now."""
-        return self.spec.source_now()
-
-    def settled(self, config: RunConfig, _largest: ImageSize) -> Settled:
+    def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Return what was asked for: nothing runs."""
         return Settled(config)
 
     @contextmanager
-    def open(self, _config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
+    def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
         """Say what is wrong with the weights."""
         if isinstance(self.error, MissingWeightsError):
             command = f"python -m eval fetch weights --model_id {self.spec.id}"

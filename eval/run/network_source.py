@@ -95,19 +95,10 @@ def source_of_module(network: nn.Module, data_range: float, name: str | None = N
     _check(network)
     if not 0 < data_range < math.inf:
         raise UsageError(f"data_range={data_range}: expected a positive number, 1 or 255 in the challenge")
-    spec = ModelSpec(
-        id=_NO_ID,
-        name=_plain(name or kind.__name__),
-        team="",
-        edition="",
-        note="",
-        target=f"{re.sub(r'[^A-Za-z0-9_.]', '_', kind.__module__)}:{re.sub(r'[^A-Za-z0-9_]', '_', kind.__name__)}",
-        scale=4,
-        data_range=float(data_range),
-        min_size=1,
-        license="",
-        paper="",
-    )
+    target = f"{re.sub(r'[^A-Za-z0-9_.]', '_', kind.__module__)}:{re.sub(r'[^A-Za-z0-9_]', '_', kind.__name__)}"
+    row: dict[str, Any] = {"id": _NO_ID, "name": _plain(name or kind.__name__), "target": target}
+    row |= dict.fromkeys(("team", "edition", "note", "license", "paper"), "")
+    spec = ModelSpec(**row, scale=4, data_range=float(data_range), min_size=1)
     told = {"weights_sha256": _hash_of_weights(network), "source_sha256": _hash_of_source(kind), "origin": IN_MEMORY}
     return NetworkSource(spec, network, zoo_info(spec, None).model_copy(update=told))
 
@@ -121,12 +112,7 @@ def source_of_file(
 ) -> NetworkSource:
     """Return the network of ``FILE.py:NAME``, a class or a function, imported into this process: one's own code.
 
-    Args:
-        target: the file and the name.
-        weights: a file of weights; None for the network as it is built.
-        data_range: of its input.
-        weights_key: where in that file the weights are.
-        arguments: what the class or function is called with.
+    It is called with ``arguments``; without ``weights`` it stays as it is built.
 
     Raises:
         UsageError: there is no such file, class or function, or it wants other arguments.
@@ -151,11 +137,7 @@ def _plain(name: str) -> str:
 
 
 def _check(network: nn.Module) -> None:
-    """Refuse what cannot be copied, or would not run as it stands.
-
-    Raises:
-        UsageError: the message says what to do.
-    """
+    """Refuse what cannot be copied, or would not run as it stands; say what to do."""
     name = type(network).__name__
     if "forward" in vars(network) and not isinstance(network, torch.jit.ScriptModule):
         raise UsageError(

@@ -19,9 +19,7 @@ _REMEMBERED = 1024
 def implausible(pairs: Sequence[ImagePair], images: Sequence[ImageResult]) -> list[Flag]:
     """Flag an infinite PSNR of an image, and a mean PSNR too far above that of bicubic enlargement.
 
-    Args:
-        pairs: the images of a set.
-        images: the results of the first of them.
+    ``images`` are the results of the first ``pairs``.
     """
     judged = [(pair, image.psnr_db) for pair, image in zip(pairs, images, strict=False) if image.psnr_db is not None]
     # Where enlargement alone gives the HR image back, as of one colour, so may a network.

@@ -50,9 +50,7 @@ class Node:
 def node_of(device: str, address: str | None) -> Node:
     """Ask a node of a cluster what a device is there: the one that runs this command may have no GPU.
 
-    Args:
-        device: as asked for; "auto" is a GPU where the cluster has one.
-        address: of the cluster; None for a Ray of this machine.
+    "auto" is a GPU where the cluster has one; the address None is a Ray of this machine.
 
     Raises:
         UsageError: Ray is not installed, there is no cluster, or it has no such device.

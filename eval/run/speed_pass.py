@@ -16,7 +16,7 @@ from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.timing.interleaved import measure_together
-from eval.timing.presets import preset_of
+from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
 
@@ -24,9 +24,8 @@ from eval.timing.warmup import TimingError
 def time_together(tasks: Sequence[EvaluationTask], on_round: Callable[[int], None]) -> list[Timing]:
     """Open models all at once and time them; the first one is the baseline.
 
-    Args:
-        tasks: of one set and the steady protocol; the accuracy pass of each is done.
-        on_round: called after each round with the number of rounds done.
+    Tasks are of one set and the steady protocol, and the accuracy pass of each is done; ``on_round`` is called after
+    each round with the number of rounds done.
 
     Raises:
         TimingError: one of them could not be opened again as its accuracy was measured, or failed.
@@ -35,7 +34,7 @@ def time_together(tasks: Sequence[EvaluationTask], on_round: Callable[[int], Non
     with opened_together([(task.model, task.config) for task in tasks], dataset) as models:
         for index, (task, model) in enumerate(zip(tasks, models, strict=True)):
             _check_whole(index, task.config, model)
-        preset = preset_of(config.preset, config.settle)
+        preset = replace(PRESETS[config.preset], settle=config.settle)
         timings = measure_together(models, dataset, preset, config.seed, on_round)
         hold_ctrl_c()
         return timings
@@ -50,11 +49,7 @@ def cut_as(task: EvaluationTask, record: Record) -> EvaluationTask:
 
 
 def _check_whole(index: int, config: RunConfig, model: LoadedModel) -> None:
-    """Refuse tiles that ``auto`` chose by the memory that is free by now: the accuracy pass ran whole images.
-
-    Raises:
-        TimingError: it did choose tiles.
-    """
+    """Refuse tiles that ``auto`` chose by the memory that is free by now: the accuracy pass ran whole images."""
     if config.tile == AUTO and model.tiling is not None:
         now = f"free memory is now enough for tiles of {model.tiling.tile} alone"
         reason = f"--tile auto: its accuracy was measured on whole images, and {now}; free some, or give --tile"

@@ -53,11 +53,6 @@ def streams_of(task: EvaluationTask, model: LoadedModel) -> int:
     return asked if asked <= most else streams_within(threads, max(1, most))
 
 
-def share_of(task: EvaluationTask, streams: int) -> int:
-    """Return how many of a task's threads each of its streams has."""
-    return max(1, (task.config.threads or 1) // streams)
-
-
 def in_streams(
     task: EvaluationTask,
     model: Upscaler,
@@ -77,7 +72,7 @@ def in_streams(
         finally:
             free.put(network)
 
-    begin = partial(torch.set_num_threads, share_of(task, streams))
+    begin = partial(torch.set_num_threads, max(1, (task.config.threads or 1) // streams))
     # Each thread has a number of its own, and threads that come later take the last one that was set.
     with threads_set(None):
         yield from run_side_by_side(items, with_network, streams, begin)

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import psutil
 import torch
@@ -51,11 +50,7 @@ class Watch:
     """Watches over short stretches of work: ``begin()``, the work, then ``disturbance()``.
 
     While nothing disturbs, only totals are read, between the timed parts. All processes are looked at once at the start
-    and after a stretch that was disturbed.
-
-    Args:
-        device: where the work is done.
-        models: what does it; their processes, this one, and all that come from these are no disturbance.
+    and after a stretch that was disturbed. Those of the models, this one, and all that come from these do not disturb.
     """
 
     def __init__(self, device: torch.device, models: Sequence[Timed] = ()) -> None:
@@ -78,9 +73,7 @@ class Watch:
         self.begin()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Nothing is held."""
 
     def begin(self) -> None:

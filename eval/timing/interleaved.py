@@ -63,17 +63,10 @@ def measure_together(
     seed: int = 0,
     on_round: Callable[[int], None] = lambda _count: None,
 ) -> list[Timing]:
-    """Time several models on the images of a set; the first one is the baseline of the stopping rule.
+    """Time models, which are on their device, on the images of a set; return one timing each, all of one group.
 
-    Args:
-        upscalers: the models, on their device.
-        dataset: a checked set.
-        preset: limits.
-        seed: of the order in which models run.
-        on_round: called after each round with the number of rounds done.
-
-    Returns:
-        One timing a model, all of one group.
+    The first one is the baseline of the stopping rule. The order in which they run is drawn from ``seed``; ``on_round``
+    is called after each round with the number of rounds done.
 
     Raises:
         TimingError: one of the models failed; the others can be timed without it.
@@ -176,9 +169,8 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
     """Yield what a model's times do not show."""
     yield from rounds.outputs.flags(index)
     if warmth.changes > _SAME_LEVELS:
-        yield Flag(
-            code="timed", text=f"returns another output for the same input, by up to {warmth.changes} grey levels"
-        )
+        text = f"returns another output for the same input, by up to {warmth.changes} grey levels"
+        yield Flag(code="timed", text=text)
     warm_ms = [ms for samples in rounds.samples_ms[index] if not np.isnan(ms := samples[0])]
     if warm_ms and min(warm_ms) * _COLD_SHARE > warmth.cold_start_ms:
         text = f"its first run took {warmth.cold_start_ms:.1f} ms, all later ones {min(warm_ms):.1f} ms and more"

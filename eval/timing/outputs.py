@@ -51,12 +51,7 @@ def fresh(lr: np.ndarray, random: np.random.Generator) -> Fresh:
 
 
 class Outputs:
-    """What models return in the timed rounds.
-
-    Args:
-        pairs: the images that are timed.
-        random: chooses what is judged; nobody else may know of it.
-    """
+    """What models return in the timed rounds; ``random`` chooses what is judged, and nobody else may know of it."""
 
     def __init__(self, pairs: Sequence[ImagePair], random: np.random.Generator) -> None:
         self._pairs, self._random = pairs, random

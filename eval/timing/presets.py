@@ -1,6 +1,6 @@
 """How long the steady protocol measures, and on which images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,6 @@ PRESETS = {
         Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
     )
 }
-
-
-def preset_of(name: str, settle: int | None) -> Preset:
-    """Return a preset by its name, with so many first places to settle."""
-    return replace(PRESETS[name], settle=settle)
 
 
 def spread(available: int, wanted: int) -> list[int]:

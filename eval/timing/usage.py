@@ -8,6 +8,9 @@ import psutil
 
 from eval.errors import printable
 
+# What processes of one name took, in s, by pid.
+Used = Counter[int]
+
 
 class Process(NamedTuple):
     """A process at a moment. ``spent_s`` is its processor time with that of the children it has waited for."""
@@ -18,10 +21,6 @@ class Process(NamedTuple):
 
 
 Look = Mapping[int, Process]
-
-
-# What processes of one name took, in s, by pid.
-Used = Counter[int]
 
 
 def look() -> Look:

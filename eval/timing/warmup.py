@@ -56,11 +56,7 @@ class TimingError(RunError):
 
 @dataclass
 class Warmth:
-    """What a model spent before its first sample.
-
-    Attributes:
-        changes: by how many grey levels its outputs for one input differ, at most.
-    """
+    """What a model spent before its first sample, and by how many grey levels its outputs for one input differ."""
 
     cold_start_ms: float
     runs: int = 1
