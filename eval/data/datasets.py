@@ -16,21 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 
+from eval.data import layouts
 from eval.data.aliases import ALIASES
 from eval.data.fetch import fetchable_sets, fetched_sets
 from eval.data.images import ImageError, ImageSize, is_grey
-from eval.data.layouts import (
-    Layout,
-    has_images,
-    image_files,
-    is_paired,
-    list_datasets,
-    matching_layouts,
-    only_inner,
-    pair_files,
-    sets_by_words,
-    sets_called,
-)
 from eval.data.naming import folders_below, lr_beside_hr, role_of
 from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
@@ -38,7 +27,7 @@ from eval.metrics.registry import Metric
 
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
 LR_FOLDER = "LR folder, no HR"
-PAIRS_IN_FOLDER = Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
+PAIRS_IN_FOLDER = layouts.Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
 SAMPLE = "sample"
 SAMPLE_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -92,11 +81,10 @@ def _is_grey(path: Path) -> bool:
 
 
 def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
-    """Find a set by folder and name, and check every file of it.
+    """Find a set by folder and name, and check every file of it; "valid" and "test" stand for the challenge's.
 
-    Args:
-        data_dir: a folder that holds sets, or one set itself; None for ``sample``, and for sets that were fetched.
-        name: which set; "valid" and "test" stand for the challenge's; None if the folder says it.
+    The folder holds sets, or is one set itself; it is None for ``sample``, and for sets that were fetched. The name is
+    None if the folder says it.
 
     Raises:
         UsageError: there is no such set, or the name is needed to tell which.
@@ -106,7 +94,7 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
         return _checked(SAMPLE, HR_FOLDER, *_sample())
     if data_dir is None and name in fetchable_sets():
         data_dir = fetched_sets()
-        if not (data_dir / name).is_dir() and not matching_layouts(data_dir, name):
+        if not (data_dir / name).is_dir() and not layouts.matching_layouts(data_dir, name):
             raise UsageError(
                 f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA, or run: "
                 f"python -m eval fetch data {name}"
@@ -140,25 +128,25 @@ def _open_only(data_dir: Path, called: str | None = None) -> Dataset:
     """Open the one set that a folder is, or holds, under the folder's name or another one."""
     folder = Path(os.path.abspath(data_dir))
     name = called or folder.name
-    own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
-    by_words = sets_by_words(folder)
+    own = [layout for layout in layouts.matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
+    by_words = layouts.sets_by_words(folder)
     # HR and LR folders of several sets have no images themselves.
-    if own and is_paired(folder.parent, folder.name) and ("" in by_words or not by_words):
+    if own and layouts.is_paired(folder.parent, folder.name) and ("" in by_words or not by_words):
         return _open_layout(folder.parent, [(folder.name, layout) for layout in own], name)
     ways = by_words.get("") or (next(iter(by_words.values())) if own and len(by_words) == 1 else [])
     if ways:
         return _open_layout(folder, [(name, way) for way in ways], name)
     if own:
         return _open_layout(folder.parent, [(folder.name, layout) for layout in own], name)
-    if has_images(folder):
+    if layouts.has_images(folder):
         return _plain_folder(name, folder)
-    names = list_datasets(data_dir)
+    names = layouts.list_datasets(data_dir)
     if len(names) == 1:
         return _open_named(data_dir, names[0])
     challenge = [name for name in names if name in ALIASES["valid"]]
     if len(challenge) == 1:
         return _open_named(data_dir, challenge[0])
-    if not names and (inner := only_inner(folder)) != folder:
+    if not names and (inner := layouts.only_inner(folder)) != folder:
         return _open_only(inner, called)
     if not names:
         raise UsageError(f"--data_dir {data_dir}: holds no images and no set in a known layout")
@@ -168,13 +156,13 @@ def _open_only(data_dir: Path, called: str | None = None) -> Dataset:
 def _open_named(data_dir: Path, name: str) -> Dataset:
     if not _plain_name(name):
         raise UsageError(f"--dataset '{name}': expected the name of a set in {data_dir}")
-    aliases = [alias for alias in ALIASES.get(name, ()) if matching_layouts(data_dir, alias)]
-    found = [(alias, layout) for alias in aliases or [name] for layout in matching_layouts(data_dir, alias)]
-    paired = any(is_paired(data_dir, alias) for alias, _ in found)
-    if not paired and (ways := sets_called(data_dir, name)):
+    aliases = [alias for alias in ALIASES.get(name, ()) if layouts.matching_layouts(data_dir, alias)]
+    found = [(alias, layout) for alias in aliases or [name] for layout in layouts.matching_layouts(data_dir, alias)]
+    paired = any(layouts.is_paired(data_dir, alias) for alias, _ in found)
+    if not paired and (ways := layouts.sets_called(data_dir, name)):
         return _open_layout(data_dir, [(name, way) for way in ways], name)
     inside = data_dir / name
-    if not paired and inside.is_dir() and not has_images(inside) and any(folders_below(inside, 1)):
+    if not paired and inside.is_dir() and not layouts.has_images(inside) and any(folders_below(inside, 1)):
         return _open_only(inside, _plain_name(name))
     if found:
         return _open_layout(data_dir, found, name if not aliases else found[0][0])
@@ -186,20 +174,20 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
     if os.path.basename(os.path.abspath(data_dir)).casefold() == name.casefold():
         # The folder of the set itself was given, and its name too.
         return _open_only(data_dir)
-    known = ", ".join([*list_datasets(data_dir), SAMPLE])
+    known = ", ".join([*layouts.list_datasets(data_dir), SAMPLE])
     looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
     where = f" (looked for the folders {looked_for})" if looked_for else ""
     advice = "docs/data.md says where sets come from and how their folders are called"
     raise UsageError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
 
 
-def _open_layout(data_dir: Path, found: list[tuple[str, Layout]], name: str) -> Dataset:
+def _open_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: str) -> Dataset:
     """Open a set, called ``name`` from now on, under the one name and in the one layout in which it was found."""
     (found_name, layout), *others = found
     if others:
         ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
         raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
-    return _checked(_plain_name(name), layout.name, data_dir, *pair_files(data_dir, found_name, layout))
+    return _checked(_plain_name(name), layout.name, data_dir, *layouts.pair_files(data_dir, found_name, layout))
 
 
 def _plain_name(name: str, path: type[PurePath] = Path) -> str:
@@ -212,18 +200,15 @@ def _plain_folder(name: str, folder: Path) -> Dataset:
     """Open a folder of images.
 
     Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else HR images, or inputs without
-    HR, by the names of the folder and its files.
-
-    Raises:
-        UsageError: the names do not tell which, or tell of both.
+    HR, by the names of the folder and its files, which may not tell which, or tell of both.
     """
     stem = folder.name.removesuffix("_HR")
-    if stem != folder.name and is_paired(folder.parent, stem):
-        found = [(stem, layout) for layout in matching_layouts(folder.parent, stem)]
+    if stem != folder.name and layouts.is_paired(folder.parent, stem):
+        found = [(stem, layout) for layout in layouts.matching_layouts(folder.parent, stem)]
         return _open_layout(folder.parent, found, name.removesuffix("_HR"))
-    images = image_files(folder)
+    images = layouts.image_files(folder)
     if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
-        located = pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
+        located = layouts.pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
         return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
     stems = [path.stem for path in images]
     role = role_of(folder, stems)

@@ -15,10 +15,7 @@ SELFEXSR = "https://raw.githubusercontent.com/jbhuang0604/SelfExSR/master/data/"
 _HASHES = Path(__file__).with_name("selfexsr.sha256")
 DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
 # Each archive with the folder that it makes; nobody publishes their hashes.
-_ARCHIVES = {
-    "DIV2K_valid_HR.zip": "DIV2K_valid_HR",
-    "DIV2K_valid_LR_bicubic_X4.zip": "DIV2K_valid_LR_bicubic/X4",
-}
+_ARCHIVES = {"DIV2K_valid_HR.zip": "DIV2K_valid_HR", "DIV2K_valid_LR_bicubic_X4.zip": "DIV2K_valid_LR_bicubic/X4"}
 _DIV2K_VALID, _DIV2K_IMAGES = "DIV2K_valid", 100
 _TIMEOUT_S = (10, 60)
 
@@ -53,18 +50,19 @@ def fetch_set(
 ) -> str:
     """Download a set into a folder, where it lies as its layout has it; return in a sentence what was checked.
 
-    Args:
-        name: one of ``fetchable_sets``.
-        folder: holds sets.
-        address: of a mirror, with the files under the same names.
-        on_file: called after each file.
+    ``address`` is that of a mirror, with the files under the same names.
 
     Raises:
         UsageError: there is no such set.
         RunError: a download failed or brought other bytes; what came before is kept, and the same command goes on.
     """
     if name == _DIV2K_VALID:
-        return _fetch_archives(folder, address or DIV2K, on_file)
+        from filelock import FileLock
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another process that fetches the same has its archives in the same place.
+        with FileLock(folder / ".fetch.lock"):
+            return _fetch_archives(folder, address or DIV2K, on_file)
     if name not in known_files():
         raise UsageError(f"fetch data {name}: no such set; there are: {', '.join(fetchable_sets())}")
     files = known_files()[name]
@@ -93,15 +91,6 @@ def _download(url: str, target: Path, known_hash: str | None) -> None:
 
 
 def _fetch_archives(folder: Path, address: str, on_file: Callable[[str], None]) -> str:
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    # Another process that fetches the same has its archives in the same place.
-    with FileLock(folder / ".fetch.lock"):
-        return _fetch_whole_archives(folder, address, on_file)
-
-
-def _fetch_whole_archives(folder: Path, address: str, on_file: Callable[[str], None]) -> str:
     for archive, inside in _ARCHIVES.items():
         if _count(folder / inside) < _DIV2K_IMAGES:
             packed = folder / ".archives" / archive

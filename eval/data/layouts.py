@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from eval.data.images import is_image_file
 from eval.data.naming import Half, folders_below, halves, told_tails
@@ -27,19 +28,11 @@ class Layout:
         """Tell whether all of a set lies under a folder of its name."""
         return self.hr.startswith("{name}/")
 
-    def set_of_hr(self, folder: str) -> str | None:
-        """Return the set whose HR path begins with a folder of this name, or None."""
-        return _set_name(self.hr, folder)
-
-    def set_of_lr(self, folder: str) -> str | None:
-        """Return the same for the LR path."""
-        return _set_name(self.lr, folder)
-
-
-def _set_name(template: str, folder: str) -> str | None:
-    before, found, after = Path(template).parts[0].partition("{name}")
-    name = folder.removeprefix(before).removesuffix(after)
-    return name if found and name and folder == f"{before}{name}{after}" else None
+    def set_of(self, half: Literal["hr", "lr"], folder: str) -> str | None:
+        """Return the set whose path of that half begins with a folder of this name, or None."""
+        before, found, after = Path(getattr(self, half)).parts[0].partition("{name}")
+        name = folder.removeprefix(before).removesuffix(after)
+        return name if found and name and folder == f"{before}{name}{after}" else None
 
 
 LAYOUTS = (
@@ -124,7 +117,7 @@ def list_datasets(data_dir: Path) -> list[str]:
     halved = {folder.parts[0] for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
     names = set()
     for child in folders_below(data_dir, 1):
-        called = {name for layout in LAYOUTS if (name := layout.set_of_hr(child.name))}
+        called = {name for layout in LAYOUTS if (name := layout.set_of("hr", child.name))}
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
         if paired := {name for name in called if is_paired(data_dir, name)}:
             names |= paired
@@ -156,7 +149,7 @@ def _is_partner(folder: Path) -> bool:
     stem, separator, _ = folder.name.rpartition("_LR")
     if separator and folder.with_name(f"{stem}_HR").is_dir():
         return True
-    beside = [(layout, layout.set_of_lr(folder.name)) for layout in LAYOUTS if not layout.in_own_folder]
+    beside = [(layout, layout.set_of("lr", folder.name)) for layout in LAYOUTS if not layout.in_own_folder]
     return any(name and (folder.parent / layout.hr.format(name=name)).is_dir() for layout, name in beside)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.data.images import ImageError, read_image
-from eval.data.pairs import SCALE
+from eval.data.pairs import cut
 
 SIDE = 16
 MOST_APART = 4.0
@@ -22,8 +22,7 @@ MOST_APART = 4.0
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return the ``(16, 16)`` uint8 grey thumbnail of an ``(h, w, 3)`` uint8 image, cut to multiples of 4 as for x4."""
-    height, width = (side // SCALE * SCALE for side in image.shape[:2])
-    grey = image[:height, :width].mean(2, dtype=np.float32)
+    grey = cut(image).mean(2, dtype=np.float32)
     return np.rint(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
 
 

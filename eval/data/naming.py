@@ -150,15 +150,11 @@ def _role_on_the_way(path: Path) -> tuple[Role | None, bool]:
     return None, has_scale
 
 
-def siblings(folder: Path) -> list[Path]:
-    """Return the other folders that lie beside a folder."""
-    return [other for other in folders_below(folder.parent, 1) if other != folder]
-
-
 def near(folder: Path, role: Role) -> list[Path]:
     """Return the folders in and beside a folder that have a role by their own names."""
     path = Path(os.path.abspath(folder))
-    return [other for other in [*folders_below(path, 1), *siblings(path)] if read_name(other.name).role == role]
+    around = [*folders_below(path, 1), *folders_below(path.parent, 1)]
+    return [other for other in around if other != path and read_name(other.name).role == role]
 
 
 def lr_beside_hr(stems: Iterable[str]) -> list[str]:

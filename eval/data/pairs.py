@@ -33,27 +33,24 @@ class ImagePair:
         Images that this process decoded before are not decoded again, as long as there is memory for them.
         """
         images = decoded_images()
-        hr = None if self.hr is None else _cut(images.get(self.hr, read_image))
+        hr = None if self.hr is None else cut(images.get(self.hr, read_image))
         if self.lr is not None:
             return images.get(self.lr, read_image), hr
         assert self.hr is not None
         return images.get(self.hr, _shrunk), hr
 
 
-def _cut(hr: np.ndarray) -> np.ndarray:
-    return hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
+def cut(hr: np.ndarray, scale: int = SCALE) -> np.ndarray:
+    """Return an image ``(h, w, ...)`` without what is beyond multiples of the scale at right and bottom."""
+    return hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
 
 
 def _shrunk(hr: Path) -> np.ndarray:
-    return imresize(_cut(decoded_images().get(hr, read_image)), Fraction(1, SCALE))
+    return imresize(cut(decoded_images().get(hr, read_image)), Fraction(1, SCALE))
 
 
 def check_pairs(pairs: Iterable[ImagePair]) -> tuple[list[ImageSize], list[str]]:
-    """Check the files, sizes and names of all pairs.
-
-    Returns:
-        The LR size of each pair that can be used, and a sentence for each fault found.
-    """
+    """Check files, sizes and names of pairs; return the LR size of each that can be used, and a sentence a fault."""
     pairs = list(pairs)
     with ThreadPoolExecutor() as pool:
         checks = list(pool.map(_check_pair, pairs))

@@ -50,11 +50,8 @@ def png_fault(path: Path) -> str | None:
     if colour == 3 and not chunks.get(b"PLTE"):
         return "not a readable image (its palette is missing); it may be truncated or damaged"
     expected = _pixel_bytes(width, height, depth * _SAMPLES[colour], bool(interlaced))
-    present = _inflated(content, expected)
-    if present < expected:
-        return (
-            f"not a readable image ({expected - present} bytes of pixels are missing); it may be truncated or damaged"
-        )
+    if missing := expected - _inflated(content, expected):
+        return f"not a readable image ({missing} bytes of pixels are missing); it may be truncated or damaged"
     return None
 
 
@@ -63,9 +60,8 @@ def _inflated(content: bytes, most: int) -> int:
     stream, total = isal_zlib.decompressobj(), 0
     pixels = (data for kind, data in _chunks(content) if kind == b"IDAT")
     # Fed in pieces as well: what waits is copied with every call.
-    for waiting in (
-        data[start : start + _PIECE_BYTES] for data in pixels for start in range(0, len(data), _PIECE_BYTES)
-    ):
+    pieces = (data[start : start + _PIECE_BYTES] for data in pixels for start in range(0, len(data), _PIECE_BYTES))
+    for waiting in pieces:
         while total < most:
             piece = stream.decompress(waiting, _PIECE_BYTES)
             total += len(piece)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from eval.data.images import ImageError, ImageSize, read_image, write_png
-from eval.data.pairs import same_names
+from eval.data.pairs import cut, same_names
 from eval.data.resize import imresize
 from eval.errors import RunError
 
@@ -27,13 +27,11 @@ def write_lr_images(images: Sequence[Path], folder: Path, scale: int) -> None:
             f"remove these files\n{listing}"
         )
     for path in images:
-        hr = read_image(path)
-        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
-        write_png(folder / f"{path.stem}x{scale}.png", imresize(hr, Fraction(1, scale)))
+        lr = imresize(cut(read_image(path), scale), Fraction(1, scale))
+        write_png(folder / f"{path.stem}x{scale}.png", lr)
 
 
 def _fault(path: Path, scale: int) -> str | None:
-    """Return what keeps a file from being shrunk."""
     try:
         size = ImageSize(*read_image(path).shape[:2])
     except ImageError as error:

@@ -18,11 +18,9 @@ class MissingWeightsError(RunError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights that lies on this machine.
+    """A file of weights that lies on this machine; its name is None where the manifest does not know it.
 
-    Attributes:
-        name: None for a file that the manifest does not know.
-        key: where in the file the weights are; None to look for them.
+    ``key`` is where in the file the weights are; None to look for them.
     """
 
     path: Path
@@ -46,10 +44,8 @@ def weight_folders() -> list[Path]:
 def find_checkpoint(spec: ModelSpec, weights: str | None = None) -> Checkpoint:
     """Find the weights to use for a model.
 
-    Args:
-        spec: the model.
-        weights: None for the first of the manifest's checkpoints that is here; the name of one of them
-            ("released"); or a path, which then need not be in the manifest.
+    ``weights`` is None for the first of the manifest's checkpoints that is here; the name of one of them ("released");
+    or a path, which then need not be in the manifest.
 
     Raises:
         UsageError: ``weights`` is neither a checkpoint's name nor a file.
@@ -97,9 +93,9 @@ def _how_to_get(spec: ModelSpec, candidates: list[CheckpointSpec]) -> str:
         lines.append(f"  {known.file} ({known.bytes:,} bytes, SHA-256 {known.sha256})")
         if known.url:
             lines.append(f"    from {known.url}")
-    lines.append(f"Run: python -m eval fetch weights --model_id {spec.id}")
-    lines.append(f"or put the file into {MODEL_ZOO}, or point ESR_WEIGHTS at the folder that holds it.")
-    return "\n".join(lines)
+    run = f"Run: python -m eval fetch weights --model_id {spec.id}"
+    put = f"or put the file into {MODEL_ZOO}, or point ESR_WEIGHTS at the folder that holds it."
+    return "\n".join([*lines, run, put])
 
 
 def file_sha256(path: Path) -> str:

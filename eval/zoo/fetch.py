@@ -44,13 +44,8 @@ def _download(known: CheckpointSpec, folder: Path, progress: bool) -> Path:
     if known.url is None:
         raise RunError(f"{known.file}: has no public address")
     pooch.get_logger().setLevel("ERROR")
-    source = pooch.create(
-        path=folder,
-        base_url="",
-        registry={known.file: f"sha256:{known.sha256}"},
-        urls={known.file: known.url},
-        retry_if_failed=1,
-    )
+    hashes, urls = {known.file: f"sha256:{known.sha256}"}, {known.file: known.url}
+    source = pooch.create(folder, base_url="", registry=hashes, urls=urls, retry_if_failed=1)
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
     try:
         # pooch's protocol names other parameters than pooch's own downloaders have.

@@ -33,9 +33,7 @@ _REFUSED = {
 def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     """Build a model and load its weights strictly; on the CPU, in eval mode, without gradients.
 
-    Args:
-        spec: the model.
-        checkpoint: what ``find_checkpoint`` found; None only for a model that has no weights.
+    ``checkpoint`` is what ``find_checkpoint`` found; None only for a model that has no weights.
 
     Raises:
         RunError: the file changed since it was found, is no plain state dict, or does not fit the network; or there is
@@ -63,11 +61,9 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> Unwrapped:
 
 
 def read_state(checkpoint: Checkpoint, wanted: Mapping[str, Tensor] = {}) -> dict[str, Tensor]:
-    """Return the tensors of a file that a network takes, under its names and in its types.
+    """Return the tensors of a file that a network takes, under the names and in the types of its state dict ``wanted``.
 
-    Args:
-        checkpoint: the file.
-        wanted: the network's state dict, whose values are not looked at; without one, names and types are the file's.
+    The values of that are not looked at; without one, names and types are the file's.
 
     Raises:
         RunError: as of ``load_network``.

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from eval.errors import RunError, UsageError
 from eval.files import PROJECT
@@ -25,7 +25,6 @@ MODEL_ZOO = PROJECT / "model_zoo"
 MANIFEST = MODEL_ZOO / "manifest.toml"
 # Names and files become paths under the user's folders.
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
 StrictCount = Annotated[int, Field(gt=0, strict=True)]
 # Of a row, what changes no figure of its network.
 _WORDS = {"team", "edition", "note", "license", "paper", "code", "own", "counts", "checkpoints"}
@@ -150,9 +149,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Manifest(Frozen):
     model: tuple[ModelSpec, ...]
 
 

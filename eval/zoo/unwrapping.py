@@ -33,12 +33,7 @@ _DEEPEST, _SHOWN_KEYS = 2, 8
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """The tensors that a network takes.
-
-    Attributes:
-        steps: what was done to get them, in words.
-        stored: the type that the weights are stored in, if it is another than float32.
-    """
+    """The tensors that a network takes, the steps to get them in words, and how they are stored if not in float32."""
 
     state: dict[str, Tensor]
     steps: tuple[str, ...] = ()
@@ -48,10 +43,7 @@ class Unwrapped:
 def unwrapped(content: object, wanted: Mapping[str, Tensor], key: str | None = None) -> Unwrapped:
     """Return what a network with the state dict ``wanted`` takes of a file's content.
 
-    Args:
-        content: what was read from the file; a whole module stands for its state dict.
-        wanted: the network's own state dict.
-        key: where the tensors are (``params``, ``state_dict.params_ema``); looked for by default.
+    A whole module stands for its state dict. ``key`` is where the tensors are (``params``, ``state_dict.params_ema``).
 
     Raises:
         RunError: there is no dictionary of tensors, or none at ``key``; what there is is told.
@@ -59,7 +51,8 @@ def unwrapped(content: object, wanted: Mapping[str, Tensor], key: str | None = N
     if isinstance(content, nn.Module):
         content = content.state_dict()
     where, found, others = _chosen(content, wanted, key)
-    steps = [f"taken from the key {_printable(where)}{_besides(others)}"] if where else []
+    besides = f"; also there: {_listing(others)} (--weights_key chooses)" if others else ""
+    steps = [f"taken from the key {_printable(where)}{besides}"] if where else []
     state, left_out = _tensors(found, wanted)
     prefix = _prefix(state, wanted)
     if prefix:
@@ -100,16 +93,12 @@ def _dictionaries(content: object, name: str) -> Iterator[tuple[str, dict]]:
     """Yield each dictionary that holds tensors, with the dotted key that leads to it."""
     if not isinstance(content, dict):
         return
-    if _has_tensors(content):
+    if any(isinstance(value, Tensor) for value in content.values()):
         yield name, content
     if name.count(".") < _DEEPEST - 1:
         for key, value in content.items():
             if isinstance(key, str):
                 yield from _dictionaries(value, f"{name}.{key}" if name else key)
-
-
-def _has_tensors(content: object) -> bool:
-    return isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values())
 
 
 def _rank(name: str) -> tuple | None:
@@ -157,7 +146,8 @@ def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     matches = Counter(key[: at + 1] for key, at in cuts if key[at + 1 :] in wanted)
     shared = [prefix for prefix in matches if all(key.startswith(prefix) for key in state)]
     exact = [prefix for prefix in matches if _under(prefix, state) == wanted.keys()]
-    ranks = {prefix: rank for prefix in exact if (rank := _rank_of_prefix(prefix)) is not None}
+    names = {prefix: prefix.replace("_orig_mod.", "module.").removesuffix(".") for prefix in exact}
+    ranks = {prefix: rank for prefix, name in names.items() if (rank := _rank(name)) is not None}
     trainers = sorted(ranks, key=ranks.__getitem__)
     best = [prefix for prefix in shared if prefix in exact] or trainers or sorted(shared, key=matches.__getitem__)[-1:]
     return best[0] if best and matches[best[0]] > len(state.keys() & wanted.keys()) else ""
@@ -165,10 +155,6 @@ def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
 
 def _under(prefix: str, state: Mapping[str, Tensor]) -> set[str]:
     return {key.removeprefix(prefix) for key in state if key.startswith(prefix)}
-
-
-def _rank_of_prefix(prefix: str) -> tuple | None:
-    return _rank(prefix.replace("_orig_mod.", "module.").removesuffix("."))
 
 
 def _in_types_of(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
@@ -202,10 +188,6 @@ def _kind(tensor: Tensor) -> str:
     dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
     where = "" if dense else f"{tensor.layout} on {tensor.device} "
     return f"{where}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _besides(others: list[str]) -> str:
-    return f"; also there: {_listing(others)} (--weights_key chooses)" if others else ""
 
 
 def _there(content: object, found: Mapping[str, Any]) -> str:
