@@ -19,10 +19,6 @@ def half_precision_gain(device: torch.device, precision: str) -> float:
     """Return how many times as fast as in float32 a convolution is in a precision on a device.
 
     Both take turns, on channels-last tensors; it takes some 50 ms, or 0.3 s where half precision is slow.
-
-    Args:
-        device: where networks are to run.
-        precision: "bf16" or "fp16".
     """
     layout = torch.channels_last
     batch = 1 if device.type == "cpu" else _GPU_BATCH

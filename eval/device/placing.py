@@ -85,9 +85,7 @@ def equal_gpus(device: torch.device) -> list[str]:
 def worker_gpu(device: torch.device, visible: str | None) -> tuple[str, str | None]:
     """Return the device as a process names it that is to see this GPU alone, and its ``CUDA_VISIBLE_DEVICES``.
 
-    Args:
-        device: of this process.
-        visible: this process's ``CUDA_VISIBLE_DEVICES``, which numbers the devices that it sees.
+    ``visible`` is this process's ``CUDA_VISIBLE_DEVICES``, which numbers the devices that it sees.
     """
     if device.type != "cuda":
         return str(device), visible

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -88,11 +89,7 @@ class Upscaler:
         if self.info.weights_sha256 is None:
             return ModelAnalysis()
         complexity = measure_complexity(self.network, data_range=self.spec.data_range)
-        flags = (
-            *complexity_flags(complexity),
-            *inspect(self.network, self.spec.data_range),
-            *stored_flags(self.info),
-        )
+        flags = (*complexity_flags(complexity), *inspect(self.network, self.spec.data_range), *stored_flags(self.info))
         return ModelAnalysis(complexity, flags)
 
     def peak_memory(self) -> AbstractContextManager[PeakMemory]:
@@ -135,7 +132,7 @@ class Upscaler:
         x = reflect_up_to(to_tensor(lr, self.spec.data_range), self.spec.min_size)
         if self.tiling is None:
             sr, runtime_ms = self._forward(x)
-            pixels = self._to_uint8(sr)
+            pixels = to_uint8(sr, self.spec.data_range)
         else:
             pixels, runtime_ms = self._in_tiles(x, self.tiling)
         return np.ascontiguousarray(pixels[:height, :width]), runtime_ms
@@ -161,11 +158,8 @@ class Upscaler:
             runtimes_ms.append(runtime_ms)
             return sr[:, :height, :width].float().cpu()
 
-        pixels = upscale_in_tiles(x, tiling, self.spec.scale, upscale, self._to_uint8)
-        return pixels, sum(runtimes_ms)
-
-    def _to_uint8(self, sr: Tensor) -> np.ndarray:
-        return to_uint8(sr, self.spec.data_range)
+        finish = partial(to_uint8, data_range=self.spec.data_range)
+        return upscale_in_tiles(x, tiling, self.spec.scale, upscale, finish), sum(runtimes_ms)
 
     def _forward(self, x: Tensor) -> tuple[Tensor, float]:
         """Send ``(1, 3, h, w)`` to the device and run the network; return ``(3, 4h, 4w)`` and its time in ms."""
@@ -208,12 +202,7 @@ def choose_tiling(
 ) -> Tiling | None:
     """Decide for ``--tile auto``: the whole image, or the largest tile whose tensors fit into free memory.
 
-    Args:
-        spec: the model.
-        network: on the CPU.
-        largest: the size of the largest LR image.
-        device: where it is to run.
-        overlap: LR pixels that tiles share, or None for the default.
+    The network is on the CPU; tiles share ``overlap`` LR pixels.
 
     Raises:
         RunError: no tile that is larger than the overlap fits.

@@ -25,11 +25,7 @@ _SUBNORMAL_SHARE = 0.001
 
 @torch.no_grad()
 def inspect(network: nn.Module, data_range: float) -> list[Flag]:
-    """Run a network four times on two smooth images of 64x64, and flag what should not be there.
-
-    Args:
-        network: in eval mode, on its device.
-        data_range: of its input.
+    """Run a network in eval mode four times on two smooth images of 64x64, and flag what should not be there.
 
     No error of the network's own leaves this function: what could not be looked for is a flag.
     """
@@ -42,7 +38,6 @@ def inspect(network: nn.Module, data_range: float) -> list[Flag]:
 
 
 def _observed(network: nn.Module, data_range: float) -> list[Flag]:
-    """Return what running it shows."""
     device = device_of(network)
     first, second = (image.to(device) * data_range for image in (_smooth_image(0.0), 0.6 * _smooth_image(1.7)))
     types, subnormal, operands = _Types(), _SubnormalValues(), Operands(network, first)
@@ -54,13 +49,8 @@ def _observed(network: nn.Module, data_range: float) -> list[Flag]:
             outputs.append(network(x).float())
         # After each pass: memory that one pass frees can be what the next one gets.
         prints.append(_fingerprints(network))
-    return [
-        *operands.flags(),
-        *types.flags(),
-        *subnormal.flags(),
-        *_written(prints),
-        *_remembering(outputs[2], outputs[3], data_range),
-    ]
+    found = [*operands.flags(), *types.flags(), *subnormal.flags(), *_written(prints)]
+    return found + _remembering(*outputs[2:], data_range)
 
 
 def _written(prints: Iterable[dict[str, tuple]]) -> list[Flag]:

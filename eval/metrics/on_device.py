@@ -1,6 +1,5 @@
 """PSNR and SSIM where the network ran: the figures of ``psnr_ssim.py``, computed by a GPU from 8-bit images."""
 
-import math
 import threading
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from eval.device.transfer import to_device
 from eval.metrics import psnr_ssim
-from eval.metrics.psnr_ssim import CROP_BORDER, PEAK, SSIM_C1, SSIM_C2, cropped_pair
+from eval.metrics.psnr_ssim import CROP_BORDER, SSIM_C1, SSIM_C2, cropped_pair, psnr_of
 from eval.metrics.windows import SSIM_TAPS, SSIM_WINDOW
 
 # An SSIM holds some 300 bytes a pixel on the device, beside the network's own.
@@ -26,8 +25,7 @@ def psnr(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
         device: where it is computed.
     """
     first, second = (image.short() for image in _inside(sr, hr, 1, device))
-    squared_error = int((first - second).int().square().sum(dtype=torch.int64))
-    return math.inf if squared_error == 0 else 20 * math.log10(PEAK / math.sqrt(squared_error / first.numel()))
+    return psnr_of(int((first - second).int().square().sum(dtype=torch.int64)), first.numel())
 
 
 def ssim(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:

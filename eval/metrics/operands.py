@@ -12,7 +12,8 @@ and what is mixed into a parameter of its own size or more (a mask, a spectral n
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 import torch
@@ -104,8 +105,9 @@ class Operands(TorchDispatchMode):
                 return parts
         output = func(*args, **kwargs)
         name = func._schema.name.partition("::")[2].rstrip("_")
-        origins = [] if _ignores_values(name) else [self._origin(tensor) for tensor in _read(name, args, kwargs)]
-        mixed = _joined(origins)
+        takes_form_alone = name.endswith("_like") or name.startswith("new_")
+        origins = [] if takes_form_alone else [self._origin(tensor) for tensor in _read(name, args, kwargs)]
+        mixed = reduce(or_, origins, _Origin())
         if mixed.from_input and name not in _CHOOSING:
             self._note_weights([origin for origin in origins if not origin.from_input])
         for tensor in _tensors(output):
@@ -138,11 +140,6 @@ class Operands(TorchDispatchMode):
         return [Flag(code="weights", text=f"{text} (largest: {largest.name}, {largest.count:,})")]
 
 
-def _ignores_values(name: str) -> bool:
-    """Tell whether an operator takes only the form of its tensors."""
-    return name.endswith("_like") or name.startswith("new_")
-
-
 def _read(name: str, args: tuple, kwargs: dict) -> list[Tensor]:
     """Return the tensors that an operator's values come from."""
     tensors = _tensors((args, kwargs))
@@ -151,13 +148,6 @@ def _read(name: str, args: tuple, kwargs: dict) -> list[Tensor]:
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _joined(origins: Iterable[_Origin]) -> _Origin:
-    mixed = _Origin()
-    for origin in origins:
-        mixed |= origin
-    return mixed
 
 
 def _storage(tensor: Tensor) -> StorageWeakRef:

@@ -53,10 +53,12 @@ def psnr(sr: np.ndarray, hr: np.ndarray, crop_border: int = CROP_BORDER) -> floa
     """
     sr, hr = cropped_pair(sr, hr, crop_border, min_side=1)
     # OpenCV's sum is off by less than a thousandth; it stands for an integer.
-    squared_error = round(cv2.norm(sr, hr, cv2.NORM_L2SQR))
-    if squared_error == 0:
-        return math.inf
-    return 20 * math.log10(PEAK / math.sqrt(squared_error / sr.size))
+    return psnr_of(round(cv2.norm(sr, hr, cv2.NORM_L2SQR)), sr.size)
+
+
+def psnr_of(squared_error: int, samples: int) -> float:
+    """Return the PSNR in dB of 8-bit samples by the sum of their squared errors; ``inf`` where that is 0."""
+    return 20 * math.log10(PEAK / math.sqrt(squared_error / samples)) if squared_error else math.inf
 
 
 def ssim(sr: np.ndarray, hr: np.ndarray, crop_border: int = CROP_BORDER) -> float:
@@ -70,13 +72,7 @@ def ssim(sr: np.ndarray, hr: np.ndarray, crop_border: int = CROP_BORDER) -> floa
     ((S + D + 2 C1)(vs + vd + 2 C2))``. Float64 is needed from the first filter on: a variance is a difference of means
     of up to 260100, which float32 keeps to 0.016, and beside 2 C2 = 117 that leaves four digits of SSIM.
 
-    Args:
-        sr: super-resolved image, ``(h, w, 3)`` or ``(h, w)``, uint8 in [0, 255].
-        hr: ground truth of the same shape and type.
-        crop_border: pixels left out on each side.
-
-    Returns:
-        A number of at most 1, and 1 for identical images.
+    Arguments are those of ``psnr``. It is at most 1, and 1 for identical images.
 
     Raises:
         TypeError: an image is not uint8 or has another number of axes.

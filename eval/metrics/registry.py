@@ -69,26 +69,18 @@ def _found(function: str) -> Callable[..., float]:
 
 
 _ON_GPU = "eval.metrics.on_device"
-_PSNR_SSIM, _LUMA = "eval.metrics.psnr_ssim", "eval.metrics.luma"
+_PSNR_SSIM, _LUMA, _CONSISTENCY = "eval.metrics.psnr_ssim", "eval.metrics.luma", "eval.metrics.consistency"
 _RGB = "RGB, 8 bits, 4-pixel border, mean over images"
 _Y = "MATLAB's luma rounded to 8 bits, 4-pixel border, mean over images"
+_REDUCED = "of the SR image, reduced by MATLAB's bicubic, to the LR image; RGB, 8 bits, no border, mean over images"
 # The order of columns. SSIM needs a window of 11 pixels inside the border.
 METRICS = {
     "psnr": Metric("psnr_db", "PSNR", "dB", 2, "hr", f"{_PSNR_SSIM}:psnr", f"{_RGB}.", on_gpu=f"{_ON_GPU}:psnr"),
     "ssim": Metric("ssim", "SSIM", "", 4, "hr", f"{_PSNR_SSIM}:ssim", f"{_RGB}.", 19, f"{_ON_GPU}:ssim"),
     "psnr_y": Metric("psnr_y_db", "PSNR-Y", "dB", 2, "hr", f"{_LUMA}:psnr_y", f"{_Y}."),
     "ssim_y": Metric("ssim_y", "SSIM-Y", "", 4, "hr", f"{_LUMA}:ssim_y", f"{_Y}.", least_side=19),
-    "lr_psnr": Metric(
-        "lr_psnr_db",
-        "LR PSNR",
-        "dB",
-        2,
-        "lr",
-        "eval.metrics.consistency:lr_psnr",
-        "of the SR image, reduced by MATLAB's bicubic, to the LR image; RGB, 8 bits, no border, mean over images.",
-    ),
+    "lr_psnr": Metric("lr_psnr_db", "LR PSNR", "dB", 2, "lr", f"{_CONSISTENCY}:lr_psnr", f"{_REDUCED}."),
 }
-DEFAULT_METRICS = ("psnr",)
 
 
 def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:

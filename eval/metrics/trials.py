@@ -17,6 +17,7 @@ SIZES = ((64, 64), (63, 61), (37, 90), (16, 16))
 _SIDES = (1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 24, 32, 48, 64)
 RANGES = (1.0, 255.0)
 _SIDE = 64
+Run = Callable[..., Tensor]
 
 
 class Trials(Frozen):
@@ -49,12 +50,7 @@ class Trials(Frozen):
 
 @torch.no_grad()
 def try_network(network: nn.Module, data_range: float, forward: Callable[[Tensor], Tensor] | None = None) -> Trials:
-    """Run a network about thirty times on small images.
-
-    Args:
-        network: in eval mode, on its device.
-        data_range: that it is said to have.
-        forward: how its own harness calls it; the network itself by default.
+    """Run a network in eval mode about thirty times on small images, by ``forward`` if its harness calls it otherwise.
 
     Raises:
         Exception: what it raises for an image of 64x64; other sizes and batches may fail.
@@ -92,9 +88,6 @@ def drawn_image(side: int) -> Tensor:
     green = torch.where(stripes, 0.1 + 0.6 * y, 0.8 * light)
     blue = torch.where(disc & (x < 0.4), 0.2, 0.9 - 0.6 * light)
     return torch.stack([red, green, blue]).unsqueeze(0)
-
-
-Run = Callable[..., Tensor]
 
 
 def _seeded(run: Run, x: Tensor, seed: int) -> Tensor:

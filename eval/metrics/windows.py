@@ -37,10 +37,8 @@ class WindowMeans:
         self._down = windows.swapaxes(2, 3), halfway.reshape(planes, self.rows // BLOCK, BLOCK, self.columns + REACH)
         lines = halfway.reshape(planes * self.rows, self.columns + REACH)
         windows = sliding_window_view(lines, BLOCK + REACH, axis=1)[:, ::BLOCK]
-        self._across = (
-            windows.swapaxes(0, 1),
-            self._means.reshape(len(lines), self.columns // BLOCK, BLOCK).swapaxes(0, 1),
-        )
+        means = self._means.reshape(len(lines), self.columns // BLOCK, BLOCK)
+        self._across = windows.swapaxes(0, 1), means.swapaxes(0, 1)
 
     def take(self) -> np.ndarray:
         """Return the means of the samples, ``(planes, rows, columns)``; the next call writes over them."""

@@ -61,14 +61,8 @@ def choose_engine(
     """Return the engine that runs a photograph in three sizes fastest, the first call of each size included.
 
     In float32 it must give eager's pixels, but for one grey level on at most 0.1% of the samples; in half precision a
-    mean PSNR at most 0.01 dB below that of eager in float32. If none does, it is of those that lose least.
-
-    Args:
-        network: on the device.
-        device: where it runs.
-        precision: of its layers.
-        data_range: of its input.
-        placed_tiles: it will be given tiles that must know where they lie, which not every engine can do.
+    mean PSNR at most 0.01 dB below that of eager in float32. If none does, it is of those that lose least. The network
+    is on the device; ``placed_tiles`` are tiles that must know where they lie, which not every engine can do.
 
     Raises:
         EngineError: no engine can run it; the message says why of each.

@@ -4,7 +4,7 @@ import copy
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -64,24 +64,20 @@ def _compiling_in(cache: Path) -> Iterator[None]:
     if _VARIABLE in os.environ:
         yield
         return
-    with ExitStack() as stack:
-        spaced = any(map(str.isspace, str(cache)))
-        os.environ[_VARIABLE] = stack.enter_context(_folder_for_once()) if spaced else str(cache)
+    spaced = any(map(str.isspace, str(cache)))
+    once = tempfile.TemporaryDirectory(prefix="esr-inductor-", ignore_cleanup_errors=True) if spaced else None
+    with once or nullcontext(str(cache)) as folder:
+        os.environ[_VARIABLE] = folder
         try:
             yield
         finally:
             os.environ.pop(_VARIABLE, None)
 
 
-def _folder_for_once() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="esr-inductor-", ignore_cleanup_errors=True)
-
-
 def exported(network: nn.Module) -> ExportedProgram:
     """Return a network as one graph, for any height and width from ``LEAST_SIDE`` to ``LARGEST_SIDE``."""
-    sides = {
-        axis: torch.export.Dim(name, min=LEAST_SIDE, max=LARGEST_SIDE) for axis, name in ((2, "height"), (3, "width"))
-    }
+    limits = {"min": LEAST_SIDE, "max": LARGEST_SIDE}
+    sides = {2: torch.export.Dim("height", **limits), 3: torch.export.Dim("width", **limits)}
     probe = torch.zeros(1, 3, *PROBE_SIZES[0], device=next(network.parameters()).device)
     on_cpu = probe.device.type == "cpu"
     if on_cpu:
@@ -95,11 +91,6 @@ def exported(network: nn.Module) -> ExportedProgram:
 
 
 def _compiled(program: ExportedProgram, device: torch.device) -> Forward:
-    """Return a program as machine code.
-
-    Raises:
-        MissingPartError: there is no compiler.
-    """
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
     try:

@@ -31,12 +31,9 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
 
 
 def replaying(record: Callable[[Tensor], Recording], most_bytes: int, each_bytes: int = 0) -> Forward:
-    """Return a forward that records each size once and then replays it; recordings keep at most so many bytes.
+    """Return a forward that records each size once and then replays it; recordings keep at most ``most_bytes``.
 
-    Args:
-        record: records a size.
-        most_bytes: what all may keep; the least recently used go.
-        each_bytes: what each keeps besides its input and output.
+    The least recently used ones go. Each keeps ``each_bytes`` besides its input and output.
     """
     recordings: OrderedDict[torch.Size, Recording] = OrderedDict()
 

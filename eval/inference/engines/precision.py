@@ -72,7 +72,6 @@ def _rounding_to(dtype: torch.dtype) -> Callable[[nn.Module, tuple], tuple]:
 
 
 def _last_convolution(network: nn.Module) -> nn.Module:
-    """Return the convolution that runs last."""
     ran: list[nn.Module] = []
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(lambda layer, *_: ran.append(layer)) for layer in convolutions]

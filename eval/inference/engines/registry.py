@@ -65,11 +65,7 @@ PLAIN = Execution()
 
 
 def check_engine(execution: Execution, device: str) -> None:
-    """Refuse what cannot be run, before anything is loaded.
-
-    Args:
-        execution: what is asked for; the engine may be "auto".
-        device: as torch names it.
+    """Refuse what cannot be run, before anything is loaded; the engine may be "auto".
 
     Raises:
         UsageError: the engine is unknown, not installed, or cannot do this precision or this device.
