@@ -68,6 +68,11 @@ class ScaledConv(nn.Conv2d):
         weight_scale, bias_scale = self.scales
         return self.weight * weight_scale, self.bias * bias_scale
 
+    def set_kernel(self, weight: Tensor, bias: Tensor) -> None:
+        """Hold what ``kernel`` is to return."""
+        weight_scale, bias_scale = self.scales
+        self.load_state_dict({"weight": weight / weight_scale, "bias": bias / bias_scale, "scales": self.scales})
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, h, w)`` to ``(N, out, h, w)``."""
         with torch.autocast(x.device.type, enabled=False):
@@ -133,6 +138,25 @@ class RepChain(nn.Sequential):
     def kernel(self) -> Kernel:
         """Return ``(out, in, 3, 3)`` weight and ``(out,)`` bias of the equal convolution with zero padding 1."""
         return functools.reduce(compose, (its.kernel() for its in self if isinstance(its, (PointWise, RepMBConv))))
+
+    @torch.no_grad()
+    def set_kernel(self, weight: Tensor, bias: Tensor) -> None:
+        """Change the middle convolution as little as makes ``kernel`` return this, and the last bias.
+
+        Matrices around it are made orthogonal first, so that no direction needs a large change.
+        """
+        block = next(layer for layer in self if isinstance(layer, RepMBConv))
+        nn.init.orthogonal_(block.expand.weight)
+        nn.init.orthogonal_(block.reduce.weight, gain=2)
+        after, before = block.reduce.weight.flatten(1) * block.gate(), block.expand.weight.flatten(1)
+        first, last = self[0], self[-1]
+        if isinstance(last, PointWise):
+            after = last.weight.flatten(1) @ after
+        if isinstance(first, PointWise):
+            before = before @ first.weight.flatten(1)
+        missing, pinv = weight - self.kernel()[0], torch.linalg.pinv
+        block.mix.weight += torch.einsum("mo,oiyx,in->mnyx", pinv(after), missing, pinv(before))
+        (last if isinstance(last, PointWise) else block.reduce).kernel()[1].add_(bias - self.kernel()[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, h, w)`` to ``(N, out, h, w)``."""

@@ -82,10 +82,8 @@ class TrainingPFDNLite(PFDNLite):
 
     def scale_features(self, scale: float) -> None:
         """Hold the head in units of ``scale``, and the tail in units of its reciprocal; the parameters stay."""
-        scales = {"head": (scale, 1), "tail.0": (1 / scale, 1 / scale)}
-        for name, values in scales.items():
-            buffer = self.get_buffer(f"{name}.scales")
-            buffer.copy_(torch.tensor(values, dtype=buffer.dtype))
+        for name, values in (("head", (scale, 1)), ("tail.0", (1 / scale, 1 / scale))):
+            self.get_buffer(f"{name}.scales").copy_(torch.tensor(values, dtype=torch.float64))
 
     @torch.no_grad()
     def grow_features(self, factor: float) -> None:
@@ -97,12 +95,10 @@ class TrainingPFDNLite(PFDNLite):
         """
         tail = self.tail[0]
         assert isinstance(tail, ScaledConv)
-        layers, factors = (self.head, tail), ((factor, factor), (1 / factor, 1))
-        kernels = [layer.kernel() for layer in layers]
+        (head_weight, head_bias), (tail_weight, tail_bias) = self.head.kernel(), tail.kernel()
         self.scale_features(FEATURE_SCALE)
-        for layer, kernel, its in zip(layers, kernels, factors, strict=True):
-            for name, values, grown, scale in zip(("weight", "bias"), kernel, its, layer.scales, strict=True):
-                layer.get_parameter(name).copy_(values * grown / scale)
+        self.head.set_kernel(head_weight * factor, head_bias * factor)
+        tail.set_kernel(tail_weight * (1 / factor), tail_bias)
         for name, parameter in self.named_parameters():
             if name.endswith("attn.body.0.weight"):
                 parameter.div_(factor)
@@ -147,38 +143,16 @@ def network_of_weights(state: Mapping[str, Tensor]) -> TrainingPFDNLite:
 def training_form(state: Mapping[str, Tensor]) -> TrainingPFDNLite:
     """Return a training network that computes what the deploy network of a state dict does.
 
-    Many do. Of one at its random start, the middle convolution of each chain takes the least change that gives the
-    merged kernel, once the matrices around it were made orthogonal, so that no direction needs a large one. The
-    feature scale is the power of two, 1 or more, by which the head is larger than at its start.
-    Merged in float64, then rounded once to float32.
+    Many do; this is the one nearest to a random start, see ``RepChain.set_kernel``. The feature scale is the power of
+    two, 1 or more, by which the head is larger than at its start. Merged in float64, then rounded once to float32.
     """
     state = {key: value.double() for key, value in state.items()}
     pruned_blocks = [number for number in BLOCKS if f"block{number}.conv2.weight" not in state]
     network = TrainingPFDNLite(len(state["head.bias"]), pruned_blocks).double()
-    for name, chain in network.named_modules():
-        if isinstance(chain, RepChain):
-            _set_kernel(chain, state.pop(f"{name}.weight"), state.pop(f"{name}.bias"))
     growth = state["head.weight"].square().mean().sqrt().item() / _HEAD_RMS
     network.scale_features(2.0 ** round(math.log2(max(1, growth))))
     for name, layer in network.named_modules():
-        if isinstance(layer, ScaledConv):
-            for kind, scale in zip(("weight", "bias"), layer.scales, strict=True):
-                state[f"{name}.{kind}"] /= scale
+        if isinstance(layer, (RepChain, ScaledConv)):
+            layer.set_kernel(state.pop(f"{name}.weight"), state.pop(f"{name}.bias"))
     network.load_state_dict({**network.state_dict(), **state}, strict=True)
     return network.float()
-
-
-def _set_kernel(chain: RepChain, weight: Tensor, bias: Tensor) -> None:
-    """Change a chain's middle convolution and its last bias so that it merges to a ``(out, in, 3, 3)`` kernel."""
-    block = next(layer for layer in chain if isinstance(layer, RepMBConv))
-    nn.init.orthogonal_(block.expand.weight)
-    nn.init.orthogonal_(block.reduce.weight, gain=2)
-    after, before = block.reduce.weight.flatten(1) * block.gate(), block.expand.weight.flatten(1)
-    first, last = chain[0], chain[-1]
-    if isinstance(last, PointWise):
-        after = last.weight.flatten(1) @ after
-    if isinstance(first, PointWise):
-        before = before @ first.weight.flatten(1)
-    missing = weight - chain.kernel()[0]
-    block.mix.weight += torch.einsum("mo,oiyx,in->mnyx", torch.linalg.pinv(after), missing, torch.linalg.pinv(before))
-    (last if isinstance(last, PointWise) else block.reduce).kernel()[1].add_(bias - chain.kernel()[1])
