@@ -1,13 +1,16 @@
-"""One optimisation step: forward, loss, backward, AdamW. On a GPU its kernels are recorded and then started as one.
+"""One optimisation step: forward, loss, backward, AdamW; and the exponential average of the weights.
 
-A small network's step is a thousand small kernels, and a fast GPU would wait for the CPU to start each of them.
+On a GPU a step's kernels are recorded and then started as one: a small network's step is a thousand small kernels, and
+a fast GPU would wait for the CPU to start each of them.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eval.device.graphs import ReplayedStep
 from eval.device.numerics import cudnn_trials
@@ -22,14 +25,9 @@ def can_be_recorded(accelerator: Accelerator) -> bool:
 
 
 class Optimisation:
-    """Optimises a network, in place, as a step of the recipe says.
+    """Optimises a network, in place on the accelerator's device, as a step of the recipe says.
 
-    Args:
-        network: on the accelerator's device.
-        step: the recipe's.
-        accelerator: of this process.
-        recorded: start each step's kernels as one; see ``can_be_recorded``.
-        compiled: fuse the network's kernels by torch.compile, which takes a minute; in one process.
+    ``recorded`` (see ``can_be_recorded``) and ``compiled`` are for one process, as ``plan.Habits`` says.
     """
 
     def __init__(
@@ -49,10 +47,7 @@ class Optimisation:
     def __call__(self, lr: Tensor, hr: Tensor, rate: float) -> Tensor:
         """Take one step at a learning rate and return the loss, which a GPU may still be computing.
 
-        Args:
-            lr: ``(b, 3, p, p)``, uint8, on the device.
-            hr: ``(b, 3, 4p, 4p)``, likewise.
-            rate: learning rate.
+        ``lr`` is ``(b, 3, p, p)`` and ``hr`` is ``(b, 3, 4p, 4p)``, both uint8, on the device.
         """
         for group in self._optimizer.param_groups:
             if self._recorded:
@@ -65,10 +60,7 @@ class Optimisation:
     def state(self) -> dict[str, Any]:
         """Return the optimizer's state, and the scaler's."""
         scaler = self._accelerator.scaler
-        return {
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
+        return {"optimizer": self._optimizer.state_dict(), "scaler": None if scaler is None else scaler.state_dict()}
 
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned, on whatever device."""
@@ -101,3 +93,25 @@ class Optimisation:
 def _as_float(patches: Tensor) -> Tensor:
     """Return uint8 patches as float32 in [0, 1], channels last."""
     return patches.float().div_(255).contiguous(memory_format=torch.channels_last)
+
+
+class MovingAverage:
+    """Averaged weights of a network, as ``module``; the decay grows to ``decay``, so that the average starts fast.
+
+    torch's own ``AveragedModel`` counts on the CPU and copies its count to the device at each update, which waits for
+    all that a GPU has to do.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module, self._decay = deepcopy(network), decay
+        self._averaged: list[Tensor] = [*self.module.parameters()]
+        self._current: list[Tensor] = [*network.parameters()]
+        self._buffers = [*zip(self.module.buffers(), network.buffers(), strict=True)]
+
+    @torch.no_grad()
+    def update(self, updates: int) -> None:
+        """Take the network's weights in; so many updates were done before, and the first one copies them."""
+        decay = min(self._decay, (1 + updates) / (10 + updates)) if updates else 0.0
+        get_ema_multi_avg_fn(decay)(self._averaged, self._current, updates)
+        for averaged, now in self._buffers:
+            averaged.copy_(now)

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from eval.device.groups import usable_cpus
 from eval.errors import RunError
-from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
@@ -29,7 +28,7 @@ from team_bsr.checkpoint import (
     rotate,
     save_checkpoint,
 )
-from team_bsr.optimisation import Optimisation, can_be_recorded
+from team_bsr.optimisation import MovingAverage, Optimisation, can_be_recorded
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Pace, Progress
@@ -113,11 +112,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def first_network(step: Step, plan: Plan, newest: dict[str, Any] | None, start: Path | None) -> nn.Module:
     """Return the network that a step starts from, or that its checkpoint's state will be loaded into.
 
-    Args:
-        step: to be trained.
-        plan: the run's.
-        newest: state of the run's newest checkpoint, if it has one.
-        start: file that the run starts from, instead of random weights.
+    It is that of the state of the run's newest checkpoint; if there is none, of the run's start, or a random one.
 
     Raises:
         RunError: the file is damaged, or holds another network.
@@ -152,9 +147,10 @@ class _StepTrainer:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
         self.pace = Pace(plan.steps, run.minutes, accelerator.device)
         self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
+        self.on_gpu = accelerator.device.type == "cuda"
         # To read a loss is to wait for the GPU.
-        on_gpu = accelerator.device.type == "cuda"
-        self.check_every = math.gcd(habits.log_every, habits.checkpoint_every, habits.validate_every) if on_gpu else 1
+        every = math.gcd(habits.log_every, habits.checkpoint_every, habits.validate_every)
+        self.check_every = every if self.on_gpu else 1
 
     def finish(self, newest: dict[str, Any] | None, progress: Progress) -> None:
         """Run the step to its end, from the newest checkpoint's weights or, if it is of this step, its state."""
@@ -166,7 +162,10 @@ class _StepTrainer:
         started, elapsed_before = time.monotonic(), self.elapsed_s
         progress.begin(self.iteration, self.position)
         for lr, hr in self._batches():
-            loss = self._iterate(lr, hr)
+            # A GPU may still be computing it.
+            loss = self.optimise(lr, hr, self.step.rate_at(self.position, self.iteration))
+            self.average.update(self.iteration)
+            self.iteration += 1
             if self.iteration % self.check_every == 0:
                 self._check(loss)
             self.elapsed_s = elapsed_before + time.monotonic() - started
@@ -201,32 +200,15 @@ class _StepTrainer:
             step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw, step.permute_channels
         )
         rest = range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations)
-        if self._resident():
-            resident = ResidentPatches(self.run.pairs, sampling, accelerator.device)
+        pairs, device, asked = self.run.pairs, accelerator.device, self.habits.resident
+        if asked or (asked is None and self.on_gpu and fits(pairs, device)):
+            resident = ResidentPatches(pairs, sampling, device)
             yield from (resident[iteration] for iteration in rest)
             return
-        loader = DataLoader(
-            PatchBatches(self.run.pairs, sampling),
-            batch_size=None,
-            sampler=rest,
-            num_workers=_workers(self.habits.workers, accelerator),
-            pin_memory=accelerator.device.type == "cuda",
-        )
-        for lr, hr in loader:
-            yield lr.to(accelerator.device, non_blocking=True), hr.to(accelerator.device, non_blocking=True)
-
-    def _resident(self) -> bool:
-        """Tell whether images are to lie on the device: on a GPU if they fit, and wherever that is asked for."""
-        on_gpu = self.accelerator.device.type == "cuda"
-        asked = self.habits.resident
-        return asked or (asked is None and on_gpu and fits(self.run.pairs, self.accelerator.device))
-
-    def _iterate(self, lr: Tensor, hr: Tensor) -> Tensor:
-        """Take one optimisation step and return the loss, which a GPU may still be computing."""
-        loss = self.optimise(lr, hr, self.step.rate_at(self.position, self.iteration))
-        self.average.update(self.iteration)
-        self.iteration += 1
-        return loss
+        workers = _workers(self.habits.workers, accelerator)
+        patches = PatchBatches(pairs, sampling)
+        for lr, hr in DataLoader(patches, batch_size=None, sampler=rest, num_workers=workers, pin_memory=self.on_gpu):
+            yield lr.to(device, non_blocking=True), hr.to(device, non_blocking=True)
 
     def _check(self, loss: Tensor) -> None:
         """Stop at a loss that is not finite: so are then all weights and losses after it."""

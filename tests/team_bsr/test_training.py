@@ -21,7 +21,6 @@ from eval.data.images import write_png
 from eval.errors import RunError
 from models.team08_ABPN import ABPN
 from team_bsr import training
-from team_bsr.average import MovingAverage
 from team_bsr.checkpoint import (
     build_network,
     checkpoints,
@@ -35,6 +34,7 @@ from team_bsr.checkpoint import (
 from team_bsr.data import open_pairs
 from team_bsr.losses import LOSSES
 from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.optimisation import MovingAverage
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run, accelerator_of, precision_here
 from team_bsr.progress import Progress
