@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 
 from eval.data import likeness
-from eval.data.images import ImageError
-from eval.errors import RunError
 from eval.files import atomic_path, write_whole
-from team_bsr.sources import BAD_ADVICE, SCALE, decoded
+from team_bsr.sources import SCALE, decoded
 from team_bsr.survey import Survey
 
 FORMAT = 2
@@ -46,14 +44,10 @@ class Pairs:
     ``crc32`` is the checksum of all pixels, by which a run knows its images again.
     """
 
-    def __init__(self, pixels: Path, index: Sequence[CachedPair], skipped: Sequence[str], crc32: int) -> None:
-        self.index, self.skipped, self.crc32, self._pixels = tuple(index), tuple(skipped), crc32, pixels
-        self._map = np.memmap(pixels, dtype=np.uint8, mode="r")
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """All pixels of all images, flat; ``index`` says where each begins."""
-        return self._map
+    def __init__(self, file: Path, index: Sequence[CachedPair], skipped: Sequence[str], crc32: int) -> None:
+        self.index, self.skipped, self.crc32, self._file = tuple(index), tuple(skipped), crc32, file
+        # All pixels of all images, flat; ``index`` says where each begins.
+        self.pixels = np.memmap(file, dtype=np.uint8, mode="r")
 
     def __len__(self) -> int:
         return len(self.index)
@@ -64,18 +58,15 @@ class Pairs:
 
     def _view(self, offset: int, pair: CachedPair, scale: int) -> np.ndarray:
         shape = (pair.height * scale, pair.width * scale, 3)
-        return self._map[offset : offset + int(np.prod(shape))].reshape(shape)
+        return self.pixels[offset : offset + int(np.prod(shape))].reshape(shape)
 
     def thumbnails(self) -> dict[str, np.ndarray]:
         """Return the thumbnail of each image by its file."""
         shape = (likeness.SIDE, likeness.SIDE)
         return {pair.name: np.frombuffer(bytes.fromhex(pair.thumbnail), np.uint8).reshape(shape) for pair in self.index}
 
-    def __getstate__(self) -> dict:
-        return {"pixels": self._pixels, "index": self.index, "skipped": self.skipped, "crc32": self.crc32}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+    def __reduce__(self) -> tuple:
+        return Pairs, (self._file, self.index, self.skipped, self.crc32)
 
 
 def open_pairs(images: Survey, cache: Path) -> Pairs:
@@ -86,14 +77,13 @@ def open_pairs(images: Survey, cache: Path) -> Pairs:
     Raises:
         RunError: an image cannot be read, and ``skip_bad`` is not set.
     """
-    skip_bad = images.sources.skip_bad
     stamps = [(_stamp(path), _stamp(images.partners.get(path))) for path in images.images]
-    key = sha256(json.dumps([FORMAT, stamps, skip_bad]).encode()).hexdigest()[:16]
+    key = sha256(json.dumps([FORMAT, stamps, images.sources.skip_bad]).encode()).hexdigest()[:16]
     pixels, index = cache / f"{key}.pixels", cache / f"{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_path(pixels) as partial:
-            record = _fill(partial, list(images.images), images.partners, skip_bad)
+            record = _fill(partial, images)
         # The index comes last: where it is, the pixels are whole.
         write_whole(index, json.dumps(record))
     record = json.loads(index.read_text(encoding="utf-8"))
@@ -104,25 +94,16 @@ def _stamp(path: Path | None) -> tuple[str, int, int] | None:
     return None if path is None else (str(path), path.stat().st_size, path.stat().st_mtime_ns)
 
 
-def _fill(target: Path, images: Sequence[Path], partners: dict[Path, Path], skip_bad: bool) -> dict[str, Any]:
+def _fill(target: Path, images: Survey) -> dict[str, Any]:
     """Write the pixels of all images to ``target``; return the index: where they stand, checksum, what was skipped."""
     pairs: list[CachedPair] = []
     skipped: list[str] = []
     crc32 = 0
     with target.open("wb") as file:
-        for path, pair in decoded(images, partners):
-            if isinstance(pair, ImageError):
-                if not skip_bad:
-                    raise RunError(f"{pair}; {BAD_ADVICE}")
-                skipped.append(str(pair))
-                continue
-            hr, lr = pair
-            start = file.tell()
-            thumbnail = likeness.thumbnail(hr).tobytes().hex()
+        for path, hr, lr in decoded(list(images.images), images.partners, skipped if images.sources.skip_bad else None):
+            start, thumbnail = file.tell(), likeness.thumbnail(hr).tobytes().hex()
             pairs.append(CachedPair(str(path), lr.shape[0], lr.shape[1], start, start + hr.size, thumbnail))
             pixels = hr.tobytes() + lr.tobytes()
             crc32 = zlib.crc32(pixels, crc32)
             file.write(pixels)
-    if not pairs:
-        raise RunError(f"none of the {len(images)} images could be read; the first: {skipped[0]}")
     return {"pairs": [asdict(pair) for pair in pairs], "skipped": skipped, "crc32": crc32}

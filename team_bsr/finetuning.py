@@ -2,26 +2,31 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
-from eval.data.images import ImageError
-from eval.errors import RunError, UsageError
+from eval.errors import UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
-from team_bsr.flags import OnCpu, Precision, SkipBad
 from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe_data, precision_here
 from team_bsr.recipe import load_recipe
-from team_bsr.sources import BAD_ADVICE, Sources, decoded
+from team_bsr.sources import Sources, decoded
 from team_bsr.survey import Survey, survey
 from team_bsr.trainees import deploy_form
 from team_bsr.training import train
 from team_bsr.validation import open_set, validate
 
+# Flags that ``train`` has as well.
+Precision = Annotated[
+    Literal["no", "bf16", "fp16", "auto"],
+    typer.Option(help="What autocast computes in: no is float32, auto is bf16 where that is faster here."),
+]
+OnCpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
+SkipBad = Annotated[bool, typer.Option("--skip_bad", help="Leave unreadable images out, and name them.")]
 TRAINING_FORM = MODEL_ZOO / "pfdnlite_training.safetensors"
 HELD_OUT = "held out"
 # Every fifth image is held out, the third one first.
@@ -39,16 +44,9 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
     held = files[_FIRST::_EACH]
     if not held:
         raise UsageError(f"--data: expected at least {_FIRST + 1} images, of which one is held out; got {len(files)}")
-    pairs, faults = [], []
-    for _, pair in decoded(held, images.partners):
-        if not isinstance(pair, ImageError):
-            pairs.append((pair[1], pair[0]))
-        elif images.sources.skip_bad:
-            faults.append(str(pair))
-        else:
-            raise RunError(f"{pair}; {BAD_ADVICE}")
-    if not pairs:
-        raise RunError(f"none of the {len(held)} images that are held out could be read; the first: {faults[0]}")
+    faults: list[str] = []
+    read = decoded(held, images.partners, faults if images.sources.skip_bad else None, "images that are held out")
+    pairs = [(lr, hr) for _, hr, lr in read]
     left = {path: size for path, size in images.images.items() if path not in held}
     return replace(images, images=left, faults=(*images.faults, *faults)), dataset_of_arrays(pairs, HELD_OUT)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from eval.data.images import ImageError, ImageSize, is_image_file, read_image
+from eval.data.pairs import SCALE
 from eval.data.resize import imresize
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 
-SCALE = 4
 DECODED_AT_ONCE = 16
 BAD_ADVICE = "repair or remove it, or leave such files out with --skip_bad"
 
@@ -33,12 +33,29 @@ class Sources:
     skip_bad: bool = False
 
 
-def decoded(images: Sequence[Path], partners: dict[Path, Path]) -> Iterator[tuple[Path, tuple | ImageError]]:
-    """Yield each HR path with its decoded pair, or with what went wrong; a few are decoded at once, in order."""
+def decoded(
+    images: Sequence[Path], partners: dict[Path, Path], faults: list[str] | None, what: str = "images"
+) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    """Yield each HR path with its HR and LR image; a few are decoded at once, in order.
+
+    Images that cannot be used are left out, and what is wrong with them goes into ``faults``.
+
+    Raises:
+        RunError: one cannot be used, and ``faults`` is None; or none can, and ``what`` says which they are.
+    """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(images), DECODED_AT_ONCE):
             group = images[start : start + DECODED_AT_ONCE]
-            yield from zip(group, pool.map(lambda path: _read_pair(path, partners.get(path)), group), strict=True)
+            read = pool.map(lambda path: _read_pair(path, partners.get(path)), group)
+            for path, pair in zip(group, read, strict=True):
+                if not isinstance(pair, ImageError):
+                    yield path, *pair
+                elif faults is not None:
+                    faults.append(str(pair))
+                else:
+                    raise RunError(f"{pair}; {BAD_ADVICE}")
+    if faults and len(faults) == len(images):
+        raise RunError(f"none of the {len(images)} {what} could be read; the first: {faults[0]}")
 
 
 def _read_pair(path: Path, partner: Path | None) -> tuple[np.ndarray, np.ndarray] | ImageError:

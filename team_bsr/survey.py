@@ -4,7 +4,7 @@ Names and heads of files are read, no pixels; so a plan is known to be one that 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,9 @@ def survey(sources: Sources) -> Survey:
         RunError: files cannot be used, and ``skip_bad`` is not set; the message names them.
     """
     files, left_out = _candidates(sources.hr)
-    images, faults = _sizes(files)
+    read = _sizes(files)
+    images = {path: size for path, size in read.items() if isinstance(size, ImageSize)}
+    faults = [str(fault) for fault in read.values() if isinstance(fault, ImageError)]
     copies = no_hr_by_size(images)
     left_out += copies.items()
     images = {path: size for path, size in images.items() if path not in copies}
@@ -115,12 +117,10 @@ def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, s
     return list(files.values()), left_out
 
 
-def _sizes(files: Sequence[Path]) -> tuple[dict[Path, ImageSize], list[str]]:
-    """Return the size of each file that is an image, and what is wrong with the others."""
+def _sizes(files: Collection[Path]) -> dict[Path, ImageSize | ImageError]:
+    """Return the size of each file, or what is wrong with it."""
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(_size_or_fault, files))
-    sizes = {path: size for path, size in zip(files, read, strict=True) if isinstance(size, ImageSize)}
-    return sizes, [str(fault) for fault in read if not isinstance(fault, ImageSize)]
+        return dict(zip(files, pool.map(_size_or_fault, files), strict=True))
 
 
 def _size_or_fault(path: Path) -> ImageSize | ImageError:
@@ -132,13 +132,12 @@ def _size_or_fault(path: Path) -> ImageSize | ImageError:
 
 def _unfit(images: dict[Path, ImageSize], partners: dict[Path, Path]) -> dict[Path, str]:
     """Return the images that are too small, or whose LR image cannot be used, each with what is wrong."""
-    lr_sizes, lr_faults = _sizes(list(partners.values()))
-    unfit = {}
+    read, unfit = _sizes(partners.values()), {}
     for path, size in images.items():
         partner = partners.get(path)
-        if partner is not None and partner not in lr_sizes:
-            unfit[path] = next(fault for fault in lr_faults if fault.startswith(str(partner)))
-        elif fault := pair_fault(path, size, partner, partner and lr_sizes.get(partner)):
+        lr = partner and read[partner]
+        fault = str(lr) if isinstance(lr, ImageError) else pair_fault(path, size, partner, lr)
+        if fault:
             unfit[path] = fault
     return unfit
 
