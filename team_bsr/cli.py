@@ -1,25 +1,18 @@
 """Command line of ``python -m team_bsr``: one thin function a command."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import typer
 
 from eval.cli.program import new_app
-from eval.data.datasets import SAMPLE, Dataset, open_dataset
 from eval.data.likeness import shared_images, thumbnails
 from eval.errors import UsageError
-from eval.files import write_whole
-from eval.submission.graphs import INPUT, INSTALL, OUTPUT, check_onnx, compare_onnx, onnx_graph
-from models.team03_PFDNLite import PFDNLite
-from team_bsr.checkpoint import load_checkpoint, load_network, save_checkpoint, write_weights
+from team_bsr.checkpoint import load_network, save_checkpoint, write_weights
 from team_bsr.data import open_pairs
-from team_bsr.export import manifest_row, verify
-from team_bsr.finetuning import finetune_command
-from team_bsr.flags import OnCpu, Precision, SkipBad
-from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.export import export_command
+from team_bsr.finetuning import OnCpu, Precision, SkipBad, finetune_command
+from team_bsr.network import TrainingPFDNLite
 from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe, describe_data, precision_here
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
@@ -30,9 +23,6 @@ from team_bsr.training import first_network, train
 from team_bsr.validation import open_set
 
 app = new_app()
-Rule = Annotated[
-    Literal["first", "importance"], typer.Option(help="Which channels the new point-wise convolution keeps.")
-]
 Folders = list[Path]
 
 
@@ -69,8 +59,7 @@ def train_command(
     precision: Precision = "no",
     cpu: OnCpu = False,
     workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="How many processes cut patches; by default some beside a GPU, else none."),
+        int | None, typer.Option(min=0, help="How many processes cut patches; by default some beside a GPU, else none.")
     ] = None,
     log_every: Annotated[int, typer.Option("--log_every", help="Print a line every so many iterations.")] = 100,
     validate_every: Annotated[int, typer.Option("--validate_every", help="Validate every so many iterations.")] = 1000,
@@ -132,7 +121,9 @@ app.command(name="finetune")(finetune_command)
 def prune_command(
     stage1: Annotated[Path, typer.Argument(help="Read this checkpoint of the first stage.")],
     stage2: Annotated[Path, typer.Argument(help="Write this checkpoint of the second stage.")],
-    rule: Rule = "importance",
+    rule: Annotated[
+        Literal["first", "importance"], typer.Option(help="Which channels the new point-wise convolution keeps.")
+    ] = "importance",
 ) -> None:
     """Prune the second and third block of STAGE1.ckpt; train STAGE2.ckpt with --steps 4 --start STAGE2.ckpt."""
     pruned = prune(load_network(stage1), rule)
@@ -166,56 +157,4 @@ def fuse_command(
     typer.echo(f"{weights}: {weights.stat().st_size} bytes")
 
 
-@app.command(name="export")
-def export_command(
-    checkpoint: Annotated[Path, typer.Argument(help="Read this checkpoint of the second stage.")],
-    weights: Annotated[Path, typer.Option(help="Write the weights to this file.")] = Path(
-        "pfdnlite_exported.safetensors"
-    ),
-    images: Annotated[
-        Path | None, typer.Option(help="Verify on this set; without it on photographs of scikit-image.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="What the weights are called in the manifest.")] = "exported",
-    training: Annotated[
-        Path | None,
-        typer.Option(help="Write the training form in float16 to this file, too; train --start goes on from it."),
-    ] = None,
-    onnx: Annotated[
-        Path | None,
-        typer.Option(help="Write the deploy network's ONNX graph, which takes any size, to this file, too."),
-    ] = None,
-) -> None:
-    """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
-    if onnx is not None:
-        check_onnx()
-    state, network = load_checkpoint(checkpoint), load_network(checkpoint)
-    if not isinstance(network, TrainingPFDNLite) or not network.pruned_blocks:
-        raise UsageError(f"{checkpoint}: expected PFDNLite of the second stage; prune it, or use fuse")
-    dataset = open_dataset(images, None if images else SAMPLE)
-    agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
-    for dtype, largest in agreement.largest.items():
-        typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
-    typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
-    write_weights(reparameterize(network), weights)
-    if training is not None:
-        facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
-        write_weights(network, training, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
-        typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
-    if onnx is not None:
-        _write_onnx(reparameterize(network.float()), onnx, dataset)
-    typer.echo(
-        f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
-    )
-
-
-def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:
-    graph = onnx_graph(deploy)
-    agreement = compare_onnx(graph, deploy, (pair.read()[0] for pair in dataset.pairs))
-    write_whole(path, graph)
-    typer.echo(f"{path}: {len(graph)} bytes, ONNX of {INPUT} (1, 3, h, w) to {OUTPUT} (1, 3, 4h, 4w), float32")
-    if agreement is None:
-        typer.echo(f"not compared with torch: onnxruntime is not installed; {INSTALL}")
-        return
-    largest = agreement.largest[torch.float32]
-    typer.echo(f"ONNX Runtime - torch on {len(dataset.pairs)} images of {dataset.name}: {largest:.1e}")
-    typer.echo(f"8-bit samples changed by it: {agreement.changed} of {agreement.samples}")
+app.command(name="export")(export_command)

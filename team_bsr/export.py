@@ -1,22 +1,33 @@
-"""From a training checkpoint to files that ship: fuse, verify, and describe."""
+"""From a training checkpoint to files that ship: fuse, verify, write, and describe."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import torch
+import typer
 
-from eval.submission.graphs import TOLERANCES, Agreement, agreement
+from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.errors import UsageError
+from eval.files import write_whole
+from eval.submission import graphs
 from eval.zoo.checkpoints import file_sha256
+from models.team03_PFDNLite import PFDNLite
+from team_bsr.checkpoint import build_network, load_checkpoint, write_weights
 from team_bsr.network import TrainingPFDNLite, reparameterize
 
+EXPORTED = Path("pfdnlite_exported.safetensors")
 
-def verify(network: TrainingPFDNLite, images: Iterable[np.ndarray]) -> Agreement:
+
+def verify(network: TrainingPFDNLite, images: Iterable[np.ndarray]) -> graphs.Agreement:
     """Compare the fused network with the branches run one by one; raises as ``agreement`` does."""
     branches = TrainingPFDNLite(network.channels, network.pruned_blocks, multi_branch=True)
     branches.load_state_dict(network.state_dict())
-    fused = {dtype: reparameterize(network.to(dtype)) for dtype in TOLERANCES}
-    versions = {dtype: (lambda x: branches.to(x.dtype)(x), fused[dtype]) for dtype in TOLERANCES}
-    return agreement(versions, images, "fused and unfused")
+    fused = {dtype: reparameterize(network.to(dtype)) for dtype in graphs.TOLERANCES}
+    versions = {dtype: (lambda x: branches.to(x.dtype)(x), fused[dtype]) for dtype in graphs.TOLERANCES}
+    return graphs.agreement(versions, images, "fused and unfused")
 
 
 def manifest_row(path: Path, name: str) -> str:
@@ -25,3 +36,58 @@ def manifest_row(path: Path, name: str) -> str:
         f'[[model.checkpoints]]\nname = "{name}"\nfile = "{path.name}"\n'
         f'sha256 = "{file_sha256(path)}"\nbytes = {path.stat().st_size}\n'
     )
+
+
+def export_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Read this checkpoint of the second stage.")],
+    weights: Annotated[Path, typer.Option(help="Write the weights to this file.")] = EXPORTED,
+    images: Annotated[
+        Path | None, typer.Option(help="Verify on this set; without it on photographs of scikit-image.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the weights are called in the manifest.")] = "exported",
+    training: Annotated[
+        Path | None,
+        typer.Option(help="Write the training form in float16 to this file, too; train --start goes on from it."),
+    ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(help="Write the deploy network's ONNX graph, which takes any size, to this file, too."),
+    ] = None,
+) -> None:
+    """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
+    if onnx is not None:
+        graphs.check_onnx()
+    state = load_checkpoint(checkpoint)
+    network = build_network(state)
+    if not isinstance(network, TrainingPFDNLite) or not network.pruned_blocks:
+        raise UsageError(f"{checkpoint}: expected PFDNLite of the second stage; prune it, or use fuse")
+    dataset = open_dataset(images, None if images else SAMPLE)
+    agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
+    for dtype, largest in agreement.largest.items():
+        typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
+    typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
+    write_weights(reparameterize(network), weights)
+    if training is not None:
+        facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
+        write_weights(network, training, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
+        typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
+    if onnx is not None:
+        _write_onnx(reparameterize(network.float()), onnx, dataset)
+    typer.echo(
+        f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
+    )
+
+
+def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:
+    graph = graphs.onnx_graph(deploy)
+    agreement = graphs.compare_onnx(graph, deploy, (pair.read()[0] for pair in dataset.pairs))
+    write_whole(path, graph)
+    typer.echo(
+        f"{path}: {len(graph)} bytes, ONNX of {graphs.INPUT} (1, 3, h, w) to {graphs.OUTPUT} (1, 3, 4h, 4w), float32"
+    )
+    if agreement is None:
+        typer.echo(f"not compared with torch: onnxruntime is not installed; {graphs.INSTALL}")
+        return
+    largest = agreement.largest[torch.float32]
+    typer.echo(f"ONNX Runtime - torch on {len(dataset.pairs)} images of {dataset.name}: {largest:.1e}")
+    typer.echo(f"8-bit samples changed by it: {agreement.changed} of {agreement.samples}")

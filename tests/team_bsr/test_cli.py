@@ -157,7 +157,7 @@ def test_a_graph_that_is_not_the_network_s_is_not_written(tmp_path, images, monk
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     stage2, _ = checkpoint(tmp_path / "stage2.ckpt", (2, 3))
-    monkeypatch.setattr("team_bsr.cli.onnx_graph", lambda _network: onnx_graph(random_network()))
+    monkeypatch.setattr("team_bsr.export.graphs.onnx_graph", lambda _network: onnx_graph(random_network()))
     arguments = ("export", stage2, "--weights", tmp_path / "w.safetensors", "--images", images, "--onnx")
     with pytest.raises(RunError, match=r"torch and ONNX Runtime differ by .*; expected at most 3e-04"):
         invoke(*arguments, tmp_path / "deploy.onnx")
