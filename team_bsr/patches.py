@@ -6,6 +6,7 @@ changes what is drawn: each process takes its share of the same global batch.
 
 from dataclasses import dataclass
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,17 +44,14 @@ class Sampling:
     permute_channels: bool = False
 
     def __post_init__(self) -> None:
-        if self.hr_patch % SCALE or self.hr_patch <= 0:
-            raise UsageError(f"hr_patch: expected a positive multiple of {SCALE}, got {self.hr_patch}")
-        if self.batch % self.world or self.batch <= 0:
+        if self.batch % self.world:
             raise UsageError(f"batch: expected a multiple of the {self.world} processes, got {self.batch}")
 
 
 ORDERS = np.array(list(permutations(range(3))))
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """What was drawn for a process's share of a batch: four ``(b,)`` arrays, and the order of channels, ``(b, 3)``."""
 
     image: np.ndarray
@@ -67,46 +65,38 @@ class PatchBatches(Dataset):
     """Item i is the batch of iteration i: ``(lr, hr)``, uint8, ``(b, 3, p, p)`` and ``(b, 3, 4p, 4p)``, RGB.
 
     A place aligned to the LR grid is drawn by the sampling's rule, then one of the eight flips and rotations, and one
-    of the six orders of channels where they are permuted.
-    ``left_out`` names the images that are smaller than the patch.
+    of the six orders of channels where they are permuted. Of images smaller than the patch nothing is drawn.
     """
 
     def __init__(self, pairs: Pairs, sampling: Sampling) -> None:
         self.pairs, self.sampling = pairs, sampling
         side = sampling.hr_patch // SCALE
         large = [item for item, pair in enumerate(pairs.index) if min(pair.height, pair.width) >= side]
-        self.left_out = [pair.name for pair in pairs.index if min(pair.height, pair.width) < side]
         if not large:
-            raise RunError(too_small(sampling.hr_patch, len(pairs)))
+            raise RunError(
+                f"patches of {sampling.hr_patch} pixels a side: expected an image of at least that, all {len(pairs)} "
+                "are smaller"
+            )
         self.draw = DRAWS[sampling.draw](pairs, large, side)
 
     def drawn(self, iteration: int) -> Drawn:
         """Return image, place in LR pixels, turn and channels of each patch of this process's share."""
-        sampling = self.sampling
+        sampling, batch = self.sampling, self.sampling.batch
         random = np.random.default_rng([sampling.seed, sampling.step, iteration])
-        places, turns = self.draw(random, sampling.batch), random.integers(8, size=sampling.batch)
+        places, turns = self.draw(random, batch), random.integers(8, size=batch)
         # Drawn last, and only then: runs without it draw what they always did.
-        orders = (
-            random.integers(len(ORDERS), size=sampling.batch) if sampling.permute_channels else np.zeros_like(turns)
-        )
-        share = sampling.batch // sampling.world
+        orders = random.integers(len(ORDERS), size=batch) if sampling.permute_channels else np.zeros_like(turns)
+        share = batch // sampling.world
         own = slice(sampling.rank * share, (sampling.rank + 1) * share)
         return Drawn(places.image[own], places.top[own], places.left[own], turns[own], ORDERS[orders[own]])
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
         side, lr, hr = self.sampling.hr_patch // SCALE, [], []
-        drawn = self.drawn(iteration)
-        for number, image in enumerate(drawn.image):
+        for image, top, left, turn, channels in zip(*self.drawn(iteration), strict=True):
             hr_image, lr_image = self.pairs[image]
-            top, left, turn, channels = (a[number] for a in (drawn.top, drawn.left, drawn.turn, drawn.channels))
             lr.append(_patch(lr_image, top, left, side, turn)[channels])
             hr.append(_patch(hr_image, top * SCALE, left * SCALE, side * SCALE, turn)[channels])
         return torch.from_numpy(np.stack(lr)), torch.from_numpy(np.stack(hr))
-
-
-def too_small(hr_patch: int, images: int) -> str:
-    """Say that no image is large enough for patches of a size."""
-    return f"patches of {hr_patch} pixels a side: expected an image of at least that, all {images} are smaller"
 
 
 def _patch(image: np.ndarray, top: int, left: int, side: int, turn: int) -> np.ndarray:

@@ -33,17 +33,12 @@ class ResidentPatches:
         # A row a pixel: whatever is stored there has three channels.
         self._pixels = _on_device(pairs.pixels, device).view(-1, _CHANNELS)
         self._turns = {scale: _turns(side * scale).to(device) for scale in (1, SCALE)}
-        index = pairs.index
-        self._starts = {
-            1: np.array([pair.lr_offset // _CHANNELS for pair in index]),
-            SCALE: np.array([pair.hr_offset // _CHANNELS for pair in index]),
-        }
-        self._widths = np.array([pair.width for pair in index])
+        lies = np.array([(pair.lr_offset, pair.hr_offset, pair.width) for pair in pairs.index])
+        self._starts, self._widths = {1: lies[:, 0] // _CHANNELS, SCALE: lies[:, 1] // _CHANNELS}, lies[:, 2]
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
         drawn = self._batches.drawn(iteration)
-        lr, hr = (self._cut(scale, drawn) for scale in (1, SCALE))
-        return lr, hr
+        return self._cut(1, drawn), self._cut(SCALE, drawn)
 
     def _cut(self, scale: int, drawn: Drawn) -> Tensor:
         """Return ``(b, 3, p, p)`` patches of the LR images, or of the HR ones."""
