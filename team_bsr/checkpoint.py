@@ -23,7 +23,7 @@ from team_bsr.trainees import PFDNLITE, TRAINEES
 
 FORMAT = 1
 NETWORK_KEYS = ("format", "pruned_blocks", "ema")
-_NAME = re.compile(r"step(\d)-(\d{7})\.ckpt")
+_NAME = re.compile(r"step\d-\d{7}\.ckpt")
 
 
 def checkpoint_path(run_dir: Path, step: int, iteration: int) -> Path:
@@ -68,9 +68,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_network(path: Path, trainee: str | None = None) -> nn.Module:
     """Return the training network, float32 on the CPU, of a checkpoint's averaged weights or of a safetensors file.
 
-    Args:
-        path: file; safetensors in training or deploy form.
-        trainee: name of the network that it must hold; None for a checkpoint's own, or PFDNLite.
+    ``trainee`` names the network that it must hold; None for a checkpoint's own, or PFDNLite.
 
     Raises:
         RunError: the file holds another network, or is damaged.
@@ -93,8 +91,7 @@ def build_network(state: Mapping[str, Any]) -> nn.Module:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Return the run's checkpoints, oldest first."""
-    found = [(path, match) for path in run_dir.glob("*.ckpt") if (match := _NAME.fullmatch(path.name))]
-    return [path for path, match in sorted(found, key=lambda item: (int(item[1][1]), int(item[1][2])))]
+    return sorted(path for path in run_dir.glob("*.ckpt") if _NAME.fullmatch(path.name))
 
 
 def rotate(run_dir: Path, step: int, keep: int) -> None:
@@ -107,13 +104,7 @@ def rotate(run_dir: Path, step: int, keep: int) -> None:
 def write_weights(
     network: nn.Module, path: Path, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
 ) -> None:
-    """Write a network's state dict; the file appears whole or not at all.
-
-    Args:
-        network: in either form.
-        path: file to write.
-        dtype: of the values in the file; None keeps theirs.
-        facts: texts to keep in the file's metadata.
+    """Write the state dict of a network in either form, its values as ``dtype`` if given; ``facts`` are metadata.
 
     Raises:
         UsageError: the zoo takes the file for one of its checkpoints, which these weights are not.

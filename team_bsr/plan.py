@@ -62,17 +62,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Habits:
-    """What a run does on its way, which does not change its result. Intervals are in iterations.
+    """What a run does on its way, which does not change its result; the flags of ``train`` say what each is.
 
-    Attributes:
-        log_every: between lines of progress and TensorBoard points.
-        validate_every: between validations; each step's end has one too.
-        checkpoint_every: between checkpoints; each step's end has one too.
-        keep: newest checkpoints to keep of the step that runs.
-        workers: processes that cut patches; 0 cuts them in the training process. None: some beside a GPU, else 0.
-        resident: keep all images on the device and cut patches there; None to do so on a GPU where they fit.
-        recorded: on one GPU, record the step's kernels once and start them as one.
-        compiled: in one process, fuse the network's kernels by torch.compile, at the cost of a minute a step.
+    Intervals are in iterations, and each step's end is logged, validated and kept, too. None leaves it to the device:
+    beside a GPU some ``workers`` cut patches, or images are ``resident`` on it where they fit; beside a CPU neither.
+    ``compiled`` is for a single process.
     """
 
     log_every: int = 100
@@ -111,19 +105,14 @@ class Run:
 
 def accelerator_of(cpu: bool, precision: str) -> Accelerator:
     """Return this process's accelerator, whose others wait as long as the first one decodes images."""
-    patience = InitProcessGroupKwargs(timeout=_PATIENCE)
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
 
 
 def precision_here(asked: str, cpu: bool, folder: Path) -> str:
     """Return what autocast computes in; ``auto`` is bf16 where a convolution is clearly faster in it, else float32.
 
-    A run that goes on keeps its precision. Of several processes the first one measures, on its own device, for all.
-
-    Args:
-        asked: "no", "bf16", "fp16" or "auto".
-        cpu: train on the CPU even where there is a GPU.
-        folder: the run's.
+    A run that goes on in ``folder`` keeps its precision. Of several processes the first one measures for all, on its
+    own device.
     """
     if asked != AUTO:
         return asked

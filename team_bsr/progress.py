@@ -38,12 +38,7 @@ class Pace:
         """Return how many of a step's iterations count as done: those that are, or the part of its time that is.
 
         By it the rate falls and the step ends, so that with limited minutes both keep to them on any machine.
-
-        Args:
-            step: the one that runs.
-            iteration: iterations done.
-            began_s: seconds that the run had taken when the step began.
-            elapsed_s: seconds that it has taken.
+        ``iteration`` counts those done; the run had taken ``began_s`` when the step began, and has ``elapsed_s`` now.
         """
         if self.minutes is None:
             return iteration
@@ -59,16 +54,13 @@ class Pace:
 
 
 class Progress:
-    """Prints lines with the time left, and writes TensorBoard events; silent in all processes but the first.
+    """Prints lines with the time left, by all ``steps`` of the plan, and writes TensorBoard events to a folder.
 
-    Args:
-        folder: of TensorBoard's files.
-        steps: the whole plan, for the time left.
-        active: whether this process speaks.
+    It is silent where it is not ``active``: in all processes but the first.
     """
 
     def __init__(self, folder: Path, steps: Sequence[Step], active: bool) -> None:
-        self.steps = tuple(steps)
+        self.steps = steps
         self.writer = SummaryWriter(str(folder)) if active else None
         self._mark = monotonic(), 0, 0
 

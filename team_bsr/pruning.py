@@ -1,7 +1,5 @@
 """From PFDBLite to Pruned-PFDBLite: the second stage starts from the weights of the first."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +11,8 @@ PRUNED_BLOCKS = (2, 3)
 RULES = ("first", "importance")
 
 
-def prune(
-    network: nn.Module, rule: str = "importance", pruned_blocks: Sequence[int] = PRUNED_BLOCKS
-) -> TrainingPFDNLite:
-    """Return a network with ``pruned_blocks`` pruned and initialised from ``network``, which is left as it is.
+def prune(network: nn.Module, rule: str = "importance") -> TrainingPFDNLite:
+    """Return a network with ``PRUNED_BLOCKS`` pruned and initialised from ``network``, which is left as it is.
 
     Attention, the first RepMBConv, and the last point-wise convolution with its RepMBConv are copied; the middle
     RepMBConv goes. The new point-wise convolution 48 -> 24 selects 24 of the first RepMBConv's channels, so that the
@@ -27,7 +23,6 @@ def prune(
         rule: "first" keeps channels 0..23, those that the middle convolution worked on. "importance" keeps the 24
             that conv3 weighs most, by L1 norm, in their order; conv3's point-wise convolution reads each where it now
             stands, and starts by not reading the attention's half, which was not there before.
-        pruned_blocks: blocks to prune, counted from 1.
 
     Raises:
         RunError: the network is already pruned.
@@ -39,19 +34,18 @@ def prune(
         raise RunError(f"expected a network of the first stage, got one with blocks {network.pruned_blocks} pruned")
     if rule not in RULES:
         raise UsageError(f"--rule: expected one of {', '.join(RULES)}, got {rule!r}")
-    pruned = TrainingPFDNLite(network.channels, pruned_blocks).to(network.head.weight)
+    pruned = TrainingPFDNLite(network.channels, PRUNED_BLOCKS).to(network.head.weight)
     old = network.state_dict()
     state = {key: old.get(key, value) for key, value in pruned.state_dict().items()}
     half = network.channels // 2
-    for number in pruned_blocks:
+    for number in PRUNED_BLOCKS:
         block, chosen = f"block{number}", list(range(half))
         if rule == "importance":
             reader = network.block(number).conv3
             assert isinstance(reader, RepChain)
             chosen = important_channels(reader, half)
             state[f"{block}.conv3.0.weight"] = _moved(old[f"{block}.conv3.0.weight"], chosen)
-        select = torch.eye(network.channels)[chosen]
-        state[f"{block}.conv1.1.weight"] = select[..., None, None]
+        state[f"{block}.conv1.1.weight"] = torch.eye(network.channels)[chosen][..., None, None]
         state[f"{block}.conv1.1.bias"] = torch.zeros(half)
     pruned.load_state_dict(state, strict=True)
     return pruned

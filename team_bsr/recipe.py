@@ -65,12 +65,9 @@ class Step:
         where = f"step {self.number}"
         if self.stage not in (1, 2):
             raise UsageError(f"{where}: stage: expected 1 or 2, got {self.stage}")
-        if self.loss not in LOSSES:
-            raise UsageError(f"{where}: loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
-        if self.rule not in RULES:
-            raise UsageError(f"{where}: rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
-        if self.draw not in DRAWS:
-            raise UsageError(f"{where}: draw: expected one of {', '.join(DRAWS)}, got {self.draw!r}")
+        for name, known in (("loss", LOSSES), ("rule", RULES), ("draw", DRAWS)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{where}: {name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.hr_patch < MIN_HR_PATCH or self.hr_patch % SCALE:
             raise UsageError(
                 f"{where}: hr_patch: expected a multiple of {SCALE}, at least {MIN_HR_PATCH}; got {self.hr_patch}"
@@ -80,13 +77,9 @@ class Step:
                 raise UsageError(f"{where}: {name}: expected a number above 0, got {getattr(self, name)}")
 
     def rate_at(self, position: int, iteration: int) -> float:
-        """Return a learning rate: halved by the place in the step, grown by the iterations that were really done.
+        """Return a learning rate: halved by the iterations that count as done, grown by those that really were.
 
-        Where minutes are limited the first place after a slow start is far on, and the optimizer knows nothing yet.
-
-        Args:
-            position: iterations that count as done.
-            iteration: iterations done.
+        Where minutes are limited the first position after a slow start is far on, and the optimizer knows nothing yet.
         """
         return self.rate * 0.5 ** (position // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
 
@@ -102,13 +95,13 @@ class Step:
         for name, text in factors.items():
             if name in SETTABLE:
                 changed[name] = text
-                continue
-            if name not in SCALABLE:
+            elif name in SCALABLE:
+                value = getattr(self, name) * Fraction(text)
+                unit = SCALE if name == "hr_patch" else 1
+                changed[name] = float(value) if name == "rate" else round(value / unit) * unit
+            else:
                 known = f"{', '.join(SCALABLE)}, or a value of {', '.join(SETTABLE)}"
                 raise UsageError(f"step {self.number}: expected a factor of {known}; got {name!r}")
-            value = getattr(self, name) * Fraction(text)
-            unit = SCALE if name == "hr_patch" else 1
-            changed[name] = float(value) if name == "rate" else round(value / unit) * unit
         return replace(self, **changed)
 
 
@@ -139,7 +132,6 @@ def _read_step(path: Path, number: int) -> Step:
     if unknown := set(values) - known:
         raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")
     try:
-        betas = tuple(values.pop("betas", Step.betas))
-        return Step(number=number, betas=betas, **values)
+        return Step(number=number, betas=tuple(values.pop("betas", Step.betas)), **values)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error

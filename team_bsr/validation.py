@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from eval.data.datasets import Dataset, open_dataset
+from eval.data.pairs import ImagePair
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
@@ -32,13 +33,10 @@ def validate(network: nn.Module, sets: Sequence[Dataset]) -> dict[str, float]:
     """Return each set's mean PSNR in dB by the challenge's protocol, of the deploy form in float32."""
     deploy = deploy_form(network).eval()
     device = next(deploy.parameters()).device
-    result = {}
-    for dataset in sets:
-        values = []
-        for pair in dataset.pairs:
-            lr, hr = pair.read()
-            assert hr is not None
-            sr = deploy(to_tensor(lr, 1.0).to(device))[0]
-            values.append(psnr(to_uint8(sr, 1.0), hr))
-        result[dataset.name] = fmean(values)
-    return result
+
+    def psnr_db(pair: ImagePair) -> float:
+        lr, hr = pair.read()
+        assert hr is not None
+        return psnr(to_uint8(deploy(to_tensor(lr, 1.0).to(device))[0], 1.0), hr)
+
+    return {dataset.name: fmean(map(psnr_db, dataset.pairs)) for dataset in sets}
