@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bench.all_years_rows import Row, Year
 from eval.ranking.editions import find_edition
 from eval.ranking.entries import Entry, weighted_score
+from eval.timing.samples import Ratio
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,22 @@ def compare_orders(year: Year) -> list[Compared]:
 def _totals(year: Year) -> Mapping[int, tuple[float, float, float]]:
     """Return each entry's total in the year's main track, and that at both ends of its ratio's interval."""
     rules = find_edition(year.edition.year)
-    known = {row.id: (row, ratio) for row in year.rows if row.id in year.edition.order and (ratio := row.ratio)}
+    known = {row.id: row for row in year.rows if row.id in year.edition.order and row.ratio}
     if not rules.main.weights:
-        return {one: (its.estimate, its.low, its.high) for one, (_, its) in known.items()}
+        return {one: _ends(row.ratio) for one, row in known.items()}
     base = next((row for row in year.rows if row.ratio and rules.baseline.is_called(row.label)), None)
     if base is None or base.ratio is None:
         return {}
     unit, reference = base.ratio.estimate, _ranked(base)
     return {
-        one: (
-            weighted_score(rules.main, _ranked(row), reference, its.estimate / unit),
-            weighted_score(rules.main, _ranked(row), reference, its.low / unit),
-            weighted_score(rules.main, _ranked(row), reference, its.high / unit),
-        )
-        for one, (row, its) in known.items()
+        one: tuple(weighted_score(rules.main, _ranked(row), reference, ratio / unit) for ratio in _ends(row.ratio))
+        for one, row in known.items()
         if row.flops
     }
+
+
+def _ends(ratio: Ratio) -> tuple[float, float, float]:
+    return ratio.estimate, ratio.low, ratio.high
 
 
 def _ranked(row: Row) -> Entry:

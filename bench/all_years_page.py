@@ -207,14 +207,11 @@ def _orders(years: Sequence[Year]) -> str:
         if not year.edition.published:
             words = "no ranking was published in a form that could be read"
         elif compared:
-            others, settled = (
-                len([its for its in compared if its.words]),
-                [its.words for its in compared].count("differs"),
-            )
+            moved = [its.words for its in compared if its.words]
             words = (
-                f"of {len(compared)} entries that are in both orders {others} have another place here, {settled} of "
+                f"of {len(compared)} entries that are in both orders {len(moved)} have another place here, "
+                f"{moved.count('differs')} of them beyond what the intervals of times leave open"
             )
-            words += "them beyond what the intervals of times leave open"
         lines.append(f"- {year.edition.year} ({markdown_text(year.edition.source)}): {words}.")
     parts = ["Both by the rules of the year's main track, among the entries that are in both.", "\n".join(lines)]
     if found:

@@ -135,7 +135,7 @@ class Row:
     @property
     def ratio(self) -> Ratio | None:
         """Its time as a ratio to the reference's."""
-        timing = self.set14.timing if self.set14 and self.set14.complete else None
+        timing = self.set14.timing if self.set14 and self.ran else None
         return timing.ratio if timing else None
 
     @property

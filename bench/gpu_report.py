@@ -40,10 +40,9 @@ def report(
     checkout: Annotated[Path | None, typer.Option("--checkout", help="A checkout of the challenge's 2024.")] = None,
 ) -> None:
     """Run the checks of a GPU one after another and write what they show."""
-    beside = {} if checkout is None else CHECKOUT_CHECKS
-    checks = (
-        CHECKS | TRAINING_CHECKS | {name: (partial(check, checkout=checkout), s) for name, (check, s) in beside.items()}
-    )
+    checks = CHECKS | TRAINING_CHECKS
+    if checkout is not None:
+        checks |= {name: (partial(check, checkout=checkout), s) for name, (check, s) in CHECKOUT_CHECKS.items()}
     where, names = pick_device(device), split(only) or list(checks)
     if unknown := [name for name in names if name not in checks]:
         raise UsageError(f"--only {', '.join(unknown)}: no such check; there are {', '.join(checks)}")

@@ -34,18 +34,7 @@ from eval.files import PROJECT
 ROWS = Path(__file__).with_suffix(".toml")
 _COPIED = ("eval", "models", "model_zoo", "team_bsr", "tests", "bench", "test_demo.py", "pyproject.toml", "docs")
 # Loaded once, before tests run in forks of this process.
-_HEAVY = (
-    "torch",
-    "numpy",
-    "cv2",
-    "scipy.signal",
-    "pydantic",
-    "typer",
-    "rich",
-    "skimage.metrics",
-    "pytest",
-    "fvcore.nn",
-)
+_HEAVY = "torch numpy cv2 scipy.signal pydantic typer rich skimage.metrics pytest fvcore.nn".split()
 _SLOWER = 6
 _LEAST_S = 20
 _SWAPPED: dict[type, type] = {
@@ -181,9 +170,7 @@ def _run_tests(folder: Path, tests: list[str]) -> None:
     os.dup2(silence, 2)
     os.chdir(folder)
     sys.path[:] = [str(folder), *(place for place in sys.path if place not in ("", str(PROJECT)))]
-    for name in [
-        name for name in sys.modules if name.split(".")[0] in ("eval", "models", "team_bsr", "tests", "bench")
-    ]:
+    for name in [name for name in sys.modules if name.split(".")[0] in _COPIED]:
         del sys.modules[name]
     sys.dont_write_bytecode = True
     import pytest
@@ -195,13 +182,9 @@ def _run_tests(folder: Path, tests: list[str]) -> None:
 
 
 def judge(name: str, row: dict, most: int, folder: Path) -> tuple[int, list[str]]:
-    """Return how many faults of a module were planted, and those that survived and are not known to change nothing.
+    """Return how many faults of a row's module were planted, and those that survived and are not known as harmless.
 
-    Args:
-        name: of the row.
-        row: the module, its tests, and which faults are known to change nothing.
-        most: faults to plant.
-        folder: for a copy of the project.
+    At most ``most`` are planted, in a copy of the project in ``folder``.
 
     Raises:
         RunError: its tests do not pass as it is.

@@ -9,10 +9,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import typer
 
@@ -65,15 +66,13 @@ class StageClock:
 @contextmanager
 def clocked_stages() -> Iterator[StageClock]:
     """Time calls of the model, decoding, metrics and encoding while the block runs."""
-    clock, kept = StageClock(), (Upscaler.__call__, ImagePair.read, Metric.compute, runner.write_png)
-    Upscaler.__call__ = clock.clocked(CALLS, Upscaler.__call__)
-    ImagePair.read = clock.clocked("decode", ImagePair.read)
-    Metric.compute = clock.clocked("metrics", Metric.compute)
-    runner.write_png = clock.clocked("encode", runner.write_png)
-    try:
+    stages = ((Upscaler, "__call__", CALLS), (ImagePair, "read", "decode"))
+    stages += ((Metric, "compute", "metrics"), (runner, "write_png", "encode"))
+    clock = StageClock()
+    with ExitStack() as stack:
+        for owner, function, name in stages:
+            stack.enter_context(patch.object(owner, function, clock.clocked(name, getattr(owner, function))))
         yield clock
-    finally:
-        Upscaler.__call__, ImagePair.read, Metric.compute, runner.write_png = kept
 
 
 def measure(

@@ -17,10 +17,7 @@ RESULTS = PROJECT / "docs" / "results"
 def child(module: str, *arguments: object, cache: Path | None = None) -> dict[str, Any]:
     """Run a module in a process of its own and return the JSON that it prints last, with the time of the process.
 
-    Args:
-        module: of this project.
-        arguments: of its command line.
-        cache: the folder in which it finds and keeps what was compiled or decided; by default the user's.
+    In the folder ``cache``, by default the user's, it finds and keeps what was compiled or decided.
     """
     command, environment = [sys.executable, "-m", module, *map(str, arguments)], dict(os.environ)
     if cache is not None:

@@ -166,10 +166,7 @@ def _single(figures: dict[str, Any]) -> str:
     rows += [
         ["eight models over Set14, PSNR: wall over the sum of forward times", f"{eight:.2f}"],
         ["2048x2048 input in tiles of 256, PNG of 8192x8192: peak RSS [MiB]", f"{large['peak_mib']:.0f}"],
-        [
-            "harness outside decode, network, metrics, encode and conversion [ms an image]",
-            f"{one['outside_ms']:.2f}",
-        ],
+        ["harness outside decode, network, metrics, encode and conversion [ms an image]", f"{one['outside_ms']:.2f}"],
         ["conversion: pixels to tensors and back, check of the output [ms an image]", f"{conversion_ms:.2f}"],
     ]
     # Records from before it was measured have none.

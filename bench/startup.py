@@ -16,6 +16,7 @@ from eval.report.renderers import to_markdown
 from eval.report.table import Column, Table
 
 _RECORDS = ("-m", "eval", "run", "--models", "-1,8", "--dataset", "sample", "--protocol", "steady", "--no_images")
+_RULES = ("--edition", "2024", "--baseline", "published")
 
 
 def main(runs: Annotated[int, typer.Option("--runs", min=1, help="Of each command.")] = 7) -> None:
@@ -27,16 +28,7 @@ def main(runs: Annotated[int, typer.Option("--runs", min=1, help="Of each comman
             "python -m eval --help": ("-m", "eval", "--help"),
             "python -m eval models": ("-m", "eval", "models"),
             "python -m eval compare A B (records)": ("-m", "eval", "compare", scratch, scratch),
-            "python -m eval score RECORDS": (
-                "-m",
-                "eval",
-                "score",
-                scratch,
-                "--edition",
-                "2024",
-                "--baseline",
-                "published",
-            ),
+            "python -m eval score RECORDS": ("-m", "eval", "score", scratch, *_RULES),
             "python test_demo.py --help": ("test_demo.py", "--help"),
         }
         taken: dict[str, list[float]] = {name: [] for name in commands}

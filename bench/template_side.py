@@ -87,20 +87,17 @@ def main() -> None:
         results = template.run(model, name, data_range, tile, logger, device, arguments, mode="valid")
         wall_s = time.perf_counter() - start
         written = sum(1 for _ in Path(folder).rglob("*.png"))
-    print(
-        json.dumps(
-            {
-                "wall_s": wall_s,
-                "network_s": sum(results["valid_runtime"]) / 1e3,
-                "runtime_ms": results["valid_runtime"],
-                "images": len(results["valid_psnr"]),
-                "written": written,
-                "psnr_db": results["valid_psnr"],
-                "ssim": results.get("valid_ssim", []),
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
-        )
-    )
+    figures = {
+        "wall_s": wall_s,
+        "network_s": sum(results["valid_runtime"]) / 1e3,
+        "runtime_ms": results["valid_runtime"],
+        "images": len(results["valid_psnr"]),
+        "written": written,
+        "psnr_db": results["valid_psnr"],
+        "ssim": results.get("valid_ssim", []),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 import torch
@@ -17,6 +16,7 @@ import typer
 from accelerate import Accelerator
 from torch import nn
 
+from bench.speed_parts import clocked, interleaved_ms
 from eval.cli.program import new_app, run_program
 from eval.config import split
 from eval.report.renderers import to_markdown
@@ -29,7 +29,7 @@ from team_bsr.network import TrainingPFDNLite
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.pruning import PRUNED_BLOCKS, RULES, prune
-from team_bsr.recipe import load_recipe
+from team_bsr.recipe import Step, load_recipe
 from team_bsr.sources import SCALE, Sources
 from team_bsr.survey import survey
 from team_bsr.training import train
@@ -41,6 +41,8 @@ FORMS = {
     "merged": lambda pruned: TrainingPFDNLite(pruned_blocks=pruned),
     "deploy": lambda pruned: PFDNLite(pruned_blocks=pruned),
 }
+Data = Annotated[list[Path], typer.Option(help="Folder of HR images to train on; may be repeated.")]
+Validation = Annotated[list[Path], typer.Option("--validate", help="Set to measure on; may be repeated.")]
 SETTINGS = [(dtype, layout) for dtype in ("float32", "bf16") for layout in ("channels-first", "channels-last")]
 
 
@@ -61,16 +63,9 @@ def speed(
     for stage, pruned in ((1, ()), (2, PRUNED_BLOCKS)):
         for dtype, order in settings:
             steps = {form: _step(build(pruned).to(device), batch, side, dtype, order) for form, build in FORMS.items()}
-            times: dict[str, list[float]] = {form: [] for form in FORMS}
-            for measured in range(rounds + 1):
-                for form, step in steps.items():
-                    started = time.perf_counter()
-                    step()
-                    # The first round warms up.
-                    times[form] += [time.perf_counter() - started] * (measured > 0)
-            seconds = {form: median(values) for form, values in times.items()}
-            rates = [batch / seconds[form] for form in FORMS]
-            ratios = seconds["multi-branch"] / seconds["merged"], seconds["merged"] / seconds["deploy"]
+            times_ms = interleaved_ms({form: clocked(step) for form, step in steps.items()}, rounds)
+            rates = [batch / (times_ms[form] / 1e3) for form in FORMS]
+            ratios = times_ms["multi-branch"] / times_ms["merged"], times_ms["merged"] / times_ms["deploy"]
             rows.append([stage, dtype, order, *(f"{figure:.2f}" for figure in (*rates, *ratios))])
     headers = ["Stage", "Precision", "Layout", *(f"{form} [patches/s]" for form in FORMS)]
     typer.echo(to_markdown(Table.headed([*headers, "merged gains", "merged / deploy time"], rows, 3)))
@@ -121,8 +116,8 @@ def loader(
 @app.command()
 def pruning(
     checkpoint: Path,
-    data: Annotated[list[Path], typer.Option(help="Folder of HR images to fine-tune on.")],
-    validation: Annotated[list[Path], typer.Option("--validate", help="Set to measure on; may be repeated.")],
+    data: Data,
+    validation: Validation,
     iterations: Annotated[int, typer.Option(help="Of fine-tuning, by step 4 of the preset cpu.")] = 500,
 ) -> None:
     """Compare both rules of pruning on a trained network of the first stage: PSNR at once, and after fine-tuning."""
@@ -134,20 +129,22 @@ def pruning(
         pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for rule in RULES:
             rows.append([rule, 0, *_texts(validate(prune(network, rule), sets))])
-            plan, run = (
-                Plan((replace(step, rule=rule),), precision="bf16"),
-                Run(Path(folder) / rule, pairs, start=checkpoint),
-            )
-            tuned = load_network(train(plan, Habits(), run, Accelerator(cpu=True, mixed_precision="bf16")))
+            tuned = _trained(replace(step, rule=rule), Run(Path(folder) / rule, pairs, start=checkpoint))
             rows.append([rule, iterations, *_texts(validate(tuned, sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
     typer.echo(to_markdown(Table.headed(["Rule", "Iterations", *names], rows, 1)))
 
 
+def _trained(step: Step, run: Run) -> nn.Module:
+    """Return the network that one step in bf16 on the CPU ends with."""
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    return load_network(train(Plan((step,), precision="bf16"), Habits(), run, accelerator))
+
+
 @app.command()
 def scale(
-    data: Annotated[list[Path], typer.Option(help="Folder of HR images to train on; may be repeated.")],
-    validation: Annotated[list[Path], typer.Option("--validate", help="Set to measure on; may be repeated.")],
+    data: Data,
+    validation: Validation,
     settings: Annotated[str, typer.Option(help="SCALE@RATE, separated by commas.")] = "1@1e-3,16@1e-3,16@3e-3",
     iterations: Annotated[int, typer.Option(help="Of each run.")] = 1000,
 ) -> None:
@@ -159,11 +156,10 @@ def scale(
         pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for setting in split(settings):
             feature_scale, rate = (float(value) for value in setting.split("@"))
-            start, step = Path(folder) / f"{setting}.safetensors", replace(base, rate=rate)
+            start = Path(folder) / f"{setting}.safetensors"
             write_weights(_at_scale(feature_scale), start)
-            run = Run(Path(folder) / setting, pairs, start=start)
-            last = train(Plan((step,), precision="bf16"), Habits(), run, Accelerator(cpu=True, mixed_precision="bf16"))
-            rows.append([f"{feature_scale:g}", f"{rate:g}", *_texts(validate(load_network(last), sets))])
+            trained = _trained(replace(base, rate=rate), Run(Path(folder) / setting, pairs, start=start))
+            rows.append([f"{feature_scale:g}", f"{rate:g}", *_texts(validate(trained, sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
     typer.echo(to_markdown(Table.headed(["Feature scale", "Rate", *names], rows, 2)))
 
