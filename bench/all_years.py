@@ -74,10 +74,7 @@ class Places:
 def main(
     checkouts: Annotated[
         Path,
-        typer.Option(
-            "--checkouts",
-            help="Find the clones of the repositories here, each under its own name, forks as OWNER-NAME.",
-        ),
+        typer.Option(help="Find the clones of the repositories here, each under its own name, forks as OWNER-NAME."),
     ],
     data_dir: DataDir = None,
     save_dir: Annotated[Path, typer.Option("--save_dir", help="Write records here.")] = Path("results/all-years"),

@@ -9,7 +9,6 @@ from typing import Any
 from bench.all_years_orders import Compared, compare_orders
 from bench.all_years_plot import draw_fronts
 from bench.all_years_rows import NOT_YET, Cost, Row, Year, by_year, giga_flops_of, ratio_of
-from eval.records.record import Record
 from eval.report.columns import COLUMNS, STEADY_COLUMNS
 from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_csv, to_markdown
@@ -25,19 +24,15 @@ _UNCOUNTED = {"bound", "counters", "operators"}
 _RECORD_COLUMNS = {figure.key: figure for figure in (*COLUMNS, *STEADY_COLUMNS)}
 
 
-def _of(figure_key: str, record_of: Callable[[Row], Record | None], **changed: Any) -> Figure:
-    """Return the column of a figure of one of a row's records."""
+def _of(figure_key: str, dataset: str = "set14", **changed: Any) -> Figure:
+    """Return the column of a figure of a row's record of a set."""
     figure = _RECORD_COLUMNS[figure_key]
 
     def value(row: Row) -> object:
-        record = record_of(row)
+        record = getattr(row, dataset)
         return figure.of(record) if record is not None and record.complete else None
 
     return replace(figure, of=value, **changed)
-
-
-def _set14(row: Row) -> Record | None:
-    return row.set14
 
 
 def _dispatched(row: Row) -> int | None:
@@ -53,13 +48,13 @@ FIGURES = (
     Figure("year", "Year", of=lambda row: row.year),
     _text("team", "Team", lambda row: row.team),
     _text("entry", "Entry", lambda row: row.label),
-    _of("psnr_db", _set14, key="psnr_set14_db", title="PSNR Set14", decimals=3),
-    _of("psnr_db", lambda row: row.urban100, key="psnr_urban100_db", title="PSNR Urban100", decimals=3),
-    _of("ratio", _set14, title="Time"),
-    _of("num_params", _set14),
-    _of("flops", _set14),
+    _of("psnr_db", key="psnr_set14_db", title="PSNR Set14", decimals=3),
+    _of("psnr_db", "urban100", key="psnr_urban100_db", title="PSNR Urban100", decimals=3),
+    _of("ratio", title="Time"),
+    _of("num_params"),
+    _of("flops"),
     replace(_RECORD_COLUMNS["flops"], key="flops_by_dispatcher", title="FLOPs, torch's", of=_dispatched),
-    _of("flops_by_hooks", _set14),
+    _of("flops_by_hooks"),
     _text("flags", "Flags", lambda row: ", ".join(row.flags)),
     _text("state", "State", lambda row: row.state),
     _text("missing", "What was missing", lambda row: row.missing),
@@ -85,15 +80,12 @@ def why_not(row: Row, key: str) -> str:
 
 def table_of(rows: Sequence[Row]) -> Table:
     """Return the table of entries, in which a cell without a figure says why."""
-    table = Table.about(FIGURES, rows)
-    told = (
-        tuple(
-            cell if cell.value is not None else Cell(why_not(row, column.key))
-            for column, cell in zip(FIGURES, cells, strict=True)
-        )
-        for row, cells in zip(rows, table.rows, strict=True)
-    )
-    return Table(table.columns, tuple(told))
+
+    def told(row: Row, column: Figure) -> Cell:
+        cell = column.cell(row)
+        return cell if cell.value is not None else Cell(why_not(row, column.key))
+
+    return Table(FIGURES, tuple(tuple(told(row, column) for column in FIGURES) for row in rows))
 
 
 def write_page(parts: Sequence[Year], out: Path) -> list[Path]:
@@ -111,10 +103,9 @@ def write_page(parts: Sequence[Year], out: Path) -> list[Path]:
 def _sections(years: Sequence[Year], absent: Sequence[str]) -> list[str]:
     rows = [row for year in years for row in year.rows]
     timed = any(row.ratio for row in rows)
-    times = "The least time of a year for a PSNR on Set14, as a ratio to RLFN's:"
-    flops = (
-        "The least FLOPs of a year for a PSNR on Set14, in G; a star where a flag says that not all work is counted:"
-    )
+    least = "The least {} of a year for a PSNR on Set14, {}:"
+    times = least.format("time", "as a ratio to RLFN's")
+    flops = least.format("FLOPs", "in G; a star where a flag says that not all work is counted")
     return [
         "# The entries of the challenges of 2022 to 2026\n\n" + _head(rows),
         to_markdown(Table.headed(_COUNTS, map(_counts, years))),

@@ -182,9 +182,8 @@ def check_graphs(device: torch.device) -> Iterator[Row]:
     first, again = ([graphs(lr)[0] for lr in images] for _ in range(2))
     least_db = min(psnr(sr, eager(lr)[0]) for sr, lr in zip(again, images, strict=True))
     same = all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
-    yield Row(
-        "forty sizes, twice", f"at least {least_db:.1f} dB to eager, repeated alike: {same}", least_db > 60 and same
-    )
+    words = f"at least {least_db:.1f} dB to eager, repeated alike: {same}"
+    yield Row("forty sizes, twice", words, least_db > 60 and same)
     yield Row("memory held", f"{torch.cuda.memory_reserved(device) / MIB:.0f} MiB")
 
 
@@ -197,9 +196,8 @@ def check_tiles(device: torch.device) -> Iterator[Row]:
         tiled = opened(device, tile=tile)
         tiled_ms = median(tiled(lr)[1] for _ in range(_TILED_RUNS))
         likeness = psnr(tiled(lr)[0], whole(lr)[0])
-        yield Row(
-            f"tiles of {tile}", f"{tiled_ms / base_ms:.2f} times the whole, {likeness:.1f} dB to it", likeness > 45
-        )
+        words = f"{tiled_ms / base_ms:.2f} times the whole, {likeness:.1f} dB to it"
+        yield Row(f"tiles of {tile}", words, likeness > 45)
 
 
 def check_images(device: torch.device) -> Iterator[Row]:

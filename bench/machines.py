@@ -82,9 +82,7 @@ def measured(checkout: Path, data_dir: Path | None, images: int, rounds: int) ->
 def _sides() -> dict[str, tuple[str, str]]:
     """Return our sides; in half precision only where a run would not be refused."""
     cpu = torch.device("cpu")
-    gains = {
-        precision: half_precision_gain(cpu, precision) for _, precision in OURS.values() if precision in HALF_TYPES
-    }
+    gains = {half: half_precision_gain(cpu, half) for _, half in OURS.values() if half in HALF_TYPES}
     return {side: how for side, how in OURS.items() if gains.get(how[1], 1) >= 1}
 
 

@@ -66,9 +66,8 @@ def large_input(folder: Path) -> dict[str, Any]:
     """Super-resolve one 2048x2048 input in tiles, in a process of its own."""
     lr = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     write_png(folder / "large_LR" / "a.png", cv2.resize(lr, (2048, 2048), interpolation=cv2.INTER_CUBIC))
-    return child(
-        "bench.our_side", "--data_dir", folder / "large_LR", "--tile", 256, "--engine", "channels-last", "--save"
-    )
+    how = ("--tile", 256, "--engine", "channels-last", "--save")
+    return child("bench.our_side", "--data_dir", folder / "large_LR", *how)
 
 
 def compare(

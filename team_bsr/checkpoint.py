@@ -68,13 +68,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_network(path: Path, trainee: str | None = None) -> nn.Module:
     """Return the training network, float32 on the CPU, of a checkpoint's averaged weights or of a safetensors file.
 
-    ``trainee`` names the network that it must hold; None for a checkpoint's own, or PFDNLite.
+    The file may hold either form. ``trainee`` names the network in it; None for a checkpoint's own, or PFDNLite.
 
     Raises:
         RunError: the file holds another network, or is damaged.
     """
     if path.suffix == ".safetensors":
-        return read_network(path, trainee or PFDNLITE)
+        name = trainee or PFDNLITE
+        try:
+            return TRAINEES[name].of_weights(safetensors.torch.load_file(path))
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            raise RunError(f"{path}: expected weights of {name}, deploy or training form ({error})") from error
     state = load_checkpoint(path)
     held = state.get("trainee", PFDNLITE)
     if trainee not in (None, held):
@@ -126,15 +130,3 @@ def _keep_zoo_whole(path: Path, content: bytes) -> None:
             f"{path}: expected a file of your own for these weights, got one that the zoo knows by the "
             f"SHA-256 {known.sha256}; name another file, such as pfdnlite_exported.safetensors"
         )
-
-
-def read_network(path: Path, trainee: str) -> nn.Module:
-    """Return the training network, float32 on the CPU, that a file of either form holds.
-
-    Raises:
-        RunError: the file is damaged, or holds another network.
-    """
-    try:
-        return TRAINEES[trainee].of_weights(safetensors.torch.load_file(path))
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        raise RunError(f"{path}: expected weights of {trainee}, deploy or training form ({error})") from error

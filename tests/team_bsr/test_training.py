@@ -26,7 +26,6 @@ from team_bsr.checkpoint import (
     checkpoints,
     load_checkpoint,
     load_network,
-    read_network,
     rotate,
     save_checkpoint,
     write_weights,
@@ -400,7 +399,7 @@ def test_weights_of_another_network_are_no_start(tmp_path):
     (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
     for name in ("other", "damaged"):
         with pytest.raises(RunError, match=rf"{name}\.safetensors: expected weights of pfdnlite"):
-            read_network(tmp_path / f"{name}.safetensors", "pfdnlite")
+            load_network(tmp_path / f"{name}.safetensors")
 
 
 def test_a_checkpoint_of_another_network_is_no_start(pairs, tmp_path):

@@ -11,7 +11,7 @@ from eval.device.pixels import to_tensor, to_uint8
 from eval.metrics.psnr_ssim import psnr
 from eval.zoo.bicubic import Bicubic
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.checkpoint import read_network
+from team_bsr.checkpoint import load_network
 from team_bsr.network import reparameterize
 from tests.conftest import PROJECT
 
@@ -26,7 +26,7 @@ def fused() -> PFDNLite:
 
 
 def training_form_fused() -> PFDNLite:
-    return reparameterize(read_network(TRAINING, "pfdnlite"))
+    return reparameterize(load_network(TRAINING))
 
 
 def test_they_are_small_enough_to_ship():
@@ -38,7 +38,7 @@ def test_the_training_form_is_the_pruned_one_in_float16_and_says_where_it_comes_
     with safetensors.safe_open(TRAINING, "pt") as file:
         facts = {key: json.loads(value) for key, value in file.metadata().items()}
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
-    assert read_network(TRAINING, "pfdnlite").pruned_blocks == (2, 3)
+    assert load_network(TRAINING).pruned_blocks == (2, 3)
     assert facts["step"] == 4
     assert facts["iteration"] >= 7500
     assert [step["draw"] for step in facts["recipe"]["steps"]] == ["detail"]
