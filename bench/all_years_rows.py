@@ -197,25 +197,16 @@ def gather(edition: Edition, checkout: Path, records: Iterable[Record]) -> Year:
     listed = read_checkout(checkout).entries if checkout.is_dir() else []
     entries = {its.id: its for its in listed if edition.holds(its.id)}
     ours = (its for its in records if its.model.origin == f"NTIRE{edition.year}" and edition.holds(its.model.id))
-    found: dict[int, list[Record]] = {}
-    for _, group in current(ours):
-        for record in group:
-            found.setdefault(record.model.id, []).append(record)
+    counting = [record for _, group in current(ours) for record in group]
     rows = []
-    for one in sorted(entries.keys() | found.keys()):
-        entry, its = entries.get(one), found.get(one, [])
-        row = Row(
-            edition.year,
-            one,
-            edition.teams.get(one, f"{one:02}"),
-            entry.label if entry else its[0].model.label,
-            _best(its, SET14),
-            _best(its, URBAN100),
-            withheld=entry is not None and entry.is_placeholder,
-            # Behind it stand the processes that were to blame.
-            untimed=next((each.outcome.partition(" (")[0] for each in its if each.timing and not each.complete), None),
-        )
-        rows.append(row)
+    for one in sorted(entries.keys() | {record.model.id for record in counting}):
+        entry, its = entries.get(one), [record for record in counting if record.model.id == one]
+        label, team = entry.label if entry else its[0].model.label, edition.teams.get(one, f"{one:02}")
+        # Behind it stand the processes that were to blame.
+        untimed = next((each.outcome.partition(" (")[0] for each in its if each.timing and not each.complete), None)
+        withheld = entry is not None and entry.is_placeholder
+        best = (_best(its, name) for name in (SET14, URBAN100))
+        rows.append(Row(edition.year, one, team, label, *best, withheld=withheld, untimed=untimed))
     ids = tuple(one for one, its in entries.items() if not its.is_placeholder)
     year = Year(edition, checkout.is_dir(), ids, tuple(rows))
     return replace(year, rows=tuple(replace(row, of_first_ten=row.id in year.first_ten) for row in rows))

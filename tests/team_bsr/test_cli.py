@@ -285,10 +285,8 @@ def test_the_training_form_that_export_writes_is_a_start(tmp_path, images):
         assert state[key].dtype == torch.float16
         assert torch.equal(state[key], value.half()), key
     steps = recipe(tmp_path / "recipe", iterations=(1, 1, 1, 1))
-    more = ("--recipe", steps, "--cpu", "--start", written)
-    assert "step4-0000001.ckpt" in invoke(
-        "train", "--run_dir", tmp_path / "run", "--data", images, *more, "--steps", "4"
-    )
+    more = ("--recipe", steps, "--cpu", "--start", written, "--steps", "4")
+    assert "step4-0000001.ckpt" in invoke("train", "--run_dir", tmp_path / "run", "--data", images, *more)
 
 
 def test_unknown_steps_are_wrong_usage(tmp_path, images):
@@ -365,15 +363,8 @@ def test_every_flag_of_train_reaches_the_run(tmp_path, images, monkeypatch):
         "--checkpoint_every": 13,
         "--keep": 4,
     }
-    invoke(
-        "train",
-        *(item for pair in flags.items() for item in pair),
-        "--cpu",
-        "--skip_bad",
-        "--resident",
-        "--not_recorded",
-        "--compiled",
-    )
+    switches = ("--cpu", "--skip_bad", "--resident", "--not_recorded", "--compiled")
+    invoke("train", *(item for pair in flags.items() for item in pair), *switches)
     plan, habits, run, accelerator = (caught[name] for name in ("plan", "habits", "run", "accelerator"))
     assert [(step.number, step.iterations) for step in plan.steps] == [(1, 2), (3, 2)]
     assert (plan.seed, plan.precision, plan.network) == (5, "bf16", "abpn")

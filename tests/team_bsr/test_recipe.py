@@ -38,14 +38,8 @@ def test_the_rate_halves_every_100k_iterations():
 
 def test_the_rate_grows_over_the_warm_up():
     step = replace(load_recipe()[0], rate=1.0, halve_every=100, warm_up=3)
-    assert [step.rate_at(iteration, iteration) for iteration in (0, 1, 2, 3, 99, 100)] == [
-        0.25,
-        0.5,
-        0.75,
-        1.0,
-        1.0,
-        0.5,
-    ]
+    rates = [step.rate_at(iteration, iteration) for iteration in (0, 1, 2, 3, 99, 100)]
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
     # After a start that took the time of 120 iterations the first one is as careful.
     assert [step.rate_at(120 + done, done) for done in (0, 1, 3)] == [0.125, 0.25, 0.5]
 
@@ -53,12 +47,8 @@ def test_the_rate_grows_over_the_warm_up():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_keep_the_structure(preset):
     for whole, small in zip(load_recipe(), load_recipe(preset=preset), strict=True):
-        assert (small.number, small.stage, small.loss, small.betas) == (
-            whole.number,
-            whole.stage,
-            whole.loss,
-            whole.betas,
-        )
+        kept = [(step.number, step.stage, step.loss, step.betas) for step in (whole, small)]
+        assert kept[0] == kept[1]
         # Fine-tuning has the last step alone.
         assert small.iterations < whole.iterations or (preset == "finetune" and small == whole != load_recipe()[3])
         assert small.hr_patch % 4 == 0
@@ -67,12 +57,11 @@ def test_presets_keep_the_structure(preset):
 
 
 def test_factors_by_hand():
-    step = load_recipe()[0].scaled({"hr_patch": "1/2", "batch": "1/6", "rate": "2", "iterations": "1/40"})
+    whole = load_recipe()[0]
+    step = whole.scaled({"hr_patch": "1/2", "batch": "1/6", "rate": "2", "iterations": "1/40"})
     assert (step.hr_patch, step.batch, step.rate, step.iterations) == (128, 16, 1e-3, 12_500)
     assert step.halve_every == 100_000
-    assert load_recipe()[0].scaled({"draw": "detail", "warm_up": 200}) == replace(
-        load_recipe()[0], draw="detail", warm_up=200
-    )
+    assert whole.scaled({"draw": "detail", "warm_up": 200}) == replace(whole, draw="detail", warm_up=200)
 
 
 def test_errors_name_what_is_known(tmp_path):

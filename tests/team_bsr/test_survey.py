@@ -85,14 +85,8 @@ def test_smaller_copies_are_known_by_their_pictures(tmp_path):
     write(tmp_path, "small/bx4.png", side=20)
     write(tmp_path, "small/c.png", side=16, number=5)
     write(tmp_path, "small/d.png", side=16)
-    assert used(tmp_path) == [
-        "large/a.png",
-        "large/b.png",
-        "large/c.png",
-        "small/bx4.png",
-        "small/c.png",
-        "small/d.png",
-    ]
+    large, small = ("large/a.png", "large/b.png", "large/c.png"), ("small/bx4.png", "small/c.png", "small/d.png")
+    assert used(tmp_path) == [*large, *small]
     found = survey(Sources((tmp_path,)))
     assert str(found) == f"6 of 7 in {tmp_path}; left out: 1 smaller copies of other images (ax4.png)"
 

@@ -220,7 +220,6 @@ def test_a_run_gone_on_with_inside_and_between_steps_is_the_same(pairs, tmp_path
             (folder / path.name).write_bytes(path.read_bytes())
         assert_same_weights(whole, train(plan, habits, Run(folder, pairs), Accelerator(cpu=True)))
     still = Plan((small_step(iterations=5), small_step(2, iterations=1, rate=1e-12)), network="abpn")
-    (tmp_path / "step1-0000005.ckpt" / "step2-0000005.ckpt").unlink()
     for path in (tmp_path / "step1-0000005.ckpt").glob("step2-*"):
         path.unlink()
     last = train(still, habits, Run(tmp_path / "step1-0000005.ckpt", pairs), Accelerator(cpu=True))
@@ -318,13 +317,9 @@ def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images,
         with pytest.raises(TrainingError, match=r"another plan: (seed|steps) was .* use a new --run_dir"):
             train(other, Habits(), run, Accelerator(cpu=True))
     write_png(images / "4.png", np.zeros((64, 64, 3), np.uint8))
+    more = open_pairs(survey(Sources((images,))), tmp_path / "cache")
     with pytest.raises(TrainingError, match=r"step1-0000001\.ckpt is of a run on other images"):
-        train(
-            Plan((first,)),
-            Habits(),
-            Run(run.folder, open_pairs(survey(Sources((images,))), tmp_path / "cache")),
-            Accelerator(cpu=True),
-        )
+        train(Plan((first,)), Habits(), Run(run.folder, more), Accelerator(cpu=True))
     last = train(Plan((first, small_step(2, iterations=1))), Habits(), run, Accelerator(cpu=True))
     assert last.name == "step2-0000001.ckpt"
 
@@ -466,11 +461,8 @@ def state_file(path: Path, state: dict) -> Path:
 
 def test_minutes_that_are_not_reached_change_nothing(pairs, tmp_path):
     plan = Plan((small_step(iterations=3),), network="abpn")
-    paths = [
-        train(plan, Habits(), Run(tmp_path / str(minutes), pairs, minutes=minutes), Accelerator(cpu=True))
-        for minutes in (None, 1e6)
-    ]
-    assert_same_weights(*paths)
+    runs = [Run(tmp_path / str(minutes), pairs, minutes=minutes) for minutes in (None, 1e6)]
+    assert_same_weights(*(train(plan, Habits(), run, Accelerator(cpu=True)) for run in runs))
 
 
 @pytest.mark.parametrize(
