@@ -4,7 +4,6 @@ Weights are safetensors, of the deploy form or of the training form, from which 
 whole or not at all.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +14,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from eval.errors import RunError, UsageError
+from eval.errors import RunError
 from eval.files import atomic_path, write_whole
-from eval.zoo.checkpoints import weight_folders
-from eval.zoo.manifest import all_models
+from team_bsr.outputs import keep_zoo_whole
 from team_bsr.trainees import PFDNLITE, TRAINEES
 
 FORMAT = 1
@@ -108,25 +106,20 @@ def rotate(run_dir: Path, step: int, keep: int) -> None:
 def write_weights(
     network: nn.Module, path: Path, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
 ) -> None:
-    """Write the state dict of a network in either form, its values as ``dtype`` if given; ``facts`` are metadata.
+    """Write ``weights_content``; the file appears whole or not at all.
 
     Raises:
         UsageError: the zoo takes the file for one of its checkpoints, which these weights are not.
     """
-    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
-    # The library's own save_file makes a file that only its owner may read.
-    content = safetensors.torch.save(state, dict(facts) if facts else None)
-    _keep_zoo_whole(path, content)
+    content = weights_content(network, dtype, facts)
+    keep_zoo_whole(path, content)
     write_whole(path, content)
 
 
-def _keep_zoo_whole(path: Path, content: bytes) -> None:
-    """Refuse to write what the zoo, which knows its files by their hashes, would then call damaged."""
-    known = next((its for spec in all_models() for its in spec.checkpoints if its.file == path.name), None)
-    if known is None or known.sha256 == hashlib.sha256(content).hexdigest():
-        return
-    if path.parent.resolve() in {folder.resolve() for folder in weight_folders()}:
-        raise UsageError(
-            f"{path}: expected a file of your own for these weights, got one that the zoo knows by the "
-            f"SHA-256 {known.sha256}; name another file, such as pfdnlite_exported.safetensors"
-        )
+def weights_content(
+    network: nn.Module, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
+) -> bytes:
+    """Return a safetensors file of a network in either form; ``dtype`` is its values', ``facts`` are its metadata."""
+    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
+    # The library's own save_file makes a file that only its owner may read.
+    return safetensors.torch.save(state, dict(facts) if facts else None)

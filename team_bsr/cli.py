@@ -11,8 +11,9 @@ from eval.errors import UsageError
 from team_bsr.checkpoint import load_network, save_checkpoint, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.export import export_command
-from team_bsr.finetuning import OnCpu, Precision, SkipBad, finetune_command
+from team_bsr.finetuning import OnCpu, Precision, SkipBad, above_0, finetune_command
 from team_bsr.network import TrainingPFDNLite
+from team_bsr.outputs import check_folder, check_outputs, keep_zoo_whole
 from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe, describe_data, precision_here
 from team_bsr.pruning import prune
 from team_bsr.recipe import RECIPES, Step, load_recipe
@@ -53,18 +54,21 @@ def train_command(
     steps: Annotated[str, typer.Option(help="Which steps are trained, separated by commas.")] = "1,2,3,4",
     start: Annotated[Path | None, typer.Option(help="Start from this checkpoint, or from these weights.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="End after so many minutes, of which every step has its share.")
+        float | None,
+        typer.Option(help="End after so many minutes, of which every step has its share.", callback=above_0),
     ] = None,
-    seed: Annotated[int, typer.Option(help="What initial weights and patches are drawn from.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="What initial weights and patches are drawn from.")] = 0,
     precision: Precision = "no",
     cpu: OnCpu = False,
     workers: Annotated[
         int | None, typer.Option(min=0, help="How many processes cut patches; by default some beside a GPU, else none.")
     ] = None,
-    log_every: Annotated[int, typer.Option("--log_every", help="Print a line every so many iterations.")] = 100,
-    validate_every: Annotated[int, typer.Option("--validate_every", help="Validate every so many iterations.")] = 1000,
+    log_every: Annotated[int, typer.Option("--log_every", min=1, help="Print a line every so many iterations.")] = 100,
+    validate_every: Annotated[
+        int, typer.Option("--validate_every", min=1, help="Validate every so many iterations.")
+    ] = 1000,
     checkpoint_every: Annotated[
-        int, typer.Option("--checkpoint_every", help="Save a checkpoint every so many iterations.")
+        int, typer.Option("--checkpoint_every", min=1, help="Save a checkpoint every so many iterations.")
     ] = 1000,
     keep: Annotated[int, typer.Option(min=1, help="How many checkpoints of a step are kept.")] = 3,
     resident: Annotated[
@@ -82,10 +86,11 @@ def train_command(
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
+    check_folder("--run_dir", run_dir)
     taken = precision_here(precision, cpu, run_dir)
     plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, taken, network)
     sets = [open_set(folder) for folder in validation or ()]
-    accelerator = accelerator_of(cpu, taken)
+    accelerator = accelerator_of(cpu, plan)
     images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
     tell = accelerator.print
     for line in describe_data(plan, images):
@@ -126,6 +131,8 @@ def prune_command(
     ] = "importance",
 ) -> None:
     """Prune the second and third block of STAGE1.ckpt; train STAGE2.ckpt with --steps 4 --start STAGE2.ckpt."""
+    check_outputs({"STAGE2": stage2}, stage1)
+    keep_zoo_whole(stage2, flag="STAGE2")
     pruned = prune(load_network(stage1), rule)
     state = {"pruned_blocks": list(pruned.pruned_blocks), "ema": pruned.state_dict()}
     save_checkpoint(stage2, {**state, "pruned_from": str(stage1), "rule": rule})
@@ -139,6 +146,7 @@ def grow_command(
     factor: Annotated[float, typer.Option(help="How many times larger features become.", min=1)] = 4,
 ) -> None:
     """Make PFDNLite's features larger, so that SiLU bends; go on with train --steps 4 --start GROWN.safetensors."""
+    check_outputs({"GROWN": grown}, weights)
     network = load_network(weights)
     if not isinstance(network, TrainingPFDNLite):
         raise UsageError(f"{weights}: expected weights of PFDNLite")
@@ -153,6 +161,7 @@ def fuse_command(
     weights: Annotated[Path, typer.Argument(help="Write the deploy network's weights to this file.")],
 ) -> None:
     """Fuse CHECKPOINT, or a training form as safetensors, into the deploy network's WEIGHTS.safetensors."""
+    check_outputs({"WEIGHTS": weights}, checkpoint)
     write_weights(deploy_form(load_network(checkpoint)), weights)
     typer.echo(f"{weights}: {weights.stat().st_size} bytes")
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from eval.files import write_whole
 from eval.submission import graphs
 from eval.zoo.checkpoints import file_sha256
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.checkpoint import build_network, load_checkpoint, write_weights
+from team_bsr.checkpoint import build_network, load_checkpoint, weights_content
 from team_bsr.network import TrainingPFDNLite, reparameterize
+from team_bsr.outputs import check_outputs, keep_zoo_whole
 
 EXPORTED = Path("pfdnlite_exported.safetensors")
 
@@ -55,27 +56,38 @@ def export_command(
     ] = None,
 ) -> None:
     """Fuse a checkpoint of the second stage, verify it on real images, write it and print its manifest row."""
+    check_outputs({"--weights": weights, "--training": training, "--onnx": onnx}, checkpoint)
     if onnx is not None:
+        keep_zoo_whole(onnx, flag="--onnx")
         graphs.check_onnx()
     state = load_checkpoint(checkpoint)
     network = build_network(state)
     if not isinstance(network, TrainingPFDNLite) or not network.pruned_blocks:
         raise UsageError(f"{checkpoint}: expected PFDNLite of the second stage; prune it, or use fuse")
+    fused, unfused = weights_content(reparameterize(network)), _training_content(network, state)
+    for flag, path, content in (("--weights", weights, fused), ("--training", training, unfused)):
+        if path is not None:
+            keep_zoo_whole(path, content, flag)
     dataset = open_dataset(images, None if images else SAMPLE)
     agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
     for dtype, largest in agreement.largest.items():
         typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
     typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
-    write_weights(reparameterize(network), weights)
+    write_whole(weights, fused)
     if training is not None:
-        facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
-        write_weights(network, training, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
+        write_whole(training, unfused)
         typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
     if onnx is not None:
         _write_onnx(reparameterize(network.float()), onnx, dataset)
     typer.echo(
         f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
     )
+
+
+def _training_content(network: TrainingPFDNLite, state: dict[str, Any]) -> bytes:
+    """Return the file of a training form in float16, which says where it comes from."""
+    facts = {"step": state.get("step"), "iteration": state.get("iteration"), "recipe": state.get("plan")}
+    return weights_content(network, torch.float16, {key: json.dumps(value) for key, value in facts.items()})
 
 
 def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:

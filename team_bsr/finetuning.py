@@ -12,14 +12,19 @@ from eval.errors import UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
+from team_bsr.outputs import check_folder, check_outputs, keep_zoo_whole
 from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe_data, precision_here
 from team_bsr.recipe import load_recipe
 from team_bsr.sources import Sources, decoded
 from team_bsr.survey import Survey, survey
 from team_bsr.trainees import deploy_form
-from team_bsr.training import train
+from team_bsr.training import first_network, train
 from team_bsr.validation import open_set, validate
 
+TRAINING_FORM = MODEL_ZOO / "pfdnlite_training.safetensors"
+HELD_OUT = "held out"
+# Every fifth image is held out, the third one first.
+_EACH, _FIRST = 5, 2
 # Flags that ``train`` has as well.
 Precision = Annotated[
     Literal["no", "bf16", "fp16", "auto"],
@@ -27,10 +32,13 @@ Precision = Annotated[
 ]
 OnCpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
 SkipBad = Annotated[bool, typer.Option("--skip_bad", help="Leave unreadable images out, and name them.")]
-TRAINING_FORM = MODEL_ZOO / "pfdnlite_training.safetensors"
-HELD_OUT = "held out"
-# Every fifth image is held out, the third one first.
-_EACH, _FIRST = 5, 2
+
+
+def above_0(value: float | None) -> float | None:
+    """Refuse a flag's value that is not above 0."""
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"expected a number above 0, got {value:g}")
+    return value
 
 
 def split_off(images: Survey) -> tuple[Survey, Dataset]:
@@ -61,16 +69,20 @@ def finetune_command(
         list[Path] | None, typer.Option("--validate", help="Set to measure on; every fifth image of --data if none.")
     ] = None,
     start: Annotated[Path, typer.Option(help="Checkpoint, or weights, to start from.")] = TRAINING_FORM,
-    minutes: Annotated[float, typer.Option(help="How long to train.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the patches.")] = 0,
+    minutes: Annotated[float, typer.Option(help="How long to train.", callback=above_0)] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of the patches.")] = 0,
     precision: Precision = "auto",
     cpu: OnCpu = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
+    check_outputs({"--weights": weights}, start)
+    keep_zoo_whole(weights, flag="--weights")
+    check_folder("--run_dir", run_dir)
     taken = precision_here(precision, cpu, run_dir)
     plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
-    accelerator = accelerator_of(cpu, taken)
+    accelerator = accelerator_of(cpu, plan)
+    first_network(plan.steps[0], plan, None, start)
     images = survey(Sources(tuple(data), skip_bad=skip_bad))
     sets = [open_set(folder) for folder in validation or ()]
     if not sets:

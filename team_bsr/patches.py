@@ -45,7 +45,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.batch % self.world:
-            raise UsageError(f"batch: expected a multiple of the {self.world} processes, got {self.batch}")
+            raise UsageError(
+                f"step {self.step}: batch: expected a multiple of the {self.world} processes, got {self.batch}"
+            )
 
 
 ORDERS = np.array(list(permutations(range(3))))
@@ -61,6 +63,22 @@ class Drawn(NamedTuple):
     channels: np.ndarray
 
 
+def large_images(pairs: Pairs, sampling: Sampling) -> list[int]:
+    """Return the numbers of the images that patches can be cut of.
+
+    Raises:
+        RunError: there is none.
+    """
+    side = sampling.hr_patch // SCALE
+    large = [item for item, pair in enumerate(pairs.index) if min(pair.height, pair.width) >= side]
+    if not large:
+        raise RunError(
+            f"step {sampling.step}: patches of {sampling.hr_patch} pixels a side: expected an image of at least that, "
+            f"all {len(pairs)} are smaller"
+        )
+    return large
+
+
 class PatchBatches(Dataset):
     """Item i is the batch of iteration i: ``(lr, hr)``, uint8, ``(b, 3, p, p)`` and ``(b, 3, 4p, 4p)``, RGB.
 
@@ -70,14 +88,7 @@ class PatchBatches(Dataset):
 
     def __init__(self, pairs: Pairs, sampling: Sampling) -> None:
         self.pairs, self.sampling = pairs, sampling
-        side = sampling.hr_patch // SCALE
-        large = [item for item, pair in enumerate(pairs.index) if min(pair.height, pair.width) >= side]
-        if not large:
-            raise RunError(
-                f"patches of {sampling.hr_patch} pixels a side: expected an image of at least that, all {len(pairs)} "
-                "are smaller"
-            )
-        self.draw = DRAWS[sampling.draw](pairs, large, side)
+        self.draw = DRAWS[sampling.draw](pairs, large_images(pairs, sampling), sampling.hr_patch // SCALE)
 
     def drawn(self, iteration: int) -> Drawn:
         """Return image, place in LR pixels, turn and channels of each patch of this process's share."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from eval.zoo.checkpoints import file_sha256
 from team_bsr.checkpoint import checkpoints, load_checkpoint
 from team_bsr.data import Pairs
 from team_bsr.losses import LOSSES
+from team_bsr.patches import Sampling
 from team_bsr.pruning import PRUNED_BLOCKS
 from team_bsr.recipe import Step
 from team_bsr.sources import SCALE
@@ -47,7 +49,7 @@ class Plan:
         network: name in ``trainees.TRAINEES``.
 
     Raises:
-        UsageError: a step prunes a network that has no pruned form.
+        UsageError: a step prunes a network that has no pruned form, or one after it trains the unpruned one.
     """
 
     steps: tuple[Step, ...]
@@ -58,6 +60,16 @@ class Plan:
     def __post_init__(self) -> None:
         if not TRAINEES[self.network].can_be_pruned and any(step.stage == 2 for step in self.steps):
             raise UsageError(f"--network {self.network}: has no pruned form; leave step 4 out: --steps 1,2,3")
+        for before, step in pairwise(self.steps):
+            if step.stage < before.stage:
+                raise UsageError(f"step {step.number}: stage: expected 2, as of step {before.number}, got {step.stage}")
+
+    def sampling(self, step: Step, accelerator: Accelerator) -> Sampling:
+        """Return how a process draws a step's patches; raises as ``Sampling`` does."""
+        world, rank = accelerator.num_processes, accelerator.process_index
+        return Sampling(
+            step.batch, step.hr_patch, self.seed, step.number, rank, world, step.draw, step.permute_channels
+        )
 
 
 @dataclass(frozen=True)
@@ -103,9 +115,20 @@ class Run:
         return None if self.start is None else file_sha256(self.start)
 
 
-def accelerator_of(cpu: bool, precision: str) -> Accelerator:
-    """Return this process's accelerator, whose others wait as long as the first one decodes images."""
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
+def accelerator_of(cpu: bool, plan: Plan) -> Accelerator:
+    """Return this process's accelerator, whose others wait as long as the first one decodes images.
+
+    Raises:
+        UsageError: the device does not compute in the plan's precision, or processes cannot share a batch evenly.
+    """
+    patience = InitProcessGroupKwargs(timeout=_PATIENCE)
+    try:
+        accelerator = Accelerator(cpu=cpu, mixed_precision=plan.precision, kwargs_handlers=[patience])
+    except ValueError as error:
+        raise UsageError(f"--precision {plan.precision}: {error}") from error
+    for step in plan.steps:
+        plan.sampling(step, accelerator)
+    return accelerator
 
 
 def precision_here(asked: str, cpu: bool, folder: Path) -> str:

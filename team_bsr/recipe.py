@@ -75,6 +75,14 @@ class Step:
         for name in ("batch", "rate", "halve_every", "iterations"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{where}: {name}: expected a number above 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "warm_up"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{where}: {name}: expected 0 or more, got {getattr(self, name)}")
+        for name, shares in (("betas", self.betas), ("ema", (self.ema,))):
+            if not all(0 <= share < 1 for share in shares):
+                raise UsageError(f"{where}: {name}: expected 0 or more and below 1, got {getattr(self, name)}")
+        if len(self.betas) != 2:
+            raise UsageError(f"{where}: betas: expected two numbers, got {self.betas}")
 
     def rate_at(self, position: int, iteration: int) -> float:
         """Return a learning rate: halved by the iterations that count as done, grown by those that really were.

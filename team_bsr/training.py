@@ -29,7 +29,7 @@ from team_bsr.checkpoint import (
     save_checkpoint,
 )
 from team_bsr.optimisation import MovingAverage, Optimisation, can_be_recorded
-from team_bsr.patches import PatchBatches, Sampling
+from team_bsr.patches import PatchBatches, large_images
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Pace, Progress
 from team_bsr.pruning import prune
@@ -51,14 +51,18 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
     """Carry out the plan's steps that ``run.folder`` does not hold yet; return the last checkpoint.
 
     Raises:
+        UsageError, RunError: processes cannot share a step's batch evenly, or no image is as large as its patches;
+            nothing was trained then, nor written.
         TrainingError: a loss is not finite, or the folder holds a run of another plan, other images or another start.
     """
+    newest = _newest(run, plan)
+    steps = [step for step in plan.steps if newest is None or newest["step"] <= step.number]
+    for step in steps:
+        large_images(run.pairs, plan.sampling(step, accelerator))
     progress = Progress(run.folder, plan.steps, accelerator.is_main_process)
     try:
-        for step in plan.steps:
-            newest = _newest(run, plan)
-            if newest is None or newest["step"] <= step.number:
-                _StepTrainer(step, plan, habits, run, accelerator).finish(newest, progress)
+        for step in steps:
+            _StepTrainer(step, plan, habits, run, accelerator).finish(_newest(run, plan), progress)
     finally:
         progress.close()
     return checkpoints(run.folder)[-1]
@@ -194,18 +198,15 @@ class _StepTrainer:
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the step's remaining batches, uint8 on the device."""
-        accelerator, step = self.accelerator, self.step
-        world, rank = accelerator.num_processes, accelerator.process_index
-        sampling = Sampling(
-            step.batch, step.hr_patch, self.plan.seed, step.number, rank, world, step.draw, step.permute_channels
-        )
-        rest = range(self.iteration, self.iteration if self.position >= step.iterations else step.iterations)
-        pairs, device, asked = self.run.pairs, accelerator.device, self.habits.resident
+        sampling = self.plan.sampling(self.step, self.accelerator)
+        ended = self.position >= self.step.iterations
+        rest = range(self.iteration, self.iteration if ended else self.step.iterations)
+        pairs, device, asked = self.run.pairs, self.accelerator.device, self.habits.resident
         if asked or (asked is None and self.on_gpu and fits(pairs, device)):
             resident = ResidentPatches(pairs, sampling, device)
             yield from (resident[iteration] for iteration in rest)
             return
-        workers = _workers(self.habits.workers, accelerator)
+        workers = _workers(self.habits.workers, self.accelerator)
         patches = PatchBatches(pairs, sampling)
         for lr, hr in DataLoader(patches, batch_size=None, sampler=rest, num_workers=workers, pin_memory=self.on_gpu):
             yield lr.to(device, non_blocking=True), hr.to(device, non_blocking=True)

@@ -132,7 +132,7 @@ def test_no_file_that_the_zoo_knows_is_written_but_with_its_own_content(tmp_path
     (row,) = (its for its in spec.checkpoints if its.file == target.name)
     same = row.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     models = (spec.model_copy(update={"checkpoints": (same,)}),)
-    monkeypatch.setattr("team_bsr.checkpoint.all_models", lambda: models)
+    monkeypatch.setattr("team_bsr.outputs.all_models", lambda: models)
     invoke("fuse", stage2, target)
     assert target.read_bytes() == content
 

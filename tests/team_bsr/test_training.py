@@ -491,7 +491,7 @@ def test_of_several_processes_the_first_one_measures_for_all_on_its_own_device(m
 
 def test_processes_wait_as_long_as_the_first_one_decodes():
     """By default they give up after ten minutes on GPUs, and the first one begins again from nothing."""
-    assert accelerator_of(True, "no").init_handler.timeout == timedelta(days=1)
+    assert accelerator_of(True, Plan(())).init_handler.timeout == timedelta(days=1)
 
 
 def test_a_run_that_goes_on_keeps_its_precision(monkeypatch, tmp_path):
