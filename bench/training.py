@@ -1,7 +1,7 @@
 """Training measured: its speed in three forms, the loader, feature scales, the two rules of pruning, and a run's curve.
 
 ``python -m bench.training speed``, ``loader --data DIR``, ``scale --data DIR --validate DIR``, ``pruning CKPT ...``,
-``curve RUN``.
+``curve RUN``; ``steps --data DIR --validate DIR`` is one arm of a comparison of two versions of the code.
 """
 
 import tempfile
@@ -23,13 +23,13 @@ from eval.report.renderers import to_markdown
 from eval.report.table import Table
 from eval.run.environment import device_name
 from models.team03_PFDNLite import PFDNLite
-from team_bsr.checkpoint import load_network, write_weights
+from team_bsr.checkpoint import checkpoints, load_checkpoint, load_network, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.network import TrainingPFDNLite
 from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.pruning import PRUNED_BLOCKS, RULES, prune
-from team_bsr.recipe import Step, load_recipe
+from team_bsr.recipe import Step, chosen_steps, load_recipe
 from team_bsr.sources import SCALE, Sources
 from team_bsr.survey import survey
 from team_bsr.training import train
@@ -129,16 +129,17 @@ def pruning(
         pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for rule in RULES:
             rows.append([rule, 0, *_texts(validate(prune(network, rule), sets))])
-            tuned = _trained(replace(step, rule=rule), Run(Path(folder) / rule, pairs, start=checkpoint))
-            rows.append([rule, iterations, *_texts(validate(tuned, sets))])
+            last = _trained((replace(step, rule=rule),), Run(Path(folder) / rule, pairs, start=checkpoint))
+            rows.append([rule, iterations, *_texts(validate(load_network(last), sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
     typer.echo(to_markdown(Table.headed(["Rule", "Iterations", *names], rows, 1)))
 
 
-def _trained(step: Step, run: Run) -> nn.Module:
-    """Return the network that one step in bf16 on the CPU ends with."""
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
-    return load_network(train(Plan((step,), precision="bf16"), Habits(), run, accelerator))
+def _trained(steps: tuple[Step, ...], run: Run, seed: int = 0) -> Path:
+    """Train steps in bf16 on the CPU, with a checkpoint and a validation at the end of each; return the last one."""
+    accelerator, never = Accelerator(cpu=True, mixed_precision="bf16"), sum(step.iterations for step in steps) + 1
+    habits = Habits(validate_every=never, checkpoint_every=never)
+    return train(Plan(steps, seed, precision="bf16"), habits, run, accelerator)
 
 
 @app.command()
@@ -158,8 +159,8 @@ def scale(
             feature_scale, rate = (float(value) for value in setting.split("@"))
             start = Path(folder) / f"{setting}.safetensors"
             write_weights(_at_scale(feature_scale), start)
-            trained = _trained(replace(base, rate=rate), Run(Path(folder) / setting, pairs, start=start))
-            rows.append([f"{feature_scale:g}", f"{rate:g}", *_texts(validate(trained, sets))])
+            last = _trained((replace(base, rate=rate),), Run(Path(folder) / setting, pairs, start=start))
+            rows.append([f"{feature_scale:g}", f"{rate:g}", *_texts(validate(load_network(last), sets))])
     names = [f"{dataset.name} [dB]" for dataset in sets]
     typer.echo(to_markdown(Table.headed(["Feature scale", "Rate", *names], rows, 2)))
 
@@ -173,6 +174,37 @@ def _at_scale(feature_scale: float) -> nn.Module:
 
 def _texts(psnrs_db: Mapping[str, float]) -> list[str]:
     return [f"{psnr_db:.3f}" for psnr_db in psnrs_db.values()]
+
+
+@app.command()
+def steps(
+    data: Data,
+    validation: Validation,
+    preset: Annotated[str, typer.Option(help="Preset whose steps are trained.")] = "cpu-minutes",
+    numbers: Annotated[str, typer.Option("--steps", help="Which, separated by commas.")] = "1,2,3",
+    iterations: Annotated[int, typer.Option(min=1, help="Of all steps, in the shares of the preset.")] = 2000,
+    seeds: Annotated[str, typer.Option(help="Of weights and patches, separated by commas; one run each.")] = "0",
+) -> None:
+    """Train steps of a preset from random weights, shortened, and tell PSNR at the end of each, by seed."""
+    sets = [open_set(folder) for folder in validation]
+    chosen = chosen_steps(load_recipe(preset=preset), numbers)
+    share = iterations / sum(step.iterations for step in chosen)
+    short = tuple(_shortened(step, round(step.iterations * share)) for step in chosen)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
+        for seed in split(seeds):
+            run = Run(Path(folder) / seed, pairs, sets)
+            _trained(short, run, int(seed))
+            for state in map(load_checkpoint, checkpoints(run.folder)):
+                rows.append([seed, state["step"], state["iteration"], *_texts(state["psnr_db"])])
+    names = [f"{dataset.name} [dB]" for dataset in sets]
+    typer.echo(to_markdown(Table.headed(["Seed", "Step", "Iterations", *names], rows, 1)))
+
+
+def _shortened(step: Step, iterations: int) -> Step:
+    """Return a step of fewer iterations, over which the rate halves at each fifth, as over all of them."""
+    return replace(step, iterations=max(1, iterations), halve_every=max(1, iterations // 5))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from team_bsr.network import TrainingPFDNLite
 from team_bsr.outputs import check_folder, check_outputs, keep_zoo_whole
 from team_bsr.plan import Habits, Plan, Run, accelerator_of, describe, describe_data, precision_here
 from team_bsr.pruning import prune
-from team_bsr.recipe import RECIPES, Step, load_recipe
+from team_bsr.recipe import RECIPES, chosen_steps, load_recipe
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.trainees import deploy_form
@@ -88,7 +88,7 @@ def train_command(
     """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
     check_folder("--run_dir", run_dir)
     taken = precision_here(precision, cpu, run_dir)
-    plan = Plan(_chosen(load_recipe(recipe, preset), steps), seed, taken, network)
+    plan = Plan(chosen_steps(load_recipe(recipe, preset), steps), seed, taken, network)
     sets = [open_set(folder) for folder in validation or ()]
     accelerator = accelerator_of(cpu, plan)
     images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
@@ -109,14 +109,6 @@ def train_command(
     tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
     habits = Habits(log_every, validate_every, checkpoint_every, keep, workers, resident, recorded, compiled)
     tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
-
-
-def _chosen(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
-    """Return the recipe's steps that ``--steps`` names."""
-    names, known = {name.strip() for name in steps.split(",")}, [str(step.number) for step in recipe]
-    if unknown := names.difference(known):
-        raise UsageError(f"--steps: expected numbers of {', '.join(known)}, got {', '.join(sorted(unknown))}")
-    return tuple(step for step in recipe if str(step.number) in names)
 
 
 app.command(name="finetune")(finetune_command)

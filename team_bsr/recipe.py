@@ -134,6 +134,18 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
     return tuple(step.scaled(factors.get(f"step{step.number}", {})) for step in steps)
 
 
+def chosen_steps(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
+    """Return the recipe's steps that ``--steps`` names.
+
+    Raises:
+        UsageError: it has no such step.
+    """
+    names, known = {name.strip() for name in steps.split(",")}, [str(step.number) for step in recipe]
+    if unknown := names.difference(known):
+        raise UsageError(f"--steps: expected numbers of {', '.join(known)}, got {', '.join(sorted(unknown))}")
+    return tuple(step for step in recipe if str(step.number) in names)
+
+
 def _read_step(path: Path, number: int) -> Step:
     values = toml_of(path)
     known = {field.name for field in fields(Step)} - {"number"}
