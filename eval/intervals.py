@@ -12,11 +12,12 @@ from itertools import combinations
 import numpy as np
 
 CONFIDENCE = 0.95
-# Fewer samples of a runtime, after what disturbed them was dropped, leave its ratio open.
-LEAST_TIMES = 5
-# The differences of fewer images have one sign by chance in more than a twentieth of all cases: of five in 2/32.
-LEAST_IMAGES = 6
+# The differences of fewer samples have one sign by chance in more than a twentieth of all cases: of five in 2/32.
+LEAST_SAMPLES = 6
 RESAMPLES = 1000
+# Who looks again and again whether an order is settled finds some day what is not there. So there are at most so many
+# looks, and each has its part of the twentieth of cases in which all of them together may be wrong.
+LOOKS = 10
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,15 @@ class Resampled:
     drawn: np.ndarray
     kept: int
 
-    def interval(self, model: int, other: int, compare: np.ufunc, least: int) -> Interval:
-        """Return how two models compare, with the 95% interval of this pair by itself.
+    def interval(self, model: int, other: int, compare: np.ufunc, confidence: float = CONFIDENCE) -> Interval:
+        """Return how two models compare, with the interval of this pair by itself.
 
-        It is unbounded for fewer than ``least`` samples: resampling so few would take ignorance for certainty.
+        It is unbounded for fewer than six samples: resampling so few would take ignorance for certainty.
         """
         estimate = float(compare(self.estimates[model], self.estimates[other]))
-        if self.kept < least:
+        if self.kept < LEAST_SAMPLES:
             return Interval(estimate, -math.inf, math.inf)
-        tail = (1 - CONFIDENCE) / 2
+        tail = (1 - confidence) / 2
         low, high = np.nanquantile(compare(self.drawn[model], self.drawn[other]), (tail, 1 - tail))
         return Interval(estimate, float(low), float(high))
 
@@ -67,7 +68,7 @@ class Resampled:
 def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return how many times a model's runtime is the baseline's, with its 95% interval.
 
-    The interval is unbounded for less than five samples.
+    The interval is unbounded for less than six samples.
 
     The runtime of a model is the mean over images of its median over rounds, so that single disturbed samples do
     not count. Images and rounds are resampled with replacement, the same ones for both models.
@@ -81,7 +82,7 @@ def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resampl
     Raises:
         ValueError: shapes differ, or no image has a sample of both models in any round.
     """
-    return _paired(model, baseline, np.divide, resampling=(seed, resamples), least=LEAST_TIMES)
+    return _paired(model, baseline, np.divide, (seed, resamples))
 
 
 def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
@@ -89,16 +90,14 @@ def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, re
 
     The interval is unbounded for less than six samples.
     """
-    return _paired(model, baseline, np.subtract, resampling=(seed, resamples), least=LEAST_IMAGES)
+    return _paired(model, baseline, np.subtract, (seed, resamples))
 
 
-def _paired(
-    model: np.ndarray, baseline: np.ndarray, compare: np.ufunc, resampling: tuple[int, int], least: int
-) -> Interval:
+def _paired(model: np.ndarray, baseline: np.ndarray, compare: np.ufunc, resampling: tuple[int, int]) -> Interval:
     shapes = np.shape(model), np.shape(baseline)
     if shapes[0] != shapes[1] or len(shapes[0]) != 2:
         raise ValueError(f"expected two arrays (images, rounds) of one shape, got {shapes[0]} and {shapes[1]}")
-    return resampled(np.stack((model, baseline)), *resampling).interval(0, 1, compare, least)
+    return resampled(np.stack((model, baseline)), *resampling).interval(0, 1, compare)
 
 
 def resampled(samples: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Resampled:
@@ -124,7 +123,10 @@ def resampled(samples: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) ->
 
 
 def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) -> list[tuple[int, int]]:
-    """Return the pairs of models, the faster one first, whose order is not settled at 95%, each pair by itself.
+    """Return the pairs of models, the faster one first, whose order is not settled.
+
+    Each pair by itself is wrong in 1/20 of cases, over all looks of a run together: by Bonferroni's inequality in 1/200
+    at this one.
 
     Args:
         samples_ms: ``(models, images, rounds)``, paired; NaN where a sample was dropped.
@@ -136,7 +138,8 @@ def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) 
     drawn = resampled(samples_ms, resamples=resamples)
     order = np.argsort(drawn.estimates, kind="stable").tolist()
     pairs = [(first, second) for place, first in enumerate(order[:places]) for second in order[place + 1 :]]
-    return [(fast, slow) for fast, slow in pairs if drawn.interval(slow, fast, np.divide, LEAST_TIMES).low <= 1]
+    confidence = 1 - (1 - CONFIDENCE) / LOOKS
+    return [(fast, slow) for fast, slow in pairs if drawn.interval(slow, fast, np.divide, confidence).low <= 1]
 
 
 def _draw_means(samples: np.ndarray, random: np.random.Generator, resamples: int) -> np.ndarray:

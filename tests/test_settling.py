@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval.intervals import open_pairs
-from eval.timing.interleaved import _is_enough
+from eval.timing.interleaved import _is_enough, _looks
 from eval.timing.presets import PRESETS
 
 
@@ -26,7 +26,7 @@ def test_what_lies_apart_is_settled_and_equals_are_an_open_pair():
 
 
 def test_too_few_samples_settle_nothing():
-    # The interval of fewer than five samples is unbounded.
+    # The interval of fewer than six samples is unbounded.
     assert open_pairs(samples(10.0, 20.0, rounds=1), 1) == [(0, 1)]
     dropped = samples(10.0, 20.0)
     dropped[1] = np.nan
@@ -46,9 +46,23 @@ def test_what_is_settled_by_few_draws_is_drawn_in_full_before_rounds_end():
     edge = [
         by_round
         for seed in range(60)
-        for by_round in [np.random.default_rng(seed).normal((10.0, 10.05), 0.1, (12, 1, 2)).T]
+        for by_round in [np.random.default_rng(seed).normal((10.0, 10.15), 0.1, (12, 1, 2)).T]
         if not open_pairs(by_round.transpose(0, 1, 2), 1, resamples=200) and open_pairs(by_round, 1)
     ]
     assert edge
     for timed in edge:
         assert not _is_enough(timed.transpose(0, 2, 1).tolist(), replace(PRESETS["rapid"], settle=1))
+
+
+def test_looking_again_and_again_settles_no_more_of_equals_than_is_said():
+    """By looks at 95% after every second round it were one pair of equal models in five by 40 rounds."""
+    wrong = 0
+    for seed in range(100):
+        equal = np.random.default_rng(seed).normal(10, 0.1, (2, 1, 64))
+        wrong += any(not open_pairs(equal[..., :rounds], 1, resamples=400) for rounds in _looks(8)[:4])
+    # Of 100 cases of 1/20 each more than 12 happen with a probability under 1/1000.
+    assert wrong <= 12
+
+
+def test_looks_are_few():
+    assert _looks(8) == [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]

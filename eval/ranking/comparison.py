@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.errors import RunError
-from eval.intervals import LEAST_IMAGES, Interval, paired_difference, paired_ratio
+from eval.intervals import LEAST_SAMPLES, Interval, paired_difference, paired_ratio
 from eval.ranking.from_results_json import ModelResult
 from eval.records.conditions import tf32_of
 from eval.records.record import Record
@@ -144,8 +144,8 @@ def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
         return None, "PSNR is not compared: one of the two reproduces an image exactly, which is infinitely many dB"
     # Of an image that both reproduce exactly, the difference is 0.
     known = np.array([(0.0, 0.0) if math.inf in pair else pair for pair in pairs]).T
-    few = f"no difference in PSNR can be settled on {len(pairs)} images: it takes {LEAST_IMAGES}"
-    return paired_difference(known[0][:, None], known[1][:, None]), few * (len(pairs) < LEAST_IMAGES)
+    few = f"no difference in PSNR can be settled on {len(pairs)} images: it takes {LEAST_SAMPLES}"
+    return paired_difference(known[0][:, None], known[1][:, None]), few * (len(pairs) < LEAST_SAMPLES)
 
 
 def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:

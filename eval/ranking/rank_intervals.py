@@ -13,7 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
-from eval.intervals import CONFIDENCE, LEAST_TIMES, Interval, Resampled, resampled
+from eval.intervals import CONFIDENCE, Interval, Resampled, resampled
 from eval.ranking.editions import Track
 from eval.ranking.entries import Entry, weighted_score
 
@@ -122,7 +122,7 @@ class _Ratios:
 
     def _on(self, number: int, a: int, b: int) -> Interval:
         """Return the ratio on one set."""
-        return self.sets[number].interval(a, b, np.divide, LEAST_TIMES)
+        return self.sets[number].interval(a, b, np.divide)
 
 
 class _SimultaneousRatios(_Ratios):

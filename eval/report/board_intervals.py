@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eval.intervals import LEAST_IMAGES, resampled
 from eval.intervals import Interval as Estimate
+from eval.intervals import resampled
 from eval.records.record import Record
 
 
@@ -48,7 +48,7 @@ class PairedPsnr:
         if self._drawn is None or not {model, other} <= self._places.keys():
             return None
         places = self._places[model], self._places[other]
-        return self._drawn.interval(*places, np.subtract, LEAST_IMAGES)
+        return self._drawn.interval(*places, np.subtract)
 
 
 def _psnrs(record: Record) -> dict[str, float]:

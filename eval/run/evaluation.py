@@ -115,7 +115,9 @@ class Evaluation:
         rounds, samples = len(timings[0].samples_ms[0]), [timing.samples_ms for timing in timings]
         left = open_pairs(np.array(samples, dtype=float), places)
         if not left:
-            self.observer.say(f"settled  the first {places} place(s) by time, at 95%, after {rounds} rounds")
+            self.observer.say(
+                f"settled  the first {places} place(s) by time, each pair of models at 95%, after {rounds} rounds"
+            )
         for faster, slower in left:
             words = f"{labels[faster]} before {labels[slower]} is not settled at 95% after {rounds} rounds"
             self.observer.say(f"open     {words}")

@@ -7,7 +7,6 @@ the intervals of all ratios to the first model are tight enough.
 """
 
 import hashlib
-import itertools
 import time
 import uuid
 from collections import Counter
@@ -18,7 +17,7 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.errors import RunError
-from eval.intervals import RESAMPLES, open_pairs, paired_ratio
+from eval.intervals import LOOKS, RESAMPLES, open_pairs, paired_ratio
 from eval.metrics.figures import Flag
 from eval.timing.gpu_figures import energy_mj, kernels_ms
 from eval.timing.interference import Watch
@@ -117,7 +116,7 @@ def _run_rounds(
     least, most = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
     with Watch(upscalers[0].device, upscalers) as watch:
-        for count in range(1, most + 1) if preset.settle is None else itertools.count(1):
+        for count in range(1, 1 + (most if preset.settle is None else max(_looks(least)))):
             block = np.full((len(upscalers), len(inputs)), np.nan)
             judged = rounds.outputs.judged_image()
             for image in random.permutation(len(inputs)):
@@ -133,7 +132,8 @@ def _run_rounds(
             if count >= least and time.monotonic() > deadline:
                 rounds.stopped_by = "budget"
                 break
-            if count >= least and count % CHECK_EVERY == 0 and _is_enough(rounds.samples_ms, preset):
+            is_look = count % CHECK_EVERY == 0 if preset.settle is None else count in _looks(least)
+            if count >= least and is_look and _is_enough(rounds.samples_ms, preset):
                 rounds.stopped_by = "interval" if preset.settle is None else "settled"
                 break
         rounds.dropped = Counter({watch.described(reason): count for reason, count in rounds.dropped.items()})
@@ -178,6 +178,11 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
     if rounds.irregular[index]:
         text = f"{rounds.irregular[index]} of {rounds.turns} samples were irregular and dropped"
         yield Flag(code="turn", text=f"uses processors or time that are not its own: {text}")
+
+
+def _looks(least: int) -> list[int]:
+    """Return after how many rounds it is asked whether places are settled: whenever their number has doubled."""
+    return [least * 2**look for look in range(LOOKS)]
 
 
 def _is_enough(samples_ms: Sequence[Sequence[Sequence[float]]], preset: Preset) -> bool:

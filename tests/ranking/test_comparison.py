@@ -169,7 +169,7 @@ def test_sets_of_one_name_and_other_images_are_not_compared():
 
 def test_too_few_undisturbed_samples_settle_nothing():
     samples = np.full((8, 12), np.nan)
-    samples[2, :4] = (10.0, 11.0, 10.0, 11.0)
+    samples[2, :5] = (10.0, 11.0, 10.0, 11.0, 10.0)
     found = compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples))
     assert found.runtime == Interval(pytest.approx(3.5), -math.inf, math.inf)
     assert "neither is settled to be faster (3.500 [-inf, inf]" in found.sentence

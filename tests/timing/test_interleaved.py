@@ -212,7 +212,7 @@ def test_an_interval_is_tight_by_its_part_of_the_ratio(dataset, monkeypatch: pyt
 
 
 def test_places_to_settle_are_timed_until_they_are_or_to_the_end_of_the_budget(dataset):
-    # Clocks without a spread settle at once; equal ones never do, and no number of rounds but the budget ends them.
+    # Clocks without a spread settle at once; equal ones never do, and the budget ends them.
     limits = Preset("limits", images=2, rounds=(4, 4), budget_s=60, half_width=-1.0, settle=1)
     apart = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 3.0, [])], dataset, limits)
     assert {(its.stopped_by, len(its.samples_ms[0])) for its in apart} == {("settled", 4)}
