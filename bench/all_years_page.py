@@ -135,8 +135,9 @@ def _head(rows: Sequence[Row]) -> str:
 
 
 def _where(rows: Sequence[Row]) -> str:
-    """Return the machine that rows are of; of several how many each has, for times of two do not make one order."""
-    machines = Counter(visible(row.set14.environment.machine) for row in rows if row.set14)
+    """Return the machine of the times; of several how many each has, for times of two do not make one order."""
+    timed = [row for row in rows if row.ratio] or rows
+    machines = Counter(visible(row.set14.environment.machine) for row in timed if row.set14)
     if len(machines) < 2:
         return next(iter(machines), "no machine yet")
     told = "; ".join(f"{name}: {count} entries" for name, count in machines.most_common())

@@ -112,10 +112,13 @@ def test_the_csv_holds_unrounded_figures(tmp_path: Path):
 def test_the_page_says_which_machines_its_figures_are_of(tmp_path: Path):
     one, two = entry(1, 26.5, (0.5, 0.45, 0.55)), entry(2, 26.6, (0.6, 0.5, 0.7))
     newer = two.model_copy(update={"environment": two.environment.model_copy(update={"cpu": "AMD EPYC (family 26)"})})
+    untimed = entry(3, 26.7).model_copy(update={"environment": newer.environment})
     machine = one.environment.machine
     for records, words in (
         ((), "on no machine yet, "),
-        ((one, two), f"on {machine}, "),
+        ((untimed,), "on AMD EPYC (family 26)"),
+        # What was not timed is of no machine.
+        ((one, two, untimed), f"on {machine}, "),
         ((one, newer), f"on 2 machines, whose times do not make one order ({machine}: 1 entries; AMD EPYC (family 26)"),
     ):
         write_page([year_of(*records)], tmp_path)
