@@ -49,19 +49,17 @@ def names_of(tables: Sequence[Conditions]) -> tuple[str, list[str]]:
 
 def conditions_of(record: Record) -> Conditions:
     """Return the conditions of a record's figures."""
-    settings, environment = record.settings, record.environment
+    settings, environment, manner = record.settings, record.environment, ", ".join(manner_of(record))
     machine = environment.machine if is_timed(record) else environment.device_name
-    return Conditions(
-        record.dataset.name, settings.protocol.value, settings.device, machine, ", ".join(manner_of(record))
-    )
+    return Conditions(record.dataset.name, settings.protocol.value, settings.device, machine, manner)
 
 
 def manner_of(record: Record) -> tuple[str, ...]:
     """Return how a network ran if not as plain torch in float32, with TF32 as its protocol has it."""
-    settings, tf32 = record.settings, tf32_of(record)
-    engine = [settings.engine] if is_timed(record) and settings.engine != _PLAIN_ENGINE else []
-    precision = [settings.precision] if settings.precision != _PLAIN_PRECISION else []
-    return (*engine, *precision, *([tf32] if tf32 else []))
+    settings = record.settings
+    engine = settings.engine if is_timed(record) and settings.engine != _PLAIN_ENGINE else ""
+    precision = settings.precision if settings.precision != _PLAIN_PRECISION else ""
+    return tuple(filter(None, (engine, precision, tf32_of(record))))
 
 
 def tf32_of(record: Record) -> str:
@@ -69,8 +67,7 @@ def tf32_of(record: Record) -> str:
     config = record.config
     if config is None or config.tf32 is None or "tf32" in config.idle:
         return ""
-    usual = record.settings.protocol != Protocol.ACCURACY
-    return "" if config.tf32 == usual else "TF32" if config.tf32 else "no TF32"
+    return "" if config.tf32 == is_timed(record) else "TF32" if config.tf32 else "no TF32"
 
 
 def is_timed(record: Record) -> bool:

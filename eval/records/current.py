@@ -16,11 +16,10 @@ from itertools import groupby
 
 from eval.records.conditions import Conditions, conditions_of, is_timed
 from eval.records.labels import distinct
-from eval.records.record import Protocol, Record
+from eval.records.record import SHOWN_OF_A_HASH, Protocol, Record
 
-_SHOWN_OF_A_HASH = 8
 # In the order of their tables.
-_PROTOCOLS = (Protocol.STEADY, Protocol.OFFICIAL, Protocol.ACCURACY)
+PROTOCOLS = (Protocol.STEADY, Protocol.OFFICIAL, Protocol.ACCURACY)
 
 # What becomes a table: records with what they share.
 Group = tuple[Conditions, list[Record]]
@@ -64,29 +63,19 @@ def _tables(records: Iterable[Record]) -> list[Group]:
         first[conditions.dataset] = min(started, first.get(conditions.dataset, started))
     best = [(conditions, _best(group)) for conditions, group in groups]
     tables = [(place, [row for _, row in items]) for place, items in groupby(best, key=lambda item: item[0])]
-    return sorted(
-        tables, key=lambda table: (first[table[0].dataset], table[0].dataset, _PROTOCOLS.index(table[0].protocol))
-    )
+    return sorted(tables, key=lambda its: (first[its[0].dataset], its[0].dataset, PROTOCOLS.index(its[0].protocol)))
 
 
 def _identity(record: Record) -> tuple:
     """Return what an accuracy pass shares with the steady record that holds its figures."""
-    model, data = record.model, (record.dataset.name, record.dataset.sha256)
-    return (
-        model.label,
-        model.origin,
-        model.weights_sha256,
-        data,
-        record.environment.device_name,
-        record.settings.precision,
-    )
+    model, place = record.model, (record.environment.device_name, record.settings.precision)
+    return model.label, model.origin, model.weights_sha256, record.dataset.identity, place, _made_of(record)
 
 
 def holds(table: Group, record: Record) -> bool:
     """Tell whether a record's figures have their place in a table: by its conditions, or as an accuracy pass there."""
     conditions, rows = table
-    names = {(row.dataset.name, row.dataset.sha256) for row in rows}
-    alike = (record.dataset.name, record.dataset.sha256) in names
+    alike = record.dataset.identity in {row.dataset.identity for row in rows}
     own = replace(conditions_of(record), dataset=conditions.dataset) == conditions
     return alike and (own or any(_is_pass_of(record, row) for row in rows))
 
@@ -99,7 +88,6 @@ def _is_pass_of(record: Record, timed: Record) -> bool:
         and record.complete
         and timed.complete
         and _identity(record) == _identity(timed)
-        and _made_of(record) == _made_of(timed)
     )
 
 
@@ -110,9 +98,8 @@ def _with_figures_of(record: Record, timed: Record) -> Record:
         return timed
     taken = {image.name: {key: image.figure(key) for key in lacking} for image in record.images}
     images = tuple(image.model_copy(update=taken[image.name]) for image in timed.images)
-    return timed.model_copy(
-        update={"images": images, "means": timed.means | {key: record.means[key] for key in lacking}}
-    )
+    means = timed.means | {key: record.means[key] for key in lacking}
+    return timed.model_copy(update={"images": images, "means": means})
 
 
 def _folded(tables: Sequence[Group]) -> list[Group]:
@@ -123,7 +110,7 @@ def _folded(tables: Sequence[Group]) -> list[Group]:
         passes = []
         for home in homes:
             for place, timed in enumerate(home):
-                for record in filter(lambda row, timed=timed: _is_pass_of(row, timed), rows):
+                for record in [row for row in rows if _is_pass_of(row, timed)]:
                     home[place] = _with_figures_of(record, timed)
                     passes.append((record, home))
         if not passes:
@@ -163,7 +150,7 @@ def _by_model(records: Iterable[Record]) -> list[tuple[tuple, list[Record]]]:
     names = _sets_apart(records)
 
     def place(record: Record) -> tuple:
-        conditions = replace(conditions_of(record), dataset=names[record.dataset.name, record.dataset.sha256])
+        conditions = replace(conditions_of(record), dataset=names[record.dataset.identity])
         return conditions, *_order(record)
 
     ordered = sorted(distinct(records), key=place)
@@ -172,9 +159,9 @@ def _by_model(records: Iterable[Record]) -> list[tuple[tuple, list[Record]]]:
 
 def _sets_apart(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
     """Return what each set is called: its name, and where sets of other images have that name, their hash."""
-    sets = {(record.dataset.name, record.dataset.sha256) for record in records}
+    sets = {record.dataset.identity for record in records}
     known = Counter(name for name, sha256 in sets if sha256)
     return {
-        (name, sha256): f"{name} ({sha256[:_SHOWN_OF_A_HASH]})" if sha256 and known[name] > 1 else name
+        (name, sha256): f"{name} ({sha256[:SHOWN_OF_A_HASH]})" if sha256 and known[name] > 1 else name
         for name, sha256 in sets
     }

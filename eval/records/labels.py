@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from eval.records.record import Record, Settings
+from eval.records.record import SHOWN_OF_A_HASH, Record, Settings
 from eval.zoo.model_info import ZOO
-
-_SHOWN_OF_A_HASH = 8
 
 
 def distinct(records: Sequence[Record]) -> list[Record]:
@@ -56,16 +54,14 @@ def _weights(records: Sequence[Record]) -> list[str]:
 
     Of a run that did not find its weights nothing is known; it is taken for one with the newest.
     """
-    known = [
-        record.model for record in sorted(records, key=lambda record: record.started_at) if record.model.weights_sha256
-    ]
-    models = [record.model if record.model.weights_sha256 or not known else known[-1] for record in records]
+    known = sorted((its for its in records if its.model.weights_sha256), key=lambda its: its.started_at)
+    models = [its.model if its.model.weights_sha256 or not known else known[-1].model for its in records]
     names = [model.checkpoint or PurePath(model.weights_file or "no weights").stem for model in models]
     hashes: dict[str, set[str | None]] = defaultdict(set)
     for name, model in zip(names, models, strict=True):
         hashes[name].add(model.weights_sha256)
     return [
-        name if len(hashes[name]) == 1 else f"{name} {str(model.weights_sha256)[:_SHOWN_OF_A_HASH]}"
+        name if len(hashes[name]) == 1 else f"{name} {str(model.weights_sha256)[:SHOWN_OF_A_HASH]}"
         for name, model in zip(names, models, strict=True)
     ]
 
@@ -74,6 +70,5 @@ def _marked(record: Record, mark: str) -> Record:
     """Return a record with a mark behind its label; its images lie where they lay."""
     if not mark:
         return record
-    folder = record.images_folder or f"{record.model.label}/{record.dataset.name}"
     model = record.model.model_copy(update={"label": f"{record.model.label} ({mark})"})
-    return record.model_copy(update={"model": model, "images_folder": folder})
+    return record.model_copy(update={"model": model, "images_folder": record.sr_folder})

@@ -16,8 +16,10 @@ from eval.timing.samples import Timing
 from eval.zoo.model_info import ModelInfo
 
 SCHEMA_VERSION = 1
+SHOWN_OF_A_HASH = 8
 # The figures of an image: those of the registry, and its time.
 FIGURES = (*(metric.key for metric in METRICS.values()), "runtime_ms")
+_COUNTS = ("num_params", "flops", "activations", "num_conv")
 
 
 class State(StrEnum):
@@ -58,6 +60,11 @@ class DatasetInfo(Frozen):
     num_images: int
     sha256: str | None = None
     num_grey: int | None = None
+
+    @property
+    def identity(self) -> tuple[str, str | None]:
+        """Name and hash: what two records of one set share."""
+        return self.name, self.sha256
 
 
 class ImageResult(Frozen):
@@ -246,6 +253,21 @@ class Record(Frozen):
     def complete(self) -> bool:
         """Tell whether every image was done."""
         return self.status == "complete"
+
+    @property
+    def sr_folder(self) -> str:
+        """Where its SR images lie, under the folder of results."""
+        return self.images_folder or f"{self.model.label}/{self.dataset.name}"
+
+    @property
+    def psnrs_db(self) -> dict[str, float]:
+        """The PSNR of each image of which it was taken, by name."""
+        return {image.name: image.psnr_db for image in self.images if image.psnr_db is not None}
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """The counts of its network, each under its key; None where it was not taken."""
+        return {key: getattr(self.complexity, key, None) for key in _COUNTS}
 
     def mean(self, figure: str) -> float | None:
         """Return the mean over images, unrounded; None if the figure was not taken."""
