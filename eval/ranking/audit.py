@@ -100,10 +100,7 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
     roles = common_roles(results)
     undercounts = _undercounts(results)
     entries = measured_from(results).entries
-    corrected = [
-        replace(entry, flops=undercounts[entry.label].bound) if entry.label in undercounts else entry
-        for entry in entries
-    ]
+    corrected = [replace(its, flops=low.bound) if (low := undercounts.get(its.label)) else its for its in entries]
     return Audit(
         source=source,
         results=results,
@@ -146,19 +143,15 @@ def recognise(results: Results) -> Edition | None:
 
 def _speeds(results: Results, roles: Sequence[str]) -> dict[str, Speed]:
     means = {name: {n: its.warm_average_ms(roles, n) for n in DROPPED} for name, its in results.items()}
-    ranks: dict[str, dict[int, int | None]] = {name: dict.fromkeys(DROPPED) for name in results}
+    ranks: dict[int, dict[str, int]] = {}
     for dropped in DROPPED:
         known = {name: ms for name, mean in means.items() if (ms := mean[dropped]) is not None}
-        for name, place in zip(known, competition_ranks(list(known.values())), strict=True):
-            ranks[name][dropped] = place
-    return {name: Speed(means[name], ranks[name]) for name in results}
+        ranks[dropped] = dict(zip(known, competition_ranks(list(known.values())), strict=True))
+    return {name: Speed(mean, {n: ranks[n].get(name) for n in DROPPED}) for name, mean in means.items()}
 
 
 def _undercounts(results: Results) -> dict[str, Undercount]:
-    counts = {
-        name: Undercount(result.flops * 1e9, result.num_parameters * 1e6 * INPUT_SIDE**2)
-        for name, result in results.items()
-    }
+    counts = {name: Undercount(r.flops * 1e9, r.num_parameters * 1e6 * INPUT_SIDE**2) for name, r in results.items()}
     return {name: count for name, count in counts.items() if count.flops < LEAST_SHARE_OF_BOUND * count.bound}
 
 

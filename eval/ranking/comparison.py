@@ -48,7 +48,7 @@ class Side:
             record.model.full_name,
             record.dataset.name,
             record.environment.machine,
-            {image.name: image.psnr_db for image in record.images if image.psnr_db is not None},
+            record.psnrs_db,
             np.array(timing.samples_ms, dtype=float) if timing else None,
             timing.group if timing else "",
             ratio.baseline if ratio else "",
@@ -85,6 +85,16 @@ class Comparison:
     psnr: Interval | None
     runtime: Interval | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Difference in dB and ratio of runtimes, each with both ends of its interval; None where not compared."""
+        kinds, parts = {"psnr_difference_db": self.psnr, "runtime_ratio": self.runtime}, ("estimate", "low", "high")
+        return {
+            f"{key}{end}": getattr(interval, part, None)
+            for key, interval in kinds.items()
+            for end, part in zip(("", "_low", "_high"), parts, strict=True)
+        }
 
     @property
     def sentence(self) -> str:
@@ -182,8 +192,8 @@ def settings_of(record: Record) -> str:
 def quotient(first: Interval, second: Interval) -> Interval:
     """Return the quotient of two independent ratios, their relative spreads added in quadrature."""
     estimate = first.estimate / second.estimate
-    ends = []
-    for one, other in ((first.low, second.high), (first.high, second.low)):
-        apart = math.hypot(math.log(one / first.estimate), math.log(other / second.estimate))
-        ends.append(apart)
-    return Interval(estimate, estimate * math.exp(-ends[0]), estimate * math.exp(ends[1]))
+    below, above = (
+        math.hypot(math.log(one / first.estimate), math.log(other / second.estimate))
+        for one, other in ((first.low, second.high), (first.high, second.low))
+    )
+    return Interval(estimate, estimate * math.exp(-below), estimate * math.exp(above))

@@ -1,27 +1,24 @@
 """From records to what is ranked. Records that do not belong together are refused with the reason."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eval.errors import RunError, UsageError
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
-from eval.records.conditions import tf32_of
+from eval.records.conditions import is_timed, tf32_of
+from eval.records.record import Record
 
-if TYPE_CHECKING:
-    from eval.records.record import Record
-
-UNTIMED = "accuracy"
 # A bootstrap over fewer samples would take its ignorance for certainty.
 LEAST_KEPT = 10
 
 
 def select(
-    records: Sequence["Record"], datasets: Sequence[str] = (), device: str | None = None, **settings: str | None
-) -> list["Record"]:
+    records: Sequence[Record], datasets: Sequence[str] = (), device: str | None = None, **settings: str | None
+) -> list[Record]:
     """Return the records of the given sets ("valid" is "DIV2K_LSDIR_valid" too), device and settings; all by default.
 
     ``settings`` are names and values of a record's, as in ``protocol="steady"``; None for any.
@@ -44,7 +41,7 @@ def select(
     return chosen
 
 
-def _is_on(record: "Record", device: str) -> bool:
+def _is_on(record: Record, device: str) -> bool:
     """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100"."""
     return device == record.settings.device or device.lower() in record.environment.machine.lower()
 
@@ -53,7 +50,7 @@ def _is_named(dataset: str, name: str) -> bool:
     return dataset == name or (name in ("valid", "test") and dataset.endswith(f"_{name}") and "LSDIR" in dataset)
 
 
-def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
+def entries_from(records: Sequence[Record], edition: Edition) -> Measured:
     """Make one entry a model from records of one protocol on one device, over one set or valid and test.
 
     What is no network or has no complete record is left out, and a note says why. So are records without times
@@ -67,50 +64,46 @@ def entries_from(records: Sequence["Record"], edition: Edition) -> Measured:
     roles = {record.dataset.name: edition.role_of(record.dataset.name, record.dataset.num_images) for record in records}
     sets = sorted(roles, key=lambda name: (roles[name] != "valid", name))
     if len(sets) > 1 and [roles[name] for name in sets] != ["valid", "test"]:
-        raise RunError(
-            f"expected records of one set, or of the challenge's valid and test sets, got {', '.join(sets)}; "
-            "choose one by --datasets"
-        )
-    ordered = _by_label(records, sets)
-    together, notes = _timed_together(list(ordered.values()), protocol)
-    notes += dict.fromkeys(f"{r.model.label}: {flag.text}" for its in ordered.values() for r in its for flag in r.flags)
-    entries = tuple(_entry(label, its, roles, device, together) for label, its in ordered.items())
+        expected = "expected records of one set, or of the challenge's valid and test sets"
+        raise RunError(f"{expected}, got {', '.join(sets)}; choose one by --datasets")
+    rows = _by_model(records, sets)
+    together, notes = _timed_together(rows, protocol)
+    notes += dict.fromkeys(f"{its.model.label}: {flag.text}" for row in rows for its in row for flag in its.flags)
+    entries = tuple(_entry(row, roles, together) for row in rows)
     known = tuple(filter(None, map(roles.get, sets)))
     return Measured(entries, tuple(sets), known, protocol, device, (*left_out, *notes))
 
 
-def _to_rank(records: Sequence["Record"]) -> tuple[list["Record"], list[str]]:
+def _to_rank(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Return the complete records of networks, no untimed ones beside timed ones; and why others are left out."""
     idle = dict.fromkeys(record.model.label for record in records if not record.model.is_network)
     records = [record for record in records if record.model.is_network]
     complete = [record for record in records if record.complete]
-    chosen = [record for record in complete if record.settings.protocol != UNTIMED] or complete
+    chosen = [record for record in complete if is_timed(record)] or complete
     labels = {record.model.label for record in chosen}
     others = {record.model.label: record for record in records if record.model.label not in labels}
     left_out = [f"{label} is not ranked: it is no network" for label in idle]
-    left_out += [f"{label} is not ranked: {_why_not(record)}" for label, record in others.items()]
+    for label, its in others.items():
+        why = "it was not timed" if its.complete else f"its run {its.status}: {its.reason}"
+        left_out.append(f"{label} is not ranked: {why}")
     if not chosen:
         reasons = "".join(f"\n  {text}" for text in left_out) or " none at all"
         raise RunError(f"expected records of finished runs to rank, found:{reasons}")
     return chosen, left_out
 
 
-def _by_label(records: Sequence["Record"], sets: Sequence[str]) -> dict[str, list["Record"]]:
+def _by_model(records: Sequence[Record], sets: Sequence[str]) -> list[list[Record]]:
     """Return each model's records, one a set in their order; models by id."""
-    by_label: dict[str, dict[str, Record]] = {}
+    by_label: dict[str, dict[str, Record]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: record.model.id):
-        by_label.setdefault(record.model.label, {})[record.dataset.name] = record
+        by_label[record.model.label][record.dataset.name] = record
     lacking = [f"{label} on {name}" for label, its in by_label.items() for name in sets if name not in its]
     if lacking:
         raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
-    return {label: [its[name] for name in sets] for label, its in by_label.items()}
+    return [[its[name] for name in sets] for its in by_label.values()]
 
 
-def _why_not(record: "Record") -> str:
-    return "it was not timed" if record.complete else f"its run {record.status}: {record.reason}"
-
-
-def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
+def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
     """Return the protocol and the device that all records share."""
     for what, advice, value in (
         ("protocol", "choose one by --protocol", lambda record: str(record.settings.protocol)),
@@ -118,10 +111,11 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
         ("settings", "choose by --engine and --precision, or measure all alike, as with --tile none", _settings),
         ("TF32", "measure all alike, in a folder of their own", lambda record: tf32_of(record) or "as by default"),
     ):
-        found = sorted({value(record) for record in records})
-        if len(found) > 1:
-            labels = {item: [record.model.label for record in records if value(record) == item] for item in found}
-            listing = "; ".join(f"{item} ({', '.join(sorted(set(labels[item])))})" for item in found)
+        labels: dict[str, set[str]] = defaultdict(set)
+        for record in records:
+            labels[value(record)].add(record.model.label)
+        if len(labels) > 1:
+            listing = "; ".join(f"{item} ({', '.join(sorted(its))})" for item, its in sorted(labels.items()))
             raise RunError(f"records of different {what} cannot be ranked together: {listing}; {advice}")
     images: dict[str, tuple] = {}
     for record in records:
@@ -131,27 +125,27 @@ def _refuse_mixtures(records: Sequence["Record"]) -> tuple[str, str]:
                 f"{record.dataset.name}: the record of {record.model.label} is of other images than the first one's "
                 f"({len(names)} and {len(images[record.dataset.name])}); measure all on the same"
             )
-    files = {(record.dataset.name, record.dataset.sha256) for record in records if record.dataset.sha256}
+    files = {record.dataset.identity for record in records if record.dataset.sha256}
     if len(files) > len({name for name, _ in files}):
         raise RunError("records are of different images of one name; measure all on the same")
-    if records[0].settings.protocol == UNTIMED:
+    if not is_timed(records[0]):
         raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
     return str(records[0].settings.protocol), records[0].environment.machine
 
 
-def _place(record: "Record") -> str:
+def _place(record: Record) -> str:
     """Return what computed; of several GPUs of one name, which."""
     machine, device = record.environment.machine, record.settings.device
     return f"{machine}, {device}" if ":" in device else machine
 
 
-def _settings(record: "Record") -> str:
+def _settings(record: Record) -> str:
     settings = record.settings
     tiles = f"tiles of {settings.tile}, overlap {settings.tile_overlap}" if settings.tile else "whole images"
     return f"{settings.engine}, {settings.precision}, {settings.memory_format}, {tiles}, runs averaged: {settings.runs}"
 
 
-def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[bool, list[str]]:
+def _timed_together(rows: Sequence[Sequence[Record]], protocol: str) -> tuple[bool, list[str]]:
     """Tell whether all models were timed in one group a set, and if not, what follows from it."""
     if any(record.timing is None for its in rows for record in its):
         return False, [f"Protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"]
@@ -164,31 +158,28 @@ def _timed_together(rows: Sequence[Sequence["Record"]], protocol: str) -> tuple[
     return True, []
 
 
-def _entry(
-    label: str, records: Sequence["Record"], roles: Mapping[str, str | None], device: str, together: bool
-) -> Entry:
-    samples = tuple(_samples(record) for record in records) if together else None
+def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together: bool) -> Entry:
+    """Make the entry of one model's records, one a set."""
+    first, model = records[0], records[0].model
     runtimes = [ms for record in records if (ms := runtime_of(record)) is not None]
     wrong = [ms for ms in runtimes if not 0 < ms < math.inf]
     if wrong:
-        raise RunError(f"{label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
-    psnrs = {roles[record.dataset.name] or record.dataset.name: record.mean("psnr_db") for record in records}
-    complexity = records[0].complexity
-    # A count of 0 is none: the network keeps its weights where no counter looks.
-    costs = {key: getattr(complexity, key, None) or None for key in ("flops", "num_params", "activations")}
+        raise RunError(f"{model.label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
+    psnrs = {roles[its.dataset.name] or its.dataset.name: its.mean("psnr_db") for its in records}
     return Entry(
-        label,
+        model.label,
         sum(runtimes) / len(runtimes) if len(runtimes) == len(records) else None,
-        **costs,
-        peak_memory_mib=records[0].peak_memory_mib,
+        # A count of 0 is none: the network keeps its weights where no counter looks.
+        **{key: first.counts[key] or None for key in ("flops", "num_params", "activations")},
+        peak_memory_mib=first.peak_memory_mib,
         psnr_db={name: db for name, db in psnrs.items() if db is not None},
-        device=device,
-        weights=records[0].model.own_weights,
-        samples_ms=samples,
+        device=first.environment.machine,
+        weights=model.own_weights,
+        samples_ms=tuple(map(_samples, records)) if together else None,
     )
 
 
-def runtime_of(record: "Record") -> float | None:
+def runtime_of(record: Record) -> float | None:
     """Return a record's runtime in ms: the mean over images, with rounds of the median over rounds."""
     if record.timing is None:
         return record.mean("runtime_ms")
@@ -196,5 +187,5 @@ def runtime_of(record: "Record") -> float | None:
     return sum(medians) / len(medians) if medians else None
 
 
-def _samples(record: "Record") -> np.ndarray:
+def _samples(record: Record) -> np.ndarray:
     return np.array(record.timing.samples_ms if record.timing else (), dtype=float)

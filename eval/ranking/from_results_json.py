@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -13,7 +14,7 @@ from eval.contents import not_itself, text_of
 from eval.errors import RunError, UsageError, explain
 from eval.ranking.entries import Entry, Measured
 
-SHOWN_FAULTS = 10
+SHOWN_FAULTS, _SHOWN_CHARACTERS = 10, 400
 OFFICIAL = "official"
 _NOTHING_OF_SPREAD = (
     "A published file holds one time an image and names no device: nothing is known of the spread of times, so ranks "
@@ -61,9 +62,8 @@ class ModelResult(BaseModel):
             times, psnrs = len(self.runtimes(role)), len(self.psnrs(role))
             # The organisers' hidden HR images are not at hand: a test phase may have times alone.
             if times != psnrs and not (role == "test" and not psnrs):
-                raise ValueError(
-                    f"{role}_runtime has {times} values and {role}_psnr {psnrs}; expected one each an image"
-                )
+                told = f"{role}_runtime has {times} values and {role}_psnr {psnrs}"
+                raise ValueError(f"{told}; expected one each an image")
         pairs = ((self.test_runtime, self.test_ave_runtime), (self.test_psnr, self.test_ave_psnr))
         if any(bool(values) != bool(stated) for values, stated in pairs) or (self.test_psnr and not self.has_test):
             raise ValueError("of test_runtime, test_psnr, test_ave_runtime and test_ave_psnr, give all or none")
@@ -94,16 +94,16 @@ class ModelResult(BaseModel):
 
     def mean_ms(self, role: str) -> float:
         """Return the mean time, in ms."""
-        return math.fsum(self.runtimes(role)) / len(self.runtimes(role))
+        return fmean(self.runtimes(role))
 
     def warm_ms(self, role: str, dropped: int) -> float | None:
         """Return the mean time without the first images, in ms; None if nothing is left."""
         kept = self.runtimes(role)[dropped:]
-        return math.fsum(kept) / len(kept) if kept else None
+        return fmean(kept) if kept else None
 
     def mean_db(self, role: str) -> float:
         """Return the mean of the images' PSNR, in dB; infinite if an image is identical."""
-        return math.fsum(self.psnrs(role)) / len(self.psnrs(role))
+        return fmean(self.psnrs(role))
 
     def average_ms(self, roles: Sequence[str]) -> float:
         """Return the mean over sets of their mean times, in ms."""
@@ -168,7 +168,8 @@ def read_results(path: Path) -> dict[str, ModelResult]:
         reason = _where_it_ends(error, data) or str(error)
         raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {reason}") from error
     if not isinstance(content, dict) or not content:
-        raise RunError(f"{path}: expected an object of at least one model, got {_kind(content)}")
+        got = "an empty object" if content == {} else f"a {type(content).__name__}"
+        raise RunError(f"{path}: expected an object of at least one model, got {got}")
     if {"findings", "neighbours", "models"} <= content.keys():
         raise RunError(f"{path}: is an audit that this program wrote, of {content.get('source')}: give that file")
     if "schema_version" in content:
@@ -179,7 +180,8 @@ def read_results(path: Path) -> dict[str, ModelResult]:
         try:
             results[name] = ModelResult.model_validate(fields)
         except ValidationError as error:
-            faults.append(f"{name!r}: {_shortened(explain(error))}")
+            said = explain(error)
+            faults.append(f"{name!r}: {said[:_SHOWN_CHARACTERS]}{' ...' * (len(said) > _SHOWN_CHARACTERS)}")
     faults = faults or _differing_lengths(results)
     if faults:
         more = [f"and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
@@ -196,10 +198,6 @@ def _where_it_ends(error: BaseException, data: bytes) -> str | None:
     return f"it ends early, at byte {len(data):,}: copy or download it again" if at_end else None
 
 
-def _shortened(text: str, most: int = 400) -> str:
-    return text if len(text) <= most else f"{text[:most]} ..."
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:
@@ -214,17 +212,12 @@ def _constant(constant: str) -> float:
     raise ValueError(f"it holds {constant}, which is no figure")
 
 
-def _kind(content: object) -> str:
-    return "an empty object" if content == {} else f"a {type(content).__name__}"
-
-
 def _differing_lengths(results: Results) -> list[str]:
     """Return a fault for each model with another number of images than the first one: they could not be paired."""
     first = next(iter(results))
-    faults = []
-    for name, result in results.items():
-        for role in result.roles:
-            expected, found = len(results[first].runtimes(role)), len(result.runtimes(role))
-            if expected and expected != found:
-                faults.append(f"{name!r}: {role}_runtime has {found} values, that of {first!r} has {expected}")
-    return faults
+    return [
+        f"{name!r}: {role}_runtime has {len(result.runtimes(role))} values, that of {first!r} has {expected}"
+        for name, result in results.items()
+        for role in result.roles
+        if (expected := len(results[first].runtimes(role))) and expected != len(result.runtimes(role))
+    ]

@@ -25,28 +25,24 @@ _SAME = Interval(1.0, 1.0, 1.0)
 class PairedOrder:
     """Which of two entries surely comes first, by 95% intervals of the ratio of their paired runtimes.
 
-    Args:
-        entries: those that take part.
-        reference: the baseline, which need not be among them.
-        simultaneous: whether all comparisons are to hold together.
+    ``reference`` is the baseline, which need not be among the entries.
     """
 
     def __init__(self, entries: Sequence[Entry], reference: Entry, simultaneous: bool = False) -> None:
         self._entries = entries
         self._reference = reference
-        self._known = len(entries) > 1 and all(entry.samples_ms is not None for entry in entries)
         # The entry whose ratios say where all others lie: the baseline if it is among them.
         self._anchor = next((index for index, entry in enumerate(entries) if entry is reference), 0)
-        self._kinds: list[_Ratios] = []
-        if self._known:
-            pairwise = _Ratios(entries)
+        known = len(entries) > 1 and all(entry.samples_ms is not None for entry in entries)
+        self._kinds = [_Ratios(entries)] if known else []
+        if known and simultaneous:
             # What holds for all together holds for each pair: no interval is narrower than the pairwise one.
-            self._kinds = [pairwise, _SimultaneousRatios(pairwise)] if simultaneous else [pairwise]
+            self._kinds.append(_SimultaneousRatios(self._kinds[0]))
 
     def intervals(self, track: Track, ranked: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the interval of each entry's rank in a track; empty where paired runtimes do not tell."""
         by_runtime = "runtime_ms" in track.weights or track.ranks == ("runtime_ms",)
-        if not (self._known and by_runtime):
+        if not (self._kinds and by_runtime):
             return {}
         before, after = Counter[int](), Counter[int]()
         for first, second in permutations(ranked, 2):
@@ -68,10 +64,8 @@ class PairedOrder:
             return False
         if self._total(track, first, mine.high) < self._total(track, second, other.low):
             return True
-        ratio = ratios.of(first, second).high
-        return all(
-            self._total(track, first, ratio * at) < self._total(track, second, at) for at in (other.low, other.high)
-        )
+        ratio, ends = ratios.of(first, second).high, (other.low, other.high)
+        return all(self._total(track, first, ratio * at) < self._total(track, second, at) for at in ends)
 
     def _total(self, track: Track, index: int, runtime_ratio: float) -> float:
         if track.ranks:

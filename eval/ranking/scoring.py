@@ -76,11 +76,7 @@ class Ranking:
 
 
 def rank(
-    entries: Sequence[Entry],
-    edition: Edition,
-    reference: Entry,
-    gate: GateRule = "rounded",
-    simultaneous: bool = False,
+    entries: Sequence[Entry], edition: Edition, reference: Entry, gate: GateRule = "rounded", simultaneous: bool = False
 ) -> Ranking:
     """Rank entries by an edition's rules.
 
@@ -103,13 +99,11 @@ def rank(
     judged = [_judge(entry, edition, gate) for entry in entries]
     placed = [row for row in judged if row.has_place]
     order = PairedOrder([row.entry for row in placed], reference, simultaneous)
-    places: list[dict[str, Place]] = [{} for _ in placed]
-    for track in edition.tracks:
-        for mine, place in zip(places, _places(track, placed, reference, order), strict=True):
-            mine[track.name] = place
+    names = [track.name for track in edition.tracks]
+    by_row = zip(*(_places(track, placed, reference, order) for track in edition.tracks), strict=True)
     ranked = [
-        replace(row, scores=_scores(row.entry, edition, reference), places=mine)
-        for row, mine in zip(placed, places, strict=True)
+        replace(row, scores=_scores(row.entry, edition, reference), places=dict(zip(names, its, strict=True)))
+        for row, its in zip(placed, by_row, strict=True)
     ]
     ranked.sort(key=lambda row: (row.places[edition.main.name].total, row.entry.label))
     return Ranking(edition, reference, gate, (*ranked, *(row for row in judged if not row.has_place)), simultaneous)
@@ -117,15 +111,9 @@ def rank(
 
 def _judge(entry: Entry, edition: Edition, gate: GateRule) -> Row:
     """Return the row of an entry, without places yet."""
-    verdicts = edition.judge(entry.psnr_db)
+    verdicts, is_baseline = edition.judge(entry.psnr_db), edition.baseline.is_called(entry.label)
     failed = tuple(verdict for verdict in verdicts if not getattr(verdict, gate))
-    return Row(
-        entry,
-        is_baseline=edition.baseline.is_called(entry.label),
-        verdicts=verdicts,
-        lacking=_lacking(entry, edition.main),
-        failed=failed,
-    )
+    return Row(entry, is_baseline, verdicts, lacking=_lacking(entry, edition.main), failed=failed)
 
 
 def _lacking(entry: Entry, track: Track) -> tuple[Metric, ...]:
@@ -139,8 +127,7 @@ def _scores(entry: Entry, edition: Edition, reference: Entry) -> dict[Metric, fl
 
 def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOrder) -> list[Place]:
     """Return one place a row; the baseline and rows without a figure do not count in the others' ranks."""
-    lacking = [bool(_lacking(row.entry, track)) for row in rows]
-    ranked = [index for index, row in enumerate(rows) if not row.is_baseline and not lacking[index]]
+    ranked = [index for index, row in enumerate(rows) if not (row.is_baseline or _lacking(row.entry, track))]
     totals = _totals(track, [row.entry for row in rows], ranked, reference)
     known = [total for index in ranked if (total := totals[index]) is not None]
     ranks = dict(zip(ranked, competition_ranks(known), strict=True))
@@ -162,18 +149,14 @@ def _is_worse(entry: Entry, reference: Entry, metric: Metric) -> bool:
 
 
 def _totals(track: Track, entries: Sequence[Entry], ranked: Sequence[int], reference: Entry) -> list[float | None]:
-    if track.weights:
-        return [None if _lacking(entry, track) else weighted_score(track, entry, reference) for entry in entries]
-    columns = [sorted(getattr(entries[index], metric) for index in ranked) for metric in track.ranks]
+    columns = [(metric, sorted(getattr(entries[index], metric) for index in ranked)) for metric in track.ranks]
 
-    def total(entry: Entry) -> float | None:
-        if _lacking(entry, track):
-            return None
-        return sum(
-            1 + bisect_left(column, getattr(entry, metric)) for metric, column in zip(track.ranks, columns, strict=True)
-        )
+    def total(entry: Entry) -> float:
+        if track.weights:
+            return weighted_score(track, entry, reference)
+        return sum(1 + bisect_left(column, getattr(entry, metric)) for metric, column in columns)
 
-    return [total(entry) for entry in entries]
+    return [None if _lacking(entry, track) else total(entry) for entry in entries]
 
 
 def competition_ranks(values: Sequence[float]) -> list[int]:
