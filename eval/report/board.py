@@ -59,8 +59,8 @@ class FlagNote:
     """A flag as the page shows it."""
 
     title: str
-    text: str
     help: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -136,20 +136,16 @@ def make_boards(groups: Sequence[Group], edition: Edition | None = None, most: i
 
 def _made_alike(conditions: Conditions, groups: Sequence[Group]) -> list[Record]:
     """Return the records of other sets under the same conditions."""
-    alike = (its != conditions and replace(its, dataset=conditions.dataset) == conditions for its, _ in groups)
-    return [record for (_, rows), is_alike in zip(groups, alike, strict=True) if is_alike for record in rows]
+    others = ((replace(its, dataset=conditions.dataset), rows) for its, rows in groups if its != conditions)
+    return [record for its, rows in others if its == conditions for record in rows]
 
 
 def make_board(
     conditions: Conditions, records: Sequence[Record], edition: Edition | None = None, others: Sequence[Record] = ()
 ) -> Board:
-    """Make the table of records that share their conditions.
+    """Make the table of records that share their conditions, one a model; by None, the newest edition that fits ranks.
 
-    Args:
-        conditions: what the records share.
-        records: one a model.
-        edition: whose scores and ranks are shown; None for the newest one that fits.
-        others: records of other sets under the same conditions; see ``rank_rows``.
+    ``others`` are records of other sets under the same conditions; see ``rank_rows``.
     """
     ranked = rank_rows(records, edition, others)
     baseline = baseline_of(records, ranked.baseline)
@@ -164,16 +160,9 @@ def make_board(
         for key in intervals.keys() & figures.keys():
             figures[key] = replace(figures[key], interval=intervals[key][place])
         rows.append(_row(record, figures, ranked))
-    return Board(
-        conditions,
-        _headings(ranked, columns, rows),
-        tuple(rows),
-        baseline,
-        ranked,
-        tuple(legend(records)),
-        tuple(_warnings(rows)),
-        headline(records, ranked, baseline, paired),
-    )
+    headings, said = _headings(ranked, columns, rows), headline(records, ranked, baseline, paired)
+    notes = tuple(legend(records)), tuple(_warnings(rows))
+    return Board(conditions, headings, tuple(rows), baseline, ranked, *notes, said)
 
 
 def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Heading, ...]:
@@ -190,13 +179,10 @@ def _heading(its: Column) -> Heading:
 def _rank_headings(ranked: Ranked) -> list[Heading]:
     if not ranked.rows or not ranked.edition:
         return []
-    settled = any(row.places[ranked.edition.main.name].interval for row in ranked.rows.values() if row.places)
-    titles = {"rank": "Rank"} | ({"score": "Score"} if ranked.edition.has_scores else {})
-    units = {"rank": "95%"} if settled else {}
-    return [
-        Heading(key, its, units.get(key, ""), higher_is_better=False, help=COLUMN_HELP[key])
-        for key, its in titles.items()
-    ]
+    unit = "95%" if any(place.interval for place in ranked.places.values()) else ""
+    rank = Heading("rank", "Rank", unit, higher_is_better=False, help=COLUMN_HELP["rank"])
+    score = Heading("score", "Score", higher_is_better=False, help=COLUMN_HELP["score"])
+    return [rank, score] if ranked.edition.has_scores else [rank]
 
 
 def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Row:
@@ -211,8 +197,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
         reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
     described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
-    words = ((flag.text, *flag_words(flag)) for flag in record.flags)
-    notes = tuple(FlagNote(title, text, why) for text, title, why in words)
+    notes = tuple(FlagNote(*flag_words(flag), flag.text) for flag in record.flags)
     cells = {**_rank_cells(record, ranked), **figures, **described}
     label = visible(record.model.label)
     return Row(record, label, state, visible(reason), notes, cells, record.model.own_weights, links_of(record))
@@ -221,8 +206,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
 def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
     if not ranked.rows or not ranked.edition:
         return {}
-    judged = ranked.rows.get(record.model.label) if record.complete else None
-    place = judged and judged.places.get(ranked.edition.main.name)
+    place = ranked.places.get(record.model.label) if record.complete else None
     interval = place and place.interval
     middle = fmean(interval) if interval else place and (place.rank or _between_ranks(place, ranked))
     total = place and place.total
@@ -232,10 +216,10 @@ def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
 
 def _between_ranks(baseline: Place, ranked: Ranked) -> float | None:
     """Return where the baseline, which has no rank, stands by its score among those that have one."""
-    if ranked.edition is None or baseline.total is None:
+    if baseline.total is None:
         return None
-    places = [row.places[ranked.edition.main.name] for row in ranked.rows.values() if row.places]
-    return 0.5 + sum(1 for its in places if its.rank and its.total is not None and its.total < baseline.total)
+    totals = [its.total for its in ranked.places.values() if its.rank and its.total is not None]
+    return 0.5 + sum(total < baseline.total for total in totals)
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
@@ -253,15 +237,11 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     images = {tuple(image.name for image in row.record.images) for row in rows if row.record.complete}
     if len(images) > 1:
         lines.append("Models ran on different images of this set; means are not over the same images.")
-    unknown = sorted(row.label for row in rows if _has_unknown_weights(row.record))
+    models = ((row.label, row.record.model) for row in rows)
+    unknown = sorted(label for label, its in models if its.origin == ZOO and its.weights_file and not its.checkpoint)
     if unknown:
         lines.append(f"Weights that the manifest does not know: {_listing(unknown)}.")
     return lines
-
-
-def _has_unknown_weights(record: Record) -> bool:
-    model = record.model
-    return model.origin == ZOO and bool(model.weights_file) and not model.checkpoint
 
 
 def _listing(items: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ class PairedPsnr:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        by_place = {place: _psnrs(record) for place, record in enumerate(records) if record.complete}
+        by_place = {place: record.psnrs_db for place, record in enumerate(records) if record.complete}
         names = next(iter(by_place.values()), {}).keys()
         known = {place: its for place, its in by_place.items() if names and its.keys() == names}
         known = {place: its for place, its in known.items() if all(map(math.isfinite, its.values()))}
@@ -49,10 +49,6 @@ class PairedPsnr:
             return None
         places = self._places[model], self._places[other]
         return self._drawn.interval(*places, np.subtract)
-
-
-def _psnrs(record: Record) -> dict[str, float]:
-    return {image.name: image.psnr_db for image in record.images if image.psnr_db is not None}
 
 
 def psnr_intervals(records: Sequence[Record], baseline: int | None, paired: PairedPsnr) -> list[Interval | None]:

@@ -1,6 +1,6 @@
 """The columns of every table of records: where a figure comes from, and how it is printed."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ SET = Figure("dataset", "Set", left=True, of=lambda record: record.dataset.name)
 
 
 def _complexity(key: str) -> Callable[[Record], int | None]:
-    return lambda record: getattr(record.complexity, key) if record.complexity else None
+    return lambda record: getattr(record.complexity, key, None)
 
 
 def _cost(key: str, title: str, unit: str, decimals: int, scale: float = 1, of: Callable | None = None) -> Figure:
@@ -43,11 +43,7 @@ COLUMNS = (
 
 
 # Shown only where a record has them: those for which it keeps no field.
-_RARE = {
-    "flops_by_hooks",
-    "kernels_ms",
-    *(row.key for row in METRICS.values() if row.key not in ImageResult.model_fields),
-}
+_RARE = {"flops_by_hooks", "kernels_ms", *(its.key for its in METRICS.values())} - ImageResult.model_fields.keys()
 
 
 @dataclass(frozen=True)
@@ -78,18 +74,19 @@ STEADY_COLUMNS = (
 
 def columns_of(records: Sequence[Record]) -> tuple[Figure, ...]:
     """Return the columns that records fill: those of the steady protocol stand behind the time."""
-    everything = (*COLUMNS, *STEADY_COLUMNS)
-    rare = {figure.key for figure in everything if all(figure.of(record) is None for record in records)} & _RARE
-    columns = [figure for figure in COLUMNS if figure.key not in rare]
-    if any(record.timing for record in records):
-        place = next(index for index, figure in enumerate(columns) if figure.key == "runtime_ms") + 1
-        columns[place:place] = [figure for figure in STEADY_COLUMNS if figure.key not in rare]
-    return tuple(columns)
+    place = [figure.key for figure in COLUMNS].index("runtime_ms") + 1
+    steady = STEADY_COLUMNS if any(record.timing for record in records) else ()
+    columns = (*COLUMNS[:place], *steady, *COLUMNS[place:])
+    return tuple(its for its in columns if its.key not in _RARE or _is_filled(its, records))
 
 
 def filled_columns(records: Sequence[Record]) -> tuple[Figure, ...]:
     """Return the columns of which at least one record has the figure."""
-    return tuple(its for its in columns_of(records) if any(its.of(record) is not None for record in records))
+    return tuple(its for its in columns_of(records) if _is_filled(its, records))
+
+
+def _is_filled(figure: Figure, records: Sequence[Record]) -> bool:
+    return any(figure.of(record) is not None for record in records)
 
 
 def legend(records: Iterable[Record]) -> list[str]:
@@ -97,19 +94,14 @@ def legend(records: Iterable[Record]) -> list[str]:
     records = list(records)
     lines = _metric_notes(records)
     protocols = {record.settings.protocol for record in records}
+    devices = "; ".join(sorted({record.environment.machine for record in records}))
     if Protocol.OFFICIAL in protocols:
-        devices = sorted({record.environment.machine for record in records})
-        lines.append(f"Time: the network alone, mean over images, cold first image included; on {'; '.join(devices)}.")
+        lines.append(f"Time: the network alone, mean over images, cold first image included; on {devices}.")
     if Protocol.STEADY in protocols:
-        devices = sorted({record.environment.machine for record in records})
-        lines.append(
-            f"Time: the network alone, warm, mean over images of the median over rounds; on {'; '.join(devices)}."
-        )
+        lines.append(f"Time: the network alone, warm, mean over images of the median over rounds; on {devices}.")
         lines += _timing_notes(records)
         if any(record.timing and record.timing.kernels_ms for record in records):
-            lines.append(
-                "GPU alone: its kernels, all queued before the first begins; Time has the CPU's starting them."
-            )
+            lines += ["GPU alone: its kernels, all queued before the first begins; Time has the CPU's starting them."]
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
         lines.append(f"Networks ran otherwise than as plain torch in float32: {'; '.join(manners)}.")
@@ -126,21 +118,19 @@ def legend(records: Iterable[Record]) -> list[str]:
 def _metric_notes(records: Sequence[Record]) -> list[str]:
     """Say how each metric that was taken is defined, those of one definition together."""
     taken = {key for record in records for key in record.means}
-    titles: dict[str, list[str]] = {}
+    titles: dict[str, list[str]] = defaultdict(list)
     for row in METRICS.values():
         if row.key in taken:
-            titles.setdefault(row.meaning, []).append(row.title)
+            titles[row.meaning].append(row.title)
     return [f"{listed(names)}: {meaning}" for meaning, names in titles.items()]
 
 
 def _tile_notes(records: Sequence[Record]) -> list[str]:
     """Say which figures are of tiles: ``--tile auto`` cuts images where memory was too small for whole ones."""
-    cut: dict[tuple[int, int | None], list[str]] = {}
-    for record in records:
-        if record.settings.tile:
-            cut.setdefault((record.settings.tile, record.settings.tile_overlap), []).append(
-                visible(record.model.full_name)
-            )
+    cut: dict[tuple[int | None, int | None], list[str]] = defaultdict(list)
+    for its in records:
+        if its.settings.tile:
+            cut[its.settings.tile, its.settings.tile_overlap].append(visible(its.model.full_name))
     return [
         f"Images larger than {tile} LR pixels a side ran in tiles of {tile}"
         + ("" if overlap is None else f" with an overlap of {overlap}")
@@ -151,23 +141,21 @@ def _tile_notes(records: Sequence[Record]) -> list[str]:
 
 def _timing_notes(records: Sequence[Record]) -> list[str]:
     """Say what the ratios are to, and what was dropped."""
-    timings = [record.timing for record in records if record.timing]
-    baselines = sorted({timing.ratio.baseline for timing in timings if timing.ratio})
+    timed = [(record, record.timing) for record in records if record.timing]
     notes = []
-    if given_back := sorted({record.model.label for record in records if record.timing and _gave_memory_back(record)}):
+    if given_back := sorted({record.model.label for record, _ in timed if _gave_memory_back(record)}):
         notes.append(f"Freed memory was given back between forwards, which takes time: {', '.join(given_back)}.")
-    if baselines:
+    if baselines := sorted({timing.ratio.baseline for _, timing in timed if timing.ratio}):
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
-    sets: dict[str, dict[str, list[str]]] = {}
-    for record in records:
-        if record.timing:
-            sets.setdefault(record.dataset.name, {}).setdefault(record.timing.group, []).append(record.model.label)
+    sets: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for record, timing in timed:
+        sets[record.dataset.name][timing.group].append(record.model.label)
     for name, groups in sets.items():
         if len(groups) > 1:
             runs = "; ".join(", ".join(labels) for labels in groups.values())
             where = f"On {visible(name)} timed" if len(sets) > 1 else "Timed"
             notes.append(f"{where} in {len(groups)} separate runs; ratios compare models of one run only: {runs}.")
-    dropped = sum(map(Counter, {timing.group: timing.dropped for timing in timings}.values()), Counter())
+    dropped = sum(map(Counter, {timing.group: timing.dropped for _, timing in timed}.values()), Counter())
     if dropped:
         what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"
         notes.append(f"{what}: {what_disturbed(dropped)}.")

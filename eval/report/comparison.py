@@ -17,7 +17,6 @@ _COLUMNS = (
     Column("psnr_difference_db", "PSNR", "dB more"),
     Column("runtime_ratio", "Time", "x"),
 )
-_INTERVALS = {"psnr_difference_db": "psnr", "runtime_ratio": "runtime"}
 
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
@@ -46,16 +45,11 @@ def write_comparison(found: Sequence[Comparison], folder: Path) -> list[Path]:
     """Write compare.md and compare.csv."""
     listing = "\n".join(f"- {markdown_text(line)}" for line in sentences(found))
     page = f"# Comparison\n\n{to_markdown(comparison_table(found))}\n\n{listing}\n"
-    return write_files(folder, {"compare.md": page, "compare.csv": to_csv(_unrounded(found))})
-
-
-def _unrounded(found: Sequence[Comparison]) -> Table:
-    names = [f"{key}{end}" for key in _INTERVALS for end in ("", "_low", "_high")]
-    rows = []
-    for its in found:
-        figures = []
-        for attribute in _INTERVALS.values():
-            interval: Interval | None = getattr(its, attribute)
-            figures += (interval.estimate, interval.low, interval.high) if interval else (None,) * 3
-        rows.append((its.dataset, visible(its.first), visible(its.second), *figures, visible(its.sentence)))
-    return Table.headed(("dataset", "first", "second", *names, "verdict"), rows)
+    unrounded = [
+        {"dataset": its.dataset, "first": visible(its.first), "second": visible(its.second)}
+        | its.figures
+        | {"verdict": visible(its.sentence)}
+        for its in found
+    ]
+    table = Table.headed(unrounded[0], [row.values() for row in unrounded])
+    return write_files(folder, {"compare.md": page, "compare.csv": to_csv(table)})

@@ -64,6 +64,11 @@ def _character(char: str) -> str:
     return f"[U+{ord(char):04X}]"
 
 
+def plain(text: str, most: int) -> str:
+    """Return what a file's name can hold of a text, letters, digits and hyphens of ASCII; at most so many."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:most]
+
+
 def listed(words: Sequence[str]) -> str:
     """Return words as a list in a sentence: "a, b and c"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.errors import RunError
-from eval.intervals import Interval
 from eval.ranking.comparison import Side, compare_sides
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
@@ -25,15 +24,8 @@ class Headline:
 
 
 def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, paired: PairedPsnr) -> Headline:
-    """Return the headline of a table.
-
-    Args:
-        records: of one set, one a model.
-        ranked: what an edition says of them.
-        baseline: place of the record that others are compared with.
-        paired: the records' PSNR.
-    """
-    places = _places(ranked)
+    """Return the headline of a table of one set, one record a model; ``baseline`` is one's place."""
+    places = {label: place for label, place in ranked.places.items() if place.rank is not None}
     leader = min(places, key=lambda label: (places[label].rank or 0, label), default=None)
     index = next((i for i, record in enumerate(records) if record.model.label == leader and record.complete), None)
     if leader is None or index is None or ranked.edition is None:
@@ -47,21 +39,11 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, pa
     return Headline(f"{claim}{_score_words(ranked, ranked.edition, places[leader])}.", tuple(filter(None, details)))
 
 
-def _places(ranked: Ranked) -> dict[str, Place]:
-    """Return the places of ranked models in the main track."""
-    if ranked.edition is None:
-        return {}
-    main = ranked.edition.main.name
-    places = {label: row.places[main] for label, row in ranked.rows.items() if main in row.places}
-    return {label: place for label, place in places.items() if place.rank is not None}
-
-
 def _score_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
     """Say the first one's score, and whether it beats the baseline's, which has no rank."""
     if not edition.has_scores or leader.total is None:
         return ""
-    row = ranked.rows.get(ranked.baseline or "")
-    place = row.places.get(edition.main.name) if row else None
+    place = ranked.places.get(ranked.baseline or "")
     if place is None or place.total is None:
         return f", with a score of {leader.total:.2f} (less is better)"
     verb = "behind" if place.total < leader.total else "before"
@@ -85,7 +67,10 @@ def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) ->
 
 
 def _runtime_words(record: Record, other: Record) -> str:
-    ratio = _ratio(record, other)
+    try:
+        ratio = compare_sides(Side.of_record(record), Side.of_record(other)).runtime
+    except RunError:
+        return ""
     if ratio is None:
         return ""
     name, base = visible(record.model.full_name), visible(other.model.full_name)
@@ -96,13 +81,6 @@ def _runtime_words(record: Record, other: Record) -> str:
     decimals = 0 if high - low >= 1 else 1
     share, more = abs(100 * (1 - ratio.estimate)), "less" if ratio.estimate < 1 else "more"
     return f"{name} takes {share:.{decimals}f}% {more} time than {base} [{low:.{decimals}f}, {high:.{decimals}f}]."
-
-
-def _ratio(record: Record, other: Record) -> Interval | None:
-    try:
-        return compare_sides(Side.of_record(record), Side.of_record(other)).runtime
-    except RunError:
-        return None
 
 
 def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> Headline:
@@ -128,15 +106,11 @@ def _psnr_words(records: Sequence[Record], index: int, paired: PairedPsnr) -> st
         if its is not None:
             kind = "cannot be told apart from" if its.covers(0) else "is above" if its.estimate > 0 else "is below"
             kinds[kind].append(visible(record.model.full_name))
-    parts = [f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels]
-    if not parts:
-        return ""
-    said = "; it ".join(parts)
-    return f"In PSNR, {visible(records[index].model.full_name)} {said} (95%, {paired.images} images)."
+    said = "; it ".join(f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels)
+    name = visible(records[index].model.full_name)
+    return f"In PSNR, {name} {said} (95%, {paired.images} images)." if said else ""
 
 
 def _listing(names: Sequence[str]) -> str:
     """Return names as a list in a sentence; of many their number."""
-    if len(names) > _NAMED_AT_MOST:
-        return f"{len(names)} models"
-    return listed(names)
+    return f"{len(names)} models" if len(names) > _NAMED_AT_MOST else listed(names)

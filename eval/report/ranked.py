@@ -7,8 +7,9 @@ from eval.errors import RunError
 from eval.ranking.editions import Edition, all_editions
 from eval.ranking.entries import measured_baseline
 from eval.ranking.from_records import entries_from
-from eval.ranking.scoring import Row, rank
-from eval.records.record import Protocol, Record
+from eval.ranking.scoring import Place, Row, rank
+from eval.records.conditions import is_timed
+from eval.records.record import Record
 from eval.report.score_notes import Scored, notes
 
 
@@ -30,36 +31,37 @@ class Ranked:
     gates: tuple[tuple[str, float], ...] = ()
     baseline: str | None = None
 
+    @property
+    def places(self) -> dict[str, Place]:
+        """Places in the main track by label, of the models that take part and of the baseline."""
+        main = self.edition.main.name if self.edition and self.rows else ""
+        return {label: row.places[main] for label, row in self.rows.items() if row.places}
+
 
 def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Sequence[Record] = ()) -> Ranked:
-    """Rank a table by an edition, or by the newest one whose baseline is in it.
+    """Rank a table of one set, protocol and device by an edition, or by the newest one whose baseline is in it.
 
-    Args:
-        rows: records of one set, protocol and device.
-        edition: its rules; its gates are told even where it cannot rank, as for records without times.
-        others: records of other sets under the same conditions. If these are the other half of the challenge's
-            images, models are ranked by both, as the challenge does.
+    An edition's gates are told even where it cannot rank, as for records without times. ``others`` are records of other
+    sets under the same conditions: if these are the other half of the challenge's images, models are ranked by both, as
+    the challenge does.
     """
     rules = edition or next(iter(editions_with_baseline(rows)), None)
     if rules is None:
         return Ranked(notes=("No scores: no edition's baseline is in this table.",))
+    role = _role(rules, rows[0])
+    gates = tuple((its.role, its.psnr_db) for its in rules.gates if its.role == role and its.psnr_db is not None)
     complete = [record.model.label for record in rows if record.complete]
-    unranked = Ranked(rules, gates=_gates(rules, rows), baseline=next(filter(rules.baseline.is_called, complete), None))
-    if all(record.settings.protocol == Protocol.ACCURACY for record in rows):
+    unranked = Ranked(rules, gates=gates, baseline=next(filter(rules.baseline.is_called, complete), None))
+    if not any(map(is_timed, rows)):
         return replace(unranked, notes=("No scores: this protocol takes no times.",))
-    half = _other_half(rules, rows, others)
+    other_half = [record for record in others if role and _role(rules, record) not in (None, role)]
     try:
-        return _ranked(unranked, rules, [*rows, *half])
+        return _ranked(unranked, rules, [*rows, *other_half])
     except RunError as error:
-        if half:
-            return _alone(unranked, rows, str(error))
-        return replace(unranked, notes=(f"No scores by the rules of {rules.year}: {error}",))
-
-
-def _alone(unranked: Ranked, rows: Sequence[Record], reason: str) -> Ranked:
-    """Rank by one half of the challenge's images, and say why not by both."""
-    ranked = rank_rows(rows, unranked.edition)
-    return replace(ranked, notes=(f"Ranked by this set alone, not by valid and test: {reason}.", *ranked.notes))
+        if not other_half:
+            return replace(unranked, notes=(f"No scores by the rules of {rules.year}: {error}",))
+        ranked = rank_rows(rows, rules)
+        return replace(ranked, notes=(f"Ranked by this set alone, not by valid and test: {error}.", *ranked.notes))
 
 
 def _ranked(unranked: Ranked, edition: Edition, records: Sequence[Record]) -> Ranked:
@@ -67,12 +69,6 @@ def _ranked(unranked: Ranked, edition: Edition, records: Sequence[Record]) -> Ra
     ranking = rank(measured.entries, edition, measured_baseline(measured, edition))
     by_label = {row.entry.label: row for row in ranking.rows}
     return replace(unranked, rows=by_label, notes=tuple(notes(Scored(ranking, measured))))
-
-
-def _other_half(edition: Edition, rows: Sequence[Record], others: Sequence[Record]) -> list[Record]:
-    """Return the records of the challenge's other half of images; none if this is no half."""
-    role = _role(edition, rows[0])
-    return [record for record in others if role and _role(edition, record) not in (None, role)]
 
 
 def _role(edition: Edition, record: Record) -> str | None:
@@ -84,8 +80,3 @@ def editions_with_baseline(rows: Sequence[Record]) -> list[Edition]:
     known = sorted((edition for edition in all_editions().values() if edition.tracks), key=lambda its: -its.year)
     labels = [record.model.label for record in rows if record.complete]
     return [its for its in known if any(map(its.baseline.is_called, labels))]
-
-
-def _gates(edition: Edition, rows: Sequence[Record]) -> tuple[tuple[str, float], ...]:
-    role = _role(edition, rows[0])
-    return tuple((gate.role, gate.psnr_db) for gate in edition.gates if gate.role == role and gate.psnr_db is not None)

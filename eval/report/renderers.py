@@ -26,12 +26,9 @@ _ROOM = 2
 
 
 def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: Any) -> rich.table.Table:
-    """Return a table that ``rich`` prints; the best figure is bold, the second underlined.
+    """Return a table that ``rich`` prints, by options of its own; the best figure is bold, the second underlined.
 
-    Args:
-        table: to print.
-        overflow: what becomes of a text that is too long.
-        options: others of ``rich.table.Table``.
+    ``overflow`` is what becomes of a text that is too long.
     """
     drawn = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), **options)
     for column in table.columns:
@@ -52,12 +49,10 @@ def to_markdown(table: Table) -> str:
     headings = [markdown_text(its.title) + f" [{its.unit}]" * bool(its.unit) for its in table.columns]
     rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
     widths = _widths(headings, rows)
-    rules = [
-        f":{'-' * (width + 1)}" if column.left else f"{'-' * (width + 1)}:"
-        for column, width in zip(table.columns, widths, strict=True)
-    ]
-    lines = [_aligned(cells, table.columns, widths) for cells in (headings, *rows)]
-    return "\n".join(f"|{'|'.join(cells)}|" for cells in (lines[0], rules, *lines[1:]))
+    dashes = zip(table.columns, ("-" * (width + 1) for width in widths), strict=True)
+    rules = [f":{rule}" if column.left else f"{rule}:" for column, rule in dashes]
+    heading, *lines = (_aligned(cells, table.columns, widths) for cells in (headings, *rows))
+    return "\n".join(f"|{'|'.join(cells)}|" for cells in (heading, rules, *lines))
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -83,18 +78,15 @@ def to_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([inert(column.key) for column in table.columns])
-    for row in table.rows:
-        writer.writerow([inert(cell.value) if isinstance(cell.value, str) else cell.value for cell in row])
+    cells = ((inert(its.value) if isinstance(its.value, str) else its.value for its in row) for row in table.rows)
+    writer.writerows(cells)
     return buffer.getvalue()
 
 
 def to_latex(table: Table, text: Callable[[str], str] = latex, rule_after: int = 0) -> str:
     """Return a booktabs table; the best figure is bold, the second underlined.
 
-    Args:
-        table: to print.
-        text: what escapes headings and names.
-        rule_after: the number of rows before one more rule; none for 0.
+    ``text`` escapes headings and names; one more rule stands after so many rows, none for 0.
     """
     headings = [text(column.heading) for column in table.columns]
     rows = [[_latex_cell(cell, text) for cell in row] for row in table.rows]

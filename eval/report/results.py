@@ -14,8 +14,6 @@ from eval.report.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-_COSTS = ("num_params", "flops", "activations", "num_conv")
-
 
 @dataclass(frozen=True)
 class Result:
@@ -37,9 +35,8 @@ class Result:
         """Return the means over images, the counts, and the peak memory, each under its key; None if not taken."""
         record = self.record
         means = {key: mean.mean for key, mean in record.means.items()}
-        costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
         named = {"model": record.model.label, "dataset": record.dataset.name}
-        return named | means | costs | {"peak_memory_mib": record.peak_memory_mib}
+        return named | means | record.counts | {"peak_memory_mib": record.peak_memory_mib}
 
     def _repr_html_(self) -> str:
         return _html([self.record])
@@ -60,13 +57,10 @@ class Verdict:
         """Return one row a pair: differences in dB and ratios of runtimes, each with its 95% interval."""
         import pandas as pd
 
-        rows = []
-        for its in self.comparisons:
-            row: dict[str, Any] = {"first": its.first, "second": its.second, "dataset": its.dataset}
-            for name, interval in (("psnr_difference_db", its.psnr), ("runtime_ratio", its.runtime)):
-                ends = (interval.estimate, interval.low, interval.high) if interval else (None, None, None)
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
-            rows.append(row | {"verdict": its.sentence})
+        rows = [
+            {"first": its.first, "second": its.second, "dataset": its.dataset} | its.figures | {"verdict": its.sentence}
+            for its in self.comparisons
+        ]
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
@@ -100,9 +94,9 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         "weights_sha256": record.model.weights_sha256,
         "started_at": record.started_at,
     }
-    costs = {key: getattr(record.complexity, key, None) for key in _COSTS}
+    costs = record.counts | {"peak_memory_mib": record.peak_memory_mib}
     for image, figures in _figures(record):
-        yield shared | {"image": image} | figures | costs | {"peak_memory_mib": record.peak_memory_mib}
+        yield shared | {"image": image} | figures | costs
     if not record.images:
         yield shared | {"image": None}
 

@@ -1,12 +1,11 @@
 """A ranking as tables: for the terminal, Markdown, CSV and LaTeX, with what must be known to read it."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
 import rich.table
 
-from eval.ranking.editions import Metric
 from eval.ranking.scoring import Place, Ranking, Row
 from eval.report.escapes import markdown_text, visible
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
@@ -15,15 +14,6 @@ from eval.report.table import NONE, Figure, Table, Value
 from eval.report.tables import write_files
 
 NAME = Figure("model", "Model", left=True, of=name_of)
-
-
-def _text(key: str, title: str, of: Callable[[Row], str]) -> Figure:
-    return Figure(key, title, wraps=True, of=of)
-
-
-def _figure(key: str, title: str, decimals: int, of: Callable[[Row], float | None], scale: float = 1) -> Figure:
-    """Return a column in which the least figure is the best one."""
-    return Figure(key, title, "", decimals, scale, False, wraps=True, of=of)
 
 
 def _psnr(key: str) -> Figure:
@@ -37,17 +27,15 @@ def _figures(ranking: Ranking) -> list[Figure]:
     edition = ranking.edition
     figures = [_psnr(key) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
     for metric in dict.fromkeys(metric for track in edition.tracks for metric in track.metrics):
-        its = FIGURES[metric]
-        figures.append(_figure(metric, its.heading, its.decimals, attrgetter(f"entry.{metric}"), its.scale))
+        its, of = FIGURES[metric], attrgetter(f"entry.{metric}")
+        figures.append(replace(its, title=its.heading, unit="", wraps=True, of=of))
     if edition.has_scores:
-        totals = [(SCORES[metric], _score(metric)) for metric in edition.main.weights]
-        totals.append(("Score_Final", lambda row: row.places[edition.main.name].total if row.places else None))
-        figures += [_figure(title.lower(), title, 4, of) for title, of in totals]
+        totals = [
+            *((SCORES[its], lambda row, its=its: row.scores.get(its)) for its in edition.main.weights),
+            ("Score_Final", lambda row: row.places[edition.main.name].total if row.places else None),
+        ]
+        figures += [Figure(title.lower(), title, "", 4, 1, False, wraps=True, of=of) for title, of in totals]
     return figures
-
-
-def _score(metric: Metric) -> Callable[[Row], float | None]:
-    return lambda row: row.scores.get(metric)
 
 
 def rank_text(place: Place | None) -> str:
@@ -67,14 +55,15 @@ def _gate_text(row: Row, rule: str) -> str:
 
 
 def _gates() -> list[Figure]:
-    return [_text(f"gate_{r}", f"Gate {r}", lambda row, rule=r: _gate_text(row, rule)) for r in ("rounded", "strict")]
+    rules = ("rounded", "strict")
+    return [Figure(f"gate_{r}", f"Gate {r}", wraps=True, of=lambda row, r=r: _gate_text(row, r)) for r in rules]
 
 
 def main_table(ranking: Ranking) -> Table:
     """Return the main ranking; the least figures of ranked rows are marked."""
-    kind = interval_kind(ranking)
-    main = ranking.edition.main.name
-    rank = _text("rank", f"Rank [{kind}]" if kind else "Rank", lambda row: rank_text(row.places.get(main)))
+    kind, main = interval_kind(ranking), ranking.edition.main.name
+    title = f"Rank [{kind}]" if kind else "Rank"
+    rank = Figure("rank", title, wraps=True, of=lambda row: rank_text(row.places.get(main)))
     ranked = [row.has_place and not row.is_baseline for row in ranking.rows]
     return Table.about([rank, NAME, *_gates(), *_figures(ranking)], ranking.rows).marked(judged=ranked)
 
@@ -87,7 +76,7 @@ def track_table(ranking: Ranking) -> Table:
         return rank_text(place) + ("*" if place and place.worse else "")
 
     names = [track.name for track in ranking.edition.tracks[1:]]
-    tracks = [_text(name, name, lambda row, name=name: starred(row, name)) for name in names]
+    tracks = [Figure(name, name, wraps=True, of=lambda row, name=name: starred(row, name)) for name in names]
     return Table.about([NAME, *tracks], ranking.rows)
 
 
@@ -120,7 +109,8 @@ def csv_table(scored: Scored) -> str:
         Figure("device", "", of=lambda row: visible(row.entry.device)),
         Figure("rank_intervals", "", of=lambda _row: interval_kind(ranking)),
     )
-    places = [_PlaceFigure(track.name, "", of=_place(track.name)) for track in ranking.edition.tracks]
+    names = [track.name for track in ranking.edition.tracks]
+    places = [_PlaceFigure(name, "", of=lambda row, name=name: row.places.get(name)) for name in names]
     return to_csv(Table.unrounded((*described, *_gates(), *_figures(ranking), *places), ranking.rows))
 
 
@@ -135,10 +125,6 @@ class _PlaceFigure(Figure):
         rank, total = (place.rank, place.total) if place else (None, None)
         cells = {"rank": rank, "first": first, "last": last, "total": total, "worse": worse}
         return {f"{what}: {self.key}": value for what, value in cells.items()}
-
-
-def _place(track: str) -> Callable[[Row], Place | None]:
-    return lambda row: row.places.get(track)
 
 
 def latex_table(scored: Scored) -> str:

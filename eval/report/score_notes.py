@@ -9,11 +9,11 @@ from eval.ranking.entries import Measured
 from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
 from eval.report.escapes import visible
-from eval.report.table import Column
+from eval.report.table import Figure
 from eval.zoo.model_info import with_weights
 
 # How each figure is headed and printed, as in all tables.
-FIGURES: dict[str, Column] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
+FIGURES: dict[str, Figure] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
 SCORES: dict[Metric, str] = {"runtime_ms": "Score_Runtime", "flops": "Score_FLOPs", "num_params": "Score_Params"}
 
 
@@ -58,14 +58,14 @@ def interval_kind(ranking: Ranking) -> str:
 
 
 def _interval_note(ranking: Ranking) -> str:
-    kinds = {
-        True: "these ranges hold for all models together",
-        False: "each comparison of two models holds by itself, so that of many some are wrong; "
-        "eval score --simultaneous gives ranges that hold for all models together",
-    }
+    alone = (
+        "each comparison of two models holds by itself, so that of many some are wrong; "
+        "eval score --simultaneous gives ranges that hold for all models together"
+    )
     return (
         "A range of ranks: the order is not settled. One model is before another only where the interval of the ratio "
-        f"of their paired runtimes says so, {interval_kind(ranking)}: {kinds[ranking.simultaneous]}."
+        f"of their paired runtimes says so, {interval_kind(ranking)}: "
+        f"{'these ranges hold for all models together' if ranking.simultaneous else alone}."
     )
 
 
@@ -92,45 +92,34 @@ def _gate_notes(scored: Scored) -> list[str]:
     if not gates:
         return [f"No gate is known of {edition.year}."]
     verdicts = {verdict.role for row in scored.ranking.rows for verdict in row.verdicts}
-    lines = []
-    if not verdicts:
-        parts = " and ".join(f"{gate.sets[0]} ({gate.images} images)" for gate in gates.values())
-        lines.append(
-            f"No gate was applied: it is defined on {parts}, measured was {', '.join(map(visible, measured.sets))}."
-        )
-    else:
-        lines.append(f"Gate applied: {scored.ranking.gate}.")
+    if verdicts:
+        lines = [f"Gate applied: {scored.ranking.gate}."]
         lines += [f"The gate on {role} was not applied: no PSNR of it." for role in gates if role not in verdicts]
-    for row in scored.ranking.rows:
-        near = [verdict for verdict in row.verdicts if verdict.rounded and not verdict.strict]
-        lines += [
-            f"{name_of(row)} reaches {verdict.least_db:.2f} dB on {verdict.role} only as printed: "
-            f"{verdict.psnr_db:.5f}."
-            for verdict in near
-        ]
-    return lines
+    else:
+        parts = " and ".join(f"{gate.sets[0]} ({gate.images} images)" for gate in gates.values())
+        sets = ", ".join(map(visible, measured.sets))
+        lines = [f"No gate was applied: it is defined on {parts}, measured was {sets}."]
+    return lines + [
+        f"{name_of(row)} reaches {its.least_db:.2f} dB on {its.role} only as printed: {its.psnr_db:.5f}."
+        for row in scored.ranking.rows
+        for its in row.verdicts
+        if its.rounded and not its.strict
+    ]
 
 
 def _exclusion(row: Row) -> str:
     name = name_of(row)
     if row.lacking:
         return f"{name} is not ranked: not measured: {', '.join(FIGURES[metric].title for metric in row.lacking)}."
-    below = ", ".join(
-        f"{verdict.psnr_db:.5f} dB on {verdict.role} (least {verdict.least_db:.2f})" for verdict in row.failed
-    )
+    below = ", ".join(f"{its.psnr_db:.5f} dB on {its.role} (least {its.least_db:.2f})" for its in row.failed)
     return f"{name} is not ranked: PSNR below the gate: {below}."
 
 
 def _condition_notes(ranking: Ranking) -> list[str]:
     lines = []
-    for track in ranking.edition.tracks:
-        broken = [
-            f"{name_of(row)} ({', '.join(FIGURES[metric].title for metric in row.places[track.name].worse)})"
-            for row in ranking.rows
-            if row.has_place and row.places[track.name].worse
-        ]
+    for name in [track.name for track in ranking.edition.tracks]:
+        worse = ((row, row.places[name].worse) for row in ranking.rows if row.has_place)
+        broken = [f"{name_of(row)} ({', '.join(FIGURES[its].title for its in keys)})" for row, keys in worse if keys]
         if broken:
-            lines.append(
-                f"* {track.name} asks not to be worse than the baseline elsewhere; worse are: {', '.join(broken)}."
-            )
+            lines.append(f"* {name} asks not to be worse than the baseline elsewhere; worse are: {', '.join(broken)}.")
     return lines

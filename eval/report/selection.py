@@ -1,4 +1,4 @@
-"""What the page says of a record beside its figures: state, edition, where its images lie."""
+"""What the page says of a record beside its figures: state, edition, where its paper and code are."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,6 @@ from eval.zoo.manifest import ModelSpec, all_models
 from eval.zoo.model_info import ZOO
 
 RAN = State.RAN.value
-
-
-def folder_of(record: Record) -> str:
-    """Return where a record's SR images lie, under the folder of results."""
-    return record.images_folder or f"{record.model.label}/{record.dataset.name}"
 
 
 def state_of(record: Record) -> str:
@@ -49,12 +44,9 @@ def baseline_of(rows: Sequence[Record], preferred: str | None = None) -> int | N
 
     Rows that did not finish cannot be it.
     """
-    complete = [index for index, record in enumerate(rows) if record.complete]
-    timings = (rows[index].timing for index in complete)
-    baselines = [timing.ratio.baseline for timing in timings if timing and timing.ratio]
-    for wanted in filter(None, (preferred, *baselines[:1])):
-        for index in complete:
-            if rows[index].model.label == wanted:
-                return index
-    networks = [index for index in complete if rows[index].model.is_network]
-    return next(iter(networks or complete), None)
+    complete = {index: record for index, record in enumerate(rows) if record.complete}
+    timed = [its.timing.ratio.baseline for its in complete.values() if its.timing and its.timing.ratio]
+    wanted = (preferred, *timed[:1])
+    named = [index for label in wanted for index, its in complete.items() if its.model.label == label]
+    networks = [index for index, its in complete.items() if its.model.is_network]
+    return next(iter((*named, *networks, *complete)), None)

@@ -119,11 +119,9 @@ class Table:
         return Table(columns, tuple(tuple(row[place] for place in places) for row in self.rows))
 
     def marked(self, least: int = 1, judged: Sequence[bool] | None = None) -> "Table":
-        """Return the table with the best and the second figure of each column marked.
+        """Return the table with the best and the second figure marked of each column with ``least`` different ones.
 
-        Args:
-            least: how many different figures a column must have for that.
-            judged: which rows take part; all by default.
+        ``judged`` tells which rows take part; all do by default.
         """
         judged = judged or [True] * len(self.rows)
         columns = []

@@ -43,12 +43,9 @@ _DESCRIBED = tuple(
 
 
 def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
-    """Write results.txt, results.csv and leaderboard.md from the records under ``save_dir``.
+    """Write results.txt, results.csv and leaderboard.md beside the records of ``save_dir``, from these.
 
-    Args:
-        save_dir: the folder that holds ``records/``; the tables go beside it.
-        valid: the set for the validation columns of results.txt, where there is a test set.
-        test: the set for its test columns; None leaves these columns out, as the template does.
+    ``valid`` and ``test`` are the sets of results.txt's columns; without ``test`` there are none, as in the template.
     """
     records = read_records(save_dir / RECORDS_FOLDER)
     tables = current(records)
@@ -63,9 +60,9 @@ def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
 def write_report(tables: Sequence[Group], folder: Path, headlines: Headlines | None = None) -> list[Path]:
     """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables; ``headlines`` stand in the first."""
     parts = [
-        f"% {latex(conditions.dataset)}, {rows[0].dataset.num_images} images, {conditions.protocol}, "
-        f"{latex(conditions.place)}\n{leaderboard(rows)}"
-        for conditions, rows in finished(tables)
+        f"% {latex(its.dataset)}, {rows[0].dataset.num_images} images, {its.protocol}, {latex(its.place)}\n"
+        + leaderboard(rows)
+        for its, rows in finished(tables)
     ]
     contents = {
         "leaderboard.md": markdown_tables(tables, headlines),
@@ -97,10 +94,8 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
     """Return a GitHub table for each set under each conditions, with its headline, if there is one, and its legend."""
     parts = ["# Results"]
     for conditions, rows in finished(groups):
-        where = f"{conditions.protocol}, {visible(conditions.place)}"
-        parts.append(
-            f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {markdown_text(where)})"
-        )
+        where = markdown_text(f"{conditions.protocol}, {visible(conditions.place)}")
+        parts.append(f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {where})")
         if said := (headlines or {}).get(conditions):
             parts.append(" ".join((f"**{markdown_text(said.claim)}**", *map(markdown_text, said.details))))
         parts.append(to_markdown(Table.about((LABEL, *columns_of(rows)), rows)))

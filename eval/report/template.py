@@ -12,7 +12,6 @@ from eval.report.table import NONE
 
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
 _TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
-_COUNTS = ("num_params", "flops", "activations", "num_conv")
 _VALID = ("valid", *ALIASES["valid"])
 
 
@@ -25,11 +24,8 @@ def finished(tables: Sequence[Group]) -> list[Group]:
 def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> str:
     """Return each table in the template's columns and formats under a line that says its set and conditions.
 
-    Args:
-        tables: those to show; rows that are not complete are left out.
-        valid: the set for the validation columns, where there is a test set.
-        test: the set for the test columns, beside the rows of ``valid`` under the same conditions; None for tables of
-            one set each.
+    Rows that are not complete are left out. Those of the set ``test`` stand in columns beside those of ``valid`` under
+    the same conditions; without it tables are of one set each.
     """
     groups, parts = finished(tables), []
     halves = {conditions: rows for conditions, rows in groups if conditions.dataset == test}
@@ -64,9 +60,8 @@ class TemplateRow:
     @classmethod
     def of_record(cls, record: Record) -> "TemplateRow":
         """Return a record's row."""
-        counts = {key: getattr(record.complexity, key, None) for key in _COUNTS}
         figures = record.mean("psnr_db"), record.mean("runtime_ms")
-        return cls(record.model.label, *figures, **counts, peak_memory_mib=record.peak_memory_mib)
+        return cls(record.model.label, *figures, **record.counts, peak_memory_mib=record.peak_memory_mib)
 
     @property
     def costs(self) -> tuple[str, ...]:
@@ -84,21 +79,20 @@ def template_table(
     rows: Sequence[TemplateRow], tested: Sequence[TemplateRow] | None = None, is_the_challenges: bool = True
 ) -> str:
     """Return the table in the template's columns and formats, one row a model; with test columns if any was tested."""
-    role = "Val " if is_the_challenges or tested else ""
-    costs = ("Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")
     if tested is None:
-        lines = [_TEMPLATE.format("Model", f"{role}PSNR", f"{role}Time [ms]", *costs)]
+        role = "Val " if is_the_challenges else ""
+        form, titles = _TEMPLATE, (f"{role}PSNR", f"{role}Time [ms]")
     else:
         times = ("Val Time [ms]", "Test Time [ms]", "Ave Time [ms]")
-        lines = [_TEMPLATE_WITH_TEST.format("Model", "Val PSNR", "Test PSNR", *times, *costs)]
+        form, titles = _TEMPLATE_WITH_TEST, ("Val PSNR", "Test PSNR", *times)
+    lines = [form.format("Model", *titles, "Params [M]", "FLOPs [G]", "Acts [M]", "Mem [M]", "Conv")]
     others = {row.label: row for row in tested or ()}
     for row in rows:
-        label, other = visible(row.label), others.get(row.label)
-        psnrs, times = ([getattr(its, key, None) for its in (row, other)] for key in ("psnr_db", "runtime_ms"))
-        if tested is None:
-            lines.append(_TEMPLATE.format(label, _number(psnrs[0]), _number(times[0]), *row.costs))
-        else:
+        figures = [row.psnr_db, row.runtime_ms]
+        if tested is not None:
+            pair = (row, others.get(row.label))
+            psnrs, times = ([getattr(its, key, None) for its in pair] for key in ("psnr_db", "runtime_ms"))
             known = [ms for ms in times if ms is not None]
-            times.append(sum(known) / 2 if len(known) == 2 else None)
-            lines.append(_TEMPLATE_WITH_TEST.format(label, *map(_number, psnrs), *map(_number, times), *row.costs))
+            figures = [*psnrs, *times, sum(known) / 2 if len(known) == 2 else None]
+        lines.append(form.format(visible(row.label), *map(_number, figures), *row.costs))
     return "".join(lines)

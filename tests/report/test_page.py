@@ -20,7 +20,7 @@ from eval.report.page.island import island
 from eval.report.page.models import _complexity_facts
 from eval.report.page.writing import PageOptions, gather, page_addresses, write_page
 from eval.report.papers.challenge_table import challenge_tables
-from eval.report.selection import baseline_of, edition_of, folder_of, state_of
+from eval.report.selection import baseline_of, edition_of, state_of
 from eval.timing.samples import Ratio
 from tests.records.test_record import make_record
 from tests.report.test_tables import steady
@@ -293,7 +293,7 @@ def test_one_label_of_two_origins_is_two_rows():
     ((_, rows),) = current([ours, theirs])
     assert [row.model.label for row in rows] == ["00_RLFN", "00_RLFN (NTIRE2024_ESR)"]
     assert [edition_of(row) for row in rows] == ["NTIRE 2022", "NTIRE2024_ESR"]
-    assert folder_of(rows[1]) == "00_RLFN/Set2"
+    assert rows[1].sr_folder == "00_RLFN/Set2"
     ((_, alone),) = current([theirs])
     assert [row.model.label for row in alone] == ["00_RLFN"]
 

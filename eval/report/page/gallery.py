@@ -16,7 +16,6 @@ import numpy as np
 from eval.errors import RunError, UsageError
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER
-from eval.report.selection import folder_of
 
 if TYPE_CHECKING:
     from eval.data.datasets import Dataset
@@ -33,10 +32,6 @@ class Contender:
     record: Record
     folders: tuple[Path, ...]
 
-    def psnr_db(self, image: str) -> float | None:
-        """Return the recorded PSNR of an image."""
-        return next((its.psnr_db for its in self.record.images if its.name == image), None)
-
     def read(self, image: str, hr: np.ndarray) -> np.ndarray | None:
         """Return the SR image ``(h, w, 3)`` whose PSNR is the recorded one; None if no file is.
 
@@ -45,7 +40,7 @@ class Contender:
         from eval.data.images import ImageError, read_image
         from eval.metrics.psnr_ssim import psnr
 
-        expected = self.psnr_db(image)
+        expected = self.record.psnrs_db.get(image)
         if expected is None:
             return None
         for folder in self.folders:
@@ -93,21 +88,16 @@ class Comparison:
 
 def image_roots(places: Sequence[Path]) -> tuple[Path, ...]:
     """Return the folders beside whose records SR images lie, for places as ``find_records`` takes them."""
-    roots = []
-    for place in places:
-        folder = place.parent if place.is_file() else place
-        roots.append(folder if (folder / RECORDS_FOLDER).is_dir() else folder.parent)
-    return tuple(dict.fromkeys(roots))
+    folders = (place.parent if place.is_file() else place for place in places)
+    return tuple(dict.fromkeys(its if (its / RECORDS_FOLDER).is_dir() else its.parent for its in folders))
 
 
 def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) -> list[Contender]:
     """Return one contender a label whose folder of SR images exists under one of the roots."""
     found: dict[str, Contender] = {}
     for label, record in records:
-        inside = [(root, root / folder_of(record)) for root in roots]
-        folders = tuple(
-            folder for root, folder in inside if folder.is_dir() and folder.resolve().is_relative_to(root.resolve())
-        )
+        inside = [(root, root / record.sr_folder) for root in roots]
+        folders = tuple(its for root, its in inside if its.is_dir() and its.resolve().is_relative_to(root.resolve()))
         if record.complete and folders and label not in found:
             found[label] = Contender(label, record, folders)
     return list(found.values())
@@ -115,11 +105,12 @@ def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) 
 
 def rank_images(contenders: Sequence[Contender]) -> list[Interest]:
     """Return the images that all contenders have a PSNR of; the hardest and the most contested by turns."""
-    networks = [its for its in contenders if its.record.model.is_network] or list(contenders)
+    networks = [its for its in contenders if its.record.model.is_network] or contenders
+    psnrs_db = [its.record.psnrs_db for its in networks]
     interests = []
     for image in contenders[0].record.images:
-        figures = [db for its in networks if (db := its.psnr_db(image.name)) is not None]
-        if len(figures) == len(networks) and max(figures) < np.inf:
+        figures = [its[image.name] for its in psnrs_db if image.name in its]
+        if len(figures) == len(networks) and max(figures) < math.inf:
             interests.append(Interest(image.name, fmean(figures), max(figures) - min(figures)))
     hardest = sorted(interests, key=lambda its: its.mean_db)
     contested = sorted(interests, key=lambda its: -its.spread_db)
@@ -145,29 +136,20 @@ def find_dataset(record: Record) -> "Dataset":
         return open_dataset(folder, None)
 
 
-def pairs_of(record: Record) -> dict[str, "ImagePair"]:
-    """Return the pairs with ground truth of a record's set, by name; none if the set cannot be opened."""
-    try:
-        return {pair.name: pair for pair in find_dataset(record).pairs if pair.hr is not None}
-    except (UsageError, RunError):
-        return {}
-
-
 def readable(contenders: Sequence[Contender], image: str, hr: np.ndarray) -> Iterator[tuple[Contender, np.ndarray]]:
     """Yield each contender's SR image, of those that have it."""
     for contender in contenders:
-        sr = contender.read(image, hr)
-        if sr is not None:
+        if (sr := contender.read(image, hr)) is not None:
             yield contender, sr
 
 
 def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison | None:
     """Return what can be compared of a set; None where there are no SR images, or no ground truth any more."""
-    pairs = pairs_of(contenders[0].record) if contenders else {}
-    interests = tuple(its for its in rank_images(contenders) if its.name in pairs) if pairs else ()
+    if not contenders:
+        return None
+    try:
+        pairs = {pair.name: pair for pair in find_dataset(contenders[0].record).pairs if pair.hr is not None}
+    except (UsageError, RunError):
+        return None
+    interests = tuple(its for its in rank_images(contenders) if its.name in pairs)
     return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None
-
-
-def most_contested(comparison: Comparison) -> str:
-    """Return the name of the image that networks disagree on most."""
-    return max(comparison.interests, key=lambda its: its.spread_db).name

@@ -10,6 +10,7 @@ from eval.report.board import Board, Row
 from eval.report.selection import RAN, spec_of
 
 _DIGITS = 6
+_PLOTTED = ("psnr_db", "runtime_ms", "num_params", "flops", "activations", "peak_memory_mib")
 
 
 def island(data: object) -> Markup:
@@ -20,13 +21,8 @@ def island(data: object) -> Markup:
     return Markup(text)
 
 
-def board_data(board: Board, pages: Sequence[str]) -> dict:
-    """Return a table's data: its images once, and by row what was taken of each.
-
-    Args:
-        board: the table.
-        pages: address of each row's model page.
-    """
+def board_data(board: Board) -> dict:
+    """Return a table's data: its images once, and by row what was taken of each."""
     names = list(dict.fromkeys(image.name for record in board.records for image in record.images))
     sizes = {image.name: image.lr_height * image.lr_width for record in board.records for image in record.images}
     return {
@@ -36,12 +32,8 @@ def board_data(board: Board, pages: Sequence[str]) -> dict:
         "editions": [_edition_data(each) for each in (board, *board.others)],
         "images": names,
         "lr_pixels": [sizes[name] for name in names],
-        "rows": [_row_data(row, page, names) for row, page in zip(board.rows, pages, strict=True)],
+        "rows": [_row_data(row, names) for row in board.rows],
     }
-
-
-# What an edition's rules change in a row.
-_BY_EDITION = ("rank", "score", "state")
 
 
 def _edition_data(board: Board) -> dict:
@@ -52,29 +44,27 @@ def _edition_data(board: Board) -> dict:
         "details": board.headline.details,
         "warnings": board.warnings,
         "notes": board.ranked.notes,
-        "gates": [{"role": role, "psnr_db": least} for role, least in board.ranked.gates],
+        "gates_db": [least for _, least in board.ranked.gates],
         "rows": [_row_by_edition(row) for row in board.rows],
     }
 
 
 def _row_by_edition(row: Row) -> dict:
     interval = row.cell("psnr_db").interval
-    cells = {key: [row.cell(key).text, row.cell(key).sorted_by] for key in _BY_EDITION}
+    cells = {key: [row.cell(key).text, row.cell(key).sorted_by] for key in ("rank", "score", "state")}
     psnr = [*interval.places, interval.text, interval.tied] if interval else None
     return {"reason": row.reason, "out": row.state != RAN, "cells": cells, "psnr": psnr}
 
 
-def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
+def _row_data(row: Row, names: Sequence[str]) -> dict:
     by_name = {image.name: image for image in row.record.images}
     timing, spec = row.record.timing, spec_of(row.record)
-    medians = timing.medians_ms() if timing else {}
-    runtimes = medians or {name: image.runtime_ms for name, image in by_name.items()}
+    runtimes = (timing and timing.medians_ms()) or {name: image.runtime_ms for name, image in by_name.items()}
     interval = row.cell("runtime_ms").interval
     figures = {key: _finite(row.figure(key)) for key in _PLOTTED if key in row.cells}
     return {
         "label": row.label,
         "own": bool(spec and spec.own),
-        "page": page,
         "complete": row.record.complete,
         **figures,
         "interval_ms": [_finite(interval.low), _finite(interval.high)] if interval else None,
@@ -82,9 +72,6 @@ def _row_data(row: Row, page: str, names: Sequence[str]) -> dict:
         "psnrs_db": [_finite(by_name[name].psnr_db) if name in by_name else None for name in names],
         "runtimes_ms": [_finite(runtimes.get(name)) for name in names],
     }
-
-
-_PLOTTED = ("psnr_db", "runtime_ms", "num_params", "flops", "activations", "peak_memory_mib")
 
 
 def _finite(value: float | None) -> float | None:

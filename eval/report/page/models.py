@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from markupsafe import Markup
 
@@ -43,7 +44,6 @@ class ModelView:
 
     address: str
     label: str
-    team: str
     note: str
     provenance: tuple[tuple[str, str], ...]
     runs: tuple[Run, ...]
@@ -53,33 +53,25 @@ def model_views(boards: Sequence[Board], addresses: dict[str, str]) -> list[Mode
     """Return one view a model, with its row of every table."""
     views = []
     for label, address in addresses.items():
-        found = [(board, row) for board in boards for row in board.rows if row.label == label]
-        record = found[0][1].record
+        runs = tuple(_run(board, row) for board in boards for row in board.rows if row.label == label)
+        record = runs[0].row.record
         spec = spec_of(record)
-        runs = tuple(_run(board, row) for board, row in found)
-        views.append(ModelView(address, label, record.model.team, spec.note if spec else "", _provenance(record), runs))
+        views.append(ModelView(address, label, spec.note if spec else "", _provenance(record), runs))
     return views
 
 
 def _run(board: Board, row: Row) -> Run:
     figures = tuple((its, row.cells[its.key].text) for its in board.headings if its.key in row.cells)
-    record = row.record
-    return Run(
-        board.conditions.title,
-        row,
-        figures,
-        tuple(environment_facts(record)),
-        tuple(_timing_facts(record)),
-        tuple(_complexity_facts(record)),
-        _hardest(record),
-    )
+    its = row.record
+    facts = tuple(environment_facts(its)), tuple(_timing_facts(its)), tuple(_complexity_facts(its))
+    return Run(board.conditions.title, row, figures, *facts, _hardest(its))
 
 
 def _hardest(record: Record) -> Markup:
     """Return a table of the images with the lowest PSNR; nothing where there is none."""
-    scored = [image for image in record.images if image.psnr_db is not None]
-    scored.sort(key=lambda image: image.psnr_db or 0)
-    rows = [(its.name, f"{its.lr_width}x{its.lr_height}", its.psnr_db) for its in scored[:_HARDEST]]
+    scored = [(db, its) for its in record.images if (db := its.psnr_db) is not None]
+    hardest = sorted(scored, key=itemgetter(0))[:_HARDEST]
+    rows = [(its.name, f"{its.lr_width}x{its.lr_height}", db) for db, its in hardest]
     return Markup(to_html(Table.of(_IMAGE_COLUMNS, rows), "small") if rows else "")
 
 
@@ -132,13 +124,14 @@ def _complexity_facts(record: Record) -> list[tuple[str, str]]:
     if its is None:
         return []
     uncounted = ", ".join(f"{name} x{count}" for name, count in its.uncounted_ops.items())
+    apart = [("FLOPs of its graph, without its code", _giga(its.flops_apart))] if its.flops_apart is not None else []
     by_hooks = [("FLOPs by the counter of 2022", _giga(its.flops_by_hooks))] if its.flops_by_hooks else []
     return [
         ("Counted at", f"3x{its.input_side}x{its.input_side}"),
         ("FLOPs by fvcore", _giga(its.flops)),
         ("FLOPs by torch's dispatcher", _giga(its.flops_by_dispatcher)),
-        *([("FLOPs of its graph, without its code", _giga(its.flops_apart))] if its.flops_apart is not None else []),
-        ("Parameters times pixels", f"{its.flops_bound / 1e9:.3f} G"),
+        *apart,
+        ("Parameters times pixels", _giga(its.flops_bound)),
         *by_hooks,
         *((f"FLOPs of {name}", _share(count, its.flops)) for name, count in sorted(its.flops_by_operator.items())),
         ("Operators without a rule", uncounted or "none"),

@@ -20,8 +20,8 @@ from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.files import atomic_path, write_whole
 from eval.metrics.psnr_ssim import CROP_BORDER
-from eval.report.page.gallery import Comparison, Contender, Interest, readable
-from eval.report.page.windows import CELL, choose_window, encode_errors, squared_errors
+from eval.report.page.gallery import Comparison, Interest, readable
+from eval.report.page.windows import CELL, Area, choose_window, disagreement, encode_errors, pixels_of, squared_errors
 
 # Bytes a pixel, errors included, as measured on SR images of Urban100, with some room.
 _LOSSLESS_BYTES = 1.25
@@ -53,38 +53,30 @@ class Plan:
 
 
 def make_plan(num_pictures: int, num_images: int, image_pixels: int, budget_bytes: float) -> Plan:
-    """Divide a budget of bytes among pictures.
+    """Divide a budget of bytes among the pictures of images: of each those of the models, bicubic and HR.
 
-    Args:
-        num_pictures: of each image: models, bicubic and HR.
-        num_images: how many there are.
-        image_pixels: of the largest image.
-        budget_bytes: for everything; what former images took is off.
+    ``image_pixels`` are the largest image's; from ``budget_bytes`` comes off what former images took.
     """
     each = max(0.0, budget_bytes) / (num_pictures * num_images)
     if image_pixels * _LOSSLESS_BYTES <= each:
         return Plan(num_images, image_pixels, lossless=True)
-    pixels = int(each / _LOSSY_BYTES)
-    if pixels >= min(_LEAST_WINDOW, image_pixels):
+    pixels, least = int(each / _LOSSY_BYTES), min(_LEAST_WINDOW, image_pixels)
+    if pixels >= least:
         return Plan(num_images, min(pixels, image_pixels), lossless=False)
-    least = min(_LEAST_WINDOW, image_pixels)
     return Plan(int(each * num_images / (least * _LOSSY_BYTES)), least, lossless=False)
 
 
 def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable[[object], None]) -> dict:
-    """Write a set's pictures and errors into a folder, and return what the page must know of them.
+    """Write a set's pictures and errors into a folder of its own, and return what the page must know of them.
 
-    Args:
-        comparison: the set.
-        folder: becomes the pictures' folder, of this set alone.
-        budget_bytes: the most that they may take; the last image can exceed it.
-        done: called after each image.
+    The last image can exceed the budget; ``done`` is called after each.
 
     Returns:
         ``labels`` of the models and ``images``, in the order of interest; addresses are within ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pixels = max(_pixels(contender) for contender in comparison.contenders)
+    sizes = (image.lr_height * image.lr_width for its in comparison.contenders for image in its.record.images)
+    pixels = max(sizes) * SCALE**2
     images, left = [], budget_bytes
     for number, interest in enumerate(comparison.interests):
         plan = make_plan(len(comparison.contenders) + 2, len(comparison.interests) - number, pixels, left)
@@ -101,10 +93,6 @@ def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, do
     }
 
 
-def _pixels(contender: Contender) -> int:
-    return max(image.lr_height * image.lr_width for image in contender.record.images) * SCALE**2
-
-
 def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: Plan) -> dict | None:
     """Write one image's pictures, named by number so that no name of a record becomes a path."""
     lr, hr = comparison.read(interest.name)
@@ -114,7 +102,7 @@ def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: P
     errors = {label: squared_errors(sr, hr) for label, sr in srs.items()}
     bicubic = imresize(lr, Fraction(SCALE))
     window = _window(list(errors.values()), plan)
-    area = tuple(slice(its.start * CELL, its.stop * CELL) for its in window)
+    area = pixels_of(window)
     keys = {contender.label: str(number) for number, contender in enumerate(comparison.contenders)}
     kinds = {_HR: hr, _BICUBIC: bicubic, **{keys[label]: sr for label, sr in srs.items()}}
     sources = _save_all({kind: pixels[area] for kind, pixels in kinds.items()}, stem, plan)
@@ -133,7 +121,9 @@ def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: P
         "sources": sources,
         "thumbnail": _thumbnail(hr, stem),
         "errors": script.name,
-        "psnrs_db": {keys[its.label]: _printed(its.psnr_db(interest.name)) for its in comparison.contenders},
+        "psnrs_db": {
+            keys[its.label]: _printed(its.record.psnrs_db.get(interest.name)) for its in comparison.contenders
+        },
     }
 
 
@@ -144,12 +134,11 @@ def _printed(psnr_db: float | None) -> float | str | None:
     return "Infinity" if psnr_db == math.inf else round(psnr_db, 4)
 
 
-def _window(errors: Sequence[np.ndarray], plan: Plan) -> tuple[slice, slice]:
+def _window(errors: Sequence[np.ndarray], plan: Plan) -> Area:
     """Return the cells that are kept: where models differ most, inside the border that PSNR leaves out."""
     border = CROP_BORDER // CELL
-    stacked = np.stack([its[border:-border, border:-border] for its in errors])
-    interest = np.ptp(stacked, axis=0) if len(errors) > 1 else stacked[0]
-    rows, columns = choose_window(interest, plan.max_pixels // CELL**2)
+    inside = [its[border:-border, border:-border] for its in errors]
+    rows, columns = choose_window(disagreement(inside), plan.max_pixels // CELL**2)
     return slice(rows.start + border, rows.stop + border), slice(columns.start + border, columns.stop + border)
 
 

@@ -1,6 +1,7 @@
 """Errors of a picture cell by cell, one cell an LR pixel, and the window of an image that is most worth its bytes."""
 
 import base64
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,6 +9,8 @@ CELL = 4
 # A cell's root mean squared error in levels of 255 is 2 ** ((code - CODE_OF_ONE) / CODES_PER_OCTAVE); code 0 is none.
 CODES_PER_OCTAVE = 23
 CODE_OF_ONE = 70
+# Rows and columns, of cells or of pixels.
+Area = tuple[slice, slice]
 
 
 def squared_errors(sr: np.ndarray, hr: np.ndarray) -> np.ndarray:
@@ -30,17 +33,22 @@ def encode_errors(errors: np.ndarray) -> str:
     return base64.b64encode(codes.astype(np.uint8).tobytes()).decode("ascii")
 
 
-def choose_window(interest: np.ndarray, max_cells: int) -> tuple[slice, slice]:
+def disagreement(errors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how far apart the errors of several pictures are in each cell; of one picture its errors."""
+    return np.ptp(errors, axis=0) if len(errors) > 1 else errors[0]
+
+
+def pixels_of(cells: Area) -> Area:
+    """Return the pixels of a window of cells."""
+    rows, columns = (slice(its.start * CELL, its.stop * CELL) for its in cells)
+    return rows, columns
+
+
+def choose_window(interest: np.ndarray, max_cells: int) -> Area:
     """Return the window of at most ``max_cells`` cells with the greatest sum of ``interest``.
 
-    Its sides are those of the whole where that fits, else as square as they can be.
-
-    Args:
-        interest: ``(rows, columns)``, not negative.
-        max_cells: the most cells that a window may have.
-
-    Returns:
-        Slices of rows and columns.
+    Its sides are those of the whole where that fits, else as square as they can be. ``interest`` is
+    ``(rows, columns)``, not negative.
     """
     rows, columns = interest.shape
     side = max(1, int(max_cells**0.5))

@@ -11,9 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.ranking.editions import Edition
 from eval.records.conditions import names_of
-from eval.records.current import current
-from eval.records.record import Protocol, Record
+from eval.records.current import PROTOCOLS, current
+from eval.records.record import Record
 from eval.report.board import Board, make_boards
+from eval.report.escapes import plain
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison
 from eval.report.page.island import board_data, island
@@ -102,8 +103,7 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
 
 def _opened(boards: Sequence[Board]) -> int:
     """Return which table is shown first: one whose models were timed together, else one with times, else the first."""
-    kinds = {Protocol.STEADY: 0, Protocol.OFFICIAL: 1, Protocol.ACCURACY: 2}
-    return min(range(len(boards)), key=lambda place: kinds[Protocol(boards[place].conditions.protocol)])
+    return min(range(len(boards)), key=lambda place: PROTOCOLS.index(boards[place].conditions.protocol))
 
 
 def _clear(folder: Path) -> None:
@@ -128,7 +128,7 @@ def _assets() -> dict[str, str]:
 
 def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
     pages = [addresses[row.label] for row in board.rows]
-    return {"index": index, "board": board, "facts": facts_of(board), "pages": pages, "data": board_data(board, pages)}
+    return {"index": index, "board": board, "facts": facts_of(board), "pages": pages, "data": board_data(board)}
 
 
 def _write_comparisons(comparisons: Sequence[Comparison], folder: Path, options: PageOptions) -> dict[str, dict]:
@@ -151,6 +151,6 @@ def page_addresses(boards: Sequence[Board]) -> dict[str, str]:
     labels = dict.fromkeys(row.label for board in boards for row in board.rows)
     addresses = {}
     for number, label in enumerate(labels):
-        plain = re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-")[:40]
-        addresses[label] = f"{MODEL_FOLDER}/{number:03}{f'-{plain}' if plain else ''}.html"
+        told = plain(label, 40)
+        addresses[label] = f"{MODEL_FOLDER}/{number:03}{f'-{told}' if told else ''}.html"
     return addresses

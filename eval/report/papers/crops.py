@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -14,15 +13,14 @@ from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.metrics.psnr_ssim import PEAK
 from eval.report.escapes import visible
-from eval.report.page.gallery import Comparison, most_contested, readable
-from eval.report.page.windows import CELL, choose_window, squared_errors
+from eval.report.page.gallery import Comparison, readable
+from eval.report.page.windows import CELL, Area, choose_window, disagreement, pixels_of, squared_errors
 
 COLUMN_INCHES = 3.3
 _COLUMNS = 4
-_CROP_SIDE, _MODELS_AT_MOST = 64, 5
-_STRIP_SIDE, _MODELS_IN_A_STRIP = 128, 3
+_CROP_CELLS, _MODELS_AT_MOST = (64 // CELL) ** 2, 5
+_STRIP_CELLS, _MODELS_IN_A_STRIP = (128 // CELL) ** 2, 3
 _BICUBIC = "bicubic"
-_Area = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,12 @@ class _Shown:
     pictures: tuple[tuple[str, np.ndarray], ...]
     errors: tuple[np.ndarray, ...]
 
-    def draw(self, axes: Sequence[Axes], cells: _Area) -> None:
+    def draw(self, axes: Sequence[Axes], cells: Area) -> None:
         """Show some cells of each picture with their PSNR."""
         for place, (name, picture), errors in zip(axes, self.pictures, self.errors, strict=False):
             error = errors[cells].mean()
-            _show(
-                place,
-                picture[_pixels(cells)],
-                name if error == 0 else f"{name}\n{10 * np.log10(PEAK**2 / error):.2f} dB",
-            )
+            caption = name if error == 0 else f"{name}\n{10 * np.log10(PEAK**2 / error):.2f} dB"
+            _show(place, picture[pixels_of(cells)], caption)
 
 
 def comparison(its: Comparison) -> Figure | None:
@@ -58,11 +53,10 @@ def comparison(its: Comparison) -> Figure | None:
     shown = _read(its, _MODELS_AT_MOST)
     if shown is None:
         return None
-    networks = np.stack(shown.errors[1:])
-    cells = _window(np.ptp(networks, axis=0) if len(networks) > 1 else networks[0], _CROP_SIDE)
+    cells = choose_window(disagreement(shown.errors[1:]), _CROP_CELLS)
     figure, axes = _tiles(-(-(2 + len(shown.pictures)) // _COLUMNS), _COLUMNS)
     _show(axes[0], shown.hr, visible(shown.name))
-    rows, columns = _pixels(cells)
+    rows, columns = pixels_of(cells)
     frame = (columns.start, rows.start), columns.stop - columns.start, rows.stop - rows.start
     axes[0].add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=1.2))
     _show(axes[1], shown.hr[rows, columns], "HR")
@@ -78,17 +72,17 @@ def strip(its: Comparison) -> Figure | None:
     if shown is None:
         return None
     bicubic, *networks = shown.errors
-    cells = _window(np.clip(bicubic - np.mean(networks, axis=0), 0, None), _STRIP_SIDE)
+    cells = choose_window(np.clip(bicubic - np.mean(networks, axis=0), 0, None), _STRIP_CELLS)
     figure, axes = _tiles(1, 2 + len(shown.pictures))
     _show(axes[0], shown.lr[cells], f"{visible(shown.name)}, LR")
     shown.draw(axes[1:-1], cells)
-    _show(axes[-1], shown.hr[_pixels(cells)], "HR")
+    _show(axes[-1], shown.hr[pixels_of(cells)], "HR")
     return figure
 
 
 def _read(its: Comparison, at_most: int) -> _Shown | None:
     """Read the most contested image with the SR images of so many networks; None where there are none."""
-    name = most_contested(its)
+    name = max(its.interests, key=lambda interest: interest.spread_db).name
     lr, hr = its.read(name)
     networks = [each for each in its.contenders if each.record.model.is_network][:at_most]
     srs = [(visible(contender.record.model.name), sr) for contender, sr in readable(networks, name, hr)]
@@ -98,20 +92,9 @@ def _read(its: Comparison, at_most: int) -> _Shown | None:
     return _Shown(name, lr, hr, pictures, tuple(squared_errors(picture, hr) for _, picture in pictures))
 
 
-def _window(interest: np.ndarray, side: int) -> _Area:
-    """Return the cells of most interest, as many as a square of so many pixels a side has."""
-    return choose_window(interest, (side // CELL) ** 2)
-
-
-def _pixels(cells: _Area) -> _Area:
-    rows, columns = (slice(its.start * CELL, its.stop * CELL) for its in cells)
-    return rows, columns
-
-
 def _tiles(lines: int, columns: int) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure as wide as a column with places for so many pictures."""
     figure = Figure(figsize=(COLUMN_INCHES, lines * (COLUMN_INCHES / columns + 0.28)), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
 
 

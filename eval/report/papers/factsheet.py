@@ -1,7 +1,6 @@
 """A team's factsheet in LaTeX: what the team says of itself, what its recipe says, and what records measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,23 +14,12 @@ from eval.report.papers.table1 import read_table1
 from eval.report.table import number
 
 
-@dataclass(frozen=True)
-class Latex:
+class Latex(str):
     """Text that is LaTeX already, so that the template does not escape it."""
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> str:
-    """Return the factsheet as LaTeX that plain pdflatex compiles.
-
-    Args:
-        team: what the team says.
-        steps: of its recipe.
-        records: of its model and of those it is compared with, oldest first.
+    """Return the factsheet as LaTeX that plain pdflatex compiles; ``records`` stand oldest first.
 
     Raises:
         RunError: no complete record of the team's model says its PSNR and complexity.
@@ -41,24 +29,13 @@ def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> s
     models = (*team.method.compared_with, team.method.model)
     found = {(r.model.name, r.dataset.name): r for r in records if r.complete and r.mean("psnr_db") is not None}
     table = list(_table(models, found))
-    stages = [
-        {
-            "text": text,
-            "steps": [
-                {"number": step.number, "sentence": step.sentence(team.training.optimizer)}
-                for step in steps
-                if step.stage == number
-            ],
-        }
-        for number, text in enumerate(team.training.stages, 1)
-    ]
     return _environment().get_template("factsheet.tex").render(
         team=team,
         leader=members[0].name,
         others=[member.name for member in members[1:]],
         authors=[(member.name, 1 + affiliations.index(member.affiliation)) for member in members],
         affiliations=affiliations,
-        stages=stages,
+        steps=steps,
         model=team.method.model,
         complexity=_complexity(team.method.model, records),
         models=models,
@@ -69,16 +46,12 @@ def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> s
 
 def _table(models: Sequence[str], found: dict[tuple[str, str], Record]) -> list[tuple[str, list[str]]]:
     """Return one row a set: measured PSNR, and the published one in brackets; a dash where there is none."""
-    published = {}
-    for its in read_table1()[1]:
-        for dataset in ALIASES.get(its.dataset, (its.dataset,)):
-            published[dataset] = its
-    order = list(published)
+    sets = read_table1()[1]
+    published = {name: its for its in sets for name in ALIASES.get(its.dataset, (its.dataset,))}
     measured = dict.fromkeys(dataset for name, dataset in found if name in models)
     rows = []
-    for dataset in sorted(measured, key=lambda name: order.index(name) if name in order else len(order)):
-        known = published.get(dataset)
-        cells = []
+    for dataset in sorted(measured, key=lambda name: [*published, name].index(name)):
+        known, cells = published.get(dataset), []
         for model in models:
             record = found.get((model, dataset))
             text = "-" if record is None else f"{record.mean('psnr_db'):.2f}"
@@ -99,9 +72,13 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
             f"run: python -m eval run --models {model}"
         )
     its = counted[-1]
-    timed = [record for record in own if record.mean("runtime_ms") is not None]
-    timed.sort(key=lambda record: (record.settings.protocol == Protocol.STEADY, record.started_at))
-    notes = [_runtime(timed[-1])] if timed else []
+    timed = [(record, ms) for record in own if (ms := record.mean("runtime_ms")) is not None]
+    timed.sort(key=lambda pair: (pair[0].settings.protocol == Protocol.STEADY, pair[0].started_at))
+    notes = [
+        f"On {record.dataset.name} it takes {ms:.2f} ms an image on {record.environment.machine} "
+        f"(protocol {record.settings.protocol})."
+        for record, ms in timed[-1:]
+    ]
     if its.suspect_ops:
         notes.append(f"The counter has no rule for {', '.join(its.suspect_ops)}.")
     return {
@@ -114,39 +91,22 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _runtime(record: Record) -> str:
-    return (
-        f"On {record.dataset.name} it takes {record.mean('runtime_ms'):.2f} ms an image "
-        f"on {record.environment.machine} (protocol {record.settings.protocol})."
-    )
-
-
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("eval.report.papers"),
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-        finalize=_escaped,
-        undefined=StrictUndefined,
-    )
+        block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
+        comment_start_string="<#", comment_end_string="#>", trim_blocks=True, lstrip_blocks=True, autoescape=False,
+        loader=PackageLoader("eval.report.papers"), finalize=_escaped, undefined=StrictUndefined,
+    )  # fmt: skip
     environment.filters["url"] = _url
     return environment
 
 
 def _escaped(value: object) -> str:
     """Escape whatever the template writes, unless it is LaTeX already."""
-    return str(value) if isinstance(value, Latex) else latex_text(" ".join(str(value).split()))
+    return value if isinstance(value, Latex) else latex_text(" ".join(str(value).split()))
 
 
 def _url(address: str) -> Latex:
     r"""Return an address for ``\url``, with what would end it or begin a comment percent-encoded."""
-    return Latex(
-        "".join(f"\\%{ord(char):02X}" if char in "\\{}%^~#" or not char.isascii() else char for char in address)
-    )
+    plain = (f"\\%{ord(char):02X}" if char in "\\{}%^~#" or not char.isascii() else char for char in address)
+    return Latex("".join(plain))

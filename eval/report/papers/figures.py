@@ -1,6 +1,5 @@
 """Figures for papers, as wide as a column: the trade-off plot and the visual comparison, as PDF and PNG."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
 from eval.report.board import Board, Row
-from eval.report.escapes import visible
+from eval.report.escapes import plain, visible
 from eval.report.page.gallery import Comparison
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 
@@ -37,30 +36,19 @@ _PLACES = (
 
 
 def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
-    """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG.
-
-    Args:
-        boards: tables of the page.
-        comparisons: sets with pictures.
-        folder: gets ``figures/``.
-    """
-    drawn = [(f"tradeoff-{_plain(board.conditions.title)}", tradeoff(board)) for board in boards]
+    """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG in figures/."""
+    drawn = [(f"tradeoff-{plain(board.conditions.title, 60)}", tradeoff(board)) for board in boards]
     for its in comparisons:
-        drawn += [(f"{kind.__name__}-{_plain(its.dataset)}", kind(its)) for kind in (comparison, strip)]
+        drawn += [(f"{kind.__name__}-{plain(its.dataset, 60)}", kind(its)) for kind in (comparison, strip)]
     drawn = [(name, figure) for name, figure in drawn if figure]
     (folder / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
     paths = []
     for number, (name, figure) in enumerate(drawn):
-        for suffix in (".pdf", ".png"):
-            paths.append(folder / FIGURE_FOLDER / f"{number}-{name}{suffix}")
+        for form, metadata in (("pdf", {"CreationDate": None}), ("png", None)):
+            paths.append(folder / FIGURE_FOLDER / f"{number}-{name}.{form}")
             with atomic_path(paths[-1]) as partial:
-                metadata = {"CreationDate": None} if suffix == ".pdf" else None
-                figure.savefig(partial, format=suffix[1:], dpi=300, metadata=metadata)
+                figure.savefig(partial, format=form, dpi=300, metadata=metadata)
     return paths
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60]
 
 
 def tradeoff(board: Board) -> Figure | None:
@@ -68,11 +56,9 @@ def tradeoff(board: Board) -> Figure | None:
 
     A marker's area is the number of parameters; the dotted line joins the models that no other beats in both.
     """
-    key, scale, title = "runtime_ms", 1.0, "Time [ms]"
-    taken = _with_both(board, key)
+    scale, title, taken = 1.0, "Time [ms]", _with_both(board, "runtime_ms")
     if not taken:
-        key, scale, title = "flops", 1e9, "FLOPs [G]"
-        taken = _with_both(board, key)
+        scale, title, taken = 1e9, "FLOPs [G]", _with_both(board, "flops")
     if not taken:
         return None
     figure = Figure(figsize=(COLUMN_INCHES, 0.75 * COLUMN_INCHES), layout="constrained")
@@ -82,11 +68,10 @@ def tradeoff(board: Board) -> Figure | None:
     front = front_of(costs, psnrs)
     _draw_markers(axes, rows, costs, psnrs)
     axes.plot([costs[i] for i in front], [psnrs[i] for i in front], ":", color=_SOFT, drawstyle="steps-post", zorder=1)
+    across = ("axes fraction", "data")
     for _, least in board.ranked.gates:
         axes.axhline(least, color=_ACCENT, linewidth=0.8, linestyle="--", zorder=0)
-        axes.annotate(
-            f"gate {least:.2f} dB", (0.01, least), xycoords=("axes fraction", "data"), va="bottom", fontsize=6
-        )
+        axes.annotate(f"gate {least:.2f} dB", (0.01, least), xycoords=across, va="bottom", fontsize=6)
     if max(costs) > 12 * min(costs):
         scale_by_logarithm(axes, costs)
     _leave_out_far_below(axes, psnrs)
@@ -166,10 +151,9 @@ def _name_markers(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[float,
     figure.draw_without_rendering()
     renderer = canvas.get_renderer()
     radii = [area**0.5 / 2 for area in _areas(rows)]
-    pixels = figure.dpi / 72
-    corners = [np.full(2, radius * pixels) for radius in radii]
+    reaches = np.array(radii) * (figure.dpi / 72)
     middles = axes.transData.transform(places)
-    taken = [Bbox([m - c, m + c]) for m, c in zip(middles, corners, strict=True)]
+    taken = [Bbox([middle - reach, middle + reach]) for middle, reach in zip(middles, reaches, strict=True)]
     for index in named:
         others = [box for box in taken if box is not taken[index]]
         for (x, y), horizontal, vertical in _PLACES:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from eval.files import atomic_path
@@ -13,14 +12,8 @@ _TIME, _FLOOR = "#8ab4e8", "#0b5cad"
 
 
 def write_profile_figure(bars: Sequence[tuple[str, float, float]], path: Path) -> None:
-    """Write a figure as PNG.
-
-    Args:
-        bars: name, time in ms and floor in ms of each layer, the slowest first.
-        path: the file.
-    """
+    """Write a figure as PNG: ``bars`` are name, time in ms and floor in ms of each layer, the slowest first."""
     figure = Figure(figsize=(7, 0.8 + 0.22 * len(bars)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     names = [visible(name).replace("$", r"\$") for name, _, _ in bars]
     places = range(len(bars))

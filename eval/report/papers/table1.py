@@ -1,11 +1,11 @@
 """The factsheet's Table 1: measured beside published, for the terminal, Markdown, CSV and LaTeX."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import rich.table
-from pydantic import BaseModel
 
 from eval.frozen import Frozen
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
@@ -25,7 +25,7 @@ class PublishedSet(Frozen):
     obtain: str
 
 
-class _Table1(BaseModel):
+class _Table1(Frozen):
     models: tuple[str, ...]
     set: tuple[PublishedSet, ...]
 
@@ -63,14 +63,11 @@ def terminal_table(cells: Sequence[Cell]) -> rich.table.Table:
 
 def notes(cells: Sequence[Cell]) -> list[str]:
     """Return a sentence for each set and reason why cells were not measured."""
-    models_by_reason: dict[tuple[str, str], list[str]] = {}
+    models: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
         if cell.missing:
-            models_by_reason.setdefault((cell.set_name, cell.missing), []).append(cell.model)
-    return [
-        f"{set_name}, {', '.join(models)}: not measured: {reason}"
-        for (set_name, reason), models in models_by_reason.items()
-    ]
+            models[cell.set_name, cell.missing].append(cell.model)
+    return [f"{name}, {', '.join(its)}: not measured: {reason}" for (name, reason), its in models.items()]
 
 
 def markdown_table(cells: Sequence[Cell]) -> str:
@@ -91,9 +88,8 @@ def csv_table(cells: Sequence[Cell]) -> str:
 def latex_table(cells: Sequence[Cell]) -> str:
     """Return a booktabs table: two columns a model, measured and published."""
     titles = [f"{model}, {kind}" for model in _models(cells) for kind in ("measured", "published")]
-    rows = [
-        [name, *(db for its in row for db in (its.measured_db, its.published_db))] for name, row in _rows(cells).items()
-    ]
+    sets = _rows(cells).items()
+    rows = [[name, *(db for its in row for db in (its.measured_db, its.published_db))] for name, row in sets]
     return to_latex(Table.of([_SET, *(Column(title, title, decimals=2) for title in titles)], rows)) + "\n"
 
 
@@ -102,7 +98,7 @@ def _models(cells: Sequence[Cell]) -> list[str]:
 
 
 def _rows(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    rows: dict[str, list[Cell]] = {}
+    rows: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        rows.setdefault(cell.set_name, []).append(cell)
+        rows[cell.set_name].append(cell)
     return rows

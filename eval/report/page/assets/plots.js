@@ -134,10 +134,10 @@
     ];
   };
 
-  const gateLines = () => Report.leaderboard.rules.gates.map((gate) => ({
-    type: "line", xref: "paper", x0: 0, x1: 1, y0: gate.psnr_db, y1: gate.psnr_db,
+  const gateLines = () => Report.leaderboard.rules.gates_db.map((least) => ({
+    type: "line", xref: "paper", x0: 0, x1: 1, y0: least, y1: least,
     line: { color: Report.colour("warn-line"), width: 1.5, dash: "dash" },
-    label: { text: `gate ${gate.psnr_db.toFixed(2)} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
+    label: { text: `gate ${least.toFixed(2)} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
   }));
 
   // The range of dB that is shown at first: without models so far below the others that these would lie on one line.
@@ -165,7 +165,7 @@
       target.textContent = "No model of this table has both figures.";
       return;
     }
-    const view = Report.viewOf([...rows.map((row) => row.psnr_db), ...Report.leaderboard.rules.gates.map((gate) => gate.psnr_db)]);
+    const view = Report.viewOf([...rows.map((row) => row.psnr_db), ...Report.leaderboard.rules.gates_db]);
     const isLog = isWide(rows.map((row) => row[axis]));
     Plotly.react(target, tradeoffTraces(rows, isLog), layout({
       shapes: gateLines(),
