@@ -12,9 +12,7 @@ _ROUNDED = 1.01
 def differences(file: Path, expected: str) -> list[str]:
     """Return a sentence for each model and figure in which a results.txt differs from the table made of the values.
 
-    Args:
-        file: the results.txt.
-        expected: the table in the same columns, separated by tabs.
+    ``expected`` has the same columns, separated by tabs.
 
     Raises:
         RunError: the file is no text.
@@ -31,10 +29,9 @@ def differences(file: Path, expected: str) -> list[str]:
         if theirs is None or len(theirs) != len(cells):
             found.append(f"{cells[0]}: {'is not there' if theirs is None else 'has other columns'}")
             continue
-        pairs = zip(heading[1:], theirs[1:], cells[1:], strict=True)
-        found += [
-            f"{cells[0]}: {title} {its}, of its values {ours}" for title, its, ours in pairs if _differ(its, ours)
-        ]
+        for title, its, ours in zip(heading[1:], theirs[1:], cells[1:], strict=True):
+            if _differ(its, ours):
+                found.append(f"{cells[0]}: {title} {its}, of its values {ours}")
     return found
 
 

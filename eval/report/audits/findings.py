@@ -43,14 +43,12 @@ def _cold_starts(audit: Audit) -> Iterator[str]:
                 extra, first = f"+{mean / warm - 1:.0%}", f"first image {result.runtimes(role)[0]:.1f}"
                 text = f"{name(label)} {mean:.2f} -> {warm:.2f} ms on {role} ({extra}; {first})"
                 cold.append((cold_share(mean, warm), text))
-    cold.sort(reverse=True)
-    if cold:
-        yield (
-            f"A cold first image is more than {COLD_SHARE:.0%} of the published mean time in {len(cold)} case(s). "
-            f"Without it: {_listing([text for _, text in cold])}."
-        )
-    else:
+    if not cold:
         yield f"No model's first image is more than {COLD_SHARE:.0%} of its mean time."
+        return
+    texts = [text for _, text in sorted(cold, reverse=True)]
+    share = f"A cold first image is more than {COLD_SHARE:.0%} of the published mean time in {len(cold)} case(s)"
+    yield f"{share}. Without it: {_listing(texts)}."
 
 
 def _moves(audit: Audit) -> Iterator[str]:
@@ -62,10 +60,8 @@ def _moves(audit: Audit) -> Iterator[str]:
             first, second = audit.speeds[before].mean_ms, audit.speeds[after].mean_ms
             warm = first[dropped], second[dropped]
             if warm[0] is not None and warm[1] is not None and warm[0] > warm[1]:
-                swapped.append(
-                    f"{name(before)} {first[0]:.2f} < {second[0]:.2f} {name(after)} becomes "
-                    f"{warm[0]:.2f} > {warm[1]:.2f} ms"
-                )
+                published_order = f"{name(before)} {first[0]:.2f} < {second[0]:.2f} {name(after)}"
+                swapped.append(f"{published_order} becomes {warm[0]:.2f} > {warm[1]:.2f} ms")
         if swapped:
             yield f"Without {words} of each set neighbours in time change places: {_listing(swapped)}."
 
@@ -79,9 +75,9 @@ def _gates(audit: Audit) -> Iterator[str]:
             f"{count} images on {role}, {count - expected} more than the set of {audit.edition.year} has ({expected}): "
             "another set, or images counted twice. No gate was applied, and nothing ranked."
         )
-    judged = [(label, verdict) for label, verdicts in audit.verdicts.items() for verdict in verdicts]
-    below = [f"{name(label)} {v.psnr_db:.5f} on {v.role}" for label, v in judged if not v.rounded]
-    near = [f"{name(label)} {v.psnr_db:.5f} on {v.role}" for label, v in judged if v.rounded and not v.strict]
+    judged = [(f"{name(label)} {v.psnr_db:.5f} on {v.role}", v) for label, vs in audit.verdicts.items() for v in vs]
+    below = [text for text, verdict in judged if not verdict.rounded]
+    near = [text for text, verdict in judged if verdict.rounded and not verdict.strict]
     least = ", ".join(f"{gate.psnr_db:.2f} dB on {gate.role}" for gate in audit.edition.gates if gate.psnr_db)
     if near:
         yield f"The gate of {audit.edition.year} ({least}) is reached only by rounding by: {_listing(near)}."
@@ -93,10 +89,8 @@ def _gates(audit: Audit) -> Iterator[str]:
 
 def _undercounts(audit: Audit) -> Iterator[str]:
     """Say whose FLOPs are too few for its parameters, and what counting all would change."""
-    texts = [
-        f"{name(label)} {count.flops / 1e9:.2f} G against {count.bound / 1e9:.2f} G"
-        for label, count in audit.undercounts.items()
-    ]
+    low = audit.undercounts.items()
+    texts = [f"{name(label)} {its.flops / 1e9:.2f} G against {its.bound / 1e9:.2f} G" for label, its in low]
     if not texts:
         yield f"No model has FLOPs under {LEAST_SHARE_OF_BOUND} x parameters x 256 x 256."
         return
@@ -131,26 +125,23 @@ def _places(ranking: Ranking) -> dict:
 def _orders(audit: Audit) -> Iterator[str]:
     for figure, words in (("runtime_ms", "time, its first image left out,"), ("psnr_db", "PSNR")):
         pairs = [pair for pair in audit.neighbours if pair.figure == figure]
-        if not pairs:
-            continue
-        open_pairs = [pair for pair in pairs if pair.verdict == "not separable"]
-        texts = [f"{name(pair.first)} and {name(pair.second)} on {pair.role}" for pair in open_pairs]
-        listed = f": {_listing(texts)}" if texts else ""
-        yield f"{len(texts)} of {len(pairs)} pairs of neighbours in {words} cannot be told apart at 95%{listed}."
-        against = [pair for pair in pairs if pair.verdict == "reversed"]
-        texts = [f"{name(pair.first)} and {name(pair.second)} on {pair.role}" for pair in against]
-        if texts:
-            yield f"The published order of neighbours in {words} is the wrong way round at 95%: {_listing(texts)}."
+        texts = [(pair.verdict, f"{name(pair.first)} and {name(pair.second)} on {pair.role}") for pair in pairs]
+        alike = [text for verdict, text in texts if verdict == "not separable"]
+        reversed_ones = [text for verdict, text in texts if verdict == "reversed"]
+        if pairs:
+            listed = f": {_listing(alike)}" if alike else ""
+            yield f"{len(alike)} of {len(pairs)} pairs of neighbours in {words} cannot be told apart at 95%{listed}."
+        if reversed_ones:
+            listed = _listing(reversed_ones)
+            yield f"The published order of neighbours in {words} is the wrong way round at 95%: {listed}."
     if len(audit.results) > MOST_COMPARED + 1:
         yield f"Only the first {MOST_COMPARED} places of each order were compared with the next one."
 
 
 def _file(audit: Audit) -> Iterator[str]:
     """Say what in the file itself does not fit."""
-    texts = [
-        f"{name(label)} {key} {stated:.6g}, of its values {mean:.6g}"
-        for (label, key), (stated, mean) in audit.misstated.items()
-    ]
+    wrong = audit.misstated.items()
+    texts = [f"{name(label)} {key} {stated:.6g}, of its values {mean:.6g}" for (label, key), (stated, mean) in wrong]
     if texts:
         yield f"Stated means that are not the mean of their values: {_listing(texts)}. The values were used."
     identical = [

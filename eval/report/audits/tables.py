@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import rich.table
 
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
 from eval.ranking.editions import Edition
-from eval.ranking.scoring import Ranking, Row
+from eval.ranking.scoring import Ranking
 from eval.report.audits.as_json import as_json
 from eval.report.audits.findings import cold_share, findings, name
 from eval.report.escapes import markdown_text, visible
@@ -43,10 +44,6 @@ def recomputed_table(audit: Audit) -> str:
     return template_table(rows["valid"], rows["test"] or None)
 
 
-def _ms(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
-
-
 def sections(audit: Audit) -> list[Section]:
     """Return the audit's tables."""
     found = [_cold_section(audit), _rank_section(audit), _bound_section(audit)]
@@ -75,19 +72,18 @@ def _cold_section(audit: Audit) -> Section:
             mean, warm = result.mean_ms(role), result.warm_ms(role, 1)
             share = f"{cold_share(mean, warm):.1%}".replace("-0.0%", "0.0%") if warm else NONE
             times = (result.runtimes(role)[0], *(result.warm_ms(role, dropped) for dropped in DROPPED))
-            rows.append([name(label), role, *map(_ms, times), share])
+            rows.append([name(label), role, *map(number, times), share])
     headings = ("Model", "Set", "First [ms]", "Mean [ms]", "without 1", "without 10", "Share of first")
-    return Section(
-        "Cold start", "What the first image adds to the mean of the others.", Table.headed(headings, rows, 2)
-    )
+    about = "What the first image adds to the mean of the others."
+    return Section("Cold start", about, Table.headed(headings, rows, 2))
 
 
 def _rank_section(audit: Audit) -> Section:
     rows = []
     for label in sorted(audit.results, key=lambda label: audit.results[label].average_ms(audit.roles)):
         speed = audit.speeds[label]
-        cells = [(_ms(speed.mean_ms[dropped]), str(speed.rank[dropped] or NONE)) for dropped in DROPPED]
-        rows.append([name(label), *(cell for pair in cells for cell in pair)])
+        cells = [(number(speed.mean_ms[dropped]), str(speed.rank[dropped] or NONE)) for dropped in DROPPED]
+        rows.append([name(label), *chain(*cells)])
     headings = ("Model", "Time [ms]", "Rank", "without 1", "Rank", "without 10", "Rank")
     about = f"Mean of {' and '.join(audit.roles)}, all models, gated ones too."
     return Section("Time and rank without first images", about, Table.headed(headings, rows, 1))
@@ -118,16 +114,12 @@ def _bound_section(audit: Audit) -> Section:
 
 def _score_section(title: str, about: str, ranking: Ranking) -> Section:
     tracks = [track.name for track in ranking.edition.tracks]
-    rows = [
-        [name(row.entry.label), _total(row, tracks[0]), *(rank_text(row.places.get(track)) for track in tracks)]
-        for row in ranking.rows
-    ]
+    rows = []
+    for row in ranking.rows:
+        total = number(row.places[tracks[0]].total if row.has_place else None)
+        rows.append([name(row.entry.label), total, *(rank_text(row.places.get(track)) for track in tracks)])
     headings = ("Model", "Total", *(track.partition(": ")[2] or track for track in tracks))
     return Section(title, about, Table.headed(headings, rows, 1))
-
-
-def _total(row: Row, track: str) -> str:
-    return number(row.places[track].total) if row.has_place else NONE
 
 
 def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> Section:
