@@ -22,18 +22,15 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     return STOPS[low].map((from, channel) => Math.round(from + (place - low) * (STOPS[low + 1][channel] - from)));
   });
 
-  // A set can have any name, also one that every object knows.
-  const comparison = () => (Object.hasOwn(Report.comparisons, Report.current.dataset) ? Report.comparisons[Report.current.dataset] : null);
-
-  const titles = () => ({ ...comparison().labels, bicubic: "LR, bicubic", hr: "HR" });
+  const titles = () => ({ ...Report.comparison.labels, bicubic: "LR, bicubic", hr: "HR" });
 
   const codesOf = (kind) => {
-    const codes = Report.errorCodes.get(`${comparison().folder}/${state.image.key}`)?.[kind];
+    const codes = Report.errorCodes.get(`${Report.comparison.folder}/${state.image.key}`)?.[kind];
     return codes && Uint8Array.from(atob(codes), (char) => char.charCodeAt(0));
   };
 
   const loadErrors = async (image) => {
-    const { folder } = comparison();
+    const { folder } = Report.comparison;
     if (Report.errorCodes.has(`${folder}/${image.key}`)) return;
     Report.errorScope = `${folder}/`;
     await Report.script(`${folder}/${image.errors}`);
@@ -54,7 +51,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
   const decibels = (psnr) => (psnr === null ? "" : `${Number.isFinite(psnr) ? psnr.toFixed(2) : "∞"} dB`);
 
   const picture = (kind) => Report.element("img", {
-    src: `${comparison().folder}/${state.image.sources[kind]}`, alt: `${state.image.name}, ${titles()[kind]}`, draggable: false,
+    src: `${Report.comparison.folder}/${state.image.sources[kind]}`, alt: `${state.image.name}, ${titles()[kind]}`, draggable: false,
   });
 
   const errorMap = (kind) => {
@@ -101,12 +98,15 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
   const captioned = (title, detail, box) =>
     Report.element("figure", {}, Report.element("figcaption", {}, title, Report.element("small", { textContent: detail || "\u00a0" })), box);
 
+  // Place a box over a picture of a size: [left, top, width, height], all in pixels.
+  const frame = (box, area, size) =>
+    ["left", "top", "width", "height"].forEach((side, i) => { box.style[side] = `${(100 * area[i]) / size[i % 2]}%`; });
+
   const overview = () => {
-    const { area: [x, y, width, height], size: [fullWidth, fullHeight], thumbnail, name } = state.image;
+    const { area, size, thumbnail, name } = state.image;
     const mark = Report.element("div", { className: "lens" });
-    const share = (part, whole) => `${(100 * part) / whole}%`;
-    Object.assign(mark.style, { left: share(x, fullWidth), top: share(y, fullHeight), width: share(width, fullWidth), height: share(height, fullHeight) });
-    const image = Report.element("img", { src: `${comparison().folder}/${thumbnail}`, alt: `${name} as a whole` });
+    frame(mark, area, size);
+    const image = Report.element("img", { src: `${Report.comparison.folder}/${thumbnail}`, alt: `${name} as a whole` });
     return Report.element("div", { className: "overview" }, image, mark);
   };
 
@@ -118,12 +118,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
       [kind, captioned(i === 2 ? "HR" : titles()[kind], i === 2 ? "ground truth" : decibels(Report.cropPsnr(kind, place)), cropOf(picture(kind)))]);
     const errors = [left, right].map((kind) => captioned("error", titles()[kind], cropOf(errorMap(kind))));
     byId("crops").replaceChildren(...figures.map(([, figure]) => figure), ...errors, captioned("whole image", "what is shown here", overview()));
-    const lens = stage.querySelector(":scope > .lens");
-    const [, , width, height] = state.image.area;
-    Object.assign(lens.style, {
-      left: `${(100 * state.lens[0]) / width}%`, top: `${(100 * state.lens[1]) / height}%`,
-      width: `${(100 * side) / width}%`, height: `${(100 * side) / height}%`,
-    });
+    frame(stage.querySelector(":scope > .lens"), place, state.image.area.slice(2));
     byId("crop-status").textContent = [left, right].map((kind) => `${titles()[kind]} ${decibels(Report.cropPsnr(kind, place))}`).join(", ");
   };
 
@@ -184,7 +179,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
       mean: (a, b) => a.mean_db - b.mean_db,
       name: (a, b) => a.name.localeCompare(b.name),
     };
-    const images = [...comparison().images].sort(orders[byId("order").value]);
+    const images = [...Report.comparison.images].sort(orders[byId("order").value]);
     byId("image").replaceChildren(...images.map((image) => Report.element("option", {
       value: image.key,
       textContent: `${image.name} · ${image.mean_db.toFixed(2)} dB, differ by ${image.spread_db.toFixed(2)}`,
@@ -193,7 +188,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
   };
 
   const fillKinds = () => {
-    const { labels } = comparison();
+    const { labels } = Report.comparison;
     const chosen = Report.leaderboard.chosen.map(([index]) => labels.indexOf(Report.current.rows[index].label)).filter((at) => at >= 0);
     const first = ["bicubic", String(chosen[0] ?? 0)];
     ["left", "right"].forEach((side, i) => {
@@ -204,7 +199,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
   };
 
   const note = () => {
-    const { images, of: all } = comparison();
+    const { images, of: all } = Report.comparison;
     const parts = images.some((image) => image.size[0] * image.size[1] > 1.05 * image.area[2] * image.area[3])
       ? "Of each image the window is shown in which models differ most." : "Images are shown without the 4 pixels at their border.";
     const kept = images.every((image) => image.lossless) ? "Pictures are lossless." : "Pictures are visually lossless (AVIF); PSNR and errors are of the original pixels.";
@@ -213,7 +208,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
   };
 
   const ready = () => {
-    const here = Boolean(comparison());
+    const here = Boolean(Report.comparison);
     byId("compare-missing").hidden = here;
     byId("compare-body").hidden = !here;
     if (!here) return;
@@ -222,7 +217,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     showImage(fillImages());
   };
 
-  const current = () => comparison().images.find((image) => image.key === byId("image").value);
+  const current = () => Report.comparison.images.find((image) => image.key === byId("image").value);
 
   const step = (by) => {
     const select = byId("image");

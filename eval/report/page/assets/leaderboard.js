@@ -22,16 +22,10 @@ class Leaderboard {
   }
 
   connect() {
-    for (const heading of this.headings) {
-      heading.querySelector("button").addEventListener("click", () => this.sortBy(heading));
-    }
+    for (const heading of this.headings) heading.querySelector("button").addEventListener("click", () => this.sortBy(heading));
     this.root.querySelector(".filter-name").addEventListener("input", () => this.filter());
-    for (const select of this.root.querySelectorAll("[data-filter]")) {
-      select.addEventListener("change", () => this.filter());
-    }
-    for (const box of this.root.querySelectorAll(".columns input")) {
-      box.addEventListener("change", () => this.showColumn(box.value, box.checked));
-    }
+    for (const select of this.root.querySelectorAll("[data-filter]")) select.addEventListener("change", () => this.filter());
+    for (const box of this.root.querySelectorAll(".columns input")) box.addEventListener("change", () => this.showColumn(box.value, box.checked));
     this.root.querySelector(".edition")?.addEventListener("change", (event) => {
       this.useEdition(Number(event.target.value));
       Report.changed("edition");
@@ -141,8 +135,6 @@ class Leaderboard {
 
   get visibleRows() { return this.rows.filter((row) => !row.hidden); }
 
-  get visibleKeys() { return this.headings.filter((each) => !each.hidden).map((each) => each.dataset.key); }
-
   showColumn(key, shown) {
     for (const cell of this.root.querySelectorAll(`.leaderboard [data-key="${key}"]`)) cell.hidden = !shown;
   }
@@ -194,10 +186,8 @@ class Leaderboard {
     for (const row of this.rows) if (labels.includes(this.data.rows[Number(row.dataset.row)].label)) this.choose(row, true);
   }
 
-  rowOf(index) { return this.rows.find((row) => Number(row.dataset.row) === index); }
-
   toggle(index) {
-    const row = this.rowOf(index);
+    const row = this.rows.find((each) => Number(each.dataset.row) === index);
     this.choose(row, !this.colours.has(index));
     row.scrollIntoView({ block: "nearest" });
     Report.changed("chosen");

@@ -4,16 +4,15 @@
 {
   const byId = (id) => document.getElementById(id);
   const root = () => Report.leaderboard.root;
-  const pictures = () => (Object.hasOwn(Report.comparisons, Report.current.dataset) ? Report.comparisons[Report.current.dataset] : null);
 
   const sorted = () => Report.leaderboard.headings.find((each) => each.getAttribute("aria-sort") !== "none");
 
   // A picture is named by its model; what has no model has a name of its own.
   const kindOf = (name) => {
-    const at = pictures().labels.indexOf(name);
+    const at = Report.comparison.labels.indexOf(name);
     return at < 0 ? name : String(at);
   };
-  const nameOf = (kind) => pictures().labels[kind] ?? kind;
+  const nameOf = (kind) => Report.comparison.labels[kind] ?? kind;
 
   const view = () => {
     const shown = new URLSearchParams({ table: Report.current.title });
@@ -25,7 +24,7 @@
     // That none is chosen is a view, too.
     for (const label of chosen.length ? chosen : [""]) shown.append("model", label);
     shown.set("axis", document.querySelector("#axis input:checked")?.value ?? "");
-    const its = pictures();
+    const its = Report.comparison;
     if (its && !byId("compare-body").hidden) {
       shown.set("image", its.images.find((image) => image.key === byId("image").value)?.name ?? "");
       for (const side of ["left", "right"]) shown.set(side, nameOf(byId(side).value));
@@ -55,8 +54,8 @@
 
   const showPlotsAndPictures = (wanted) => {
     [...document.querySelectorAll("#axis input")].find((radio) => radio.value === wanted.get("axis") && !radio.disabled)?.click();
-    if (!pictures() || byId("compare-body").hidden) return;
-    choose(byId("image"), pictures().images.find((image) => image.name === wanted.get("image"))?.key);
+    if (!Report.comparison || byId("compare-body").hidden) return;
+    choose(byId("image"), Report.comparison.images.find((image) => image.name === wanted.get("image"))?.key);
     for (const side of ["left", "right"]) choose(byId(side), kindOf(wanted.get(side) ?? ""));
     choose(byId("view"), wanted.get("view"));
   };

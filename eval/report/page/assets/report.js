@@ -12,6 +12,9 @@ const Report = {
 
   get current() { return this.boards[this.board]; },
 
+  // What can be compared of the table's set; that can have any name, also one that every object knows.
+  get comparison() { return Object.hasOwn(this.comparisons, this.current.dataset) ? this.comparisons[this.current.dataset] : null; },
+
   element(tag, properties = {}, ...children) {
     const made = document.createElement(tag);
     for (const [name, value] of Object.entries(properties)) {

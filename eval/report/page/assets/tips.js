@@ -29,12 +29,10 @@
   };
 
   const ownerOf = (event) => event.target.closest?.("[data-tip]");
-  for (const name of ["pointerover", "focusin"]) {
-    document.addEventListener(name, (event) => { if (ownerOf(event)) show(ownerOf(event)); });
-  }
-  for (const name of ["pointerout", "focusout"]) {
-    document.addEventListener(name, (event) => { if (owner && ownerOf(event) === owner) hide(); });
-  }
+  const begins = (event) => { if (ownerOf(event)) show(ownerOf(event)); };
+  const ends = (event) => { if (owner && ownerOf(event) === owner) hide(); };
+  for (const name of ["pointerover", "focusin"]) document.addEventListener(name, begins);
+  for (const name of ["pointerout", "focusout"]) document.addEventListener(name, ends);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   // Focus can scroll what it reaches into view.
   addEventListener("scroll", place, true);
