@@ -152,6 +152,12 @@ def test_the_challenge_table_gives_bicubic_no_rank_and_takes_none_from_others():
     assert r"\textbf{0.218}$_{(1)}$" in line
 
 
+def test_the_challenge_table_names_models_without_any_figure():
+    bare = make_record().model_copy(update={"means": {}, "complexity": None, "peak_memory_mib": None})
+    (line,) = (line for line in challenge_tables([board_of([bare])]).splitlines() if "PFDNLite" in line)
+    assert [cell.strip(" \\") for cell in line.split("&")] == ["BSR", "PFDNLite"]
+
+
 @needs_pdflatex
 def test_latex_reads_hostile_tables(tmp_path: Path):
     record = renamed(make_record(), name=HOSTILE, team=r"\input{/etc/passwd}$x_y^%#&~{}", label=f"03_{HOSTILE}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import indent
 
 from eval.metrics.registry import METRICS
 from eval.ranking.scoring import competition_ranks
@@ -26,22 +27,13 @@ def _table(board: Board, number: int) -> str:
     if board.ranked.rows:
         ranked.sort(key=lambda row: row.figure("rank") or 0)
     others = [row for row in board.rows if row.record.complete and row not in ranked]
-    figures = zip(*(_with_ranks(heading, ranked) for heading in headings), strict=True)
-    rows = [(*_names(row), *cells) for row, cells in zip(ranked, figures, strict=True)]
+    columns = (_with_ranks(heading, ranked) for heading in headings)
+    rows = [(*names, *cells) for names, *cells in zip(map(_names, ranked), *columns, strict=True)]
     rows += [(*_names(row), *(_plain(row, heading) for heading in headings)) for row in others]
     table = Table((Column("team", "Team", left=True), Column("model", "Model"), *headings), tuple(rows))
-    lines = to_latex(table, latex_text, len(ranked) if others else 0).split("\n")
-    return "\n".join(
-        [
-            r"\begin{table*}[t]",
-            r"  \centering",
-            f"  \\caption{{{_caption(board)}}}",
-            f"  \\label{{tab:results{number}}}",
-            *(f"  {line}" for line in lines),
-            r"\end{table*}",
-            "",
-        ]
-    )
+    heads = r"\centering", rf"\caption{{{_caption(board)}}}", rf"\label{{tab:results{number}}}"
+    body = "\n".join((*heads, to_latex(table, latex_text, len(ranked) if others else 0)))
+    return f"\\begin{{table*}}[t]\n{indent(body, '  ')}\n\\end{{table*}}\n"
 
 
 def _is_ranked(row: Row, board: Board) -> bool:
@@ -70,9 +62,9 @@ def _with_ranks(heading: Column, rows: Sequence[Row]) -> list[Cell]:
 
 
 def _caption(board: Board) -> str:
-    conditions, edition = board.conditions, board.ranked.edition
-    where = f"{conditions.dataset}, {board.rows[0].record.dataset.num_images} images, protocol {conditions.protocol}"
-    text = f"Results on {where}{f', on {conditions.machine}' if conditions.machine else ''}."
+    its, edition = board.conditions, board.ranked.edition
+    where = f"{its.dataset}, {board.rows[0].record.dataset.num_images} images, protocol {its.protocol}"
+    text = f"Results on {where}{f', on {its.machine}' if its.machine else ''}."
     if board.ranked.rows and edition:
         text += f" Ranked by the rules of {edition.year}; below the rule: the baseline, and who is not ranked."
     failed = [row.label for row in board.rows if not row.record.complete]
