@@ -39,9 +39,7 @@ _TOLERANCES = {
 def check_networks(device: torch.device, every: bool) -> Iterator[Finding]:
     """Run the known networks by each engine for a device that needs no compiler, in float32.
 
-    Args:
-        device: where they run.
-        every: take the engines that compile too, and all precisions.
+    ``every`` takes the engines that compile too, and all precisions.
     """
     for name, answers in toml_of(KNOWN_FILE).items():
         spec = find_model(name)

@@ -33,7 +33,7 @@ _REDUCED_SHA256 = "4b5ef1f214478af352e14676ac59186d52db3ecfc839cd53d1af840f870f5
 # The steps of a clock that times networks of a few milliseconds.
 _COARSEST_CLOCK_S = 1e-5
 _CLOCK_SHARE, _CLOCK_MS = 0.05, 0.05
-_OPTIONAL = {
+_PACKAGES = {
     "plotly": "the page of report",
     "matplotlib": "the figures of report",
     "accelerate": "training",
@@ -81,8 +81,7 @@ def check_metrics() -> Iterator[Finding]:
 def check_clock(device: torch.device) -> Iterator[Finding]:
     """Look at the clock's steps; on a GPU compare its events with the clock of the CPU, both of finished work."""
     step_s = min(_tick_s() for _ in range(20))
-    words = f"steps of {step_s * 1e9:.0f} ns"
-    yield judged("clock", step_s <= _COARSEST_CLOCK_S, words)
+    yield judged("clock", step_s <= _COARSEST_CLOCK_S, f"steps of {step_s * 1e9:.0f} ns")
     if device.type != "cuda":
         return
     x = torch.ones(2048, 2048, device=device)
@@ -151,9 +150,8 @@ def note_versions() -> Iterator[Finding]:
 
 def note_optional() -> Iterator[Finding]:
     """List what is not installed, with what needs it."""
-    packages = {name: use for name, use in _OPTIONAL.items() if importlib.util.find_spec(name) is None}
-    programs = {name: use for name, use in _PROGRAMS.items() if shutil.which(name) is None}
-    absent = [f"{name} ({use})" for name, use in (packages | programs).items()]
+    absent = [f"{name} ({use})" for name, use in _PACKAGES.items() if importlib.util.find_spec(name) is None]
+    absent += [f"{name} ({use})" for name, use in _PROGRAMS.items() if shutil.which(name) is None]
     yield noted("optional parts", f"not installed: {', '.join(absent)}" if absent else "all installed")
 
 
