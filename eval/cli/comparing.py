@@ -202,7 +202,7 @@ def _with_manner(label: str, manner: str) -> str:
 
 def _published(file: Path) -> Sides:
     return {
-        (role, name): Side.of_published(name, result, role, file.name)
+        (role, name): Side.of_published(name, result, role, str(file))
         for name, result in read_results(file).items()
         for role in result.roles
     }

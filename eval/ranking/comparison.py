@@ -62,7 +62,7 @@ class Side:
     def of_published(cls, name: str, result: ModelResult, role: str, source: str) -> "Side":
         """Return what a published results.json says of a model on the validation or the test images.
 
-        Its runtimes are one an image; images of two such files are paired by their place.
+        Its runtimes are one an image; images of two such files are paired by their place. ``source`` names the file.
         """
         psnrs = {f"{index:04}": db for index, db in enumerate(result.psnrs(role))}
         samples = np.array(result.runtimes(role), dtype=float)[:, None]
@@ -167,6 +167,8 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
     if first.group and first.group == second.group and first.samples_ms.shape == second.samples_ms.shape:
         published = first.group.startswith("published")
         note = "runtimes are published ones, one an image, with cold starts in them" if published else ""
+        if published and first.machine != second.machine:
+            note += "; the two files name no GPU: of two GPUs this is their ratio as well"
         return paired_ratio(first.samples_ms, second.samples_ms), note
     apart = "the two were timed apart"
     if first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio:

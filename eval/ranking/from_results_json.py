@@ -130,9 +130,10 @@ def measured_from(results: Results) -> Measured:
         Entry(
             name,
             runtime_ms=result.average_ms(roles),
-            flops=result.flops * 1e9,
-            num_params=result.num_parameters * 1e6,
-            activations=result.activations * 1e6,
+            # A count of 0 is none, as in records.
+            flops=result.flops * 1e9 or None,
+            num_params=result.num_parameters * 1e6 or None,
+            activations=result.activations * 1e6 or None,
             peak_memory_mib=result.valid_memory,
             psnr_db={role: result.mean_db(role) for role in result.psnr_roles},
         )

@@ -147,6 +147,6 @@ def worst_error(sets: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> f
             ratios = its - errors[model + 1 :]
             spread = np.nanstd(ratios, axis=1, keepdims=True)
             studentised = np.abs(ratios) / np.where(spread > _LEAST_SPREAD, spread, np.inf)
-            worst = np.fmax(worst, np.fmax.reduce(studentised))
-    # One of the drawn ones, never between two of them.
-    return float(np.quantile(worst, confidence, method="higher"))
+            worst = np.maximum(worst, np.maximum.reduce(studentised))
+    # One of the drawn ones, never between two of them; a draw of dropped rounds alone says nothing, and is none.
+    return float(np.quantile(worst[~np.isnan(worst)], confidence, method="higher"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from eval.records.record import SHOWN_OF_A_HASH, Record, Settings
-from eval.zoo.model_info import ZOO
+from eval.zoo.model_info import RELEASED, ZOO
 
 
 def distinct(records: Sequence[Record]) -> list[Record]:
@@ -50,18 +50,22 @@ def _settings(records: Sequence[Record]) -> list[Settings]:
 
 
 def _weights(records: Sequence[Record]) -> list[str]:
-    """Return the name of each record's weights, with its hash where others have that name.
+    """Return the name of each record's weights, with its hash where others have that name; released ones have no mark.
 
     Of a run that did not find its weights nothing is known; it is taken for one with the newest.
     """
     known = sorted((its for its in records if its.model.weights_sha256), key=lambda its: its.started_at)
     models = [its.model if its.model.weights_sha256 or not known else known[-1].model for its in records]
-    names = [model.checkpoint or PurePath(model.weights_file or "no weights").stem for model in models]
+    # Released weights are those of the model that the label names, as a baseline's is known by it.
+    names = [
+        "" if model.checkpoint == RELEASED else model.checkpoint or PurePath(model.weights_file or "no weights").stem
+        for model in models
+    ]
     hashes: dict[str, set[str | None]] = defaultdict(set)
     for name, model in zip(names, models, strict=True):
         hashes[name].add(model.weights_sha256)
     return [
-        name if len(hashes[name]) == 1 else f"{name} {str(model.weights_sha256)[:SHOWN_OF_A_HASH]}"
+        name if len(hashes[name]) == 1 else f"{name} {str(model.weights_sha256)[:SHOWN_OF_A_HASH]}".strip()
         for name, model in zip(names, models, strict=True)
     ]
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
@@ -129,7 +128,9 @@ def make_boards(groups: Sequence[Group], edition: Edition | None = None, most: i
     for conditions, rows in groups:
         alike = _made_alike(conditions, groups)
         editions = [edition] if edition else editions_with_baseline(rows)[:most] or [None]
-        first, *others = (make_board(conditions, rows, its, alike) for its in editions)
+        made = [make_board(conditions, rows, its, alike) for its in editions]
+        # An edition whose baseline lacks a figure, such as its time, ranks nothing: one that ranks comes before it.
+        first, *others = sorted(made, key=lambda its: not its.ranked.rows)
         boards.append(replace(first, others=tuple(others)))
     return tuple(boards)
 
@@ -190,7 +191,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
     state, reason = state_of(record), record.reason or ""
     if record.complete and judged and judged.failed:
         state = BELOW_GATE
-        reason = "; ".join(f"{its.psnr_db:.4f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
+        reason = "; ".join(f"{its.psnr_db:.5f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
     elif record.complete and record.model.label == ranked.baseline and ranked.rows:
         reason = "baseline, not ranked"
     elif record.complete and judged and judged.lacking:
@@ -207,10 +208,10 @@ def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
     if not ranked.rows or not ranked.edition:
         return {}
     place = ranked.places.get(record.model.label) if record.complete else None
-    interval = place and place.interval
-    middle = fmean(interval) if interval else place and (place.rank or _between_ranks(place, ranked))
+    # In the order of the totals, as `score` has it, also where intervals leave it open.
+    stands = place and (place.rank or _between_ranks(place, ranked))
     total = place and place.total
-    cells = {"rank": BoardCell(rank_text(place), middle), "score": BoardCell(number(total), total)}
+    cells = {"rank": BoardCell(rank_text(place), stands), "score": BoardCell(number(total), total)}
     return cells if ranked.edition.has_scores else {"rank": cells["rank"]}
 
 

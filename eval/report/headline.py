@@ -1,5 +1,6 @@
 """A table in a few sentences: who is first by which rule, what of that is settled and what is not."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,10 +61,15 @@ def _gate_words(ranked: Ranked, record: Record) -> str:
 def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) -> str:
     if places[leader].interval is None:
         return "How settled ranks are is not known: the models were not timed together by the protocol steady."
+    if len(places) == 1:
+        return ""
     rivals = [label for label, place in places.items() if label != leader and place.interval and place.interval[0] == 1]
-    if not rivals:
-        return "The first place is settled (95%, each pair of models compared by itself)."
-    return f"The first place is not settled: {_listing([names[rival] for rival in rivals])} may be first as well."
+    if rivals:
+        return f"The first place is not settled: {_listing([names[rival] for rival in rivals])} may be first as well."
+    if places[leader].interval != (1, 1):
+        # Each pair is compared by itself: the first may be open to one that is surely behind a third.
+        return "The first place is not settled."
+    return "The first place is settled (95%, each pair of models compared by itself)."
 
 
 def _runtime_words(record: Record, other: Record) -> str:
@@ -75,10 +81,13 @@ def _runtime_words(record: Record, other: Record) -> str:
         return ""
     name, base = visible(record.model.full_name), visible(other.model.full_name)
     if ratio.covers(1):
-        shown = f"{ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+        known = f"[{ratio.low:.2f}, {ratio.high:.2f}]" if math.isfinite(ratio.high) else "of too few samples"
+        shown = f"{ratio.estimate:.2f} {known}"
         return f"{name} and {base} cannot be told apart in time ({shown} times {base}'s)."
     low, high = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
-    decimals = 0 if high - low >= 1 else 1
+    # With so many digits that the near end, which is no 0, does not look like one.
+    least = 0 if high - low >= 1 else 1
+    decimals = next((digits for digits in range(least, 4) if round(low, digits)), 4)
     share, more = abs(100 * (1 - ratio.estimate)), "less" if ratio.estimate < 1 else "more"
     return f"{name} takes {share:.{decimals}f}% {more} time than {base} [{low:.{decimals}f}, {high:.{decimals}f}]."
 

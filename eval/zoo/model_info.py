@@ -3,7 +3,7 @@
 from eval.frozen import Frozen
 
 ZOO, IN_MEMORY = "zoo", "memory"
-_RELEASED = "released"
+RELEASED = "released"
 
 
 class ModelInfo(Frozen):
@@ -52,7 +52,7 @@ class ModelInfo(Frozen):
     @property
     def own_weights(self) -> str:
         """The name of weights that are not those that the model's authors released; empty for released ones."""
-        return self.checkpoint if self.origin == ZOO and self.checkpoint not in (None, _RELEASED) else ""
+        return self.checkpoint if self.origin == ZOO and self.checkpoint not in (None, RELEASED) else ""
 
     @property
     def full_name(self) -> str:

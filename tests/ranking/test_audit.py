@@ -146,6 +146,13 @@ def test_verdicts_by_hand(gap: float, interval: tuple[float, float], verdict: st
     assert Neighbours("runtime_ms", "valid", "A", "B", gap, difference).verdict == verdict
 
 
+@pytest.mark.parametrize(("interval", "verdict"), [((-1.5, -0.5), "settled"), ((0.5, 1.5), "reversed")])
+def test_of_equal_psnr_the_order_is_confirmed_where_the_second_has_less(interval: tuple[float, float], verdict: str):
+    """Two means are equal where both hold an identical image; the rest tells."""
+    difference = Interval(sum(interval) / 2, *interval)
+    assert Neighbours("psnr_db", "valid", "A", "B", 0.0, difference).verdict == verdict
+
+
 @pytest.mark.parametrize(
     ("flops", "num_parameters", "year"),
     [

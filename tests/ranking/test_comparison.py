@@ -157,6 +157,9 @@ def test_sides_of_records_and_of_published_results():
     found = compare_sides(*sides)
     assert found.runtime.estimate == 0.5
     assert found.notes == ("runtimes are published ones, one an image, with cold starts in them",)
+    apart = compare_sides(sides[0], replace(sides[1], machine="other.json"))
+    assert apart.runtime == found.runtime
+    assert apart.notes[0].endswith("the two files name no GPU: of two GPUs this is their ratio as well")
 
 
 def test_sets_of_one_name_and_other_images_are_not_compared():

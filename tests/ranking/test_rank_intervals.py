@@ -134,6 +134,9 @@ def test_the_worst_error_by_hand():
     second = np.array([[0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 5.0]])
     assert np.std(second[1]) == 2.0
     assert worst_error([errors, second]) == pytest.approx(2.5)
+    # What a draw without samples does not say does not count for "no error".
+    unknown = np.full((2, 5), np.nan)
+    assert worst_error([np.hstack((errors, unknown))], 0.4) == pytest.approx(1 / math.sqrt(2))
 
 
 def test_the_worst_error_by_another_count():
@@ -179,7 +182,7 @@ def test_one_bootstrap_of_all_models_gives_the_interval_of_each_pair():
     times[:, random.random(times.shape[1:]) < 0.1] = np.nan
     together = resampled(times)
     for a, b in product(range(3), repeat=2):
-        assert together.interval(a, b, np.divide, 2) == resampled(times[[a, b]]).interval(0, 1, np.divide, 2)
+        assert together.interval(a, b, np.divide) == resampled(times[[a, b]]).interval(0, 1, np.divide)
 
 
 def test_without_paired_samples_there_are_no_ranges():

@@ -702,6 +702,10 @@ def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
     assert float(rows["01_Fast"]["score_final"]) == pytest.approx(by_hand)
     assert (rows["01_Fast"]["runtime_ms"], rows["01_Fast"]["device"], rows["01_Fast"]["rank: Main"]) == ("7.5", "", "1")
     assert rows["02_Low"]["gate_rounded"] == "below"
+    models["03_Uncounted"] = result([1.0, 2.0], flops=0.0, num_parameters=0.0, activations=0.0)
+    (tmp_path / "uncounted.json").write_text(json.dumps(models))
+    *_, uncounted = measured_from(read_results(tmp_path / "uncounted.json")).entries
+    assert (uncounted.flops, uncounted.num_params, uncounted.activations) == (None, None, None)
     (first, *_) = measured_from(read_results(tmp_path / "results.json")).entries
     assert (first.flops, first.num_params, first.activations, first.peak_memory_mib) == (20e9, 3e5, 80e6, 100.0)
     text = " ".join(done.stdout.split())

@@ -100,6 +100,14 @@ def test_checkpoints_of_one_name_are_told_apart_by_their_hashes():
     assert labels(both) == [["03_PFDNLite (latest aaaaaaaa)", "03_PFDNLite (latest bbbbbbbb)"]]
 
 
+def test_released_weights_keep_the_label_by_which_a_baseline_is_known():
+    released, mine = (
+        with_weights(make_record(label="00_RLFN", dataset=name), letter * 64, checkpoint, "mine.pth")
+        for name, letter, checkpoint in (("Urban100", "a", "released"), ("Set5", "b", None))
+    )
+    assert labels([released, mine]) == [["00_RLFN (mine)"], ["00_RLFN"]]
+
+
 def test_a_run_that_did_not_find_its_weights_is_no_other_model():
     missing = with_weights(make_record((), status="failed", reason="no weights"), None, None)
     assert labels([missing, make_record(second=1)]) == [["03_PFDNLite"]]

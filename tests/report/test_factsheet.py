@@ -55,6 +55,22 @@ def test_complexity_and_runtime_are_measured(records: list[Record]):
     assert "On Set2 it takes 12.35 ms an image on A processor, 2 thread(s) (protocol steady)." in text
 
 
+def test_other_weights_precisions_tiles_and_networks_of_that_name_do_not_take_the_place(records: list[Record]):
+    newest = make_record((20.0,), dataset="Urban100", second=9)
+    model, plain = newest.model, newest.settings
+    others = [
+        newest.model_copy(update={"model": model.model_copy(update={"checkpoint": "selftrained"})}),
+        newest.model_copy(update={"model": model.model_copy(update={"origin": "net"})}),
+        newest.model_copy(update={"settings": plain.model_copy(update={"precision": "bf16"})}),
+        newest.model_copy(update={"settings": plain.model_copy(update={"tile": 64, "tile_overlap": 32})}),
+    ]
+    assert filled([*records, *others]) == filled(records)
+    # Of a model that has no released ones, other weights are named.
+    text = filled(others[:1])
+    assert "20.00 (24.48)" in text
+    assert "Not of released weights: 03" in text
+
+
 def test_training_is_told_by_the_recipe(records: list[Record]):
     text = filled(records)
     assert text.count(r"\item Step") == 4
@@ -105,7 +121,7 @@ def test_text_as_ascii_latex(text: str, latex: str):
 
 
 def test_without_a_record_of_the_model_the_error_says_what_to_run(records: list[Record]):
-    with pytest.raises(RunError, match="got records of: RLFN; run: python -m eval run --models PFDNLite"):
+    with pytest.raises(RunError, match="got such records of: RLFN; run: python -m eval run --models PFDNLite"):
         filled(records[:1])
 
 

@@ -1,12 +1,14 @@
 """What a page says first: who is first by which rule, what is settled, and what is not."""
 
+import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from eval.intervals import paired_difference
+from eval.intervals import Interval, paired_difference
 from eval.ranking.editions import find_edition
 from eval.records.current import current
 from eval.records.record import Protocol, Record
@@ -15,6 +17,7 @@ from eval.report.board import Board, make_boards
 from eval.report.board_intervals import PairedPsnr
 from eval.report.columns import LABEL
 from eval.report.escapes import markdown_text
+from eval.report.headline import _runtime_words
 from eval.timing.samples import Ratio
 from tests.conftest import Command
 from tests.records.test_current import settings
@@ -90,6 +93,32 @@ def test_an_open_first_place_names_who_may_have_it():
     board = boards(*noisy, same, year=2024)
     assert {row.cell("rank").text for row in board.rows} == {"base", "1-2"}
     assert any(line.endswith("may be first as well.") for line in board.headline.details)
+    # The table's first is the headline's.
+    ranked = [row for row in board.rows if row.cell("rank").text != "base"]
+    assert board.headline.claim.startswith(min(ranked, key=lambda row: row.cell("rank").value).label)
+
+
+def test_an_edition_whose_baseline_has_no_time_does_not_come_before_one_that_ranks(three: list[Record]):
+    accuracy = [make_record(psnrs, label=label) for label, psnrs in PSNRS.items()]
+    untimed = [its.model_copy(update={"settings": settings(Protocol.ACCURACY)}) for its in accuracy]
+    board = boards(*untimed, *three[:2])
+    assert [row.label for row in board.rows] == ["00_RLFN", "02_PFDN", "05_SPAN"]
+    assert "by the rules of NTIRE 2024" in board.headline.claim
+    assert {"rank", "score"} <= {its.key for its in board.headings}
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "words"),
+    [
+        (0.9994, 0.9997, 0.99996, "takes 0.030% less time than 00_RLFN [0.004, 0.060]."),
+        (0.69, 0.70, 0.72, "takes 30% less time than 00_RLFN [28, 31]."),
+        (-math.inf, 3.5, math.inf, "cannot be told apart in time (3.50 of too few samples times 00_RLFN's)."),
+    ],
+)
+def test_a_ratio_in_words(monkeypatch: pytest.MonkeyPatch, low: float, estimate: float, high: float, words: str):
+    found = SimpleNamespace(runtime=Interval(estimate, low, high))
+    monkeypatch.setattr("eval.report.headline.compare_sides", lambda *_: found)
+    assert words in _runtime_words(make_record(label="03_PFDNLite"), make_record(label="00_RLFN"))
 
 
 def test_without_times_the_highest_psnr_is_first_and_ties_are_named():

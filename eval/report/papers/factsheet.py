@@ -7,11 +7,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.data.aliases import ALIASES
 from eval.errors import RunError
+from eval.records.conditions import manner_of
 from eval.records.record import Protocol, Record
 from eval.report.escapes import latex_figure, latex_text
 from eval.report.papers.factsheet_facts import Step, Team
 from eval.report.papers.table1 import read_table1
 from eval.report.table import number
+from eval.zoo.model_info import ZOO
 
 
 class Latex(str):
@@ -21,13 +23,17 @@ class Latex(str):
 def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> str:
     """Return the factsheet as LaTeX that plain pdflatex compiles; ``records`` stand oldest first.
 
+    What it prints is of the zoo's networks on whole images in float32, with the weights that their authors released
+    where a record has them; others are named.
+
     Raises:
-        RunError: no complete record of the team's model says its PSNR and complexity.
+        RunError: no such record of the team's model says its PSNR and complexity.
     """
     members = sorted(team.team.members, key=lambda member: not member.leader)
     affiliations = list(dict.fromkeys(member.affiliation for member in members))
     models = (*team.method.compared_with, team.method.model)
-    found = {(r.model.name, r.dataset.name): r for r in records if r.complete and r.mean("psnr_db") is not None}
+    records = _comparable(records)
+    found = {(r.model.name, r.dataset.name): r for r in records if r.mean("psnr_db") is not None}
     table = list(_table(models, found))
     return _environment().get_template("factsheet.tex").render(
         team=team,
@@ -61,14 +67,23 @@ def _table(models: Sequence[str], found: dict[tuple[str, str], Record]) -> list[
     return rows
 
 
+def _comparable(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the zoo's networks, whole images and float32; of released weights where there are any."""
+    plain = [its for its in records if its.complete and its.settings.tile is None and not manner_of(its)]
+    plain = [its for its in plain if its.model.origin == ZOO]
+    released = {its.model.name for its in plain if not its.model.own_weights}
+    return [its for its in plain if not its.model.own_weights or its.model.name not in released]
+
+
 def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
-    own = [record for record in records if record.complete and record.model.name == model]
+    own = [record for record in records if record.model.name == model]
     known = [record.complexity for record in own if record.complexity]
     counted = [its for its in known if None not in (its.flops, its.activations)]
     if not counted:
         names = ", ".join(sorted({record.model.name for record in records})) or "none"
         raise RunError(
-            f"method.model: expected a complete record of {model} with its complexity, got records of: {names}; "
+            f"method.model: expected a complete record of {model}, of whole images in float32, with its complexity, "
+            f"got such records of: {names}; "
             f"run: python -m eval run --models {model}"
         )
     its = counted[-1]
@@ -79,6 +94,8 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
         f"(protocol {record.settings.protocol})."
         for record, ms in timed[-1:]
     ]
+    others = {record.model.full_name for record in records if record.model.own_weights}
+    notes += [f"Not of released weights: {', '.join(sorted(others))}."] if others else []
     if its.suspect_ops:
         notes.append(f"The counter has no rule for {', '.join(its.suspect_ops)}.")
     return {
