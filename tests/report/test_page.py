@@ -170,7 +170,7 @@ def test_a_row_below_the_gate_says_so():
     role, least = board.ranked.gates[0]
     assert (role, least) == ("test", 26.99)
     assert [row.state for row in board.rows] == ["ran", "below the gate"]
-    assert board.rows[1].reason == "26.5000 dB on test, least 26.99"
+    assert board.rows[1].reason == "26.50000 dB on test, least 26.99"
     assert board.rows[1].cell("rank").text == "-"
 
 
