@@ -31,8 +31,9 @@ class Conditions:
 
     @property
     def title(self) -> str:
-        """All of them in one line."""
-        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine, self.manner)))
+        """All of them in one line; the device where it is not the first of its kind."""
+        other = self.device if self.device.partition(":")[2] not in ("", "0") else ""
+        return " · ".join(filter(None, (self.dataset, self.protocol, self.machine, other, self.manner)))
 
 
 _PARTS = {"dataset": "set", "protocol": "protocol", "machine": "machine", "device": "device", "manner": "manner"}
@@ -41,7 +42,8 @@ _PARTS = {"dataset": "set", "protocol": "protocol", "machine": "machine", "devic
 def names_of(tables: Sequence[Conditions]) -> tuple[str, list[str]]:
     """Return what tells tables apart, and each one's name by that: its set, and what else they do not all share."""
     told = [key for key in _PARTS if key == "dataset" or len({getattr(its, key) for its in tables}) > 1]
-    if "machine" in told and "device" in told:
+    machines = {its.machine for its in tables}
+    if "machine" in told and "device" in told and len({(its.machine, its.device) for its in tables}) == len(machines):
         told.remove("device")
     what = ", ".join(_PARTS[key] for key in told)
     return what.capitalize(), [" · ".join(filter(None, (getattr(its, key) for key in told))) for its in tables]

@@ -66,14 +66,15 @@ def psnr_intervals(records: Sequence[Record], baseline: int | None, paired: Pair
 
 
 def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
-    """Return each runtime's interval in ms: its ratio's, at the baseline's runtime as it was measured."""
+    """Return each runtime's interval in ms: its ratio's, at the baseline's runtime as measured; that has none."""
 
     def bounds(record: Record) -> Interval | None:
         ratio, runtime = record.timing and record.timing.ratio, record.mean("runtime_ms")
-        if not ratio or not runtime or not math.isfinite(ratio.high):
+        if not ratio or not runtime or not math.isfinite(ratio.high) or ratio.low == ratio.high:
             return None
-        low, high = (runtime * end / ratio.estimate for end in (ratio.low, ratio.high))
-        return Interval(low, runtime, high, f"{low:.2f} to {high:.2f} ms")
+        base_ms = runtime / ratio.estimate
+        low, high = base_ms * ratio.low, base_ms * ratio.high
+        return Interval(low, runtime, high, f"{low:.2f} to {high:.2f} ms, if {ratio.baseline} takes {base_ms:.2f} ms")
 
     return _placed([bounds(record) for record in records])
 

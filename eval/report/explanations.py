@@ -10,8 +10,8 @@ COLUMN_HELP = {
     **{row.key: f"{row.title}: {row.meaning}" for row in METRICS.values()},
     "psnr_db": f"{METRICS['psnr'].title}: {METRICS['psnr'].meaning} Below it the 95% interval of the difference to the "
     "baseline, paired by image, across the table; tied: the difference may be none.",
-    "runtime_ms": "The network's forward pass on one image, mean over images. Below it its 95% "
-    "interval, between the fastest and the slowest of the table.",
+    "runtime_ms": "The network's forward pass on one image, mean over images. Below it the 95% "
+    "interval of its ratio to the first model's time, drawn between the fastest and the slowest of the table.",
     "kernels_ms": "What the GPU itself works on an image, all kernels queued before the first one begins: without the"
     " CPU's part, which starts them one by one.",
     "p90_ms": "90% of all samples took at most so long.",

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,50 @@ def test_an_image_that_was_not_measured_is_not_shown(records: list[Record], tmp_
     page = page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))
     image = next(image for image in written(page)["photos"]["images"] if image["name"] == "image0")
     assert set(image["sources"]) == {"1", "bicubic", "hr"}
+
+
+def test_pictures_of_another_precision_are_another_comparison(records: list[Record], tmp_path: Path, hr_folder: Path):
+    half = measured(tmp_path / "bf16", hr_folder, "03_PFDNLite", 30)
+    shown = half.settings.model_copy(update={"precision": "bf16"})
+    half = half.model_copy(update={"settings": shown})
+    page = page_of([*records, half], tmp_path / "out", PageOptions(roots=(tmp_path / "bf16", tmp_path / "r")))
+    found = written(page)
+    assert list(found) == ["photos", "photos, bf16"]
+    own = {image["name"]: image["psnrs_db"]["0"] for image in found["photos, bf16"]["images"]}
+    assert own == {its.name: round(its.psnr_db, 4) for its in half.images}
+    assert [board["pictures"] for board in Reader(page).data["boards"]] == list(found)
+
+
+def test_a_folder_of_data_that_may_not_be_looked_into_costs_its_pictures_alone(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/home/other/DATA")
+
+    monkeypatch.setattr("eval.report.page.gallery.find_dataset", refuse)
+    assert written(page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))) == {}
+
+
+def test_what_is_not_installed_is_found_out_before_the_former_page_goes(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    options = PageOptions(roots=(tmp_path / "r",))
+    page = page_of(records, tmp_path / "out", options)
+    before = sorted(page.parent.rglob("*"))
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(ImportError):
+        page_of(records, tmp_path / "out", options)
+    assert sorted(page.parent.rglob("*")) == before
+
+
+def test_only_what_reports_have_written_is_removed(records: list[Record], tmp_path: Path):
+    mine = tmp_path / "out" / "pictures" / "holidays" / "001.webp"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",)))
+    page_of(records[:1], tmp_path / "out", PageOptions())
+    assert mine.exists()
+    assert list((tmp_path / "out" / "pictures").glob("0/*")) == []
 
 
 def test_names_that_leave_the_folder_are_not_followed(records: list[Record], tmp_path: Path):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.errors import RunError, UsageError
+from eval.records.conditions import Conditions
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER
 
@@ -92,6 +93,11 @@ def image_roots(places: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(its if (its / RECORDS_FOLDER).is_dir() else its.parent for its in folders))
 
 
+def set_of(conditions: Conditions) -> str:
+    """Return what pictures are told apart by: the set, and how networks ran if not as plain torch in float32."""
+    return ", ".join(filter(None, (conditions.dataset, conditions.manner)))
+
+
 def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) -> list[Contender]:
     """Return one contender a label whose folder of SR images exists under one of the roots."""
     found: dict[str, Contender] = {}
@@ -149,7 +155,8 @@ def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison
         return None
     try:
         pairs = {pair.name: pair for pair in find_dataset(contenders[0].record).pairs if pair.hr is not None}
-    except (UsageError, RunError):
+    except (UsageError, RunError, OSError):
+        # It is gone, or a folder that this user may not look into.
         return None
     interests = tuple(its for its in rank_images(contenders) if its.name in pairs)
     return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from eval.report.board import Board, Row
+from eval.report.page.gallery import set_of
 from eval.report.selection import RAN, spec_of
 
 _DIGITS = 6
@@ -27,7 +28,7 @@ def board_data(board: Board) -> dict:
     sizes = {image.name: image.lr_height * image.lr_width for record in board.records for image in record.images}
     return {
         "title": board.conditions.title,
-        "dataset": board.conditions.dataset,
+        "pictures": set_of(board.conditions),
         "timed": any(row.record.mean("runtime_ms") is not None for row in board.rows),
         "editions": [_edition_data(each) for each in (board, *board.others)],
         "images": names,

@@ -1,7 +1,7 @@
 """One view a model: everything that its records and the manifest say of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from markupsafe import Markup
@@ -61,7 +61,9 @@ def model_views(boards: Sequence[Board], addresses: dict[str, str]) -> list[Mode
 
 
 def _run(board: Board, row: Row) -> Run:
-    figures = tuple((its, row.cells[its.key].text) for its in board.headings if its.key in row.cells)
+    rules = f" ({board.ranked.edition.year})" if board.ranked.edition else ""
+    told = {its.key: replace(its, title=its.title + rules * (its.key in ("rank", "score"))) for its in board.headings}
+    figures = tuple((its, row.cells[key].text) for key, its in told.items() if key in row.cells)
     its = row.record
     facts = tuple(environment_facts(its)), tuple(_timing_facts(its)), tuple(_complexity_facts(its))
     return Run(board.conditions.title, row, figures, *facts, _hardest(its))

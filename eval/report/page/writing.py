@@ -1,7 +1,7 @@
 """Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from eval.records.record import Record
 from eval.report.board import Board, make_boards
 from eval.report.escapes import plain
 from eval.report.page.facts import facts_of
-from eval.report.page.gallery import Comparison, contenders_of, find_comparison
+from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
 from eval.report.tables import write_files
@@ -67,7 +67,7 @@ def gather(records: Sequence[Record], options: PageOptions) -> Content:
     boards = make_boards(current(records), options.edition)
     rows: dict[str, list[tuple[str, Record]]] = {}
     for board in boards:
-        rows.setdefault(board.conditions.dataset, []).extend((row.label, row.record) for row in board.rows)
+        rows.setdefault(set_of(board.conditions), []).extend((row.label, row.record) for row in board.rows)
     found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
     return Content(boards, tuple(its for its in found if its))
 
@@ -77,8 +77,10 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
 
     What a former report left in the folders of pictures and models is removed first.
     """
-    _clear(folder / PICTURE_FOLDER)
-    _clear(folder / MODEL_FOLDER)
+    # What is not installed is found out before anything is removed.
+    assets = _assets()
+    for made in (f"{PICTURE_FOLDER}/[0-9]*", MODEL_FOLDER):
+        _clear(folder.glob(f"{made}/*"))
     boards = content.boards
     addresses = page_addresses(boards)
     environment = _environment()
@@ -95,7 +97,7 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
     pages = {its.address: of_a_model.render(**shared, model=its) for its in model_views(boards, addresses)}
     counts = {"num_models": len(addresses), "opened": data["board"], "choice": choice}
     pages["index.html"] = index.render(**shared, **counts, views=views, island=island(data))
-    write_files(folder / ASSET_FOLDER, _assets())
+    write_files(folder / ASSET_FOLDER, assets)
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     write_files(folder, pages)
     return folder / "index.html"
@@ -106,9 +108,9 @@ def _opened(boards: Sequence[Board]) -> int:
     return min(range(len(boards)), key=lambda place: PROTOCOLS.index(boards[place].conditions.protocol))
 
 
-def _clear(folder: Path) -> None:
+def _clear(paths: Iterable[Path]) -> None:
     """Remove the files of a former report: those that are named by number."""
-    for path in folder.rglob("*") if folder.is_dir() else ():
+    for path in paths:
         if _OURS.fullmatch(path.name) and path.is_file():
             path.unlink()
 

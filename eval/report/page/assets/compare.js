@@ -2,8 +2,9 @@
 "use strict";
 
 // Errors of an image arrive as a script: a page opened from disk may not fetch files.
+// Each tells whose they are by where it lies, for several may be under way.
 Report.errorCodes = new Map();
-Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, codes);
+Report.errors = (key, codes) => Report.errorCodes.set(document.currentScript.getAttribute("src").replace(/[^/]*$/, "") + key, codes);
 
 {
   const CELL = 4;
@@ -32,7 +33,6 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
   const loadErrors = async (image) => {
     const { folder } = Report.comparison;
     if (Report.errorCodes.has(`${folder}/${image.key}`)) return;
-    Report.errorScope = `${folder}/`;
     await Report.script(`${folder}/${image.errors}`);
   };
 
@@ -60,6 +60,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(Report.errorScope + key, c
     canvas.setAttribute("aria-label", `Errors of ${titles()[kind]}`);
     // The HR image alone has no errors.
     const codes = kind === "hr" ? new Uint8Array(canvas.width * canvas.height) : codesOf(kind);
+    if (!codes) return canvas;
     const pixels = new Uint8ClampedArray(codes.length * 4);
     codes.forEach((code, i) => pixels.set([...ramp[code], 255], i * 4));
     canvas.getContext("2d").putImageData(new ImageData(pixels, canvas.width, canvas.height), 0, 0);

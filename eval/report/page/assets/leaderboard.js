@@ -82,6 +82,8 @@ class Leaderboard {
     }
     const sorted = this.headings.find((each) => each.getAttribute("aria-sort") !== "none");
     this.sortBy(sorted, sorted.getAttribute("aria-sort"));
+    this.fillFilters();
+    this.filter();
   }
 
   setCell(cell, text, value) {
@@ -100,7 +102,7 @@ class Leaderboard {
     bar.children[1].style.left = `${middle}%`;
     cell.append(bar, Report.element("span", { className: "only-read", textContent: `95% interval ${text}` }));
     if (tied) {
-      const mark = Report.element("span", { className: "tied", textContent: "tied" });
+      const mark = Report.element("button", { type: "button", className: "tied", textContent: "tied" });
       mark.dataset.tip = `No difference in PSNR to the baseline is settled: ${text}`;
       cell.append(mark);
     }
@@ -115,7 +117,9 @@ class Leaderboard {
   fillFilters() {
     for (const select of this.root.querySelectorAll("[data-filter]")) {
       const values = new Set(this.rows.map((row) => this.cell(row, select.dataset.filter).dataset.text));
-      for (const value of [...values].sort()) select.append(Report.element("option", { value, textContent: value }));
+      const wanted = values.has(select.value) ? select.value : "";
+      select.replaceChildren(select.options[0], ...[...values].sort().map((value) => Report.element("option", { value, textContent: value })));
+      select.value = wanted;
       select.hidden = values.size < 2;
     }
   }
@@ -189,8 +193,16 @@ class Leaderboard {
   toggle(index) {
     const row = this.rows.find((each) => Number(each.dataset.row) === index);
     this.choose(row, !this.colours.has(index));
-    row.scrollIntoView({ block: "nearest" });
+    this.scrollTo(row);
     Report.changed("chosen");
+  }
+
+  // The row alone moves into view, within its table: the page stays where the reader is.
+  scrollTo(row) {
+    const box = row.closest(".scroll");
+    const above = row.offsetTop - this.root.querySelector("thead").offsetHeight;
+    const below = row.offsetTop + row.offsetHeight - box.clientHeight;
+    box.scrollTop = Math.max(below, Math.min(above, box.scrollTop));
   }
 
   // Chosen rows in the table's order, as [index in the data, colour].
@@ -205,13 +217,15 @@ Report.leaderboards = [...document.querySelectorAll(".board")].map((root, index)
 
 Object.defineProperty(Report, "leaderboard", { get() { return this.leaderboards[this.board]; } });
 
-for (const radio of document.querySelectorAll("#boards input")) {
-  radio.addEventListener("change", () => {
-    Report.board = Number(radio.value);
-    Report.leaderboards.forEach((each, index) => { each.root.hidden = index !== Report.board; });
-    Report.changed("board");
-  });
-}
+// Show a table, and that it is the one that is shown.
+Report.showBoard = (index) => {
+  Report.board = index;
+  Report.leaderboards.forEach((each, place) => { each.root.hidden = place !== index; });
+  for (const radio of document.querySelectorAll("#boards input")) radio.checked = Number(radio.value) === index;
+  Report.changed("board");
+};
+
+for (const radio of document.querySelectorAll("#boards input")) radio.addEventListener("change", () => Report.showBoard(Number(radio.value)));
 
 // An open menu closes when something else is used.
 document.addEventListener("click", (event) => {
@@ -225,5 +239,9 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Paper cannot be unfolded.
-addEventListener("beforeprint", () => { for (const notes of document.querySelectorAll(".notes")) notes.open = true; });
+// Paper cannot be unfolded, and is white: plots are drawn anew in light colours, for their text has no other.
+addEventListener("beforeprint", () => {
+  for (const notes of document.querySelectorAll(".notes")) notes.open = true;
+  Report.paper(true);
+});
+addEventListener("afterprint", () => Report.paper(false));

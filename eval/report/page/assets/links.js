@@ -23,6 +23,8 @@
     const chosen = Report.leaderboard.chosen.map(([index]) => Report.current.rows[index].label);
     // That none is chosen is a view, too.
     for (const label of chosen.length ? chosen : [""]) shown.append("model", label);
+    const against = byId("baseline")?.selectedOptions[0];
+    if (against) shown.set("against", against.textContent);
     shown.set("axis", document.querySelector("#axis input:checked")?.value ?? "");
     const its = Report.comparison;
     if (its && !byId("compare-body").hidden) {
@@ -41,15 +43,15 @@
     select.dispatchEvent(new Event("change"));
   };
 
-  const showTable = (wanted) => {
-    const index = Report.boards.findIndex((board) => board.title === wanted.get("table"));
-    document.querySelector(`#boards input[value="${index}"]`)?.click();
+  const showTable = (wanted, index) => {
+    if (index !== Report.board) Report.showBoard(index);
     const rules = root().querySelector(".edition");
     choose(rules, [...(rules?.options ?? [])].find((option) => option.textContent === wanted.get("rules"))?.value);
     const heading = Report.leaderboard.headings.find((each) => each.dataset.key === wanted.get("sort"));
     if (heading) Report.leaderboard.sortBy(heading, wanted.get("order") === "descending" ? "descending" : "ascending");
     if (wanted.has("model")) Report.leaderboard.chooseOnly(wanted.getAll("model"));
     Report.changed("chosen");
+    choose(byId("baseline"), [...byId("baseline")?.options ?? []].find((option) => option.textContent === wanted.get("against"))?.value);
   };
 
   const showPlotsAndPictures = (wanted) => {
@@ -62,8 +64,10 @@
 
   const restore = () => {
     const wanted = new URLSearchParams(location.hash.slice(1));
-    if (!wanted.has("table")) return;
-    showTable(wanted);
+    // A link to a table that is not here any more shows nothing else instead.
+    const index = Report.boards.findIndex((board) => board.title === wanted.get("table"));
+    if (index < 0) return;
+    showTable(wanted, index);
     showPlotsAndPictures(wanted);
   };
 

@@ -17,13 +17,15 @@
   const axisRadios = [...document.querySelectorAll("#axis input")];
   const baselineSelect = document.getElementById("baseline");
   let axis = null;
-  let axisIsChosen = false;
+  // What a reader chose, also while a table is shown that does not have it.
+  let chosenAxis = null;
 
   // Names are third-party text, and Plotly reads a little HTML.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   // A name as it fits beside a marker or an axis; what is pointed at tells the whole.
-  const brief = (text) => plain(text.length > LONGEST_NAME ? `${text.slice(0, LONGEST_NAME - 1)}…` : text);
+  // Its end stays: there stands what tells two runs of a model apart.
+  const brief = (text) => plain(text.length > LONGEST_NAME ? `${text.slice(0, LONGEST_NAME / 2 - 1)}…${text.slice(-LONGEST_NAME / 2)}` : text);
 
   const layout = (more) => ({
     paper_bgcolor: "transparent",
@@ -56,7 +58,7 @@
   const hoverText = (row) => {
     const rank = Report.leaderboard.rules.rows[row.index].cells.rank[0];
     const lines = Object.entries(AXES).filter(([key]) => row.texts[key]).map(([key, its]) => `${its.title}: ${row.texts[key]}`);
-    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, ...(rank ? [`Rank: ${rank}`] : [])].join("<br>");
+    return [`<b>${plain(row.label)}</b>`, `PSNR [dB]: ${row.texts.psnr_db}`, ...lines, ...(rank && rank !== "-" ? [`Rank: ${rank}`] : [])].join("<br>");
   };
 
   const markerSizes = (rows) => {
@@ -141,15 +143,17 @@
   }));
 
   // The range of dB that is shown at first: without models so far below the others that these would lie on one line.
-  Report.viewOf = (psnrs) => {
+  Report.viewOf = (psnrs, gates = []) => {
     const sorted = [...psnrs].sort((a, b) => a - b);
     const quarter = (share) => sorted[Math.floor(share * (sorted.length - 1))];
     const least = quarter(0.25) - 4 * (quarter(0.75) - quarter(0.25));
     const shown = sorted.filter((psnr) => psnr >= least);
     const below = sorted.length - shown.length;
     if (!below || sorted.length < 8) return { below: 0 };
-    const margin = 0.12 * (shown.at(-1) - shown[0]);
-    return { below, range: [shown[0] - margin, shown.at(-1) + margin] };
+    const ends = [...shown, ...gates.filter((gate) => gate >= least)];
+    const [low, high] = [Math.min(...ends), Math.max(...ends)];
+    const margin = 0.12 * (high - low);
+    return { below, range: [low - margin, high + margin] };
   };
 
   const belowNote = ({ below }) => (below ? [{
@@ -165,13 +169,16 @@
       target.textContent = "No model of this table has both figures.";
       return;
     }
-    const view = Report.viewOf([...rows.map((row) => row.psnr_db), ...Report.leaderboard.rules.gates_db]);
+    if (!target._fullLayout) target.replaceChildren();
+    const view = Report.viewOf(rows.map((row) => row.psnr_db), Report.leaderboard.rules.gates_db);
     const isLog = isWide(rows.map((row) => row[axis]));
     Plotly.react(target, tradeoffTraces(rows, isLog), layout({
+      // What a reader zoomed to stays, as long as it is the same plot.
+      uirevision: `${Report.board} ${axis}`,
       shapes: gateLines(),
       annotations: belowNote(view),
       xaxis: axisStyle({ title: { text: AXES[axis].title }, ...(isLog ? logTicks(rows.map((row) => row[axis] / AXES[axis].scale)) : {}) }),
-      yaxis: axisStyle({ title: { text: "PSNR [dB]" }, tickformat: ".2f", ...(view.range ? { range: view.range } : {}) }),
+      yaxis: axisStyle({ title: { text: "PSNR [dB]" }, ...(view.range ? { range: view.range } : {}) }),
     }), CONFIG);
     target.removeAllListeners?.("plotly_click");
     target.on("plotly_click", (event) => {
@@ -195,7 +202,7 @@
       boxpoints: "all", jitter: 0.5, pointpos: 0, marker: { color: colour, size: 5, opacity: 0.55 },
       line: { color: colour, width: 1.5 }, fillcolor: "transparent",
     };
-  }).filter((trace) => trace.x.length).reverse();
+  }).filter((trace) => trace.x.length).reverse().map((trace, place) => ({ ...trace, y0: place }));
 
   const runtimeTraces = () => Report.leaderboard.chosen.map(([index, colour]) => {
     const row = Report.current.rows[index];
@@ -211,10 +218,13 @@
   const drawDistributions = () => {
     const baseline = Report.current.rows[Number(baselineSelect.value)];
     if (baseline) {
-      Plotly.react("difference-plot", differenceTraces(baseline), layout({
+      const traces = differenceTraces(baseline);
+      // Each has a line of its own, whatever it is called.
+      const lines = { tickvals: traces.map((_, place) => place), ticktext: traces.map((trace) => trace.name) };
+      Plotly.react("difference-plot", traces, layout({
         margin: { l: 8, r: 16, t: 28, b: 40 },
-        xaxis: axisStyle({ zeroline: true, zerolinecolor: Report.colour("soft"), tickformat: "+.2~f" }),
-        yaxis: axisStyle({ showgrid: false, ticks: "" }),
+        xaxis: axisStyle({ zeroline: true, zerolinecolor: Report.colour("soft") }),
+        yaxis: axisStyle({ showgrid: false, ticks: "", ...lines }),
       }), CONFIG);
     }
     document.getElementById("runtime-figure").hidden = !Report.current.timed;
@@ -229,7 +239,7 @@
     const board = Report.current;
     for (const radio of axisRadios) radio.disabled = !board.rows.some((row) => hasFigure(row, radio.value));
     const able = axisRadios.filter((radio) => !radio.disabled);
-    if (!axisIsChosen || !able.some((radio) => radio.value === axis)) axis = able[0]?.value ?? "flops";
+    axis = able.find((radio) => radio.value === chosenAxis)?.value ?? able[0]?.value ?? "flops";
     for (const radio of axisRadios) radio.checked = radio.value === axis;
     const options = board.rows.map((row, index) => [row, index]).filter(([row]) => row.complete);
     baselineSelect.replaceChildren(...options.map(([row, index]) =>
@@ -238,7 +248,7 @@
 
   const draw = () => { if (window.Plotly) { drawTradeoff(); drawDistributions(); } };
 
-  for (const radio of axisRadios) radio.addEventListener("change", () => { axis = radio.value; axisIsChosen = true; draw(); });
+  for (const radio of axisRadios) radio.addEventListener("change", () => { axis = chosenAxis = radio.value; draw(); });
   baselineSelect.addEventListener("change", draw);
   Report.onChange((what) => { if (what === "board" || what === "edition") readyBoard(); draw(); });
 

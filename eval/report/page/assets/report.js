@@ -13,7 +13,7 @@ const Report = {
   get current() { return this.boards[this.board]; },
 
   // What can be compared of the table's set; that can have any name, also one that every object knows.
-  get comparison() { return Object.hasOwn(this.comparisons, this.current.dataset) ? this.comparisons[this.current.dataset] : null; },
+  get comparison() { return Object.hasOwn(this.comparisons, this.current.pictures) ? this.comparisons[this.current.pictures] : null; },
 
   element(tag, properties = {}, ...children) {
     const made = document.createElement(tag);
@@ -39,11 +39,17 @@ const Report = {
   let chosen = null;
   try { chosen = localStorage.getItem("theme"); } catch { /* storage can be off for files */ }
 
+  let onPaper = false;
   const apply = () => {
-    root.dataset.theme = chosen ?? (preferred.matches ? "dark" : "light");
+    root.dataset.theme = onPaper ? "light" : chosen ?? (preferred.matches ? "dark" : "light");
     const button = document.getElementById("theme");
     if (button) button.textContent = root.dataset.theme === "dark" ? "Light colours" : "Dark colours";
     Report.changed("theme");
+  };
+
+  Report.paper = (begins) => {
+    onPaper = begins;
+    apply();
   };
 
   apply();
