@@ -198,6 +198,15 @@ def test_what_a_helper_takes_from_another_one_can_be_taken_from_it(tmp_path: Pat
     assert found["N"] == 3
 
 
+def test_lines_are_those_that_python_counts(tmp_path: Path):
+    _written(
+        tmp_path, net="import math\n\x0c\nA = 1\nB = (A,\n     2); C = 3\n\n\ndef f():\n    return math.pi, B, C\n"
+    )
+    found: dict = {}
+    exec(one_file(tmp_path, "net"), found)
+    assert found["f"]() == (np.pi, (1, 2), 3)
+
+
 @pytest.fixture
 def lr_folder(tmp_path: Path, random_image) -> Path:
     for seed, name in enumerate(("0901x4", "0902x4")):
