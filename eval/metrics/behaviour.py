@@ -50,7 +50,7 @@ def _observed(network: nn.Module, data_range: float) -> list[Flag]:
         # After each pass: memory that one pass frees can be what the next one gets.
         prints.append(_fingerprints(network))
     found = [*operands.flags(), *types.flags(), *subnormal.flags(), *_written(prints)]
-    return found + _remembering(*outputs[2:], data_range)
+    return found + _remembering(outputs[2], outputs[3], data_range)
 
 
 def _written(prints: Iterable[dict[str, tuple]]) -> list[Flag]:
