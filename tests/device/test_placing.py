@@ -21,7 +21,6 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 def test_devices():
     assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
     for name in ("gpu", "cuda:x", "cpu:0", ""):
         with pytest.raises(UsageError, match=f"--device {name}: expected one of auto, cuda, cpu, mps"):
             pick_device(name)

@@ -65,16 +65,12 @@ def test_time_is_that_of_the_network(random_image, monkeypatch: pytest.MonkeyPat
     assert runtime_ms == 500
 
 
-@pytest.mark.parametrize(
-    ("length", "least", "order"),
-    [(4, 7, [0, 1, 2, 3, 2, 1, 0]), (2, 7, [0, 1, 0, 1, 0, 1, 0]), (1, 3, [0, 0, 0]), (3, 8, [0, 1, 2, 1, 0, 1, 2, 1])],
-)
-def test_reflection_equals_numpy(length: int, least: int, order: list[int]):
+@pytest.mark.parametrize(("length", "least"), [(4, 7), (2, 7), (1, 3), (3, 8)])
+def test_reflection_equals_numpy(length: int, least: int):
     x = torch.arange(float(length)).reshape(1, 1, 1, length)
     reflected = reflect_up_to(x, least)
-    assert reflected[0, 0, 0].tolist() == order
+    assert reflected[0, 0, 0].tolist() == np.pad(np.arange(length), (0, least - length), mode="reflect").tolist()
     assert reflected.shape == (1, 1, least, least)
-    assert np.array_equal(order, np.pad(np.arange(length), (0, least - length), mode="reflect"))
 
 
 def test_reflection_leaves_large_inputs_alone():

@@ -75,8 +75,6 @@ def test_an_anchor_of_repeats_becomes_a_convolution_for_ncnn(photographs, tmp_pa
     exportable = Exportable(spec, spec.build().requires_grad_(False))
     found = export(exportable, "ncnn", tmp_path, photographs)
     assert found.largest < 5e-6
-    x = torch.arange(12.0).reshape(1, 3, 2, 2)
-    assert torch.equal(x.repeat_interleave(2, dim=1)[0, :, 0, 0], torch.tensor([0.0, 0, 4, 4, 8, 8]))
 
 
 def test_a_hub_folder_has_config_card_and_results(abpn, photographs, tmp_path: Path):

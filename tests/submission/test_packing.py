@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -350,7 +349,6 @@ def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path
     with pytest.raises(UsageError, match="with weights"):
         bundle_of(subject, None)
     assert [result_name(name) for name in ("0901x4", "0901", "x4x4")] == ["0901", "0901", "x4"]
-    shutil.rmtree(tmp_path / "submission", ignore_errors=True)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from eval.metrics import psnr_ssim
 from eval.metrics.luma import psnr_y
 from eval.submission import scoring_program
 from eval.submission.archive import archive_faults, score_archive, smallest, write_archive
-from eval.submission.scoring_program import README_KEYS, read_readme
+from eval.submission.scoring_program import read_readme
 
 NAMES = ("0901.png", "0902.png", "0903.png")
 GOOD = """runtime per image [s] : 10.43
@@ -160,8 +160,6 @@ def test_names_of_one_form_that_sort_apart_are_an_order_fault(tmp_path: Path, ra
     for folder, names in (("hr", ("a_1.png", "a.png")), ("sr", ("ax4.png", "a_1x4.png"))):
         for name in names:
             write_png(tmp_path / folder / name, random_image(24, 24))
-    hr_order, sr_order = (sorted(path.name for path in (tmp_path / its).iterdir()) for its in ("hr", "sr"))
-    assert (hr_order, sr_order) == (["a.png", "a_1.png"], ["a_1x4.png", "ax4.png"])
     scored = scoring_program.score(tmp_path / "sr", tmp_path / "hr")
     (fault,) = [its for its in scored.faults if its.code == "order"]
     assert fault.text == "by sorted order a_1x4.png is compared with a.png: a low PSNR in silence"
@@ -311,4 +309,3 @@ def test_the_scorer_needs_nothing_of_the_project(upload: Path, hr: Path, tmp_pat
         "import runpy; runpy.run_path(sys.argv[1], run_name='scorer')"
     )
     subprocess.run([sys.executable, "-I", "-c", code, scoring_program.__file__], check=True, cwd=tmp_path)
-    assert len(README_KEYS) == 4

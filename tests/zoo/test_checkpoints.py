@@ -25,7 +25,6 @@ from eval.errors import RunError, UsageError
 from eval.zoo.checkpoints import (
     Checkpoint,
     MissingWeightsError,
-    file_sha256,
     find_checkpoint,
     weight_folders,
     zoo_info,
@@ -270,7 +269,7 @@ class TestFinding:
         path = tmp_path / "my own.pth"
         path.write_bytes(saved({"a": torch.zeros(1)}))
         (folders.zoo / "tiny_released.pth").write_bytes(RELEASED)
-        assert find_checkpoint(spec, str(path)) == Checkpoint(path, file_sha256(path), None)
+        assert find_checkpoint(spec, str(path)) == Checkpoint(path, hashlib.sha256(path.read_bytes()).hexdigest(), None)
 
     def test_by_path_a_published_file_keeps_its_name(self, folders: Folders, spec: ModelSpec, tmp_path: Path):
         path = tmp_path / "renamed.bin"
@@ -292,11 +291,6 @@ class TestFinding:
     def test_a_model_without_checkpoints_has_none(self, folders: Folders, spec: ModelSpec):
         with pytest.raises(UsageError, match=r"\(it has: none\)"):
             find_checkpoint(spec.model_copy(update={"checkpoints": ()}), "released")
-
-    def test_hash(self, tmp_path: Path):
-        (tmp_path / "abc").write_bytes(b"abc")
-        digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        assert file_sha256(tmp_path / "abc") == digest
 
 
 def assert_loaded(spec: ModelSpec, checkpoint: Checkpoint, state: dict[str, Tensor] = STATE) -> None:

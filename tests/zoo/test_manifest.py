@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 
@@ -115,9 +114,6 @@ class TestProject:
         for values in ([spec.id for spec in specs], [spec.name.lower() for spec in specs], files, digests):
             assert len(values) == len(set(values))
 
-    def test_it_is_what_lies_in_the_file(self):
-        assert all_models() == read_manifest(MANIFEST)
-
     def test_a_row_builds_in_eval_mode_on_the_cpu(self, spec: ModelSpec):
         network = spec.build()
         assert isinstance(network, nn.Module)
@@ -136,10 +132,6 @@ class TestProject:
         assert [(esr_weights / known.file).stat().st_size for known in published] == [
             known.bytes for known in published
         ]
-
-    def test_rows_cannot_be_changed(self, spec: ModelSpec):
-        with pytest.raises(ValidationError, match="frozen"):
-            spec.scale = 2
 
 
 class TestReading:
@@ -224,9 +216,11 @@ class TestReading:
         path.write_bytes(model(team='"Zürich"').encode("latin-1"))
         assert re.fullmatch(r"'utf-8' codec can't decode byte 0xfc in position \d+: invalid start byte", refusal(path))
 
-    def test_utf8_is_read_whatever_the_locale(self, manifest):
-        (spec,) = read_manifest(manifest(model(team='"Zürich 日本"')))
-        assert spec.team == "Zürich 日本"
+    def test_utf8_is_read_whatever_the_locale(self, manifest, program):
+        code = "import sys, eval.zoo.manifest as its\nprint(ascii(its.read_manifest(its.Path(sys.argv[1]))[0].team))"
+        path = manifest(model(team='"Zürich 日本"'))
+        told = program("-c", code, path, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
+        assert told.stdout.strip() == ascii("Zürich 日本"), told.stderr
 
     def test_a_whole_data_range_is_a_number_too(self, manifest):
         (spec,) = read_manifest(manifest(model(data_range="1")))
