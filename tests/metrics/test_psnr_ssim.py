@@ -28,7 +28,6 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 def test_one_level_apart_is_48_13_db():
     hr = np.full((20, 30, 3), 100, np.uint8)
     assert psnr(hr + 1, hr) == pytest.approx(20 * math.log10(255), abs=1e-12)
-    assert round(psnr(hr + 1, hr), 4) == 48.1308
 
 
 def test_black_against_white_is_0_db():

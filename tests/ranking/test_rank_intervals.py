@@ -54,13 +54,6 @@ def at_most(probability: float, trials: int, chance: float) -> int:
     return count
 
 
-def test_the_threshold_of_the_simulation_by_hand():
-    # Of 2 trials at 1/4: 9/16 have none, 6/16 one, 1/16 two.
-    assert at_most(0.25, 2, 0.45) == 0
-    assert at_most(0.25, 2, 0.4) == 1
-    assert at_most(0.25, 2, 0.06) == 2
-
-
 def test_ranges_of_equal_models_hold_together_at_95_percent_and_pairwise_ones_do_not():
     trials, models = 120, 8
     wrong = {True: 0, False: 0}
@@ -71,7 +64,6 @@ def test_ranges_of_equal_models_hold_together_at_95_percent_and_pairwise_ones_do
             # Equal models share all ranks: whoever settles any of them is wrong.
             wrong[simultaneous] += ranges(entries, simultaneous) != [(1, models)] * models
     most = at_most(0.05, trials, 1e-3)
-    assert most == 14
     assert wrong[True] <= most < 30 <= wrong[False]
 
 
@@ -132,7 +124,6 @@ def test_the_worst_error_by_hand():
     assert worst_error([errors], 0.4) == pytest.approx(1 / math.sqrt(2))
     # A second set, of which the same draw is off by three of its standard errors.
     second = np.array([[0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 5.0]])
-    assert np.std(second[1]) == 2.0
     assert worst_error([errors, second]) == pytest.approx(2.5)
     # What a draw without samples does not say does not count for "no error".
     unknown = np.full((2, 5), np.nan)

@@ -69,7 +69,6 @@ def test_the_published_baseline_scores_e_squared(year: int):
     rules = find_edition(year)
     base = published_baseline(rules, ("valid", "test"))
     (row,) = rank([replace(base, label=rules.baseline.model)], rules, base).rows
-    assert f"{E2:.4f}" == "7.3891"
     assert all(score == pytest.approx(E2, abs=1e-12) for score in row.scores.values())
     assert len(row.scores) == 3
     assert all(place.total == pytest.approx(E2, abs=1e-12) for place in row.places.values())

@@ -29,11 +29,6 @@ def training_form_fused() -> PFDNLite:
     return reparameterize(load_network(TRAINING))
 
 
-def test_they_are_small_enough_to_ship():
-    assert WEIGHTS.stat().st_size < 2**20
-    assert TRAINING.stat().st_size < 2**21
-
-
 def test_the_training_form_is_the_pruned_one_in_float16_and_says_where_it_comes_from():
     with safetensors.safe_open(TRAINING, "pt") as file:
         facts = {key: json.loads(value) for key, value in file.metadata().items()}
