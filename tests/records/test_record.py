@@ -5,25 +5,28 @@ import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from eval.config import Protocol
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Complexity, Flag
-from eval.records.record import (
-    DatasetInfo,
-    Environment,
-    ImageResult,
-    MachineState,
-    ModelInfo,
-    Protocol,
-    Record,
-    Settings,
-    means_of,
-)
+from eval.records.record import DatasetInfo, Environment, ImageResult, MachineState, Record, Settings, means_of
 from eval.records.store import by_key, check_writable, find_records, read_record, read_records, write_record
+from eval.zoo.model_info import ModelInfo
 
 STATE = MachineState(load_1min=0.1, cpu_mhz=2600, gpu_mhz=None, gpu_temperature_c=None)
+
+
+def changed(record: Record, **parts: Any) -> Record:
+    """A copy with other parts; of a part with fields of its own, a dictionary says what is other in it."""
+    for name, its in parts.items():
+        own = getattr(record, name)
+        if isinstance(own, BaseModel) and isinstance(its, dict):
+            parts[name] = type(own)(**dict(own) | its)
+    return Record(**dict(record) | parts)
 
 
 def make_record(
@@ -31,69 +34,44 @@ def make_record(
     label: str = "03_PFDNLite",
     dataset: str = "Set2",
     second: int = 0,
-    **changes,
+    **changes: Any,
 ) -> Record:
-    """Make a complete record of as many images as there are PSNRs."""
+    """Make a complete record of as many images as there are PSNRs; ``changes`` are those of ``changed``."""
     images = tuple(
         ImageResult(name=f"img{i}", lr_height=8, lr_width=9, psnr_db=db, ssim=0.5, runtime_ms=100.0 / (i + 1))
         for i, db in enumerate(psnrs)
     )
-    fields = {
-        "status": "complete",
-        "started_at": datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC),
-        "finished_at": datetime(2026, 1, 2, 3, 5, second, tzinfo=UTC),
-        "model": ModelInfo(
-            id=int(label[:2]),
-            name=label[3:],
-            label=label,
-            team="BSR",
-            scale=4,
-            data_range=1,
-            checkpoint="released",
-            weights_file="weights.pth",
-            weights_sha256="0" * 64,
-            source_sha256="1" * 64,
-        ),
-        "dataset": DatasetInfo(name=dataset, layout="SelfExSR", folder="/data", num_images=len(psnrs)),
-        "settings": Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None),
-        "images": images,
-        "means": means_of(images),
-        "complexity": Complexity(
-            input_side=256,
-            num_params=218_288,
-            flops=11_952_734_208,
-            flops_by_dispatcher=11_902_402_560,
-            flops_bound=218_288 * 256**2,
-            activations=36_103_168,
-            num_conv=24,
-            uncounted_ops={"aten::silu": 6},
-            suspect_ops=(),
-        ),
-        "peak_memory_mib": 105.456,
-        "peak_memory_method": "by hand",
-        "environment": Environment(
-            commit="abc",
-            platform="Linux",
-            python="3.11",
-            torch="2.13.0",
-            numpy="2",
-            opencv="5",
-            fvcore="0.1.5",
-            cpu="A processor",
-            gpu=None,
-            cuda=None,
-            cudnn=None,
-            driver=None,
-            threads=2,
-            cudnn_benchmark=False,
-            cudnn_tf32=True,
-            matmul_tf32=False,
-            deterministic=False,
-        ),
-        "before": STATE,
-        "after": STATE,
-    }
-    return Record(**(fields | changes))
+    model = ModelInfo(
+        id=int(label[:2]), name=label[3:], label=label, team="BSR", scale=4, data_range=1, checkpoint="released",
+        weights_file="weights.pth", weights_sha256="0" * 64, source_sha256="1" * 64,
+    )  # fmt: skip
+    complexity = Complexity(
+        input_side=256, num_params=218_288, flops=11_952_734_208, flops_by_dispatcher=11_902_402_560,
+        flops_bound=218_288 * 256**2, activations=36_103_168, num_conv=24, uncounted_ops={"aten::silu": 6},
+        suspect_ops=(),
+    )  # fmt: skip
+    environment = Environment(
+        commit="abc", platform="Linux", python="3.11", torch="2.13.0", numpy="2", opencv="5", fvcore="0.1.5",
+        cpu="A processor", gpu=None, cuda=None, cudnn=None, driver=None, threads=2, cudnn_benchmark=False,
+        cudnn_tf32=True, matmul_tf32=False, deterministic=False,
+    )  # fmt: skip
+    record = Record(
+        status="complete",
+        started_at=datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC),
+        finished_at=datetime(2026, 1, 2, 3, 5, second, tzinfo=UTC),
+        model=model,
+        dataset=DatasetInfo(name=dataset, layout="SelfExSR", folder="/data", num_images=len(psnrs)),
+        settings=Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None),
+        images=images,
+        means=means_of(images),
+        complexity=complexity,
+        peak_memory_mib=105.456,
+        peak_memory_method="by hand",
+        environment=environment,
+        before=STATE,
+        after=STATE,
+    )
+    return changed(record, **changes)
 
 
 def test_round_trip_keeps_every_digit(tmp_path: Path):

@@ -240,22 +240,11 @@ def test_urban100_is_the_factsheets(name: str, published: str, esr_weights, esr_
 
 def timing_of(samples_ms: tuple, **changes) -> Timing:
     fields = {
-        "group": "g",
-        "preset": "rapid",
-        "seed": 0,
-        "image_names": ("a", "b"),
-        "inputs_sha256": "0" * 64,
-        "samples_ms": samples_ms,
-        "dropped": {"thermal slowdown": 2},
-        "cold_start_ms": 900.0,
-        "warmup_ms": 1000.0,
-        "warmup_runs": 4,
-        "p50_ms": 11.0,
-        "p90_ms": 20.0,
-        "ratio": None,
-        "stopped_by": "rounds",
-    }
-    return Timing(**(fields | changes))
+        "group": "g", "preset": "rapid", "seed": 0, "image_names": ("a", "b"), "inputs_sha256": "0" * 64,
+        "samples_ms": samples_ms, "dropped": {"thermal slowdown": 2}, "cold_start_ms": 900.0, "warmup_ms": 1000.0,
+        "warmup_runs": 4, "p50_ms": 11.0, "p90_ms": 20.0, "ratio": None, "stopped_by": "rounds",
+    }  # fmt: skip
+    return Timing(**fields | changes)
 
 
 def test_the_steady_mean_is_over_images_of_the_median_over_rounds(hr_folder: Path):
