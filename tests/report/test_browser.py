@@ -13,10 +13,10 @@ import pytest
 
 from eval.data.images import write_png
 from eval.metrics.figures import Flag
-from eval.records.record import DatasetInfo, Record
+from eval.records.record import Record
 from eval.report.page.writing import PageOptions
 from eval.timing.samples import Ratio
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.report.test_page import HOSTILE, many, page_of, renamed
 from tests.report.test_page_pictures import measured
 from tests.report.test_tables import steady
@@ -453,11 +453,10 @@ def test_a_picture_of_an_identical_image_says_so(browser: Browser, tmp_path: Pat
 def test_without_ground_truth_the_plot_says_that_it_has_nothing(browser: Browser, tmp_path: Path):
     """Of LR images alone there is no PSNR, in no row."""
     bare = [
-        record.model_copy(
-            update={
-                "images": tuple(its.model_copy(update={"psnr_db": None}) for its in record.images),
-                "means": {key: its for key, its in record.means.items() if key != "psnr_db"},
-            }
+        changed(
+            record,
+            images=tuple(its.model_copy(update={"psnr_db": None}) for its in record.images),
+            means={key: its for key, its in record.means.items() if key != "psnr_db"},
         )
         for record in many(9)
     ]
@@ -466,8 +465,8 @@ def test_without_ground_truth_the_plot_says_that_it_has_nothing(browser: Browser
 
 
 def test_what_leaves_the_page_names_weights_of_our_own(browser: Browser, tmp_path: Path):
-    own = make_record().model.model_copy(update={"checkpoint": "selftrained"})
-    page = page_of([make_record().model_copy(update={"model": own}), make_record(label="00_RLFN")], tmp_path)
+    own = make_record(model={"checkpoint": "selftrained"})
+    page = page_of([own, make_record(label="00_RLFN")], tmp_path)
     browser.open(page)
     for form in ("Markdown", "CSV", "LaTeX"):
         assert "(selftrained)" in browser.js(f"return Report.tableAs(Report.leaderboard, '{form}')")
@@ -475,9 +474,9 @@ def test_what_leaves_the_page_names_weights_of_our_own(browser: Browser, tmp_pat
 
 def test_a_row_below_another_editions_gate_says_so(browser: Browser, tmp_path: Path):
     """IMDN's edition asks for 29.00 dB on the validation images, which newer ones do not."""
-    valid = DatasetInfo(name="DIV2K_valid", layout="challenge", folder="/d", num_images=100)
+    valid = {"name": "DIV2K_valid", "layout": "challenge", "num_images": 100}
     records = [
-        make_record((db, db), label=label).model_copy(update={"dataset": valid})
+        changed(make_record((db, db), label=label), dataset=valid)
         for label, db in (("00_RLFN", 29.1), ("06_IMDN", 29.1), ("05_SPAN", 28.0))
     ]
     browser.open(page_of(records, tmp_path))

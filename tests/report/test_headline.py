@@ -11,7 +11,7 @@ import pytest
 from eval.intervals import Interval, paired_difference
 from eval.ranking.editions import find_edition
 from eval.records.current import current
-from eval.records.record import Protocol, Record
+from eval.records.record import Record
 from eval.records.store import write_record
 from eval.report.board import Board, make_boards
 from eval.report.board_intervals import PairedPsnr
@@ -20,8 +20,7 @@ from eval.report.escapes import markdown_text
 from eval.report.headline import _runtime_words
 from eval.timing.samples import Ratio
 from tests.conftest import Command
-from tests.records.test_current import settings
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.report.test_page import renamed
 from tests.report.test_tables import steady
 from tests.run.test_runner import timing_of
@@ -38,13 +37,11 @@ def timed(label: str, ms: float, psnrs: tuple[float, ...], jitter: float = 0.01)
     record = make_record(psnrs, label=label, settings=steady(label, ms, None).settings)
     rows = np.random.default_rng(len(label)).normal(ms, jitter * ms, (len(psnrs), 10))
     names = tuple(image.name for image in record.images)
-    timing = timing_of(tuple(map(tuple, rows.tolist())), group="one").model_copy(update={"image_names": names})
     estimate = ms / 20
     ratio = Ratio(baseline="00_RLFN", estimate=estimate, low=estimate * 0.99, high=estimate * 1.01)
+    timing = timing_of(tuple(map(tuple, rows.tolist())), group="one", image_names=names, ratio=ratio)
     means = record.means | {"runtime_ms": record.means["psnr_db"].model_copy(update={"mean": ms})}
-    return renamed(record, id=int(label[:2])).model_copy(
-        update={"timing": timing.model_copy(update={"ratio": ratio}), "means": means}
-    )
+    return changed(record, timing=timing, means=means)
 
 
 def boards(*records: Record, year: int | None = None) -> Board:
@@ -122,9 +119,8 @@ def test_a_ratio_in_words(monkeypatch: pytest.MonkeyPatch, low: float, estimate:
 
 
 def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
-    records = [make_record(psnrs, label=label) for label, psnrs in PSNRS.items()]
-    untimed = [record.model_copy(update={"settings": settings(Protocol.ACCURACY)}) for record in records]
-    found = boards(*untimed).headline
+    untimed = {"protocol": "accuracy"}
+    found = boards(*(make_record(psnrs, label=label, settings=untimed) for label, psnrs in PSNRS.items())).headline
     assert found.claim == "00_RLFN has the highest PSNR of 3 networks on Set2 (6 images), 27.25 dB."
     assert found.details[0] == (
         "In PSNR, 00_RLFN cannot be told apart from 02_PFDN; it is above 05_SPAN (95%, 6 images)."
@@ -161,8 +157,8 @@ def test_each_edition_whose_baseline_is_there_has_its_own_ranks(three: list[Reco
 
 
 def test_bicubic_is_not_the_best_of_a_column_about_networks(three: list[Record]):
-    floor = renamed(timed("05_SPAN", 1.0, PSNRS["05_SPAN"]), id=-1, name="Bicubic", label="Bicubic")
-    floor = floor.model_copy(update={"complexity": None, "peak_memory_mib": 0.1})
+    floor = {"id": -1, "name": "Bicubic", "label": "Bicubic"}
+    floor = changed(timed("05_SPAN", 1.0, PSNRS["05_SPAN"]), model=floor, complexity=None, peak_memory_mib=0.1)
     memories = [record.model_copy(update={"peak_memory_mib": 1.0 + i}) for i, record in enumerate(three)]
     board = boards(floor, *memories, year=2024)
     marks = {

@@ -19,7 +19,7 @@ from eval.ranking.from_records import entries_from
 from eval.ranking.from_results_json import read_results
 from eval.ranking.scoring import rank
 from eval.records.current import current
-from eval.records.record import Protocol, Record
+from eval.records.record import Record
 from eval.records.store import read_record, write_record
 from eval.report import score as score_report
 from eval.report.audits import tables as audit_report
@@ -37,7 +37,7 @@ from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.ranking.test_audit import result
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.report.test_page import Reader
 from tests.report.test_page_pictures import measured
 from tests.tasks import task_of
@@ -61,14 +61,8 @@ def records(tmp_path: Path, flat: Path) -> list[Record]:
     names = ("flat", "image0")
     networks = [measured(tmp_path / "r", flat, *its, names) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
     floor = carry_out(task, lambda _image: None)
-    alike = {"environment": floor.environment}
-    networks = [
-        record.model_copy(
-            update=alike | {"settings": record.settings.model_copy(update={"protocol": Protocol.ACCURACY})}
-        )
-        for record in networks
-    ]
-    return [floor, *networks]
+    alike = {"environment": floor.environment, "settings": {"protocol": "accuracy"}}
+    return [floor, *(changed(record, **alike) for record in networks)]
 
 
 def test_a_run_and_its_record_on_disk(records: list[Record], tmp_path: Path):
@@ -112,8 +106,8 @@ def test_the_page_sorts_it_above_all_and_plots_without_it(records: list[Record],
 
 def test_an_image_without_a_figure_is_no_identical_one(records: list[Record], tmp_path: Path):
     images = (records[0].images[0].model_copy(update={"psnr_db": None}), *records[0].images[1:])
-    changed = [records[0].model_copy(update={"images": images}), *records[1:]]
-    page = write_page(gather(changed, PageOptions(roots=(tmp_path / "r",))), tmp_path / "out", PageOptions())
+    others = [changed(records[0], images=images), *records[1:]]
+    page = write_page(gather(others, PageOptions(roots=(tmp_path / "r",))), tmp_path / "out", PageOptions())
     shown = {image["name"]: image for image in Reader(page).data["comparisons"]["photos"]["images"]}
     assert shown["flat"]["psnrs_db"]["0"] is None
 
@@ -141,8 +135,7 @@ def test_plots_leave_the_point_out():
 def test_gates_scores_and_their_tables():
     rules = find_edition(2024)
     whole = {"name": "DIV2K_LSDIR_valid", "layout": "challenge", "folder": "/d", "num_images": 200}
-    base = make_record((INF,), label="03_PFDNLite")
-    records = [base.model_copy(update={"dataset": base.dataset.model_copy(update=whole)})]
+    records = [changed(make_record((INF,), label="03_PFDNLite"), dataset=whole)]
     measured_alike = entries_from(records, rules)
     assert measured_alike.entries[0].psnr_db == {"valid": INF}
     for gate in ("rounded", "strict"):

@@ -22,7 +22,7 @@ from eval.report.page.writing import PageOptions, gather, page_addresses, write_
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.selection import baseline_of, edition_of, state_of
 from eval.timing.samples import Ratio
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.report.test_tables import steady
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028=2+3\\{{7777*3}}"
@@ -67,7 +67,7 @@ def page_of(records: Sequence[Record], folder: Path, options: PageOptions | None
 
 
 def renamed(record: Record, **changes) -> Record:
-    return record.model_copy(update={"model": record.model.model_copy(update=changes)})
+    return changed(record, model=changes)
 
 
 def many(count: int) -> list[Record]:
@@ -93,7 +93,7 @@ def test_the_page_holds_what_the_records_say(tmp_path: Path):
 
 def with_metric(record: Record, key: str, value: float) -> Record:
     images = [image.model_copy(update={key: value}) for image in record.images]
-    return record.model_copy(update={"images": tuple(images), "means": means_of(images)})
+    return changed(record, images=tuple(images), means=means_of(images))
 
 
 def test_a_metric_that_a_record_has_is_a_column_with_what_it_means(tmp_path: Path):
@@ -120,10 +120,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path):
 def test_a_hostile_record_stays_text(tmp_path: Path):
     record = renamed(make_record(), label=f"03_{HOSTILE}", name=HOSTILE, team=HOSTILE, checkpoint=HOSTILE)
     images = tuple(image.model_copy(update={"name": f"../{HOSTILE}{i}"}) for i, image in enumerate(record.images))
-    dataset = record.dataset.model_copy(update={"name": HOSTILE})
-    hostile = record.model_copy(
-        update={"images": images, "dataset": dataset, "flags": (Flag(code="state", text=HOSTILE),)}
-    )
+    hostile = changed(record, images=images, dataset={"name": HOSTILE}, flags=(Flag(code="state", text=HOSTILE),))
     failed = hostile.model_copy(update={"status": "failed", "reason": HOSTILE, "model": make_record().model})
     page_of([hostile, failed], tmp_path / "out", PageOptions(title=HOSTILE))
     pages = list((tmp_path / "out").rglob("*.html"))
@@ -306,7 +303,6 @@ def test_a_state_says_why_a_model_did_not_run():
 
 
 def test_a_models_page_breaks_its_flops_down_by_operator():
-    record = make_record((26.9,))
-    counted = record.complexity.model_copy(update={"flops": 4 * 10**9, "flops_by_operator": {"conv": 3 * 10**9}})
-    facts = dict(_complexity_facts(record.model_copy(update={"complexity": counted})))
+    record = make_record((26.9,), complexity={"flops": 4 * 10**9, "flops_by_operator": {"conv": 3 * 10**9}})
+    facts = dict(_complexity_facts(record))
     assert facts["FLOPs of conv"] == "3.00 G, 75.0%"

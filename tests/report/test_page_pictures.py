@@ -17,7 +17,7 @@ from eval.report.page.gallery import contenders_of, find_comparison, image_roots
 from eval.report.page.pictures import make_plan, write_pictures
 from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
 from eval.report.page.writing import PageOptions
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.report.test_page import Reader, page_of
 
 
@@ -34,14 +34,8 @@ def measured(
         height, width = hr.shape[0] // 4, hr.shape[1] // 4
         figures = {"psnr_db": psnr(sr, hr), "ssim": None, "runtime_ms": 1.0}
         results.append(ImageResult(name=name, lr_height=height, lr_width=width, **figures))
-    record = make_record(label=label)
     dataset = {"name": "photos", "folder": str(hr_folder), "layout": "HR folder, LR made by the exact bicubic"}
-    changed = {
-        "images": tuple(results),
-        "means": means_of(results),
-        "dataset": record.dataset.model_copy(update=dataset),
-    }
-    return record.model_copy(update=changed)
+    return changed(make_record(label=label), images=tuple(results), means=means_of(results), dataset=dataset)
 
 
 @pytest.fixture
@@ -173,9 +167,7 @@ def test_contested_and_hard_images_come_first_by_turns(tmp_path: Path):
 
 
 def test_the_baseline_of_2022_is_a_network_though_its_id_is_not_positive(records: list[Record], tmp_path: Path):
-    model = records[1].model.model_copy(update={"id": -1, "origin": "NTIRE2022_ESR"})
-    bicubic = records[0].model_copy(update={"model": records[0].model.model_copy(update={"id": -1})})
-    both = [bicubic, records[1].model_copy(update={"model": model})]
+    both = [changed(records[0], model={"id": -1}), changed(records[1], model={"id": -1, "origin": "NTIRE2022_ESR"})]
     found = contenders_of([(its.model.label, its) for its in both], (tmp_path / "r",))
     assert [its.record.model.is_network for its in found] == [False, True]
     assert [its.spread_db for its in rank_images(found)] == [0, 0]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from eval.metrics.figures import Flag
 from eval.records.current import current
-from eval.records.record import Mean, Protocol, Record, Settings
+from eval.records.record import Mean, Record
 from eval.records.store import write_record
 from eval.report.columns import columns_of, legend
 from eval.report.escapes import latex
@@ -16,7 +16,7 @@ from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, leaderboard, markdown_tables, write_report, write_tables
 from eval.report.template import TemplateRow, template_table, template_tables
 from eval.timing.samples import Ratio
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
 
@@ -46,8 +46,7 @@ def test_the_template_table_with_test_columns():
 
 def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
     records = [make_record((27.0,)), make_record((26.0,), dataset="Set9"), make_record((25.0,), dataset="valid")]
-    gpu = make_record((24.0,), settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
-    records.append(gpu.model_copy(update={"environment": gpu.environment.model_copy(update={"gpu": "NVIDIA H100"})}))
+    records.append(make_record((24.0,), settings={"device": "cuda"}, environment={"gpu": "NVIDIA H100"}))
     parts = [part.splitlines() for part in template_tables(current(records), "valid", None).split("\n\n")]
     assert [part[0] for part in parts] == [
         "# Set2, 1 images; protocol official, on A processor, 2 thread(s)",
@@ -61,12 +60,8 @@ def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
 
 
 def test_csv_tells_machines_apart(tmp_path: Path):
-    def on(gpu: str) -> Record:
-        record = make_record(settings=Settings(protocol="official", device="cuda", tile=None, tile_overlap=None))
-        return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
-
     for second, gpu in enumerate(("NVIDIA A100", "NVIDIA H100")):
-        record = on(gpu).model_copy(update={"key": str(second) * 64})
+        record = make_record(settings={"device": "cuda"}, environment={"gpu": gpu}, key=str(second) * 64)
         write_record(record, tmp_path / "records")
     write_tables(tmp_path, "Set2", None)
     frame = pd.read_csv(tmp_path / "results.csv")
@@ -75,7 +70,7 @@ def test_csv_tells_machines_apart(tmp_path: Path):
 
 
 def test_csv_is_unrounded_and_pandas_reads_numbers(tmp_path: Path):
-    untimed = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=64, tile_overlap=16)
+    untimed = {"protocol": "accuracy", "tile": 64, "tile_overlap": 16}
     bare = make_record((21.0,), label="09_Bare", complexity=None, settings=untimed)
     (tmp_path / "results.csv").write_text(csv_table([make_record((math.pi, 20)), bare]))
     frame = pd.read_csv(tmp_path / "results.csv").set_index("model")
@@ -94,9 +89,7 @@ def test_hostile_set_names_stay_text():
 
 
 def test_hostile_labels_stay_one_cell_of_text():
-    plain = make_record((20.0,))
-    hostile = plain.model.model_copy(update={"label": "=1+1|<b>\n\u2028x"})
-    record = plain.model_copy(update={"model": hostile})
+    record = make_record((20.0,), model={"label": "=1+1|<b>\n\u2028x"})
     (row,) = csv_table([record]).splitlines()[1:]
     assert row.startswith("'=1+1|<b>\\n\\u2028x,")
     rows = [line for line in markdown_tables(current([record])).splitlines() if "1+1" in line and line.startswith("|")]
@@ -119,27 +112,13 @@ def test_markdown_by_hand():
 
 def test_figures_that_were_not_taken_are_dashes_and_infinity_is_said():
     record = make_record((math.inf, 20.0), complexity=None, peak_memory_mib=None)
-    assert [column.cell(record).text for column in columns_of([record])] == [
-        "inf",
-        "0.5000",
-        "75.00",
-        "-",
-        "-",
-        "-",
-        "-",
-        "-",
-    ]
-
-
-def by(engine: str, precision: str, protocol: Protocol = Protocol.ACCURACY) -> Settings:
-    return Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None, engine=engine, precision=precision)
+    assert [column.cell(record).text for column in columns_of([record])] == ["inf", "0.5000", "75.00", *["-"] * 5]
 
 
 def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path: Path):
-    plain, half = (
-        make_record((21.0,), settings=by("eager", "fp32")),
-        make_record((20.0,), second=1, settings=by("compiled", "bf16")),
-    )
+    plain = make_record((21.0,), settings={"protocol": "accuracy"})
+    settings = {"protocol": "accuracy", "engine": "compiled", "precision": "bf16"}
+    half = make_record((20.0,), second=1, settings=settings)
     for record in (plain, half):
         write_record(record, tmp_path / "records")
     write_tables(tmp_path, "Set2", None)
@@ -156,13 +135,13 @@ def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path
 
 def test_the_legend_says_what_the_times_hold():
     assert any("cold first image included" in line for line in legend([make_record()]))
-    untimed = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)
-    assert not any(line.startswith("Time") for line in legend([make_record(settings=untimed)]))
+    untimed = make_record(settings={"protocol": "accuracy"})
+    assert not any(line.startswith("Time") for line in legend([untimed]))
 
 
 def test_the_legend_says_which_figures_are_of_tiles():
     def cut(label: str, tile: int | None, overlap: int | None) -> Record:
-        settings = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=tile, tile_overlap=overlap)
+        settings = {"protocol": "accuracy", "tile": tile, "tile_overlap": overlap}
         return make_record(label=label, settings=settings)
 
     def said(*records: Record) -> list[str]:
@@ -194,10 +173,9 @@ def test_tables_are_made_from_the_records_alone(tmp_path: Path):
 
 
 def steady(label: str, ms: float, ratio: Ratio | None, **changes) -> Record:
-    settings = Settings(protocol=Protocol.STEADY, device="cpu", tile=None, tile_overlap=None)
     timing = timing_of(((ms, ms), (ms, ms)), ratio=ratio, p90_ms=ms)
-    record = make_record((27.0, 27.0), label=label, settings=settings, timing=timing, **changes)
-    return record.model_copy(update={"means": {**record.means, "runtime_ms": Mean(mean=ms, count=2)}})
+    record = make_record((27.0, 27.0), label=label, settings={"protocol": "steady"}, timing=timing, **changes)
+    return changed(record, means=record.means | {"runtime_ms": Mean(mean=ms, count=2)})
 
 
 STEADY = [
@@ -219,15 +197,14 @@ def test_steady_records_show_their_ratio_with_its_interval():
 def test_times_that_hold_the_giving_back_of_memory_say_so():
     note = "Freed memory was given back between forwards, which takes time: 00_RLFN, 03_PFDNLite."
     assert note in legend(STEADY)
-    keeping = STEADY[0].environment.model_copy(update={"keeps_freed_memory": True})
-    kept = [its.model_copy(update={"environment": keeping}) for its in STEADY]
+    kept = [changed(its, environment={"keeps_freed_memory": True}) for its in STEADY]
     assert not any("given back" in line for line in legend(kept))
-    submission = STEADY[1].model_copy(update={"model": STEADY[1].model.model_copy(update={"in_worker": True})})
+    submission = changed(STEADY[1], model={"in_worker": True})
     assert note.replace(", 03_PFDNLite", "") in legend([STEADY[0], submission])
 
 
 def test_models_that_were_timed_apart_are_told():
-    apart = STEADY[1].model_copy(update={"timing": STEADY[1].timing.model_copy(update={"group": "another"})})
+    apart = changed(STEADY[1], timing={"group": "another"})
     note = "Timed in 2 separate runs; ratios compare models of one run only: 00_RLFN; 03_PFDNLite."
     assert note in legend([STEADY[0], apart])
     assert not any("separate runs" in line for line in legend(STEADY))
@@ -256,8 +233,7 @@ def test_latex_marks_the_best_and_the_second():
 
 
 def test_latex_marks_networks_alone():
-    bicubic = steady("05_SPAN", 1.0, None)
-    bicubic = bicubic.model_copy(update={"model": bicubic.model.model_copy(update={"id": -1, "label": "Bicubic"})})
+    bicubic = changed(steady("05_SPAN", 1.0, None), model={"id": -1, "label": "Bicubic"})
     text = leaderboard([bicubic, *STEADY, steady("05_SPAN", 10.0, None, dataset="Set2")])
     assert r"\textbf{10.00}" in text
     assert "1.00 " in text
@@ -292,8 +268,7 @@ def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
 
 
 def test_what_was_not_counted_is_a_dash_in_every_table(tmp_path: Path):
-    counted = make_record((25.0,)).complexity
-    partly = counted.model_copy(update={"flops": None, "activations": None, "num_conv": None, "faults": {"FLOPs": "x"}})
+    partly = {"flops": None, "activations": None, "num_conv": None, "faults": {"FLOPs": "x"}}
     record = make_record((25.0,), complexity=partly)
     assert template_table([TemplateRow.of_record(record)]).splitlines()[1].split("\t")[3:] == [
         "0.218     ", "-         ", "-       ", "105.46  ", "-       ",
