@@ -12,7 +12,7 @@ from eval.intervals import Interval
 from eval.ranking.comparison import Side, compare_sides, quotient, settings_of
 from eval.ranking.from_results_json import ModelResult
 from eval.timing.samples import Ratio
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
 IMAGES = {f"{index}": 30.0 + index for index in range(8)}
@@ -106,10 +106,7 @@ def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reas
 def test_a_side_knows_what_its_ratio_depends_on():
     ratio = Ratio(baseline="00_RLFN", estimate=1.0, low=1.0, high=1.0)
     timing = timing_of(((1.0,),), ratio=ratio, group="one")
-    found = [
-        Side.of_record(make_record(label=label).model_copy(update={"timing": timing}))
-        for label in ("00_RLFN", "03_PFDNLite")
-    ]
+    found = [Side.of_record(make_record(label=label, timing=timing)) for label in ("00_RLFN", "03_PFDNLite")]
     assert [its.is_baseline for its in found] == [True, False]
     assert found[0].settings == "eager, fp32, 2 thread(s)"
 
@@ -134,9 +131,7 @@ def test_the_quotient_of_a_ratio_and_itself_is_1():
 
 def test_sides_of_records_and_of_published_results():
     ratio = Ratio(baseline="00_RLFN", estimate=0.9, low=0.8, high=1.0)
-    record = make_record((30.0, 31.0)).model_copy(
-        update={"timing": timing_of(((10.0, None), (20.0, 21.0)), ratio=ratio)}
-    )
+    record = make_record((30.0, 31.0), timing=timing_of(((10.0, None), (20.0, 21.0)), ratio=ratio))
     found = Side.of_record(record)
     assert list(found.psnr_db.values()) == [30.0, 31.0]
     assert np.array_equal(found.samples_ms, [[10.0, np.nan], [20.0, 21.0]], equal_nan=True)
@@ -188,13 +183,8 @@ def test_each_end_of_a_quotient_takes_the_divisors_other_end():
 
 
 def test_a_side_knows_its_images_and_whether_it_rounded_to_tf32():
-    record = make_record()
-    record = record.model_copy(
-        update={
-            "dataset": record.dataset.model_copy(update={"sha256": "a" * 64}),
-            "config": RunConfig(device="cuda", protocol="official", tf32=False),
-        }
-    )
+    config = RunConfig(device="cuda", protocol="official", tf32=False)
+    record = changed(make_record(config=config), dataset={"sha256": "a" * 64})
     assert Side.of_record(record).images_sha256 == "a" * 64
     assert settings_of(record) == "eager, fp32, no TF32, 2 thread(s)"
 

@@ -21,14 +21,15 @@ from eval.ranking.entries import Entry, Measured, measured_baseline, published_b
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
 from eval.ranking.scoring import Ranking, competition_ranks, rank
-from eval.records.record import DatasetInfo, Mean, Protocol, Record, Settings
+from eval.records.record import Mean, Record
 from eval.records.store import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import notes
 from eval.timing.samples import Timing
 from tests.conftest import PROJECT
 from tests.ranking.test_audit import result
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
+from tests.run.test_runner import timing_of
 
 E2 = math.exp(2)
 GATED = {"valid": 26.95, "test": 27.05}
@@ -348,18 +349,13 @@ def timing(scale: float, seed: int, group: str = "one", **changes) -> Timing:
     """Return a steady timing of 5 images and 6 rounds."""
     images = np.arange(1, 6)[:, None] * scale
     samples = images * np.random.default_rng(seed).normal(1, 0.01, (5, 6))
-    fields = {
-        "group": group, "preset": "rapid", "seed": 0, "image_names": ("a", "b", "c", "d", "e"), "inputs_sha256": "0",
-        "samples_ms": tuple(map(tuple, samples.tolist())), "dropped": {}, "cold_start_ms": 9.0, "warmup_ms": 1.0,
-        "warmup_runs": 3, "p50_ms": 1.0, "p90_ms": 2.0, "ratio": None, "stopped_by": "rounds",
-    }  # fmt: skip
-    return Timing(**fields | changes)
+    fields = {"samples_ms": tuple(map(tuple, samples.tolist())), "image_names": tuple("abcde"), "dropped": {}}
+    return timing_of(**fields | {"group": group} | changes)
 
 
 def steady(label: str, scale: float, seed: int, **changes) -> Record:
-    settings = Settings(protocol="steady", device="cpu", tile=None, tile_overlap=None)
     its = changes.pop("timing", None) or timing(scale, seed)
-    return make_record((26.95,) * 5, label=label, **{"settings": settings, "timing": its} | changes)
+    return make_record((26.95,) * 5, label=label, **{"settings": {"protocol": "steady"}, "timing": its} | changes)
 
 
 def test_entries_of_steady_records_by_hand():
@@ -373,8 +369,8 @@ def test_entries_of_steady_records_by_hand():
 
 
 def on(dataset: str, db: float, label: str = "03_PFDNLite", count: int = 200) -> Record:
-    its = DatasetInfo(name=f"DIV2K_LSDIR_{dataset}", layout="challenge", folder="/d", num_images=count)
-    return make_record((db, db), label=label).model_copy(update={"dataset": its})
+    its = {"name": f"DIV2K_LSDIR_{dataset}", "layout": "challenge", "num_images": count}
+    return changed(make_record((db, db), label=label), dataset=its)
 
 
 def test_valid_and_test_are_averaged_and_gated_only_if_whole():
@@ -390,34 +386,27 @@ def test_valid_and_test_are_averaged_and_gated_only_if_whole():
 def test_records_that_do_not_belong_together_are_refused():
     rules = find_edition(2024)
     one, other = make_record(), make_record(label="00_RLFN")
-    on_cuda = other.settings.model_copy(update={"device": "cuda"})
-    gpu = other.environment.model_copy(update={"gpu": "NVIDIA H100"})
+    on_gpu = {"environment": {"gpu": "NVIDIA H100"}, "settings": {"device": "cuda"}}
+    in_tiles = {"settings": {"tile": 64, "tile_overlap": 16}}
     for change, message in (
-        (
-            {"settings": other.settings.model_copy(update={"protocol": "steady"})},
-            "different protocol .*official.*steady",
-        ),
-        ({"environment": gpu, "settings": on_cuda}, "different device .*A processor.*NVIDIA H100"),
-        ({"environment": other.environment.model_copy(update={"threads": 8})}, "different device .*8 thread"),
-        (
-            {"settings": other.settings.model_copy(update={"tile": 64, "tile_overlap": 16})},
-            "different settings .*tiles of 64.*whole images",
-        ),
-        ({"settings": other.settings.model_copy(update={"runs": 5})}, "different settings .*averaged: 1.*averaged: 5"),
+        ({"settings": {"protocol": "steady"}}, "different protocol .*official.*steady"),
+        (on_gpu, "different device .*A processor.*NVIDIA H100"),
+        ({"environment": {"threads": 8}}, "different device .*8 thread"),
+        (in_tiles, "different settings .*tiles of 64.*whole images"),
+        ({"settings": {"runs": 5}}, "different settings .*averaged: 1.*averaged: 5"),
         (
             {"config": RunConfig(device="cuda", protocol="official", tf32=False)},
             "different TF32 .*as by default.*no TF32",
         ),
         ({"images": other.images[:1]}, "00_RLFN is of other images"),
-        ({"dataset": other.dataset.model_copy(update={"name": "Set14"})}, "expected records of one set.*Set14, Set2"),
+        ({"dataset": {"name": "Set14"}}, "expected records of one set.*Set14, Set2"),
     ):
         with pytest.raises(RunError, match=message):
-            entries_from([one, other.model_copy(update=change)], rules)
+            entries_from([one, changed(other, **change)], rules)
     with pytest.raises(RunError, match="found: none at all"):
         entries_from([], rules)
-    untimed = Settings(protocol="accuracy", device="cpu", tile=None, tile_overlap=None)
     with pytest.raises(RunError, match="hold no times"):
-        entries_from([make_record(settings=untimed)], rules)
+        entries_from([make_record(settings={"protocol": "accuracy"})], rules)
 
 
 def test_a_model_without_one_of_the_sets_is_named():
@@ -436,12 +425,9 @@ def test_a_failed_run_is_left_out_with_its_reason():
 
 
 def test_gpus_of_one_name_are_not_ranked_together():
-    gpu = make_record().environment.model_copy(update={"gpu": "NVIDIA H100"})
     one, other = (
-        record.model_copy(
-            update={"environment": gpu, "settings": record.settings.model_copy(update={"device": f"cuda:{index}"})}
-        )
-        for index, record in enumerate((make_record(), make_record(label="00_RLFN")))
+        make_record(label=label, environment={"gpu": "NVIDIA H100"}, settings={"device": f"cuda:{index}"})
+        for index, label in enumerate(("03_PFDNLite", "00_RLFN"))
     )
     with pytest.raises(RunError, match=r"different device .*H100, cuda:0 .*H100, cuda:1"):
         entries_from([one, other], find_edition(2024))
@@ -449,20 +435,18 @@ def test_gpus_of_one_name_are_not_ranked_together():
 
 def test_what_is_no_network_takes_no_rank_from_others():
     """The main track of 2022 asks for time alone, which bicubic has."""
-    fast = make_record()
-    fast = fast.model_copy(update={"model": fast.model.model_copy(update={"id": -1, "label": "Bicubic"})})
+    fast = make_record(model={"id": -1, "label": "Bicubic"})
     records = [fast, make_record(), make_record(label="06_IMDN")]
     measured = entries_from(records, find_edition(2022))
     assert [its.label for its in measured.entries] == ["03_PFDNLite", "06_IMDN"]
     assert measured.notes[0] == "Bicubic is not ranked: it is no network"
     # An entry of a checkout whose id is -1 is one: the baseline of 2022.
-    imdn = fast.model_copy(update={"model": fast.model.model_copy(update={"origin": "NTIRE2022"})})
+    imdn = changed(fast, model={"origin": "NTIRE2022"})
     assert len(entries_from([imdn, *records[1:]], find_edition(2022)).entries) == 3
 
 
 def test_weights_of_our_own_are_named_in_every_file():
-    own = make_record().model.model_copy(update={"checkpoint": "selftrained"})
-    records = [make_record().model_copy(update={"model": own}), make_record(label="00_RLFN")]
+    records = [make_record(model={"checkpoint": "selftrained"}), make_record(label="00_RLFN")]
     rules = find_edition(2024)
     measured = entries_from(records, rules)
     scored = Scored(rank(measured.entries, rules, measured_baseline(measured, rules)), measured)
@@ -507,11 +491,9 @@ def test_records_are_chosen_by_set_protocol_and_device():
 
 
 def test_a_device_is_chosen_by_a_part_of_its_name():
-    settings = Settings(protocol=Protocol.OFFICIAL, device="cuda", tile=None, tile_overlap=None)
-    both = [make_record(settings=settings), make_record(settings=settings, second=1)]
     both = [
-        record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
-        for record, gpu in zip(both, ("NVIDIA A100", "NVIDIA H100"), strict=True)
+        make_record(settings={"device": "cuda"}, environment={"gpu": gpu}, second=second)
+        for second, gpu in enumerate(("NVIDIA A100", "NVIDIA H100"))
     ]
     assert select(both, device="h100") == both[1:]
     assert select(both, device="cuda") == both
@@ -520,17 +502,15 @@ def test_a_device_is_chosen_by_a_part_of_its_name():
 
 
 def test_records_without_times_are_left_out_beside_timed_ones():
-    untimed = Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)
     records = [steady("00_RLFN", 1, 1), steady("03_PFDNLite", 1, 2)]
-    records += [make_record(label=label, settings=untimed) for label in ("00_RLFN", "05_SPAN")]
+    records += [make_record(label=label, settings={"protocol": "accuracy"}) for label in ("00_RLFN", "05_SPAN")]
     measured = entries_from(records, find_edition(2024))
     assert [entry.label for entry in measured.entries] == ["00_RLFN", "03_PFDNLite"]
     assert "05_SPAN is not ranked: it was not timed" in measured.notes
 
 
 def test_a_count_of_nothing_takes_no_rank():
-    hidden = make_record(label="09_Hidden")
-    hidden = hidden.model_copy(update={"complexity": hidden.complexity.model_copy(update={"num_params": 0})})
+    hidden = make_record(label="09_Hidden", complexity={"num_params": 0})
     rules = find_edition(2024)
     measured = entries_from([make_record(label="00_RLFN"), make_record(), hidden], rules)
     found = rank(measured.entries, rules, measured_baseline(measured, rules))
@@ -546,8 +526,7 @@ def test_what_figures_do_not_show_stands_beside_the_ranks():
 
 def test_records_of_other_images_of_one_name_are_not_ranked_together():
     def of(sha256: str, label: str) -> Record:
-        record = make_record(label=label)
-        return record.model_copy(update={"dataset": record.dataset.model_copy(update={"sha256": sha256})})
+        return changed(make_record(label=label), dataset={"sha256": sha256})
 
     with pytest.raises(RunError, match="records are of different images of one name"):
         entries_from([of("a", "00_RLFN"), of("b", "05_SPAN")], find_edition(2024))

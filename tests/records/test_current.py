@@ -9,7 +9,7 @@ from eval.config import RunConfig
 from eval.records.conditions import conditions_of, manner_of, names_of
 from eval.records.current import complete_ones, current, failures, found_and_used, holds
 from eval.records.record import Protocol, Record, Settings
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
 
@@ -19,13 +19,12 @@ def settings(protocol: Protocol = Protocol.ACCURACY, device: str = "cpu", **chan
 
 def on(machine: str, **changes) -> Record:
     """A record of a GPU."""
-    record = make_record(settings=settings(changes.pop("protocol", Protocol.OFFICIAL), "cuda"), **changes)
-    return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": machine})})
+    its = settings(changes.pop("protocol", Protocol.OFFICIAL), "cuda")
+    return make_record(settings=its, environment={"gpu": machine}, **changes)
 
 
 def with_weights(record: Record, sha256: str | None, checkpoint: str | None, file: str | None = None) -> Record:
-    changes = {"weights_sha256": sha256, "checkpoint": checkpoint, "weights_file": file}
-    return record.model_copy(update={"model": record.model.model_copy(update=changes)})
+    return changed(record, model={"weights_sha256": sha256, "checkpoint": checkpoint, "weights_file": file})
 
 
 def labels(records: list[Record]) -> list[list[str]]:
@@ -36,8 +35,8 @@ def test_other_conditions_are_other_tables():
     records = [
         make_record(),
         make_record(dataset="Set3"),
-        make_record(settings=Settings(protocol=Protocol.ACCURACY, device="cpu", tile=None, tile_overlap=None)),
-        make_record(environment=make_record().environment.model_copy(update={"gpu": "A GPU"})),
+        make_record(settings=settings()),
+        make_record(environment={"gpu": "A GPU"}),
     ]
     groups = current(records)
     assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
@@ -51,8 +50,7 @@ def test_other_conditions_are_other_tables():
 
 def test_engines_and_precisions_are_not_mixed_where_they_matter():
     def titles(protocol: Protocol, **changes) -> list[str]:
-        plain = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
-        both = [make_record(settings=plain), make_record(settings=plain.model_copy(update=changes))]
+        both = [make_record(settings=settings(protocol)), make_record(settings=settings(protocol, **changes))]
         return [conditions.manner for conditions, _ in current(both)]
 
     assert titles(Protocol.OFFICIAL, engine="compiled", precision="bf16") == ["", "compiled, bf16"]
@@ -77,8 +75,7 @@ def test_two_machines_that_share_a_folder_keep_both_in_every_protocol():
 def test_threads_tell_machines_apart_only_where_time_was_taken():
     def tables(protocol: Protocol) -> int:
         one = make_record(settings=settings(protocol))
-        other = make_record(label="00_RLFN", settings=settings(protocol))
-        other = other.model_copy(update={"environment": other.environment.model_copy(update={"threads": 1})})
+        other = make_record(label="00_RLFN", settings=settings(protocol), environment={"threads": 1})
         return len(current([one, other]))
 
     assert [tables(protocol) for protocol in (Protocol.ACCURACY, Protocol.OFFICIAL)] == [1, 2]
@@ -120,8 +117,7 @@ def test_devices_of_one_name_are_two():
 
 
 def test_rows_are_in_the_order_of_their_ids():
-    floor = make_record(label="05_SPAN")
-    floor = floor.model_copy(update={"model": floor.model.model_copy(update={"id": -1, "label": "Bicubic"})})
+    floor = make_record(label="05_SPAN", model={"id": -1, "label": "Bicubic"})
     assert labels([make_record(label="10_Ten"), make_record(label="02_Two"), floor]) == [
         ["Bicubic", "02_Two", "10_Ten"]
     ]
@@ -139,8 +135,7 @@ def test_tiles_and_averaged_runs_do_not_take_the_place_of_the_plain_run():
 
 def test_sets_of_one_name_and_other_images_are_two_tables():
     def of(sha256: str | None, second: int) -> Record:
-        record = make_record(second=second)
-        return record.model_copy(update={"dataset": record.dataset.model_copy(update={"sha256": sha256})})
+        return changed(make_record(second=second), dataset={"sha256": sha256})
 
     assert [its.dataset for its, _ in current([of("a" * 64, 0), of("b" * 64, 1)])] == [
         "Set2 (aaaaaaaa)",
@@ -154,20 +149,16 @@ def test_without_times_a_run_that_took_fewer_figures_loses_none():
     without = make_record(settings=settings(), second=1)
     without = without.model_copy(update={"means": {"psnr_db": without.means["psnr_db"]}})
     assert complete_ones(current([with_ssim, without])) == [with_ssim]
-    other_code = without.model_copy(update={"model": without.model.model_copy(update={"source_sha256": "2" * 64})})
-    assert complete_ones(current([with_ssim, other_code])) == [other_code]
-    other_torch = {"environment": without.environment.model_copy(update={"torch": "2.14.0"})}
-    other_images = {"images": without.images[:1]}
-    for changed in (other_torch, other_images):
-        later = without.model_copy(update=changed)
+    other_code, other_torch = {"model": {"source_sha256": "2" * 64}}, {"environment": {"torch": "2.14.0"}}
+    for change in (other_code, other_torch, {"images": without.images[:1]}):
+        later = changed(without, **change)
         assert complete_ones(current([with_ssim, later])) == [later]
     timed = [record.model_copy(update={"settings": settings(Protocol.OFFICIAL)}) for record in (with_ssim, without)]
     assert complete_ones(current(timed)) == [timed[1]]
 
 
 def steady(record: Record) -> Record:
-    changed = {"settings": settings(Protocol.STEADY), "timing": timing_of(((1.0,),))}
-    return record.model_copy(update=changed)
+    return changed(record, settings=settings(Protocol.STEADY), timing=timing_of(((1.0,),)))
 
 
 def test_the_accuracy_pass_of_a_steady_run_is_no_table_of_its_own():
@@ -292,10 +283,7 @@ def test_an_accuracy_pass_that_broke_off_lends_no_figures():
 
 
 def test_a_record_has_no_place_in_a_table_of_other_images_of_that_name():
-    one = make_record()
-    both = [
-        one.model_copy(update={"dataset": one.dataset.model_copy(update={"sha256": letter * 64})}) for letter in "ab"
-    ]
+    both = [changed(make_record(), dataset={"sha256": letter * 64}) for letter in "ab"]
     tables = current(both)
     assert [[holds(table, record) for table in tables] for record in both] == [[True, False], [False, True]]
 
@@ -303,9 +291,6 @@ def test_a_record_has_no_place_in_a_table_of_other_images_of_that_name():
 @pytest.mark.parametrize("other", ["device", "precision"])
 def test_a_pass_on_another_device_or_in_another_precision_is_no_part_of_a_steady_run(other: str):
     plain = make_record(settings=settings())
-    changes = {
-        "device": {"environment": plain.environment.model_copy(update={"gpu": "A GPU"})},
-        "precision": {"settings": settings(precision="bf16")},
-    }
-    passed = plain.model_copy(update=changes[other])
+    changes = {"device": {"environment": {"gpu": "A GPU"}}, "precision": {"settings": settings(precision="bf16")}}
+    passed = changed(plain, **changes[other])
     assert [its.protocol for its, _ in current([passed, steady(plain)])] == ["steady", "accuracy"]
