@@ -122,10 +122,8 @@ def test_a_result_shows_itself_in_a_notebook(hr_folder: Path):
 
 def test_records_are_a_tidy_frame(tmp_path: Path):
     write_record(make_record((30.0, math.inf), key="a" * 64), tmp_path / "records")
-    timed = make_record((31.0, 32.0), "05_SPAN", key="b" * 64, second=1)
-    names = tuple(image.name for image in timed.images)
-    timing = timing_of(((10.0, 14.0), (20.0, None)), image_names=names)
-    write_record(timed.model_copy(update={"timing": timing}), tmp_path / "records")
+    timing = timing_of(((10.0, 14.0), (20.0, None)), image_names=("img0", "img1"))
+    write_record(make_record((31.0, 32.0), "05_SPAN", key="b" * 64, second=1, timing=timing), tmp_path / "records")
     frame = api.load_records(tmp_path)
     assert len(frame) == 4
     assert list(frame[frame.model == "05_SPAN"].runtime_ms) == [12.0, 20.0]

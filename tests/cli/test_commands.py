@@ -284,10 +284,8 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_run(program, hr_folder:
 
 def test_a_report_shows_what_ran_beside_a_set_of_which_nothing_did(command, tmp_path: Path):
     write_record(make_record((30.0,), key="a" * 64), tmp_path / "in" / "records")
-    failed = make_record((30.0,), dataset="Other", key="b" * 64)
-    failed = failed.model_copy(
-        update={"status": "failed", "state": State.FAILED_TO_RUN, "reason": "broke", "images": ()}
-    )
+    failed = {"status": "failed", "state": State.FAILED_TO_RUN, "reason": "broke", "images": ()}
+    failed = make_record((30.0,), dataset="Other", key="b" * 64, **failed)
     write_record(failed, tmp_path / "in" / "records")
     done = command("-m", "eval", "report", "in", "--out", "page")
     assert done.returncode == 0, done.stderr

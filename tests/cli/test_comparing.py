@@ -8,22 +8,19 @@ import torch
 from torch import nn
 
 from eval.cli import aa
-from eval.config import Protocol
-from eval.records.record import Settings
 from eval.records.store import write_record
 from eval.timing.samples import Ratio
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
 
 def record(folder: Path, label: str, psnrs: tuple, ratio: float | None = None, second: int = 0, **changes) -> None:
-    protocol = Protocol.STEADY if ratio else Protocol.ACCURACY
-    settings = Settings(protocol=protocol, device="cpu", tile=None, tile_overlap=None)
+    settings = {"protocol": "steady" if ratio else "accuracy"}
     made = make_record(psnrs, label, key=f"{second}" * 64, second=second, settings=settings)
     if ratio:
         known = Ratio(baseline="00_RLFN", estimate=ratio, low=ratio * 0.98, high=ratio * 1.02)
-        made = made.model_copy(update={"timing": timing_of(((5.0,), (5.0,)), ratio=known, group=label)})
-    write_record(made.model_copy(update=changes), folder / "records")
+        made = changed(made, timing=timing_of(((5.0,), (5.0,)), ratio=known, group=label))
+    write_record(changed(made, **changes), folder / "records")
 
 
 def test_two_folders_of_one_model_each(command, tmp_path: Path):
@@ -44,10 +41,8 @@ def test_two_folders_of_one_model_each(command, tmp_path: Path):
 
 
 def test_a_model_timed_on_two_machines_in_one_folder_is_not_chosen_for_the_user(command, tmp_path: Path):
-    environment = make_record((30.0,)).environment
     for second, threads in enumerate((1, 2)):
-        its = environment.model_copy(update={"threads": threads})
-        record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0), 0.8, second, environment=its)
+        record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0), 0.8, second, environment={"threads": threads})
     record(tmp_path / "b", "03_PFDNLite", (30.0, 31.0), 0.4)
     done = command("-m", "eval", "compare", "a", "b")
     assert done.returncode == 1
@@ -57,9 +52,8 @@ def test_a_model_timed_on_two_machines_in_one_folder_is_not_chosen_for_the_user(
 
 
 def test_weights_of_our_own_are_named_and_still_the_same_model(command, tmp_path: Path):
-    model = make_record((30.0,), "03_PFDNLite").model
     for folder, weights in (("a", "selftrained"), ("b", "released")):
-        record(tmp_path / folder, "03_PFDNLite", (30.0, 31.0), model=model.model_copy(update={"checkpoint": weights}))
+        record(tmp_path / folder, "03_PFDNLite", (30.0, 31.0), model={"checkpoint": weights})
         record(tmp_path / folder, "05_SPAN", (30.0, 31.0), second=1)
     done = command("-m", "eval", "compare", "a", "b")
     assert "On Set2, 03_PFDNLite (selftrained) compared with 03_PFDNLite: " in done.stdout
@@ -171,7 +165,7 @@ def test_what_cannot_be_compared_is_said(command, tmp_path: Path, words: tuple, 
 def test_precisions_in_one_folder_are_compared_apart(command, tmp_path: Path):
     for folder, gain in (("a", 0.0), ("b", 1.0)):
         for second, precision in enumerate(("fp32", "bf16")):
-            settings = Settings(protocol="accuracy", device="cpu", tile=None, tile_overlap=None, precision=precision)
+            settings = {"protocol": "accuracy", "precision": precision}
             psnrs = (30.0 + gain - second, 31.0 + gain - second) * 3
             made = make_record(psnrs, "05_SPAN", key=f"{second}" * 64, second=second, settings=settings)
             write_record(made, tmp_path / folder / "records")

@@ -21,14 +21,12 @@ import test_demo
 from eval.cli import session
 from eval.cli.app import app as eval_app
 from eval.cli.program import USAGE_EXIT, new_app
-from eval.config import Protocol
 from eval.data.images import write_png
 from eval.data.resize import imresize
 from eval.errors import UsageError
-from eval.records.record import Settings
 from eval.records.store import write_record
 from eval.zoo.manifest import MODEL_ZOO
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
 runner = CliRunner()
@@ -300,23 +298,16 @@ def test_weights_for_a_model_without_any_are_wrong_usage(sets: Path, tmp_path: P
 def scored_folder(folder: Path) -> Path:
     """Records of the challenge's test set: timed twice and untimed, one model near the gate; and of another set."""
     near = {"00_RLFN": 27.0, "03_PFDNLite": 26.9864, "05_SPAN": 27.1}
-    plain = {"device": "cpu", "tile": None, "tile_overlap": None}
     for second, (label, db) in enumerate(near.items()):
-        for protocol in (Protocol.OFFICIAL, Protocol.STEADY):
+        for protocol in ("official", "steady"):
             for dataset, count in (("DIV2K_LSDIR_test", 200), ("Set5", 5)):
-                record = make_record(
-                    (db,) * count, label, dataset, second, settings=Settings(protocol=protocol, **plain)
-                )
+                record = make_record((db,) * count, label, dataset, second, settings={"protocol": protocol})
                 write_record(record, folder / "records")
     for second, (name, value, db) in enumerate((("engine", "compiled", 10.0), ("precision", "bf16", 20.0))):
-        other_manner = Settings(protocol="official", **plain, **{name: value})
-        record = make_record((db,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 20 + second, settings=other_manner)
+        record = make_record((db,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 20 + second, settings={name: value})
         write_record(record, folder / "records")
-    other = make_record(
-        (27.0,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 9, settings=Settings(protocol="official", **plain)
-    )
-    gpu = other.environment.model_copy(update={"gpu": "NVIDIA H100"})
-    write_record(other.model_copy(update={"environment": gpu}), folder / "records")
+    gpu = {"gpu": "NVIDIA H100"}
+    write_record(make_record((27.0,) * 200, "00_RLFN", "DIV2K_LSDIR_test", 9, environment=gpu), folder / "records")
     return folder
 
 
@@ -352,13 +343,10 @@ def test_a_flag_of_score_arrives(flag: str, tmp_path: Path):
 
 
 def test_score_and_report_take_the_records_of_one_steady_command_by_themselves(tmp_path: Path):
-    plain = {"device": "cpu", "tile": None, "tile_overlap": None}
     for second, label in enumerate(("00_RLFN", "03_PFDNLite")):
-        untimed = make_record((27.0, 28.0), label, second=second, settings=Settings(protocol="accuracy", **plain))
-        timed = untimed.model_copy(
-            update={"settings": Settings(protocol="steady", **plain), "timing": timing_of(((2.0, 2.0), (3.0, 3.0)))}
-        )
-        for record in (untimed.model_copy(update={"key": "a" * 64}), timed.model_copy(update={"key": "b" * 64})):
+        untimed = make_record((27.0, 28.0), label, second=second, settings={"protocol": "accuracy"}, key="a" * 64)
+        timing = timing_of(((2.0, 2.0), (3.0, 3.0)))
+        for record in (untimed, changed(untimed, settings={"protocol": "steady"}, timing=timing, key="b" * 64)):
             write_record(record, tmp_path / "in" / "records")
     score = runner.invoke(eval_app, ["score", str(tmp_path / "in"), "--edition", "2024", "--save_dir", str(tmp_path)])
     assert score.exit_code == 0, score.output

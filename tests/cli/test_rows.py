@@ -18,13 +18,13 @@ from eval.data.datasets import open_dataset
 from eval.errors import EngineError, RunError
 from eval.inference.upscaler import Upscaler
 from eval.records.current import complete_ones, current
-from eval.records.record import DatasetInfo, Mean, State
+from eval.records.record import Mean, State
 from eval.records.store import read_records, write_record
 from eval.report import board
 from eval.run.launch import Launch
 from eval.run.model_source import Settled, WithoutWeights, ZooModel, zoo_models
 from eval.zoo.manifest import find_model
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 
 BICUBIC = ZooModel(find_model("Bicubic"), None)
 SPEC = find_model("Bicubic").model_copy(update={"id": 9, "name": "Failing", "data_range": 1.0})
@@ -262,13 +262,11 @@ def test_the_headline_of_a_run_on_both_halves_is_that_of_both(session, monkeypat
     run = session("official")
     sets = {"valid": (27.1, 27.2), "test": (26.0, 27.3)}
     for half, psnrs in sets.items():
-        its = DatasetInfo(name=f"DIV2K_LSDIR_{half}", layout="challenge", folder="/d", num_images=200)
+        its = {"name": f"DIV2K_LSDIR_{half}", "layout": "challenge", "num_images": 200}
         for label, psnr_db, ms in (("05_SPAN", psnrs[0], 1.0), ("00_RLFN", psnrs[1], 5.0), ("03_PFDNLite", 27.3, 2.0)):
-            record = make_record((psnr_db,), label=label)
-            record = record.model_copy(
-                update={"dataset": its, "means": {**record.means, "runtime_ms": Mean(mean=ms, count=1)}}
-            )
-            write_record(record.model_copy(update={"key": f"{half}{label}"}), run.save_dir / "records")
+            record = changed(make_record((psnr_db,), label=label), dataset=its)
+            record = changed(record, means=record.means | {"runtime_ms": Mean(mean=ms, count=1)})
+            write_record(changed(record, key=f"{half}{label}"), run.save_dir / "records")
             run.records.append(record)
     run.finish("DIV2K_LSDIR_valid", "DIV2K_LSDIR_test")
     printed = " ".join(capsys.readouterr().out.split())

@@ -13,7 +13,7 @@ from eval.cli.model_tables import zoo_table
 from eval.cli.terminal import Terminal
 from eval.records.record import Record, means_of
 from eval.zoo.manifest import all_models
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 
 
 def printed(records: list, width: int) -> list[str]:
@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_named_and_what_was_not_taken_is_not_shown(records:
 
 def test_of_the_metrics_psnr_alone_is_always_shown(records: list):
     images = [image.model_copy(update={"psnr_y_db": 28.4177, "ssim_y": 0.8}) for image in records[0].images]
-    full = [record.model_copy(update={"images": tuple(images), "means": means_of(images)}) for record in records]
+    full = [changed(record, images=tuple(images), means=means_of(images)) for record in records]
     (left_out,) = (line for line in printed(full, 80) if "Left out" in line)
     assert "Mem, Acts, SSIM-Y, PSNR-Y" in left_out
     assert not any("28.42" in line for line in printed(full, 80))
@@ -58,8 +58,7 @@ def test_of_the_metrics_psnr_alone_is_always_shown(records: list):
 
 def test_the_best_and_the_second_of_each_set_are_marked_and_bicubic_is_none():
     def named(label: str, psnr: float, dataset: str, number: int = 0) -> Record:
-        record = make_record((psnr,), dataset=dataset)
-        return record.model_copy(update={"model": record.model.model_copy(update={"id": number, "label": label})})
+        return make_record((psnr,), dataset=dataset, model={"id": number, "label": label})
 
     rows = [
         named("Bicubic", 40.0, "A", -1),

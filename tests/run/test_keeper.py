@@ -18,6 +18,7 @@ from eval.run.observer import Observer
 from eval.run.processes import carry_out
 from eval.run.tasks import EvaluationTask
 from eval.zoo.manifest import find_model
+from tests.records.test_record import changed
 from tests.tasks import config_of
 
 ABPN = zoo_model(find_model("ABPN"), "selftrained")
@@ -57,8 +58,7 @@ def test_its_word_stays_with_what_it_left_out(record: Record, tmp_path: Path, hr
 
 @pytest.mark.parametrize("library", ["torch", "numpy", "opencv", "fvcore"])
 def test_another_version_decides_anew(record: Record, tmp_path: Path, library: str):
-    environment = record.environment.model_copy(update={library: "0.1"})
-    assert word(tmp_path, record.model_copy(update={"environment": environment})) is None
+    assert word(tmp_path, changed(record, environment={library: "0.1"})) is None
 
 
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
@@ -78,15 +78,14 @@ def test_so_is_another_model(record: Record, tmp_path: Path, part: str):
 
 
 def test_an_engine_that_is_no_more_has_no_word(record: Record, tmp_path: Path):
-    settings = record.settings.model_copy(update={"engine": "of old"})
-    assert word(tmp_path, record.model_copy(update={"settings": settings})) is None
+    assert word(tmp_path, changed(record, settings={"engine": "of old"})) is None
 
 
 def test_tf32_decides_by_itself_where_there_is_any(task: EvaluationTask, record: Record, tmp_path: Path, monkeypatch):
     assert word(tmp_path, record, ASKED.replaced(tf32=True))
     monkeypatch.setattr("eval.run.tasks.machine", lambda _device: ("A GPU", "1"))
     on_gpu = task.config.replaced(device="cuda", tf32=True)
-    changed = {"config": on_gpu, "figures_key": replace(task, config=on_gpu).figures_key}
-    record, asked = record.model_copy(update=changed), on_gpu.replaced(engine="auto")
+    record = changed(record, config=on_gpu, figures_key=replace(task, config=on_gpu).figures_key)
+    asked = on_gpu.replaced(engine="auto")
     assert word(tmp_path, record, asked).engine == "channels-last"
     assert word(tmp_path, record, asked.replaced(tf32=False)) is None

@@ -382,7 +382,7 @@ def _of_a_stub(monkeypatch, make) -> Finding:
 
 
 def test_a_busy_machine_is_no_fault_of_the_entrys(monkeypatch, esr_weights):
-    broken = make_record((30.0,), label="08_ABPN").model_copy(update={"status": "failed", "reason": "disturbed"})
+    broken = make_record((30.0,), label="08_ABPN", status="failed", reason="disturbed")
     finding = _of_a_stub(monkeypatch, lambda: [make_record((30.0,), label="05_SPAN"), broken])
     assert (finding.status, finding.why) == ("not checked", "08_ABPN: failed: disturbed")
 

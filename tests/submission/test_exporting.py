@@ -80,8 +80,7 @@ def test_an_anchor_of_repeats_becomes_a_convolution_for_ncnn(photographs, tmp_pa
 def test_a_hub_folder_has_config_card_and_results(abpn, photographs, tmp_path: Path):
     _need("hub")
     sha = find_checkpoint(abpn.spec).sha256
-    record = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5")
-    record = record.model_copy(update={"model": record.model.model_copy(update={"weights_sha256": sha})})
+    record = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5", model={"weights_sha256": sha})
     exportable = Exportable(abpn.spec, abpn.network, (record,))
     export(exportable, "hub", tmp_path, photographs)
     folder = tmp_path / "08_ABPN-hub"
@@ -142,7 +141,6 @@ def test_an_export_that_is_refused_leaves_nothing(abpn, photographs, tmp_path: P
 
 def test_the_hubs_results_are_those_of_float32():
     plain = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5")
-    half = make_record((20.0, 21.0), label="08_ABPN", dataset="Set5", second=1)
-    half = half.model_copy(update={"settings": half.settings.model_copy(update={"precision": "bf16"})})
+    half = make_record((20.0, 21.0), label="08_ABPN", dataset="Set5", second=1, settings={"precision": "bf16"})
     (psnr, *_) = yaml.safe_load(_results([plain, half])["Set5"])
     assert psnr["value"] == 25.0
