@@ -25,69 +25,39 @@ def build(root: Path, patterns: dict[str, int]) -> None:
             write_png(root / pattern.format(name), rng.integers(0, 255, (side, side, 3), dtype=np.uint8))
 
 
-# How to open it (folder, set), the files, and where its HR and LR images are.
+# How to open it (folder, set), what is cut off the paths that are told, and the files: HR, LR, and others beside them.
 PAIRED = {
-    "benchmark of BasicSR": (
-        ("", "Set5"),
-        {"Set5/GTmod12/{}.png": 32, "Set5/LRbicx4/{}.png": 8, "Set5/LRbicx2/{}.png": 16},
-        ("Set5/GTmod12/NAME", "Set5/LRbicx4/NAME"),
-    ),
-    "the same, the set itself": (
-        ("Set5", None),
-        {"Set5/GTmod12/{}.png": 32, "Set5/LRbicx4/{}.png": 8, "Set5/LRbicx2/{}.png": 16},
-        ("GTmod12/NAME", "LRbicx4/NAME"),
-    ),
-    "RCAN": (
-        ("", "Set5"),
-        {"HR/Set5/x4/{}_HR_x4.png": 32, "LR/LRBI/Set5/x4/{}_LRBI_x4.png": 8, "HR/Set5/x2/{}_HR_x2.png": 32},
-        ("HR/Set5/x4/NAME_HR_x4", "LR/LRBI/Set5/x4/NAME_LRBI_x4"),
-    ),
-    "RCAN's only set": (
-        ("", None),
-        {"HR/Set5/x4/{}_HR_x4.png": 32, "LR/LRBI/Set5/x4/{}_LRBI_x4.png": 8},
-        ("HR/Set5/x4/NAME_HR_x4", "LR/LRBI/Set5/x4/NAME_LRBI_x4"),
-    ),
-    "tails of a known layout": (
-        ("", "Set5"),
-        {"Set5/HR/{}_HR_x4.png": 32, "Set5/LR_bicubic/X4/{}_LRBI_x4.png": 8},
-        ("Set5/HR/NAME_HR_x4", "Set5/LR_bicubic/X4/NAME_LRBI_x4"),
-    ),
-    "HR and LQ": (("", None), {"HR/{}.png": 32, "LQ/{}x4.png": 8}, ("HR/NAME", "LQ/NAMEx4")),
-    "gt and lq": (("", "Set5"), {"Set5/gt/{}.png": 32, "Set5/lq/{}.png": 8}, ("Set5/gt/NAME", "Set5/lq/NAME")),
-    "LSDIR": (("val1", None), {"val1/HR/val/{}.png": 32, "val1/X4/val/{}x4.png": 8}, ("HR/val/NAME", "X4/val/NAMEx4")),
-    "LSDIR by name": (
-        ("", "val1"),
-        {"val1/HR/val/{}.png": 32, "val1/X4/val/{}x4.png": 8},
-        ("HR/val/NAME", "X4/val/NAMEx4"),
-    ),
-    "a hub's": (("", "Set5"), {"Set5_HR/{}.png": 32, "Set5_LR_x4/{}.png": 8}, ("Set5_HR/NAME", "Set5_LR_x4/NAME")),
+    "benchmark of BasicSR": ("", "Set5", "", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/LRbicx2/{}"),
+    "the same, the set itself": ("Set5", None, "Set5/", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/LRbicx2/{}"),
+    "RCAN": ("", "Set5", "", "HR/Set5/x4/{}_HR_x4 LR/LRBI/Set5/x4/{}_LRBI_x4 HR/Set5/x2/{}_HR_x2"),
+    "RCAN's only set": ("", None, "", "HR/Set5/x4/{}_HR_x4 LR/LRBI/Set5/x4/{}_LRBI_x4"),
+    "tails of a known layout": ("", "Set5", "", "Set5/HR/{}_HR_x4 Set5/LR_bicubic/X4/{}_LRBI_x4"),
+    "HR and LQ": ("", None, "", "HR/{} LQ/{}x4"),
+    "gt and lq": ("", "Set5", "", "Set5/gt/{} Set5/lq/{}"),
+    "LSDIR": ("val1", None, "val1/", "val1/HR/val/{} val1/X4/val/{}x4"),
+    "LSDIR by name": ("", "val1", "val1/", "val1/HR/val/{} val1/X4/val/{}x4"),
+    "a hub's": ("", "Set5", "", "Set5_HR/{} Set5_LR_x4/{}"),
     "unpacked twice": (
-        ("", "DIV2K_valid"),
-        {"DIV2K_valid_HR/DIV2K_valid_HR/{}.png": 32, "DIV2K_valid_LR_bicubic_X4/DIV2K_valid_LR_bicubic/X4/{}x4.png": 8},
-        ("DIV2K_valid_HR/DIV2K_valid_HR/NAME", "DIV2K_valid_LR_bicubic_X4/DIV2K_valid_LR_bicubic/X4/NAMEx4"),
+        "", "DIV2K_valid", "",
+        "DIV2K_valid_HR/DIV2K_valid_HR/{} DIV2K_valid_LR_bicubic_X4/DIV2K_valid_LR_bicubic/X4/{}x4",
     ),
-    "bicubic before unknown": (
-        ("", "S"),
-        {"S/GT/{}.png": 32, "S/LR_bic/x4/{}.png": 8, "S/LR_unknown/x4/{}.png": 8},
-        ("S/GT/NAME", "S/LR_bic/x4/NAME"),
-    ),
-    "in a folder of its own name": (
-        ("", "Set5"),
-        {"Set5/Set5/HR/{}.png": 32, "Set5/Set5/LR_bicubic/X4/{}x4.png": 8},
-        ("Set5/Set5/HR/NAME", "Set5/Set5/LR_bicubic/X4/NAMEx4"),
-    ),
-}
+    "bicubic before unknown": ("", "S", "", "S/GT/{} S/LR_bic/x4/{} S/LR_unknown/x4/{}"),
+    "in a folder of its own name": ("", "Set5", "", "Set5/Set5/HR/{} Set5/Set5/LR_bicubic/X4/{}x4"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PAIRED)
 def test_pairs(tmp_path: Path, case: str):
-    (data_dir, name), files, (hr, lr) = PAIRED[case]
-    build(tmp_path, files)
+    data_dir, name, cut, text = PAIRED[case]
+    hr, lr, *others = text.split()
+    sides = {its: 32 if "HR" in its else 8 if "x4" in its else 16 for its in others} | {hr: 32, lr: 8}
+    build(tmp_path, {f"{its}.png": side for its, side in sides.items()})
     dataset = open_dataset(tmp_path / data_dir, name)
     assert [pair.name for pair in dataset.pairs] == list(NAMES)
     assert dataset.has_hr
     assert all(pair.lr for pair in dataset.pairs)
-    assert description(dataset) == [f"HR: {hr}; LR: {lr}"]
+    told_hr, told_lr = (its.removeprefix(cut).format("NAME") for its in (hr, lr))
+    assert description(dataset) == [f"HR: {told_hr}; LR: {told_lr}"]
     assert dataset.name in ("Set5", "val1", "DIV2K_valid", "S", tmp_path.name)
     # It is found again where its record says that it lies, as a report does.
     record = SimpleNamespace(dataset=SimpleNamespace(name=dataset.name, layout=dataset.layout, folder=dataset.folder))

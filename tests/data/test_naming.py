@@ -6,72 +6,49 @@ import pytest
 
 from eval.data.naming import lr_beside_hr, read_name, role_of, told_tails
 
-ROLES = {
-    ("GTmod12", "HR", None, ()),
-    ("GT", "HR", None, ()),
-    ("gt", "HR", None, ()),
+ROLES = [
+    ("GTmod12 GT gt", "HR", None, ()),
     ("HR_x4", "HR", 4, ()),
     ("DIV2K_valid_HR", "HR", None, ("DIV2K", "valid")),
-    ("LRbicx4", "LR", 4, ()),
+    ("LRbicx4 LR4", "LR", 4, ()),
     ("LRbicx2", "LR", 2, ()),
-    ("LR4", "LR", 4, ()),
     ("4LR", "LR", None, ("4",)),
-    ("LR_unknown", "LR", None, ()),
-    ("low_res", "LR", None, ()),
+    ("LR_unknown low_res", "LR", None, ()),
     ("Set5_LR_x4", "LR", 4, ("Set5",)),
     ("DIV2K_valid_LR_bicubic_X4", "LR", 4, ("DIV2K", "valid")),
     ("HR_from_LR", "LR", None, ("from",)),
-    ("X4", None, 4, ()),
-    ("4x", None, 4, ()),
-    ("DSLR", None, None, ("DSLR",)),
-    ("slow", None, None, ("slow",)),
-    ("box4", None, None, ("box4",)),
+    ("X4 4x", None, 4, ()),
+    *((name, None, None, (name,)) for name in ("DSLR", "dslr", "slow", "flr", "hallways", "box4")),
+]
+
+
+@pytest.mark.parametrize(("names", "role", "scale", "rest"), ROLES, ids=str)
+def test_one_folder(names: str, role: str | None, scale: int | None, rest: tuple[str, ...]):
+    for name in names.split():
+        read = read_name(name)
+        assert (read.role, read.scale, read.rest) == (role, scale, rest), name
+
+
+FOLDERS = {
+    "LR": "Set5/LRbicx4 DIV2K_valid_LR_bicubic/X4 LR/LRBI/Set5/x4 LR/Set5 Test_LR/Set5",
+    "HR": "HR/Set5/x4 lr_project/photos lowell/photos photos",
+    "unclear": "Set5/X4 sharp_bicubic/X4/000",
+}
+STEMS = {
+    "LR": ("ax4 bx4", "a_LR b_LR", "a_LRBI_x4 b_LRBI_x4", "a_bicLRx4 b_bicLRx4", "a_lq b_lq"),
+    "HR": ("a_HR_x4 b_HR_x4", "ax4 b", "walrus a_walrus", ""),
 }
 
 
-@pytest.mark.parametrize(("name", "role", "scale", "rest"), sorted(ROLES, key=str), ids=str)
-def test_one_folder(name: str, role: str | None, scale: int | None, rest: tuple[str, ...]):
-    read = read_name(name)
-    assert (read.role, read.scale, read.rest) == (role, scale, rest)
-
-
-@pytest.mark.parametrize(
-    ("folder", "role"),
-    [
-        ("Set5/LRbicx4", "LR"),
-        ("DIV2K_valid_LR_bicubic/X4", "LR"),
-        ("LR/LRBI/Set5/x4", "LR"),
-        ("LR/Set5", "LR"),
-        ("Test_LR/Set5", "LR"),
-        ("HR/Set5/x4", "HR"),
-        ("lr_project/photos", "HR"),
-        ("lowell/photos", "HR"),
-        ("photos", "HR"),
-        ("Set5/X4", "unclear"),
-        ("sharp_bicubic/X4/000", "unclear"),
-    ],
-)
+@pytest.mark.parametrize(("role", "folder"), [(role, its) for role, all_ in FOLDERS.items() for its in all_.split()])
 def test_a_folder_with_those_above_it(tmp_path: Path, folder: str, role: str):
     (tmp_path / folder).mkdir(parents=True)
     assert role_of(tmp_path / folder, ["a", "b"]) == role
 
 
-@pytest.mark.parametrize(
-    ("stems", "role"),
-    [
-        (["ax4", "bx4"], "LR"),
-        (["a_LR", "b_LR"], "LR"),
-        (["a_LRBI_x4", "b_LRBI_x4"], "LR"),
-        (["a_bicLRx4", "b_bicLRx4"], "LR"),
-        (["a_lq", "b_lq"], "LR"),
-        (["a_HR_x4", "b_HR_x4"], "HR"),
-        (["ax4", "b"], "HR"),
-        (["walrus", "a_walrus"], "HR"),
-        ([], "HR"),
-    ],
-)
-def test_the_ends_of_all_names_tell(tmp_path: Path, stems: list[str], role: str):
-    assert role_of(tmp_path / "photos", stems) == role
+@pytest.mark.parametrize(("role", "stems"), [(role, its) for role, all_ in STEMS.items() for its in all_])
+def test_the_ends_of_all_names_tell(tmp_path: Path, stems: str, role: str):
+    assert role_of(tmp_path / "photos", stems.split()) == role
 
 
 def test_a_scale_beside_an_hr_folder_is_lr(tmp_path: Path):

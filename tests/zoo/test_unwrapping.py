@@ -19,42 +19,29 @@ def prefixed(prefix: str, state: dict[str, Tensor] = STATE) -> dict[str, Tensor]
     return {prefix + key: value for key, value in state.items()}
 
 
+def taken(key: str, *others: str) -> str:
+    besides = f"; also there: {', '.join(others)} (--weights_key chooses)" if others else ""
+    return f"taken from the key {key}{besides}"
+
+
 SAME = {
     "plain": (STATE, ()),
     "ordered": (OrderedDict(STATE), ()),
-    "ema before raw": (
-        {"params": RAW, "params_ema": STATE},
-        ("taken from the key params_ema; also there: params (--weights_key chooses)",),
-    ),
+    "ema before raw": ({"params": RAW, "params_ema": STATE}, (taken("params_ema", "params"),)),
     "any ema before raw": (
         {"state_dict": RAW, "state_dict_ema": STATE, "epoch": 3},
-        ("taken from the key state_dict_ema; also there: state_dict (--weights_key chooses)",),
+        (taken("state_dict_ema", "state_dict"),),
     ),
-    "ema alone": ({"model": RAW, "ema": STATE}, ("taken from the key ema; also there: model (--weights_key chooses)",)),
-    "ema of a generator": (
-        {"g": RAW, "d": RAW, "g_ema": STATE},
-        ("taken from the key g_ema; also there: g (--weights_key chooses)",),
-    ),
-    "ema inside": (
-        {"params": RAW, "state_dict": {"params_ema": STATE}},
-        ("taken from the key state_dict.params_ema; also there: params (--weights_key chooses)",),
-    ),
-    "ema with its module": (
-        {"model": RAW, "ema": {"decay": 0.999, "module": STATE}},
-        ("taken from the key ema.module; also there: model (--weights_key chooses)",),
-    ),
-    "netG": ({"netG": STATE, "epoch": 1}, ("taken from the key netG",)),
-    "generator": ({"generator": STATE, "discriminator": prefixed("d.")}, ("taken from the key generator",)),
-    "model_state_dict": (
-        {"model_state_dict": STATE, "optimizer_state_dict": {}},
-        ("taken from the key model_state_dict",),
-    ),
-    "nested once": ({"state_dict": {"params_ema": STATE}}, ("taken from the key state_dict.params_ema",)),
-    "a name that nobody knows": ({"mine": STATE}, ("taken from the key mine",)),
-    "the only one that fits": (
-        {"mine": STATE, "other": prefixed("x.", RAW) | {"y": RAW["a.bias"]}},
-        ("taken from the key mine",),
-    ),
+    "ema alone": ({"model": RAW, "ema": STATE}, (taken("ema", "model"),)),
+    "ema of a generator": ({"g": RAW, "d": RAW, "g_ema": STATE}, (taken("g_ema", "g"),)),
+    "ema inside": ({"params": RAW, "state_dict": {"params_ema": STATE}}, (taken("state_dict.params_ema", "params"),)),
+    "ema with its module": ({"model": RAW, "ema": {"decay": 0.999, "module": STATE}}, (taken("ema.module", "model"),)),
+    "netG": ({"netG": STATE, "epoch": 1}, (taken("netG"),)),
+    "generator": ({"generator": STATE, "discriminator": prefixed("d.")}, (taken("generator"),)),
+    "model_state_dict": ({"model_state_dict": STATE, "optimizer_state_dict": {}}, (taken("model_state_dict"),)),
+    "nested once": ({"state_dict": {"params_ema": STATE}}, (taken("state_dict.params_ema"),)),
+    "a name that nobody knows": ({"mine": STATE}, (taken("mine"),)),
+    "the only one that fits": ({"mine": STATE, "other": prefixed("x.", RAW) | {"y": RAW["a.bias"]}}, (taken("mine"),)),
     "module.": (prefixed("module."), ("the prefix module. was taken off",)),
     "module._orig_mod.": (prefixed("module._orig_mod."), ("the prefix module. was taken off",)),
     "a part that was compiled": ({key.replace("a.", "a._orig_mod."): value for key, value in STATE.items()}, ()),
