@@ -7,8 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 
@@ -97,50 +95,6 @@ class EatsMemory(Honest):
             held.append(torch.ones(2**24))
 
 
-class Forks(Honest):
-    def forward(self, x):
-        while True:
-            try:
-                if os.fork() == 0:
-                    time.sleep(600)
-            except OSError:
-                time.sleep(0.01)
-
-
-class LeavesADaemon(Honest):
-    def forward(self, x):
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-        return super().forward(x)
-
-
-class KillsItsParent(Honest):
-    def forward(self, x):
-        for pid in {os.getppid(), 1}:
-            os.kill(pid, signal.SIGKILL)
-        return super().forward(x)
-
-
-class Floods(Honest):
-    def forward(self, x):
-        for _ in range(200):
-            print("flood " * 20000)
-        return super().forward(x)
-
-
-class FillsTheDisk(Honest):
-    def forward(self, x):
-        with open("filler", "wb") as file:
-            while True:
-                file.write(bytes(2**24))
-
-
-class CallsHome(Honest):
-    def forward(self, x):
-        with open(os.path.join(os.path.dirname(__file__), "facts", "port.txt")) as file:
-            socket.create_connection(("127.0.0.1", int(file.read())), timeout=5)
-        return super().forward(x)
-
-
 class LooksAround(Honest):
     """Tells what lies beside its file, and whether the photographs of the set ``sample`` can be read."""
 
@@ -159,18 +113,6 @@ class LooksAround(Honest):
             except OSError:
                 continue
         raise ValueError(f"{beside} {len(photos) > 0} {read}")
-
-
-class ReadsSecrets(Honest):
-    def forward(self, x):
-        return open(os.path.join(os.path.dirname(__file__), "..", "secret.txt")).read()
-
-
-class WritesBesideItself(Honest):
-    def forward(self, x):
-        with open(__file__, "a") as file:
-            file.write("# changed\n")
-        return super().forward(x)
 
 
 class Garbles(Honest):
@@ -392,21 +334,6 @@ class GivesNoGraph(Blurs):
     def __init__(self):
         super().__init__()
         answer_by("graph", lambda _graph, _request: message({}, b"no graph"))
-
-
-class WritesARecord(Honest):
-    """Leaves records of its own invention wherever it can."""
-
-    def forward(self, x):
-        record = json.dumps({"status": "complete", "means": {"psnr_db": {"mean": 99.0, "count": 2}}})
-        for folder in (".", "records", os.path.dirname(__file__), os.path.join(os.path.dirname(__file__), "..", "out")):
-            try:
-                os.makedirs(folder, exist_ok=True)
-                with open(os.path.join(folder, "fake.json"), "w") as file:
-                    file.write(record)
-            except OSError:
-                continue
-        return super().forward(x)
 
 
 class PatchesTorch(Honest):

@@ -30,6 +30,7 @@ def chained() -> Exception:
         (FileNotFoundError(2, "No such file", "model_zoo/x.pth"), State.MISSING_CHECKPOINT),
         (FileNotFoundError(2, "No such file", "other.txt"), State.FAILED_TO_RUN),
         (OSError(28, "No space left on device"), State.IO_FAILED),
+        (OSError(27, "File too large"), State.IO_FAILED),
         (OSError(122, "Disk quota exceeded"), State.IO_FAILED),
         (pickle.UnpicklingError("x"), State.FAILED_TO_LOAD),
         (RuntimeError("Error(s) in loading state_dict for X: missing"), State.FAILED_TO_LOAD),

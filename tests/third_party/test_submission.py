@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -86,9 +85,8 @@ def hostile(tmp_path: Path, photos: Path) -> Callable[..., Record]:
         torch.save({"weight": torch.ones(1)}, tmp_path / "one.pth")
         rules = Rules(**{"sandbox": sandbox(), "timeout_s": 300, "limits": SMALL} | rules)
         target = f"{folder / 'hostile.py'}:{class_name}"
-        protocol = "official"
         source = choose_model_file(target, tmp_path / "one.pth", 1.0, rules, more)
-        return record_of(source, photos, protocol=protocol)
+        return record_of(source, photos, protocol="official")
 
     return run
 
@@ -197,16 +195,12 @@ def test_a_trusted_checkpoint_runs_its_code_inside_the_sandbox_only(entry, tmp_p
         ("Raises", State.FAILED_TO_RUN, "ValueError"),
         ("Leaves", State.FAILED_TO_RUN, "SystemExit"),
         ("Crashes", State.FAILED_TO_RUN, "signal 11"),
-        ("Forks", State.FAILED_TO_RUN, "killed: over 16 processes"),
         # By the guard that looks, or by a control group, which counts files too; whichever comes first.
         ("EatsMemory", State.OUT_OF_MEMORY, "killed: over (1024 MiB|1088 MiB, files included)"),
-        ("FillsTheDisk", State.IO_FAILED, "No space left|File too large"),
-        ("ReadsSecrets", State.FAILED_TO_RUN, "FileNotFoundError"),
         ("Garbles", State.FAILED_TO_RUN, "does not keep to the protocol: it sent something that is no message"),
     ],
 )
-def test_what_goes_wrong_while_it_runs_is_told(hostile, tmp_path: Path, class_name: str, state: State, reason: str):
-    (tmp_path / "secret.txt").write_text("secret")
+def test_what_goes_wrong_while_it_runs_is_told(hostile, class_name: str, state: State, reason: str):
     record = hostile(class_name)
     assert (record.status, record.state) == ("failed", state), record.reason
     assert re.search(reason, record.reason), record.reason
@@ -215,13 +209,15 @@ def test_what_goes_wrong_while_it_runs_is_told(hostile, tmp_path: Path, class_na
 
 
 def test_what_lies_beside_a_file_is_out_of_sight(hostile, tmp_path: Path):
-    """A home folder holds more than a network: its file comes alone, and without the images that it is judged by."""
+    """A home folder holds more than a network: its file comes, a folder that is named, and no image of the set."""
     (tmp_path / "hostile" / ".ssh").mkdir(parents=True)
+    (tmp_path / "hostile" / "facts").mkdir()
+    (tmp_path / "hostile" / "facts" / "table.txt").touch()
     (tmp_path / "hostile" / ".ssh" / "id_rsa").write_text("secret")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "hostile" / "agent"))
-        record = hostile("LooksAround")
-    assert record.reason.endswith("ValueError: ['hostile.py'] True []")
+        record = hostile("LooksAround", [tmp_path / "hostile" / "facts"])
+    assert record.reason.endswith("ValueError: ['facts', 'hostile.py'] True []")
 
 
 @pytest.fixture
@@ -240,23 +236,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_sleeps_is_ended(hostile):
     record = hostile("Sleeps")
     assert (record.state, record.reason) == (State.TIMED_OUT, "at image 0: took more than 1 s for one image")
-
-
-@pytest.mark.parametrize("class_name", ["Honest", "Floods", "LeavesADaemon", "WritesBesideItself"])
-def test_what_harms_nobody_runs(hostile, photos: Path, tmp_path: Path, class_name: str):
-    before = {process.pid for process in psutil.process_iter()}
-    record = hostile(class_name)
-    assert record.complete, record.reason
-    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
-    assert (tmp_path / "hostile" / "hostile.py").read_text() == (PLANTED / "hostile.py").read_text()
-    left = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
-    assert not [process for process in left if "time.sleep(600)" in " ".join(process.info["cmdline"] or ())]
-
-
-def test_killing_its_parent_kills_nobody_else(hostile):
-    record = hostile("KillsItsParent")
-    assert record.status in ("complete", "failed")
-    assert psutil.Process().is_running()
 
 
 def test_a_clock_that_stands_still_there_runs_here(hostile):
@@ -380,12 +359,6 @@ def test_a_graph_that_is_not_its_own_proves_nothing(hostile, class_name, reason)
     assert told.startswith(f"its counts are claims alone: {reason}")
 
 
-def test_a_record_of_its_own_invention_is_nowhere(hostile, photos: Path, tmp_path: Path):
-    record = hostile("WritesARecord")
-    assert [image.psnr_db for image in record.images] == nearest_psnr(photos)
-    assert list(tmp_path.rglob("fake.json")) == []
-
-
 def test_what_it_makes_of_torch_counts_for_nothing_here(hostile):
     record = hostile("PatchesTorch")
     assert record.state is State.INVALID_OUTPUT
@@ -397,19 +370,6 @@ def test_noise_is_the_same_every_time_and_flagged(hostile):
     assert first.complete
     assert [image.psnr_db for image in first.images] == [image.psnr_db for image in second.images]
     assert "state" in [flag.code for flag in first.flags]
-
-
-def test_nobody_is_reached_by_network(hostile, tmp_path: Path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(1)
-        facts = tmp_path / "hostile" / "facts"
-        facts.mkdir(parents=True)
-        (facts / "port.txt").write_text(str(server.getsockname()[1]))
-        record = hostile("CallsHome", more=[facts])
-        assert record.state is State.FAILED_TO_RUN
-        assert re.search("Connection refused|Network is unreachable", record.reason)
-        with pytest.raises(TimeoutError):
-            server.accept()
 
 
 def test_without_a_sandbox_honest_code_runs_as_well(hostile, photos: Path):
