@@ -18,6 +18,7 @@ ROLES = [
     ("DIV2K_valid_LR_bicubic_X4", "LR", 4, ("DIV2K", "valid")),
     ("HR_from_LR", "LR", None, ("from",)),
     ("X4 4x", None, 4, ()),
+    ("my_DSLR", None, None, ("my", "DSLR")),
     *((name, None, None, (name,)) for name in ("DSLR", "dslr", "slow", "flr", "hallways", "box4")),
 ]
 
