@@ -108,7 +108,7 @@ def test_commands_that_are_shown_have_flags_that_exist(page: Path):
         assert typed <= flags, " ".join(words)
 
 
-def test_the_first_screen_holds_what_a_visitor_needs_in_150_lines():
+def test_it_holds_what_a_visitor_needs_in_165_lines():
     assert README.count("\n") <= 165
     order = ["strip.png", "make demo", "| **PFDNLite**", "```python", "--model_file", "eval check", "report-page.png"]
     places = [README.index(each) for each in order]
