@@ -34,6 +34,15 @@ def task_of(folder: Path, model: ModelSource = BICUBIC, **changes: Any) -> Evalu
     return EvaluationTask(model, open_dataset(folder, None), config_of(**changes), **own)
 
 
+def tiny_spec(**changes: Any) -> ModelSpec:
+    """A row of the manifest for a network that is not in the zoo."""
+    plain = {
+        "id": 42, "name": "Tiny", "team": "T", "edition": "E", "note": "N", "target": "torch.nn:Identity", "scale": 4,
+        "data_range": 1.0, "min_size": 1, "license": "MIT", "paper": "https://example.org",
+    }  # fmt: skip
+    return ModelSpec(**plain | changes)
+
+
 @dataclass(frozen=True)
 class InHand:
     """A network that is built already."""

@@ -2,10 +2,9 @@
 
 import hashlib
 import io
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from eval.data.datasets import open_dataset
 from eval.data.fetch import fetch_set, fetchable_sets, known_files, num_files
 from eval.data.png import encode_png
 from eval.errors import RunError, UsageError
+from tests.served import Server, answering, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -41,33 +41,9 @@ def zipped(folder: str, side: int, tail: str, count: int) -> bytes:
     return file.getvalue()
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = dict(FILES)
-        self.requests: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        name = self.path.lstrip("/")
-        self.server.requests.append(name)
-        content = self.server.files.get(name)
-        self.send_response(200 if content is not None else 404)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        self.wfile.write(content or b"")
-
-    def log_message(self, *arguments) -> None:
-        """Keep the terminal clean."""
+def answer(handler: BaseHTTPRequestHandler) -> None:
+    content = handler.server.files.get(handler.path.lstrip("/"))
+    answering(content or b"", 404 if content is None else 200)(handler)
 
 
 @pytest.fixture
@@ -76,12 +52,9 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     monkeypatch.setattr(eval.data.fetch, "known_files", lambda: {"Tiny": hashes})
     monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ESR_DATA", raising=False)
-    with Server() as started:
-        thread = threading.Thread(target=started.serve_forever)
-        thread.start()
+    with serving(answer, monkeypatch) as started:
+        started.files = dict(FILES)
         yield started
-        started.shutdown()
-        thread.join()
 
 
 def test_a_set_is_fetched_once_and_found_without_a_folder(server: Server, tmp_path: Path):

@@ -22,16 +22,11 @@ import eval.zoo.loading
 from eval.cache import cache_folder, download_cache
 from eval.contents import Kind
 from eval.errors import RunError, UsageError
-from eval.zoo.checkpoints import (
-    Checkpoint,
-    MissingWeightsError,
-    find_checkpoint,
-    weight_folders,
-    zoo_info,
-)
+from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoint, weight_folders, zoo_info
 from eval.zoo.loading import load_and_tell, load_network, stored_flags, with_weights_told
 from eval.zoo.manifest import CheckpointSpec, ModelSpec, all_models, find_model
 from eval.zoo.unwrapping import WRAPPERS
+from tests.tasks import tiny_spec
 
 STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
 ADDRESS = "https://example.org/tiny.pth"
@@ -82,19 +77,9 @@ def known(name: str, content: bytes, url: str | None = None) -> CheckpointSpec:
 @pytest.fixture
 def spec() -> ModelSpec:
     """A model of one linear layer with two published checkpoints."""
-    return ModelSpec(
-        id=42,
-        name="Tiny",
-        team="T",
-        edition="E",
-        note="N",
+    return tiny_spec(
         target="torch.nn:Linear",
         arguments={"in_features": 2, "out_features": 3},
-        scale=4,
-        data_range=1.0,
-        min_size=1,
-        license="MIT",
-        paper="https://example.org",
         checkpoints=(known("released", RELEASED, ADDRESS), known("selftrained", SELFTRAINED)),
     )
 

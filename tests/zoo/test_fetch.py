@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,10 @@ import eval.zoo.fetch
 from eval.errors import RunError
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.fetch import fetch_checkpoint
-from eval.zoo.manifest import CheckpointSpec, ModelSpec
+from eval.zoo.manifest import CheckpointSpec
 from tests.conftest import PROJECT
+from tests.served import Answer, Server, answering, serving
+from tests.tasks import tiny_spec
 
 CONTENT = bytes(range(256)) * 1024
 FILE = "tiny.pth"
@@ -35,7 +37,6 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(fetch_checkpoint(CheckpointSpec(**json.loads(sys.argv[1])), Path(sys.argv[2]), progress=False))
 """
-Answer = Callable[[BaseHTTPRequestHandler], None]
 
 # requests leaves the socket of a failed download to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -48,93 +49,29 @@ def _collect_sockets() -> Iterator[None]:
     gc.collect()
 
 
-class Server(ThreadingHTTPServer):
-    """Gives its answers in turn, the last one for ever, and counts the requests."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[Answer] = [whole]
-        self.requests: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/weights/{FILE}"
-
-    def handle_error(self, request, client_address) -> None:
-        """Say nothing of clients that were killed."""
+LENGTH = {"Content-Length": str(len(CONTENT))}
+whole, without_length, other_bytes = answering(CONTENT), answering(CONTENT, headers={}), answering(CONTENT[::-1])
+cut_short, cut_short_without_length = (answering(CONTENT[:5000], headers=its) for its in (LENGTH, {}))
+not_found, unavailable = answering(status=404), answering(status=503)
+redirect = answering(status=302, headers={"Location": "/moved", "Content-Length": "0"})
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        answer = self.server.answers[min(len(self.server.requests), len(self.server.answers) - 1)]
-        self.server.requests.append(self.path)
-        answer(self)
-
-    def log_message(self, *arguments) -> None:
-        """Keep the terminal clean."""
-
-
-def start(handler: BaseHTTPRequestHandler, length: int = len(CONTENT)) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(length))
-    handler.end_headers()
-
-
-def whole(handler: BaseHTTPRequestHandler) -> None:
-    start(handler)
-    handler.wfile.write(CONTENT)
-
-
-def without_length(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(CONTENT)
-
-
-def other_bytes(handler: BaseHTTPRequestHandler) -> None:
-    start(handler)
-    handler.wfile.write(CONTENT[::-1])
-
-
-def cut_short(handler: BaseHTTPRequestHandler) -> None:
-    start(handler)
-    handler.wfile.write(CONTENT[:5000])
-
-
-def cut_short_without_length(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(CONTENT[:5000])
-
-
-def not_found(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_error(404)
-
-
-def unavailable(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_error(503)
-
-
-def redirect(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(302)
-    handler.send_header("Location", "/moved")
-    handler.send_header("Content-Length", "0")
-    handler.end_headers()
+def start(handler: BaseHTTPRequestHandler) -> None:
+    answering(headers=LENGTH)(handler)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    """Gives its answers in turn, the last one for ever."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        its = handler.server
+        its.answers[min(len(its.requests), len(its.answers)) - 1](handler)
+
+    with serving(answer, monkeypatch) as running:
+        running.url += f"weights/{FILE}"
+        running.answers = [whole]
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -173,14 +110,14 @@ def test_a_good_file(server: Server, folder: Path, answer: Answer):
     path = fetch_checkpoint(known(server.url), folder, progress=False)
     assert path == folder / FILE
     assert path.read_bytes() == CONTENT
-    assert server.requests == [f"/weights/{FILE}"]
+    assert server.requests == [f"weights/{FILE}"]
     assert names(folder) == LEFT_BEHIND
 
 
 def test_redirects_are_followed(server: Server, folder: Path):
     server.answers = [redirect, whole]
     assert fetch_checkpoint(known(server.url), folder, progress=False).read_bytes() == CONTENT
-    assert server.requests == [f"/weights/{FILE}", "/moved"]
+    assert server.requests == [f"weights/{FILE}", "moved"]
 
 
 def test_progress_is_shown_on_request_only(server: Server, folder: Path, capfd: pytest.CaptureFixture[str]):
@@ -216,20 +153,7 @@ def test_into_the_download_cache_where_it_is_then_found(
     monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ESR_WEIGHTS", raising=False)
     monkeypatch.setattr(eval.zoo.checkpoints, "MODEL_ZOO", tmp_path / "zoo")
-    spec = ModelSpec(
-        id=42,
-        name="Tiny",
-        team="T",
-        edition="E",
-        note="N",
-        target="torch.nn:Identity",
-        scale=4,
-        data_range=1.0,
-        min_size=1,
-        license="MIT",
-        paper="P",
-        checkpoints=(known(server.url),),
-    )
+    spec = tiny_spec(checkpoints=(known(server.url),))
     assert fetch_checkpoint(known(server.url), progress=False) == tmp_path / "cache" / FILE
     assert find_checkpoint(spec).path == tmp_path / "cache" / FILE
 
