@@ -1,9 +1,9 @@
-"""Sources for tests of processes: one that kills its own, one that notes where it is."""
+"""Sources of a model for tests: bicubic, one that kills its own process, one that notes where it is."""
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +13,27 @@ from eval.zoo.manifest import find_model
 BICUBIC = ZooModel(find_model("Bicubic"), None)
 
 
-@dataclass(frozen=True)
-class Placed:
-    """Bicubic that notes in which process it is opened."""
+class Source:
+    """Bicubic as a source of models, which others change in one way."""
 
-    folder: Path
     info = BICUBIC.info
     note = ""
 
     def source_now(self) -> str:
         return self.info.source_sha256
 
-    def settled(self, config, _largest):
+    def settled(self, config, _largest) -> Settled:
         return Settled(config)
+
+    def open(self, config, largest) -> AbstractContextManager:
+        return BICUBIC.open(config, largest)
+
+
+@dataclass(frozen=True)
+class Placed(Source):
+    """Notes in which process it is opened."""
+
+    folder: Path
 
     def before(self) -> None:
         (self.folder / f"{os.getpid()}").touch()
@@ -33,7 +41,7 @@ class Placed:
     @contextmanager
     def open(self, config, largest) -> Iterator:
         self.before()
-        with BICUBIC.open(config, largest) as loaded:
+        with super().open(config, largest) as loaded:
             yield loaded
 
 

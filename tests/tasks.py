@@ -12,13 +12,13 @@ from torch import nn
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.inference.upscaler import Upscaler
-from eval.run.model_source import LoadedModel, ModelSource, Settled, ZooModel
+from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask
 from eval.zoo.checkpoints import Checkpoint, zoo_info
-from eval.zoo.manifest import ModelSpec, find_model
+from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
+from tests.deadly import BICUBIC, Source
 
-BICUBIC = ZooModel(find_model("Bicubic"), None)
 _PLAIN = {"protocol": "accuracy", "device": "cpu", "engine": "eager", "threads": 1, "workers": 2, "tf32": False}
 _OWN = {field.name for field in fields(EvaluationTask)} - {"model", "dataset", "config"}
 
@@ -44,23 +44,16 @@ def tiny_spec(**changes: Any) -> ModelSpec:
 
 
 @dataclass(frozen=True)
-class InHand:
+class InHand(Source):
     """A network that is built already."""
 
     spec: ModelSpec
     network: nn.Module
     checkpoint: Checkpoint | None = None
-    note = ""
 
     @property
     def info(self) -> ModelInfo:
         return zoo_info(self.spec, self.checkpoint)
-
-    def source_now(self) -> str:
-        return self.info.source_sha256
-
-    def settled(self, config: RunConfig, _largest: object) -> Settled:
-        return Settled(config)
 
     @contextmanager
     def open(self, config: RunConfig, _largest: object) -> Iterator[LoadedModel]:

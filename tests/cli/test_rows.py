@@ -22,11 +22,11 @@ from eval.records.record import Mean, State
 from eval.records.store import read_records, write_record
 from eval.report import board
 from eval.run.launch import Launch
-from eval.run.model_source import Settled, WithoutWeights, ZooModel, zoo_models
+from eval.run.model_source import WithoutWeights, ZooModel, zoo_models
 from eval.zoo.manifest import find_model
+from tests.deadly import BICUBIC, Source
 from tests.records.test_record import changed, make_record
 
-BICUBIC = ZooModel(find_model("Bicubic"), None)
 SPEC = find_model("Bicubic").model_copy(update={"id": 9, "name": "Failing", "data_range": 1.0})
 ERRORS = [
     ValueError("only even sizes"),
@@ -51,23 +51,16 @@ class Nearest(nn.Module):
 
 
 @dataclass(frozen=True)
-class Failing:
+class Failing(Source):
     """A model that fails in one phase."""
 
     phase: str
     error: BaseException
     network: Nearest = field(default_factory=Nearest)
-    note = ""
 
     @property
     def info(self):
         return WithoutWeights(SPEC, RunError("")).info
-
-    def source_now(self) -> str:
-        return self.info.source_sha256
-
-    def settled(self, config: RunConfig, _largest) -> Settled:
-        return Settled(config)
 
     @contextmanager
     def open(self, config: RunConfig, _largest) -> Iterator[Upscaler]:
@@ -125,10 +118,6 @@ def test_an_error_of_any_kind_in_any_phase_is_that_models_row(
     said = capsys.readouterr()
     assert str(log) in said.err
     assert "09_Failing" in said.out.partition("Did not run")[2]
-
-
-class Later(Nearest):
-    """Passes the accuracy pass, and fails once it is timed."""
 
 
 @pytest.mark.parametrize(

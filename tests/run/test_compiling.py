@@ -17,12 +17,13 @@ from eval.records.record import Compiled, Record
 from eval.run import compiling, runner
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch
-from eval.run.model_source import Settled, zoo_model
+from eval.run.model_source import zoo_model
 from eval.run.observer import Observer
 from eval.run.runner import carry_out_once
 from eval.run.tasks import largest_lr
 from eval.zoo.manifest import find_model
-from tests.tasks import BICUBIC, task_of
+from tests.deadly import BICUBIC, Source
+from tests.tasks import task_of
 
 
 class Upscaled:
@@ -41,30 +42,23 @@ class Upscaled:
 
 
 @dataclass
-class Source:
+class Engines(Source):
     """Bicubic under the names of engines, each with its times."""
 
     times_ms: dict[str, list[float]]
     opened: list[Upscaled]
-    info, note = BICUBIC.info, ""
-
-    def source_now(self) -> str:
-        return self.info.source_sha256
-
-    def settled(self, config, _largest) -> Settled:
-        return Settled(config)
 
     @contextmanager
     def open(self, config, largest) -> Iterator[Upscaled]:
         if config.engine not in self.times_ms:
             raise RuntimeError("no such engine here")
-        with BICUBIC.open(config.replaced(engine="eager"), largest) as upscaler:
+        with super().open(config.replaced(engine="eager"), largest) as upscaler:
             self.opened.append(Upscaled(upscaler, config.engine, iter(self.times_ms[config.engine])))
             yield self.opened[-1]
 
 
-def source(**times_ms: list[float]) -> Source:
-    return Source({name.replace("_", "-"): times for name, times in times_ms.items()}, [])
+def source(**times_ms: list[float]) -> Engines:
+    return Engines({name.replace("_", "-"): times for name, times in times_ms.items()}, [])
 
 
 def quiet(_result: object) -> None:

@@ -1,9 +1,7 @@
 """Tasks: what makes two the same, what happens when one's process dies, runs that are averaged."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,26 +22,20 @@ from eval.run.network_source import source_of_module
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.tasks import TaskRun, is_final, largest_lr, record_of
 from eval.zoo.manifest import find_model
-from tests.deadly import Deadly, Placed
+from tests.deadly import BICUBIC, Deadly, Placed, Source
 from tests.run.test_runner import timing_of
-from tests.tasks import BICUBIC, task_of
+from tests.tasks import task_of
 
 
 def quiet(_result) -> None:
     pass
 
 
-@dataclass(frozen=True)
-class Refusing:
+class Refusing(Source):
     """A model that cannot be opened."""
 
-    info = BICUBIC.info
-    note = ""
-
-    @contextmanager
-    def open(self, _config, _largest) -> Iterator:
+    def open(self, _config, _largest):
         raise CannotRunError(State.MISSING_DEPENDENCY, "needs mamba_ssm")
-        yield
 
 
 def test_a_key_names_everything_that_figures_depend_on(hr_folder: Path, tmp_path: Path, random_image):
@@ -119,17 +111,11 @@ def test_a_process_that_dies_costs_nobody_a_record(hr_folder: Path, tmp_path: Pa
     assert records[other].complete
 
 
-@dataclass(frozen=True)
-class Telling:
+class Telling(Source):
     """A model that fails, and tells in which process and for which GPU."""
 
-    info = BICUBIC.info
-    note = ""
-
-    @contextmanager
-    def open(self, _config, _largest) -> Iterator:
+    def open(self, _config, _largest):
         raise CannotRunError(State.DEVICE_FAILED, f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
-        yield
 
 
 @pytest.mark.parametrize(("protocol", "processes_used"), [("official", 2), ("accuracy", 1)])
@@ -160,20 +146,11 @@ def test_one_after_another_they_run_on_one_gpu(hr_folder: Path, monkeypatch):
     assert len(told) == 1
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(Source):
     """A model with an error that nobody expects."""
 
-    info = BICUBIC.info
-    note = ""
-
-    def source_now(self) -> str:
-        return self.info.source_sha256
-
-    @contextmanager
-    def open(self, _config, _largest) -> Iterator:
+    def open(self, _config, _largest):
         raise ZeroDivisionError("a mistake")
-        yield
 
 
 def test_an_error_of_any_kind_while_opening_is_that_models_record(hr_folder: Path):
