@@ -11,6 +11,7 @@ from eval.cli import flags
 from eval.cli.program import new_app
 from eval.config import Protocol, RunConfig
 from eval.errors import UsageError
+from tests.refusals import said
 
 GIVEN = {
     "protocol": "steady",
@@ -58,9 +59,7 @@ def test_it_goes_through_json_whole():
     ],
 )
 def test_wrong_values_and_combinations_are_refused(given: dict, message: str):
-    with pytest.raises(UsageError) as caught:
-        RunConfig(**given)
-    assert str(caught.value).startswith(message)
+    assert said(UsageError, RunConfig, **given).startswith(message)
 
 
 @pytest.mark.parametrize("name", ["threads", "streams", "runs", "settle", "tile"])

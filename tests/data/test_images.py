@@ -34,6 +34,7 @@ from eval.data.images import (
 )
 from eval.data.png import _inflated, _pixel_bytes, png_fault
 from eval.files import atomic_path, write_whole
+from tests.refusals import said
 
 HEIGHT, WIDTH = 6, 9
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -278,18 +279,14 @@ def test_16_bits_are_refused_by_the_head_alone(file, name: str):
 @pytest.mark.parametrize("suffix", [*sorted(REFUSED_SUFFIXES), ".GIF", ".Tga"])
 def test_other_suffixes_are_refused_whatever_they_hold(file, suffix: str):
     path = file(suffix, RGB_PNG)
-    with pytest.raises(ImageError) as caught:
-        read_image(path)
-    assert str(caught.value) == f"{path}: {suffix} files are not read; convert it to PNG first"
+    assert said(ImageError, read_image, path) == f"{path}: {suffix} files are not read; convert it to PNG first"
 
 
 @pytest.mark.parametrize("kind", ["TGA", "PPM", "ICO", "PCX", "SGI", "DDS", "EPS"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_other_formats_are_refused_under_any_name(file, kind: str, suffix: str):
     path = file(suffix, encoded(RGB, kind))
-    with pytest.raises(ImageError) as caught:
-        read_image(path)
-    assert str(caught.value) == (
+    assert said(ImageError, read_image, path) == (
         f"{path}: not a readable image (cannot identify image file {str(path)!r}); it may be truncated or damaged"
     )
 
@@ -309,9 +306,7 @@ def test_other_formats_are_refused_under_any_name(file, kind: str, suffix: str):
 )
 def test_what_is_no_image_is_named(file, content: bytes, told: str):
     path = file(".png", content)
-    with pytest.raises(ImageError) as caught:
-        read_image(path)
-    assert str(caught.value).startswith(f"{path}: {told}")
+    assert said(ImageError, read_image, path).startswith(f"{path}: {told}")
 
 
 @pytest.mark.parametrize(
@@ -329,9 +324,7 @@ SIZED = [(".png", "PNG"), (".bmp", "BMP"), (".tif", "TIFF"), (".jpg", "JPEG"), (
 def test_images_of_too_many_pixels_are_refused(file, monkeypatch, suffix: str, kind: str):
     path = file(suffix, encoded(RGB, kind))
     monkeypatch.setattr(images, "LARGEST_PIXELS", HEIGHT * WIDTH - 1)
-    with pytest.raises(ImageError) as caught:
-        read_image(path)
-    assert str(caught.value) == (
+    assert said(ImageError, read_image, path) == (
         f"{path}: states a size of 9x6, more than the 53 pixels that are read; "
         "cut it into parts, or make it anew if that is not its size"
     )
@@ -400,9 +393,7 @@ def test_pixels_that_are_missing_are_counted_to_the_byte(file, random_image, cut
 @pytest.mark.parametrize(("suffix", "content"), DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_refused(file, suffix: str, content: bytes):
     path = file(suffix, content)
-    with pytest.raises(ImageError) as caught:
-        read_image(path)
-    message = str(caught.value)
+    message = said(ImageError, read_image, path)
     assert message.startswith(f"{path}: not a readable image (")
     assert message.endswith("; it may be truncated or damaged")
 
@@ -416,9 +407,7 @@ def test_missing_files_and_broken_links_say_so(tmp_path: Path):
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere.png")
     for path in (tmp_path / "absent.png", link):
-        with pytest.raises(ImageError) as caught:
-            read_image(path)
-        assert str(caught.value) == f"{path}: no such file"
+        assert said(ImageError, read_image, path) == f"{path}: no such file"
 
 
 def test_a_folder_named_like_an_image_is_refused(tmp_path: Path):

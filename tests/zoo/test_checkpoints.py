@@ -26,6 +26,7 @@ from eval.zoo.checkpoints import Checkpoint, MissingWeightsError, find_checkpoin
 from eval.zoo.loading import load_and_tell, load_network, stored_flags, with_weights_told
 from eval.zoo.manifest import CheckpointSpec, ModelSpec, all_models, find_model
 from eval.zoo.unwrapping import WRAPPERS
+from tests.refusals import said
 from tests.tasks import tiny_spec
 
 STATE = {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "bias": torch.tensor([7.0, 8.0, 9.0])}
@@ -117,9 +118,7 @@ def checkpoint(tmp_path: Path):
 
 
 def refusal(spec: ModelSpec, checkpoint: Checkpoint) -> str:
-    with pytest.raises(RunError) as caught:
-        load_network(spec, checkpoint)
-    message = str(caught.value)
+    message = said(RunError, load_network, spec, checkpoint)
     assert message.startswith(f"{checkpoint.path}: ")
     return message.removeprefix(f"{checkpoint.path}: ")
 
@@ -152,9 +151,7 @@ class TestFinding:
         (folders.cache / "tiny_released.pth").write_bytes(RELEASED)
         monkeypatch.setenv("ESR_WEIGHTS", str(named))
         for function in (weight_folders, lambda: find_checkpoint(spec), lambda: find_checkpoint(spec, "released")):
-            with pytest.raises(UsageError) as caught:
-                function()
-            assert str(caught.value) == f"ESR_WEIGHTS={named}: no such folder"
+            assert said(UsageError, function) == f"ESR_WEIGHTS={named}: no such folder"
         assert find_checkpoint(spec, str(folders.cache / "tiny_released.pth")).name == "released"
 
     @pytest.mark.parametrize("value", [None, ""])
@@ -175,9 +172,7 @@ class TestFinding:
     def test_a_cache_that_cannot_be_written_is_named_with_its_variable(self, monkeypatch, tmp_path: Path):
         (tmp_path / "file").touch()
         monkeypatch.setenv("ESR_CACHE", str(tmp_path / "file" / "cache"))
-        with pytest.raises(RunError) as caught:
-            cache_folder("inductor")
-        assert str(caught.value) == (
+        assert said(RunError, cache_folder, "inductor") == (
             f"{tmp_path}/file/cache/inductor: this cache folder cannot be written (Not a directory); "
             "set ESR_CACHE to a folder that can be"
         )
@@ -228,9 +223,7 @@ class TestFinding:
     def test_a_pointer_in_its_place_is_named(self, folders: Folders, spec: ModelSpec):
         wrong = folders.env / "tiny_released.pth"
         wrong.write_bytes(GARBAGE["a pointer of Git LFS"])
-        with pytest.raises(RunError) as caught:
-            find_checkpoint(spec)
-        assert str(caught.value) == (
+        assert said(RunError, find_checkpoint, spec) == (
             f"{wrong}: a Git LFS pointer, not the file itself; run git lfs pull in its repository"
         )
 
@@ -263,9 +256,7 @@ class TestFinding:
 
     @pytest.mark.parametrize("weights", ["absent.pth", "Released", ""])
     def test_neither_a_name_nor_a_file(self, folders: Folders, spec: ModelSpec, weights: str):
-        with pytest.raises(UsageError) as caught:
-            find_checkpoint(spec, weights)
-        assert str(caught.value) == (
+        assert said(UsageError, find_checkpoint, spec, weights) == (
             f"--weights {weights}: no such file, and no checkpoint of Tiny (it has: released, selftrained)"
         )
 

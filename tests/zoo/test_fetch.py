@@ -21,6 +21,7 @@ from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.fetch import fetch_checkpoint
 from eval.zoo.manifest import CheckpointSpec
 from tests.conftest import PROJECT
+from tests.refusals import said
 from tests.served import Answer, Server, answering, serving
 from tests.tasks import tiny_spec
 
@@ -91,9 +92,7 @@ def names(folder: Path) -> set[str]:
 
 def refusal(spec: CheckpointSpec, folder: Path) -> str:
     """Fetch in vain, compare what every such message must hold, and return the reason."""
-    with pytest.raises(RunError) as caught:
-        fetch_checkpoint(spec, folder, progress=False)
-    first, *rest = str(caught.value).splitlines()
+    first, *rest = said(RunError, fetch_checkpoint, spec, folder, progress=False).splitlines()
     assert rest == [
         f"  address   {spec.url}",
         f"  SHA-256   {spec.sha256} (262,144 bytes)",

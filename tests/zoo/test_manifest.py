@@ -11,6 +11,7 @@ from torch import nn
 from eval.cli.model_tables import zoo_table
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MANIFEST, CheckpointSpec, ModelSpec, all_models, find_model, read_manifest
+from tests.refusals import said
 
 ROW = {
     "id": "7",
@@ -82,9 +83,7 @@ def manifest(tmp_path: Path):
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(RunError) as caught:
-        read_manifest(path)
-    message = str(caught.value)
+    message = said(RunError, read_manifest, path)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     assert "pydantic" not in message.lower()
@@ -281,9 +280,7 @@ class TestBuilding:
     )
     def test_a_misspelt_target_names_the_row_and_the_nearest(self, target: str, message: str):
         spec = find_model("ABPN").model_copy(update={"target": target})
-        with pytest.raises(RunError) as caught:
-            spec.build()
-        assert str(caught.value) == f"manifest.toml: the row of 08_ABPN: target '{target}': {message}"
+        assert said(RunError, spec.build) == f"manifest.toml: the row of 08_ABPN: target '{target}': {message}"
 
     def test_what_a_networks_own_file_lacks_is_not_a_misspelt_target(self, tmp_path: Path, monkeypatch):
         (tmp_path / "brand_new.py").write_text("import no_such_package\n")
@@ -330,9 +327,7 @@ class TestFinding:
 
     @pytest.mark.parametrize("key", [99, "-2", "", "zzzz", "3.0", "--"])
     def test_what_is_near_to_nothing_lists_all(self, key: str | int):
-        with pytest.raises(UsageError) as caught:
-            find_model(key)
-        message = str(caught.value)
+        message = said(UsageError, find_model, key)
         assert message.startswith(f"no model '{key}'. There are: -1 Bicubic, 0 RLFN, 1 DIPNet, 2 PFDN, 3 PFDNLite, ")
         assert re.findall(r"(-?\d+) \w+", message.partition("There are: ")[2]) == [
             str(spec.id) for spec in all_models()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eval.errors import RunError
 from eval.zoo.unwrapping import misfit, unwrapped
+from tests.refusals import said
 
 STATE = {
     f"{layer}.{kind}": torch.full((2,), float(at)) for at, layer in enumerate("abc") for kind in ("weight", "bias")
@@ -124,6 +125,4 @@ def test_a_shared_prefix_goes_though_a_key_is_missing():
 
 
 def test_keys_cannot_steer_the_terminal():
-    with pytest.raises(RunError) as caught:
-        unwrapped({"a\x1b[31m": {"b": 1}}, STATE)
-    assert str(caught.value).isprintable()
+    assert said(RunError, unwrapped, {"a\x1b[31m": {"b": 1}}, STATE).isprintable()
