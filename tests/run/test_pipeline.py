@@ -82,26 +82,6 @@ def test_stages_overlap():
     assert list(run_stages(range(3), stages, Overlap(workers=2, depth=1))) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_what_waits_is_bounded_when_finishing_is_slow(depth: int):
-    alive, most, lock = set(), [0], threading.Lock()
-
-    def read(item):
-        with lock:
-            alive.add(item)
-            most[0] = max(most[0], len(alive))
-        return item
-
-    def finish(item, *_):
-        time.sleep(0.005)
-        with lock:
-            alive.remove(item)
-
-    list(run_stages(range(20), stages_of(read=read, finish=finish), Overlap(2, depth)))
-    # Read ahead, being worked on, and waiting to be finished.
-    assert most[0] <= 2 * depth + 2
-
-
 @pytest.mark.parametrize("stage", ["read", "work", "finish"])
 @pytest.mark.parametrize("overlap", [SERIAL, PARALLEL])
 def test_a_failure_comes_after_all_items_before_it(stage: str, overlap: Overlap):
