@@ -103,19 +103,10 @@ def test_sets_of_a_folder(tmp_path: Path, touch):
     touch(
         "Urban100/image_SRF_4/1_HR.png", "Set5/HR/1.png", "Set5/LR_bicubic/X4/1x4.png", "Mine/HR/1.png", "Mine/LR/1.png"
     )
-    touch("photos/1.jpg", "DIV2K_test_LR/1.png", "[odd] name/1.png")
+    touch("photos/1.jpg", "DIV2K_test_LR/1.png", "[odd]_name/1.png")
     touch(".cache/1.png", "papers/a.pdf", "nested/deeper/1.png", "loose.png")
-    assert list_datasets(tmp_path) == [
-        "DIV2K_LSDIR_valid",
-        "DIV2K_test_LR",
-        "DIV2K_valid",
-        "Mine",
-        "Set5",
-        "Urban100",
-        "[odd] name",
-        "nested",
-        "photos",
-    ]
+    known = "DIV2K_LSDIR_valid DIV2K_test_LR DIV2K_valid Mine Set5 Urban100 [odd]_name nested photos"
+    assert list_datasets(tmp_path) == known.split()
 
 
 def test_an_hr_folder_alone_is_listed_by_its_own_name(tmp_path: Path, touch):
