@@ -1,7 +1,6 @@
 """Tasks: what makes two the same, what happens when one's process dies, runs that are averaged."""
 
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from eval.data.images import ImageSize, write_png
+from eval.data.images import ImageSize
 from eval.errors import RunError
 from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import State
@@ -36,24 +35,6 @@ class Refusing(Source):
 
     def open(self, _config, _largest):
         raise CannotRunError(State.MISSING_DEPENDENCY, "needs mamba_ssm")
-
-
-def test_a_key_names_everything_that_figures_depend_on(hr_folder: Path, tmp_path: Path, random_image):
-    task = task_of(hr_folder)
-    assert task.key == task_of(hr_folder).key
-    others = [
-        replace(task, model=zoo_model(find_model("PFDNLite"), "selftrained")),
-        task_of(hr_folder, protocol="official"),
-        task_of(hr_folder, metrics=("psnr", "ssim")),
-        task_of(hr_folder, protocol="official", runs=5),
-        task_of(hr_folder, tile=64),
-        task_of(hr_folder, threads=2),
-        task_of(hr_folder, images_dir=tmp_path),
-    ]
-    keys = [task.key, *(other.key for other in others)]
-    assert len(set(keys)) == len(keys)
-    write_png(hr_folder / "image1.png", random_image(40, 52, 9))
-    assert task_of(hr_folder).key != task.key
 
 
 def test_a_model_that_cannot_be_opened_is_a_record(hr_folder: Path):
