@@ -36,7 +36,7 @@ def the_record(folder: Path) -> dict:
 @pytest.fixture
 def photos(tmp_path: Path, random_image) -> Path:
     for number in range(COUNT):
-        write_png(tmp_path / "photos" / f"{number:02}.png", random_image(400, 400, number))
+        write_png(tmp_path / "photos" / f"{number:02}.png", random_image(200, 200, number))
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_ctrl_c_beside_working_threads_keeps_what_is_finished_and_the_same_comma
     # Every image that is on disk is whole, and on record: none was written after the others were given up.
     assert sorted(path.stem for path in (photos / IMAGES).iterdir()) == finished
     for name in finished:
-        assert read_image(photos / IMAGES / f"{name}.png").shape == (400, 400, 3)
+        assert read_image(photos / IMAGES / f"{name}.png").shape == (200, 200, 3)
     again = run(photos)
     assert again.returncode == 0, again.stderr
     record = the_record(photos)

@@ -122,6 +122,12 @@ def test_what_was_given_in_vain_is_said_once():
         "--seed 3 has no effect: official draws nothing",
         "--tf32 True has no effect: cpu has no TF32",
     ]
+    idle = RunConfig(streams=2, workers=1, tile_overlap=8, tile="none")
+    assert RunConfig(tile="none").notes(idle) == [
+        "--tile_overlap 8 has no effect: --tile none cuts no tiles",
+        "--streams 2 has no effect: a timed network runs alone",
+        "--workers 1 has no effect: nothing runs beside a timed network",
+    ]
     assert RunConfig(device="cuda").notes(RunConfig(threads=2)) == [
         "--threads 2 has no effect: the network runs on cuda"
     ]

@@ -118,9 +118,3 @@ def test_the_zoo_takes_two_lines_a_model_in_80_columns():
     starts = [place for place, row in enumerate(rows) if re.match(r" +-?\d+ ", row)]
     assert len(starts) == len(all_models())
     assert max(after - before for before, after in zip(starts, [*starts[1:], len(rows)], strict=True)) <= 2
-
-
-def test_one_model_at_a_time_points_to_the_command_for_several(command):
-    result = command("test_demo.py", "--model_id", "3,5")
-    assert result.returncode == 2
-    assert "for several: python -m eval run --models 3,5" in result.stderr

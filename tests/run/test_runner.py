@@ -313,7 +313,10 @@ def test_a_corrupt_image_in_the_middle_keeps_those_before_it(tmp_path: Path, ran
     assert {f"{number:02}.png" for number in range(5)} <= {path.name for path in (tmp_path / "sr").iterdir()}
 
 
-def test_a_disk_that_fills_in_the_middle_ends_the_run_with_its_image(tmp_path: Path, random_image, monkeypatch):
+@pytest.mark.parametrize("protocol", ["official", "accuracy"])
+def test_a_disk_that_fills_in_the_middle_ends_the_run_with_its_image(
+    tmp_path: Path, random_image, monkeypatch, protocol: str
+):
     write = runner.write_png
 
     def write_until_full(path: Path, image: np.ndarray) -> None:
@@ -323,8 +326,8 @@ def test_a_disk_that_fills_in_the_middle_ends_the_run_with_its_image(tmp_path: P
 
     monkeypatch.setattr(runner, "write_png", write_until_full)
     folder = folder_of(tmp_path, random_image, 9)
-    record = run(job_of(folder, protocol="accuracy", images_dir=tmp_path / "sr"), quiet)
-    assert record.status == "failed"
+    record = run(job_of(folder, protocol=protocol, images_dir=tmp_path / "sr"), quiet)
+    assert (record.status, record.state) == ("failed", State.IO_FAILED)
     assert re.match(r"at image 03: .*No space left on device", record.reason)
     assert [image.name for image in record.images] == ["00", "01", "02"]
 
