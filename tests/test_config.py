@@ -47,10 +47,7 @@ def test_it_goes_through_json_whole():
         ({"tile": "big"}, "--tile big: expected auto, none, or a number of LR pixels"),
         ({"tile": 0}, "--tile 0: expected at least 1"),
         ({"tile": 16, "tile_overlap": 16}, "--tile_overlap 16: expected 0 to 15, less than --tile"),
-        ({"seed": -1}, "--seed -1: Input should be greater than or equal to 0"),
-        ({"tile_overlap": -3}, "--tile_overlap -3: Input should be greater than or equal to 0"),
         ({"metrics": ","}, "--metrics: expected at least one, such as psnr"),
-        ({"workers": -1}, "--workers -1: Input should be greater than or equal to 0"),
         ({"colour": "red"}, "colour: no such setting; there are protocol, device"),
         ({"runs": 5, "protocol": "accuracy"}, "--runs 5: only the official protocol averages runs, not accuracy"),
         ({"precision": "bf16"}, "--engine eager --precision bf16: the official protocol times plain torch in fp32"),
@@ -72,7 +69,7 @@ def test_what_is_counted_begins_at_one(name: str):
 @pytest.mark.parametrize("name", ["workers", "seed", "tile_overlap"])
 def test_others_begin_at_zero(name: str):
     assert getattr(RunConfig(tile=8, **{name: 0}), name) == 0
-    with pytest.raises(UsageError, match=f"--{name} -1"):
+    with pytest.raises(UsageError, match=f"--{name} -1: Input should be greater than or equal to 0"):
         RunConfig(tile=8, **{name: -1})
 
 

@@ -220,6 +220,7 @@ def test_a_report_of_nothing_says_so(command, tmp_path: Path):
     result = command("-m", "eval", "report", "absent")
     assert result.returncode == 2
     assert "absent: no such file or folder, or no records in it" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, tmp_path: Path, monkeypatch):

@@ -61,13 +61,14 @@ def test_live_bytes_by_hand():
     assert live_bytes_per_pixel(Chain()) == (3 * 8 + 3) * 4
 
 
+class Ring:
+    """Garbage that only a collection finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
 def test_only_the_first_call_freezes_so_networks_can_go():
-    class Ring:
-        """Garbage that only a collection finds."""
-
-        def __init__(self) -> None:
-            self.itself = self
-
     gc.unfreeze()
     try:
         freeze_imports()
@@ -154,12 +155,6 @@ def test_memory_is_kept_if_all_settings_were_taken(
 
 
 def test_garbage_is_given_back_before_a_peak_is_taken():
-    class Ring:
-        """Garbage that only a collection finds."""
-
-        def __init__(self) -> None:
-            self.itself = self
-
     gone = weakref.ref(Ring())
     return_free_memory()
     assert gone() is None

@@ -278,14 +278,6 @@ def test_the_command_writes_the_page_beside_tables_and_figures(command, tmp_path
     assert "No scores by the rules of 2024" in page
 
 
-def test_no_record_is_a_clean_error(command, tmp_path: Path):
-    (tmp_path / "r").mkdir()
-    result = command("-m", "eval", "report", "r")
-    assert result.returncode == 2
-    assert "no such file or folder, or no records in it" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_one_label_of_two_origins_is_two_rows():
     ours, theirs = make_record(label="00_RLFN"), renamed(make_record(label="00_RLFN"), origin="NTIRE2024_ESR")
     ((_, rows),) = current([ours, theirs])

@@ -148,7 +148,7 @@ def _told(events: list):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"protocol": "official"}, {"threads": 1, "streams": 1}, {"streams": None}],
+    [{"protocol": "official"}, {"threads": 1}, {"streams": None}],
     ids=["timed", "one thread", "not asked for"],
 )
 def test_one_image_at_a_time(folder: Path, changes: dict):
@@ -188,12 +188,6 @@ def test_passes_side_by_side_share_the_memory(folder: Path, monkeypatch: pytest.
         for cpus, expected in ((2, 2), (3, 2), (4, 1), (16, 1)):
             monkeypatch.setattr(streams, "usable_cpus", lambda cpus=cpus: cpus)
             assert streams_of(task, model) == expected
-
-
-def test_there_are_no_more_streams_than_threads(folder: Path):
-    task = of_network(folder, KeepsItsInput(), threads=1, streams=2)
-    with task.model.open(task.config, None) as model:
-        assert streams_of(task, model) == 1
 
 
 def test_how_many_images_fit_at_once(monkeypatch: pytest.MonkeyPatch):

@@ -137,20 +137,12 @@ def test_the_server_scores_a_good_upload(bundle: Path, upload, hr: Path, tmp_pat
     assert (output / "scores.txt").read_text().startswith("PSNR:")
 
 
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda good: good.pop("0902.png"), "expected 2 .png images, got 1"),
-        (lambda good: good.update({"0902.png": good["0902.png"][:200]}), "0902.png: "),
-        (lambda good: good.update({f"deep/{name}": good.pop(name) for name in list(good)}), "lie in the folder deep/"),
-    ],
-    ids=["missing", "truncated", "folder"],
-)
-def test_the_server_refuses_a_broken_upload_with_the_reason(bundle: Path, upload, tmp_path: Path, spoil, words: str):
-    spoil(upload)
+def test_the_server_refuses_a_broken_upload_with_the_reason(bundle: Path, upload, tmp_path: Path):
+    del upload["0902.png"]
     done, output = _serve(bundle, tmp_path / "app", upload)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    words = "expected 2 .png images, got 1"
     assert words in done.stderr
     assert words in (output / "detailed_results.html").read_text()
     assert not (output / "scores.json").exists()

@@ -49,11 +49,6 @@ def photos(tmp_path: Path, random_image) -> Dataset:
     return open_dataset(tmp_path / "set", None)
 
 
-@pytest.fixture(autouse=True)
-def undisturbed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(interference.Watch, "disturbance", lambda self: None)
-
-
 def test_a_fresh_form_is_the_same_picture_and_was_never_seen(random_image):
     lr = random_image(20, 30, 1)
     lr[0, 0], lr[0, 1] = 0, 255

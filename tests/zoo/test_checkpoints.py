@@ -254,15 +254,11 @@ class TestFinding:
         path.write_bytes(SELFTRAINED)
         assert find_checkpoint(spec, str(path)).name == "selftrained"
 
-    @pytest.mark.parametrize("weights", ["absent.pth", "Released", ""])
+    @pytest.mark.parametrize("weights", ["absent.pth", "Released", "", "."])
     def test_neither_a_name_nor_a_file(self, folders: Folders, spec: ModelSpec, weights: str):
         assert said(UsageError, find_checkpoint, spec, weights) == (
             f"--weights {weights}: no such file, and no checkpoint of Tiny (it has: released, selftrained)"
         )
-
-    def test_a_folder_is_no_file(self, folders: Folders, spec: ModelSpec):
-        with pytest.raises(UsageError, match="no such file"):
-            find_checkpoint(spec, str(folders.zoo))
 
     def test_a_model_without_checkpoints_has_none(self, folders: Folders, spec: ModelSpec):
         with pytest.raises(UsageError, match=r"\(it has: none\)"):

@@ -103,21 +103,6 @@ def test_a_whole_module_stands_for_its_state():
     assert unwrapped(network, network.state_dict()).state.keys() == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_other_floats_become_the_networks(dtype: torch.dtype):
-    found = unwrapped({key: value.to(dtype) for key, value in STATE.items()}, STATE)
-    assert found.stored == str(dtype).removeprefix("torch.")
-    assert all(value.dtype == torch.float32 for value in found.state.values())
-
-
-def test_what_does_not_fit_names_the_nearest_spelling():
-    state = {key.replace("a.weight", "a.weigth"): value for key, value in STATE.items()}
-    assert misfit(unwrapped(state, STATE).state, STATE) == (
-        "keys 1 missing (first: a.weight); 1 unexpected (first: a.weigth). "
-        "The nearest to a.weight in the file is a.weigth"
-    )
-
-
 def test_a_shared_prefix_goes_though_a_key_is_missing():
     state = prefixed("module.")
     del state["module.a.bias"]
