@@ -116,16 +116,20 @@ def show(browser: Browser, radio: str) -> None:
     browser.js("document.querySelector(arguments[0]).click()", radio)
 
 
-def test_no_errors_and_no_requests(browser: Browser, page: Path):
+@pytest.fixture
+def steady_page(browser: Browser, page: Path) -> Path:
+    """The page, opened anew, with the board of the steady protocol."""
     browser.open(page)
     show(browser, STEADY_BOARD)
+    return page
+
+
+def test_no_errors_and_no_requests(browser: Browser, steady_page: Path):
     assert [entry for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert browser.requests() == []
 
 
-def test_sorting_both_ways_with_missing_figures_last(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_sorting_both_ways_with_missing_figures_last(browser: Browser, steady_page: Path):
     button = '.board:not([hidden]) th[data-key="psnr_db"] button'
     browser.click(button)
     assert browser.labels() == ["03_PFDNLite", "00_RLFN", "05_SPAN", "09_Broken"]
@@ -135,9 +139,7 @@ def test_sorting_both_ways_with_missing_figures_last(browser: Browser, page: Pat
     assert sort == "ascending"
 
 
-def test_filters_by_name_and_state(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_filters_by_name_and_state(browser: Browser, steady_page: Path):
     browser.one(".board:not([hidden]) .filter-name").send_keys("pfdn")
     assert browser.labels() == ["03_PFDNLite"]
     assert browser.one(".board:not([hidden]) .status").text == "1 of 4 models"
@@ -148,9 +150,7 @@ def test_filters_by_name_and_state(browser: Browser, page: Path):
     assert "out of memory" in browser.one('.board:not([hidden]) [data-row="3"]').text
 
 
-def test_columns_can_be_hidden(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_columns_can_be_hidden(browser: Browser, steady_page: Path):
     heading = '.board:not([hidden]) th[data-key="activations"]'
     assert browser.one(heading).is_displayed()
     browser.one(".board:not([hidden]) .menu summary").send_keys(Keys.ENTER)
@@ -208,9 +208,7 @@ def test_an_address_holds_what_is_shown(browser: Browser, page: Path):
     assert browser.js("return document.querySelector('#axis input:checked').value") == "flops"
 
 
-def test_an_address_holds_that_nothing_is_chosen(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_an_address_holds_that_nothing_is_chosen(browser: Browser, steady_page: Path):
     for row in range(3):
         browser.click(f"{SHOWN} [data-row='{row}'] .pick input")
     browser.until("return location.hash.includes('model=&')")
@@ -248,9 +246,7 @@ def test_an_address_shows_its_table_whatever_the_controls_had_been_left_at(brows
     assert [its.get_attribute("id") for its in browser.js(controls)] == []
 
 
-def test_an_address_holds_what_is_compared_with(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_an_address_holds_what_is_compared_with(browser: Browser, steady_page: Path):
     browser.one("#baseline").send_keys(Keys.HOME)
     browser.until("return location.hash.includes('against=00_RLFN')")
     address = browser.js("return location.href")
@@ -267,9 +263,7 @@ def test_a_link_to_a_table_that_is_gone_changes_nothing(browser: Browser, page: 
     assert browser.js("return Report.leaderboard.chosen") == before != []
 
 
-def test_choosing_a_marker_leaves_the_page_where_it_is(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_choosing_a_marker_leaves_the_page_where_it_is(browser: Browser, steady_page: Path):
     browser.js("document.getElementById('tradeoff-plot').scrollIntoView({block: 'start', behavior: 'instant'})")
     before = browser.js("return scrollY")
     browser.js("document.getElementById('tradeoff-plot').emit('plotly_click', {points: [{customdata: 1}]})")
@@ -277,9 +271,7 @@ def test_choosing_a_marker_leaves_the_page_where_it_is(browser: Browser, page: P
     assert browser.js("return scrollY") == before > 0
 
 
-def test_another_edition_keeps_the_filters_and_offers_each_value_once(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_another_edition_keeps_the_filters_and_offers_each_value_once(browser: Browser, steady_page: Path):
     browser.click('.board:not([hidden]) [data-filter="state"] option[value="failed"]')
     options = "return document.querySelector('.board:not([hidden]) [data-filter=state]').options.length"
     before = browser.js(options)
@@ -324,9 +316,7 @@ def test_errors_belong_to_the_folder_that_their_script_lies_in(browser: Browser,
     }
 
 
-def test_choosing_a_marker_chooses_its_row_and_back(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_choosing_a_marker_chooses_its_row_and_back(browser: Browser, steady_page: Path):
     chosen = "return Report.leaderboard.chosen.map(([index]) => index).sort()"
     assert browser.js(chosen) == [0, 1, 2]
     browser.js("document.getElementById('tradeoff-plot').emit('plotly_click', {points: [{customdata: 1}]})")
@@ -364,9 +354,7 @@ def test_names_do_not_cover_each_other(browser: Browser, page: Path):
     assert browser.js(place, [[0, 0], [0, 1], [0, 2]], [0, 1, 2]).count("top center") == 1
 
 
-def test_the_axis_can_be_chosen(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_the_axis_can_be_chosen(browser: Browser, steady_page: Path):
     title = "return document.getElementById('tradeoff-plot').layout.xaxis.title.text"
     assert browser.js(title) == "Time [ms]"
     browser.js("document.querySelector('#axis input[value=\"num_params\"]').click()")
@@ -384,9 +372,7 @@ def test_dark_mode_follows_the_system_and_the_button(browser: Browser, page: Pat
     assert browser.one("#theme").text == ("Dark colours" if dark else "Light colours")
 
 
-def test_a_flag_explains_itself_on_focus_and_escape_closes_it(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_a_flag_explains_itself_on_focus_and_escape_closes_it(browser: Browser, steady_page: Path):
     flag = browser.one(".board:not([hidden]) .flag")
     browser.js("arguments[0].focus()", flag)
     assert browser.one("#tip").text.startswith("Few FLOPs. Far fewer FLOPs than parameters times pixels")
@@ -412,9 +398,7 @@ def test_copies_are_what_is_shown_and_escaped(browser: Browser, page: Path):
 FORMS = ("Markdown", "CSV", "LaTeX")
 
 
-def test_a_figure_that_was_not_taken_is_an_empty_cell_of_csv(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, STEADY_BOARD)
+def test_a_figure_that_was_not_taken_is_an_empty_cell_of_csv(browser: Browser, steady_page: Path):
     lines = browser.js("return Report.tableAs(Report.leaderboards[1], 'CSV')").splitlines()
     assert lines[-1].startswith("09_Broken,,,,")
 
