@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -63,10 +62,11 @@ def end(process: subprocess.Popen) -> str:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_killed_at_any_moment_the_same_command_goes_on(start, tmp_path: Path, jobs: str):
-    chance = random.Random(int(jobs))
-    for _ in range(3):
+    # As soon as its folder is there, and at each further record: the moments that could lose something.
+    for count in range(4):
         process = start("--jobs", jobs)
-        time.sleep(chance.uniform(1, 8))
+        while not ((tmp_path / "out").exists() and len(records_of(tmp_path)) >= count) and process.poll() is None:
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         for record in records_of(tmp_path).values():

@@ -36,8 +36,9 @@ class _Touching:
 
 
 @pytest.fixture(autouse=True)
-def _shimmed(monkeypatch: pytest.MonkeyPatch):
-    """Load as a worker does, and leave this process as it was."""
+def _shimmed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Load as a worker does, in a folder of its own, and leave this process as it was."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch, "load", torch.load)
     monkeypatch.setattr(sys, "path", list(sys.path))
     weights.install(set(), CPU, False, ())
