@@ -134,9 +134,12 @@ def _environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command of the project in an empty folder, in this process, which has torch loaded already."""
+    """Run a command of the project in an empty folder, in this process, which has torch loaded already.
 
-    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    It must end with ``code``; None takes any.
+    """
+
+    def run(*arguments: str | Path, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         module, *flags = map(str, arguments[arguments[0] == "-m" :])
         program = {"test_demo.py": demo, "eval": app}[module]
         threads, out, err = torch.get_num_threads(), io.StringIO(), io.StringIO()
@@ -151,7 +154,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             with pytest.raises(SystemExit) as end:
                 run_program(program)
         torch.set_num_threads(threads)
-        return subprocess.CompletedProcess(arguments, end.value.code or 0, out.getvalue(), err.getvalue())
+        ended = end.value.code or 0
+        assert code in (None, ended), err.getvalue()
+        return subprocess.CompletedProcess(arguments, ended, out.getvalue(), err.getvalue())
 
     return run
 
@@ -160,8 +165,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 def program(tmp_path: Path) -> Command:
     """Run a command of the project as a user does, in a process of its own: seconds, where ``command`` takes none."""
 
-    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def run(*arguments: str | Path, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             capture_output=True,
             text=True,
@@ -169,5 +174,7 @@ def program(tmp_path: Path) -> Command:
             env=_environment(tmp_path) | environment,
             timeout=600,
         )
+        assert code in (None, done.returncode), done.stderr
+        return done
 
     return run

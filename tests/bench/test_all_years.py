@@ -287,7 +287,7 @@ def run(*words: str | Path):
 @pytest.fixture
 def planted(tmp_path: Path, hr_folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
     """The words of a command on a checkout of two entries, one of which lacks its weights, and on two images."""
-    monkeypatch.setattr(all_years, "exit_code", lambda words: command("-m", "eval", *words).returncode)
+    monkeypatch.setattr(all_years, "exit_code", lambda words: command("-m", "eval", *words, code=None).returncode)
     monkeypatch.setattr(all_years, "REFERENCE", "ABPN")
     shutil.copytree(hr_folder, tmp_path / "data" / "Set14")
     entries = (1, "01_Net", "team00_plain.pth"), (2, "02_Net", "absent.pth")

