@@ -121,9 +121,9 @@ def test_what_was_given_in_vain_is_said_once():
     ]
     idle = RunConfig(streams=2, workers=1, tile_overlap=8, tile="none")
     assert RunConfig(tile="none").notes(idle) == [
-        "--tile_overlap 8 has no effect: --tile none cuts no tiles",
         "--streams 2 has no effect: a timed network runs alone",
         "--workers 1 has no effect: nothing runs beside a timed network",
+        "--tile_overlap 8 has no effect: --tile none cuts no tiles",
     ]
     assert RunConfig(device="cuda").notes(RunConfig(threads=2)) == [
         "--threads 2 has no effect: the network runs on cuda"
