@@ -96,8 +96,8 @@ def test_an_open_first_place_names_who_may_have_it():
 
 
 def test_an_edition_whose_baseline_has_no_time_does_not_come_before_one_that_ranks(three: list[Record]):
-    accuracy = [make_record(psnrs, label=label) for label, psnrs in PSNRS.items()]
-    untimed = [its.model_copy(update={"settings": settings(Protocol.ACCURACY)}) for its in accuracy]
+    accuracy = {"protocol": "accuracy"}
+    untimed = [make_record(psnrs, label=label, settings=accuracy) for label, psnrs in PSNRS.items()]
     board = boards(*untimed, *three[:2])
     assert [row.label for row in board.rows] == ["00_RLFN", "02_PFDN", "05_SPAN"]
     assert "by the rules of NTIRE 2024" in board.headline.claim
