@@ -148,6 +148,30 @@ def test_make_lr(command, tmp_path: Path, hr_folder: Path):
     command("-m", "eval", "make-lr", tmp_path / "absent", tmp_path / "lr", code=2)
 
 
+def test_make_lr_writes_over_no_image(command, tmp_path: Path, hr_folder: Path, random_image):
+    other = random_image(48, 64, 7)
+    write_png(hr_folder / "image0x4.png", other)
+    result = command("-m", "eval", "make-lr", hr_folder, hr_folder)
+    assert result.returncode == 2
+    assert (
+        result.stderr == f"error: {hr_folder}: holds the HR images themselves; name another folder for the LR images\n"
+    )
+    write_png(tmp_path / "lr" / "image1x4.png", other)
+    result = command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1:] == [
+        f"  {tmp_path / 'lr' / 'image1x4.png'}: is there already, and is not the LR image of {hr_folder / 'image1.png'}"
+    ]
+    for path in (hr_folder / "image0x4.png", tmp_path / "lr" / "image1x4.png"):
+        assert np.array_equal(read_image(path), other)
+    assert len(list((tmp_path / "lr").iterdir())) == 1
+    (tmp_path / "lr" / "image1x4.png").unlink()
+    # A second time it finds its own images.
+    for _ in range(2):
+        assert command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr").returncode == 0
+    assert len(list((tmp_path / "lr").iterdir())) == 3
+
+
 def test_make_lr_names_all_that_is_wrong_and_writes_nothing(command, tmp_path: Path, hr_folder: Path, random_image):
     Image.fromarray(random_image(16, 16)).convert("CMYK").save(hr_folder / "print.jpg")
     Image.fromarray(np.zeros((16, 16), np.uint16)).save(hr_folder / "deep.png")
