@@ -7,7 +7,7 @@ import typer
 
 from eval.cli.flags import DataDir, Weights, out
 from eval.config import split
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 
 
 def export_model(
@@ -28,10 +28,13 @@ def export_model(
     from eval.report.renderers import to_terminal
     from eval.report.table import Column, Table
     from eval.run.model_source import zoo_model
-    from eval.submission.exporting import Exportable, export
+    from eval.submission.exporting import FORMATS, Exportable, export
     from eval.zoo.loading import load_network
     from eval.zoo.manifest import find_model
 
+    names = split(formats)
+    if not names or set(names) - FORMATS.keys():
+        raise UsageError(f"--format {formats}: expected {', '.join(FORMATS)}, or several of them with commas")
     source, images = zoo_model(find_model(model_id), weights), open_dataset(data_dir, dataset)
     if source.checkpoint is None:
         raise RunError(f"{source.spec.label}: has no weights, so there is nothing to export")
@@ -40,7 +43,7 @@ def export_model(
     known = find_records(records) if records else []
     own = tuple(record for record in known if record.model.weights_sha256 == source.checkpoint.sha256)
     exportable = Exportable(source.spec, load_network(source.spec, source.checkpoint), own)
-    exported = [export(exportable, name, save_dir, images) for name in split(formats)]
+    exported = [export(exportable, name, save_dir, images) for name in names]
     columns = (
         Column("format", "Format", left=True),
         Column("files", "Files", left=True, wraps=True),

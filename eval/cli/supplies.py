@@ -42,7 +42,10 @@ def fetch_weights(
     """Download published weights, check their SHA-256, and keep them in the download cache."""
     if (model_id is None) == (not every):
         raise UsageError("fetch weights: give either --model_id or --all")
-    specs = list(all_models()) if every else [find_model(key) for key in split(model_id)]
+    keys = split(model_id)
+    if not every and not keys:
+        raise UsageError(f"--model_id {model_id}: expected ids or names of models, separated by commas")
+    specs = list(all_models()) if every else [find_model(key) for key in keys]
     failures = []
     for spec in specs:
         if not spec.checkpoints:

@@ -255,3 +255,23 @@ def test_a_report_shows_what_ran_beside_a_set_of_which_nothing_did(command, tmp_
     write_record(failed, tmp_path / "in" / "records")
     done = command("-m", "eval", "report", "in", "--out", "page")
     assert "failed to run" in done.stdout.partition("Did not run")[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("fetch", "weights", "--model_id", ","), "--model_id ,: expected ids or names of models, separated by commas"),
+        (
+            ("export", "--model_id", "8", "--format", "onnx,tflite"),
+            "--format onnx,tflite: expected onnx, ncnn, safetensors, hub, or several of them with commas",
+        ),
+        (
+            ("export", "--model_id", "8", "--format", ","),
+            "--format ,: expected onnx, ncnn, safetensors, hub, or several of them with commas",
+        ),
+    ],
+)
+def test_a_list_of_nothing_or_of_what_there_is_not_is_refused(command, tmp_path: Path, flags, message: str):
+    result = command("-m", "eval", *flags)
+    assert (result.returncode, result.stderr) == (2, f"error: {message}\n")
+    assert list(tmp_path.iterdir()) == []
