@@ -17,6 +17,8 @@ DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
 # Each archive with the folder that it makes; nobody publishes their hashes.
 _ARCHIVES = {"DIV2K_valid_HR.zip": "DIV2K_valid_HR", "DIV2K_valid_LR_bicubic_X4.zip": "DIV2K_valid_LR_bicubic/X4"}
 _DIV2K_VALID, _DIV2K_IMAGES = "DIV2K_valid", 100
+# Beside the sets, and removed in the end: a name that nobody's own folder has.
+_ASIDE = ".fetched-archives"
 _TIMEOUT_S = (10, 60)
 
 
@@ -50,12 +52,13 @@ def fetch_set(
 ) -> str:
     """Download a set into a folder, where it lies as its layout has it; return in a sentence what was checked.
 
-    ``address`` is that of a mirror, with the files under the same names.
+    ``address`` is that of a mirror, with the files under the same names; whether it ends in a slash is all the same.
 
     Raises:
         UsageError: there is no such set.
         RunError: a download failed or brought other bytes; what came before is kept, and the same command goes on.
     """
+    address = address and f"{address.rstrip('/')}/"
     if name == _DIV2K_VALID:
         from filelock import FileLock
 
@@ -93,13 +96,13 @@ def _download(url: str, target: Path, known_hash: str | None) -> None:
 def _fetch_archives(folder: Path, address: str, on_file: Callable[[str], None]) -> str:
     for archive, inside in _ARCHIVES.items():
         if _count(folder / inside) < _DIV2K_IMAGES:
-            packed = folder / ".archives" / archive
+            packed = folder / _ASIDE / archive
             _download(f"{address}{archive}", packed, None)
             _unpack(packed, folder)
             if _count(folder / inside) < _DIV2K_IMAGES:
                 raise RunError(f"{archive}: holds {_count(folder / inside)} images in {inside}, not {_DIV2K_IMAGES}")
         on_file(archive)
-    shutil.rmtree(folder / ".archives", ignore_errors=True)
+    shutil.rmtree(folder / _ASIDE, ignore_errors=True)
     return f"{_DIV2K_IMAGES} pairs; no hash of the archives is published, so only their number is checked"
 
 

@@ -31,7 +31,8 @@ def fetch_checkpoint(known: CheckpointSpec, folder: Path | None = None, progress
     with FileLock(folder / ".fetch.lock"):
         if target.is_file() and file_sha256(target) == known.sha256:
             return target
-        incoming = folder / ".incoming"
+        # Emptied, so by a name that no folder of the user's has.
+        incoming = folder / f".incoming-{known.sha256}"
         shutil.rmtree(incoming, ignore_errors=True)
         try:
             _download(known, incoming, progress).replace(target)

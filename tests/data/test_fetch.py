@@ -61,7 +61,7 @@ def test_a_set_is_fetched_once_and_found_without_a_folder(server: Server, tmp_pa
     with pytest.raises(UsageError, match="or run: python -m eval fetch data Tiny"):
         open_dataset(None, "Tiny")
     for _ in range(2):
-        result = CliRunner().invoke(app, ["fetch", "data", "Tiny", "--mirror", server.url])
+        result = CliRunner().invoke(app, ["fetch", "data", "Tiny", "--mirror", server.url.rstrip("/")])
         assert (result.exit_code, result.stdout) == (
             0,
             f"Tiny: 4 files, each with the SHA-256 that we know, in {tmp_path}/cache/data\n",
@@ -95,13 +95,16 @@ def test_archives_are_unpacked_and_counted(server: Server, tmp_path: Path, monke
     monkeypatch.setattr(eval.data.fetch, "_DIV2K_IMAGES", 2)
     server.files["DIV2K_valid_HR.zip"] = zipped("DIV2K_valid_HR", 32, "", 2)
     server.files["DIV2K_valid_LR_bicubic_X4.zip"] = zipped("DIV2K_valid_LR_bicubic/X4", 8, "x4", 1)
+    (tmp_path / ".archives").mkdir()
+    (tmp_path / ".archives" / "notes.txt").write_text("the user's")
     with pytest.raises(RunError, match=r"holds 1 images in DIV2K_valid_LR_bicubic/X4, not 2"):
-        fetch_set("DIV2K_valid", tmp_path, server.url)
+        fetch_set("DIV2K_valid", tmp_path, server.url.rstrip("/"))
     server.files["DIV2K_valid_LR_bicubic_X4.zip"] = zipped("DIV2K_valid_LR_bicubic/X4", 8, "x4", 2)
     fetch_set("DIV2K_valid", tmp_path, server.url)
     assert server.requests.count("DIV2K_valid_HR.zip") == 1
     assert open_dataset(tmp_path, "DIV2K_valid").layout == "DIV2K"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".fetch.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == [".archives", ".fetch.lock"]
+    assert (tmp_path / ".archives" / "notes.txt").read_text() == "the user's"
 
 
 def test_an_unknown_set_lists_what_there_is():

@@ -177,6 +177,14 @@ def test_a_failure_leaves_what_was_there(server: Server, folder: Path, answer: A
     assert len(server.requests) == 2
 
 
+def test_a_hidden_folder_of_the_users_stays(server: Server, tmp_path: Path):
+    (tmp_path / ".incoming").mkdir()
+    (tmp_path / ".incoming" / "notes.txt").write_text("mine")
+    fetch_checkpoint(known(server.url), tmp_path, progress=False)
+    assert (tmp_path / ".incoming" / "notes.txt").read_text() == "mine"
+    assert names(tmp_path) == LEFT_BEHIND | {".incoming"}
+
+
 @pytest.mark.parametrize("first", [cut_short, other_bytes])
 def test_one_failure_is_tried_again(server: Server, folder: Path, first: Answer):
     server.answers = [first, whole]
@@ -245,9 +253,10 @@ def test_a_killed_download_leaves_no_file_and_the_next_one_succeeds(server: Serv
     process.kill()
     assert process.wait(TIMEOUT_S) == -9
     release.set()
-    assert names(folder) == {".fetch.lock", ".incoming"}
-    assert names(folder / ".incoming") != set()
-    assert FILE not in names(folder / ".incoming")
+    incoming = f".incoming-{known(server.url).sha256}"
+    assert names(folder) == {".fetch.lock", incoming}
+    assert names(folder / incoming) != set()
+    assert FILE not in names(folder / incoming)
 
     assert fetch_checkpoint(known(server.url), folder, progress=False).read_bytes() == CONTENT
     assert names(folder) == LEFT_BEHIND
