@@ -10,8 +10,7 @@ from eval.cli.flags import DataDir, Datasets
 from eval.cli.program import FAILURE_EXIT
 from eval.cli.terminal import Terminal
 from eval.config import split
-from eval.data.datasets import open_dataset
-from eval.data.layouts import list_datasets
+from eval.data.datasets import open_dataset, sets_in
 from eval.errors import RunError, UsageError
 
 
@@ -24,29 +23,26 @@ def show_data(
     place = folder or data_dir
     if place is None:
         raise UsageError("data: give a folder, or set ESR_DATA")
-    terminal = Terminal()
-    names = split(datasets) or _names(place)
-    faults = sum(_is_faulty(terminal, place, name) for name in names)
-    if faults:
+    if not place.is_dir():
+        raise UsageError(f"{place}: no such folder")
+    terminal, faulty = Terminal(), False
+    first, *others = split(datasets) or sets_in(place)
+    if not others:
+        _describe(terminal, place, first)
+        return
+    for name in (first, *others):
+        try:
+            _describe(terminal, place, name)
+        except (UsageError, RunError) as error:
+            terminal.warn(str(error))
+            faulty = True
+    if faulty:
         raise typer.Exit(FAILURE_EXIT)
 
 
-def _names(folder: Path) -> list[str | None]:
-    """Return the sets of a folder by name; None alone for a folder that is one set."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    names = list_datasets(folder)
-    return [*names] if len(names) > 1 else [None]
-
-
-def _is_faulty(terminal: Terminal, folder: Path, name: str | None) -> bool:
-    """Describe a set, with the command that runs a model on it; tell whether it cannot be used."""
-    try:
-        dataset = open_dataset(folder, name)
-    except RunError as error:
-        terminal.warn(str(error))
-        return True
+def _describe(terminal: Terminal, folder: Path, name: str | None) -> None:
+    """Describe a set, with the command that runs a model on it."""
+    dataset = open_dataset(folder, name)
     terminal.announce_data(dataset)
     choice = f" --dataset {shlex.quote(name)}" if name else ""
     terminal.say(f"         python test_demo.py --model_id 3 --data_dir {shlex.quote(str(folder))}{choice}")
-    return False

@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -30,6 +30,22 @@ LR_FOLDER = "LR folder, no HR"
 PAIRS_IN_FOLDER = layouts.Layout("SelfExSR", hr="{name}", lr="{name}", hr_tail="_HR", lr_tails=("_LR",))
 SAMPLE = "sample"
 SAMPLE_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+
+
+def is_sample(name: str, folder: str | Path) -> bool:
+    """Tell scikit-image's photographs, on any machine, from a folder of one's own that is called like them."""
+    return name == SAMPLE and str(folder).replace("\\", "/").endswith("skimage/data")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A set as its folders and names tell it, before a file is opened; ``faults`` name what pairs with nothing."""
+
+    name: str
+    layout: str
+    folder: Path
+    pairs: list[ImagePair]
+    faults: list[str]
 
 
 @dataclass(frozen=True)
@@ -51,10 +67,10 @@ class Dataset:
     def left_out(self) -> list[Path]:
         """The files that lie beside those of the set and are not used, hidden ones apart."""
         used = {path for pair in self.pairs for path in (pair.lr, pair.hr) if path}
-        if self.name == SAMPLE:
+        if is_sample(self.name, self.folder):
             return []
-        beside = {path for folder in {path.parent for path in used} for path in folder.iterdir() if path.is_file()}
-        return sorted(path for path in beside - used if not path.name.startswith("."))
+        beside = {path for folder in {path.parent for path in used} for path in folder.iterdir()}
+        return sorted(path for path in beside - used if os.path.isfile(path) and not path.name.startswith("."))
 
     @cached_property
     def num_grey(self) -> int:
@@ -87,11 +103,13 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     None if the folder says it.
 
     Raises:
-        UsageError: there is no such set, or the name is needed to tell which.
+        UsageError: there is no such set, or the name is needed to tell which, or means a folder and ``sample``, too.
         RunError: the set is empty, or files are missing, damaged or of the wrong size; all of them are listed.
     """
+    if name == SAMPLE and data_dir is not None:
+        _refuse_own_sample(data_dir)
     if name == SAMPLE or (data_dir is None and name is None):
-        return _checked(SAMPLE, HR_FOLDER, *_sample())
+        return _checked(_sample())
     if data_dir is None and name in fetchable_sets():
         data_dir = fetched_sets()
         if not (data_dir / name).is_dir() and not layouts.matching_layouts(data_dir, name):
@@ -105,7 +123,40 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
         from_environment = str(data_dir) == os.path.expanduser(os.environ.get("ESR_DATA", ""))
         flag = "--data_dir, from the variable ESR_DATA," if from_environment else "--data_dir"
         raise UsageError(f"{flag} {data_dir}: no such folder")
-    return _open_only(data_dir) if name is None else _open_named(data_dir, name)
+    return _checked(find_dataset(data_dir, name))
+
+
+def _refuse_own_sample(data_dir: Path) -> None:
+    for folder in (data_dir / SAMPLE, Path(os.path.abspath(data_dir))):
+        if folder.name == SAMPLE and folder.is_dir():
+            raise UsageError(
+                f"--dataset {SAMPLE}: means scikit-image's photographs, and {folder} is called so, too. For the "
+                f"folder, give --data_dir {folder} alone; for the photographs, neither --data_dir nor ESR_DATA"
+            )
+
+
+def find_dataset(data_dir: Path, name: str | None) -> Found:
+    """Find what ``open_dataset`` opens of a folder that exists, and open no file; a set without a pair has a fault.
+
+    Raises:
+        UsageError: there is no such set, or it is not clear which is meant.
+    """
+    found = _find_only(data_dir) if name is None else _find_named(data_dir, name)
+    empty = not found.pairs and not found.faults
+    return replace(found, faults=[f"{found.folder}: no images ({found.layout})"]) if empty else found
+
+
+def sets_in(data_dir: Path) -> list[str | None]:
+    """Return what a folder holds, for ``find_dataset``: sets by their names, and None for the folder itself."""
+    folder = Path(os.path.abspath(data_dir))
+    by_words = layouts.sets_by_words(folder)
+    own = any(layout.in_own_folder for layout in layouts.matching_layouts(folder.parent, folder.name))
+    if "" in by_words or (own and not by_words and layouts.is_paired(folder.parent, folder.name)):
+        return [None]
+    names = layouts.list_datasets(folder)
+    if layouts.has_images(folder):
+        return [None, *names]
+    return [*names] if len(names) > 1 else [None]
 
 
 def check_metric_sizes(dataset: Dataset, metrics: Sequence[Metric]) -> None:
@@ -124,48 +175,48 @@ def check_metric_sizes(dataset: Dataset, metrics: Sequence[Metric]) -> None:
             )
 
 
-def _open_only(data_dir: Path, called: str | None = None) -> Dataset:
-    """Open the one set that a folder is, or holds, under the folder's name or another one."""
+def _find_only(data_dir: Path, called: str | None = None) -> Found:
+    """Find the one set that a folder is, or holds, under the folder's name or another one."""
     folder = Path(os.path.abspath(data_dir))
     name = called or folder.name
     own = [layout for layout in layouts.matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
     by_words = layouts.sets_by_words(folder)
     # HR and LR folders of several sets have no images themselves.
     if own and layouts.is_paired(folder.parent, folder.name) and ("" in by_words or not by_words):
-        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], name)
+        return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name)
     ways = by_words.get("") or (next(iter(by_words.values())) if own and len(by_words) == 1 else [])
     if ways:
-        return _open_layout(folder, [(name, way) for way in ways], name)
+        return _find_layout(folder, [(name, way) for way in ways], name)
     if own:
-        return _open_layout(folder.parent, [(folder.name, layout) for layout in own], name)
+        return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name)
     if layouts.has_images(folder):
         return _plain_folder(name, folder)
     names = layouts.list_datasets(data_dir)
     if len(names) == 1:
-        return _open_named(data_dir, names[0])
+        return _find_named(data_dir, names[0])
     challenge = [name for name in names if name in ALIASES["valid"]]
     if len(challenge) == 1:
-        return _open_named(data_dir, challenge[0])
+        return _find_named(data_dir, challenge[0])
     if not names and (inner := layouts.only_inner(folder)) != folder:
-        return _open_only(inner, called)
+        return _find_only(inner, called)
     if not names:
         raise UsageError(f"--data_dir {data_dir}: holds no images and no set in a known layout")
     raise UsageError(f"--data_dir {data_dir}: holds several sets; choose by --dataset: {', '.join([*names, SAMPLE])}")
 
 
-def _open_named(data_dir: Path, name: str) -> Dataset:
+def _find_named(data_dir: Path, name: str) -> Found:
     if not _plain_name(name):
         raise UsageError(f"--dataset '{name}': expected the name of a set in {data_dir}")
     aliases = [alias for alias in ALIASES.get(name, ()) if layouts.matching_layouts(data_dir, alias)]
     found = [(alias, layout) for alias in aliases or [name] for layout in layouts.matching_layouts(data_dir, alias)]
     paired = any(layouts.is_paired(data_dir, alias) for alias, _ in found)
     if not paired and (ways := layouts.sets_called(data_dir, name)):
-        return _open_layout(data_dir, [(name, way) for way in ways], name)
+        return _find_layout(data_dir, [(name, way) for way in ways], name)
     inside = data_dir / name
     if not paired and inside.is_dir() and not layouts.has_images(inside) and any(folders_below(inside, 1)):
-        return _open_only(inside, _plain_name(name))
+        return _find_only(inside, _plain_name(name))
     if found:
-        return _open_layout(data_dir, found, name if not aliases else found[0][0])
+        return _find_layout(data_dir, found, name if not aliases else found[0][0])
     # The HR images of a challenge's test set are often not public.
     inputs = [data_dir / f"{alias}_LR" for alias in ALIASES.get(name, ())]
     for folder in (data_dir / name, *inputs):
@@ -173,7 +224,7 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
             return _plain_folder(_plain_name(name), folder)
     if os.path.basename(os.path.abspath(data_dir)).casefold() == name.casefold():
         # The folder of the set itself was given, and its name too.
-        return _open_only(data_dir)
+        return _find_only(data_dir)
     known = ", ".join([*layouts.list_datasets(data_dir), SAMPLE])
     looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
     where = f" (looked for the folders {looked_for})" if looked_for else ""
@@ -181,13 +232,13 @@ def _open_named(data_dir: Path, name: str) -> Dataset:
     raise UsageError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
 
 
-def _open_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: str) -> Dataset:
-    """Open a set, called ``name`` from now on, under the one name and in the one layout in which it was found."""
+def _find_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: str) -> Found:
+    """Find a set, called ``name`` from now on, under the one name and in the one layout in which it was found."""
     (found_name, layout), *others = found
     if others:
         ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
         raise UsageError(f"--dataset {name}: lies in {data_dir} in more than one layout: {ways}; keep one")
-    return _checked(_plain_name(name), layout.name, data_dir, *layouts.pair_files(data_dir, found_name, layout))
+    return Found(_plain_name(name), layout.name, data_dir, *layouts.pair_files(data_dir, found_name, layout))
 
 
 def _plain_name(name: str, path: type[PurePath] = Path) -> str:
@@ -196,8 +247,8 @@ def _plain_name(name: str, path: type[PurePath] = Path) -> str:
     return "_".join(part for part in its.parts if part not in ("..", its.anchor))
 
 
-def _plain_folder(name: str, folder: Path) -> Dataset:
-    """Open a folder of images.
+def _plain_folder(name: str, folder: Path) -> Found:
+    """Take a folder of images.
 
     Pairs by ``_HR`` and ``_LR`` in the files' names, or with the LR folder beside it; else HR images, or inputs without
     HR, by the names of the folder and its files, which may not tell which, or tell of both.
@@ -205,11 +256,11 @@ def _plain_folder(name: str, folder: Path) -> Dataset:
     stem = folder.name.removesuffix("_HR")
     if stem != folder.name and layouts.is_paired(folder.parent, stem):
         found = [(stem, layout) for layout in layouts.matching_layouts(folder.parent, stem)]
-        return _open_layout(folder.parent, found, name.removesuffix("_HR"))
+        return _find_layout(folder.parent, found, name.removesuffix("_HR"))
     images = layouts.image_files(folder)
     if all(any(path.stem.endswith(tail) for path in images) for tail in ("_HR", "_LR")):
         located = layouts.pair_files(folder.parent, folder.name, PAIRS_IN_FOLDER)
-        return _checked(name, PAIRS_IN_FOLDER.name, folder, *located)
+        return Found(name, PAIRS_IN_FOLDER.name, folder, *located)
     stems = [path.stem for path in images]
     role = role_of(folder, stems)
     if role == "unclear":
@@ -218,31 +269,29 @@ def _plain_folder(name: str, folder: Path) -> Dataset:
             "that its name ends in HR or LR"
         )
     if role == "LR":
-        return _checked(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
+        return Found(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
     if mixed := lr_beside_hr(stems):
         raise UsageError(
             f"--data_dir {folder}: holds HR and LR images in one folder, by the names of {len(mixed)} of them "
             f"({mixed[0]} and its LR image, for one). Move the LR images into a folder LR, the others into HR beside it"
         )
-    return _checked(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
+    return Found(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])
 
 
-def _sample() -> tuple[Path, list[ImagePair], list[str]]:
+def _sample() -> Found:
     """Return the photographs that the scikit-image package carries, without importing it."""
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise RunError("--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt")
     folder = Path(package.origin).parent / "data"
-    return folder, [ImagePair(Path(file).stem, lr=None, hr=folder / file) for file in SAMPLE_FILES], []
+    pairs = [ImagePair(Path(file).stem, lr=None, hr=folder / file) for file in SAMPLE_FILES]
+    return Found(SAMPLE, HR_FOLDER, folder, pairs, [])
 
 
-def _checked(name: str, layout: str, folder: Path, pairs: list[ImagePair], faults: list[str]) -> Dataset:
+def _checked(found: Found) -> Dataset:
     """Check all files and raise one error that lists every offender."""
-    lr_sizes, found = check_pairs(pairs)
-    faults = [*faults, *found]
-    if not pairs and not faults:
-        faults = [f"{folder}: no images ({layout})"]
-    if faults:
+    lr_sizes, of_files = check_pairs(found.pairs)
+    if faults := [*found.faults, *of_files]:
         listing = "\n".join(f"  {fault}" for fault in faults)
-        raise RunError(f"--dataset {name}: cannot be used; {len(faults)} fault(s) found\n{listing}")
-    return Dataset(name, layout, folder, tuple(pairs), tuple(lr_sizes))
+        raise RunError(f"--dataset {found.name}: cannot be used; {len(faults)} fault(s) found\n{listing}")
+    return Dataset(found.name, found.layout, found.folder, tuple(found.pairs), tuple(lr_sizes))

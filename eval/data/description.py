@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from eval.data.datasets import HR_FOLDER, LR_FOLDER, SAMPLE, Dataset
+from eval.data.datasets import HR_FOLDER, LR_FOLDER, Dataset, is_sample
 from eval.data.layouts import has_images
 from eval.data.naming import Role, folders_below, near
 from eval.data.pairs import ImagePair
@@ -14,7 +14,7 @@ _LACKING: dict[str, Role] = {HR_FOLDER: "LR", LR_FOLDER: "HR"}
 def description(dataset: Dataset) -> list[str]:
     """Return what a set was taken for, a sentence a line; none for what has no files."""
     on_disk = [pair for pair in dataset.pairs if isinstance(pair, ImagePair)]
-    if not on_disk or dataset.name == SAMPLE:
+    if not on_disk or is_sample(dataset.name, dataset.folder):
         return []
     grey = f"{dataset.num_grey} of {len(on_disk)} are grey: measured as RGB with three equal channels"
     return [how_it_pairs(dataset), *not_used(dataset), *([grey] if dataset.num_grey else [])]

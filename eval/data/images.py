@@ -13,6 +13,7 @@ EXIF orientation                             applied
 ===========================================  ==============================================
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class ImageSize:
 def is_image_file(path: Path) -> bool:
     """Tell by its name whether a file is meant as an image; broken links are, hidden files are not."""
     known = path.suffix.lower() in IMAGE_SUFFIXES | REFUSED_SUFFIXES
-    return known and not path.name.startswith(".") and (path.is_file() or path.is_symlink())
+    return known and not path.name.startswith(".") and (os.path.isfile(path) or path.is_symlink())
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -1,5 +1,7 @@
 """How sets of images lie on disk. Supporting another layout is one row of ``LAYOUTS``."""
 
+import os
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,8 +48,8 @@ LAYOUTS = (
 
 def matching_layouts(data_dir: Path, name: str) -> list[Layout]:
     """Return the layouts in which a set has its HR and LR folders; if there is none, one in which it has the HR."""
-    with_hr = [layout for layout in LAYOUTS if (data_dir / layout.hr.format(name=name)).is_dir()]
-    with_both = [layout for layout in with_hr if (data_dir / layout.lr.format(name=name)).is_dir()]
+    with_hr = [layout for layout in LAYOUTS if os.path.isdir(data_dir / layout.hr.format(name=name))]
+    with_both = [layout for layout in with_hr if os.path.isdir(data_dir / layout.lr.format(name=name))]
     return with_both or with_hr[:1]
 
 
@@ -98,12 +100,12 @@ def sets_called(root: Path, name: str) -> list[Layout]:
 
 def is_paired(data_dir: Path, name: str) -> bool:
     """Tell whether a set has both its HR and its LR folder in some layout."""
-    return any((data_dir / layout.lr.format(name=name)).is_dir() for layout in matching_layouts(data_dir, name))
+    return any(os.path.isdir(data_dir / layout.lr.format(name=name)) for layout in matching_layouts(data_dir, name))
 
 
 def has_images(folder: Path) -> bool:
     """Tell whether a folder exists and at least one image lies directly in it."""
-    return folder.is_dir() and any(map(is_image_file, folder.iterdir()))
+    return os.path.isdir(folder) and any(map(is_image_file, folder.iterdir()))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -121,7 +123,7 @@ def list_datasets(data_dir: Path) -> list[str]:
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
         if paired := {name for name in called if is_paired(data_dir, name)}:
             names |= paired
-        elif child.name not in halved and (own or has_images(only_inner(child))) and not _is_partner(child):
+        elif child.name not in halved and (own or _has_readable_images(only_inner(child))) and not _is_partner(child):
             names.add(child.name)
     known = {_folders_of(layout, name) for name in names for layout in LAYOUTS}
     names |= {
@@ -136,7 +138,7 @@ def _folders_of(layout: Layout, name: str) -> tuple[Path, Path]:
 
 def only_inner(folder: Path) -> Path:
     """Return the folder, or, while it holds no image and a single folder, that one."""
-    while not has_images(folder):
+    while not _has_readable_images(folder):
         inner = list(folders_below(folder, 1))
         if len(inner) != 1:
             break
@@ -147,14 +149,14 @@ def only_inner(folder: Path) -> Path:
 def _is_partner(folder: Path) -> bool:
     """Tell whether a folder is the LR half of a set whose HR half lies beside it; by any degradation or scale."""
     stem, separator, _ = folder.name.rpartition("_LR")
-    if separator and folder.with_name(f"{stem}_HR").is_dir():
+    if separator and os.path.isdir(folder.with_name(f"{stem}_HR")):
         return True
     beside = [(layout, layout.set_of("lr", folder.name)) for layout in LAYOUTS if not layout.in_own_folder]
-    return any(name and (folder.parent / layout.hr.format(name=name)).is_dir() for layout, name in beside)
+    return any(name and os.path.isdir(folder.parent / layout.hr.format(name=name)) for layout, name in beside)
 
 
 def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePair], list[str]]:
-    """Pair the files of a set by name, and say what has no partner, or more than one."""
+    """Pair the files of a set by name, in whichever normal form, and say what has no partner, or more than one."""
     hr_folder, lr_folder = (data_dir / folder.format(name=name) for folder in (layout.hr, layout.lr))
     if not lr_folder.is_dir():
         hint = f"to have LR made by the exact bicubic, name the HR folder itself: {hr_folder}"
@@ -172,7 +174,7 @@ def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePai
         if others:
             faults.append(f"{' and '.join(map(str, (hr, *others)))}: have the same name")
         elif len(partners) == 1:
-            pairs.append(ImagePair(image_name, partners[0], hr))
+            pairs.append(ImagePair(hr.stem.removesuffix(layout.hr_tail), partners[0], hr))
         else:
             found = ", ".join(map(str, partners)) or "none"
             faults.append(f"{hr}: expected one LR partner, {' or '.join(stems)} in {lr_folder}; found {found}")
@@ -182,7 +184,7 @@ def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePai
 
 def _with_told_tails(layout: Layout, hr_folder: Path, lr_folder: Path) -> Layout:
     """Return a layout with the ends that the files' names show where those of the layout pair none of them."""
-    hr, lr = ([path.stem for path in image_files(folder)] for folder in (hr_folder, lr_folder))
+    hr, lr = (list(_by_stem(folder)) for folder in (hr_folder, lr_folder))
     names = [stem.removesuffix(layout.hr_tail) for stem in hr]
     if hr_folder == lr_folder or any(name + tail in lr for name in names for tail in layout.lr_tails):
         return layout
@@ -191,9 +193,11 @@ def _with_told_tails(layout: Layout, hr_folder: Path, lr_folder: Path) -> Layout
 
 
 def _by_stem(folder: Path, tail: str = "") -> dict[str, list[Path]]:
-    """Return the images of a folder whose stems end in a tail, under their stems without it."""
+    """Return the images of a folder whose stems end in a tail, under their stems without it, in the form NFC."""
     by_stem = defaultdict(list)
     for path in image_files(folder):
-        if path.stem.endswith(tail):
-            by_stem[path.stem.removesuffix(tail)].append(path)
+        # An accent is one character in names that Linux made, and two in those that a Mac may have made.
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem.endswith(tail):
+            by_stem[stem.removesuffix(tail)].append(path)
     return by_stem

@@ -108,13 +108,18 @@ def folders_below(root: Path, depth: int = _DEEPEST) -> Iterator[Path]:
     """Yield the folders under ``root``, hidden ones apart, in order; links are followed, as deep as ``depth``."""
     try:
         with os.scandir(root) as found:
-            names = sorted(entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir())
+            names = sorted(entry.name for entry in found if not entry.name.startswith(".") and _is_folder(entry))
     except OSError:
         return
     for name in names:
         yield root / name
         if depth > 1:
             yield from folders_below(root / name, depth - 1)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one: not one that loops, or leads where one may not look."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def role_of(folder: Path, stems: Sequence[str]) -> Role | Literal["unclear"]:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from eval.data.description import description
 from eval.data.images import ImageSize, read_image, write_png
 from eval.data.pairs import ImagePair
 from eval.errors import RunError, UsageError
+from eval.report.page.gallery import find_dataset
 
 # layout, folder of HR, folder of LR, tail of an HR file's name, tail of an LR file's name
 LAYOUTS = [
@@ -281,6 +283,28 @@ class TestSample:
     def test_it_is_there_beside_any_folder(self, tmp_path: Path):
         assert len(open_dataset(tmp_path, "sample").pairs) == 5
         assert len(open_dataset(tmp_path / "absent", "sample").pairs) == 5
+
+    def test_a_folder_of_that_name_is_told_by_where_it_lies(self, tmp_path: Path, put):
+        path = put("sample/a.png")
+        (path.parent / "notes.txt").touch()
+        for data_dir in (tmp_path, tmp_path / "sample"):
+            assert refused(UsageError, data_dir, "sample") == (
+                f"--dataset sample: means scikit-image's photographs, and {tmp_path}/sample is called so, too. For the "
+                f"folder, give --data_dir {tmp_path}/sample alone; for the photographs, neither --data_dir nor ESR_DATA"
+            )
+        for dataset in (open_dataset(tmp_path / "sample", None), open_dataset(tmp_path, None)):
+            assert (dataset.name, dataset.pairs) == ("sample", (ImagePair("a", None, path),))
+            assert dataset.left_out == [path.parent / "notes.txt"]
+            assert description(dataset) == ["HR: NAME; LR: made of HR by MATLAB's bicubic"]
+        assert (open_dataset(None, "sample").left_out, description(open_dataset(None, "sample"))) == ([], [])
+
+    @pytest.mark.parametrize("data_dir", ["own", "elsewhere"])
+    def test_its_pictures_are_found_again_where_they_are(self, tmp_path: Path, put, data_dir: str):
+        path = put("sample/a.png")
+        folder = {"own": str(path.parent), "elsewhere": "C:\\Python\\Lib\\site-packages\\skimage\\data"}[data_dir]
+        record = SimpleNamespace(dataset=SimpleNamespace(name="sample", layout=HR_FOLDER, folder=folder))
+        names = [pair.name for pair in find_dataset(record).pairs]
+        assert names == (["a"] if data_dir == "own" else [Path(file).stem for file in SAMPLE_FILES])
 
     def test_without_scikit_image_it_says_what_to_install(self, monkeypatch):
         monkeypatch.setattr(eval.data.datasets.importlib.util, "find_spec", lambda name: None)

@@ -1,5 +1,8 @@
 """Finding sets on disk: which layout fits, which sets a folder holds, and how files are paired by name."""
 
+import errno
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,33 @@ def test_other_scales_do_not_count(tmp_path: Path, touch):
     assert matching_layouts(tmp_path, "T") == []
 
 
+def test_a_link_that_leads_nowhere_hides_no_set(tmp_path: Path, touch, monkeypatch: pytest.MonkeyPatch):
+    touch("S/HR/1.png", "S/LR/1.png", "photos/1.jpg", "private/1.png")
+    for folder in (tmp_path, tmp_path / "photos"):
+        (folder / "latest").symlink_to("latest")
+        (folder / "elsewhere").symlink_to(tmp_path / "private")
+    (tmp_path / "photos" / "loop.png").symlink_to("loop.png")
+    iterate, status = Path.iterdir, os.stat
+
+    def refusing(path, *arguments, **keywords):
+        if "elsewhere" in str(path):
+            raise PermissionError(errno.EACCES, "not allowed", str(path))
+        return status(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    assert list_datasets(tmp_path) == ["S", "photos", "private"]
+    assert [path.name for path in image_files(tmp_path / "photos")] == ["1.jpg", "loop.png"]
+    monkeypatch.setattr(os, "stat", status)
+
+    def closed(path: Path):
+        if path.name in ("elsewhere", "private"):
+            raise PermissionError(errno.EACCES, "not allowed", str(path))
+        return iterate(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert list_datasets(tmp_path) == ["S", "photos"]
+
+
 def test_files_and_absent_folders_fit_no_layout(tmp_path: Path, touch):
     touch("S/LR/1.png", "T/HR", "U_HR.png", "V_LR/1.png")
     for name in ("S", "T", "U", "V", "absent"):
@@ -125,6 +155,15 @@ def test_pairs_are_sorted_by_hr_name_and_keep_their_suffixes(tmp_path: Path, tou
         ],
         [],
     )
+
+
+@pytest.mark.parametrize(("hr", "lr"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize(("hr_tail", "lr_tail"), [("", "x4"), ("_GT", "_input")])
+def test_names_pair_in_either_normal_form(tmp_path: Path, touch, hr: str, lr: str, hr_tail: str, lr_tail: str):
+    name, its_lr = (unicodedata.normalize(form, "Žofín") for form in (hr, lr))
+    touch(f"S/HR/{name}{hr_tail}.png", f"S/LR/{its_lr}{lr_tail}.png")
+    pair = ImagePair(name, tmp_path / f"S/LR/{its_lr}{lr_tail}.png", tmp_path / f"S/HR/{name}{hr_tail}.png")
+    assert pair_files(tmp_path, "S", HR_AND_LR) == ([pair], [])
 
 
 def test_a_name_that_ends_like_a_tail_finds_its_own_partner(tmp_path: Path, touch):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import eval.api
 from eval.cli.app import app
-from eval.data.datasets import HR_FOLDER, LR_FOLDER, open_dataset
+from eval.data.datasets import HR_FOLDER, LR_FOLDER, open_dataset, sets_in
 from eval.data.description import description
 from eval.data.images import write_png
 from eval.errors import UsageError
@@ -119,6 +119,27 @@ def test_the_command_that_looks(tmp_path: Path):
     assert f"python test_demo.py --model_id 3 --data_dir {tmp_path} --dataset 'my photos'" in said
     assert "--dataset old: cannot be used; 1 fault(s) found" in result.stderr
     assert CliRunner().invoke(app, ["data", str(tmp_path / "my photos")]).exit_code == 0
+
+
+def test_the_command_tells_what_is_unclear_and_goes_on(tmp_path: Path):
+    build(tmp_path, {"a/GT/{}.png": 32, "a/HR/{}.png": 32, "a/LQ/{}.png": 8, "b/{}.png": 32, "{}.png": 32})
+    result = CliRunner().invoke(app, ["data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "--dataset a: lies in" in result.stderr
+    for name in ("b", tmp_path.name):
+        assert f"data     {name}: 2 images in" in result.stdout
+
+
+def test_a_set_with_folders_of_results_in_it_is_one_set(tmp_path: Path):
+    build(
+        tmp_path, {"Set5/image_SRF_4/{}_HR.png": 32, "Set5/image_SRF_4/{}_LR.png": 8, "Set5/image_SRF_2/{}_HR.png": 3}
+    )
+    build(tmp_path, {"own/HR/{}.png": 32, "own/LR/{}.png": 8, "own/bicubic/{}.png": 32, "own/net/{}.png": 32})
+    assert sets_in(tmp_path) == ["Set5", "own"]
+    assert [sets_in(tmp_path / name) for name in ("Set5", "own", "own/HR")] == [[None]] * 3
+    for name in ("Set5", "Set14"):
+        build(tmp_path / "rcan", {f"HR/{name}/x4/{{}}.png": 32, f"LR/LRBI/{name}/x4/{{}}.png": 8})
+    assert sets_in(tmp_path / "rcan") == ["Set14", "Set5"]
 
 
 def test_a_home_folder_is_expanded_in_flags_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -130,10 +130,10 @@ def find_dataset(record: Record) -> "Dataset":
         UsageError: it is no longer there.
         RunError: files of it are missing or damaged.
     """
-    from eval.data.datasets import HR_FOLDER, SAMPLE, open_dataset
+    from eval.data.datasets import SAMPLE, is_sample, open_dataset
 
     its = record.dataset
-    if its.name == SAMPLE and its.layout == HR_FOLDER:
+    if is_sample(its.name, its.folder):
         return open_dataset(None, SAMPLE)
     folder = Path(its.folder)
     try:
