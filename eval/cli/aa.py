@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
+from math import comb
 from pathlib import Path
 from statistics import median
 
@@ -20,8 +22,6 @@ from eval.timing.interleaved import measure_together
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Ratio
 
-# Of 40 repeats 36 must cover 1: with 95% intervals fewer happen by chance in less than 1 of 20 trials.
-LEAST_COVERED = 0.9
 P50_WITHIN = 0.01
 
 
@@ -65,7 +65,17 @@ class Trial:
     @property
     def passed(self) -> bool:
         """Tell whether enough intervals cover 1, and all p50 agree."""
-        return self.covered >= LEAST_COVERED * len(self.repeats) and self.agreed == len(self.repeats)
+        return self.covered >= least_covered(len(self.repeats)) and self.agreed == len(self.repeats)
+
+
+def least_covered(repeats: int) -> int:
+    """Return how many of so many 95% intervals must cover 1: of equal copies fewer do so in under 5% of trials.
+
+    An interval misses by chance once in 20, so ``count`` of them cover in ``comb(repeats, count) * 19**count`` of the
+    ``20**repeats`` cases; these are whole numbers, and nothing is rounded.
+    """
+    at_most = accumulate(comb(repeats, count) * 19**count for count in range(repeats))
+    return sum(20 * cases < 20**repeats for cases in at_most)
 
 
 def run_trial(
@@ -88,10 +98,11 @@ def run_trial(
 def summary(trial: Trial) -> list[str]:
     """Return the trial's outcome in sentences."""
     count = len(trial.repeats)
+    least = f"at least {least_covered(count)}, which chance misses in under 5% of trials"
     widths = [(repeat.ratio.high - repeat.ratio.low) / 2 for repeat in trial.repeats if repeat.ratio]
     apart = [abs(repeat.ratio.estimate - 1) for repeat in trial.repeats if repeat.ratio]
     lines = [
-        f"{trial.covered} of {count} intervals cover a ratio of 1 (expected: at least {LEAST_COVERED:.0%})",
+        f"{trial.covered} of {count} intervals cover a ratio of 1 (expected: {least})",
         f"{trial.agreed} of {count} ratios of p50 lie within {P50_WITHIN:.0%} of 1 (expected: all)",
     ]
     if widths:

@@ -15,7 +15,7 @@ from eval.ranking.comparison import Comparison, Side, compare_sides
 from eval.ranking.from_results_json import read_results
 from eval.records.conditions import manner_of
 from eval.records.current import current
-from eval.records.store import find_records
+from eval.records.store import RECORDS_FOLDER, find_records
 from eval.report.comparison import comparison_table, sentences, write_comparison
 from eval.report.renderers import to_terminal
 
@@ -90,10 +90,19 @@ def _refuse_idle(given: dict[str, object], why: str) -> None:
 
 
 def _kind(name: str) -> str:
+    """Tell what an argument names; a folder that is called like a model of the zoo is meant if it holds records."""
+    from eval.zoo.manifest import find_model
+
     path = Path(name)
-    if path.is_dir():
+    if not path.is_dir():
+        return "published" if path.suffix == ".json" else "model"
+    if any(path.glob("*.json")) or any((path / RECORDS_FOLDER).glob("*.json")):
         return "records"
-    return "published" if path.suffix == ".json" else "model"
+    try:
+        find_model(name)
+    except UsageError:
+        return "records"
+    return "model"
 
 
 def _source(name: str, asked: "Asked") -> "ModelSource":

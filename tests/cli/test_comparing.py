@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from eval.cli import aa
+from eval.cli import aa, comparing
+from eval.config import Protocol
+from eval.records.record import Settings
 from eval.records.store import write_record
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -98,7 +100,7 @@ def test_two_models_are_timed_together(command, hr_folder: Path):
 
 def test_a_model_against_itself_is_the_aa_test(command, hr_folder: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(aa, "P50_WITHIN", 1.0)
-    monkeypatch.setattr(aa, "LEAST_COVERED", 0.0)
+    monkeypatch.setattr(aa, "least_covered", lambda _repeats: 0)
     typed = ("--data_dir", hr_folder, "--device", "cpu", "--threads", "1", "--repeats", "2")
     done = command("-m", "eval", "compare", "Bicubic", "Bicubic", *typed)
     assert "of 2 intervals cover a ratio of 1" in done.stdout
@@ -166,3 +168,14 @@ def test_precisions_in_one_folder_are_compared_apart(command, tmp_path: Path):
     done = command("-m", "eval", "compare", "a", "b")
     assert "05_SPAN of a compared with 05_SPAN of b: its PSNR is lower (-1.000" in done.stdout
     assert "05_SPAN (bf16) of a compared with 05_SPAN (bf16) of b: its PSNR is lower (-1.000" in done.stdout
+
+
+def test_a_folder_that_is_called_like_a_model_is_meant_where_it_holds_records(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("RLFN", "3", "results"):
+        (tmp_path / name).mkdir()
+    assert [comparing._kind(name) for name in ("RLFN", "3", "SPAN")] == ["model"] * 3
+    assert [comparing._kind(name) for name in ("RLFN/", "results")] == ["records"] * 2
+    record(tmp_path / "RLFN", "03_PFDNLite", (30.0, 31.0))
+    (tmp_path / "3" / "record.json").touch()
+    assert [comparing._kind(name) for name in ("RLFN", "3", "results")] == ["records"] * 3

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import re
 import subprocess
 import sys
@@ -254,18 +255,29 @@ def repeat(low: float, estimate: float, high: float) -> Repeat:
     return Repeat(Ratio(baseline="A", estimate=estimate, low=low, high=high), 1)
 
 
-def test_a_trial_passes_with_nine_of_ten_intervals_and_all_p50():
+def test_so_many_intervals_must_cover_one_that_chance_misses_in_under_one_trial_of_twenty():
+    def chance_of_fewer(least: int, repeats: int) -> float:
+        return sum(math.comb(repeats, count) * 0.95**count * 0.05 ** (repeats - count) for count in range(least))
+
+    for repeats in range(2, 200):
+        least = aa.least_covered(repeats)
+        assert chance_of_fewer(least, repeats) < 0.05 < chance_of_fewer(least + 1, repeats)
+    # 0.95**5 is 77%: all of five is too much to ask. Of one repeat chance misses exactly 5%, which is not under it.
+    assert [aa.least_covered(repeats) for repeats in (1, 5, 9, 40, 2000)] == [0, 4, 7, 36, 1884]
+
+
+def test_a_trial_passes_with_enough_intervals_and_all_p50():
     good, bad = repeat(0.99, 1.002, 1.01), repeat(1.001, 1.005, 1.02)
-    assert Trial((good,) * 9 + (bad,)).passed
-    assert not Trial((good,) * 8 + (bad,) * 2).passed
-    assert not Trial((good,) * 9 + (repeat(0.99, 1.011, 1.02),)).passed
+    assert Trial((good,) * 4 + (bad,)).passed
+    assert not Trial((good,) * 3 + (bad,) * 2).passed
+    assert not Trial((good,) * 4 + (repeat(0.99, 1.011, 1.02),)).passed
     assert not Trial((Repeat(None, 3),)).passed
 
 
 def test_the_page_of_a_trial():
     trial = Trial((repeat(0.99, 1.002, 1.01), repeat(1.01, 1.015, 1.03), Repeat(None, 4)))
     assert summary(trial)[:2] == [
-        "1 of 3 intervals cover a ratio of 1 (expected: at least 90%)",
+        "1 of 3 intervals cover a ratio of 1 (expected: at least 2, which chance misses in under 5% of trials)",
         "1 of 3 ratios of p50 lie within 1% of 1 (expected: all)",
     ]
     assert "largest 1.50%" in summary(trial)[3]
