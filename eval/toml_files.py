@@ -36,7 +36,7 @@ def read_toml(path: Path, form: type[Form], note: str = "", **more: Any) -> Form
     try:
         return form.model_validate(toml_of(path) | more)
     except ValidationError as error:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path.read_bytes())
         lines = {str(line) for fault in error.errors() if (line := line_of(text, fault["loc"]))}
         where = f" (line {', '.join(sorted(lines, key=int))})" if lines else ""
         raise RunError(f"{path}: {explain(error)}{where}{note}") from error
