@@ -1,5 +1,6 @@
 """What a person sees while models run, and the table at the end. Plain text when the output is no terminal."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -38,13 +39,24 @@ _LEAST_FIRST = (
 )
 
 
+class _Console(Console):
+    """A console whose reader may go, as ``head`` does after its lines: what is run goes on, and is kept."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+        # What waits to be written would raise when the process ends.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), self.file.fileno())
+
+
 class Terminal(Observer):
     """Facts and tables go to standard output; progress and errors to standard error."""
 
     def __init__(self) -> None:
-        out = Console(highlight=False)
-        self._out = out if out.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
-        self._err = Console(stderr=True, highlight=False)
+        out = _Console(highlight=False)
+        self._out = out if out.is_terminal else _Console(highlight=False, width=_PIPED_WIDTH)
+        self._err = _Console(stderr=True, highlight=False)
         self._said: set[str] = set()
 
     def say(self, text: str) -> None:
@@ -100,7 +112,9 @@ class Terminal(Observer):
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:
         """Show a bar with the count and the time left; yields what to call after each unit."""
-        columns = (TextColumn("{task.fields[label]}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+        # Names of sets and models are no markup.
+        label_column = TextColumn("{task.fields[label]}", markup=False)
+        columns = (label_column, BarColumn(), MofNCompleteColumn(), TextColumn(unit))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *times, console=self._err, disable=not self._err.is_terminal) as bar:
             task = bar.add_task("", total=total, label=label)

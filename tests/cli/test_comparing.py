@@ -8,8 +8,6 @@ import torch
 from torch import nn
 
 from eval.cli import aa, comparing
-from eval.config import Protocol
-from eval.records.record import Settings
 from eval.records.store import write_record
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record

@@ -1,6 +1,7 @@
 """The table that a person sees: no figure is cut, and what does not fit is named."""
 
 import io
+import os
 import re
 import shutil
 from pathlib import Path
@@ -118,3 +119,27 @@ def test_the_zoo_takes_two_lines_a_model_in_80_columns():
     starts = [place for place, row in enumerate(rows) if re.match(r" +-?\d+ ", row)]
     assert len(starts) == len(all_models())
     assert max(after - before for before, after in zip(starts, [*starts[1:], len(rows)], strict=True)) <= 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_a_reader_that_goes_ends_no_run():
+    terminal = Terminal()
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        for console in (terminal._out, terminal._err):
+            console.file = pipe
+        os.close(reading)
+        terminal.say("nobody reads this")
+        terminal.warn("nor this")
+        terminal.show(zoo_table(all_models()))
+        # What is left to write does not raise either, as when the process ends.
+        pipe.write("at the end")
+
+
+def test_names_of_sets_are_no_markup():
+    terminal = Terminal()
+    terminal._err = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    for name in ("[/x]", "data[test]"):
+        with terminal.progress(name, 1, "rounds") as on_round:
+            on_round(None)
+        assert name in terminal._err.file.getvalue()
