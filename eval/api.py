@@ -24,6 +24,7 @@ from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset, check_metric_sizes
 from eval.data.images import ImageSize
 from eval.errors import RunError, UsageError
+from eval.files import check_in_place
 from eval.inference.upscaler import Upscaler
 from eval.metrics.registry import find_metrics
 from eval.ranking.comparison import Side, compare_sides
@@ -40,6 +41,7 @@ from eval.zoo.manifest import all_models, find_model
 if TYPE_CHECKING:
     import pandas as pd
 
+check_in_place()
 Model = nn.Module | Upscaler | str
 Images = str | Path | Dataset | Sequence[tuple[np.ndarray, np.ndarray | None]]
 _METRICS = ("psnr", "ssim")
@@ -181,10 +183,10 @@ def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset
     if not isinstance(dataset, (str, Path)):
         return dataset_of_arrays(dataset)
     folder = data_dir or os.environ.get("ESR_DATA")
-    place = Path(os.path.expanduser(dataset))
+    place = _expanded(dataset)
     if isinstance(dataset, Path) or (os.sep in dataset and place.is_dir()):
         return datasets.open_dataset(place, None)
-    return datasets.open_dataset(Path(os.path.expanduser(folder)) if folder else None, dataset)
+    return datasets.open_dataset(_expanded(folder) if folder else None, dataset)
 
 
 def load_records(*places: str | Path) -> "pd.DataFrame":
@@ -195,7 +197,12 @@ def load_records(*places: str | Path) -> "pd.DataFrame":
     Raises:
         UsageError: a place holds no record.
     """
-    return frame_of(find_records([Path(place) for place in places]))
+    return frame_of(find_records(list(map(_expanded, places))))
+
+
+def _expanded(place: str | Path) -> Path:
+    """Return a path that may begin with ~, as a shell's user types it."""
+    return Path(os.path.expanduser(place))
 
 
 def _records(
@@ -206,7 +213,7 @@ def _records(
         raise UsageError(f"runs={config.runs}: each run is a process of its own, as `test_demo.py --runs` starts them")
     check_metric_sizes(dataset, find_metrics(config.metrics))
     # Who writes a program has chosen; where half precision gains nothing, a line says so.
-    launch = Launch(images_dir=Path(images_dir) if images_dir else None, force=True)
+    launch = Launch(images_dir=_expanded(images_dir) if images_dir else None, force=True)
     evaluation = Evaluation(config, launch, _Bars() if progress else Observer())
     records = evaluation.run(sources, [dataset])
     if failed := [record for record in records if not record.complete]:
@@ -232,9 +239,8 @@ def _source_of_name(
     weights_key: str | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> ZooModel | NetworkSource:
-    place = os.path.expanduser(weights) if weights else None
     if ".py:" in str(model):
-        return source_of_file(str(model), Path(place) if place else None, data_range, weights_key, model_args)
+        return source_of_file(str(model), _expanded(weights) if weights else None, data_range, weights_key, model_args)
     if model_args:
         raise UsageError(f"model_args: only for FILE.py:CLASS; the arguments of {model} stand in the manifest")
-    return zoo_model(find_model(model), place, weights_key)
+    return zoo_model(find_model(model), os.path.expanduser(weights) if weights else None, weights_key)

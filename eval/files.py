@@ -6,15 +6,33 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 
+from eval.errors import UsageError
+
 PROJECT = Path(__file__).resolve().parent.parent
+# Read from beside the code.
+_MODEL_ZOO = "model_zoo/manifest.toml"
 # Of one file of others: no network of this field comes near it.
 MAX_FILE_BYTES = 2**30
+
+
+def check_in_place() -> None:
+    """Refuse an installation that copied the code alone: tables, weights and pages' parts are read from beside it.
+
+    Raises:
+        UsageError: it did.
+    """
+    if not (PROJECT / _MODEL_ZOO).is_file():
+        raise UsageError(
+            f"{PROJECT}: holds a copy of the code without {_MODEL_ZOO}: the project runs from its own folder only. "
+            "There: pip install -e ."
+        )
 
 
 @contextmanager
@@ -85,6 +103,44 @@ def sha256_within(path: Path, folder: Path) -> str:
     """Return the hash of a file that ``open_within`` opens; its bytes are never in memory at once."""
     with open_within(path, folder) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class _Beside:
+    """Finds modules in one folder, and remembers which; like a folder that is looked in first, after built-in ones."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.names: set[str] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where a module is; None where it is not in the folder."""
+        found = None if path is not None else PathFinder.find_spec(name, [self.folder])
+        # A folder without __init__.py is no package where there is one of its name.
+        if found is None or (found.loader is None and PathFinder.find_spec(name) is not None):
+            return None
+        self.names.add(name)
+        return found
+
+
+@contextmanager
+def importing_beside(file: Path) -> Iterator[None]:
+    """Let a Python file import what lies beside it, in a block of code that runs it.
+
+    What is imported of its folder is forgotten at the end: another folder may hold other modules of these names, and
+    the same one other text by then. Modules that were there before stay, and are taken by their names.
+    """
+    finder = _Beside(str(file.resolve().parent))
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)
+    # A file that was written a moment ago may not be known yet.
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] in finder.names]:
+            del sys.modules[name]
 
 
 def module_of(file: Path, name: str) -> ModuleType:

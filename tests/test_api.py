@@ -272,3 +272,44 @@ def test_a_steady_results_frame_has_its_times():
     timing = timing_of(((10.0, 14.0), (20.0, None)), image_names=tuple(image.name for image in images))
     steady = record.model_copy(update={"images": images, "timing": timing})
     assert list(Result(steady).to_frame().runtime_ms) == [12.0, 20.0]
+
+
+def test_a_home_folder_is_expanded_in_every_place(hr_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    api.evaluate(Nearest(), "~/photos", config=UNTIMED, images_dir="~/out", **QUIET)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*/photos/*.png")) == ["image0.png", "image1.png"]
+    write_record(make_record((30.0,)), tmp_path / "kept" / "records")
+    assert list(api.load_records("~/kept").psnr_db) == [30.0]
+    assert not (tmp_path / "~").exists()
+
+
+def test_files_of_two_folders_take_each_what_lies_beside_it(hr_folder: Path, tmp_path: Path):
+    text = "from torch import nn\nfrom blocks import gain\nclass Net(nn.Module):\n    def forward(self, x):\n"
+    for folder, value in (("a", 1.0), ("b", 0.5)):
+        (tmp_path / folder / "deep").mkdir(parents=True)
+        (tmp_path / folder / "net.py").write_text(
+            f"{text}        return gain * x.repeat_interleave(4, 2).repeat_interleave(4, 3)\n"
+        )
+        (tmp_path / folder / "blocks.py").write_text("from deep.parts import gain\n")
+        (tmp_path / folder / "deep" / "parts.py").write_text(f"gain = {value}\n")
+    # A folder that is no package is none beside one of its name.
+    (tmp_path / "a" / "tomllib").mkdir()
+    before, finders = set(sys.modules), list(sys.meta_path)
+
+    def psnr_of(model: object) -> float:
+        return api.evaluate(model, hr_folder, metrics=("psnr",), config=UNTIMED, **QUIET).summary()["psnr_db"]
+
+    class Half(Nearest):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 0.5 * super().forward(x)
+
+    found = [psnr_of(f"{tmp_path / folder}/net.py:Net") for folder in ("a", "b")]
+    assert found == [psnr_of(Nearest()), psnr_of(Half())]
+    assert (sys.modules.keys() - before, sys.meta_path) == ({"network_in_net"}, finders)
+
+
+def test_what_the_code_of_a_file_raises_is_told_with_the_file(tmp_path: Path):
+    (tmp_path / "net.py").write_text("raise OSError('no such thing')\n")
+    with pytest.raises(RunError, match=r"net\.py:Net: its code failed: OSError: no such thing"):
+        api.load_model(f"{tmp_path}/net.py:Net")

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataRange, Device, Weights, out
-from eval.errors import UsageError
+from eval.cli.flags import Checkpoint, DataRange, Device, ModelArgs, Weights, WeightsKey, out
+from eval.errors import RunError, UsageError, one_reason
 from eval.report.table import Column, Table
 
 if TYPE_CHECKING:
+    from eval.config import RunConfig
     from eval.run.model_source import ZooModel
     from eval.run.network_source import NetworkSource
-    from eval.submission.profiling import Part
+    from eval.submission.profiling import Part, Profile
 
 _SHOWN = 20
 
@@ -33,6 +34,8 @@ def profile_model(
     ] = None,
     checkpoint: Checkpoint = None,
     data_range: DataRange = None,
+    model_args: ModelArgs = None,
+    weights_key: WeightsKey = None,
     size: Annotated[int, typer.Option("--size", min=16, help="Height and width of the LR image.")] = 256,
     passes: Annotated[int, typer.Option("--passes", min=3, help="To take medians of.")] = 5,
     device: Device = "auto",
@@ -41,19 +44,19 @@ def profile_model(
     """Show where a network's time goes, by layer and operator, how far from this machine's floor, and what to do."""
     from eval.cli.terminal import Terminal
     from eval.config import RunConfig
-    from eval.data.images import ImageSize
-    from eval.metrics.trials import drawn_image
+    from eval.records.store import check_writable
     from eval.report.papers.profile_figure import write_profile_figure
     from eval.report.renderers import to_terminal
     from eval.report.tables import write_files
     from eval.run.launch import resolved
-    from eval.submission.profiling import first, profile
+    from eval.submission.profiling import first
 
-    source = _source(model_id, weights, model_file, checkpoint, data_range)
+    of_a_file = {"checkpoint": checkpoint, "data_range": data_range}
+    of_a_file |= {"model_args": model_args, "weights_key": weights_key}
+    source = _source(model_id, weights, model_file, of_a_file)
+    check_writable(save_dir)
     config = resolved(RunConfig(device=device, tile=None))
-    with source.open(config, ImageSize(size, size)) as upscaler, upscaler.on_device():
-        x = drawn_image(size).to(upscaler.device) * upscaler.spec.data_range
-        found = profile(upscaler.network, x, passes)
+    found = _profiled(source, config, size, passes)
     terminal, shown = Terminal(), first(found, _SHOWN)
     machine = found.machine
     rates = f"{machine.multiply_adds_per_s / 1e9:.0f} G multiply-adds/s, {machine.bytes_per_s / 1e9:.1f} GB/s"
@@ -68,12 +71,36 @@ def profile_model(
     terminal.say(f"written: {paths[0]}, {save_dir / 'profile.png'}")
 
 
+def _profiled(source: "ZooModel | NetworkSource", config: "RunConfig", size: int, passes: int) -> "Profile":
+    """Profile a network on a square image of so many pixels a side.
+
+    Raises:
+        RunError: its forward fails.
+    """
+    from eval.data.images import ImageSize
+    from eval.metrics.trials import drawn_image
+    from eval.submission.profiling import profile
+
+    with source.open(config, ImageSize(size, size)) as upscaler, upscaler.on_device():
+        x = drawn_image(size).to(upscaler.device) * upscaler.spec.data_range
+        try:
+            return profile(upscaler.network, x, passes)
+        # A network may raise anything.
+        except Exception as error:
+            where = f"{source.info.label} on an image of {size}x{size}"
+            raise RunError(f"{where}: {one_reason(error)}; --size names another size") from error
+
+
 def _source(
-    model_id: str | None, weights: str | None, model_file: str | None, checkpoint: Path | None, data_range: float | None
+    model_id: str | None, weights: str | None, model_file: str | None, of_a_file: dict[str, Any]
 ) -> "ZooModel | NetworkSource":
-    """Return the network that is meant; one in a file is imported into this process, so it is one's own."""
+    """Return the network that is meant; one in a file is imported into this process, so it is one's own.
+
+    ``of_a_file`` are the flags that only such a one has, by their names.
+    """
     from eval.run.model_source import zoo_model
     from eval.run.network_source import source_of_file
+    from eval.zoo.from_file import parse_model_args
     from eval.zoo.manifest import find_model
 
     if (model_id is None) == (model_file is None):
@@ -81,11 +108,11 @@ def _source(
     if model_file is not None:
         if weights is not None:
             raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
-        return source_of_file(model_file, checkpoint, 1.0 if data_range is None else data_range)
-    if checkpoint is not None or data_range is not None:
-        raise UsageError(
-            "--checkpoint, --data_range: only with --model_file; weights of the zoo are named by --weights"
-        )
+        arguments = parse_model_args(of_a_file["model_args"])
+        data_range = 1.0 if of_a_file["data_range"] is None else of_a_file["data_range"]
+        return source_of_file(model_file, of_a_file["checkpoint"], data_range, of_a_file["weights_key"], arguments)
+    if idle := [f"--{name}" for name, value in of_a_file.items() if value is not None]:
+        raise UsageError(f"{', '.join(idle)}: only with --model_file; weights of the zoo are named by --weights")
     return zoo_model(find_model(str(model_id)), weights)
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from eval.config import AUTO, RunConfig
 from eval.data.images import ImageSize
-from eval.errors import UsageError, one_reason
-from eval.files import module_of
+from eval.errors import RunError, UsageError, one_reason
+from eval.files import importing_beside, module_of
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
@@ -116,17 +117,24 @@ def source_of_file(
 
     Raises:
         UsageError: there is no such file, class or function, or it wants other arguments.
-        RunError: the weights do not fit.
+        RunError: its code fails, or the weights do not fit.
     """
     file, _, name = target.rpartition(":")
     path = Path(file).expanduser()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: no such file")
-    network = build_network(module_of(path, f"network_in_{path.stem}"), name, arguments or {})
-    told = None
-    if weights is not None:
-        told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
-    found = source_of_module(network, data_range, f"{path.stem}-{name}")
+    with importing_beside(path):
+        try:
+            network = build_network(module_of(path, f"network_in_{path.stem}"), name, arguments or {})
+        except (UsageError, RunError):
+            raise
+        except Exception as error:
+            raise RunError(f"{target}: its code failed: {one_reason(error)}") from error
+        _check(network)
+        told = None
+        if weights is not None:
+            told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
+        found = source_of_module(network, data_range, f"{path.stem}-{name}")
     named = {"weights_file": weights and weights.name}
     return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=named), told))
 
@@ -144,6 +152,10 @@ def _check(network: nn.Module) -> None:
             f"{name}: its forward was set on the object, and may belong to another: define it in the class"
         )
     for key, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if is_lazy(tensor):
+            raise UsageError(
+                f"{name}: {key} has no shape before the first image: run the network on one where it is made"
+            )
         if tensor.is_meta:
             raise UsageError(f"{name}: {key} is on the device meta and has no values: load its weights first")
         if tensor.is_floating_point() and tensor.dtype != torch.float32:

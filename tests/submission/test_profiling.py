@@ -119,3 +119,56 @@ def test_the_command_writes_table_json_and_picture(command, tmp_path: Path):
 def test_wrong_usage_is_told(command, arguments, message: str):
     done = command("-m", "eval", "profile", *arguments, code=2)
     assert message in done.stderr, done.stderr
+
+
+NET = """
+from torch import nn
+from blocks import SCALE
+class Net(nn.Module):
+    def __init__(self, dim=3):
+        super().__init__()
+        self.body = nn.Conv2d(dim, 3, 1)
+    def forward(self, x):
+        return self.body(x).repeat_interleave(SCALE, 2).repeat_interleave(SCALE, 3)
+def lazy():
+    return nn.Sequential(nn.LazyConv2d(3, 1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (
+            ("n.py:Net", "--model_args", "dim=4"),
+            1,
+            "n-Net on an image of 16x16: RuntimeError: Given groups=1, weight of",
+        ),
+        (("n.py:Net", "--model_args", "dim=4", "--checkpoint", "w.pth"), 1, "the weights do not fit the network"),
+        (("n.py:lazy",), 2, "0.weight has no shape before the first image: run the network on one where it is made"),
+        (("bad.py:Net",), 1, "bad.py:Net: its code failed: ModuleNotFoundError: No module named 'no_such_package'"),
+        (("n.py:Net", "--save_dir", "n.py"), 2, "--save_dir n.py: cannot be written"),
+    ],
+)
+def test_what_fails_in_a_file_of_ones_own_is_told(command, tmp_path: Path, words: tuple, code: int, told: str):
+    (tmp_path / "n.py").write_text(NET)
+    (tmp_path / "blocks.py").write_text("SCALE = 4\n")
+    (tmp_path / "bad.py").write_text("import no_such_package\n")
+    torch.save({"ema": {"body.weight": torch.ones(3, 3, 1, 1), "body.bias": torch.ones(3)}}, tmp_path / "w.pth")
+    done = command("-m", "eval", "profile", "--model_file", *words, "--size", "16", "--device", "cpu", code=code)
+    assert told in done.stderr, done.stderr
+
+
+def test_a_network_with_what_lies_beside_its_file_is_profiled(command, tmp_path: Path):
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "n.py").write_text(NET)
+    (tmp_path / "nets" / "blocks.py").write_text("SCALE = 4\n")
+    torch.save({"ema": {"body.weight": torch.ones(3, 3, 1, 1), "body.bias": torch.ones(3)}}, tmp_path / "w.pth")
+    typed = ("nets/n.py:Net", "--model_args", "dim=3", "--checkpoint", "w.pth", "--weights_key", "ema")
+    done = command("-m", "eval", "profile", "--model_file", *typed, "--size", "16", "--passes", "3", "--device", "cpu")
+    layers = {
+        layer["name"]: layer["flops"]
+        for layer in json.loads(Path(tmp_path / "profile/profile.json").read_text())["layers"]
+    }
+    assert layers["body"] == 3 * 3 * 16 * 16
+    done = command("-m", "eval", "profile", "--model_id", "8", "--model_args", "dim=3", code=2)
+    assert "--model_args: only with --model_file" in done.stderr
