@@ -3,10 +3,13 @@
 import inspect
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -15,14 +18,19 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from eval.errors import RunError, UsageError
+from eval.files import check_in_place
 
 USAGE_EXIT, FAILURE_EXIT = 2, 1
+_CTRL_C_EXIT, _SIGTERM_EXIT = 130, 143
 # Packages that only some commands need, with the extra of pyproject.toml that has them.
 _EXTRAS = {"plotly": "report", "matplotlib": "report", "accelerate": "train", "tensorboard": "train", "onnx": "export"}
 
 
 def run_program(program: Callable[..., None] | typer.Typer) -> None:
-    """Run a command or an app and exit: 0 if all was done, 2 for wrong usage, 1 for a failed run, 130 for ctrl-C."""
+    """Run a command or an app and exit.
+
+    The code is 0 if all was done, 2 for wrong usage, 1 for a failed run, 130 for ctrl-C, 143 for SIGTERM.
+    """
     app = program if isinstance(program, typer.Typer) else single(program)
     with errors_told():
         app()
@@ -36,7 +44,9 @@ def errors_told() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        yield
+        with _sigterm_as_ctrl_c():
+            check_in_place()
+            yield
     except UsageError as error:
         _print(error)
         sys.exit(USAGE_EXIT)
@@ -50,6 +60,39 @@ def errors_told() -> Iterator[None]:
         command = f'pip install -e ".[{_EXTRAS[package]}]"'
         _print(UsageError(f"this needs {package}, which is not installed; in the project's folder: {command}"))
         sys.exit(USAGE_EXIT)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which batch systems and containers send, end a block as ctrl-C does, with an exit code of its own.
+
+    Python hands signals to the main thread alone; elsewhere nothing changes, nor where something else is done at it.
+    """
+    process, is_main = os.getpid(), threading.current_thread() is threading.main_thread()
+    came: list[int] = []
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:
+            # A copy of this process, which whoever made it ends.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        came.append(number)
+        at_ctrl_c = signal.getsignal(signal.SIGINT)
+        # That may wait until what is finished is kept. A job in the background ignores ctrl-C, and shall end even so.
+        (at_ctrl_c if callable(at_ctrl_c) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as ending:
+        if came and getattr(ending, "code", _CTRL_C_EXIT) == _CTRL_C_EXIT:
+            sys.exit(_SIGTERM_EXIT)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def single(command: Callable[..., None]) -> typer.Typer:
