@@ -1,6 +1,6 @@
 """``check``, carried out: entries are run, judged and shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from eval.cli.running import Asked
 from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig
-from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.data.datasets import SAMPLE, Dataset, NoSuchSetError, open_dataset
 from eval.errors import RunError, UsageError, one_reason
 from eval.ranking.editions import Edition, Role, find_edition
 from eval.ranking.entries import measured_baseline, weighted_score
@@ -47,12 +47,11 @@ def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -
 
 def check_entries(
     sources: Sequence[ModelSource], rules: str, data_dir: Path | None, device: str, time: bool
-) -> dict[str, list[dict[str, Any]]]:
-    """Check entries, print a table of each, and return the findings by entry as plain data."""
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Check entries, print a table of each, and yield its label and its findings as plain data."""
     edition, terminal = find_edition(rules), Terminal()
     sets = challenge_sets(edition, data_dir)
     config = resolved(RunConfig(protocol=Protocol.ACCURACY, device=device, tf32=False))
-    found = {}
     for source in sources:
         label = source.info.label
         facts = gather(subject_of(source), edition, sets, config)
@@ -61,14 +60,14 @@ def check_entries(
         findings = check_all(facts)
         terminal.say(f"{label}, by the rules of {edition.year}: {summary(findings)}")
         terminal.show(to_terminal(findings_table(findings), overflow="fold"))
-        found[label] = [asdict(finding) for finding in findings]
-    return found
+        yield label, [asdict(finding) for finding in findings]
 
 
 def challenge_sets(edition: Edition, data_dir: Path | None) -> Mapping[Role, Dataset]:
     """Return the sets of an edition's gates that lie in a folder, with all of their images.
 
     Raises:
+        UsageError: there is no such folder, or one of them cannot be told from another.
         RunError: one of them is damaged.
     """
     sets: dict[Role, Dataset] = {}
@@ -76,7 +75,7 @@ def challenge_sets(edition: Edition, data_dir: Path | None) -> Mapping[Role, Dat
         for name in gate.sets:
             try:
                 dataset = open_dataset(data_dir, name)
-            except UsageError:
+            except NoSuchSetError:
                 continue
             if dataset.has_hr and len(dataset.pairs) == gate.images:
                 sets.setdefault(gate.role, dataset)

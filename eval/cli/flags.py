@@ -8,9 +8,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from typer import Option
+from typer import BadParameter, Option
 
-from eval.config import EAGER, RunConfig
+from eval.config import EAGER, RunConfig, split
 from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
 
@@ -18,6 +18,17 @@ from eval.metrics.registry import METRICS
 def out(words: str) -> Any:
     """Return the flag of the folder that a command writes to, with its help."""
     return Option("--save_dir", "--out", help=words)
+
+
+def some(names: str | None) -> str | None:
+    """Refuse a list of names that has none, as of a variable that is empty: to leave the flag out means others.
+
+    Raises:
+        BadParameter: it has none; wrong usage, with the flag's name before it.
+    """
+    if names is not None and not split(names):
+        raise BadParameter(f"expected one name or several with commas between, got {names!r}; or leave the flag out.")
+    return names
 
 
 DataDir = Annotated[
@@ -34,6 +45,7 @@ Datasets = Annotated[
         "--datasets",
         "--dataset",
         help="Which sets run, by name with commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
+        callback=some,
     ),
 ]
 ModelId = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.cli.flags import DEFAULT_SAVE_DIR, EditionFlag, out
+from eval.cli.flags import DEFAULT_SAVE_DIR, EditionFlag, out, some
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
@@ -106,7 +106,9 @@ def score(
         Literal["measured", "published"],
         typer.Option("--baseline", help="Take the baseline's figures as measured here, or as published."),
     ] = "measured",
-    datasets: Annotated[str | None, typer.Option("--datasets", help="Take records of these sets alone.")] = None,
+    datasets: Annotated[
+        str | None, typer.Option("--datasets", help="Take records of these sets alone.", callback=some)
+    ] = None,
     protocol: Annotated[
         Protocol | None, typer.Option("--protocol", help="Take records of this protocol alone.")
     ] = None,

@@ -122,7 +122,9 @@ def run_models(
     models: Annotated[
         str | None,
         Option(
-            "--models", help="Which models run, by ids or names with commas, or 'all'; by default 3, of a checkout all."
+            "--models",
+            help="Which models run, by ids or names with commas, or 'all'; by default 3, of a checkout all.",
+            callback=flags.some,
         ),
     ] = None,
     checkout: Annotated[
@@ -136,7 +138,8 @@ def run_models(
     model_args: flags.ModelArgs = None,
     weights_key: flags.WeightsKey = None,
     reference: Annotated[
-        str | None, Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.")
+        str | None,
+        Option("--reference", help="Run this model of the zoo first, as the baseline of ratios.", callback=flags.some),
     ] = None,
     data_dir: flags.DataDir = None,
     datasets: flags.Datasets = None,

@@ -1,6 +1,9 @@
 """Commands for participants: an entry is begun, checked, packed and scored as the server does it."""
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +11,7 @@ import typer
 
 from eval.cli import flags
 from eval.cli.program import FAILURE_EXIT
+from eval.errors import UsageError
 from eval.files import write_whole
 
 # An assumption: no challenge states its server's limit, and uploads of 700 MB failed in public reports.
@@ -44,11 +48,14 @@ def check(
     model_file: flags.ModelFile = None,
     checkpoint: flags.Checkpoint = None,
     data_range: flags.DataRange = None,
+    model_args: flags.ModelArgs = None,
+    weights_key: flags.WeightsKey = None,
     checkout: Annotated[
         Path | None, typer.Option("--checkout", help="The challenge's repository, with the entry in it.")
     ] = None,
     models: Annotated[
-        str | None, typer.Option("--models", help="Entries of --checkout: ids or names; all if absent.")
+        str | None,
+        typer.Option("--models", help="Entries of --checkout: ids or names; all if absent.", callback=flags.some),
     ] = None,
     edition: flags.EditionFlag = "newest",
     data_dir: flags.DataDir = None,
@@ -66,10 +73,14 @@ def check(
     from eval.cli.running import Asked
 
     of_a_file = {"model_file": model_file, "checkpoint": checkpoint, "data_range": data_range}
+    of_a_file |= {"model_args": model_args, "weights_key": weights_key}
     rules = {"sandbox": sandbox, "trust": trust, "timeout_s": timeout}
     asked = Asked(models, [checkout] if checkout else [], **of_a_file, **rules)
-    findings = check_entries(sources_of(asked, model_id, weights), edition, data_dir, device, time)
-    if as_json:
+    sources, findings = sources_of(asked, model_id, weights), {}
+    _check_json(as_json)
+    for label, found in check_entries(sources, edition, data_dir, device, time):
+        findings[label] = found
+        # An error of another entry shall not cost what was found of this one.
         _write_json(as_json, findings)
     if any(finding["status"] == "fail" for its in findings.values() for finding in its):
         raise typer.Exit(FAILURE_EXIT)
@@ -81,6 +92,8 @@ def pack(
     model_file: flags.ModelFile = None,
     checkpoint: flags.Checkpoint = None,
     data_range: flags.DataRange = None,
+    model_args: flags.ModelArgs = None,
+    weights_key: flags.WeightsKey = None,
     data_dir: flags.DataDir = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
     number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
@@ -101,7 +114,8 @@ def pack(
     from eval.cli.running import Asked
     from eval.submission.packing import ResultsWish
 
-    asked = Asked(model_file=model_file, checkpoint=checkpoint, data_range=data_range, sandbox=sandbox)
+    of_a_file = {"model_file": model_file, "checkpoint": checkpoint, "data_range": data_range}
+    asked = Asked(**of_a_file, model_args=model_args, weights_key=weights_key, sandbox=sandbox)
     wish = ResultsWish(suffix, small, extra_data, description or str(model_id or model_file))
     pack_entry(asked, model_id, weights, Wanted(data_dir, dataset, number, wish, factsheet, limit, device, save_dir))
 
@@ -117,13 +131,32 @@ def score_zip(
     from eval.cli.packing import show_scored
     from eval.submission.archive import score_archive
 
+    _check_json(as_json)
     scored = score_archive(archive, hr, luma, limit)
     show_scored(scored)
-    if as_json:
-        _write_json(as_json, {"scores": scored.scores, "findings": [vars(fault) for fault in scored.faults]})
+    _write_json(as_json, {"scores": scored.scores, "findings": [vars(fault) for fault in scored.faults]})
     if scored.refused:
         raise typer.Exit(FAILURE_EXIT)
 
 
-def _write_json(path: Path, content: object) -> None:
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+def _check_json(path: Path | None) -> None:
+    """Try to write where --json is to go, before the work whose findings it is to hold.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+        reason = os.strerror(errno.EISDIR) if path.is_dir() else None
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise UsageError(f"--json {path}: cannot be written: {reason}; name another file")
+
+
+def _write_json(path: Path | None, content: object) -> None:
+    if path:
+        write_whole(path, json.dumps(content, indent=2) + "\n")

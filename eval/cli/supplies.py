@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from eval.cache import cache_folder
+from eval.cli.flags import some
 from eval.cli.program import new_app
 from eval.cli.terminal import Terminal
 from eval.config import split
@@ -34,7 +35,8 @@ def list_models(
 
 def fetch_weights(
     model_id: Annotated[
-        str | None, typer.Option("--model_id", help="Whose weights, by ids or names, separated by commas.")
+        str | None,
+        typer.Option("--model_id", help="Whose weights, by ids or names, separated by commas.", callback=some),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Download the weights of every model.")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="Download to this folder instead of the cache.")] = None,

@@ -10,7 +10,7 @@ from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, SaveDir, configu
 from eval.cli.program import FAILURE_EXIT
 from eval.cli.session import Session
 from eval.config import EAGER, Protocol, RunConfig, split
-from eval.data.datasets import Dataset, open_dataset
+from eval.data.datasets import Dataset, NoSuchSetError, open_dataset
 from eval.errors import RunError, UsageError
 from eval.records.store import check_writable
 from eval.report.papers import table1 as paper
@@ -41,7 +41,8 @@ def table1(
     paths = write_files(save_dir, {f"table1.{suffix}": form(cells) for suffix, form in forms.items()})
     session.terminal.say(f"written: {', '.join(map(str, paths))}")
     measured = [cell.measured_db is not None for cell in cells]
-    if not (all(measured) if asked else any(measured)):
+    failed = not all(record.complete for record in session.records)
+    if failed or not (all(measured) if asked else any(measured)):
         raise typer.Exit(FAILURE_EXIT)
 
 
@@ -51,10 +52,10 @@ def _measure_set(
     empty = [paper.Cell(published.name, model, None, published.published.get(model)) for model in models]
     try:
         dataset = open_dataset(data_dir, published.dataset)
-    except UsageError:
+    except NoSuchSetError:
         where = data_dir or "no --data_dir was given"
         return [replace(cell, missing=f"images not found ({where}); {published.obtain}") for cell in empty]
-    except RunError as error:
+    except (UsageError, RunError) as error:
         return [replace(cell, missing=str(error)) for cell in empty]
     if not dataset.has_hr:
         return [replace(cell, missing=f"no HR images; {published.obtain}") for cell in empty]

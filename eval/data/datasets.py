@@ -32,6 +32,10 @@ SAMPLE = "sample"
 SAMPLE_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
+class NoSuchSetError(UsageError):
+    """A folder of sets holds none of a name."""
+
+
 def is_sample(name: str, folder: str | Path) -> bool:
     """Tell scikit-image's photographs, on any machine, from a folder of one's own that is called like them."""
     return name == SAMPLE and str(folder).replace("\\", "/").endswith("skimage/data")
@@ -103,7 +107,9 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     None if the folder says it.
 
     Raises:
-        UsageError: there is no such set, or the name is needed to tell which, or means a folder and ``sample``, too.
+        NoSuchSetError: there is no such set.
+        UsageError: there is no such folder, or the name is needed to tell which set, or means a folder and ``sample``,
+            too, or more is needed to tell what its images are.
         RunError: the set is empty, or files are missing, damaged or of the wrong size; all of them are listed.
     """
     if name == SAMPLE and data_dir is not None:
@@ -113,12 +119,12 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     if data_dir is None and name in fetchable_sets():
         data_dir = fetched_sets()
         if not (data_dir / name).is_dir() and not layouts.matching_layouts(data_dir, name):
-            raise UsageError(
+            raise NoSuchSetError(
                 f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA, or run: "
                 f"python -m eval fetch data {name}"
             )
     if data_dir is None:
-        raise UsageError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
+        raise NoSuchSetError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
     if not data_dir.is_dir():
         from_environment = str(data_dir) == os.path.expanduser(os.environ.get("ESR_DATA", ""))
         flag = "--data_dir, from the variable ESR_DATA," if from_environment else "--data_dir"
@@ -229,7 +235,7 @@ def _find_named(data_dir: Path, name: str) -> Found:
     looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
     where = f" (looked for the folders {looked_for})" if looked_for else ""
     advice = "docs/data.md says where sets come from and how their folders are called"
-    raise UsageError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
+    raise NoSuchSetError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
 
 
 def _find_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: str) -> Found:

@@ -1,8 +1,10 @@
 """The commands as a user types them: output, files, exit codes."""
 
 import json
+import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.cli import checking, packing, table1
+from eval.cli.running import Asked
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
+from eval.errors import RunError
 from eval.records.record import State
 from eval.records.store import write_record
+from eval.report.papers import table1 as paper
+from eval.run.evaluation import Evaluation
+from eval.submission import archive
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.records.test_record import make_record
@@ -118,6 +126,28 @@ def test_ssim_of_images_that_are_too_small_is_refused_before_the_run(command, tm
     result = command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "small", "--ssim", code=1)
     assert "SSIM: HR images need 19 pixels a side; smaller are: tiny" in result.stderr
     command("test_demo.py", "--model_id", "-1", "--data_dir", tmp_path / "small")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_ctrl_c_and_sigterm_leave_finished_images_and_a_partial_record(
+    program, tmp_path: Path, random_image, signal: str, code: int
+):
+    for i in range(9):
+        write_png(tmp_path / "photos" / f"{i:02}.png", random_image(200, 200, i))
+    demo = (PROJECT / "test_demo.py", "--model_id", "-1", "--data_dir", "photos", "--tile", "none")
+    result = program("-m", "tests.signalled", signal, "eval.run.runner.write_png", "03.png", *demo)
+    assert result.returncode == code, result.stderr
+    assert "interrupted after" in result.stderr
+    (record,) = records_of(tmp_path / "results")
+    assert record["status"] == "interrupted"
+    finished = [image["name"] for image in record["images"]]
+    # The signal comes while image 03 is being written: it counts only if its writer came back.
+    assert finished in (["00", "01", "02"], ["00", "01", "02", "03"])
+    images = tmp_path / "results" / "Bicubic" / "photos"
+    for name in finished:
+        assert read_image(images / f"{name}.png").shape == (200, 200, 3)
+    assert not list(images.glob(".*"))
 
 
 def test_table1_says_what_is_missing_and_where_to_get_it(command, tmp_path: Path):
@@ -260,7 +290,6 @@ def test_a_report_shows_what_ran_beside_a_set_of_which_nothing_did(command, tmp_
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("fetch", "weights", "--model_id", ","), "--model_id ,: expected ids or names of models, separated by commas"),
         (
             ("export", "--model_id", "8", "--format", "onnx,tflite"),
             "--format onnx,tflite: expected onnx, ncnn, safetensors, hub, or several of them with commas",
@@ -272,6 +301,107 @@ def test_a_report_shows_what_ran_beside_a_set_of_which_nothing_did(command, tmp_
     ],
 )
 def test_a_list_of_nothing_or_of_what_there_is_not_is_refused(command, tmp_path: Path, flags, message: str):
-    result = command("-m", "eval", *flags)
-    assert (result.returncode, result.stderr) == (2, f"error: {message}\n")
+    result = command("-m", "eval", *flags, code=2)
+    assert result.stderr == f"error: {message}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--models", ("run", "--models", ",")),
+        ("--models", ("run", "--models", "")),
+        ("--reference", ("run", "--model_file", "net.py:Net", "--data_range", "1", "--reference", ",")),
+        ("--datasets", ("run", "--models", "-1", "--datasets", ",")),
+        ("--datasets", ("data", ".", "--dataset", "")),
+        ("--models", ("check", "--checkout", ".", "--models", ", ,")),
+        ("--model_id", ("fetch", "weights", "--model_id", ",")),
+        ("--datasets", ("score", ".", "--edition", "2026", "--datasets", ",")),
+    ],
+)
+def test_a_list_that_names_nothing_is_wrong_usage(command, tmp_path: Path, flag: str, words: tuple):
+    done = command("-m", "eval", *words, code=2)
+    assert list(tmp_path.iterdir()) == []
+    told = " ".join(done.stderr.split())
+    assert flag in told
+    assert f"expected one name or several with commas between, got {words[-1]!r}" in told
+
+
+def test_a_set_that_may_be_taken_for_two_hides_no_other(command, tmp_path: Path, random_image):
+    for name in ("a/HR", "b/HR", "b/GT", "c/HR"):
+        write_png(tmp_path / name / "0.png", random_image(48, 48))
+    for name in ("a/LQ", "b/LQ", "c/LQ"):
+        write_png(tmp_path / name / "0.png", random_image(12, 12))
+    done = command("-m", "eval", "data", tmp_path, code=1)
+    assert [name for name in "abc" if f"data     {name}: 1 images in" in done.stdout] == ["a", "c"]
+    assert f"--dataset b: lies in {tmp_path} in more than one layout" in done.stderr
+    # A name that no set has is wrong usage still.
+    done = command("-m", "eval", "data", tmp_path, "--datasets", "d", code=2)
+    assert "error: --dataset d: not in" in done.stderr
+
+
+def failing_on(name: str) -> Callable:
+    """Return an evaluation that fails on one set, and finds 30 dB on others."""
+
+    def run(self: Evaluation, _models: list, datasets: list) -> list:
+        record = make_record((30.0,), dataset=datasets[0].name)
+        ending = {"status": "failed", "state": State.OUT_OF_MEMORY, "reason": "too little memory"}
+        self.records.append(record.model_copy(update=ending if datasets[0].name == name else {}))
+        return self.records
+
+    return run
+
+
+@pytest.mark.parametrize(("failing", "code"), [("Set14", 1), ("none", 0)])
+def test_table1_of_which_a_run_failed_is_no_success(command, tmp_path: Path, random_image, monkeypatch, failing, code):
+    monkeypatch.setattr(Evaluation, "run", failing_on(failing))
+    for name in ("Set5", "Set14"):
+        write_png(tmp_path / "sets" / name / "0.png", random_image(48, 48))
+    done = command("-m", "eval", "table1", "--data_dir", tmp_path / "sets", "--device", "cpu")
+    assert done.returncode == code, done.stderr
+    assert ("Set14, PFDNLite: not measured: too little memory" in done.stdout) == bool(code)
+
+
+def test_table1_says_what_is_wrong_with_a_set_that_is_here(tmp_path: Path, random_image):
+    for name in ("HR", "GT", "LQ"):
+        write_png(tmp_path / "Set5" / name / "0.png", random_image(12, 12))
+    published = next(row for row in paper.read_table1()[1] if row.dataset == "Set5")
+    (cell,) = table1._measure_set(None, ["PFDNLite"], published, tmp_path)
+    assert f"--dataset Set5: lies in {tmp_path} in more than one layout" in cell.missing
+    (cell,) = table1._measure_set(None, ["PFDNLite"], published, tmp_path / "Set5" / "HR")
+    assert cell.missing.startswith(f"images not found ({tmp_path / 'Set5' / 'HR'}); ")
+
+
+def test_what_is_found_of_one_entry_is_kept_whatever_becomes_of_the_next(command, tmp_path: Path, monkeypatch):
+    def found(*_asked: object) -> Iterator[tuple]:
+        yield "09_first", [{"title": "Data range", "status": "pass"}]
+        raise RunError("the second breaks")
+
+    monkeypatch.setattr(checking, "check_entries", found)
+    done = command("-m", "eval", "check", "--model_id", "-1", "--json", "new/found.json")
+    assert (done.returncode, done.stderr) == (1, "error: the second breaks\n")
+    assert json.loads((tmp_path / "new" / "found.json").read_text()) == {
+        "09_first": [{"title": "Data range", "status": "pass"}]
+    }
+
+
+@pytest.mark.parametrize(("place", "reason"), [("folder", "Is a directory"), ("file/found.json", "File exists")])
+def test_where_json_cannot_be_written_nothing_is_checked_or_scored(command, tmp_path, monkeypatch, place, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(checking, "check_entries", lambda *_asked: pytest.fail("entries were checked"))
+    monkeypatch.setattr(archive, "score_archive", lambda *_asked: pytest.fail("a zip was scored"))
+    for words in (("check", "--model_id", "-1"), ("score-zip", "x.zip", "--hr", ".")):
+        done = command("-m", "eval", *words, "--json", place)
+        assert done.returncode == 2
+        assert f"error: --json {place}: cannot be written: {reason}; name another file" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["check", "pack"])
+def test_networks_of_files_are_checked_and_packed_with_their_arguments(command, tmp_path, monkeypatch, name: str):
+    def stop(asked: Asked, *_others: object) -> None:
+        raise RunError(f"{asked.model_args} {asked.weights_key}")
+
+    monkeypatch.setattr(packing if name == "pack" else checking, "sources_of", stop)
+    typed = ("--model_file", "n.py:N", "--model_args", "dim=8", "--weights_key", "ema", "--data_dir", tmp_path)
+    assert "error: dim=8 ema" in command("-m", "eval", name, *typed).stderr

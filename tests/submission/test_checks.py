@@ -19,6 +19,7 @@ from eval.cli.terminal import Terminal
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import ImageSize, write_png
+from eval.errors import UsageError
 from eval.inference.engines.registry import Execution
 from eval.inference.upscaler import Upscaler
 from eval.metrics.trials import try_network
@@ -373,3 +374,15 @@ def test_an_entry_is_scored_beside_the_baseline_timed_with_it(monkeypatch, esr_w
     # Half the runtime, as many FLOPs and parameters: 0.8 e + 0.2 e².
     expected = 0.8 * math.e + 0.2 * math.e**2
     assert finding.why.startswith(f"{expected:.3f}, the baseline {math.e**2:.3f}")
+
+
+def test_a_folder_of_sets_that_is_not_there_or_is_not_clear_is_refused(tmp_path: Path, random_image):
+    with pytest.raises(UsageError, match=r"absent: no such folder"):
+        checking.challenge_sets(EDITION, tmp_path / "absent")
+    assert checking.challenge_sets(EDITION, tmp_path) == {}
+    name = EDITION.gates[0].sets[0]
+    write_png(tmp_path / f"{name}_HR" / "0.png", random_image(48, 48))
+    for place in (f"{name}_LR", f"{name}_LR_bicubic/X4"):
+        write_png(tmp_path / place / "0.png", random_image(12, 12))
+    with pytest.raises(UsageError, match=r"in more than one layout: .*; keep one"):
+        checking.challenge_sets(EDITION, tmp_path)
