@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from eval.errors import UsageError
 from eval.files import open_within, why_unfit
 from eval.sources import file_and_imports
 
@@ -67,11 +68,7 @@ class InMemory:
 
 def files_below(folder: Path, place: str = "") -> list[Handed]:
     """Return the files of a folder, the smallest first, so that no file of one entry displaces another's."""
-    found = [
-        Handed(os.path.join(place, path.relative_to(folder)), path, folder)
-        for path in islice(_walked(folder), _MOST_FILES)
-        if why_unfit(path, folder) is None
-    ]
+    found = islice(_fit_below(folder, place), _MOST_FILES)
     return _within_limits(sorted(found, key=lambda file: (file.size, file.place)))
 
 
@@ -79,13 +76,40 @@ def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:
     """Return a Python file, what it imports of its folder, and the files of more folders.
 
     A folder below the file's own keeps its place there; any other stands beside the file under its own name.
+
+    Raises:
+        UsageError: two of them have the same place, or they are more than is handed over.
     """
     root = file.parent
-    found = [Handed(str(path.relative_to(root)), path, root) for path in sorted(file_and_imports(file))]
+    given = {place: Handed(place, root / place, root) for place in _imported_places(file)}
     for folder in more:
-        inside = folder.is_relative_to(root)
-        found += files_below(folder, str(folder.relative_to(root)) if inside else folder.name)
-    return list({handed.place: handed for handed in found}.values())
+        place = str(folder.relative_to(root)) if folder.is_relative_to(root) else folder.name
+        for handed in islice(_fit_below(folder, place), _MOST_FILES + 1):
+            other = given.setdefault(handed.place, handed)
+            if other.path != handed.path:
+                told = f"{handed.path} and {other.path} would both be {handed.place} beside {file.name}"
+                raise UsageError(f"--with {folder}: {told}; rename one of the folders")
+    if len(given) > _MOST_FILES or len(_within_limits(given.values())) < len(given):
+        limits = (
+            f"{_MOST_FILES:,} files, {_MOST_SHOWN} above 1 MiB, and {_MOST_SENT_BYTES // 2**20} MiB of smaller ones"
+        )
+        raise UsageError(
+            f"--with {', '.join(map(str, more))}: expected at most {limits}; name the folders that its code reads, "
+            "and none around them"
+        )
+    return list(given.values())
+
+
+def _imported_places(file: Path) -> list[str]:
+    """Return a Python file and what it imports of its folder, relative to that folder."""
+    return [str(path.relative_to(file.parent)) for path in sorted(file_and_imports(file))]
+
+
+def _fit_below(folder: Path, place: str) -> Iterator[Handed]:
+    """Yield the regular files of a folder as what stands at a place."""
+    for path in _walked(folder):
+        if why_unfit(path, folder) is None:
+            yield Handed(os.path.join(place, path.relative_to(folder)), path, folder)
 
 
 def _walked(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Building a submission by its own code, inside the sandbox."""
 
 import inspect
+import os
 import re
 import sys
 from argparse import Namespace
@@ -74,9 +75,13 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
 
 
 def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
-    """Build the network of a class or function of a single file, and load a checkpoint into it, if there is one."""
+    """Build the network of a class or function of a single file, and load a checkpoint into it, if there is one.
+
+    The working directory is the file's folder, where it finds what it opens by a relative path.
+    """
     root = folder / asked["root"]
     file, name = root / asked["file"], asked["class"]
+    os.chdir(root)
     sys.path.insert(0, str(root))
     torch.manual_seed(0)
     try:

@@ -110,7 +110,10 @@ class Worker:
         return Message(self._output_told())
 
     def _output_told(self) -> dict[str, Any]:
-        """Return what is said of the output, which may be no tensor."""
+        """Return what is said of the output, which may be no tensor, or one with a will of its own."""
+        if isinstance(self.sr, torch.Tensor) and type(self.sr) is not torch.Tensor:
+            words = f"{type(self.sr).__name__}, a subclass of torch.Tensor, {output_in_words(self.sr)}"
+            return {"shape": [], "dtype": f"{words}; return a plain tensor: sr.detach().as_subclass(torch.Tensor)"}
         if type(self.sr) is not torch.Tensor:
             height, width = (side * SCALE for side in self.lr.shape[-2:])
             advice = what_to_return(self.sr, (1, 3, height, width))

@@ -15,7 +15,7 @@ from eval.files import MAX_FILE_BYTES, UnfitFileError, open_within, sha256_withi
 from eval.records.record import State
 from eval.run.environment import machine_state
 from eval.run.tasks import TaskRun, record_of, unless_changed
-from eval.third_party import bubblewrap
+from eval.third_party import bubblewrap, handover
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import check_out_of_sight, choose_model_file, choose_submissions
 from eval.third_party.handover import files_below, files_beside
@@ -180,3 +180,32 @@ def test_hr_images_are_out_of_sight(tmp_path: Path, random_image, monkeypatch: p
     monkeypatch.setattr(bubblewrap, "_python", lambda: [str(tmp_path / "packages")])
     with pytest.raises(UsageError, match=r"third-party code can read 0\.png there"):
         check_out_of_sight([open_dataset(tmp_path / "packages" / "photos", None)], sources)
+
+
+def test_two_files_at_one_place_are_refused(home: Path, tmp_path: Path):
+    for place in ("a/shared", "b/shared", "c/helpers"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "names.py").write_text(place)
+    network, both = home / "network.py", [tmp_path / "a" / "shared", tmp_path / "b" / "shared"]
+    with pytest.raises(UsageError) as caught:
+        files_beside(network, both)
+    assert str(caught.value) == (
+        f"--with {both[1]}: {both[1]}/names.py and {both[0]}/names.py would both be shared/names.py beside network.py; "
+        "rename one of the folders"
+    )
+    # What the file imports has a place, too.
+    with pytest.raises(UsageError, match=r"would both be helpers/names\.py beside network\.py"):
+        files_beside(network, [tmp_path / "c" / "helpers"])
+    twice = [handed.place for handed in files_beside(network, [home / "data", home / "data"])]
+    assert sorted(twice) == sorted(set(twice))
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MOST_FILES", 4), ("_MOST_SENT_BYTES", 150), ("_MOST_SHOWN", 0)])
+def test_a_folder_of_which_something_would_stay_behind_is_refused(home: Path, monkeypatch, limit: str, value: int):
+    (home / "data" / "large").write_bytes(bytes(2**20 + 1))
+    (home / "data" / "small").write_bytes(bytes(100))
+    assert len(files_beside(home / "network.py", [home / "data"])) == 7
+    monkeypatch.setattr(handover, limit, value)
+    assert len(files_beside(home / "network.py")) == 3
+    with pytest.raises(UsageError, match=r"--with .*/data: expected at most .*; name the folders that its code reads"):
+        files_beside(home / "network.py", [home / "data"])

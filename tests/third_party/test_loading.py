@@ -41,6 +41,7 @@ def _shimmed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch, "load", torch.load)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(Path.cwd())
     weights.install(set(), CPU, False, ())
 
 
@@ -109,3 +110,24 @@ def test_trust_is_not_advised_for_what_holds_no_code(load, content: bytes):
     with pytest.raises(Exception, match=r".") as caught:
         load(content)
     assert "--trust" not in str(caught.value)
+
+
+def test_files_that_hold_code_say_what_to_do_with_them(load, tmp_path: Path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), tmp_path / "scripted.pt")
+    for content, told in (
+        ((tmp_path / "scripted.pt").read_bytes(), r"^weights\.pth: a TorchScript archive.*torch\.jit\.load\(FILE\)"),
+        (b"PK\3\4", r"^weights\.pth: a zip archive that is cut off"),
+        (b"\x93NUMPY", r"^weights\.pth: a NumPy array \(npy\); expected weights: a state_dict"),
+    ):
+        with pytest.raises(SubmissionError, match=told) as caught:
+            load(content)
+        assert (caught.value.state, "weights_only" in str(caught.value)) == (State.FAILED_TO_LOAD, False)
+
+
+def test_a_file_opens_what_lies_beside_it_by_a_relative_path(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir("/")
+    (tmp_path / "width.txt").write_text("7")
+    (tmp_path / "net.py").write_text(
+        f"import pathlib\n{CODE}\n\ndef sized():\n    return Net(int(pathlib.Path('width.txt').read_text()))\n"
+    )
+    assert load(None, "sized").network.body.in_features == 7
