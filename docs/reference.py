@@ -24,7 +24,7 @@ _INTRODUCTION = """# Reference: commands, flags, functions
 Made from the code by `python -m docs.reference`. What stands in < > is yours; a flag without it is a switch.
 The variables `ESR_DATA` (sets), `ESR_WEIGHTS` (weights) and `ESR_CACHE` (downloads and what is kept) name folders.
 `python -m eval COMMAND --help` says the same. Every command ends with exit code 0 if all that was asked for was done,
-1 for a failed run and for a verdict that is no, 2 for wrong usage, and 130 after ctrl-C."""
+1 for a failed run and for a verdict that is no, 2 for wrong usage, 130 after ctrl-C, and 143 after SIGTERM."""
 _TITLES = ("Flag", "What it does")
 
 

@@ -83,7 +83,8 @@ class RunConfig(Frozen):
         None,
         ge=0,
         description="How many threads decode, measure and write beside an untimed network that has one stream; by"
-        " default as many as it leaves processors, at least two or a third of all.",
+        " default one for each processor that the network leaves free, at least a third of all, or two where there are"
+        " two; beside a GPU one for each; never more than 8.",
     )
     runs: int = Field(1, ge=1, description="How many official runs are averaged; the challenge takes 5.")
     preset: Literal["rapid", "quick", "normal"] = Field(

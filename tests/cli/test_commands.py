@@ -357,8 +357,7 @@ def test_table1_of_which_a_run_failed_is_no_success(command, tmp_path: Path, ran
     monkeypatch.setattr(Evaluation, "run", failing_on(failing))
     for name in ("Set5", "Set14"):
         write_png(tmp_path / "sets" / name / "0.png", random_image(48, 48))
-    done = command("-m", "eval", "table1", "--data_dir", tmp_path / "sets", "--device", "cpu")
-    assert done.returncode == code, done.stderr
+    done = command("-m", "eval", "table1", "--data_dir", tmp_path / "sets", "--device", "cpu", code=code)
     assert ("Set14, PFDNLite: not measured: too little memory" in done.stdout) == bool(code)
 
 
@@ -378,8 +377,8 @@ def test_what_is_found_of_one_entry_is_kept_whatever_becomes_of_the_next(command
         raise RunError("the second breaks")
 
     monkeypatch.setattr(checking, "check_entries", found)
-    done = command("-m", "eval", "check", "--model_id", "-1", "--json", "new/found.json")
-    assert (done.returncode, done.stderr) == (1, "error: the second breaks\n")
+    done = command("-m", "eval", "check", "--model_id", "-1", "--json", "new/found.json", code=1)
+    assert done.stderr == "error: the second breaks\n"
     assert json.loads((tmp_path / "new" / "found.json").read_text()) == {
         "09_first": [{"title": "Data range", "status": "pass"}]
     }
@@ -392,8 +391,7 @@ def test_where_json_cannot_be_written_nothing_is_checked_or_scored(command, tmp_
     monkeypatch.setattr(checking, "check_entries", lambda *_asked: pytest.fail("entries were checked"))
     monkeypatch.setattr(archive, "score_archive", lambda *_asked: pytest.fail("a zip was scored"))
     for words in (("check", "--model_id", "-1"), ("score-zip", "x.zip", "--hr", ".")):
-        done = command("-m", "eval", *words, "--json", place)
-        assert done.returncode == 2
+        done = command("-m", "eval", *words, "--json", place, code=2)
         assert f"error: --json {place}: cannot be written: {reason}; name another file" in done.stderr
 
 
@@ -404,4 +402,4 @@ def test_networks_of_files_are_checked_and_packed_with_their_arguments(command, 
 
     monkeypatch.setattr(packing if name == "pack" else checking, "sources_of", stop)
     typed = ("--model_file", "n.py:N", "--model_args", "dim=8", "--weights_key", "ema", "--data_dir", tmp_path)
-    assert "error: dim=8 ema" in command("-m", "eval", name, *typed).stderr
+    assert "error: dim=8 ema" in command("-m", "eval", name, *typed, code=1).stderr
