@@ -100,8 +100,7 @@ def test_a_command_that_ends_otherwise_keeps_its_code():
 
 def test_a_copy_of_the_code_alone_says_how_to_install_it(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(files, "PROJECT", tmp_path)
-    done = command("-m", "eval", "models")
-    assert done.returncode == 2
+    done = command("-m", "eval", "models", code=2)
     assert done.stderr == (
         f"error: {tmp_path}: holds a copy of the code without model_zoo/manifest.toml: the project runs from its own "
         "folder only. There: pip install -e .\n"

@@ -136,8 +136,7 @@ def test_ctrl_c_and_sigterm_leave_finished_images_and_a_partial_record(
     for i in range(9):
         write_png(tmp_path / "photos" / f"{i:02}.png", random_image(200, 200, i))
     demo = (PROJECT / "test_demo.py", "--model_id", "-1", "--data_dir", "photos", "--tile", "none")
-    result = program("-m", "tests.signalled", signal, "eval.run.runner.write_png", "03.png", *demo)
-    assert result.returncode == code, result.stderr
+    result = program("-m", "tests.signalled", signal, "eval.run.runner.write_png", "03.png", *demo, code=code)
     assert "interrupted after" in result.stderr
     (record,) = records_of(tmp_path / "results")
     assert record["status"] == "interrupted"
@@ -181,14 +180,12 @@ def test_make_lr(command, tmp_path: Path, hr_folder: Path):
 def test_make_lr_writes_over_no_image(command, tmp_path: Path, hr_folder: Path, random_image):
     other = random_image(48, 64, 7)
     write_png(hr_folder / "image0x4.png", other)
-    result = command("-m", "eval", "make-lr", hr_folder, hr_folder)
-    assert result.returncode == 2
+    result = command("-m", "eval", "make-lr", hr_folder, hr_folder, code=2)
     assert (
         result.stderr == f"error: {hr_folder}: holds the HR images themselves; name another folder for the LR images\n"
     )
     write_png(tmp_path / "lr" / "image1x4.png", other)
-    result = command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
-    assert result.returncode == 1
+    result = command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr", code=1)
     assert result.stderr.splitlines()[1:] == [
         f"  {tmp_path / 'lr' / 'image1x4.png'}: is there already, and is not the LR image of {hr_folder / 'image1.png'}"
     ]
@@ -198,7 +195,7 @@ def test_make_lr_writes_over_no_image(command, tmp_path: Path, hr_folder: Path, 
     (tmp_path / "lr" / "image1x4.png").unlink()
     # A second time it finds its own images.
     for _ in range(2):
-        assert command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr").returncode == 0
+        command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
     assert len(list((tmp_path / "lr").iterdir())) == 3
 
 
