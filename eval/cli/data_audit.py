@@ -10,10 +10,10 @@ from eval.submission.audit_data import AuditedSet, audit_set, leaks, locate, tal
 
 
 def show_audit(folder: Path, against: Sequence[Path]) -> bool:
-    """Audit all sets of a folder, print what was found, and tell whether anything is wrong."""
+    """Audit all sets of a folder, print what was found, and tell whether anything is wrong or went unseen."""
     terminal = Terminal()
     located, others = locate(folder), [its for other in against for its in locate(other)]
-    total = sum(len(pairs) for _, _, pairs, _ in [*located, *others])
+    total = sum(len(its.pairs) for its in [*located, *others])
     with terminal.progress("audit", total) as progress:
         audited = [audit_set(its, progress) for its in located]
         known = [audit_set(its, progress) for its in others]
@@ -22,9 +22,12 @@ def show_audit(folder: Path, against: Sequence[Path]) -> bool:
     leaked = leaks(audited, known)
     for sentence in leaked:
         terminal.say(f"leak: {sentence}")
+    unseen = [fault for its in known for fault in its.unseen]
+    for fault in unseen:
+        terminal.say(f"not compared: {fault}")
     if against and not leaked:
-        terminal.say("no picture of it is in the other folders")
-    return bool(leaked) or any(its.faults or any(image.faults for image in its.images) for its in audited)
+        terminal.say("no picture of it is in the other folders" + ", as far as they could be compared" * bool(unseen))
+    return bool(leaked or unseen) or any(its.faults or any(image.faults for image in its.images) for its in audited)
 
 
 def _show(audited: AuditedSet, terminal: Terminal) -> None:

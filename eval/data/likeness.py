@@ -14,20 +14,23 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.data.images import ImageError, read_image
-from eval.data.pairs import cut
+from eval.data.pairs import SCALE, cut
 
 SIDE = 16
 MOST_APART = 4.0
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the ``(16, 16)`` uint8 grey thumbnail of an ``(h, w, 3)`` uint8 image, cut to multiples of 4 as for x4."""
+    """Return the ``(16, 16)`` uint8 grey thumbnail of an ``(h, w, 3)`` uint8 image, cut to multiples of 4 as for x4.
+
+    Its sides have at least 4 pixels.
+    """
     grey = cut(image).mean(2, dtype=np.float32)
     return np.rint(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
 
 
 def thumbnails(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Return the thumbnail of each file by its path; files that turn out unreadable have none."""
+    """Return the thumbnail of each file by its path; files that are unreadable or below 4 pixels a side have none."""
     with ThreadPoolExecutor() as pool:
         found = zip(map(str, files), pool.map(_thumbnail_of, files), strict=True)
         return {name: thumbnail for name, thumbnail in found if thumbnail is not None}
@@ -63,9 +66,10 @@ def shared_images(sets: Sequence[Dataset], trained_on: Mapping[str, np.ndarray])
 
 def _thumbnail_of(path: Path) -> np.ndarray | None:
     try:
-        return thumbnail(read_image(path))
+        image = read_image(path)
     except ImageError:
         return None
+    return thumbnail(image) if min(image.shape[:2]) >= SCALE else None
 
 
 def alike(thumbnails_: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eval.data.datasets import HR_FOLDER, LR_FOLDER, Found, find_dataset, sets_in
 from eval.data.images import ImageError, read_image
-from eval.data.layouts import Layout, image_files, list_datasets, matching_layouts, pair_files
 from eval.data.likeness import alike, thumbnail
-from eval.data.pairs import SCALE, ImagePair
+from eval.data.pairs import SCALE, ImagePair, same_names
 from eval.errors import UsageError
 from eval.submission.generators import GENERATORS
 
@@ -22,6 +22,8 @@ _AS_MADE_LEVELS = 3.0
 # Of the samples: sums in another order round ties the other way.
 _FEW = 0.01
 _SHIFTS = range(-SCALE, SCALE + 1)
+# LR pixels at each edge that a shift may bring in from the other side.
+_RIM = 2
 _QUALITIES = range(30, 101)
 
 
@@ -73,54 +75,41 @@ class AuditedSet:
 
     @property
     def thumbnails(self) -> dict[str, np.ndarray]:
-        """Those of its HR images, by name."""
-        return {its.name: its.hr for its in self.images if its.hr is not None}
+        """Those of its images, of LR where there is no HR, by name."""
+        prints = {its.name: its.lr if its.hr is None else its.hr for its in self.images}
+        return {name: picture for name, picture in prints.items() if picture is not None}
+
+    @property
+    def unseen(self) -> list[str]:
+        """Why there is no thumbnail of some of its images: a sentence each."""
+        seen = self.thumbnails
+        return [*self.faults, *(fault for its in self.images if its.name not in seen for fault in its.faults)]
 
 
-Located = tuple[str, Layout | None, list[ImagePair], list[str]]
-
-
-def locate(folder: Path) -> list[Located]:
-    """Return the sets that a folder is or holds: name, layout, pairs, and files without a partner.
+def locate(folder: Path) -> list[Found]:
+    """Return the sets that a folder is or holds, as a run would open them.
 
     Raises:
-        UsageError: it holds no images.
+        UsageError: it holds no images, or it is not clear what one of its sets is.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    folder = folder.resolve()
-    own = [layout for layout in matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
-    if own:
-        return [(folder.name, own[0], *pair_files(folder.parent, folder.name, own[0]))]
-    if image_files(folder):
-        return [_unpaired(folder)]
-    found: list[Located] = []
-    for name in list_datasets(folder):
-        if layouts := matching_layouts(folder, name):
-            found.append((name, layouts[0], *pair_files(folder, name, layouts[0])))
-        else:
-            found.append(_unpaired(folder / name))
-    if not found:
-        raise UsageError(f"{folder}: holds no images and no set in a known layout")
-    return found
+    return [find_dataset(folder, name) for name in sets_in(folder)]
 
 
-def _unpaired(folder: Path) -> Located:
-    return folder.name, None, [ImagePair(path.stem, lr=None, hr=path) for path in image_files(folder)], []
-
-
-def audit_set(located: Located, progress: Callable[[object], None] = lambda _: None) -> AuditedSet:
+def audit_set(found: Found, progress: Callable[[object], None] = lambda _: None) -> AuditedSet:
     """Audit one set; every image is decoded once, damaged ones are named."""
-    name, layout, pairs, faults = located
-    found = []
+    images = []
     with ThreadPoolExecutor() as pool:
-        for image in pool.map(_audit_pair, pairs):
-            found.append(image)
+        for image in pool.map(_audit_pair, found.pairs):
+            images.append(image)
             progress(image)
-    alone = AuditedSet(name, layout.name if layout else "no pairs", tuple(found), tuple(faults))
+    layout = "no pairs" if found.layout in (HR_FOLDER, LR_FOLDER) else found.layout
+    faults = (*found.faults, *same_names((pair.name, pair.hr or pair.lr) for pair in found.pairs))
+    alone = AuditedSet(found.name, layout, tuple(images), faults)
     prints = alone.thumbnails
     doubles = dict(_doubles(prints))
-    return replace(alone, images=tuple(_with_others(image, prints, doubles) for image in found))
+    return replace(alone, images=tuple(_with_others(image, prints, doubles) for image in images))
 
 
 def _audit_pair(pair: ImagePair) -> AuditedImage:
@@ -128,6 +117,9 @@ def _audit_pair(pair: ImagePair) -> AuditedImage:
         hr, lr = (None if path is None else read_image(path) for path in (pair.hr, pair.lr))
     except ImageError as error:
         return AuditedImage(pair.name, faults=(str(error),))
+    if hr is not None and min(hr.shape[:2]) < SCALE:
+        size = f"{hr.shape[1]}x{hr.shape[0]}"
+        return AuditedImage(pair.name, faults=(f"{pair.hr}: expected at least {SCALE} pixels a side, got {size}",))
     # As large as HR, so that thumbnails of both are cut alike.
     enlarged = None if lr is None else lr.repeat(SCALE, 0).repeat(SCALE, 1)
     prints = [None if its is None else thumbnail(its) for its in (hr, enlarged)]
@@ -160,7 +152,7 @@ def _changes(hr: np.ndarray, lr: np.ndarray, best: Match) -> Iterator[str]:
             yield f"recompressed: JPEG of quality {quality} after {name}"
             return
     # Of a smooth picture a shift changes every sample, and each by little.
-    shift, match = _best_shift(hr, lr)
+    shift, match = _best_shift(hr, lr) if min(lr.shape[:2]) > 2 * _RIM else ((0, 0), best)
     if shift != (0, 0) and match.mean < best.mean / 2:
         yield f"misaligned: LR fits HR moved by {shift[0]} down, {shift[1]} right ({match})"
     elif best.mean > _AS_MADE_LEVELS:
@@ -181,7 +173,7 @@ def _quality(made: np.ndarray, lr: np.ndarray) -> int | None:
 def _best_shift(hr: np.ndarray, lr: np.ndarray) -> tuple[tuple[int, int], Match]:
     """Return by how many HR pixels HR has to be moved to fit best, judged inside the rim."""
     name, generate = next(iter(GENERATORS.items()))
-    inside = (slice(2, -2), slice(2, -2))
+    inside = (slice(_RIM, -_RIM), slice(_RIM, -_RIM))
     shifts = product(_SHIFTS, _SHIFTS)
     fits = [(its, _match(name, generate(np.roll(hr, its, (0, 1)))[inside], lr[inside])) for its in shifts]
     return min(fits, key=lambda fit: (fit[1].mean, abs(fit[0][0]) + abs(fit[0][1])))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from eval.data.datasets import SAMPLE, open_dataset
 from eval.data.images import read_image, write_png
+from eval.data.likeness import thumbnails
 from eval.data.resize import imresize
 from eval.errors import UsageError
 from eval.submission.audit_data import audit_set, leaks, locate
@@ -163,6 +164,88 @@ def test_the_command_says_it_all_and_its_exit_code_tells_faults(command, photogr
     empty.mkdir()
     with pytest.raises(UsageError, match="holds no images"):
         locate(empty)
+
+
+# Layouts that words tell, or that lie deeper: where to look, and what the audit calls and takes the set for.
+ELSEWHERE = {
+    "BasicSR": ("{}/Set5/GTmod12", "{}/Set5/LRbicx4", "", "Set5/GTmod12 with Set5/LRbicx4"),
+    "BasicSR, the set itself": ("{}/Set5/GTmod12", "{}/Set5/LRbicx4", "Set5", "GTmod12 with LRbicx4"),
+    "RCAN": ("{}/HR/Set5/x4", "{}/LR/LRBI/Set5/x4", "", "HR/Set5/x4 with LR/LRBI/Set5/x4"),
+    "in a folder of its own name": ("{}/Set5/Set5/HR", "{}/Set5/Set5/LR", "", "Set5/Set5/HR with Set5/Set5/LR"),
+    "the HR folder": ("{}/Set5_HR", "{}/Set5_LR", "Set5_HR", "challenge"),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_what_a_run_opens_is_audited(case: str, photographs, tmp_path: Path):
+    hr, lr, place, layout = ELSEWHERE[case]
+    for name, image in photographs.items():
+        write_png(Path(hr.format(tmp_path)) / f"{name}.png", image)
+        write_png(Path(lr.format(tmp_path)) / f"{name}.png", imresize(image, Fraction(1, 4)))
+    (found,) = locate(tmp_path / place)
+    audited = audit_set(found)
+    assert (audited.layout, audited.faults) == (layout, ())
+    assert {image.name: image.made_by for image in audited.images} == dict.fromkeys(photographs, "MATLAB bicubic")
+    opened = open_dataset(tmp_path / place, None)
+    assert (found.name, found.pairs) == (opened.name, list(opened.pairs))
+
+
+def test_all_pictures_of_the_other_folder_are_compared_or_named(command, photographs, tmp_path: Path):
+    first, second, third = photographs
+    write_png(tmp_path / "own" / "a.png", photographs[first])
+    twice = tmp_path / "train" / "DIV2K_train_HR" / "DIV2K_train_HR"
+    write_png(twice / "b.png", photographs[second])
+    asked = ("-m", "eval", "audit-data", tmp_path / "own", "--against", tmp_path / "train")
+    done = command(*asked)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "no picture of it is in the other folders")
+    write_png(tmp_path / "train" / "loose.png", photographs[third])
+    write_png(twice / "c.png", photographs[first])
+    done = command(*asked)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "leak: own/a is DIV2K_train_HR/c")
+    (twice / "c.png").write_bytes(b"")
+    write_png(twice / "d.png", photographs[second][:3])
+    done = command(*asked)
+    *_, damaged, small, said = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert damaged.startswith(f"not compared: {twice}/c.png: ")
+    assert small == f"not compared: {twice}/d.png: expected at least 4 pixels a side, got 160x3"
+    assert said == "no picture of it is in the other folders, as far as they could be compared"
+
+
+def test_lr_images_alone_are_compared_too(photographs, tmp_path: Path):
+    first, *_ = photographs
+    write_png(tmp_path / "test_LR" / "x.png", imresize(photographs[first], Fraction(1, 4)))
+    write_png(tmp_path / "train" / "a.png", photographs[first])
+    test, train = (audit_set(locate(tmp_path / name)[0]) for name in ("test_LR", "train"))
+    assert (test.layout, leaks([test], [train])) == ("no pairs", ["test_LR/x is train/a"])
+
+
+def test_two_files_of_one_name_are_a_fault(photographs, tmp_path: Path):
+    first, second, _ = photographs
+    write_png(tmp_path / "own" / "a.png", photographs[first])
+    Image.fromarray(photographs[second]).save(tmp_path / "own" / "a.bmp")
+    audited = audit_set(locate(tmp_path / "own")[0])
+    assert audited.faults == (f"{tmp_path}/own/a.bmp and {tmp_path}/own/a.png: have the same name",)
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_hr_images_that_leave_no_lr_pixel_are_named(side: int, random_image, tmp_path: Path):
+    (image,) = _audit(_write(tmp_path, {"a": random_image(side, 32)}, {"a": random_image(1, 8)})).values()
+    assert image.faults == (f"{tmp_path}/Own/HR/a.png: expected at least 4 pixels a side, got 32x{side}",)
+    assert thumbnails([tmp_path / "Own" / "HR" / "a.png"]) == {}
+
+
+@pytest.mark.parametrize("side", [4, 16, 20])
+def test_small_images_are_audited(side: int, photographs, tmp_path: Path):
+    hr = next(iter(photographs.values()))[:side]
+    made = imresize(hr, Fraction(1, 4))
+    # Nearer to the maker's than another picture would be, and further than another maker's.
+    noise = np.random.default_rng(0).choice([-4, -3, 3, 4], made.shape)
+    changed = np.clip(made + noise, 0, 255).astype(np.uint8)
+    for lr, maker, said in ((made, "MATLAB bicubic", None), (changed, "near ", "no generator known here: 3.")):
+        (image,) = _audit(_write(tmp_path, {"a": hr}, {"a": lr})).values()
+        assert image.made_by.startswith(maker)
+        assert [fault[:27] for fault in image.faults] == ([said] if said else [])
 
 
 def test_published_sets_are_matlabs_to_the_last_bit(esr_data: Path):
