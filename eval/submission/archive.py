@@ -1,5 +1,6 @@
 """A results zip: written as a server wants it, and looked at before one sees it."""
 
+import errno
 import struct
 import unicodedata
 import zipfile
@@ -8,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from PIL import Image
 
-from eval.errors import UsageError, one_reason
+from eval.data.images import read_image
+from eval.errors import RunError, UsageError, one_reason
 from eval.files import atomic_path
-from eval.submission.scoring_program import LITTER, Fault, Scored, score
+from eval.submission.scoring_program import LITTER, Fault, Scored, png_files, score
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PLAIN = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
@@ -23,6 +25,10 @@ _ENCRYPTED = 1
 _TRIED = 3
 # What reading a damaged zip raises.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, UnicodeDecodeError, NotImplementedError)
+# What the operating system says of offsets and names that a damaged zip asks for; all else is the machine's trouble.
+_ITS_FAULT = (errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+# PNGs are compressed: what unpacks to more times the limit holds something else.
+_MOST_UNPACKED = 10
 MIB = 2**20
 
 
@@ -45,11 +51,13 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
 
     Raises:
         UsageError: there is no such file.
+        OSError, RunError: it cannot be read on this machine.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        return [Fault("no-zip", f"{path.name}: is no zip", "make a .zip, not .rar, .7z or .tar.gz")]
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            return [Fault("no-zip", f"{path.name}: is no zip", "make a .zip, not .rar, .7z or .tar.gz")]
     try:
         with zipfile.ZipFile(path) as archive:
             return [*_of_members(archive), *_of_size(path, archive, most_mib)]
@@ -58,6 +66,14 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
 
 
 def _damaged(error: Exception) -> Fault:
+    """Return what is said of a damaged zip.
+
+    Raises:
+        RunError: it is this machine that fails, as by a full disk.
+    """
+    if isinstance(error, OSError) and error.errno not in _ITS_FAULT:
+        advice = f"it is read, and unpacked to {gettempdir()}: give that more space, or name another folder by TMPDIR"
+        raise RunError(f"nothing is said of the zip: {error}; {advice}") from error
     return Fault("damaged", f"cannot be unpacked: {one_reason(error)}", "make the zip anew, and upload it whole")
 
 
@@ -87,7 +103,11 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
 
 def _of_size(path: Path, archive: zipfile.ZipFile, most_mib: float) -> Iterator[Fault]:
     size_mib = path.stat().st_size / MIB
-    if size_mib > most_mib:
+    unpacked_mib = sum(member.file_size for member in archive.infolist()) / MIB
+    if unpacked_mib > _MOST_UNPACKED * most_mib:
+        text = f"unpacks to {unpacked_mib:,.0f} MiB, over {_MOST_UNPACKED} times the server's limit of {most_mib:.0f}"
+        yield Fault("unpacked", text, "zip the PNGs and readme.txt alone")
+    elif size_mib > most_mib:
         text = f"{size_mib:.0f} MiB are over the server's limit of {most_mib:.0f}"
         saved = _savings(archive)
         saves = f": saves about {saved:.0%} here" if saved else ""
@@ -118,9 +138,13 @@ def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
 
     Raises:
         UsageError: the zip or the folder does not exist.
+        ImageError: an HR image is damaged, or would be converted in silence.
+        RunError: the zip cannot be unpacked on this machine.
     """
     if not hr.is_dir():
         raise UsageError(f"--hr {hr}: no such folder")
+    for reference in png_files(hr):
+        read_image(reference)
     faults = archive_faults(path, most_mib)
     if any(fault.refuses and fault.code != "too-large" for fault in faults):
         return Scored(faults=tuple(faults))

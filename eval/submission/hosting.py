@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -53,15 +54,17 @@ class Phase:
         """Return its HR images.
 
         Raises:
-            UsageError: there are none, or some are no PNG, which the scorer reads alone.
+            UsageError: there are none, or some are no PNG, which the scorer reads alone, or too small for SSIM.
             ImageError: one is damaged, or no 8-bit image without transparency: the server would convert it in silence.
         """
         found = image_files(self.hr) if self.hr.is_dir() else []
         others = [path.name for path in found if path.suffix.lower() != ".png"]
         if not found or others:
             raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {', '.join(others[:3]) or 'none'}")
-        for path in found:
-            read_image(path)
+        small = [path.name for path in found if min(read_image(path).shape[:2]) < scoring_program.LEAST_SIDE]
+        if small:
+            least = f"at least {scoring_program.LEAST_SIDE} pixels a side, for SSIM"
+            raise UsageError(f"{self.hr}: expected images of {least}; smaller are {', '.join(small)}")
         return found
 
 
@@ -91,12 +94,17 @@ def write_bundle(challenge: Challenge, folder: Path) -> Path:
     if there := [name for name in (*parts, _BUNDLE) if (folder / name).exists()]:
         raise UsageError(f"{folder}: holds {', '.join(there)} already; move or remove them, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    write_archive(folder / _PROGRAM, _program(challenge.luma))
-    for place, paths in enumerate(images):
-        write_archive(folder / _reference(place), {path.name: path for path in paths})
-    write_archive(folder / _BUNDLE, {name: folder / name for name in parts})
+    # In place is a whole bundle, or nothing.
+    with TemporaryDirectory(prefix=".host-", dir=folder) as aside:
+        made = Path(aside)
+        for name, content in contents.items():
+            (made / name).write_bytes(content)
+        write_archive(made / _PROGRAM, _program(challenge.luma))
+        for place, paths in enumerate(images):
+            write_archive(made / _reference(place), {path.name: path for path in paths})
+        write_archive(made / _BUNDLE, {name: made / name for name in parts})
+        for name in (*parts, _BUNDLE):
+            (made / name).rename(folder / name)
     return folder / _BUNDLE
 
 

@@ -20,6 +20,9 @@ from PIL import Image
 
 SCALE = 4
 PEAK = 255.0
+WINDOW = 11
+# Of an HR image: what is left of it, without a border of SCALE on each side, holds SSIM's window.
+LEAST_SIDE = (2 * SCALE + WINDOW + SCALE - 1) // SCALE * SCALE
 README = "readme.txt"
 README_KEYS = ("runtime per image [s]", "CPU[1] / GPU[0]", "Extra Data [1] / No Extra Data [0]", "Other description")
 UNKNOWN = -1
@@ -183,14 +186,23 @@ def _key(path: Path) -> str:
 
 
 def check_image(sr: Path, hr: Path) -> list[Fault]:
-    """Return what is wrong with one SR image."""
+    """Return what is wrong with one SR image, or with its reference."""
+    try:
+        with Image.open(hr) as image:
+            image.load()
+            whole = image.size
+    except Exception as error:
+        return [
+            Fault("reference", f"{hr.name}, of the reference: {error}", "no SR image mends that: tell the organisers")
+        ]
+    if min(whole) < LEAST_SIDE:
+        text = f"{hr.name}, of the reference: is {whole[0]}x{whole[1]}, expected at least {LEAST_SIDE} a side for SSIM"
+        return [Fault("reference", text, "no SR image mends that: tell the organisers")]
     try:
         with Image.open(sr) as image:
             image.load()
             kind, mode, size = image.format, image.mode, image.size
         depth = sr.read_bytes()[24] if kind == "PNG" else 8
-        with Image.open(hr) as image:
-            whole = image.size
     except Exception as error:
         return [Fault("unreadable", f"{sr.name}: {error}", "write it anew; it may be truncated")]
     if kind != "PNG":
@@ -231,7 +243,7 @@ def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
 
 def ssim(sr: np.ndarray, hr: np.ndarray) -> float:
     """Return the SSIM (Wang et al., 2004): Gaussian window of 11 with sigma 1.5, mean over positions and channels."""
-    position = np.arange(11) - 5
+    position = np.arange(WINDOW) - WINDOW // 2
     taps = np.exp(-(position**2) / (2 * 1.5**2))
     taps /= taps.sum()
 

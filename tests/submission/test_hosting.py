@@ -17,6 +17,8 @@ from eval.data.images import ImageError, read_image, write_png
 from eval.errors import UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.ranking.editions import find_edition
+from eval.submission import hosting
+from eval.submission.archive import write_archive
 from eval.submission.hosting import Challenge, Phase, write_bundle
 from tests.data.test_images import PNG_RGB, png
 
@@ -146,6 +148,53 @@ def test_the_server_refuses_a_broken_upload_with_the_reason(bundle: Path, upload
     assert words in done.stderr
     assert words in (output / "detailed_results.html").read_text()
     assert not (output / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:90]), "0902.png, of the reference: "),
+        (
+            lambda path: write_png(path, read_image(path)[:19]),
+            "0902.png, of the reference: is 40x19, expected at least 20 a side for SSIM",
+        ),
+    ],
+    ids=["damaged", "small"],
+)
+def test_a_faulty_reference_is_not_blamed_on_the_upload(bundle: Path, hr: Path, upload, tmp_path: Path, spoil, words):
+    spoil(hr / "0902.png")
+    write_archive(bundle / "reference_data_0.zip", {path.name: path for path in hr.iterdir()})
+    done, output = _serve(bundle, tmp_path / "app", upload)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert f"refused: reference: {words}" in done.stderr
+    assert "What to do: no SR image mends that: tell the organisers" in done.stderr
+    assert not (output / "scores.json").exists()
+
+
+def test_a_bundle_that_is_broken_off_leaves_nothing(command, hr: Path, tmp_path: Path, monkeypatch):
+    def broken(path: Path, files) -> None:
+        if path.name == "bundle.zip":
+            raise OSError(28, "No space left on device", str(path))
+        write_archive(path, files)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hosting, "write_archive", broken)
+        done = command("-m", "eval", "host", "challenge", "--hr", hr)
+    assert (done.returncode, "No space left" in done.stderr) == (1, True)
+    assert list((tmp_path / "challenge").iterdir()) == []
+    assert command("-m", "eval", "host", "challenge", "--hr", hr).returncode == 0
+    assert not [path for path in (tmp_path / "challenge").iterdir() if path.name.startswith(".")]
+
+
+def test_references_too_small_for_ssim_are_refused(hr: Path):
+    phase = Phase("Development", hr, date(2027, 1, 1), 1)
+    write_png(hr / "0902.png", read_image(hr / "0902.png")[:, :20])
+    assert [path.name for path in phase.images()] == ["0901.png", "0902.png"]
+    write_png(hr / "0902.png", read_image(hr / "0902.png")[:, :19])
+    with pytest.raises(
+        UsageError, match=r"hr: expected images of at least 20 pixels a side, for SSIM; smaller are 0902"
+    ):
+        phase.images()
 
 
 def test_names_of_an_upload_cannot_write_into_the_page(bundle: Path, upload, tmp_path: Path):

@@ -1,10 +1,14 @@
 """A results zip is scored as the server does it; every slip of public reports has a name and a fix."""
 
+import errno
 import io
+import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.data.images import read_image, write_png
-from eval.errors import UsageError
+from eval.data.images import ImageError, read_image, write_png
+from eval.errors import RunError, UsageError
 from eval.metrics import psnr_ssim
 from eval.metrics.luma import psnr_y
 from eval.submission import scoring_program
@@ -252,6 +256,64 @@ def test_a_damaged_zip_is_told(upload: Path, hr: Path, spoil: Callable[[Path], N
     assert codes_of(scored) == {"damaged"}
     assert scored.refused
     assert scored.faults[0].text.startswith("cannot be unpacked: ")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_a_full_disk_is_no_fault_of_the_zip(upload: Path, hr: Path, monkeypatch: pytest.MonkeyPatch, number: int):
+    def failing(*_arguments):
+        raise OSError(number, os.strerror(number))
+
+    path = zipped(upload)
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", failing)
+    with pytest.raises(RunError) as caught:
+        score_archive(path, hr, False, 500)
+    told, place = f"[Errno {number}] {os.strerror(number)}", tempfile.gettempdir()
+    assert str(caught.value) == (
+        f"nothing is said of the zip: {told}; it is read, and unpacked to {place}: give that more space, or name "
+        "another folder by TMPDIR"
+    )
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(OSError, match=re.escape(told)):
+        archive_faults(path, 500)
+
+
+def test_a_zip_that_unpacks_to_too_much_is_not_unpacked(upload: Path, hr: Path, monkeypatch: pytest.MonkeyPatch):
+    path = zipped(upload)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0904.png", bytes(11 * 2**20))
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", None)
+    scored = score_archive(path, hr, False, 1)
+    assert [(fault.code, fault.text) for fault in scored.faults] == [
+        ("unpacked", "unpacks to 11 MiB, over 10 times the server's limit of 1")
+    ]
+    assert scored.refused
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: Image.new("RGBA", (40, 32)).save(path), "0901.png: has transparent pixels"),
+        (lambda path: Image.new("I;16", (40, 32)).save(path), "0901.png: has 16 bits"),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), "0901.png: not a readable image"),
+    ],
+)
+def test_references_that_would_be_converted_in_silence_are_refused(upload: Path, hr: Path, spoil, words: str):
+    spoil(hr / NAMES[0])
+    with pytest.raises(ImageError, match=re.escape(words)):
+        score_archive(zipped(upload), hr, False, 500)
+
+
+def test_a_reference_too_small_for_ssim_has_no_scores(upload: Path, hr: Path):
+    for folder in (hr, upload):
+        write_png(folder / NAMES[0], read_image(folder / NAMES[0])[:19])
+    scored = score_archive(zipped(upload), hr, False, 500)
+    assert [(fault.code, fault.text) for fault in scored.faults] == [
+        ("reference", "0901.png, of the reference: is 40x19, expected at least 20 a side for SSIM")
+    ]
+    assert scored.scores == {}
+    for folder, height in ((hr, 23), (upload, 20)):
+        write_png(folder / NAMES[0], np.resize(read_image(folder / NAMES[1]), (height, 40, 3)))
+    assert np.isfinite(score_archive(zipped(upload), hr, False, 500).scores["SSIM"])
 
 
 def test_zip64_names_beyond_ascii_doubles_and_ways_out_are_told(tmp_path: Path):
