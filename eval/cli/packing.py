@@ -46,6 +46,9 @@ def pack_entry(asked: Asked, model_id: str | None, weights: str | None, wanted: 
     dataset, subject, terminal = open_dataset(wanted.data_dir, wanted.dataset), subject_of(source), Terminal()
     code, results = wanted.save_dir / "code.zip", wanted.save_dir / "results.zip"
     bundle = bundle_of(subject, wanted.number)
+    # If this one fails, what is there is of one model, and not of two.
+    for former in (code, results):
+        former.unlink(missing_ok=True)
     pack_code(subject, bundle, wanted.device, code, wanted.factsheet)
     terminal.say(f"{code}: models/{bundle.module}.py, model_zoo/{bundle.weights}, select_model.txt, command.txt")
     record = pack_results(source, dataset, wanted.device, wanted.results, results, terminal)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import eval.cli.packing
 from eval.data.images import read_image, write_png
 from eval.errors import RunError, UsageError
 from eval.files import module_of
@@ -231,6 +232,20 @@ def test_the_command_packs_what_the_server_takes_and_organisers_run(command, tmp
     assert scored.faults == ()
     # Every sample is off by one.
     assert scored.scores["PSNR"] == pytest.approx(20 * np.log10(255))
+
+
+def test_a_pack_that_fails_leaves_no_zip_of_another_model(command, tmp_path: Path, lr_folder: Path, monkeypatch):
+    def failing(*_arguments):
+        raise RunError("an image failed")
+
+    for name in ("code.zip", "results.zip"):
+        (tmp_path / "submission").mkdir(exist_ok=True)
+        (tmp_path / "submission" / name).write_bytes(b"of another model")
+    monkeypatch.setattr(eval.cli.packing, "pack_results", failing)
+    done = command("-m", "eval", "pack", "--model_id", "8", "--data_dir", lr_folder, "--device", "cpu")
+    assert (done.returncode, done.stderr) == (1, "error: an image failed\n")
+    assert sorted(path.name for path in (tmp_path / "submission").iterdir()) == ["code", "code.zip"]
+    assert zipfile.is_zipfile(tmp_path / "submission" / "code.zip")
 
 
 @pytest.mark.slow
