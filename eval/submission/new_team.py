@@ -1,5 +1,6 @@
 """The first files of a new entry: a small network that works, its first weights, and its row in the manifest."""
 
+import keyword
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,16 +54,31 @@ def next_id(specs: Sequence[ModelSpec]) -> int:
 def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
     """Write a network, its weights and its row below ``root``; nothing that exists is changed but for that row.
 
-    ``number`` is the team's id; the next free one by default.
+    ``number`` is the team's id; the next free one by default. What is broken off leaves nothing behind.
 
     Raises:
         UsageError: the name is no name of a class, or the name, the id or a file is taken.
     """
-    if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name):
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(f"{name}: expected the name of a class: a capital, then letters, digits and underscores")
     specs = read_manifest(root / "model_zoo" / "manifest.toml")
     team = NewTeam(next_id(specs) if number is None else number, name, root)
     _refuse_taken(team, specs)
+    former = team.manifest.read_bytes()
+    try:
+        _write(team, former)
+    # Ctrl-C, too: half an entry would be in the way of the next call.
+    except BaseException:
+        for path in (team.network, team.weights):
+            path.unlink(missing_ok=True)
+        write_whole(team.manifest, former)
+        raise
+    return team
+
+
+def _write(team: NewTeam, former: bytes) -> None:
+    """Write the files of an entry, and its row behind what the manifest holds."""
+    name = team.name
     write_whole(team.network, filled("network.py", name=name, id=f"{team.id:02}"))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(team.id)
@@ -79,9 +95,8 @@ def begin(name: str, number: int | None, root: Path = PROJECT) -> NewTeam:
         sha256=file_sha256(team.weights),
         bytes=team.weights.stat().st_size,
     )
-    write_whole(team.manifest, team.manifest.read_text(encoding="utf-8") + row)
+    write_whole(team.manifest, former + row.encode())
     read_manifest(team.manifest)
-    return team
 
 
 def _refuse_taken(team: NewTeam, specs: Sequence[ModelSpec]) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from eval.errors import UsageError
 from eval.files import module_of
+from eval.submission import new_team
 from eval.submission.new_team import begin
 from eval.zoo.checkpoints import file_sha256
 from eval.zoo.manifest import all_models, read_manifest
@@ -56,6 +57,7 @@ def test_its_network_enlarges_by_nearest_neighbours(root: Path):
     [
         ("tiny", None, "expected the name of a class"),
         ("../Tiny", None, "expected the name of a class"),
+        ("None", None, "None: expected the name of a class"),
         ("Tiny", 3, "--id 3: is PFDNLite's; the next free one is"),
         ("pfdnlite".upper(), None, "is the name of model 3 already"),
     ],
@@ -66,6 +68,24 @@ def test_what_is_taken_or_no_name_is_refused(root: Path, name: str, number: int 
         begin(name, number, root)
     assert (root / "model_zoo" / "manifest.toml").read_bytes() == before
     assert list((root / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["measure_complexity", "file_sha256", "read_manifest"])
+def test_what_is_broken_off_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch, step: str):
+    before = (root / "model_zoo" / "manifest.toml").read_bytes()
+
+    def broken(argument):
+        if step == "read_manifest" and "TinyNet" not in argument.read_text():
+            return read_manifest(argument)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(new_team, step, broken)
+        with pytest.raises(KeyboardInterrupt):
+            begin("TinyNet", 77, root)
+    assert (root / "model_zoo" / "manifest.toml").read_bytes() == before
+    assert [path.name for path in root.rglob("*TinyNet*") if path.suffix != ".pyc"] == []
+    assert begin("TinyNet", 77, root).network.is_file()
 
 
 def test_a_file_of_its_name_stays_as_it_is(root: Path):
