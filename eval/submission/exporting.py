@@ -2,7 +2,8 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +16,7 @@ from torch import nn
 
 from eval.data.datasets import Dataset
 from eval.device.pixels import to_tensor, to_uint8
-from eval.errors import RunError, UsageError
+from eval.errors import RunError, UsageError, one_reason
 from eval.files import module_of, write_whole
 from eval.metrics.psnr_ssim import psnr
 from eval.metrics.trials import drawn_image
@@ -82,16 +83,29 @@ def export(exportable: Exportable, format_name: str, folder: Path, dataset: Data
     folder.mkdir(parents=True, exist_ok=True)
     # In place are files that were compared, and no others.
     with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-        files = tuple(row.write(exportable, Path(aside)))
+        with _refused(f"{exportable.name} cannot be exported as {format_name}"):
+            files = tuple(row.write(exportable, Path(aside)))
         if missing := _missing(row.runs_by):
             exported = Exported(format_name, files, missing=", ".join(missing))
         else:
-            exported = _compared(exportable, format_name, files, dataset)
+            with _refused(f"{exportable.name} cannot be run as {format_name}"):
+                exported = _compared(exportable, format_name, files, dataset)
         for path in [path for path in Path(aside).rglob("*") if path.is_file()]:
             target = folder / path.relative_to(aside)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         return replace(exported, files=tuple(folder / path.relative_to(aside) for path in files))
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn the errors of a converter, or of a program that runs its files into a ``RunError``."""
+    try:
+        yield
+    except (UsageError, RunError, OSError):
+        raise
+    except Exception as error:
+        raise RunError(f"{what}: {one_reason(error)}") from error
 
 
 def _compared(exportable: Exportable, format_name: str, files: tuple[Path, ...], dataset: Dataset) -> Exported:

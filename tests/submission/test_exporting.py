@@ -127,6 +127,27 @@ def test_an_export_that_is_refused_leaves_nothing(abpn, photographs, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+class Shifty(torch.nn.Module):
+    """Draws what ONNX has no operator for."""
+
+    def forward(self, x):
+        return torch.special.bessel_j0(x).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_what_a_converter_raises_is_told(abpn, photographs, tmp_path: Path, monkeypatch):
+    _need("onnx")
+    with pytest.raises(RunError, match=r"^08_ABPN cannot be exported as onnx: UnsupportedOperatorError: .*bessel_j0"):
+        export(replace(abpn, network=Shifty()), "onnx", tmp_path, photographs)
+
+    def run(*_):
+        raise IndexError("no such node\nin detail")
+
+    monkeypatch.setitem(FORMATS, "safetensors", replace(FORMATS["safetensors"], run=run))
+    with pytest.raises(RunError, match=r"^08_ABPN cannot be run as safetensors: IndexError: no such node$"):
+        export(abpn, "safetensors", tmp_path, photographs)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_hubs_results_are_those_of_float32():
     plain = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5")
     half = make_record((20.0, 21.0), label="08_ABPN", dataset="Set5", second=1, settings={"precision": "bf16"})
