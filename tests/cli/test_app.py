@@ -49,7 +49,9 @@ def test_no_command_of_a_group_is_cut(command):
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 @pytest.mark.parametrize("at_ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
 @pytest.mark.parametrize("program", [lambda end: end(), lambda end: single(end)()])
-def test_sigterm_ends_a_command_as_ctrl_c_does(at_ctrl_c, program: Callable):
+def test_sigterm_ends_a_command_as_ctrl_c_does(at_ctrl_c, program: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["program"])
+
     def end() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
