@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from io import BufferedReader
@@ -97,6 +97,15 @@ def why_unfit(path: Path, folder: Path) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None
+
+
+def states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return what tells files from ones that were written to since: path, size in bytes, time of the change in ns.
+
+    Raises:
+        OSError: one of them is gone.
+    """
+    return [(str(file), state.st_size, state.st_mtime_ns) for file in files for state in (file.stat(),)]
 
 
 def sha256_within(path: Path, folder: Path) -> str:

@@ -22,6 +22,9 @@ class Source:
     def source_now(self) -> str:
         return self.info.source_sha256
 
+    def weights_now(self) -> str | None:
+        return self.info.weights_sha256
+
     def settled(self, config, _largest) -> Settled:
         return Settled(config)
 

@@ -51,7 +51,7 @@ def test_ctrl_c_beside_working_threads_keeps_what_is_finished_and_the_same_comma
     assert 3 <= len(finished) < COUNT
     assert finished == [f"{number:02}" for number in range(len(finished))]
     # Every image that is on disk is whole, and on record: none was written after the others were given up.
-    assert sorted(path.stem for path in (photos / IMAGES).iterdir()) == finished
+    assert sorted(path.stem for path in (photos / IMAGES).glob("*.png")) == finished
     for name in finished:
         assert read_image(photos / IMAGES / f"{name}.png").shape == (200, 200, 3)
     again = run(photos)
@@ -70,4 +70,4 @@ def test_a_full_disk_ends_the_run_by_name_and_leaves_no_half_file(photos: Path):
     assert (record["status"], record["state"], record["images"]) == ("failed", "could not read or write", [])
     assert record["reason"].startswith("at image 00: [Errno 27] File too large")
     assert record["reason"].endswith("/Bicubic/photos/00.png'")
-    assert list((photos / IMAGES).iterdir()) == []
+    assert list((photos / IMAGES).rglob("*")) == []

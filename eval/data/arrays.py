@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +41,14 @@ class ArrayDataset(Dataset):
         """Arrays are RGB."""
         return 0
 
-    @cached_property
-    def sha256(self) -> str:
-        """The hash of all names and pixels."""
+    def sha256_now(self) -> str:
+        """Return the hash of all names and pixels as they are now."""
+        return self._hashed()
+
+    def _states(self) -> list:
+        return []
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256()
         for pair in self.pairs:
             for part in pair.read():

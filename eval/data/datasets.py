@@ -23,6 +23,7 @@ from eval.data.images import ImageError, ImageSize, is_grey
 from eval.data.naming import folders_below, lr_beside_hr, role_of
 from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
+from eval.files import states_of
 from eval.metrics.registry import Metric
 
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
@@ -81,9 +82,29 @@ class Dataset:
         """How many images are stored as grey; they are measured as RGB, with three equal channels."""
         return sum(any(path and _is_grey(path) for path in (pair.hr, pair.lr)) for pair in self.pairs)
 
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """The hash of all names and files."""
+        """The hash of all names and files, as they were when it was first asked for."""
+        return self._at_first[1]
+
+    def sha256_now(self) -> str:
+        """Return that hash of the files as they are now; they are read again if a size or a time of theirs differs.
+
+        Raises:
+            OSError: one of them cannot be read any more.
+        """
+        states, sha256 = self._at_first
+        return sha256 if self._states() == states else self._hashed()
+
+    @cached_property
+    def _at_first(self) -> tuple[list, str]:
+        # In this order, so that what is written meanwhile is noticed.
+        return self._states(), self._hashed()
+
+    def _states(self) -> list:
+        return states_of(path for pair in self.pairs for path in (pair.lr, pair.hr) if path)
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256()
         for pair in self.pairs:
             digest.update(f"{pair.name}\n".encode())

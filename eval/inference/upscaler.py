@@ -42,6 +42,10 @@ class InvalidOutputError(RunError):
     """A network returned something that is no SR image of its input."""
 
 
+class NoTileFitsError(RunError):
+    """Free memory is too little for any tile that ``--tile auto`` may take."""
+
+
 @dataclass(frozen=True)
 class Upscaler:
     """A loaded model of this process, ready to super-resolve images on a device.
@@ -205,7 +209,7 @@ def choose_tiling(
     The network is on the CPU; tiles share ``overlap`` LR pixels.
 
     Raises:
-        RunError: no tile that is larger than the overlap fits.
+        NoTileFitsError: no tile that is larger than the overlap fits.
     """
     if fit_at_once(largest, device):
         return None
@@ -216,7 +220,7 @@ def choose_tiling(
     fitting = [tile for tile in AUTO_TILES if tile**2 * per_pixel <= usable and tile > (overlap or 0)]
     if not fitting:
         smallest = min((tile for tile in AUTO_TILES if tile > (overlap or 0)), default=max(AUTO_TILES))
-        raise RunError(
+        raise NoTileFitsError(
             f"--tile auto: {usable / 2**20:.0f} MiB can be used on {device}, too little for tiles of {smallest} with "
             f"an overlap of {'the default size' if overlap is None else overlap}; give --tile and --tile_overlap"
         )

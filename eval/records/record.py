@@ -41,6 +41,7 @@ class State(StrEnum):
     DEVICE_FAILED = "device failed"
     KILLED = "killed"
     SOURCE_CHANGED = "source changed"
+    FILES_CHANGED = "files changed"
 
     @property
     def follows_from_key(self) -> bool:

@@ -27,6 +27,7 @@ def write_record(record: Record, folder: Path) -> Path:
 
     Raises:
         OSError: the folder cannot be written.
+        RunError: the file that it would replace is no record of this schema version.
     """
     own = f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
     parts = [_short(record.model.label), _short(record.dataset.name), record.settings.protocol]
@@ -34,8 +35,9 @@ def write_record(record: Record, folder: Path) -> Path:
     incomplete = folder / f"{stem}_incomplete.json"
     if record.complete or not record.key:
         path = folder / f"{stem}.json"
-        record = _with_counts_of(read_record(path), record) if path.exists() else record
-    elif incomplete.exists() and _held(read_record(incomplete)) > _held(record):
+        former = _read_if_there(path)
+        record = _with_counts_of(former, record) if former else record
+    elif (former := _read_if_there(incomplete)) and _held(former) > _held(record):
         path = folder / f"{stem}_incomplete_{own}.json"
     else:
         path = incomplete
@@ -83,10 +85,13 @@ def _short(name: str) -> str:
 def read_records(folder: Path) -> list[Record]:
     """Read every record of a folder, oldest first; an absent folder holds none.
 
+    What another command takes away meanwhile is passed over, as what it adds may be.
+
     Raises:
         RunError: a file is no record of this schema version; the message names it.
     """
-    return sorted(map(read_record, sorted(folder.glob("*.json"))), key=lambda record: record.started_at)
+    there = filter(None, map(_read_if_there, sorted(folder.glob("*.json"))))
+    return sorted(there, key=lambda record: record.started_at)
 
 
 def find_records(places: Sequence[Path]) -> list[Record]:
@@ -110,6 +115,14 @@ def by_key(records: Iterable[Record]) -> dict[str, Record]:
     """Return the record of each key that answers it: a complete one before any other, then the newest."""
     ordered = sorted(records, key=lambda record: (record.complete, record.started_at))
     return {record.key: record for record in ordered if record.key}
+
+
+def _read_if_there(path: Path) -> Record | None:
+    # To ask for it first would not do: another command may take it away in between.
+    try:
+        return read_record(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def read_record(path: Path) -> Record:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from eval.cache import download_cache
 from eval.config import AUTO, RunConfig
+from eval.errors import RunError
 from eval.files import PROJECT, write_whole
 from eval.inference.engines.choosing import Choice
 from eval.inference.engines.registry import ENGINES
@@ -26,17 +27,17 @@ def remembered(
 
     Where nothing can be written the next command decides again.
     """
-    path = _place(info, config, placed_tiles)
+    path = None
     try:
+        path = _place(info, config, placed_tiles)
         return Choice.model_validate_json(path.read_bytes()), False
-    except (OSError, ValidationError):
+    except (OSError, RunError, ValidationError):
         choice = choose()
-    if not choice.tried_ms:
-        # Nothing was found out.
-        return choice, False
-    with contextlib.suppress(OSError):
-        write_whole(path, choice.model_dump_json())
-    return choice, True
+    found_out = bool(choice.tried_ms)
+    if found_out and path is not None:
+        with contextlib.suppress(OSError):
+            write_whole(path, choice.model_dump_json())
+    return choice, found_out
 
 
 def threads_of(info: ModelInfo, config: RunConfig) -> int | None:

@@ -77,9 +77,14 @@ def _cpu_mhz() -> float | None:
 def commit() -> str | None:
     """Return the project's commit, with "+changes" where tracked files differ from it; None outside git.
 
-    It is asked for once a process: at its start, by which its code was imported.
+    A repository that the project lies in, as a copy, is not its own. It is asked for once a process: at its start, by
+    which its code was imported.
     """
-    return _answer("git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
+    git = ("git", "-C", str(PROJECT))
+    top = _answer(*git, "rev-parse", "--show-toplevel")
+    if top is None or not os.path.exists(top) or not os.path.samefile(top, PROJECT):
+        return None
+    return _answer(*git, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")
 
 
 def _answer(*command: str) -> str | None:

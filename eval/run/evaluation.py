@@ -17,7 +17,7 @@ from eval.intervals import open_pairs
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Compiled, Record, State
 from eval.run.environment import commit
-from eval.run.images_folders import images_folder
+from eval.run.images_folders import give_up_unused, images_folder
 from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
 from eval.run.keeper import Keeper
 from eval.run.keys import measuring_sha256
@@ -70,10 +70,13 @@ class Evaluation:
         for dataset in datasets:
             self.observer.announce_data(dataset)
             tasks = self._tasks(models, dataset)
-            if self.config.protocol is Protocol.STEADY:
-                self._run_together(tasks, dataset)
-            else:
-                self._carry_out(tasks)
+            try:
+                if self.config.protocol is Protocol.STEADY:
+                    self._run_together(tasks, dataset)
+                else:
+                    self._carry_out(tasks)
+            finally:
+                give_up_unused(task.images_dir for task in tasks if task.images_dir)
         return self.records
 
     def _run_together(self, tasks: list[EvaluationTask], dataset: Dataset) -> None:
@@ -85,7 +88,7 @@ class Evaluation:
         self.records = [record for record in self.records if id(record) not in timed_later]
         while able:
             keys = steady_keys([task for task, _ in able])
-            known = self.keeper.answers()
+            known = self.keeper.answers(keys)
             if all(key in known for key in keys):
                 self.observer.say(f"on record: the times of {len(keys)} models together on {dataset.name}")
                 self.records += [known[key] for key in keys]
@@ -136,7 +139,7 @@ class Evaluation:
 
     def _carry_out(self, tasks: Sequence[EvaluationTask]) -> list[Record]:
         """Return the record of each task: from the folder, or carried out and stored."""
-        known, jobs = self.keeper.answers(), self.launch.jobs
+        known, jobs = self.keeper.answers(task.key for task in tasks), self.launch.jobs
         done = {task.key: known[task.key] for task in tasks if task.key in known}
         for record in done.values():
             self.observer.say(f"on record: {record.model.label} on {record.dataset.name}")
@@ -218,7 +221,7 @@ class Evaluation:
         if images_dir is None:
             return tasks
         known, kept = self.keeper.beside_images(), self.launch.save_dir is not None
-        return [replace(task, images_dir=images_dir / images_folder(task, known, kept)) for task in tasks]
+        return [replace(task, images_dir=images_folder(task, images_dir, known, kept)) for task in tasks]
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
         config, choice, asked, left_out = self.config, None, None, ()

@@ -7,12 +7,24 @@ import torch
 
 from eval.data.images import ImageError
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.upscaler import InvalidOutputError
+from eval.inference.upscaler import InvalidOutputError, NoTileFitsError
 from eval.records.record import State
+from eval.timing.warmup import WorkerEndedError
 from eval.zoo.checkpoints import MissingWeightsError
+from eval.zoo.loading import WeightsChangedError
 
-# What torch says of them in plain RuntimeErrors: the CPU's allocator, MPS's, cuDNN's and cuBLAS's.
-_EXHAUSTED = ("can't allocate memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
+# Errors of ours whose type tells the state.
+_STATES = {
+    MissingWeightsError: State.MISSING_CHECKPOINT,
+    WeightsChangedError: State.FILES_CHANGED,
+    NoTileFitsError: State.OUT_OF_MEMORY,
+    WorkerEndedError: State.KILLED,
+    EngineError: State.ENGINE_FAILED,
+}
+# What is said of them in errors of no type of their own: by the CPU's allocator, MPS's, cuDNN's and cuBLAS's, OpenCV's.
+_EXHAUSTED = ("can't allocate memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED", "Insufficient memory")
+# By Python and by the C++ library.
+_NO_THREADS = ("can't start new thread", "Resource temporarily unavailable")
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "unable to find an engine to execute")
 
 
@@ -38,10 +50,12 @@ def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) ->
     said = str(error) or "no reason given"
     if isinstance(error, CannotRunError):
         return error.state, said
-    if isinstance(error, MissingWeightsError):
-        return State.MISSING_CHECKPOINT, said
-    if isinstance(error, EngineError):
-        return State.ENGINE_FAILED, said
+    if known := next((state for kind, state in _STATES.items() if isinstance(error, kind)), None):
+        return known, said
+    if isinstance(error, ImportError):
+        return State.MISSING_DEPENDENCY, f"{said}; install the package that has it, then run it again"
+    if any(words in said for words in _NO_THREADS):
+        return State.OUT_OF_MEMORY, f"{said}: end other processes, or raise the limit of them (ulimit -u)"
     # On the CPU torch reports exhausted memory as a plain RuntimeError.
     exhausted = any(words in said for words in _EXHAUSTED)
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or exhausted:

@@ -1,6 +1,8 @@
 """The records of one folder of results: what is there already, and keeping what is made."""
 
-from dataclasses import dataclass
+from bisect import insort
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from eval.config import AUTO, RunConfig
@@ -17,29 +19,32 @@ from eval.zoo.model_info import ModelInfo
 LOGS_FOLDER = "logs"
 
 
-@dataclass(frozen=True)
 class Keeper:
-    """Reads and writes the records of a folder of results; ``Launch`` says what its fields mean."""
+    """Reads the records of a folder of results once, and adds to them; ``Launch`` says what its fields mean.
 
-    save_dir: Path | None
-    images_dir: Path | None
-    redo: bool
-    observer: Observer
+    What another command adds to the folder meanwhile is not seen; nor is it written over, for the store looks there.
+    """
 
-    def known(self) -> list[Record]:
-        """Return all records of the folder, oldest first."""
-        return read_records(self.save_dir / RECORDS_FOLDER) if self.save_dir else []
+    def __init__(self, save_dir: Path | None, images_dir: Path | None, redo: bool, observer: Observer) -> None:
+        """Read what is there, before anything runs whose record could not be kept beside it.
+
+        Raises:
+            RunError: a file there is no record of this schema version; the message names it.
+        """
+        self.save_dir, self.images_dir, self.redo, self.observer = save_dir, images_dir, redo, observer
+        # Oldest first; the second are those of the folder for SR images, where it is another one.
+        self._known = read_records(save_dir / RECORDS_FOLDER) if save_dir else []
+        apart = images_dir is not None and images_dir != save_dir
+        self._of_images = read_records(images_dir / RECORDS_FOLDER) if images_dir and apart else []
 
     def beside_images(self) -> list[Record]:
         """Return all records that tell whose images lie where SR images are written, oldest first."""
-        if self.images_dir is None or self.images_dir == self.save_dir:
-            return self.known()
-        found = [*self.known(), *read_records(self.images_dir / RECORDS_FOLDER)]
-        return sorted(found, key=lambda record: record.started_at)
+        return sorted([*self._known, *self._of_images], key=_started_at)
 
-    def answers(self) -> dict[str, Record]:
-        """Return the records of former commands that answer their tasks, by key."""
-        known = {} if self.redo else by_key(self.known())
+    def answers(self, keys: Iterable[str]) -> dict[str, Record]:
+        """Return the records that answer tasks of these keys, by key: of former commands, and of this one."""
+        wanted = set(keys)
+        known = {} if self.redo else by_key(record for record in self._known if record.key in wanted)
         return {key: record for key, record in known.items() if is_final(record) and self._has_its_images(record)}
 
     def _has_its_images(self, record: Record) -> bool:
@@ -61,9 +66,10 @@ class Keeper:
     def _write(self, record: Record, save_dir: Path) -> None:
         try:
             path = write_record(record, save_dir / RECORDS_FOLDER)
-        except OSError as error:
+        except (OSError, RunError) as error:
             self.observer.failed_to_store(record)
             raise RunError(f"the record of these figures could not be written: {error}") from error
+        insort(self._known, record, key=_started_at)
         if not record.complete and record.images:
             self.observer.warn(f"what was finished is in {path}")
         if record.traceback:
@@ -85,11 +91,15 @@ class Keeper:
         """
         if self.redo:
             return None
-        for record in reversed(self.known()):
+        for record in reversed(self._known):
             decided = record.complete and record.settings.engine_asked == AUTO
             if decided and _asked_alike(record, config) and _made_alike(record, info, config):
                 return record.settings
         return None
+
+
+def _started_at(record: Record) -> datetime:
+    return record.started_at
 
 
 def _asked_alike(record: Record, config: RunConfig) -> bool:

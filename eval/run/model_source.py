@@ -80,7 +80,7 @@ class ModelSource(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """Which model it is, as far as it is known without loading it."""
+        """Which model it is, as far as it is known without loading it; of files, as they were first read for it."""
         ...
 
     @property
@@ -93,6 +93,14 @@ class ModelSource(Protocol):
 
         Raises:
             OSError, UsageError: they cannot be read.
+        """
+        ...
+
+    def weights_now(self) -> str | None:
+        """Return ``info.weights_sha256`` of what another run would load now.
+
+        Raises:
+            OSError: the files cannot be read any more.
         """
         ...
 
@@ -135,6 +143,10 @@ class ZooModel:
     def source_now(self) -> str:
         """Return the hash of its source as the files are now."""
         return self.spec.source_now()
+
+    def weights_now(self) -> str | None:
+        """Return the hash of its weights: a file of another one is not loaded."""
+        return self.checkpoint and self.checkpoint.sha256
 
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""

@@ -48,6 +48,10 @@ class NetworkSource:
         """Return the hash of its source: it is in memory, whatever becomes of files."""
         return self.info.source_sha256
 
+    def weights_now(self) -> str | None:
+        """Return the hash of its weights, which are in memory, too."""
+        return self.info.weights_sha256
+
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for."""
         if config.engine != AUTO:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -98,7 +98,7 @@ def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
                 gpus.rotate(-1)
                 connection, process = _start(gpus[-1] if gpus else None)
                 running[connection] = process, waiting.popleft()
-                connection.send(running[connection][1])
+                _send(connection, running[connection][1])
             news = connections_with_news(running)
             for connection in [its for its in running if its in news]:
                 process, task = running[connection]
@@ -106,7 +106,7 @@ def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
                 goes_on = record is not None and record.complete and not task.config.is_timed
                 if goes_on and waiting:
                     running[connection] = process, waiting.popleft()
-                    connection.send(running[connection][1])
+                    _send(connection, running[connection][1])
                 else:
                     del running[connection]
                     _end(connection, process)
@@ -139,11 +139,18 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _send(connection: Connection, task: EvaluationTask) -> None:
+    """Send a task to a process; one that has died does not take it, and is found out when its record is waited for."""
+    with suppress(OSError):
+        connection.send(task)
+
+
 def _received(connection: Connection) -> Record | None:
     """Return the record that a process sends, None if it died; an error of the task's is raised here."""
     try:
         answer = connection.recv()
-    except (EOFError, ConnectionError):
+    # It may have died before it sent anything, or in the middle of it.
+    except (EOFError, OSError):
         return None
     if isinstance(answer, Exception):
         raise answer

@@ -1,8 +1,9 @@
 """Tasks: one model on one set each. What makes two of them the same, and what their records say of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -134,29 +135,45 @@ def failed(task: EvaluationTask, started_at: datetime, error: Exception) -> Reco
 
 
 def unless_changed(record: Record, task: EvaluationTask) -> Record:
-    """Return a record, not complete if the code that made it is not the one that the task's key holds any more."""
+    """Return a record, not complete if what made it is not what the task's key holds any more: files, or code."""
     ending = _judged(Ending(record.status, record.state, record.reason, record.traceback), task, record.model)
     return record.model_copy(update=ending._asdict())
 
 
 def _judged(ending: Ending, task: EvaluationTask, ran: ModelInfo) -> Ending:
-    """Return how a run ended; what would answer its key did not end so if other code may have made it."""
+    """Return how a run ended; what would answer its key did not end so if other files may have made it."""
     answers = ending.status == "complete" or ending.state.follows_from_key
     if not answers or not (changed := _changed(task, ran)):
         return ending
-    told = f"{changed} changed while it ran: run it again"
+    state, told = changed
     reason = f"{told} ({ending.reason})" if ending.reason else told
-    return Ending("failed", State.SOURCE_CHANGED, reason, ending.traceback)
+    return Ending("failed", state, reason, ending.traceback)
 
 
-def _changed(task: EvaluationTask, ran: ModelInfo) -> str | None:
-    """Return which code is not that of the task's key: the model's, as it was opened or as it is now, or ours."""
+def _changed(task: EvaluationTask, ran: ModelInfo) -> tuple[State, str] | None:
+    """Return what is not as the task's key has it, in a sentence: images, weights, the model's code, or ours.
+
+    Weights and code of the model count as they were opened, and as they are now.
+    """
+    weights, source, again = task.model.info.weights_sha256, task.making["source"], "changed while it ran: run it again"
+    if not _still(task.dataset.sha256, task.dataset.sha256_now):
+        told = "an image changed after the set was opened: open the set anew, and run it again"
+        return State.FILES_CHANGED, told
+    if ran.weights_sha256 != weights or not _still(weights, task.model.weights_now):
+        return State.FILES_CHANGED, f"its weights {again}"
+    if ran.source_sha256 != source or not _still(source, task.model.source_now):
+        return State.SOURCE_CHANGED, f"its source {again}"
+    if not _still(task.making["measuring"], partial(measuring_now, ran.by_worker)):
+        return State.SOURCE_CHANGED, f"the code that measures it {again}"
+    return None
+
+
+def _still(before: object, now: Callable[[], object]) -> bool:
+    """Tell whether files are what they were; those that cannot be read any more are not."""
     try:
-        if {ran.source_sha256, task.model.source_now()} != {task.making["source"]}:
-            return "its source"
-        return None if measuring_now(ran.by_worker) == task.making["measuring"] else "the code that measures it"
+        return now() == before
     except (OSError, RunError, UsageError):
-        return "its source"
+        return False
 
 
 def record_of(task: EvaluationTask, model: LoadedModel | None, ran: TaskRun) -> Record:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.placing import worker_gpu
 from eval.errors import UsageError, printable
-from eval.files import PROJECT, sha256_within, why_unfit
+from eval.files import PROJECT, sha256_within, states_of, why_unfit
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
@@ -25,7 +25,7 @@ from eval.sources import hash_of_file
 from eval.third_party.bubblewrap import Mounts
 from eval.third_party.checkout import source_of
 from eval.third_party.connection import Connection
-from eval.third_party.entries import Checkout, Entry
+from eval.third_party.entries import MODEL_ZOO, Checkout, Entry
 from eval.third_party.faults import one_line
 from eval.third_party.guard import Limits
 from eval.third_party.handover import Handed, InMemory, files_below, files_beside
@@ -69,17 +69,37 @@ class InWorker:
         return Settled(config.replaced(tile=None, engine=EAGER))
 
 
+class OfFiles(InWorker):
+    """A model whose weights a worker reads, which are hashed before and after it does."""
+
+    def weights_now(self) -> str | None:
+        """Return the hash of its weights as they are now; they are read again if a size or a time of theirs differs."""
+        states, sha256 = self._weights_at_first
+        return sha256 if states_of(self._files_of_weights()) == states else self._hash_of_weights()
+
+    @cached_property
+    def _weights_at_first(self) -> tuple[list, str | None]:
+        # In this order, so that what is written meanwhile is noticed.
+        return states_of(self._files_of_weights()), self._hash_of_weights()
+
+    def _files_of_weights(self) -> list[Path]:
+        raise NotImplementedError
+
+    def _hash_of_weights(self) -> str | None:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Submission(InWorker):
+class Submission(OfFiles):
     """An entry of a checkout."""
 
     checkout: Checkout
     entry: Entry
     rules: Rules
 
-    @property
+    @cached_property
     def info(self) -> ModelInfo:
-        """What is known of it by reading."""
+        """What is known of it by reading, as its files were when they were first read."""
         entry = self.entry
         return ModelInfo(
             id=entry.id,
@@ -90,7 +110,7 @@ class Submission(InWorker):
             data_range=entry.data_range,
             checkpoint=None,
             weights_file=Path(entry.weights[-1]).name if entry.weights else None,
-            weights_sha256=self.checkout.weights_sha256(entry),
+            weights_sha256=self._weights_at_first[1],
             source_sha256=entry.source_sha256,
             origin=self.checkout.origin,
         )
@@ -108,6 +128,14 @@ class Submission(InWorker):
     def source_now(self) -> str | None:
         """Return the hash of its source as the checkout is now; None if it has no such entry any more."""
         return source_of(self.checkout.path, self.entry.id)
+
+    def _files_of_weights(self) -> list[Path]:
+        if self.entry.weights:
+            return list(self.checkout.weights_of(self.entry).values())
+        return [file for file in sorted((self.checkout.path / MODEL_ZOO).rglob("*")) if os.path.isfile(file)]
+
+    def _hash_of_weights(self) -> str | None:
+        return self.checkout.weights_sha256(self.entry)
 
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
@@ -134,7 +162,7 @@ class Submission(InWorker):
 
 
 @dataclass(frozen=True)
-class ModelFile(InWorker):
+class ModelFile(OfFiles):
     """A class or function of a single file with a checkpoint: the form that a participant has in hand.
 
     Attributes:
@@ -153,9 +181,9 @@ class ModelFile(InWorker):
     arguments: str = ""
     weights_key: str | None = None
 
-    @property
+    @cached_property
     def info(self) -> ModelInfo:
-        """What is known of it by reading."""
+        """What is known of it by reading, as its files were when they were first read."""
         return ModelInfo(
             id=0,
             name=self.class_name,
@@ -165,7 +193,7 @@ class ModelFile(InWorker):
             data_range=self.data_range,
             checkpoint=None,
             weights_file=self.checkpoint and printable(self.checkpoint.name),
-            weights_sha256=self.checkpoint and sha256_within(self.checkpoint, self.checkpoint.parent),
+            weights_sha256=self._weights_at_first[1],
             source_sha256=self.source_now(),
             origin="file",
             weights_key=self.weights_key,
@@ -191,6 +219,12 @@ class ModelFile(InWorker):
         for handed in files_beside(self.file, self.more):
             digest.update(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}".encode())
         return digest.hexdigest()
+
+    def _files_of_weights(self) -> list[Path]:
+        return [self.checkpoint] if self.checkpoint else []
+
+    def _hash_of_weights(self) -> str | None:
+        return self.checkpoint and sha256_within(self.checkpoint, self.checkpoint.parent)
 
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:

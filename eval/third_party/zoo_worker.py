@@ -59,6 +59,10 @@ class ZooInWorker(InWorker):
         """Return the hash of its source as the files are now."""
         return self.model.source_now()
 
+    def weights_now(self) -> str:
+        """Return the hash of the file of its weights as it is now: a worker reads it."""
+        return file_sha256(self.checkpoint.path)
+
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""

@@ -10,10 +10,9 @@ import psutil
 import torch
 
 from eval.device.nvml import Gpu, open_gpu
-from eval.errors import RunError
 from eval.timing.samples import what_disturbed
 from eval.timing.usage import Look, Used, look, name_of, spent_s, used_between, with_descendants
-from eval.timing.warmup import Timed, TimingError
+from eval.timing.warmup import Timed, TimingError, WorkerEndedError
 
 # The kernel counts processor time in steps of 10 ms a core.
 FOREIGN_SHARE = 0.25
@@ -181,7 +180,8 @@ class Watch:
     def _refuse_ended_workers(self) -> None:
         for index in self._with_workers:
             if not any(map(psutil.pid_exists, self._models[index].processes)):
-                raise TimingError(index, RunError("its process has ended"))
+                ended = WorkerEndedError("its process has ended")
+                raise TimingError(index, ended) from ended
 
 
 def all_disturbed(dropped: Mapping[str, int]) -> str:

@@ -54,6 +54,10 @@ class TimingError(RunError):
         self.index = index
 
 
+class WorkerEndedError(RunError):
+    """The process that works for a model has ended, by whatever cause."""
+
+
 @dataclass
 class Warmth:
     """What a model spent before its first sample, and by how many grey levels its outputs for one input differ."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,13 @@ def weight_folders() -> list[Path]:
         UsageError: ``ESR_WEIGHTS`` names no folder.
     """
     named = os.path.expanduser(os.environ.get("ESR_WEIGHTS", ""))
-    if named and not Path(named).is_dir():
-        raise UsageError(f"ESR_WEIGHTS={named}: no such folder")
-    return [MODEL_ZOO, *([Path(named)] if named else []), download_cache()]
+    if named and not os.path.isdir(named):
+        raise UsageError(f"ESR_WEIGHTS={named}: no such folder, or none that this user may look into")
+    folders = [MODEL_ZOO, *([Path(named)] if named else [])]
+    # Who has no home folder has downloaded nothing.
+    with suppress(RunError):
+        folders.append(download_cache())
+    return folders
 
 
 def find_checkpoint(spec: ModelSpec, weights: str | None = None) -> Checkpoint:
@@ -50,7 +55,7 @@ def find_checkpoint(spec: ModelSpec, weights: str | None = None) -> Checkpoint:
     Raises:
         UsageError: ``weights`` is neither a checkpoint's name nor a file.
         MissingWeightsError: none is here; the message says how to get them.
-        RunError: a file has another hash than the manifest's.
+        RunError: a file has another hash than the manifest's, or cannot be read.
     """
     if weights is not None and weights not in {known.name for known in spec.checkpoints}:
         return _checkpoint_at_path(spec, weights)
@@ -58,23 +63,26 @@ def find_checkpoint(spec: ModelSpec, weights: str | None = None) -> Checkpoint:
     for known in candidates:
         for folder in weight_folders():
             path = folder / known.file
-            if path.is_file():
+            # False too in a folder that this user may not look into.
+            if os.path.isfile(path):
                 return _verified(path, known)
     raise MissingWeightsError(_how_to_get(spec, candidates))
 
 
 def _checkpoint_at_path(spec: ModelSpec, weights: str) -> Checkpoint:
     path = Path(weights)
-    if not path.is_file():
+    try:
+        digest = _readable_sha256(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         names = ", ".join(known.name for known in spec.checkpoints) or "none"
-        raise UsageError(f"--weights {weights}: no such file, and no checkpoint of {spec.name} (it has: {names})")
-    digest = file_sha256(path)
+        told = f"no such file, and no checkpoint of {spec.name} (it has: {names})"
+        raise UsageError(f"--weights {weights}: {told}") from error
     name = next((known.name for known in spec.checkpoints if known.sha256 == digest), None)
     return Checkpoint(path, digest, name)
 
 
 def _verified(path: Path, known: CheckpointSpec) -> Checkpoint:
-    digest = file_sha256(path)
+    digest = _readable_sha256(path)
     if digest != known.sha256:
         data = path.read_bytes()
         if kind_of(data) in (Kind.LFS_POINTER, Kind.WEB_PAGE):
@@ -87,7 +95,7 @@ def _verified(path: Path, known: CheckpointSpec) -> Checkpoint:
 
 
 def _how_to_get(spec: ModelSpec, candidates: list[CheckpointSpec]) -> str:
-    folders = ", ".join(str(folder) for folder in weight_folders())
+    folders = ", ".join(f"{folder}{_closed(folder)}" for folder in weight_folders())
     lines = [f"{spec.label}: its weights are not on this machine. Looked in: {folders}"]
     for known in candidates:
         lines.append(f"  {known.file} ({known.bytes:,} bytes, SHA-256 {known.sha256})")
@@ -96,6 +104,25 @@ def _how_to_get(spec: ModelSpec, candidates: list[CheckpointSpec]) -> str:
     run = f"Run: python -m eval fetch weights --model_id {spec.id}"
     put = f"or put the file into {MODEL_ZOO}, or point ESR_WEIGHTS at the folder that holds it."
     return "\n".join([*lines, run, put])
+
+
+def _closed(folder: Path) -> str:
+    """Return a note on a folder that this user may not look into."""
+    try:
+        (folder / "any").stat()
+    except PermissionError:
+        return " (this user may not look there)"
+    except OSError:
+        pass
+    return ""
+
+
+def _readable_sha256(path: Path) -> str:
+    """Return the hash of a file of weights; one that this user may not read is a ``RunError`` that says so."""
+    try:
+        return file_sha256(path)
+    except PermissionError as error:
+        raise RunError(f"{path}: these weights cannot be read ({error.strerror}); let this user read them") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -30,14 +30,19 @@ _REFUSED = {
 }
 
 
+class WeightsChangedError(RunError):
+    """A file of weights is not the one any more that was found and hashed."""
+
+
 def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     """Build a model and load its weights strictly; on the CPU, in eval mode, without gradients.
 
     ``checkpoint`` is what ``find_checkpoint`` found; None only for a model that has no weights.
 
     Raises:
-        RunError: the file changed since it was found, is no plain state dict, or does not fit the network; or there is
-            none, and the network has weights, which would be random ones.
+        WeightsChangedError: the file changed since it was found.
+        RunError: it is no plain state dict, or does not fit the network; or there is none, and the network has weights,
+            which would be random ones.
     """
     network, _ = load_and_tell(spec, checkpoint)
     return network
@@ -78,7 +83,7 @@ def _content(checkpoint: Checkpoint) -> object:
     """Return what a file holds, from the very bytes that were hashed."""
     data = checkpoint.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
-        raise RunError(f"{checkpoint.path}: the file changed while it was being loaded")
+        raise WeightsChangedError(f"{checkpoint.path}: the file changed after it was found; run it again")
     return read_tensors(checkpoint.path, data)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from eval.config import Protocol
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Complexity, Flag
+from eval.records import store
 from eval.records.record import DatasetInfo, Environment, ImageResult, MachineState, Record, Settings, means_of
 from eval.records.store import by_key, check_writable, find_records, read_record, read_records, write_record
 from eval.zoo.model_info import ModelInfo
@@ -218,6 +219,22 @@ def test_what_is_no_record_is_refused_by_name(tmp_path: Path, content: bytes):
     for read in (read_records, lambda folder: read_record(folder / "odd.json")):
         with pytest.raises(RunError, match=r"odd\.json: not a record of schema version 1"):
             read(tmp_path)
+
+
+def test_what_another_command_takes_away_meanwhile_is_passed_over(tmp_path: Path, monkeypatch):
+    kept = write_record(make_record(), tmp_path)
+    # Its name is there, and what it stood for is gone.
+    (tmp_path / "gone_incomplete.json").symlink_to(tmp_path / "absent")
+    assert read_records(tmp_path) == [read_record(kept)]
+
+    def gone(path: Path) -> Record:
+        raise FileNotFoundError(path)
+
+    for status in ("complete", "interrupted"):
+        write_record(keyed(2, status, 0), tmp_path / status)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "read_record", gone)
+            assert write_record(keyed(2, status, 1), tmp_path / status).exists()
 
 
 @pytest.mark.parametrize("status", ["complete", "interrupted"])

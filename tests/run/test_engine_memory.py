@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from eval.data.images import ImageSize
-from eval.errors import EngineError
+from eval.errors import EngineError, RunError
 from eval.inference.engines.choosing import Choice
 from eval.run import engine_memory, model_source
 from eval.run.engine_memory import remembered
@@ -51,6 +51,15 @@ def test_it_is_made_anew_where_something_else_may_be_faster(info, monkeypatch, c
     elif change == "code":
         monkeypatch.setattr(engine_memory, "hash_of_sources", lambda *_: "another")
     assert remembered(info, config_of(**other), change == "tiles", lambda: TAKEN)[1]
+
+
+def test_without_a_cache_folder_it_is_made_each_time(info, monkeypatch):
+    def none() -> Path:
+        raise RunError("this user has no home folder")
+
+    monkeypatch.setattr(engine_memory, "download_cache", none)
+    for _ in range(2):
+        assert remembered(info, config_of(), False, lambda: TAKEN) == (TAKEN, True)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"engine": 3}', b"\xff"])

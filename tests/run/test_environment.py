@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from eval.files import PROJECT
 from eval.run import environment
 from eval.run.environment import describe_environment, device_name
 
@@ -68,9 +69,15 @@ def test_an_apple_chip_has_its_own_name_and_its_gpu_another(monkeypatch):
 
 
 def test_the_commit_is_asked_for_once(monkeypatch):
-    answers = iter(["at the start", "changed meanwhile"])
+    answers = iter([str(PROJECT), "at the start", str(PROJECT), "changed meanwhile"])
     monkeypatch.setattr(environment, "_answer", lambda *_command: next(answers))
     assert [environment.commit(), environment.commit()] == ["at the start"] * 2
+
+
+def test_the_repository_that_a_copy_lies_in_is_not_its_own(monkeypatch, tmp_path: Path):
+    answers = {"rev-parse": str(tmp_path), "describe": "the commit of another project"}
+    monkeypatch.setattr(environment, "_answer", lambda *command: answers[command[3]])
+    assert environment.commit() is None
 
 
 def test_a_program_that_is_not_there_answers_nothing():

@@ -7,9 +7,11 @@ import pytest
 
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
+from eval.errors import RunError
 from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Record, Settings
-from eval.records.store import write_record
+from eval.records.store import read_records, write_record
+from eval.run import keeper
 from eval.run.evaluation import Evaluation
 from eval.run.keeper import Keeper
 from eval.run.launch import Launch
@@ -18,6 +20,7 @@ from eval.run.observer import Observer
 from eval.run.processes import carry_out
 from eval.run.tasks import EvaluationTask
 from eval.zoo.manifest import find_model
+from tests.deadly import BICUBIC
 from tests.records.test_record import changed
 from tests.tasks import config_of
 
@@ -54,6 +57,40 @@ def test_its_word_stays_with_what_it_left_out(record: Record, tmp_path: Path, hr
     evaluation = Evaluation(asked, Launch(save_dir=tmp_path, redo=False))
     task = evaluation._task(ABPN, open_dataset(tmp_path / "others", None))
     assert (task.config.engine, task.engine_asked, task.left_out) == ("channels-last", "auto", LEFT_OUT)
+
+
+def test_a_folder_is_read_once_and_what_is_stored_is_known(task: EvaluationTask, tmp_path: Path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(keeper, "read_records", lambda folder: reads.append(folder) or read_records(folder))
+    launch = Launch(save_dir=tmp_path / "out", images_dir=tmp_path / "out", redo=False)
+    evaluation = Evaluation(task.config.replaced(engine="eager"), launch)
+    for _ in range(2):
+        evaluation.run([BICUBIC], [task.dataset])
+    first, second = evaluation.records
+    assert first is second
+    assert reads == [tmp_path / "out" / "records"]
+
+
+def test_a_file_that_is_no_record_is_told_before_anything_runs(tmp_path: Path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "torn.json").write_text("{")
+    for places in ((tmp_path, None), (None, tmp_path)):
+        with pytest.raises(RunError, match=r"torn\.json: not a record of schema version 1 .*; move it out"):
+            Evaluation(ASKED, Launch(*places))
+
+
+def test_figures_are_told_where_a_damaged_record_takes_their_place(record: Record, tmp_path: Path):
+    class Told(Observer):
+        def failed_to_store(self, record: Record) -> None:
+            lost.append(record)
+
+    lost: list[Record] = []
+    kept = Keeper(tmp_path, None, True, Told())
+    path = write_record(record, tmp_path / "records")
+    path.write_text("{")
+    with pytest.raises(RunError, match=f"these figures could not be written: .*{path.name}: not a record"):
+        kept.store(record)
+    assert lost == [record]
 
 
 @pytest.mark.parametrize("library", ["torch", "numpy", "opencv", "fvcore"])

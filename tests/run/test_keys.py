@@ -351,6 +351,7 @@ def test_a_worker_imports_the_measuring_code_as_it_is_when_it_starts(
     record = carry_out(untold, quiet)
     model = said(in_worker=True)
     model.source_now = lambda: model.info.source_sha256
+    model.weights_now = lambda: model.info.weights_sha256
     task = replace(untold, model=model)
     assert task.key
     record = record.model_copy(update={"model": model.info})

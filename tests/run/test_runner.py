@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
 from eval.device.memory import PeakMemory
 from eval.inference.engines.registry import Execution
-from eval.inference.upscaler import Upscaler
+from eval.inference.upscaler import NoTileFitsError, Upscaler
 from eval.metrics.psnr_ssim import psnr, ssim
 from eval.records.record import Record, State
 from eval.run import runner
@@ -26,8 +27,9 @@ from eval.run.failures import what_failed
 from eval.run.runner import with_timing
 from eval.run.tasks import EvaluationTask
 from eval.timing.samples import Timing
+from eval.timing.warmup import TimingError, WorkerEndedError
 from eval.zoo.checkpoints import Checkpoint, find_checkpoint
-from eval.zoo.loading import load_network
+from eval.zoo.loading import WeightsChangedError, load_network
 from eval.zoo.manifest import find_model
 from tests.tasks import InHand, task_of
 
@@ -385,6 +387,45 @@ def test_what_torch_says_of_memory_and_devices_is_tried_again(text: str, state: 
     found, _ = what_failed(RuntimeError(text))
     assert found is state
     assert found.follows_from_key is (state is State.FAILED_TO_RUN)
+
+
+ENDED = WorkerEndedError("its process has ended")
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (
+            ModuleNotFoundError("No module named 'einops'"),
+            State.MISSING_DEPENDENCY,
+            "No module named 'einops'; install the package that has it, then run it again",
+        ),
+        (
+            RuntimeError("can't start new thread"),
+            State.OUT_OF_MEMORY,
+            "can't start new thread: end other processes, or raise the limit of them (ulimit -u)",
+        ),
+        (
+            cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+            State.OUT_OF_MEMORY,
+            "out of memory; use a smaller --tile",
+        ),
+        (NoTileFitsError("--tile auto: too little"), State.OUT_OF_MEMORY, "--tile auto: too little"),
+        (WeightsChangedError("x.pth: changed"), State.FILES_CHANGED, "x.pth: changed"),
+        (ENDED, State.KILLED, "its process has ended"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_user_can_mend_has_a_state_of_its_own_and_is_tried_again(error: Exception, state: State, reason: str):
+    assert what_failed(error) == what_failed(error, State.FAILED_TO_BUILD) == (state, reason)
+    assert not state.follows_from_key
+
+
+def test_a_worker_that_ends_while_it_is_timed_was_killed(hr_folder: Path):
+    error = TimingError(0, ENDED)
+    error.__cause__ = ENDED
+    failed = runner.as_failed(run(job_of(hr_folder), quiet), error)
+    assert (failed.state, failed.reason) == (State.KILLED, "while it was timed: its process has ended")
 
 
 def test_a_device_that_fails_again_does_not_hide_why_it_failed(monkeypatch):

@@ -2,28 +2,33 @@
 
 import os
 from datetime import UTC, datetime
+from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from eval.data.images import ImageSize
+from eval.data.arrays import dataset_of_arrays
+from eval.data.images import ImageSize, write_png
+from eval.data.resize import imresize
 from eval.errors import RunError
+from eval.inference import upscaler
 from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import State
 from eval.run import processes
 from eval.run.environment import machine_state
 from eval.run.evaluation import _kept_apart
 from eval.run.failures import CannotRunError
-from eval.run.model_source import WithoutWeights, zoo_model
+from eval.run.model_source import WithoutWeights, ZooModel, zoo_model
 from eval.run.network_source import source_of_module
 from eval.run.processes import carry_out, carry_out_all
-from eval.run.tasks import TaskRun, is_final, largest_lr, record_of
+from eval.run.tasks import EvaluationTask, TaskRun, is_final, largest_lr, record_of, unless_changed
 from eval.zoo.manifest import find_model
 from tests.deadly import BICUBIC, Deadly, Placed, Source
 from tests.run.test_runner import timing_of
-from tests.tasks import task_of
+from tests.tasks import config_of, task_of
 
 
 def quiet(_result) -> None:
@@ -67,6 +72,102 @@ def test_what_a_user_can_mend_is_tried_again(hr_folder: Path, state: State):
     record = carry_out(task_of(hr_folder), quiet).model_copy(update={"status": "failed", "state": state})
     final = {"failed to build", "failed to load", "failed to run", "invalid output"}
     assert is_final(record) == (state.value in final)
+
+
+def test_a_package_that_a_network_lacks_is_installed_and_the_network_tried_again(
+    hr_folder: Path, tmp_path: Path, monkeypatch
+):
+    (tmp_path / "lacking.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = BICUBIC.spec.model_copy(update={"target": "lacking:Net"})
+    record = carry_out(task_of(hr_folder, ZooModel(spec, None)), quiet)
+    assert record.state is State.MISSING_DEPENDENCY
+    assert record.reason.startswith("No module named 'no_such_package'; install the package")
+    assert not is_final(record)
+
+
+def test_memory_that_is_too_little_for_tiles_is_free_another_time(hr_folder: Path, monkeypatch):
+    monkeypatch.setattr(upscaler, "available_bytes", lambda _device: 2**16)
+    record = carry_out(task_of(hr_folder, zoo_model(find_model("ABPN"), "selftrained"), tile="auto"), quiet)
+    assert (record.state, is_final(record)) == (State.OUT_OF_MEMORY, False)
+    assert record.reason.startswith("--tile auto: 0 MiB can be used on cpu, too little for tiles of 64")
+
+
+def test_weights_that_are_others_when_they_are_loaded_are_of_no_key(hr_folder: Path, tmp_path: Path):
+    spec, path = find_model("ABPN"), tmp_path / "mine.pth"
+    torch.save(spec.build().state_dict(), path)
+    task = task_of(hr_folder, zoo_model(spec, str(path)))
+    assert task.key
+    path.write_bytes(b"others")
+    record = carry_out(task, quiet)
+    assert (record.state, is_final(record)) == (State.FILES_CHANGED, False)
+    assert record.reason == f"{path}: the file changed after it was found; run it again"
+
+
+@pytest.mark.parametrize("size", [(40, 52), (40, 56)], ids=["of its size", "of another size"])
+def test_an_image_that_changes_after_the_key_was_made_is_of_no_key(hr_folder: Path, random_image, size):
+    task = task_of(hr_folder)
+    assert task.key
+    write_png(hr_folder / "image1.png", random_image(*size, seed=9))
+    record = carry_out(task, quiet)
+    assert (record.status, record.state) == ("failed", State.FILES_CHANGED)
+    told = "an image changed after the set was opened: open the set anew, and run it again"
+    assert record.reason.startswith(told)
+    assert not is_final(record)
+    assert carry_out(task_of(hr_folder), quiet).complete
+    (hr_folder / "image1.png").unlink()
+    assert unless_changed(carry_out(task_of(hr_folder), quiet), task).reason == told
+
+
+def test_files_that_were_touched_alone_are_the_same(hr_folder: Path):
+    task = task_of(hr_folder)
+    assert task.key
+    os.utime(hr_folder / "image1.png", (1, 1))
+    assert carry_out(task, quiet).complete
+
+
+def test_arrays_that_change_are_others(random_image):
+    hr = random_image(48, 64).copy()
+    dataset = dataset_of_arrays([(imresize(hr, Fraction(1, 4)), hr)])
+    task = EvaluationTask(BICUBIC, dataset, config_of())
+    assert carry_out(task, quiet).complete
+    hr[:] = 0
+    assert carry_out(task, quiet).state is State.FILES_CHANGED
+
+
+def test_figures_of_other_weights_than_the_keys_are_of_no_key(hr_folder: Path):
+    """As where a worker was started between two versions of a file."""
+    task = task_of(hr_folder)
+    record = carry_out(task, quiet)
+    other = record.model_copy(update={"model": record.model.model_copy(update={"weights_sha256": "0" * 64})})
+    changed = unless_changed(other, task)
+    assert (changed.state, changed.reason) == (
+        State.FILES_CHANGED,
+        "its weights changed while it ran: run it again",
+    )
+
+
+def test_a_process_that_dies_before_it_has_its_task_is_made_up_for(hr_folder: Path, monkeypatch):
+    started, start = [], processes._start
+
+    def dead_at_first(gpu: str | None):
+        started.append(gpu)
+        if len(started) > 1:
+            return start(gpu)
+        ours, theirs = get_context("spawn").Pipe()
+        theirs.close()
+        return ours, SimpleNamespace(kill=lambda: None, join=lambda: None)
+
+    monkeypatch.setattr(processes, "_start", dead_at_first)
+    records = [record for _, record in carry_out_all([task_of(hr_folder), task_of(hr_folder, tile=8)], 1)]
+    assert [record.complete for record in records] == [True, True]
+
+
+def test_a_process_that_dies_while_it_sends_its_record_sent_none():
+    def end() -> None:
+        raise OSError("got end of file during message")
+
+    assert processes._received(SimpleNamespace(recv=end)) is None
 
 
 def test_side_by_side_gives_the_same_figures(hr_folder: Path):

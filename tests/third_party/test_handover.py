@@ -14,7 +14,8 @@ from eval.errors import UsageError
 from eval.files import MAX_FILE_BYTES, UnfitFileError, open_within, sha256_within, why_unfit
 from eval.records.record import State
 from eval.run.environment import machine_state
-from eval.run.tasks import TaskRun, record_of, unless_changed
+from eval.run.processes import carry_out
+from eval.run.tasks import TaskRun, is_final, record_of, unless_changed
 from eval.third_party import bubblewrap, handover
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import check_out_of_sight, choose_model_file, choose_submissions
@@ -152,6 +153,40 @@ def test_files_that_change_after_they_were_read_are_of_no_key(home: Path, hr_fol
     (folder / "test_demo.py").unlink()
     with pytest.raises(FileNotFoundError):
         entry.source_now()
+
+
+def test_weights_that_change_after_they_were_read_are_of_no_key(home: Path, hr_folder: Path):
+    (home / "plain.pth").write_bytes(b"first")
+    folder = copy_of_planted(home / "c")
+    (entry,) = choose_submissions([read_checkout(folder)], ["0"], RULES)
+    file = choose_model_file(f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES)
+    (named,) = entry.entry.weights
+    for source, weights in ((entry, folder / named), (file, home / "plain.pth")):
+        task, before = task_of(hr_folder, source), source.info.weights_sha256
+        assert task.key
+        record = record_of(task, None, TaskRun(datetime.now(UTC), machine_state(torch.device("cpu"))))
+        os.utime(weights, (1, 1))
+        assert unless_changed(record, task).complete
+        for change in (lambda weights=weights: weights.write_bytes(b"other"), weights.unlink):
+            change()
+            changed = unless_changed(record, task)
+            told = "its weights changed while it ran: run it again"
+            assert (changed.state, changed.reason) == (State.FILES_CHANGED, told)
+        assert source.info.weights_sha256 == before
+
+
+def test_a_checkpoint_that_is_gone_when_it_is_opened_is_its_models_row(home: Path, hr_folder: Path):
+    """As where a trainer keeps the last few alone."""
+    (home / "step100.pth").write_bytes(b"first")
+    source = choose_model_file(f"{home / 'network.py'}:Net", home / "step100.pth", 1.0, RULES)
+    tasks = [task_of(hr_folder, source, protocol="official", runs=runs) for runs in (1, 2)]
+    assert all(task.key for task in tasks)
+    (home / "step100.pth").unlink()
+    for task in tasks:
+        record = carry_out(task, lambda _result: None)
+        assert (record.state, record.key) == (State.IO_FAILED, task.key)
+        assert record.reason.endswith(f"No such file or directory: '{home}/step100.pth'")
+        assert (record.model.weights_file, is_final(record)) == ("step100.pth", False)
 
 
 def test_the_hash_follows_the_folders_that_come_along(home: Path):

@@ -16,7 +16,7 @@ from eval.device.nvml import Gpu, driver_version, open_gpu
 from eval.run.environment import machine_state
 from eval.timing import interference, usage
 from eval.timing.interference import OTHERS, STEAL, Watch, all_disturbed
-from eval.timing.warmup import TimingError
+from eval.timing.warmup import TimingError, WorkerEndedError
 
 ME = os.getpid()
 CPU = torch.device("cpu")
@@ -208,6 +208,7 @@ def test_a_worker_that_ends_is_its_models_failure(machine: Machine):
         with pytest.raises(TimingError, match="its process has ended") as caught:
             watch.disturbance()
         assert caught.value.index == 1
+        assert isinstance(caught.value.__cause__, WorkerEndedError)
     with pytest.raises(TimingError), Watch(CPU, [model(95)]):
         pass
 

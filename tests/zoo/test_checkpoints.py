@@ -151,7 +151,10 @@ class TestFinding:
         (folders.cache / "tiny_released.pth").write_bytes(RELEASED)
         monkeypatch.setenv("ESR_WEIGHTS", str(named))
         for function in (weight_folders, lambda: find_checkpoint(spec), lambda: find_checkpoint(spec, "released")):
-            assert said(UsageError, function) == f"ESR_WEIGHTS={named}: no such folder"
+            assert (
+                said(UsageError, function)
+                == f"ESR_WEIGHTS={named}: no such folder, or none that this user may look into"
+            )
         assert find_checkpoint(spec, str(folders.cache / "tiny_released.pth")).name == "released"
 
     @pytest.mark.parametrize("value", [None, ""])
@@ -178,6 +181,58 @@ class TestFinding:
         )
         monkeypatch.setenv("ESR_CACHE", str(tmp_path / "new"))
         assert cache_folder("inductor").is_dir()
+
+    @pytest.mark.parametrize("named", ["", "~/cache"])
+    @pytest.mark.parametrize("version", ["of old", "of today"])
+    def test_a_user_without_a_home_has_no_cache(self, folders: Folders, spec: ModelSpec, monkeypatch, named, version):
+        def system_s(_name: str) -> str:
+            if version == "of today":
+                raise RuntimeError("could not determine the home directory")
+            return "~/.cache/pfdnlite-esr"
+
+        monkeypatch.setattr("eval.cache.platformdirs.user_cache_dir", system_s)
+        monkeypatch.setenv("ESR_CACHE", named)
+        # As without HOME and without a line in /etc/passwd.
+        monkeypatch.setattr(os.path, "expanduser", str)
+        with pytest.raises(
+            RunError, match=r"^no cache folder: this user has no home folder; set ESR_CACHE to a folder"
+        ):
+            cache_folder()
+        # Weights that are elsewhere are found all the same.
+        assert weight_folders() == [folders.zoo, folders.env]
+        (folders.zoo / "tiny_selftrained.pth").write_bytes(SELFTRAINED)
+        assert find_checkpoint(spec).name == "selftrained"
+
+    def test_a_folder_that_may_not_be_looked_into_is_passed_over_and_told(
+        self, folders: Folders, spec: ModelSpec, monkeypatch
+    ):
+        stat = os.stat
+
+        def refused(path, **how):
+            if str(path).startswith(str(folders.cache)):
+                raise PermissionError(13, "Permission denied", str(path))
+            return stat(path, **how)
+
+        monkeypatch.setattr(os, "stat", refused)
+        with pytest.raises(MissingWeightsError) as caught:
+            find_checkpoint(spec)
+        looked = f"{folders.zoo}, {folders.env}, {folders.cache} (this user may not look there)"
+        assert str(caught.value).splitlines()[0].endswith(f"Looked in: {looked}")
+        (folders.zoo / "tiny_selftrained.pth").write_bytes(SELFTRAINED)
+        assert find_checkpoint(spec).name == "selftrained"
+
+    def test_a_file_that_may_not_be_read_is_its_models_error(self, folders: Folders, spec: ModelSpec, monkeypatch):
+        (folders.zoo / "tiny_released.pth").write_bytes(RELEASED)
+
+        def refused(path: Path) -> str:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(eval.zoo.checkpoints, "file_sha256", refused)
+        for weights in (None, str(folders.zoo / "tiny_released.pth")):
+            with pytest.raises(RunError) as caught:
+                find_checkpoint(spec, weights)
+            told = "these weights cannot be read (Permission denied); let this user read them"
+            assert str(caught.value) == f"{folders.zoo}/tiny_released.pth: {told}"
 
     def test_one_folder_after_the_other(self, folders: Folders, spec: ModelSpec):
         paths = [folder / "tiny_released.pth" for folder in (folders.zoo, folders.env, folders.cache)]
@@ -439,7 +494,7 @@ class TestLoading:
         path.write_bytes(RELEASED)
         found = find_checkpoint(spec)
         path.write_bytes(changed)
-        assert refusal(spec, found) == "the file changed while it was being loaded"
+        assert refusal(spec, found) == "the file changed after it was found; run it again"
         path.write_bytes(RELEASED)
         assert_loaded(spec, found)
 
