@@ -234,17 +234,14 @@ def test_hr_images_that_leave_no_lr_pixel_are_named(side: int, random_image, tmp
     assert thumbnails([tmp_path / "Own" / "HR" / "a.png"]) == {}
 
 
-@pytest.mark.parametrize("side", [4, 16, 20])
-def test_small_images_are_audited(side: int, photographs, tmp_path: Path):
-    hr = next(iter(photographs.values()))[:side]
+@pytest.mark.parametrize("side", [4, 16])
+def test_small_images_are_audited(side: int, random_image, tmp_path: Path):
+    """Nothing is left of them inside the rim that a shift spoils."""
+    hr, other = random_image(side, 32), random_image(side // 4, 8, 1)
     made = imresize(hr, Fraction(1, 4))
-    # Nearer to the maker's than another picture would be, and further than another maker's.
-    noise = np.random.default_rng(0).choice([-4, -3, 3, 4], made.shape)
-    changed = np.clip(made + noise, 0, 255).astype(np.uint8)
-    for lr, maker, said in ((made, "MATLAB bicubic", None), (changed, "near ", "no generator known here: 3.")):
+    for lr, faults in ((made, ()), (other, ("its LR image is another picture",))):
         (image,) = _audit(_write(tmp_path, {"a": hr}, {"a": lr})).values()
-        assert image.made_by.startswith(maker)
-        assert [fault[:27] for fault in image.faults] == ([said] if said else [])
+        assert (image.matches[0].exact, image.faults) == (not faults, faults)
 
 
 def test_published_sets_are_matlabs_to_the_last_bit(esr_data: Path):
