@@ -38,11 +38,6 @@ class Exportable:
     network: nn.Module
     records: tuple[Record, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """What its files are called."""
-        return self.spec.label
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -136,13 +131,13 @@ def _write_onnx(exportable: Exportable, folder: Path) -> list[Path]:
     onnx = importlib.import_module("onnx")
     graph = onnx_graph(exportable.network)
     onnx.checker.check_model(onnx.load_model_from_string(graph), full_check=True)
-    write_whole(path := folder / f"{exportable.name}.onnx", graph)
+    write_whole(path := folder / f"{exportable.spec.label}.onnx", graph)
     return [path]
 
 
 def _write_safetensors(exportable: Exportable, folder: Path) -> list[Path]:
     content = safetensors.torch.save(exportable.network.state_dict())
-    write_whole(path := folder / f"{exportable.name}.safetensors", content)
+    write_whole(path := folder / f"{exportable.spec.label}.safetensors", content)
     return [path]
 
 
@@ -153,7 +148,7 @@ def _run_safetensors(exportable: Exportable, files: Sequence[Path]) -> Forward:
 
 
 def _run_hub(exportable: Exportable, files: Sequence[Path]) -> Forward:
-    module = module_of(files[0], f"hub_{exportable.name}")
+    module = module_of(files[0], f"hub_{exportable.spec.label}")
     return getattr(module, exportable.spec.target.partition(":")[2]).from_pretrained(files[0].parent).eval()
 
 
@@ -162,14 +157,14 @@ FORMATS = {
         _write_onnx, lambda _, files: onnx_runner(files[0].read_bytes()), writes_by=("onnx",), runs_by=("onnxruntime",)
     ),
     "ncnn": Format(
-        lambda its, folder: write_ncnn(its.network, folder, its.name),
+        lambda its, folder: write_ncnn(its.network, folder, its.spec.label),
         lambda _, files: ncnn_runner(files),
         writes_by=("pnnx",),
         runs_by=("ncnn",),
     ),
     "safetensors": Format(_write_safetensors, _run_safetensors),
     "hub": Format(
-        lambda its, folder: write_hub(its.spec, its.network, its.records, folder / f"{its.name}-hub"),
+        lambda its, folder: write_hub(its.spec, its.network, its.records, folder / f"{its.spec.label}-hub"),
         _run_hub,
         runs_by=("huggingface_hub",),
     ),

@@ -127,11 +127,6 @@ class Bundle:
         model.load_state_dict(torch.load(model_path, map_location="cpu"), strict=True)
 """
 
-    @property
-    def command(self) -> str:
-        """What the organisers run."""
-        return f"python test_demo.py --data_dir DATA --save_dir results --model_id {self.number}\n"
-
 
 def bundle_of(subject: Subject, number: int | None) -> Bundle:
     """Return the code bundle of an entry, as one file.
@@ -171,11 +166,12 @@ def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factshe
     torch.save(kept, weights)
     with _opened(_packed(source, bundle, code, weights), device) as packed:
         _verify(packed, pixels, source.info.label)
+    command = f"python test_demo.py --data_dir DATA --save_dir results --model_id {bundle.number}\n"
     files: dict[str, bytes | Path] = {
         f"models/{code.name}": code,
         f"model_zoo/{weights.name}": weights,
         "select_model.txt": bundle.branch.encode(),
-        "command.txt": bundle.command.encode(),
+        "command.txt": command.encode(),
     }
     write_archive(path, files | ({factsheet.name: factsheet} if factsheet else {}))
 

@@ -123,7 +123,8 @@ def file_names(facts: Facts) -> Finding:
         for path in subject.checkpoints
         if not re.match(r"team\d{2,}_", path.name) or path.suffix not in _SUFFIXES
     ]
-    if subject.is_of_checkout:
+    of_checkout = isinstance(subject.source, Submission)
+    if of_checkout:
         wrong += [f"the name {info.name!r} does not begin with {number}_"] * (not info.name.startswith(f"{number}_"))
         told = {path.name: re.match(r"team(\d{2,})_", path.name) for path in (file, *subject.checkpoints)}
         others = [name for name, match in told.items() if match and match.group(1) != number]
@@ -131,7 +132,7 @@ def file_names(facts: Facts) -> Finding:
     if not wrong:
         return passed("teamNN_Name.py and teamNN_name.pth, with two digits")
     why = "; ".join(wrong)
-    if subject.is_of_checkout:
+    if of_checkout:
         return failed(why, f"rename them: models/team{number}_Name.py, model_zoo/team{number}_name.pth")
     return warned(why, "`pack` writes them under the challenge's names")
 

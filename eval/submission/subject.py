@@ -62,11 +62,6 @@ class Subject:
         found = files_of(self.root, [self.module]) if self.module else set()
         return sorted(path for path in found if path != self.file and path.name != "__init__.py")
 
-    @property
-    def is_of_checkout(self) -> bool:
-        """Tell whether it is an entry of the challenge's repository."""
-        return isinstance(self.source, Submission)
-
 
 def subject_of(source: ModelSource) -> Subject:
     """Return the subject that a source of models is.

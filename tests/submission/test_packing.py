@@ -26,7 +26,7 @@ from eval.submission.subject import Subject, subject_of
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file
 from eval.third_party.sandbox import SandboxKind
-from eval.third_party.submission import Rules
+from eval.third_party.submission import ModelFile, Rules
 from eval.zoo.loading import load_network, read_state
 from eval.zoo.manifest import all_models, find_model
 from tests.conftest import PROJECT
@@ -292,6 +292,11 @@ def _sent(path: Path, name: str) -> dict[str, torch.Tensor]:
         return torch.load(io.BytesIO(archive.read(f"model_zoo/{name}")), map_location="cpu", weights_only=True)
 
 
+def _source(folder: Path) -> ModelFile:
+    """Return the network ``Net`` of team09_Net.py with the weights mine.pth."""
+    return choose_model_file(f"{folder / 'team09_Net.py'}:Net", folder / "mine.pth", 1.0, Rules(SandboxKind.NONE))
+
+
 @pytest.fixture
 def wrapped(tmp_path: Path) -> Callable[..., Subject]:
     """Write ABPN's weights as a trainer does, and return the network with them."""
@@ -329,9 +334,7 @@ def test_of_a_file_the_weights_under_the_key_are_sent_as_its_network_names_them(
     stored = {"module.tail.weight": weight.half(), "module.tail.bias": torch.zeros(48).half()}
     others = {key: torch.ones_like(value) for key, value in stored.items()}
     torch.save({"params": stored, "params_ema": others}, tmp_path / "mine.pth")
-    target = f"{tmp_path / 'team09_Net.py'}:Net"
-    source = choose_model_file(target, tmp_path / "mine.pth", 1.0, Rules(SandboxKind.NONE))
-    subject = subject_of(replace(source, weights_key="params"))
+    subject = subject_of(replace(_source(tmp_path), weights_key="params"))
     pack_code(subject, bundle_of(subject, None), "cpu", tmp_path / "code.zip")
     sent = _sent(tmp_path / "code.zip", "team09_net.pth")
     assert sent.keys() == {"tail.weight", "tail.bias"}
@@ -342,9 +345,7 @@ def test_what_a_network_in_a_file_is_built_with_is_packed(tmp_path: Path):
     _written(tmp_path, team09_Net=NET.format("").replace("def __init__(self)", "def __init__(self, dim, act='relu')"))
     weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
     torch.save({"tail.weight": weight, "tail.bias": torch.zeros(48)}, tmp_path / "mine.pth")
-    target = f"{tmp_path / 'team09_Net.py'}:Net"
-    source = choose_model_file(target, tmp_path / "mine.pth", 1.0, Rules(SandboxKind.NONE))
-    subject = subject_of(replace(source, arguments="dim=8,act=silu"))
+    subject = subject_of(replace(_source(tmp_path), arguments="dim=8,act=silu"))
     bundle = bundle_of(subject, None)
     assert "Net(dim=8, act='silu')" in bundle.branch
     pack_code(subject, bundle, "cpu", tmp_path / "code.zip")
