@@ -76,7 +76,7 @@ def finetune_command(
     skip_bad: SkipBad = False,
 ) -> None:
     """Fine-tune PFDNLite on images of your own, and tell its PSNR before and after."""
-    check_outputs({"--weights": weights}, start)
+    check_outputs({"--weights": weights}, start, TRAINING_FORM)
     keep_zoo_whole(weights, flag="--weights")
     check_folder("--run_dir", run_dir)
     taken = precision_here(precision, cpu, run_dir)

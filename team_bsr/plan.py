@@ -126,6 +126,11 @@ def accelerator_of(cpu: bool, plan: Plan) -> Accelerator:
         accelerator = Accelerator(cpu=cpu, mixed_precision=plan.precision, kwargs_handlers=[patience])
     except ValueError as error:
         raise UsageError(f"--precision {plan.precision}: {error}") from error
+    # On a CPU accelerate takes fp16 and computes in float32.
+    if plan.precision != "no" and not accelerator.native_amp:
+        raise UsageError(
+            f"--precision {plan.precision}: expected one that {accelerator.device} computes in: no, bf16, auto"
+        )
     for step in plan.steps:
         plan.sampling(step, accelerator)
     return accelerator

@@ -52,12 +52,13 @@ def test_fine_tuning_refuses_a_file_of_the_zoo_before_it_trains(images, tmp_path
         ),
         (["--run_dir", "{file}/run"], "--run_dir {file}/run: expected a folder that can be written, got {file}"),
         (["--weights", "{file}", "--start", "{file}"], "--weights {file}: expected a file of its own"),
+        (["--weights", "{ships}", "--start", "{file}"], "--weights {ships}: expected a file of its own"),
     ],
 )
 def test_fine_tuning_refuses_places_that_cannot_be_written(images, tmp_path, monkeypatch, flags, said):
     monkeypatch.setattr(finetuning, "survey", lambda _sources: pytest.fail("images were looked through"))
     (tmp_path / "file").touch()
-    named = {"here": tmp_path, "file": tmp_path / "file"}
+    named = {"here": tmp_path, "file": tmp_path / "file", "ships": finetuning.TRAINING_FORM}
     with pytest.raises(UsageError) as refused:
         invoke("finetune", "--data", images, "--cpu", *(flag.format(**named) for flag in flags))
     assert str(refused.value).startswith(said.format(**named))
@@ -110,8 +111,8 @@ def test_no_file_of_the_zoo_is_overwritten_by_what_are_no_weights(tmp_path, monk
 def test_export_writes_nothing_where_one_of_its_files_is_refused(images, tmp_path, monkeypatch):
     monkeypatch.setenv("ESR_WEIGHTS", str(tmp_path))
     source, _ = checkpoint(tmp_path / "source.ckpt", (2, 3))
-    files = ("--weights", tmp_path / "w.safetensors", "--training", tmp_path / "pfdnlite_training.safetensors")
-    with pytest.raises(UsageError, match=r"--training .*pfdnlite_training\.safetensors: expected a file of your own"):
+    files = ("--weights", tmp_path / "w.safetensors", "--training", tmp_path / "pfdnlite_selftrained.safetensors")
+    with pytest.raises(UsageError, match=r"--training .*selftrained\.safetensors: expected a file of your own"):
         invoke("export", source, "--images", images, *files)
     assert not list(tmp_path.glob("*.safetensors"))
 
@@ -154,7 +155,8 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_images_are_looked
 
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_a_precision_that_the_device_lacks_is_refused_by_its_flag():
-    with pytest.raises(UsageError, match=r"^--precision fp16: fp16 mixed precision requires"):
+    """On a CPU accelerate would compute in float32 and say nothing."""
+    with pytest.raises(UsageError, match=r"^--precision fp16: expected one that cpu computes in: no, bf16, auto"):
         accelerator_of(True, Plan((), precision="fp16"))
 
 
