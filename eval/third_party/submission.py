@@ -70,7 +70,16 @@ class InWorker:
 
 
 class OfFiles(InWorker):
-    """A model whose weights a worker reads, which are hashed before and after it does."""
+    """A model of files that a worker reads, which are hashed before and after it does."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it by reading, as its files were when they were first read."""
+        return self._info
+
+    @cached_property
+    def _info(self) -> ModelInfo:
+        return self._described()
 
     def weights_now(self) -> str | None:
         """Return the hash of its weights as they are now; they are read again if a size or a time of theirs differs."""
@@ -81,6 +90,9 @@ class OfFiles(InWorker):
     def _weights_at_first(self) -> tuple[list, str | None]:
         # In this order, so that what is written meanwhile is noticed.
         return states_of(self._files_of_weights()), self._hash_of_weights()
+
+    def _described(self) -> ModelInfo:
+        raise NotImplementedError
 
     def _files_of_weights(self) -> list[Path]:
         raise NotImplementedError
@@ -97,9 +109,7 @@ class Submission(OfFiles):
     entry: Entry
     rules: Rules
 
-    @cached_property
-    def info(self) -> ModelInfo:
-        """What is known of it by reading, as its files were when they were first read."""
+    def _described(self) -> ModelInfo:
         entry = self.entry
         return ModelInfo(
             id=entry.id,
@@ -181,9 +191,7 @@ class ModelFile(OfFiles):
     arguments: str = ""
     weights_key: str | None = None
 
-    @cached_property
-    def info(self) -> ModelInfo:
-        """What is known of it by reading, as its files were when they were first read."""
+    def _described(self) -> ModelInfo:
         return ModelInfo(
             id=0,
             name=self.class_name,
