@@ -78,12 +78,12 @@ def export(exportable: Exportable, format_name: str, folder: Path, dataset: Data
     folder.mkdir(parents=True, exist_ok=True)
     # In place are files that were compared, and no others.
     with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-        with _refused(f"{exportable.name} cannot be exported as {format_name}"):
+        with _refused(f"{exportable.spec.label} cannot be exported as {format_name}"):
             files = tuple(row.write(exportable, Path(aside)))
         if missing := _missing(row.runs_by):
             exported = Exported(format_name, files, missing=", ".join(missing))
         else:
-            with _refused(f"{exportable.name} cannot be run as {format_name}"):
+            with _refused(f"{exportable.spec.label} cannot be run as {format_name}"):
                 exported = _compared(exportable, format_name, files, dataset)
         for path in [path for path in Path(aside).rglob("*") if path.is_file()]:
             target = folder / path.relative_to(aside)
