@@ -117,7 +117,10 @@ def _dropped(node: ast.AST) -> Iterator[ast.AST]:
             for rest in _each_left_out(values):
                 yield rest[0] if len(rest) == 1 else ast.BoolOp(op, rest)
         case ast.Call(func=function, args=given, keywords=keywords):
-            yield from (ast.Call(function, given, rest) for rest in _each_left_out(keywords))
+            # What a person reads is no figure.
+            kept = [each for each in keywords if each.arg == "description"]
+            telling = [each for each in keywords if each.arg != "description"]
+            yield from (ast.Call(function, given, rest + kept) for rest in _each_left_out(telling))
         case ast.Dict(keys=keys, values=values):
             for rest in _each_left_out(list(zip(keys, values, strict=True))):
                 yield ast.Dict([key for key, _ in rest], [value for _, value in rest])

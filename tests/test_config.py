@@ -191,3 +191,9 @@ def test_an_overlap_decides_pixels_and_threads_streams_and_settling_do_not():
     steady = RunConfig(**(GIVEN | {"device": "cpu"}))
     assert {"threads", "streams", "settle"} <= steady.decides.keys()
     assert steady.decides_pixels.keys() == {"device", "engine", "precision", "tile", "tile_overlap"}
+
+
+def test_one_image_has_its_streams_share_of_the_threads():
+    untimed = RunConfig(protocol=Protocol.ACCURACY, device="cpu", threads=4)
+    assert [untimed.replaced(streams=its).threads_each for its in (None, 1, 2, 8)] == [4, 4, 2, 1]
+    assert RunConfig(protocol=Protocol.ACCURACY, device="cpu").threads_each is None

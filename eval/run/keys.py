@@ -32,8 +32,8 @@ _MEASURING_OTHERS = ("eval.third_party.submission", "eval.third_party.worker", "
 
 
 def hash_of(parts: Mapping[str, object]) -> str:
-    """Return the hash of named parts; equal ones have equal hashes in any process."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    """Return the hash of named parts, of what JSON knows alone; equal ones have equal hashes in any process."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def measuring_sha256(by_worker: bool = False) -> str:
