@@ -79,7 +79,8 @@ def _places(node: ast.AST, path: tuple = (), within: str = "module") -> Iterator
         if name in ("annotation", "returns", "decorator_list") or (isinstance(node, ast.Raise)):
             continue
         for index, child in enumerate(value) if isinstance(value, list) else ((None, value),):
-            if isinstance(child, ast.AST) and not _is_text(child):
+            spared = isinstance(node, ast.Call) and isinstance(child, ast.keyword) and _is_spared(node.func, child)
+            if isinstance(child, ast.AST) and not _is_text(child) and not spared:
                 yield from _places(child, (*path, (name, index)), within)
 
 
@@ -117,10 +118,9 @@ def _dropped(node: ast.AST) -> Iterator[ast.AST]:
             for rest in _each_left_out(values):
                 yield rest[0] if len(rest) == 1 else ast.BoolOp(op, rest)
         case ast.Call(func=function, args=given, keywords=keywords):
-            # What a person reads is no figure.
-            kept = [each for each in keywords if each.arg == "description"]
-            telling = [each for each in keywords if each.arg != "description"]
-            yield from (ast.Call(function, given, rest + kept) for rest in _each_left_out(telling))
+            kept = [each for each in keywords if _is_spared(function, each)]
+            planted = [each for each in keywords if each not in kept]
+            yield from (ast.Call(function, given, rest + kept) for rest in _each_left_out(planted))
         case ast.Dict(keys=keys, values=values):
             for rest in _each_left_out(list(zip(keys, values, strict=True))):
                 yield ast.Dict([key for key, _ in rest], [value for _, value in rest])
@@ -128,6 +128,11 @@ def _dropped(node: ast.AST) -> Iterator[ast.AST]:
             yield from (ast.Tuple(rest, ast.Load()) for rest in _each_left_out(items))
         case ast.Set(elts=items) if len(items) > 1:
             yield from (ast.Set(rest) for rest in _each_left_out(items))
+
+
+def _is_spared(function: ast.AST, argument: ast.keyword) -> bool:
+    """Tell what changes no figure: words for a person, and zip's check of lengths that are equal as the code stands."""
+    return argument.arg == "description" or (argument.arg == "strict" and getattr(function, "id", "") == "zip")
 
 
 def _each_left_out(parts: list) -> Iterator[list]:

@@ -32,6 +32,10 @@ def test_too_few_samples_settle_nothing():
     dropped[1] = np.nan
     assert open_pairs(dropped, 1) == [(0, 1)]
     assert open_pairs(samples(10.0), 1) == []
+    # One that was dropped leaves the others.
+    dropped = samples(10.0, 20.0)
+    dropped[1, 2, 3] = np.nan
+    assert open_pairs(dropped, 1) == []
 
 
 @pytest.mark.parametrize(("means_ms", "enough"), [((10.0, 12.0, 12.001), True), ((10.0, 10.001, 12.0), False)])

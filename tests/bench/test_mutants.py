@@ -41,3 +41,14 @@ def test_each_fault_changes_or_leaves_out_one_thing():
 
 def test_faults_know_their_lines():
     assert {its.line for its in mutants_of(SOURCE) if "sum" in its.what} == {7}
+
+
+def test_words_and_checks_of_equal_lengths_are_spared():
+    found = {its.what for its in mutants_of('zip(a, strict=True)\nField(1, description="words", ge=0)\n')}
+    assert found == {
+        "module: zip(a, strict=True) -> pass",
+        "module: Field(1, description='words', ge=0) -> pass",
+        "module: Field(1, description='words', ge=0) -> Field(1, description='words')",
+        "module: 1 -> 2",
+        "module: 0 -> 1",
+    }

@@ -1,6 +1,7 @@
 """Every metric of the registry: values by hand, by scikit-image, and from the literature."""
 
 import math
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def test_luma_equals_scikit_image(random_image):
     assert (luma(image) == np.round(skimage.color.rgb2ycbcr(image)[..., 0])).all()
 
 
-def test_luma_refuses_other_images():
-    with pytest.raises(TypeError, match=r"expected uint8 \(h, w, 3\), got float64 \(2, 2, 3\)"):
-        luma(np.zeros((2, 2, 3)))
+@pytest.mark.parametrize(("shape", "dtype"), [((2, 2, 3), float), ((2, 3), np.uint8), ((2, 2, 4), np.uint8)])
+def test_luma_refuses_other_images(shape: tuple, dtype: type):
+    with pytest.raises(TypeError, match=re.escape(f"expected uint8 (h, w, 3), got {np.dtype(dtype)} {shape}")):
+        luma(np.zeros(shape, dtype))
 
 
 def test_metrics_of_luma_equal_scikit_image(random_image):

@@ -175,6 +175,30 @@ def test_too_few_undisturbed_samples_settle_nothing():
     assert compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples)).runtime.low > 1
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"samples_ms": None}, "runtime is not compared: A was not timed by the steady protocol"),
+        ({"group": ""}, "the two were timed apart, without a common baseline beside them"),
+        ({"baseline_ratio": None}, "the two were timed apart, without a common baseline beside them"),
+        ({"baseline_ratio": Interval(1.0, -math.inf, math.inf)}, "timed apart, with too few undisturbed samples"),
+    ],
+)
+def test_why_runtimes_are_not_compared(changes: dict, told: str, swapped: bool):
+    beside = {} if "group" in changes else {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1)}
+    first = side("A", **{"group": "g1", **beside, **changes})
+    second = side("B", **{"group": "" if "group" in changes else "g2", **beside})
+    found = compare_sides(second, first) if swapped else compare_sides(first, second)
+    assert found.runtime is None
+    assert told in found.notes[0]
+
+
+def test_neither_was_timed():
+    found = compare_sides(side("A", samples_ms=None), side("B", samples_ms=None))
+    assert found.notes == ("runtime is not compared: neither was timed by the steady protocol",)
+
+
 def test_each_end_of_a_quotient_takes_the_divisors_other_end():
     found = quotient(Interval(1.0, 1.0, 1.0), Interval(1.0, 0.5, 1.1))
     assert (found.low, found.high) == pytest.approx((1 / 1.1, 2.0))

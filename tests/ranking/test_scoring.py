@@ -721,3 +721,14 @@ def test_a_file_of_an_edition_whose_rule_is_unknown_cannot_be_ranked(tmp_path: P
         find_edition(str(path))
     path.write_text(edition_text(2999, 2026))
     assert find_edition(str(path)).main.name == "Main"
+
+
+def test_a_figure_that_was_not_taken_is_no_worse_one():
+    """By the rules of 2022 the runtime alone ranks, and parameters are to keep up with the baseline's."""
+    rules = find_edition(2022)
+    base = published_baseline(rules)
+    more, unknown = (
+        replace(base, label=f"0{n}_X", num_params=count) for n, count in ((1, 2 * base.num_params), (2, None))
+    )
+    worse = {row.entry.label: row.places[rules.main.name].worse for row in rank([more, unknown], rules, base).rows}
+    assert worse == {"01_X": ("num_params",), "02_X": ()}

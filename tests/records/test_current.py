@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from eval.config import RunConfig
-from eval.records.conditions import conditions_of, manner_of, names_of
+from eval.records.conditions import Conditions, conditions_of, manner_of, names_of
 from eval.records.current import complete_ones, current, failures, found_and_used, holds
 from eval.records.record import Protocol, Record, Settings
 from tests.records.test_record import changed, make_record
@@ -109,6 +109,18 @@ def test_a_run_that_did_not_find_its_weights_is_no_other_model():
     missing = with_weights(make_record((), status="failed", reason="no weights"), None, None)
     assert labels([missing, make_record(second=1)]) == [["03_PFDNLite"]]
     assert failures([missing, make_record(second=1)]) == []
+
+
+def test_two_devices_of_one_machine_are_told_apart_beside_another_machine():
+    places = (("cuda:0", "H100"), ("cuda:1", "H100"), ("cuda:0", "H200"))
+    tables = [Conditions("Set5", "steady", device, machine) for device, machine in places]
+    assert names_of(tables) == (
+        "Set, machine, device",
+        ["Set5 · H100 · cuda:0", "Set5 · H100 · cuda:1", "Set5 · H200 · cuda:0"],
+    )
+    assert [its.title for its in tables[:2]] == ["Set5 · steady · H100", "Set5 · steady · H100 · cuda:1"]
+    # Where the machine says it all, the device is left out.
+    assert names_of(tables[1:])[1] == ["Set5 · H100", "Set5 · H200"]
 
 
 def test_devices_of_one_name_are_two():

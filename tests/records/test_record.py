@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,29 @@ def keyed(count: int, status: str, second: int, runs: int = 1) -> Record:
     settings = Settings(protocol=Protocol.OFFICIAL, device="cpu", tile=None, tile_overlap=None, runs=runs)
     fields = {"status": status, "reason": reason, "key": "k" * 64, "settings": settings}
     return make_record((20.0,) * count, second=second, **fields)
+
+
+def test_a_file_is_called_by_model_set_protocol_and_key_or_time(tmp_path: Path):
+    assert write_record(keyed(2, "complete", 0), tmp_path).name == f"03_PFDNLite_Set2_official_{'k' * 16}.json"
+    # Without a key nothing can be the same run, and nothing is replaced, whatever became of it.
+    failed = keyed(2, "interrupted", 0).model_copy(update={"key": None})
+    assert re.fullmatch(r"03_PFDNLite_Set2_official_20260102T030400\d+Z_\d+\.json", write_record(failed, tmp_path).name)
+
+
+def test_of_complete_records_of_one_key_the_newest_answers():
+    new, old = keyed(2, "complete", 5), keyed(2, "complete", 1)
+    assert by_key([new, old, keyed(2, "interrupted", 9)]) == {new.key: new}
+
+
+def test_counts_of_another_key_are_not_taken(tmp_path: Path):
+    former = keyed(2, "complete", 0)
+    write_record(former, tmp_path)
+    uncounted = former.model_copy(update={"complexity": None})
+    # Keys that begin alike share a file's name.
+    other = uncounted.model_copy(update={"key": "k" * 63 + "l"})
+    assert read_record(write_record(other, tmp_path)).complexity is None
+    write_record(former, tmp_path)
+    assert read_record(write_record(uncounted, tmp_path)).complexity == former.complexity
 
 
 def test_fewer_finished_runs_do_not_replace_more(tmp_path: Path):
