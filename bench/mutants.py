@@ -217,7 +217,7 @@ def judge(name: str, row: dict, most: int, folder: Path) -> tuple[int, list[str]
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Rows of mutants.toml; all by default.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Faults a module, drawn alike each time.")] = 40,
+    most: Annotated[int, typer.Option("--most", min=1, help="Faults a module, drawn alike each time.")] = 25,
 ) -> None:
     """Plant faults and list those that no test notices; exit code 1 if there are any."""
     rows = tomllib.loads(ROWS.read_text(encoding="utf-8"))

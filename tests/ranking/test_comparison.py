@@ -9,7 +9,7 @@ import pytest
 from eval.config import RunConfig
 from eval.errors import RunError
 from eval.intervals import Interval
-from eval.ranking.comparison import Side, compare_sides, quotient, settings_of
+from eval.ranking.comparison import Comparison, Side, compare_sides, quotient, settings_of
 from eval.ranking.from_results_json import ModelResult
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -149,6 +149,8 @@ def test_sides_of_records_and_of_published_results():
         for times in ((4.0, 2.0), (8.0, 4.0))
     ]
     sides = [Side.of_published(name, its, "valid", "results.json") for name, its in zip("AB", published, strict=True)]
+    # One time an image, of which the mean counts, not the median.
+    assert [its.samples_ms.shape for its in sides] == [(6, 1)] * 2
     found = compare_sides(*sides)
     assert found.runtime.estimate == 0.5
     assert found.notes == ("runtimes are published ones, one an image, with cold starts in them",)
@@ -180,18 +182,31 @@ def test_too_few_undisturbed_samples_settle_nothing():
     ("changes", "told"),
     [
         ({"samples_ms": None}, "runtime is not compared: A was not timed by the steady protocol"),
+        ({"group": "g2", "samples_ms": np.ones((8, 11)), "baseline": ""}, "the two were timed apart, without a common"),
         ({"group": ""}, "the two were timed apart, without a common baseline beside them"),
         ({"baseline_ratio": None}, "the two were timed apart, without a common baseline beside them"),
         ({"baseline_ratio": Interval(1.0, -math.inf, math.inf)}, "timed apart, with too few undisturbed samples"),
     ],
 )
 def test_why_runtimes_are_not_compared(changes: dict, told: str, swapped: bool):
-    beside = {} if "group" in changes else {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1)}
+    beside = {} if changes.get("group") == "" else {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1)}
     first = side("A", **{"group": "g1", **beside, **changes})
-    second = side("B", **{"group": "" if "group" in changes else "g2", **beside})
+    second = side("B", **{"group": changes.get("group", "g2"), **beside})
     found = compare_sides(second, first) if swapped else compare_sides(first, second)
     assert found.runtime is None
     assert told in found.notes[0]
+
+
+def test_whose_psnr_is_lacking_is_said():
+    for first, second, lacking in ((IMAGES, {}, "B"), ({}, IMAGES, "A"), ({}, {}, "A and B")):
+        found = compare_sides(side("A", psnr_db=first), side("B", psnr_db=second))
+        assert found.notes[0] == f"PSNR is not compared: that of {lacking} was not taken"
+
+
+def test_figures_are_flat():
+    found = Comparison("A", "B", "Set8", Interval(0.2, 0.1, 0.3), None)
+    psnr = {"psnr_difference_db": 0.2, "psnr_difference_db_low": 0.1, "psnr_difference_db_high": 0.3}
+    assert found.figures == psnr | dict.fromkeys(("runtime_ratio", "runtime_ratio_low", "runtime_ratio_high"))
 
 
 def test_neither_was_timed():
