@@ -1,6 +1,7 @@
 """Commands that read records and published results; they run no model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from eval.ranking.audit import audit as audit_results
 from eval.ranking.editions import Edition, GateRule, find_edition
 from eval.ranking.entries import Measured, measured_baseline, published_baseline
 from eval.ranking.from_records import entries_from, select
-from eval.ranking.from_results_json import is_published, measured_from, read_results
+from eval.ranking.from_results_json import is_beyond, is_published, measured_from, other_sizes, read_results, size_words
 from eval.ranking.scoring import rank
 from eval.records.current import complete_ones, current, failures, found_and_used
 from eval.records.record import Protocol
@@ -125,7 +126,7 @@ def score(
     """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
     rules = find_edition(edition)
     filters = {"datasets": datasets, "protocol": protocol, "device": device, "engine": engine, "precision": precision}
-    measured = _published(records, filters) or _measured(records, rules, **filters)
+    measured = _published(records, rules, filters) or _measured(records, rules, **filters)
     published = baseline == "published"
     reference = published_baseline(rules, measured.roles) if published else measured_baseline(measured, rules)
     scored = score_report.Scored(rank(measured.entries, rules, reference, gate, simultaneous), measured)
@@ -137,8 +138,13 @@ def score(
     terminal.say(f"written: {', '.join(map(str, score_report.write(scored, save_dir)))}")
 
 
-def _published(places: Sequence[Path], filters: Mapping[str, str | None]) -> Measured | None:
-    """Return what a published results.json holds; None where records are given."""
+def _published(places: Sequence[Path], rules: Edition, filters: Mapping[str, str | None]) -> Measured | None:
+    """Return what a published results.json holds; None where records are given.
+
+    Raises:
+        UsageError: it stands beside others, or filters are given.
+        RunError: it cannot be read, or has more images than the edition's set.
+    """
     files = [path for path in places if is_published(path)]
     if not files:
         return None
@@ -146,7 +152,13 @@ def _published(places: Sequence[Path], filters: Mapping[str, str | None]) -> Mea
     if len(places) > 1 or typed:
         what = f"has nothing that {', '.join(typed)} could choose" if typed else "is ranked by itself"
         raise UsageError(f"{files[0]}: a published results.json {what}")
-    return measured_from(read_results(files[0]))
+    results = read_results(files[0])
+    sizes = other_sizes(results, rules)
+    words = tuple(size_words(role, its, rules) for role, its in sizes.items())
+    if is_beyond(sizes):
+        raise RunError(f"{files[0]}: {'; '.join(words)}; `eval audit` tells what is in it")
+    measured = measured_from(results)
+    return replace(measured, notes=(*measured.notes, *words))
 
 
 def _measured(

@@ -13,7 +13,7 @@ import numpy as np
 from eval.intervals import Interval, paired_difference
 from eval.ranking.editions import Edition, Verdict, all_editions
 from eval.ranking.entries import Entry, published_baseline
-from eval.ranking.from_results_json import Results, common_roles, measured_from
+from eval.ranking.from_results_json import Results, common_roles, is_beyond, measured_from, other_sizes
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 
 INPUT_SIDE = 256
@@ -77,8 +77,7 @@ class Audit:
         misstated: by model and key, the stated mean and that of the values, where they differ.
         ranking: by the edition's rules and its published baseline; None if they are not known.
         at_bound: the same, if FLOPs were what the bound says where they fall under it; None if nowhere.
-        beyond: by set, how many images there are and how many the edition's set has, where there are more: no gate of
-            it applies then.
+        sizes: by set, how many images there are and how many the edition's set has, where these are two numbers.
     """
 
     source: str
@@ -92,13 +91,19 @@ class Audit:
     misstated: Mapping[tuple[str, str], tuple[float, float]]
     ranking: Ranking | None
     at_bound: Ranking | None
-    beyond: Mapping[str, tuple[int, int]]
+    sizes: Mapping[str, tuple[int, int]]
+
+    @property
+    def is_beyond(self) -> bool:
+        """Tell whether there are more images than the edition's set has: no gate applies then."""
+        return is_beyond(self.sizes)
 
 
 def audit(source: str, results: Results, edition: Edition | None = None) -> Audit:
     """Look for all that the module's head names; the edition is told by its baseline's figures if not given."""
     edition = edition or recognise(results)
-    beyond = _beyond(results, edition)
+    sizes = other_sizes(results, edition) if edition else {}
+    beyond = is_beyond(sizes)
     roles = common_roles(results)
     undercounts = _undercounts(results)
     entries = measured_from(results).entries
@@ -115,14 +120,8 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
         misstated=_misstated(results),
         ranking=None if beyond else _ranked(entries, edition, roles),
         at_bound=_ranked(corrected, edition, roles) if undercounts and not beyond else None,
-        beyond=beyond,
+        sizes=sizes,
     )
-
-
-def _beyond(results: Results, edition: Edition | None) -> dict[str, tuple[int, int]]:
-    sizes = {gate.role: gate.images for gate in edition.gates} if edition else {}
-    found = {role: max(len(result.runtimes(role)) for result in results.values()) for role in sizes}
-    return {role: (count, sizes[role]) for role, count in found.items() if count > sizes[role]}
 
 
 def _ranked(entries: Sequence[Entry], edition: Edition | None, roles: Sequence[str]) -> Ranking | None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from eval.contents import not_itself, text_of
 from eval.errors import RunError, UsageError, explain
+from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
 
 SHOWN_FAULTS, _SHOWN_CHARACTERS = 10, 400
@@ -121,6 +122,28 @@ Results = Mapping[str, ModelResult]
 def common_roles(results: Results) -> tuple[str, ...]:
     """Return the sets that every model ran on: valid, and test if none lacks it."""
     return ("valid", "test") if all(result.has_test for result in results.values()) else ("valid",)
+
+
+def other_sizes(results: Results, edition: Edition) -> dict[str, tuple[int, int]]:
+    """Return by set how many images there are, and how many the edition's set has, where these are two numbers."""
+    counts = {gate.role: max(len(its.runtimes(gate.role)) for its in results.values()) for gate in edition.gates}
+    sizes = {gate.role: gate.images for gate in edition.gates}
+    return {role: (count, sizes[role]) for role, count in counts.items() if count not in (0, sizes[role])}
+
+
+def is_beyond(sizes: Mapping[str, tuple[int, int]]) -> bool:
+    """Tell whether there are more images than the edition's set has, so that they are not that set."""
+    return any(count > expected for count, expected in sizes.values())
+
+
+def size_words(role: str, sizes: tuple[int, int], edition: Edition) -> str:
+    """Return a sentence on a set of another size than the edition's, without its full stop."""
+    count, expected = sizes
+    if count < expected:
+        part = f"{count} image{'s' * (count > 1)} on {role}, of {expected} in the set of {edition.year}"
+        return f"{part}: its gate is meant for all of them"
+    more = f"{count} images on {role}, {count - expected} more than the set of {edition.year} has ({expected})"
+    return f"{more}: another set, or images counted twice"
 
 
 def measured_from(results: Results) -> Measured:

@@ -131,7 +131,9 @@ def make_boards(groups: Sequence[Group], edition: Edition | None = None, most: i
         made = [make_board(conditions, rows, its, alike) for its in editions]
         # An edition whose baseline lacks a figure, such as its time, ranks nothing: one that ranks comes before it.
         first, *others = sorted(made, key=lambda its: not its.ranked.rows)
-        boards.append(replace(first, others=tuple(others)))
+        # Where another edition has a gate that a row misses, the state needs its column under all of them.
+        states = {its for each in others for its in each.headings if its.key == "state"} - {*first.headings}
+        boards.append(replace(first, headings=(*first.headings, *states), others=tuple(others)))
     return tuple(boards)
 
 

@@ -453,11 +453,19 @@ def test_a_test_phase_without_psnr_is_audited_for_its_times(audited):
 
 def test_more_images_than_the_set_has_pass_no_gate(audited):
     found = audited({"A": result([10.0] * 203, [27.0] * 203)}, 2024)
-    assert found.beyond == {"valid": (203, 200)}
+    assert found.sizes == {"valid": (203, 200)}
     assert found.verdicts == {"A": ()}
     assert found.ranking is None
     assert any("203 images on valid, 3 more than the set of 2024 has (200)" in text for text in findings(found))
-    assert audited({"A": result([10.0] * 200)}, 2024).beyond == {}
+    assert "No gate was applied, and nothing ranked." in findings(found)
+    assert audited({"A": result([10.0] * 200)}, 2024).sizes == {}
+
+
+def test_fewer_images_than_the_set_has_are_told(audited):
+    found = audited({"A": result([10.0] * 199, [27.0] * 199)}, 2024)
+    assert "199 images on valid, of 200 in the set of 2024: its gate is meant for all of them." in findings(found)
+    assert [verdict.rounded for verdict in found.verdicts["A"]] == [True]
+    assert found.ranking is not None
 
 
 def test_our_own_files_are_recognised(audited, tmp_path: Path):

@@ -700,7 +700,15 @@ def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command
     ):
         done = command("-m", "eval", "score", "results.json", *typed, "--edition", "2024", code=code)
         assert message in done.stderr, done.stderr
-    command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published")
+    done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published")
+    told = " ".join(done.stdout.split())
+    assert "1 image on valid, of 200 in the set of 2024: its gate is meant for all of them." in told
+
+
+def test_a_file_of_more_images_than_the_set_has_is_not_ranked(command, tmp_path: Path):
+    (tmp_path / "results.json").write_text(json.dumps({"01_Fast": result([10.0] * 201)}))
+    done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published", code=1)
+    assert "results.json: 201 images on valid, 1 more than the set of 2024 has (200)" in done.stderr
 
 
 def test_the_published_file_of_2026_is_ranked_as_in_its_audit(published: Path):

@@ -403,6 +403,12 @@ def test_a_figure_that_was_not_taken_is_an_empty_cell_of_csv(browser: Browser, s
     assert lines[-1].startswith("09_Broken,,,,")
 
 
+def test_a_range_of_ranks_is_no_date_in_a_spreadsheet(browser: Browser, steady_page: Path):
+    browser.js("const its = Report.leaderboards[1]; its.cell(its.rows[0], 'rank').dataset.text = '1-2'")
+    _, first, *_ = browser.js("return Report.tableAs(Report.leaderboards[1], 'CSV')").splitlines()
+    assert first.split(",")[1] == "1 to 2"
+
+
 def test_identical_images_stand_above_every_number_and_in_no_plot(browser: Browser, tmp_path: Path):
     psnrs = {"00_RLFN": 30.0, "03_PFDNLite": math.inf, "05_SPAN": 25.0, "06_IMDN": None}
     browser.open(page_of([make_record((db,), label=label) for label, db in psnrs.items()], tmp_path))
@@ -471,11 +477,15 @@ def test_a_row_below_another_editions_gate_says_so(browser: Browser, tmp_path: P
         f"return [...document.querySelectorAll('{SHOWN} .edition option')].map(each => each.textContent)"
     )
     of_2022 = next(place for place, text in enumerate(years) if "2022" in text)
+    states = (
+        f"const select = document.querySelector('{SHOWN} [data-filter=state]');"
+        "return select.hidden ? null : [...select.options].map(each => each.value)"
+    )
     counts = []
     for place in (0, of_2022, 0):
         browser.click(f"{SHOWN} .edition option[value='{place}']")
-        counts.append((browser.js(rows), browser.one(f"{SHOWN} .warnings").is_displayed()))
-    assert counts == [(0, False), (1, True), (0, False)]
+        counts.append((browser.js(rows), browser.one(f"{SHOWN} .warnings").is_displayed(), browser.js(states)))
+    assert counts == [(0, False, None), (1, True, ["", "below the gate", "ran"]), (0, False, None)]
 
 
 def test_a_set_can_be_called_as_what_every_object_has(browser: Browser, tmp_path: Path):

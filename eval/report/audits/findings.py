@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
 from eval.ranking.editions import Track
+from eval.ranking.from_results_json import size_words
 from eval.ranking.scoring import Ranking
 from eval.report.escapes import visible
 from eval.report.table import number
@@ -70,11 +71,10 @@ def _gates(audit: Audit) -> Iterator[str]:
     if audit.edition is None:
         yield "No gate could be applied: no row is a known edition's baseline; give --edition."
         return
-    for role, (count, expected) in audit.beyond.items():
-        yield (
-            f"{count} images on {role}, {count - expected} more than the set of {audit.edition.year} has ({expected}): "
-            "another set, or images counted twice. No gate was applied, and nothing ranked."
-        )
+    for role, sizes in audit.sizes.items():
+        yield f"{size_words(role, sizes, audit.edition)}."
+    if audit.is_beyond:
+        yield "No gate was applied, and nothing ranked."
     judged = [(f"{name(label)} {v.psnr_db:.5f} on {v.role}", v) for label, vs in audit.verdicts.items() for v in vs]
     below = [text for text, verdict in judged if not verdict.rounded]
     near = [text for text, verdict in judged if verdict.rounded and not verdict.strict]
@@ -132,8 +132,8 @@ def _orders(audit: Audit) -> Iterator[str]:
             listed = f": {_listing(alike)}" if alike else ""
             yield f"{len(alike)} of {len(pairs)} pairs of neighbours in {words} cannot be told apart at 95%{listed}."
         if reversed_ones:
-            listed = _listing(reversed_ones)
-            yield f"The published order of neighbours in {words} is the wrong way round at 95%: {listed}."
+            reversed_order = f"The published order of neighbours in {words} is the wrong way round"
+            yield f"{reversed_order} at 95%, each pair by itself: {_listing(reversed_ones)}."
     if len(audit.results) > MOST_COMPARED + 1:
         yield f"Only the first {MOST_COMPARED} places of each order were compared with the next one."
 

@@ -7,9 +7,10 @@
   const latex = (text) => text.replace(/[\\~^#$%&_{}]/g, (char) => latexSpecial[char] ?? `\\${char}`);
   const NOTHING = "-";
   const isNumber = (text) => /^-?[\d.]+(e[+-]?\d+)?$/.test(text);
-  // A spreadsheet must not run a name as a formula.
+  // A spreadsheet must not run a name as a formula, nor read a range of ranks as a date.
   const csv = (text) => {
     if (text === NOTHING) return "";
+    if (/^\d+-\d+$/.test(text)) return text.replace("-", " to ");
     const inert = /^[=+\-@\t\r]/.test(text) && !isNumber(text) ? `'${text}` : text;
     return /[",\n\r]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
   };
