@@ -21,10 +21,10 @@ from eval.report.table import Table
 PAGE = Path(__file__).with_name("reference.md")
 _INTRODUCTION = """# Reference: commands, flags, functions
 
-Made from the code by `python -m docs.reference`. What stands in < > is yours; a flag without it is a switch.
-The variables `ESR_DATA` (sets), `ESR_WEIGHTS` (weights) and `ESR_CACHE` (downloads and what is kept) name folders.
-`python -m eval COMMAND --help` says the same. Every command ends with exit code 0 if all that was asked for was done,
-1 for a failed run and for a verdict that is no, 2 for wrong usage, 130 after ctrl-C, and 143 after SIGTERM."""
+Generated from the code by `python -m docs.reference`; `python -m eval COMMAND --help` prints the same texts. Replace
+< > by a value of that type; a flag without < > takes no value. Environment variables that name folders: `ESR_DATA`
+(image sets), `ESR_WEIGHTS` (weights), `ESR_CACHE` (downloads and compiled code). Exit codes: 0 success; 1 a run or a
+check failed; 2 wrong usage; 130 ctrl-C; 143 SIGTERM."""
 _TITLES = ("Flag", "What it does")
 
 

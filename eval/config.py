@@ -42,27 +42,28 @@ class RunConfig(Frozen):
 
     protocol: Protocol = Field(
         Protocol.OFFICIAL,
-        description="How a run is timed: official as the challenge does it, each image once, cold start included;"
-        " accuracy not at all; steady with all models warm, together, in rounds, until their ratios are known.",
+        description="How a run is timed. official: as in the challenge, each image once, with the cold start. accuracy:"
+        " no timing. steady: all models warmed up and timed together in rounds until their ratios are precise enough.",
     )
     device: str = Field(
         AUTO, description="Where the network runs: auto (cuda, then mps, then cpu), cuda, cuda:N, mps or cpu."
     )
     engine: str | None = Field(
         None,
-        description="What runs the network: {engines}; auto takes the fastest one that compiles nothing and has eager's"
-        " pixels. By default auto under accuracy, else eager.",
+        description="Backend that runs the network: {engines}; auto selects the fastest one that needs no compilation"
+        " and gives the same images as eager. Default: auto with --protocol accuracy, else eager.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        FULL_PRECISION, description="What the network's layers compute in."
+        FULL_PRECISION, description="Number format of the network's layers."
     )
     tf32: bool | None = Field(
-        None, description="Let convolutions round to TF32 on a GPU; by default as torch does, and never under accuracy."
+        None,
+        description="Use TF32 in convolutions on a GPU. Default: torch's default, and off with --protocol accuracy.",
     )
     tile: int | Literal["auto"] | None = Field(
         AUTO,
-        description="Run on tiles of so many LR pixels a side; 'none' for whole images, 'auto' for tiles where memory"
-        " is too small.",
+        description="Side length of tiles in LR pixels; 'none': whole images; 'auto': tiles only where memory is too"
+        " small for the whole image.",
     )
     tile_overlap: int | None = Field(
         None, ge=0, description="How many LR pixels neighbouring tiles share; by default 32, or a quarter of a tile."
@@ -71,32 +72,32 @@ class RunConfig(Frozen):
         ("psnr",), description="Which metrics are calculated, separated by commas: {metrics}."
     )
     threads: int | None = Field(
-        None, ge=1, description="How many CPU threads the network uses; by default as many as torch takes."
+        None, ge=1, description="Number of CPU threads that the network uses. Default: torch's default."
     )
     streams: int | None = Field(
         None,
         ge=1,
-        description="How many images an untimed pass on a CPU works on at once, each on its share of the threads; by"
-        " default as many as there are threads, at most 8, where memory and the number of images allow.",
+        description="Number of images that an untimed run on a CPU processes at once; they share the threads. Default:"
+        " the number of threads, at most 8, and fewer where memory is small or images are few.",
     )
     workers: int | None = Field(
         None,
         ge=0,
-        description="How many threads decode, measure and write beside an untimed network that has one stream; by"
-        " default one for each processor that the network leaves free, at least a third of all, or two where there are"
-        " two; beside a GPU one for each; never more than 8.",
+        description="Number of threads that read, measure and write images while an untimed network runs with one"
+        " stream. Default: the number of free processors, at most 8 (docs/measuring.md has the exact rule).",
     )
-    runs: int = Field(1, ge=1, description="How many official runs are averaged; the challenge takes 5.")
+    runs: int = Field(1, ge=1, description="Number of official runs whose figures are averaged; the challenge uses 5.")
     preset: Literal["rapid", "quick", "normal"] = Field(
         "rapid",
-        description="How long the steady protocol times: rapid takes up to 30 s a model, quick 2 min, normal 10 min.",
+        description="Time limit of the steady protocol per model: rapid 30 s, quick 2 min, normal 10 min.",
     )
     settle: int | None = Field(
         None,
         ge=1,
-        description="Time on until the first so many places by time are settled, or the preset's time is over.",
+        description="Continue timing until the order of the N fastest models is settled at 95%, or until the preset's"
+        " time limit.",
     )
-    seed: int = Field(0, ge=0, description="What the steady protocol draws the order of models from.")
+    seed: int = Field(0, ge=0, description="Random seed of the steady protocol, for the order of models and images.")
 
     def __init__(self, **given: Any) -> None:
         try:
@@ -121,14 +122,16 @@ class RunConfig(Frozen):
 
     def _check_together(self) -> None:
         if self.runs > 1 and self.protocol is not Protocol.OFFICIAL:
-            raise UsageError(f"--runs {self.runs}: only the official protocol averages runs, not {self.protocol}")
+            raise UsageError(
+                f"--runs {self.runs}: only with --protocol official, got {self.protocol}; leave --runs out"
+            )
         if self.protocol is Protocol.OFFICIAL and not self.is_plain:
             raise UsageError(
                 f"--engine {self.engine or EAGER} --precision {self.precision}: the official protocol times plain torch"
                 " in fp32, as the challenge does; use --protocol accuracy or steady"
             )
         if not self.metrics:
-            raise UsageError("--metrics: expected at least one, such as psnr")
+            raise UsageError("--metrics: expected at least one metric, such as psnr, got none")
         if isinstance(self.tile, int):
             if self.tile < 1:
                 raise UsageError(f"--tile {self.tile}: expected at least 1")

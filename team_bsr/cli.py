@@ -31,9 +31,7 @@ Folders = list[Path]
 def train_command(
     run_dir: Annotated[
         Path,
-        typer.Option(
-            "--run_dir", help="Keep checkpoints and TensorBoard's files in this folder; a run that is there goes on."
-        ),
+        typer.Option("--run_dir", help="Folder of checkpoints and TensorBoard files; an existing run is continued."),
     ],
     data: Annotated[
         Folders, typer.Option(help="Train on the HR images of this folder and its subfolders; may be repeated.")
@@ -55,13 +53,14 @@ def train_command(
     start: Annotated[Path | None, typer.Option(help="Start from this checkpoint, or from these weights.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="End after so many minutes, of which every step has its share.", callback=above_0),
+        typer.Option(help="Stop after this number of minutes; they are divided among the steps.", callback=above_0),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="What initial weights and patches are drawn from.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the initial weights and of the patches.")] = 0,
     precision: Precision = "no",
     cpu: OnCpu = False,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="How many processes cut patches; by default some beside a GPU, else none.")
+        int | None,
+        typer.Option(min=0, help="Number of processes that cut patches. Default: up to 8 with a GPU, else 0."),
     ] = None,
     log_every: Annotated[int, typer.Option("--log_every", min=1, help="Print a line every so many iterations.")] = 100,
     validate_every: Annotated[
@@ -85,7 +84,7 @@ def train_command(
     skip_bad: SkipBad = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Print the plan and the time expected, and stop.")] = False,
 ) -> None:
-    """Train the recipe's steps, or go on with a run. Under torchrun, on many processes."""
+    """Train the steps of the recipe, or continue a run. Use torchrun for several processes."""
     check_folder("--run_dir", run_dir)
     taken = precision_here(precision, cpu, run_dir)
     plan = Plan(chosen_steps(load_recipe(recipe, preset), steps), seed, taken, network)
@@ -116,8 +115,8 @@ app.command(name="finetune")(finetune_command)
 
 @app.command(name="prune")
 def prune_command(
-    stage1: Annotated[Path, typer.Argument(help="Read this checkpoint of the first stage.")],
-    stage2: Annotated[Path, typer.Argument(help="Write this checkpoint of the second stage.")],
+    stage1: Annotated[Path, typer.Argument(help="Checkpoint of steps 1 to 3 (first stage).")],
+    stage2: Annotated[Path, typer.Argument(help="File for the pruned checkpoint, which step 4 trains (second stage).")],
     rule: Annotated[
         Literal["first", "importance"], typer.Option(help="Which channels the new point-wise convolution keeps.")
     ] = "importance",
@@ -137,7 +136,7 @@ def grow_command(
     grown: Annotated[Path, typer.Argument(help="Write a training form to this safetensors file.")],
     factor: Annotated[float, typer.Option(help="How many times larger features become.", min=1)] = 4,
 ) -> None:
-    """Make PFDNLite's features larger, so that SiLU bends; go on with train --steps 4 --start GROWN.safetensors."""
+    """Scale PFDNLite's features up, so that SiLU is less linear; then: train --steps 4 --start GROWN.safetensors."""
     check_outputs({"GROWN": grown}, weights)
     network = load_network(weights)
     if not isinstance(network, TrainingPFDNLite):

@@ -62,15 +62,15 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
 def finetune_command(
     data: Annotated[list[Path], typer.Option(help="Folder of HR images, with its subfolders; may be repeated.")],
     weights: Annotated[Path, typer.Option(help="File for the fused weights.")] = Path("finetuned.safetensors"),
-    run_dir: Annotated[Path, typer.Option("--run_dir", help="Checkpoints; a run that is there goes on.")] = Path(
-        "runs/finetune"
-    ),
+    run_dir: Annotated[
+        Path, typer.Option("--run_dir", help="Folder of checkpoints; an existing run is continued.")
+    ] = Path("runs/finetune"),
     validation: Annotated[
         list[Path] | None, typer.Option("--validate", help="Set to measure on; every fifth image of --data if none.")
     ] = None,
     start: Annotated[Path, typer.Option(help="Checkpoint, or weights, to start from.")] = TRAINING_FORM,
     minutes: Annotated[float, typer.Option(help="How long to train.", callback=above_0)] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of the patches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the patches.")] = 0,
     precision: Precision = "auto",
     cpu: OnCpu = False,
     skip_bad: SkipBad = False,

@@ -47,9 +47,9 @@ def test_it_goes_through_json_whole():
         ({"tile": "big"}, "--tile big: expected auto, none, or a number of LR pixels"),
         ({"tile": 0}, "--tile 0: expected at least 1"),
         ({"tile": 16, "tile_overlap": 16}, "--tile_overlap 16: expected 0 to 15, less than --tile"),
-        ({"metrics": ","}, "--metrics: expected at least one, such as psnr"),
+        ({"metrics": ","}, "--metrics: expected at least one metric, such as psnr, got none"),
         ({"colour": "red"}, "colour: no such setting; there are protocol, device"),
-        ({"runs": 5, "protocol": "accuracy"}, "--runs 5: only the official protocol averages runs, not accuracy"),
+        ({"runs": 5, "protocol": "accuracy"}, "--runs 5: only with --protocol official, got accuracy"),
         ({"precision": "bf16"}, "--engine eager --precision bf16: the official protocol times plain torch in fp32"),
         ({"engine": "compiled"}, "--engine compiled --precision fp32: the official protocol times plain torch"),
         ({"protocol": "fast"}, "--protocol fast: expected 'official', 'accuracy' or 'steady'"),
@@ -93,7 +93,7 @@ def test_text_of_a_command_line_is_read():
 
 def test_a_copy_is_checked_like_the_first():
     assert RunConfig().replaced(seed=3).seed == 3
-    with pytest.raises(UsageError, match="--runs 2: only the official protocol"):
+    with pytest.raises(UsageError, match="--runs 2: only with --protocol official"):
         RunConfig(runs=2).replaced(protocol=Protocol.ACCURACY)
 
 

@@ -30,7 +30,7 @@ Sides = dict[tuple[str, str], Side]
 Named = Annotated[
     str,
     typer.Argument(
-        help="Give a model (of the zoo, FILE.py:CLASS, CHECKOUT:ENTRY), a folder of records, or a results.json."
+        help="A model (id or name, FILE.py:NAME, or CHECKOUT:ENTRY), a folder of records, or a results.json."
     ),
 ]
 
@@ -49,20 +49,24 @@ def compare(
     weights_key: flags.WeightsKey = None,
     sandbox: flags.Sandbox = None,
     repeats: Annotated[
-        int | None, typer.Option("--repeats", min=1, help=f"How often a model is timed against itself; {REPEATS}.")
+        int | None, typer.Option("--repeats", min=1, help=f"Number of repeats of the A/A test. Default: {REPEATS}.")
     ] = None,
     save_dir: flags.SaveDir = flags.DEFAULT_SAVE_DIR,
 ) -> None:
-    """Compare two models: PSNR and runtime with intervals, and a sentence. A model with itself is the A/A test."""
+    """Compare PSNR and runtime of two models, with 95% intervals. The same model given twice is an A/A test."""
     kinds = {_kind(name) for name in (first, second)}
     if len(kinds) > 1:
-        raise UsageError(f"{first} and {second}: expected two models, two folders of records, or two results.json")
+        given = " and ".join(f"{name} ({_kind(name)})" for name in (first, second))
+        raise UsageError(f"expected two models, two folders of records, or two results.json; got {given}")
     (kind,) = kinds
     of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
     of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
     if kind != "model":
         others = {"data_dir": data_dir, "sandbox": sandbox, "repeats": repeats}
-        _refuse_idle(_settings(config) | of_a_file | others, "only where models are timed, and not found in records")
+        _refuse_idle(
+            _settings(config) | of_a_file | others,
+            "has an effect only when models are run, not when records or results.json are compared",
+        )
     if read := {"records": _of_records, "published": _published}.get(kind):
         _tell(_pairs(read(Path(first)), read(Path(second)), (first, second), split(datasets)), save_dir)
     else:
@@ -86,7 +90,7 @@ def _settings(config: RunConfig) -> dict[str, object]:
 def _refuse_idle(given: dict[str, object], why: str) -> None:
     idle = [f"--{'with' if name == 'more' else name}" for name, value in given.items() if value not in (None, ())]
     if idle:
-        raise UsageError(f"{', '.join(idle)}: {why}")
+        raise UsageError(f"{', '.join(idle)}: {why}; leave this out")
 
 
 def _kind(name: str) -> str:
@@ -119,7 +123,9 @@ def _source(name: str, asked: "Asked") -> "ModelSource":
     if place:
         found = choose_submissions(read_checkouts([Path(place)]), [entry], Rules(choose_sandbox(asked.sandbox)))
         if len(found) != 1:
-            raise UsageError(f"{name}: expected one entry, found {len(found)}")
+            raise UsageError(
+                f"{name}: expected one entry, found {len(found)}; `eval models --checkout {place}` lists the ids"
+            )
         return found[0]
     return zoo_model(find_model(name))
 
@@ -201,7 +207,9 @@ def _of_records(folder: Path) -> Sides:
             if other is None or record.timing is not None:
                 sides[key] = replace(side, label=_with_manner(side.label, manner))
     if not sides:
-        raise RunError(f"{folder}: no complete record in it")
+        raise RunError(
+            f"{folder}: expected at least one complete record, found none; run models with --save_dir {folder} first"
+        )
     return sides
 
 
@@ -221,7 +229,7 @@ def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequen
     """Compare what two places hold: their only models, or else those that both have, set by set."""
     sets = [name for name in dict.fromkeys(key[0] for key in first) if name in {key[0] for key in second}]
     if lacking := [name for name in datasets if name not in sets]:
-        known = f"these are: {', '.join(sets)}" if sets else "they share none"
+        known = f"choose from: {', '.join(sets)}" if sets else "they have no set in common"
         raise UsageError(f"--datasets {','.join(lacking)}: not in both places; {known}")
     found = []
     for dataset in [name for name in sets if not datasets or name in datasets]:

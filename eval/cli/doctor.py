@@ -20,7 +20,7 @@ def doctor(
         bool, typer.Option("--all", help="Check the engines that compile and all precisions too; takes minutes.")
     ] = False,
 ) -> None:
-    """Check that this installation computes right, and list what is missing; exit code 1 if something is wrong."""
+    """Check that this installation computes correctly, and list what is missing; exit code 1 if a check fails."""
     from eval.cli.terminal import Terminal
     from eval.device.placing import pick_device
     from eval.doctor.findings import Outcome, examined
@@ -32,8 +32,10 @@ def doctor(
             terminal.say(f"{finding.outcome:<6} {finding.what}: {finding.words}")
             wrong += finding.outcome is Outcome.WRONG
     if wrong:
-        raise RunError(f"{wrong} check(s) went wrong: do not trust figures of this installation before they are right")
-    terminal.say("All that was checked computes right.")
+        raise RunError(
+            f"{wrong} check(s) failed, see the lines above: do not use figures of this installation until they pass"
+        )
+    terminal.say("All checks passed.")
 
 
 def _checks(device: "torch.device", every: bool) -> dict[str, Callable[[], Iterator]]:

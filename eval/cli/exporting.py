@@ -12,12 +12,15 @@ from eval.errors import RunError, UsageError
 
 def export_model(
     model_id: Annotated[str, typer.Option("--model_id", help="A model of the zoo, by id or name.")],
-    formats: Annotated[str, typer.Option("--format", help="With commas: onnx, ncnn, safetensors, hub.")] = "onnx",
+    formats: Annotated[
+        str, typer.Option("--format", help="Formats, separated by commas: onnx, ncnn, safetensors, hub.")
+    ] = "onnx",
     weights: Weights = None,
     data_dir: DataDir = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Set with HR images on which PSNR is compared.")] = "sample",
     records: Annotated[
-        list[Path] | None, typer.Option("--records", help="Records whose figures stand on the hub's card.")
+        list[Path] | None,
+        typer.Option("--records", help="Records whose figures are written to the model card of the hub."),
     ] = None,
     save_dir: Annotated[Path, out("Folder for the files.")] = Path("exported"),
 ) -> None:

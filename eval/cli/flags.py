@@ -44,56 +44,61 @@ Datasets = Annotated[
     Option(
         "--datasets",
         "--dataset",
-        help="Which sets run, by name with commas; 'sample' needs no data, 'valid' and 'test' are the challenge's.",
+        help="Image sets, by name, separated by commas; 'sample' needs no data; 'valid', 'test': the challenge's.",
         callback=some,
     ),
 ]
 ModelId = Annotated[
-    str, Option("--model_id", help="Which model runs, by id or name; `python -m eval models` lists them.")
+    str, Option("--model_id", help="Model to run, by id or name; `python -m eval models` lists all models.")
 ]
 IncludeTest = Annotated[bool, Option("--include_test", help="Run the challenge's test set, too.")]
-Open = Annotated[bool, Option("--open", help="Open the folder of results when it ends.")]
+Open = Annotated[bool, Option("--open", help="Open the folder of results at the end.")]
 Weights = Annotated[
     str | None,
-    Option("--weights", help="Take these weights: a checkpoint's name in the manifest, such as released, or a file."),
+    Option("--weights", help="Weights to use: the name of a checkpoint in the manifest, such as released, or a file."),
 ]
-Force = Annotated[bool, Option("--force", help="Run in half precision also where this processor is slower in it.")]
+Force = Annotated[bool, Option("--force", help="Allow half precision even if it is slower on this processor.")]
 WeightsKey = Annotated[
     str | None,
-    Option("--weights_key", help="Take the weights under this key of the file: params, state_dict.params_ema."),
+    Option("--weights_key", help="Key of the weights in the checkpoint, for example params or state_dict.params_ema."),
 ]
 ModelFile = Annotated[
-    str | None, Option("--model_file", help="Run a network of a file in a sandbox: FILE.py:NAME, a class or function.")
+    str | None,
+    Option("--model_file", help="Run your own network in a sandbox: FILE.py:NAME, a class or a function in it."),
 ]
 Checkpoint = Annotated[
     Path | None,
-    Option("--checkpoint", help="Load these weights into a network of a file; without them it runs untrained."),
+    Option("--checkpoint", help="Checkpoint for the network of FILE.py:NAME; without it the network runs untrained."),
 ]
 DataRange = Annotated[
-    float | None, Option("--data_range", help="What the input of a network of a file goes up to: 1 or 255.")
+    float | None, Option("--data_range", help="Largest input value of the network of FILE.py:NAME: 1 or 255.")
 ]
 More = Annotated[
     list[Path] | None,
-    Option("--with", help="Let a network of a file read this folder besides what it imports; may be repeated."),
+    Option("--with", help="Further folder that the code of FILE.py may read in the sandbox; may be repeated."),
 ]
 ModelArgs = Annotated[
-    str | None, Option("--model_args", help="Call the class or function of a file with these: dim=36,n_blocks=8.")
+    str | None, Option("--model_args", help="Arguments for the class or function of FILE.py:NAME: dim=36,n_blocks=8.")
 ]
 Sandbox = Annotated[
     str | None,
-    Option("--sandbox", help="What holds third-party code: bubblewrap, or none, which gives it all of your rights."),
+    Option(
+        "--sandbox", help="What isolates third-party code: bubblewrap, or none (the code then has your permissions)."
+    ),
 ]
-Trust = Annotated[bool, Option("--trust", help="Open checkpoints that run code, in the sandbox.")]
+Trust = Annotated[
+    bool, Option("--trust", help="Allow checkpoints that run code when they are loaded, in the sandbox only.")
+]
 Timeout = Annotated[
     float | None,
     Option(
         "--timeout",
         min=1,
-        help="How many seconds building a submission, an image, and counting may take, each; 900 by default.",
+        help="Time limit in seconds for each of: building the network, one image, counting FLOPs. Default: 900.",
     ),
 ]
 EditionFlag = Annotated[
-    str, Option("--edition", help="Which year's rules count; or newest, or a FILE.toml with rules of one's own.")
+    str, Option("--edition", help="Rules to use: a year, newest, or a FILE.toml with your own rules.")
 ]
 NoImages = Annotated[bool, Option("--no_images", help="Write no SR images.")]
 

@@ -19,12 +19,14 @@ def show_data(
     data_dir: DataDir = None,
     datasets: Datasets = None,
 ) -> None:
-    """Say what a folder of images is taken for: where HR and LR are, how they pair, how many; nothing is run."""
+    """List the image sets of a folder: where HR and LR images are, how they pair, and how many; no model is run."""
     place = folder or data_dir
     if place is None:
         raise UsageError("data: give a folder, or set ESR_DATA")
     if not place.is_dir():
-        raise UsageError(f"{place}: no such folder")
+        raise UsageError(
+            f"{place}: no such folder; give the folder of your image sets, by argument, --data_dir or ESR_DATA"
+        )
     terminal, faulty = Terminal(), False
     first, *others = split(datasets) or sets_in(place)
     if not others:

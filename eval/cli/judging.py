@@ -42,11 +42,10 @@ def report(
         str | None,
         typer.Option(
             "--edition",
-            help="Which year's scores count, or those of FILE.toml; without it the page shows those of every year whose"
-            " baseline is there.",
+            help="Year, or FILE.toml, whose scores are used. Default: all years whose baseline is among the records.",
         ),
     ] = None,
-    title: Annotated[str, typer.Option("--title", help="What the page is called.")] = PageOptions.title,
+    title: Annotated[str, typer.Option("--title", help="Title of the page.")] = PageOptions.title,
     megabytes: Annotated[
         float, typer.Option("--megabytes", min=1, help="How many megabytes the page's pictures may take.")
     ] = PageOptions.megabytes,
@@ -54,15 +53,15 @@ def report(
         bool, typer.Option("--latex", help="Write tables in the form of the challenge's report: challenge.tex.")
     ] = False,
     figures: Annotated[
-        bool, typer.Option("--figures", help="Write figures/: PDF and PNG as wide as a column.")
+        bool, typer.Option("--figures", help="Write figures/: PDF and PNG files that are one column wide.")
     ] = False,
 ) -> None:
-    """Make tables and a page of records: the newest complete one of each model, set, protocol and device."""
+    """Write tables and a web page from the newest complete record of each model, set, protocol and device."""
     rules = None if edition is None else find_edition(edition)
     found = find_records(records)
     tables = current(found)
     if not complete_ones(tables):
-        raise RunError(f"no complete record in {', '.join(map(str, records))}")
+        raise RunError(f"{', '.join(map(str, records))}: no complete record; run models first, with --save_dir FOLDER")
     terminal = Terminal()
     terminal.say(f"records  {found_and_used(found)}")
     options = PageOptions(rules, title, image_roots(records), megabytes, terminal.progress)
@@ -101,29 +100,27 @@ def score(
     records: Annotated[list[Path], typer.Argument(help=f"{_RECORDS_HELP} Or one published results.json.")],
     edition: EditionFlag,
     gate: Annotated[
-        GateRule, typer.Option("--gate", help="Hold PSNR against the gate as printed (rounded), or unrounded (strict).")
+        GateRule, typer.Option("--gate", help="Compare PSNR with the gate as printed (rounded) or unrounded (strict).")
     ] = "rounded",
     baseline: Annotated[
         Literal["measured", "published"],
         typer.Option("--baseline", help="Take the baseline's figures as measured here, or as published."),
     ] = "measured",
     datasets: Annotated[
-        str | None, typer.Option("--datasets", help="Take records of these sets alone.", callback=some)
+        str | None, typer.Option("--datasets", help="Use only records of these sets.", callback=some)
     ] = None,
-    protocol: Annotated[
-        Protocol | None, typer.Option("--protocol", help="Take records of this protocol alone.")
-    ] = None,
+    protocol: Annotated[Protocol | None, typer.Option("--protocol", help="Use only records of this protocol.")] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="Take records of this device alone: cpu, cuda, or part of a name.")
+        str | None, typer.Option("--device", help="Use only records of this device: cpu, cuda, or part of a name.")
     ] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="Take records of this engine alone.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="Take records of this precision alone.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Use only records of this engine.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="Use only records of this precision.")] = None,
     simultaneous: Annotated[
         bool, typer.Option("--simultaneous", help="Give ranges of ranks that hold for all models together.")
     ] = False,
     save_dir: Annotated[Path, out("Write score.md, .csv and .tex to this folder.")] = DEFAULT_SAVE_DIR,
 ) -> None:
-    """Rank models by the challenge's rules: gates, scores, main track and sub-tracks, and how settled ranks are."""
+    """Rank models by the challenge's rules: gates, scores, main track, sub-tracks, and intervals of the ranks."""
     rules = find_edition(edition)
     filters = {"datasets": datasets, "protocol": protocol, "device": device, "engine": engine, "precision": precision}
     measured = _published(records, rules, filters) or _measured(records, rules, **filters)
@@ -150,7 +147,7 @@ def _published(places: Sequence[Path], rules: Edition, filters: Mapping[str, str
         return None
     typed = [f"--{name}" for name, value in filters.items() if value is not None]
     if len(places) > 1 or typed:
-        what = f"has nothing that {', '.join(typed)} could choose" if typed else "is ranked by itself"
+        what = f"cannot be filtered; leave {', '.join(typed)} out" if typed else "must be the only argument"
         raise UsageError(f"{files[0]}: a published results.json {what}")
     results = read_results(files[0])
     sizes = other_sizes(results, rules)
@@ -175,12 +172,12 @@ def audit(
         str | None,
         typer.Option(
             "--edition",
-            help="Which year's gates and scores count, or those of FILE.toml; without it the baseline tells.",
+            help="Year, or FILE.toml, whose gates and scores are used. Default: detected from the file's baseline.",
         ),
     ] = None,
     save_dir: Annotated[Path, out("Write audit.md and audit.json to this folder.")] = DEFAULT_SAVE_DIR,
 ) -> None:
-    """Show what a published results.json hides: cold starts, near-misses, uncounted work, unsettled orders."""
+    """Report what a published results.json does not show: cold starts, rounded gates, uncounted FLOPs, open orders."""
     rules = None if edition is None else find_edition(edition, for_ranking=False)
     found = audit_results(file.name, read_results(file), rules)
     terminal = Terminal()

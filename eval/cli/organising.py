@@ -27,13 +27,13 @@ def audit_data(
 
 
 def new_edition(
-    year: Annotated[int, typer.Argument(min=2000, help="Of the new edition.")],
+    year: Annotated[int, typer.Argument(min=2000, help="Year of the new edition.")],
     source: Annotated[
-        int | None, typer.Option("--from", help="Year whose rules it begins with; the newest one's by default.")
+        int | None, typer.Option("--from", help="Year whose rules are copied. Default: the newest.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write; edition-YEAR.toml if absent.")] = None,
 ) -> None:
-    """Write the rules of an edition of one's own as a file, for --edition FILE.toml; next year's need no release."""
+    """Write the rules of a new edition to a file that you can change and use with --edition FILE.toml."""
     path = out or Path(f"edition-{year}.toml")
     source_year = source or find_edition(NEWEST).year
     text = edition_text(year, source_year)
@@ -48,13 +48,16 @@ def host(
     folder: Annotated[Path, typer.Argument(help="Folder for the bundle's files.")],
     hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images of the first phase, PNG; stays secret.")],
     test_hr: Annotated[
-        Path | None, typer.Option("--test_hr", help="Of a second phase, the final one, if there is one.")
+        Path | None, typer.Option("--test_hr", help="Folder of HR images of the second, final phase, if there is one.")
     ] = None,
     edition: EditionFlag = "newest",
-    title: Annotated[str, typer.Option("--title", help="Of the challenge.")] = "Efficient Super-Resolution, x4",
-    start: Annotated[datetime | None, typer.Option("--start", formats=["%Y-%m-%d"], help="Day; today.")] = None,
-    days: Annotated[int, typer.Option("--days", min=1, help="Of the first phase.")] = 45,
-    test_days: Annotated[int, typer.Option("--test_days", min=1, help="Of the second phase.")] = 7,
+    title: Annotated[str, typer.Option("--title", help="Title of the challenge.")] = "Efficient Super-Resolution, x4",
+    start: Annotated[
+        datetime | None,
+        typer.Option("--start", formats=["%Y-%m-%d"], help="First day of the first phase. Default: today."),
+    ] = None,
+    days: Annotated[int, typer.Option("--days", min=1, help="Length of the first phase in days.")] = 45,
+    test_days: Annotated[int, typer.Option("--test_days", min=1, help="Length of the second phase in days.")] = 7,
     luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel instead of RGB.")] = False,
 ) -> None:
     """Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses."""

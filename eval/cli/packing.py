@@ -39,7 +39,9 @@ def pack_entry(asked: Asked, model_id: str | None, weights: str | None, wanted: 
         RunError: the entry does not run, or the zip would not be taken.
     """
     if wanted.data_dir is None:
-        raise UsageError("--data_dir: expected the folder of the test set's LR images")
+        raise UsageError(
+            "--data_dir: expected the folder of the test set's LR images, got none; give the flag, or set ESR_DATA"
+        )
     if wanted.factsheet is not None and not wanted.factsheet.is_file():
         raise UsageError(f"--factsheet {wanted.factsheet}: no such file; `python -m eval factsheet` writes one")
     (source,) = sources_of(asked, model_id, weights)
@@ -60,7 +62,9 @@ def pack_entry(asked: Asked, model_id: str | None, weights: str | None, wanted: 
     faults = archive_faults(results, wanted.limit_mib)
     _show_faults(faults, terminal)
     if any(fault.refuses for fault in faults):
-        raise RunError(f"{results}: the server would not take it")
+        raise RunError(
+            f"{results}: the server would refuse this file for the reasons above; correct them and run pack again"
+        )
 
 
 def show_scored(scored: Scored) -> None:

@@ -29,7 +29,7 @@ def profile_model(
         str | None,
         typer.Option(
             "--model_file",
-            help="Profile a network of a file: FILE.py:NAME. It is imported without a sandbox: your own code only.",
+            help="Profile your own network: FILE.py:NAME. It runs without a sandbox: only for code that you trust.",
         ),
     ] = None,
     checkpoint: Checkpoint = None,
@@ -37,11 +37,11 @@ def profile_model(
     model_args: ModelArgs = None,
     weights_key: WeightsKey = None,
     size: Annotated[int, typer.Option("--size", min=16, help="Height and width of the LR image.")] = 256,
-    passes: Annotated[int, typer.Option("--passes", min=3, help="To take medians of.")] = 5,
+    passes: Annotated[int, typer.Option("--passes", min=3, help="Number of forward passes; medians are shown.")] = 5,
     device: Device = "auto",
     save_dir: Annotated[Path, out("Folder for profile.json and .png.")] = Path("profile"),
 ) -> None:
-    """Show where a network's time goes, by layer and operator, how far from this machine's floor, and what to do."""
+    """Show a network's time by layer and operator, beside the least time possible on this machine, with advice."""
     from eval.cli.terminal import Terminal
     from eval.config import RunConfig
     from eval.records.store import check_writable

@@ -123,7 +123,7 @@ def run_models(
         str | None,
         Option(
             "--models",
-            help="Which models run, by ids or names with commas, or 'all'; by default 3, of a checkout all.",
+            help="Models by id or name, separated by commas, or 'all'. Default: 3; with --checkout: all.",
             callback=flags.some,
         ),
     ] = None,
@@ -147,24 +147,23 @@ def run_models(
     no_images: flags.NoImages = False,
     jobs: Annotated[
         int,
-        Option(
-            "--jobs", min=1, help="How many untimed passes run side by side, each with its share of the CPU's cores."
-        ),
+        Option("--jobs", min=1, help="Number of untimed runs at the same time; they share the cores of the CPU."),
     ] = 1,
     launcher: Annotated[
-        Literal["here", "ray"], Option("--launcher", help="Where passes run: here, or on a Ray cluster.")
+        Literal["here", "ray"],
+        Option("--launcher", help="Where models run: on this machine (here), or on a Ray cluster."),
     ] = "here",
     ray_address: Annotated[
         str | None,
         Option("--ray_address", help="Use the Ray cluster at this address; without it Ray starts on this machine."),
     ] = None,
     force: flags.Force = False,
-    redo: Annotated[bool, Option("--redo", help="Run again what is on record.")] = False,
+    redo: Annotated[bool, Option("--redo", help="Run models again even if they have a record.")] = False,
     sandbox: flags.Sandbox = None,
     trust: flags.Trust = False,
     timeout: flags.Timeout = None,
 ) -> None:
-    """Run several models on several sets; the table shows them all. What is on record is not run again."""
+    """Run several models on several sets and show one table. A model that already has a record is not run again."""
     of_a_file = (model_file, checkpoint, data_range, more or (), model_args, weights_key)
     asked = Asked(models, checkout or (), *of_a_file, reference, sandbox, trust, timeout)
     launch = Launch(None, None if no_images else save_dir, redo, jobs, launcher, ray_address, force)

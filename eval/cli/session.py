@@ -84,7 +84,7 @@ class Session:
         names = ", ".join(path.name for path in paths)
         self.terminal.say(f"written to {self.save_dir}: {names}, {RECORDS_FOLDER}/{images}")
         address = self.save_dir.resolve().as_uri()
-        self.terminal.say(f"look at    {address}")
+        self.terminal.say(f"folder   {address}")
         if show:
             webbrowser.open(address)
         if not all(record.complete for record in self.records):

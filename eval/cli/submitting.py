@@ -19,8 +19,10 @@ LARGEST_MIB = 500.0
 
 
 def new_team(
-    name: Annotated[str, typer.Argument(help="Of the network's class, such as MyNet.")],
-    number: Annotated[int | None, typer.Option("--id", min=0, help="Of the team; the next free one if absent.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the network's class, such as MyNet.")],
+    number: Annotated[
+        int | None, typer.Option("--id", min=0, help="Id of the team. Default: the next free id.")
+    ] = None,
 ) -> None:
     """Write a small working network, its first weights and its row in the manifest, and say what comes next."""
     from eval.submission.new_team import begin
@@ -60,7 +62,10 @@ def check(
     edition: flags.EditionFlag = "newest",
     data_dir: flags.DataDir = None,
     time: Annotated[
-        bool, typer.Option("--time", help="Time it together with the baseline, for the score; takes minutes.")
+        bool,
+        typer.Option(
+            "--time", help="Also measure the score: time the entry together with the baseline; takes minutes."
+        ),
     ] = False,
     device: flags.Device = "cpu",
     sandbox: flags.Sandbox = None,
@@ -68,7 +73,7 @@ def check(
     timeout: flags.Timeout = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for the findings as JSON, too.")] = None,
 ) -> None:
-    """Say of an entry, check by check, whether it would be accepted and is what it says; exit code 1 if one fails."""
+    """Check whether the challenge would accept an entry and if its figures are right; exit code 1 if a check fails."""
     from eval.cli.checking import check_entries, sources_of
     from eval.cli.running import Asked
 
@@ -97,8 +102,10 @@ def pack(
     data_dir: flags.DataDir = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
     number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
-    suffix: Annotated[str, typer.Option("--suffix", help="What names of SR images end in: x4, or nothing.")] = "",
-    small: Annotated[bool, typer.Option("--small", help="Compress PNGs as hard as can be; seconds an image.")] = False,
+    suffix: Annotated[str, typer.Option("--suffix", help="Suffix of the SR images' file names: x4, or nothing.")] = "",
+    small: Annotated[
+        bool, typer.Option("--small", help="Compress PNG files as much as possible; takes seconds per image.")
+    ] = False,
     extra_data: Annotated[
         bool, typer.Option("--extra_data/--no_extra_data", help="Whether other data than the challenge's was used.")
     ] = True,
@@ -109,7 +116,7 @@ def pack(
     sandbox: flags.Sandbox = None,
     save_dir: Annotated[Path, flags.out("Folder for results.zip and code.zip.")] = Path("submission"),
 ) -> None:
-    """Write what a team sends: results.zip of SR images and readme.txt, and code.zip with the network as one file."""
+    """Write the files of a submission: results.zip (SR images, readme.txt) and code.zip (network as one file)."""
     from eval.cli.packing import Wanted, pack_entry
     from eval.cli.running import Asked
     from eval.submission.packing import ResultsWish
@@ -127,7 +134,7 @@ def score_zip(
     limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for scores and findings as JSON, too.")] = None,
 ) -> None:
-    """Score a results zip as the challenge's server does, and say where that would fail in silence."""
+    """Score a results zip as the challenge's server does, and list what the server would refuse without a message."""
     from eval.cli.packing import show_scored
     from eval.submission.archive import score_archive
 

@@ -19,7 +19,7 @@ def list_models(
         list[Path] | None, typer.Option("--checkout", help="List the entries of the challenge's repository instead.")
     ] = None,
 ) -> None:
-    """List the zoo: complexity, and which weights are here; or a checkout's entries, without running any."""
+    """List the project's models (the zoo) and which weights are on this machine; or the entries of a checkout."""
     from eval.cli.model_tables import entries_table, zoo_table
 
     terminal = Terminal()
@@ -36,12 +36,14 @@ def list_models(
 def fetch_weights(
     model_id: Annotated[
         str | None,
-        typer.Option("--model_id", help="Whose weights, by ids or names, separated by commas.", callback=some),
+        typer.Option(
+            "--model_id", help="Models whose weights are downloaded: ids or names, separated by commas.", callback=some
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Download the weights of every model.")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="Download to this folder instead of the cache.")] = None,
 ) -> None:
-    """Download published weights, check their SHA-256, and keep them in the download cache."""
+    """Download released weights, check their SHA-256, and store them in the download cache."""
     if (model_id is None) == (not every):
         raise UsageError("fetch weights: give either --model_id or --all")
     keys = split(model_id)
@@ -102,7 +104,7 @@ def make_lr(
 
     paths = image_files(hr_dir) if hr_dir.is_dir() else []
     if not paths:
-        raise UsageError(f"{hr_dir}: no folder with images")
+        raise UsageError(f"{hr_dir}: expected a folder that contains HR images (PNG, JPEG, BMP, WebP or TIFF)")
     write_lr_images(paths, lr_dir, scale)
     typer.echo(f"{len(paths)} images written to {lr_dir}")
 

@@ -25,7 +25,7 @@ from eval.zoo.manifest import find_model
 def table1(
     config: RunConfig, data_dir: DataDir = None, datasets: Datasets = None, save_dir: SaveDir = DEFAULT_SAVE_DIR
 ) -> None:
-    """Measure the factsheet's Table 1 and print it beside the published figures; by default all sets that are here."""
+    """Measure Table 1 of the factsheet and print it with the published figures. Default: all sets that are found."""
     models, sets = paper.read_table1()
     asked = split(datasets)
     if unknown := [name for name in asked if name not in {row.name for row in sets}]:

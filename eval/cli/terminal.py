@@ -137,7 +137,9 @@ class Terminal(Observer):
         left_out = {column.key: column.title for column in whole.columns if column not in table.columns}
         if left_out:
             titles = ", ".join(left_out[key] for key in _LEAST_FIRST if key in left_out)
-            self.say(f"Left out for want of room: {titles}; they are in the files, and in a wider window.")
+            self.say(
+                f"Columns that do not fit this window: {titles}. They are in the files; a wider window shows them."
+            )
         for line in legend(records):
             self.say(line)
         for line in flag_notes(records):

@@ -227,7 +227,9 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
     if not names and (inner := layouts.only_inner(folder)) != folder:
         return _find_only(inner, called)
     if not names:
-        raise UsageError(f"--data_dir {data_dir}: holds no images and no set in a known layout")
+        raise UsageError(
+            f"--data_dir {data_dir}: holds no images and no set in a known layout (docs/data.md lists the layouts)"
+        )
     raise UsageError(f"--data_dir {data_dir}: holds several sets; choose by --dataset: {', '.join([*names, SAMPLE])}")
 
 
@@ -292,8 +294,8 @@ def _plain_folder(name: str, folder: Path) -> Found:
     role = role_of(folder, stems)
     if role == "unclear":
         raise UsageError(
-            f"--data_dir {folder}: holds HR or LR images? Its name tells the scale alone. Rename it, or link to it, so "
-            "that its name ends in HR or LR"
+            f"--data_dir {folder}: cannot tell whether these are HR or LR images: the name contains only the scale. "
+            "Rename the folder, or link to it, so that its name ends in HR or LR"
         )
     if role == "LR":
         return Found(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])
@@ -309,7 +311,7 @@ def _sample() -> Found:
     """Return the photographs that the scikit-image package carries, without importing it."""
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
-        raise RunError("--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt")
+        raise RunError("--dataset sample: the package scikit-image is not installed; pip install scikit-image")
     folder = Path(package.origin).parent / "data"
     pairs = [ImagePair(Path(file).stem, lr=None, hr=folder / file) for file in SAMPLE_FILES]
     return Found(SAMPLE, HR_FOLDER, folder, pairs, [])

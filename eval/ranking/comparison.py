@@ -111,15 +111,15 @@ class Comparison:
         if math.isfinite(self.psnr.high):
             found += f" [{self.psnr.low:+.3f}, {self.psnr.high:+.3f}]"
         if self.psnr.covers(0):
-            return f"no difference in PSNR is settled ({found})"
+            return f"the PSNR difference is not significant ({found})"
         return f"its PSNR is {'higher' if self.psnr.estimate > 0 else 'lower'} ({found})"
 
     def _runtime_words(self) -> str:
         if self.runtime is None:
             return ""
-        found = f"{self.runtime.estimate:.3f} [{self.runtime.low:.3f}, {self.runtime.high:.3f}] of the other's time"
+        found = f"runtime ratio {self.runtime.estimate:.3f} [{self.runtime.low:.3f}, {self.runtime.high:.3f}]"
         if self.runtime.covers(1):
-            return f"neither is settled to be faster ({found})"
+            return f"the runtimes do not differ significantly ({found})"
         return f"it is {'faster' if self.runtime.estimate < 1 else 'slower'} ({found})"
 
 
@@ -170,7 +170,7 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
         if published and first.machine != second.machine:
             note += "; the two files name no GPU: of two GPUs this is their ratio as well"
         return paired_ratio(first.samples_ms, second.samples_ms), note
-    apart = "the two were timed apart"
+    apart = "the two models were timed in separate runs"
     if first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio:
         if first.is_baseline and second.is_baseline:
             return None, f"runtime is not compared: {apart}, each as its own baseline"

@@ -76,7 +76,9 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
     if found:
         return found[0]
     if measured.published:
-        raise RunError(f"--baseline measured: {model}, the baseline of {edition.year}, is in no row; take published")
+        raise RunError(
+            f"--baseline measured: {model}, the baseline of {edition.year}, is not in it; give --baseline published"
+        )
     # Labels may hold marks that tell versions of one model apart, as in "03_PFDNLite (5 runs)".
     plain = [entry.label.partition(" (")[0].lstrip("0123456789").lstrip("_") for entry in measured.entries]
     names = ",".join(dict.fromkeys([model, *plain]))

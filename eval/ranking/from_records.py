@@ -99,7 +99,9 @@ def _by_model(records: Sequence[Record], sets: Sequence[str]) -> list[list[Recor
         by_label[record.model.label][record.dataset.name] = record
     lacking = [f"{label} on {name}" for label, its in by_label.items() for name in sets if name not in its]
     if lacking:
-        raise RunError(f"every model needs a record of each set; missing: {', '.join(lacking)}")
+        raise RunError(
+            f"every model needs a record of each set; missing: {', '.join(lacking)}; run these, or give --datasets"
+        )
     return [[its[name] for name in sets] for its in by_label.values()]
 
 
@@ -127,9 +129,13 @@ def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
             )
     files = {record.dataset.identity for record in records if record.dataset.sha256}
     if len(files) > len({name for name, _ in files}):
-        raise RunError("records are of different images of one name; measure all on the same")
+        raise RunError(
+            "some sets have the same name but different files; run all models on the same files, in a new --save_dir"
+        )
     if not is_timed(records[0]):
-        raise RunError("records of the protocol accuracy hold no times to rank by; run with --protocol steady")
+        raise RunError(
+            "records of the protocol accuracy have no runtimes to rank by; run the models with --protocol steady"
+        )
     return str(records[0].settings.protocol), records[0].environment.machine
 
 

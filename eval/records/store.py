@@ -106,7 +106,9 @@ def find_records(places: Sequence[Path]) -> list[Record]:
         inside = place / RECORDS_FOLDER
         found = [read_record(place)] if place.is_file() else read_records(inside) or read_records(place)
         if not found:
-            raise UsageError(f"{place}: no such file or folder, or no records in it")
+            raise UsageError(
+                f"{place}: no records found; expected a folder given as --save_dir, a folder of records, or a record"
+            )
         records += found
     return sorted(records, key=lambda record: record.started_at)
 

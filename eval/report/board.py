@@ -233,17 +233,17 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     ]
     flagged = [f"{row.label} ({', '.join(note.title for note in row.flags)})" for row in rows if row.flags]
     if flagged:
-        lines.append(f"Figures that do not show everything: {_listing(flagged)}.")
+        lines.append(f"Models with flags, whose figures may mislead (see the rows): {_listing(flagged)}.")
     tilings = {(row.record.settings.tile, row.record.settings.tile_overlap) for row in rows}
     if len(tilings) > 1:
-        lines.append("Models ran on tiles of different sizes; runtimes and PSNR differ by that too.")
+        lines.append("Models ran on tiles of different sizes, which also changes runtime and PSNR.")
     images = {tuple(image.name for image in row.record.images) for row in rows if row.record.complete}
     if len(images) > 1:
         lines.append("Models ran on different images of this set; means are not over the same images.")
     models = ((row.label, row.record.model) for row in rows)
     unknown = sorted(label for label, its in models if its.origin == ZOO and its.weights_file and not its.checkpoint)
     if unknown:
-        lines.append(f"Weights that the manifest does not know: {_listing(unknown)}.")
+        lines.append(f"Weights that are not listed in the manifest: {_listing(unknown)}.")
     return lines
 
 

@@ -96,20 +96,22 @@ def legend(records: Iterable[Record]) -> list[str]:
     protocols = {record.settings.protocol for record in records}
     devices = "; ".join(sorted({record.environment.machine for record in records}))
     if Protocol.OFFICIAL in protocols:
-        lines.append(f"Time: the network alone, mean over images, cold first image included; on {devices}.")
+        lines.append(f"Time: forward pass only, mean over images, with the cold first image; on {devices}.")
     if Protocol.STEADY in protocols:
-        lines.append(f"Time: the network alone, warm, mean over images of the median over rounds; on {devices}.")
+        lines.append(
+            f"Time: forward pass only, after warm-up; median over rounds, then mean over images; on {devices}."
+        )
         lines += _timing_notes(records)
         if any(record.timing and record.timing.kernels_ms for record in records):
-            lines += ["GPU alone: its kernels, all queued before the first begins; Time has the CPU's starting them."]
+            lines += ["GPU alone: time of the GPU's kernels only; Time also contains the CPU's time to launch them."]
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
-        lines.append(f"Networks ran otherwise than as plain torch in float32: {'; '.join(manners)}.")
+        lines.append(f"Networks did not run as plain torch in float32, but as: {'; '.join(manners)}.")
     lines += _tile_notes(records)
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     if any(record.complexity and record.complexity.flops_by_hooks for record in records):
-        lines.append("FLOPs '22: by the counter of 2022, which counts activations and overlooks functions.")
+        lines.append("FLOPs '22: by the counter of 2022, which counts activation layers, but no functional calls.")
     methods = sorted({record.peak_memory_method for record in records if record.peak_memory_method})
     lines += [f"Mem: {method}." for method in methods]
     return lines
@@ -144,7 +146,9 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
     timed = [(record, record.timing) for record in records if record.timing]
     notes = []
     if given_back := sorted({record.model.label for record, _ in timed if _gave_memory_back(record)}):
-        notes.append(f"Freed memory was given back between forwards, which takes time: {', '.join(given_back)}.")
+        notes.append(
+            f"Freed memory was returned to the system between forwards, so times are longer: {', '.join(given_back)}."
+        )
     if baselines := sorted({timing.ratio.baseline for _, timing in timed if timing.ratio}):
         notes.append(f"Ratio: of runtimes to {', '.join(baselines)}, with its 95% interval; paired by image and round.")
     sets: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -157,7 +161,9 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
             notes.append(f"{where} in {len(groups)} separate runs; ratios compare models of one run only: {runs}.")
     dropped = sum(map(Counter, {timing.group: timing.dropped for _, timing in timed}.values()), Counter())
     if dropped:
-        what = f"{dropped.total()} disturbed stretch(es), an image through all models each, were dropped"
+        what = (
+            f"Dropped because other work disturbed them: {dropped.total()} measurement(s), each one image on all models"
+        )
         notes.append(f"{what}: {what_disturbed(dropped)}.")
     return notes
 

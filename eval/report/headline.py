@@ -55,12 +55,12 @@ def _score_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
 def _gate_words(ranked: Ranked, record: Record) -> str:
     if any(row.verdicts for row in ranked.rows.values()):
         return ""
-    return f"No least PSNR is set for {visible(record.dataset.name)}: a fast model with a low PSNR can be first."
+    return f"No minimum PSNR is set for {visible(record.dataset.name)}: a fast model with a low PSNR can be first."
 
 
 def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) -> str:
     if places[leader].interval is None:
-        return "How settled ranks are is not known: the models were not timed together by the protocol steady."
+        return "Whether ranks are settled is unknown: the models were not timed together (--protocol steady)."
     if len(places) == 1:
         return ""
     rivals = [label for label, place in places.items() if label != leader and place.interval and place.interval[0] == 1]
@@ -69,7 +69,7 @@ def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) ->
     if places[leader].interval != (1, 1):
         # Each pair is compared by itself: the first may be open to one that is surely behind a third.
         return "The first place is not settled."
-    return "The first place is settled (95%, each pair of models compared by itself)."
+    return "The first place is settled (95%, for each pair of models separately)."
 
 
 def _runtime_words(record: Record, other: Record) -> str:
@@ -83,7 +83,7 @@ def _runtime_words(record: Record, other: Record) -> str:
     if ratio.covers(1):
         known = f"[{ratio.low:.2f}, {ratio.high:.2f}]" if math.isfinite(ratio.high) else "of too few samples"
         shown = f"{ratio.estimate:.2f} {known}"
-        return f"{name} and {base} cannot be told apart in time ({shown} times {base}'s)."
+        return f"The runtimes of {name} and {base} do not differ significantly (ratio {shown})."
     low, high = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
     # With so many digits that the near end, which is no 0, does not look like one.
     least = 0 if high - low >= 1 else 1
@@ -109,11 +109,12 @@ def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> H
 
 def _psnr_words(records: Sequence[Record], index: int, paired: PairedPsnr) -> str:
     """Say from which networks a model can be told apart in PSNR."""
-    kinds: dict[str, list[str]] = {"cannot be told apart from": [], "is above": [], "is below": []}
+    kinds: dict[str, list[str]] = {"does not differ significantly from": [], "is above": [], "is below": []}
     for place, record in enumerate(records):
         its = paired.difference(index, place) if place != index and record.model.is_network else None
         if its is not None:
-            kind = "cannot be told apart from" if its.covers(0) else "is above" if its.estimate > 0 else "is below"
+            kind = "is above" if its.estimate > 0 else "is below"
+            kind = "does not differ significantly from" if its.covers(0) else kind
             kinds[kind].append(visible(record.model.full_name))
     said = "; it ".join(f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels)
     name = visible(records[index].model.full_name)

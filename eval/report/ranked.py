@@ -47,13 +47,16 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Se
     """
     rules = edition or next(iter(editions_with_baseline(rows)), None)
     if rules is None:
-        return Ranked(notes=("No scores: no edition's baseline is in this table.",))
+        known = ", ".join(f"{its.baseline.model} ({its.year})" for its in all_editions().values() if its.tracks)
+        return Ranked(notes=(f"No scores: no edition's baseline is in this table; also run one of: {known}.",))
     role = _role(rules, rows[0])
     gates = tuple((its.role, its.psnr_db) for its in rules.gates if its.role == role and its.psnr_db is not None)
     complete = [record.model.label for record in rows if record.complete]
     unranked = Ranked(rules, gates=gates, baseline=next(filter(rules.baseline.is_called, complete), None))
     if not any(map(is_timed, rows)):
-        return replace(unranked, notes=("No scores: this protocol takes no times.",))
+        return replace(
+            unranked, notes=("No scores: the protocol accuracy measures no runtime; use --protocol steady.",)
+        )
     other_half = [record for record in others if role and _role(rules, record) not in (None, role)]
     try:
         return _ranked(unranked, rules, [*rows, *other_half])

@@ -83,7 +83,7 @@ def _device_note(scored: Scored) -> str:
     text = f"Time was taken on {visible(scored.measured.device)}, not on the challenge's {edition.gpu}"
     if any(entry is scored.ranking.reference for entry in scored.measured.entries):
         return f"{text}: scores and ranks of runtime hold for this device."
-    return f"{text}, where the published baseline was: Score_Runtime compares two machines and says little."
+    return f"{text}, where the published baseline was measured: do not use this Score_Runtime; use --baseline measured."
 
 
 def _gate_notes(scored: Scored) -> list[str]:

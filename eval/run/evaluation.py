@@ -119,11 +119,11 @@ class Evaluation:
         left = open_pairs(np.array(samples, dtype=float), places)
         if not left:
             self.observer.say(
-                f"settled  the first {places} place(s) by time, each pair of models at 95%, after {rounds} rounds"
+                f"settled  the order of the {places} fastest model(s), each pair at 95%, after {rounds} rounds"
             )
         for faster, slower in left:
-            words = f"{labels[faster]} before {labels[slower]} is not settled at 95% after {rounds} rounds"
-            self.observer.say(f"open     {words}")
+            words = f"{labels[faster]} faster than {labels[slower]}: not settled at 95% after {rounds} rounds"
+            self.observer.say(f"unsettled  {words}")
 
     def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
         """Carry out the speed pass of models that are all open at once; if one fails, it is a ``TimingError``."""
@@ -199,7 +199,7 @@ class Evaluation:
         label, taken, asked = record.model.label, record.settings, self.asked
         if taken.engine_asked == AUTO:
             left_out = f"; left out: {', '.join(taken.left_out)}" if taken.left_out else ""
-            self.observer.say(f"engine   auto took {taken.engine} for {label}{left_out}")
+            self.observer.say(f"engine   auto selected {taken.engine} for {label}{left_out}")
         elif taken.precision != asked.precision or asked.engine not in (None, taken.engine):
             self.observer.say(f"note: {label} has no weights: it ran as plain torch in float32")
         if asked.streams not in (None, taken.streams) and "streams" not in self.config.idle:
@@ -232,7 +232,9 @@ class Evaluation:
             config, choice = settled.config, settled.choice
             asked = asked or (AUTO if choice else None)
             if choice and settled.new:
-                self.observer.say(f"engine   tried for {model.info.label}, a photograph in three sizes: {choice.tried}")
+                self.observer.say(
+                    f"engine   trial for {model.info.label} (one photograph in three sizes): {choice.tried}"
+                )
         except UsageError:
             raise
         except Exception:
@@ -275,9 +277,9 @@ def _why_compiling_lost(took: Compiled, images: int) -> str | None:
     """Return by how much a compiled network was slower over a set than one that is not; None if it was not."""
     if (lost_s := took.lost_s(images)) <= 0:
         return None
-    ready = f"{took.ready_s:.1f} s to get ready beside {took.beside_ready_s:.1f}"
-    each = f"{took.image_ms:.0f} ms an image beside {took.beside_ms:.0f}"
-    pays = "it does not pay here" if took.pays_from is None else f"it pays from {took.pays_from} such images on"
+    ready = f"{took.ready_s:.1f} s to start instead of {took.beside_ready_s:.1f} s"
+    each = f"{took.image_ms:.0f} ms per image instead of {took.beside_ms:.0f} ms"
+    pays = "it is never faster here" if took.pays_from is None else f"it is faster from {took.pays_from} such images on"
     return f"took {lost_s:.1f} s longer over these {images} image(s) than {took.beside}: {ready}, {each}; {pays}"
 
 

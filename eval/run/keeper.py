@@ -71,7 +71,7 @@ class Keeper:
             raise RunError(f"the record of these figures could not be written: {error}") from error
         insort(self._known, record, key=_started_at)
         if not record.complete and record.images:
-            self.observer.warn(f"what was finished is in {path}")
+            self.observer.warn(f"the finished images are in the record {path}")
         if record.traceback:
             self._write_log(save_dir / LOGS_FOLDER / f"{path.stem}.log", record.traceback)
 
@@ -80,9 +80,9 @@ class Keeper:
             log.parent.mkdir(exist_ok=True)
             log.write_text(text, encoding="utf-8")
         except OSError as error:
-            self.observer.warn(f"where it came from could not be written ({error}); the record holds it")
+            self.observer.warn(f"the traceback could not be written to a log ({error}); it is in the record")
             return
-        self.observer.warn(f"where it came from is in {log}")
+        self.observer.warn(f"the traceback is in {log}")
 
     def engine_taken_before(self, info: ModelInfo, config: RunConfig) -> Settings | None:
         """Return the settings with what ``auto`` took for this model before, asked alike: its word stays.

@@ -52,8 +52,8 @@ class Launch:
         """
         if self.jobs > 1 and config.is_timed:
             raise UsageError(
-                f"--jobs {self.jobs}: the official protocol times what it runs, so models run one by one; "
-                "use --protocol accuracy, or steady, whose speed pass is apart"
+                f"--jobs {self.jobs}: the official protocol times each model, so only one can run at a time; "
+                "use --protocol accuracy or steady, or leave --jobs out"
             )
         owns_device = config.is_timed and config.device.startswith("cuda")
         if self.launcher == RAY and config.protocol is not Protocol.ACCURACY and not owns_device:
@@ -67,7 +67,9 @@ class Launch:
                 "torch in fp32"
             )
         if self.ray_address and self.launcher != RAY:
-            raise UsageError(f"--ray_address {self.ray_address}: only with --launcher ray")
+            raise UsageError(
+                f"--ray_address {self.ray_address}: only with --launcher ray; add it, or leave the address out"
+            )
 
 
 def note_on_half_precision(config: RunConfig, force: bool) -> str | None:

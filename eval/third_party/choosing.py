@@ -61,7 +61,7 @@ def choose_model_file(
     """
     file, _, class_name = target.rpartition(":")
     if not file or not class_name.isidentifier():
-        raise UsageError(f"--model_file {target}: expected FILE.py:CLASS")
+        raise UsageError(f"--model_file {target}: expected FILE.py:NAME, as in my_network.py:MyNetwork")
     if not Path(file).is_file():
         raise UsageError(f"--model_file {target}: {file}: no such file")
     if checkpoint is not None and not checkpoint.is_file():

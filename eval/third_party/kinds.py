@@ -34,7 +34,7 @@ def choose_sandbox(asked: str | None) -> SandboxKind:
         raise UsageError(
             f"third-party code runs in bubblewrap 0.8 or newer, which does not work here: {fault.rstrip('.')}; "
             f"{bubblewrap.remedy(fault)} (docs/submissions.md has the flags for containers and clusters), or give"
-            " --sandbox none: then their code runs with all of your rights, over your files, network and processes"
+            " --sandbox none: then their code has your full permissions for your files, network and processes"
         )
     return kind
 

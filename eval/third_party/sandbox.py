@@ -161,7 +161,7 @@ def start(
         RunError: something to mount does not exist, or bubblewrap does not start.
     """
     if missing := [str(path) for path in (*mounts.readable, *mounts.devices) if not path.exists()]:
-        raise RunError(f"a sandbox is to show what does not exist: {', '.join(missing)}")
+        raise RunError(f"these files or folders for the sandbox do not exist: {', '.join(missing)}")
     with ExitStack() as ours, ExitStack() as theirs:
         requests, to_worker = _pipe(theirs, ours)
         from_worker, replies = _pipe(ours, theirs)

@@ -159,7 +159,7 @@ def _run_image(
             rounds.irregular[index] += 1
             if rounds.irregular[index] > max(_IRREGULAR_COUNT, _IRREGULAR_SHARE * rounds.turns):
                 often = f"{irregular}, {rounds.irregular[index]} of {rounds.turns} times"
-                raise TimingError(index, RunError(f"{often}: its times are none"))
+                raise TimingError(index, RunError(f"{often}: its runtimes are not valid"))
     reasons += filter(None, [watch.disturbance()])
     rounds.dropped.update(reasons[:1])
     return (np.full(len(upscalers), np.nan) if reasons else times), outputs

@@ -43,7 +43,7 @@ def fetch_checkpoint(known: CheckpointSpec, folder: Path | None = None, progress
 
 def _download(known: CheckpointSpec, folder: Path, progress: bool) -> Path:
     if known.url is None:
-        raise RunError(f"{known.file}: has no public address")
+        raise RunError(f"{known.file}: has no public address; ask its authors, and put it into {MODEL_ZOO}")
     pooch.get_logger().setLevel("ERROR")
     hashes, urls = {known.file: f"sha256:{known.sha256}"}, {known.file: known.url}
     source = pooch.create(folder, base_url="", registry=hashes, urls=urls, retry_if_failed=1)

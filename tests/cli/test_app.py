@@ -43,7 +43,7 @@ def test_an_unknown_command_is_wrong_usage(command):
 
 def test_no_command_of_a_group_is_cut(command):
     shown = " ".join(command("-m", "eval", "fetch", "--help").stdout.split())
-    assert "weights Download published weights, check their SHA-256, and keep them in the download cache." in shown
+    assert "weights Download released weights, check their SHA-256, and store them in the download cache." in shown
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")

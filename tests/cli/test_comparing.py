@@ -29,7 +29,7 @@ def test_two_folders_of_one_model_each(command, tmp_path: Path):
     done = command("-m", "eval", "compare", "a", "b", "--save_dir", "out")
     sentence = (
         "On Set2, 03_PFDNLite compared with 05_SPAN: its PSNR is higher (+0.500 dB [+0.500, +0.500]); "
-        "it is slower (2.000 [1.944, 2.057] of the other's time)."
+        "it is slower (runtime ratio 2.000 [1.944, 2.057])."
     )
     assert sentence in done.stdout
     assert "Note: runtimes were taken apart, so each is taken as its ratio to 00_RLFN's" in done.stdout
@@ -91,7 +91,7 @@ def test_two_models_are_timed_together(command, hr_folder: Path):
     typed = ("-m", "eval", "compare", "ABPN", "Bicubic", "--data_dir", hr_folder, "--device", "cpu", "--threads", "1")
     done = command(*typed)
     assert "On photos, 08_ABPN (selftrained) compared with Bicubic: " in done.stdout
-    assert "of the other's time" in done.stdout
+    assert "runtime ratio" in done.stdout
     # What was timed is on record, and not timed again.
     assert "on record: the times of 2 models together on photos" in command(*typed).stdout
 
@@ -131,12 +131,16 @@ def test_two_versions_of_one_file_are_two_models(command, hr_folder: Path, tmp_p
         (("old/net.py:Net", "ABPN", "--precision", "bf16"), 2, "submissions run by their own code"),
         (("PFDNLite", "ABPN", "--data_range", "1"), 2, "--data_range: only with a model of a file"),
         (("ABPN", "8", "--datasets", "one,two"), 2, "a model is timed against itself on one set"),
-        (("a", "a", "--repeats", "2"), 2, "--repeats: only where models are timed"),
-        (("a", "a", "--precision", "bf16", "--checkpoint", "x"), 2, "--precision, --checkpoint: only where models are"),
+        (("a", "a", "--repeats", "2"), 2, "--repeats: has an effect only when models are run"),
+        (
+            ("a", "a", "--precision", "bf16", "--checkpoint", "x"),
+            2,
+            "--precision, --checkpoint: has an effect only when",
+        ),
         (("PFDNLite", "ABPN", "--sandbox", "none"), 2, "--sandbox: only with a model of a file or of a checkout"),
-        (("a", "a", "--datasets", "Set2,Typo"), 2, "--datasets Typo: not in both places; these are: Set2"),
+        (("a", "a", "--datasets", "Set2,Typo"), 2, "--datasets Typo: not in both places; choose from: Set2"),
         (("a", "PFDNLite"), 2, "expected two models, two folders of records, or two results.json"),
-        (("a", "empty"), 2, "no records in it"),
+        (("a", "empty"), 2, "no records found"),
         (("PFDNLite", "SPANN"), 2, "no model 'SPANN'"),
         (("PFDNLite", "ABPN", "--repeats", "3"), 2, "--repeats 3: only for a model that is compared with itself"),
         (("a", "b"), 1, "nothing to compare: a holds 03_PFDNLite on Set2; b holds 05_SPAN on other"),

@@ -42,7 +42,7 @@ def test_what_does_not_fit_is_named_and_what_was_not_taken_is_not_shown(records:
     wide, narrow = printed(records, 200), printed(records, 70)
     assert any("Conv" in line for line in wide[:4])
     assert not any("Conv" in line for line in narrow[:4])
-    assert any("Left out for want of room" in line and "Conv" in line for line in narrow)
+    assert any("Columns that do not fit this window" in line and "Conv" in line for line in narrow)
     assert not any("Left out" in line for line in wide)
     # None of these records has a ratio.
     assert not any("Ratio" in line for line in wide[:4])
@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_named_and_what_was_not_taken_is_not_shown(records:
 def test_of_the_metrics_psnr_alone_is_always_shown(records: list):
     images = [image.model_copy(update={"psnr_y_db": 28.4177, "ssim_y": 0.8}) for image in records[0].images]
     full = [changed(record, images=tuple(images), means=means_of(images)) for record in records]
-    (left_out,) = (line for line in printed(full, 80) if "Left out" in line)
+    (left_out,) = (line for line in printed(full, 80) if "Columns that do not fit" in line)
     assert "Mem, Acts, SSIM-Y, PSNR-Y" in left_out
     assert not any("28.42" in line for line in printed(full, 80))
     assert any("28.42" in line for line in printed(full, 200))

@@ -308,9 +308,7 @@ class TestSample:
     def test_without_scikit_image_it_says_what_to_install(self, monkeypatch):
         monkeypatch.setattr(eval.data.datasets.importlib.util, "find_spec", lambda name: None)
         message = refused(RunError, None, "sample")
-        assert message == (
-            "--dataset sample: the scikit-image package is not installed; pip install -r requirements.txt"
-        )
+        assert message == ("--dataset sample: the package scikit-image is not installed; pip install scikit-image")
 
 
 def test_the_folder_of_a_set_and_its_name_are_one(tmp_path: Path, put):

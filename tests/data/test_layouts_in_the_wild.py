@@ -92,7 +92,7 @@ def test_hr_whose_lr_lies_near_says_so(tmp_path: Path):
 
 def test_a_scale_alone_asks(tmp_path: Path):
     build(tmp_path, {"Set5/X4/{}.png": 32})
-    with pytest.raises(UsageError, match=r"holds HR or LR images.*Rename it, or link to it"):
+    with pytest.raises(UsageError, match=r"whether these are HR or LR images.*Rename the folder, or link to it"):
         open_dataset(tmp_path / "Set5" / "X4", None)
 
 

@@ -32,7 +32,7 @@ def test_what_is_settled_is_said():
     assert found.runtime == Interval(pytest.approx(0.8), pytest.approx(0.8), pytest.approx(0.8))
     assert found.sentence == (
         "On Set8, A compared with B: its PSNR is higher (+0.250 dB [+0.250, +0.250]); "
-        "it is faster (0.800 [0.800, 0.800] of the other's time)."
+        "it is faster (runtime ratio 0.800 [0.800, 0.800])."
     )
     other_way = compare_sides(side("B"), side("A", 0.25, 0.8)).sentence
     assert "its PSNR is lower (-0.250 dB" in other_way
@@ -44,9 +44,9 @@ def test_what_is_not_settled_is_said_too():
     noisy = side("A").samples_ms * np.random.default_rng(1).uniform(0.5, 1.6, (8, 12))
     found = compare_sides(side("A", psnr_db=mixed, samples_ms=noisy), side("B"))
     assert found.psnr.low < 0 < found.psnr.high
-    assert "no difference in PSNR is settled (+0.000 dB" in found.sentence
+    assert "the PSNR difference is not significant (+0.000 dB" in found.sentence
     assert found.runtime.low < 1 < found.runtime.high
-    assert "neither is settled to be faster" in found.sentence
+    assert "the runtimes do not differ significantly" in found.sentence
 
 
 def test_a_model_against_itself_is_no_difference():
@@ -172,7 +172,7 @@ def test_too_few_undisturbed_samples_settle_nothing():
     samples[2, :5] = (10.0, 11.0, 10.0, 11.0, 10.0)
     found = compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples))
     assert found.runtime == Interval(pytest.approx(3.5), -math.inf, math.inf)
-    assert "neither is settled to be faster (3.500 [-inf, inf]" in found.sentence
+    assert "the runtimes do not differ significantly (runtime ratio 3.500 [-inf, inf]" in found.sentence
     samples[3, 0] = 10.0
     assert compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples)).runtime.low > 1
 
@@ -182,9 +182,12 @@ def test_too_few_undisturbed_samples_settle_nothing():
     ("changes", "told"),
     [
         ({"samples_ms": None}, "runtime is not compared: A was not timed by the steady protocol"),
-        ({"group": "g2", "samples_ms": np.ones((8, 11)), "baseline": ""}, "the two were timed apart, without a common"),
-        ({"group": ""}, "the two were timed apart, without a common baseline beside them"),
-        ({"baseline_ratio": None}, "the two were timed apart, without a common baseline beside them"),
+        (
+            {"group": "g2", "samples_ms": np.ones((8, 11)), "baseline": ""},
+            "the two models were timed in separate runs, without a common",
+        ),
+        ({"group": ""}, "the two models were timed in separate runs, without a common baseline beside them"),
+        ({"baseline_ratio": None}, "the two models were timed in separate runs, without a common baseline beside them"),
         ({"baseline_ratio": Interval(1.0, -math.inf, math.inf)}, "timed apart, with too few undisturbed samples"),
     ],
 )

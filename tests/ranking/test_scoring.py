@@ -528,7 +528,7 @@ def test_records_of_other_images_of_one_name_are_not_ranked_together():
     def of(sha256: str, label: str) -> Record:
         return changed(make_record(label=label), dataset={"sha256": sha256})
 
-    with pytest.raises(RunError, match="records are of different images of one name"):
+    with pytest.raises(RunError, match="some sets have the same name but different files"):
         entries_from([of("a", "00_RLFN"), of("b", "05_SPAN")], find_edition(2024))
 
 
@@ -694,9 +694,9 @@ def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command
     (tmp_path / "broken.json").write_text("{")
     assert [is_published(tmp_path / name) for name in ("results.json", "broken.json", "none")] == [True, False, False]
     for typed, code, message in (
-        ((), 1, "--baseline measured: RLFN, the baseline of 2024, is in no row; take published"),
-        (("results.json",), 2, "results.json: a published results.json is ranked by itself"),
-        (("--device", "cpu"), 2, "results.json: a published results.json has nothing that --device could choose"),
+        ((), 1, "--baseline measured: RLFN, the baseline of 2024, is not in it; give --baseline published"),
+        (("results.json",), 2, "results.json: a published results.json must be the only argument"),
+        (("--device", "cpu"), 2, "results.json: a published results.json cannot be filtered; leave --device out"),
     ):
         done = command("-m", "eval", "score", "results.json", *typed, "--edition", "2024", code=code)
         assert message in done.stderr, done.stderr

@@ -276,7 +276,7 @@ def test_records_are_found_in_files_in_folders_and_below_them(tmp_path: Path):
     assert [record.started_at.second for record in found] == [1, 2, 3]
     (tmp_path / "empty").mkdir()
     for name in ("empty", "absent"):
-        with pytest.raises(UsageError, match=f"{name}: no such file or folder, or no records in it"):
+        with pytest.raises(UsageError, match=f"{name}: no records found"):
             find_records([file, tmp_path / name])
 
 

@@ -59,10 +59,10 @@ def test_it_names_the_first_its_rule_its_gain_and_what_cannot_be_told_apart(thre
     claim = r"05_SPAN is first of 2 by the rules of NTIRE 2024 with a score of \d\.\d\d, before the unranked baseline "
     assert re.fullmatch(claim + r"00_RLFN with 7\.39 \(less is better\)\.", board.headline.claim)
     settled, faster, psnr, gate = board.headline.details
-    assert settled == "The first place is settled (95%, each pair of models compared by itself)."
+    assert settled == "The first place is settled (95%, for each pair of models separately)."
     assert re.fullmatch(r"05_SPAN takes 2[45]\.\d% less time than 00_RLFN \[2[45]\.\d, 2[56]\.\d\]\.", faster)
     assert psnr == "In PSNR, 05_SPAN is below 00_RLFN and 02_PFDN (95%, 6 images)."
-    assert gate.startswith("No least PSNR is set for Set2")
+    assert gate.startswith("No minimum PSNR is set for Set2")
 
 
 def test_a_baseline_that_beats_the_first_is_said_to_and_stands_at_its_scores_place(three: list[Record]):
@@ -109,7 +109,7 @@ def test_an_edition_whose_baseline_has_no_time_does_not_come_before_one_that_ran
     [
         (0.9994, 0.9997, 0.99996, "takes 0.030% less time than 00_RLFN [0.004, 0.060]."),
         (0.69, 0.70, 0.72, "takes 30% less time than 00_RLFN [28, 31]."),
-        (-math.inf, 3.5, math.inf, "cannot be told apart in time (3.50 of too few samples times 00_RLFN's)."),
+        (-math.inf, 3.5, math.inf, "00_RLFN do not differ significantly (ratio 3.50 of too few samples)."),
     ],
 )
 def test_a_ratio_in_words(monkeypatch: pytest.MonkeyPatch, low: float, estimate: float, high: float, words: str):
@@ -123,9 +123,9 @@ def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
     found = boards(*(make_record(psnrs, label=label, settings=untimed) for label, psnrs in PSNRS.items())).headline
     assert found.claim == "00_RLFN has the highest PSNR of 3 networks on Set2 (6 images), 27.25 dB."
     assert found.details[0] == (
-        "In PSNR, 00_RLFN cannot be told apart from 02_PFDN; it is above 05_SPAN (95%, 6 images)."
+        "In PSNR, 00_RLFN does not differ significantly from 02_PFDN; it is above 05_SPAN (95%, 6 images)."
     )
-    assert found.details[1] == "No scores: this protocol takes no times."
+    assert found.details[1] == "No scores: the protocol accuracy measures no runtime; use --protocol steady."
 
 
 def test_psnr_has_the_paired_interval_of_the_comparison_and_a_mark_for_a_tie(three: list[Record]):

@@ -191,11 +191,14 @@ def test_steady_records_show_their_ratio_with_its_interval():
     assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
     notes = legend(STEADY)
     assert "Ratio: of runtimes to 00_RLFN, with its 95% interval; paired by image and round." in notes
-    assert "2 disturbed stretch(es), an image through all models each, were dropped: 2 by thermal slowdown." in notes
+    assert (
+        "Dropped because other work disturbed them: 2 measurement(s), each one image on all models: 2 by thermal slowdown."
+        in notes
+    )
 
 
 def test_times_that_hold_the_giving_back_of_memory_say_so():
-    note = "Freed memory was given back between forwards, which takes time: 00_RLFN, 03_PFDNLite."
+    note = "Freed memory was returned to the system between forwards, so times are longer: 00_RLFN, 03_PFDNLite."
     assert note in legend(STEADY)
     kept = [changed(its, environment={"keeps_freed_memory": True}) for its in STEADY]
     assert not any("given back" in line for line in legend(kept))

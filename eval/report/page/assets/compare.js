@@ -183,7 +183,7 @@ Report.errors = (key, codes) => Report.errorCodes.set(document.currentScript.get
     const images = [...Report.comparison.images].sort(orders[byId("order").value]);
     byId("image").replaceChildren(...images.map((image) => Report.element("option", {
       value: image.key,
-      textContent: `${image.name} · ${image.mean_db.toFixed(2)} dB, differ by ${image.spread_db.toFixed(2)}`,
+      textContent: `${image.name} · ${image.mean_db.toFixed(2)} dB, range ${image.spread_db.toFixed(2)} dB`,
     })));
     return images[0];
   };
@@ -202,9 +202,9 @@ Report.errors = (key, codes) => Report.errorCodes.set(document.currentScript.get
   const note = () => {
     const { images, of: all } = Report.comparison;
     const parts = images.some((image) => image.size[0] * image.size[1] > 1.05 * image.area[2] * image.area[3])
-      ? "Of each image the window is shown in which models differ most." : "Images are shown without the 4 pixels at their border.";
+      ? "Each image is cropped to the region where the models differ most." : "Images are shown without the 4 pixels at their border.";
     const kept = images.every((image) => image.lossless) ? "Pictures are lossless." : "Pictures are visually lossless (AVIF); PSNR and errors are of the original pixels.";
-    const left = images.length < all ? ` ${images.length} of ${all} images, the hardest and the most contested.` : "";
+    const left = images.length < all ? ` ${images.length} of ${all} images are shown: those with the lowest PSNR and those with the largest differences.` : "";
     return `${parts} ${kept}${left} Click or drag to move the square that is zoomed.`;
   };
 

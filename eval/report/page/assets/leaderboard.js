@@ -103,7 +103,7 @@ class Leaderboard {
     cell.append(bar, Report.element("span", { className: "only-read", textContent: `95% interval ${text}` }));
     if (tied) {
       const mark = Report.element("button", { type: "button", className: "tied", textContent: "tied" });
-      mark.dataset.tip = `No difference in PSNR to the baseline is settled: ${text}`;
+      mark.dataset.tip = `The PSNR difference to the baseline is not significant (95%): ${text}`;
       cell.append(mark);
     }
   }

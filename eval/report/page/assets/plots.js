@@ -157,7 +157,7 @@
   };
 
   const belowNote = ({ below }) => (below ? [{
-    text: `${below} below: double-click shows all`, xref: "paper", yref: "paper", x: 0.01, y: 0.01,
+    text: `${below} model(s) with a lower PSNR are hidden; double-click to show all`, xref: "paper", yref: "paper", x: 0.01, y: 0.01,
     showarrow: false, font: { color: Report.colour("soft"), size: 12 },
   }] : []);
 
