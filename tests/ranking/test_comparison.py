@@ -36,7 +36,7 @@ def test_what_is_settled_is_said():
     )
     other_way = compare_sides(side("B"), side("A", 0.25, 0.8)).sentence
     assert "its PSNR is lower (-0.250 dB" in other_way
-    assert "it is slower (1.250" in other_way
+    assert "it is slower (runtime ratio 1.250" in other_way
 
 
 def test_what_is_not_settled_is_said_too():
@@ -188,7 +188,7 @@ def test_too_few_undisturbed_samples_settle_nothing():
         ),
         ({"group": ""}, "the two models were timed in separate runs, without a common baseline beside them"),
         ({"baseline_ratio": None}, "the two models were timed in separate runs, without a common baseline beside them"),
-        ({"baseline_ratio": Interval(1.0, -math.inf, math.inf)}, "timed apart, with too few undisturbed samples"),
+        ({"baseline_ratio": Interval(1.0, -math.inf, math.inf)}, "timed in separate runs, with too few undisturbed samples"),
     ],
 )
 def test_why_runtimes_are_not_compared(changes: dict, told: str, swapped: bool):

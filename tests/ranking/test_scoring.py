@@ -405,7 +405,7 @@ def test_records_that_do_not_belong_together_are_refused():
             entries_from([one, changed(other, **change)], rules)
     with pytest.raises(RunError, match="found: none at all"):
         entries_from([], rules)
-    with pytest.raises(RunError, match="hold no times"):
+    with pytest.raises(RunError, match="have no runtimes"):
         entries_from([make_record(settings={"protocol": "accuracy"})], rules)
 
 

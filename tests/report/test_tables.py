@@ -130,11 +130,11 @@ def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path
         "# Set2, 1 images; protocol accuracy, on A processor, bf16",
     ]
     assert [line.split()[1] for line in lines if line.startswith("03")] == ["21.00", "20.00"]
-    assert any("float32: bf16." in line for line in legend([half]))
+    assert any("but as: bf16." in line for line in legend([half]))
 
 
 def test_the_legend_says_what_the_times_hold():
-    assert any("cold first image included" in line for line in legend([make_record()]))
+    assert any("with the cold first image" in line for line in legend([make_record()]))
     untimed = make_record(settings={"protocol": "accuracy"})
     assert not any(line.startswith("Time") for line in legend([untimed]))
 
