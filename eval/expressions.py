@@ -2,7 +2,8 @@
 
 import ast
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import add
 from typing import TypeGuard
 
 Known = Mapping[str, object]
@@ -21,12 +22,11 @@ def value_of(node: ast.expr, known: Known) -> object | None:
         inner = value_of(node.operand, known)
         return -inner if isinstance(inner, int | float) else None
     if isinstance(node, ast.JoinedStr):
-        return _joined([_piece(part, known) for part in node.values])
+        return _joined(_piece(part, known) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined([value_of(side, known) for side in (node.left, node.right)])
-    if _is_join(node):
-        texts = [value_of(part, known) for part in node.args]
-        return posixpath.join(*texts) if texts and _are_texts(texts) else None
+        return _joined(value_of(side, known) for side in (node.left, node.right))
+    if _is_join(node) and node.args:
+        return _joined((value_of(part, known) for part in node.args), posixpath.join)
     return None
 
 
@@ -52,9 +52,11 @@ def _piece(part: ast.expr, known: Known) -> object | None:
         return None
 
 
-def _joined(parts: list[object | None]) -> str | None:
-    return "".join(parts) if _are_texts(parts) and sum(map(len, parts)) <= _LONGEST else None
-
-
-def _are_texts(parts: list[object | None]) -> TypeGuard[list[str]]:
-    return all(isinstance(part, str) for part in parts)
+def _joined(parts: Iterable[object | None], put: Callable[[str, str], str] = add) -> str | None:
+    """Return texts put together one by one; None as soon as one is no text, or they come to too much."""
+    text = ""
+    for part in parts:
+        if not isinstance(part, str) or len(text) + len(part) > _LONGEST:
+            return None
+        text = put(text, part)
+    return text

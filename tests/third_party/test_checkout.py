@@ -4,6 +4,7 @@ import ast
 import hashlib
 import os
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
@@ -59,10 +60,23 @@ def expression(text: str, **known: object) -> object | None:
         ("1 + 'a'", None),
         (f"'{'a' * 2000}' + '{'a' * 2000}'", "a" * 4000),
         (f"'{'a' * 2049}' + '{'a' * 2048}'", None),
+        (f"os.path.join('{'a' * 2049}', '{'a' * 2048}')", None),
     ],
 )
 def test_values_are_told_without_running_anything(text: str, value: object):
     assert expression(text, model_id=7) == value
+
+
+def test_a_text_that_gets_too_long_is_given_up_at_once():
+    wide = ast.parse(f"f'{'{model_id:9999}' * 200}'", mode="eval").body
+    tracemalloc.start()
+    try:
+        assert value_of(wide, {"model_id": 7}) is None
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One piece of 200 comes to 9999 bytes, and their sum to 2 MB.
+    assert peak_bytes < 100_000
 
 
 def test_the_planted_checkout_is_read():
