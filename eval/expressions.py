@@ -13,20 +13,42 @@ _LONGEST = 4096
 
 
 def value_of(node: ast.expr, known: Known) -> object | None:
-    """Return the value of an expression of constants, known names, f-strings, sums and ``os.path.join``; else None."""
+    """Return the value of an expression of constants, known names, f-strings, sums and ``os.path.join``; else None.
+
+    It is None, too, where the expression is nested deeper than this goes.
+    """
+    try:
+        return _value_of(node, known)
+    except RecursionError:
+        return None
+
+
+def dotted(node: ast.AST) -> str:
+    """Return a name with its attributes, as "os.path.join"; without the name if none begins it; "" for all else.
+
+    Unlike ``ast.unparse``, it goes through nothing that stands before: calls of calls can be nested too deep for that.
+    """
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id if isinstance(node, ast.Name) else "", *reversed(names)])
+
+
+def _value_of(node: ast.expr, known: Known) -> object | None:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        inner = value_of(node.operand, known)
+        inner = _value_of(node.operand, known)
         return -inner if isinstance(inner, int | float) else None
     if isinstance(node, ast.JoinedStr):
         return _joined(_piece(part, known) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined(value_of(side, known) for side in (node.left, node.right))
+        return _joined(_value_of(side, known) for side in (node.left, node.right))
     if _is_join(node) and node.args:
-        return _joined((value_of(part, known) for part in node.args), posixpath.join)
+        return _joined((_value_of(part, known) for part in node.args), posixpath.join)
     return None
 
 
@@ -36,14 +58,14 @@ def is_composed(node: ast.AST) -> bool:
 
 
 def _is_join(node: ast.AST) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and ast.unparse(node.func) in _JOINS
+    return isinstance(node, ast.Call) and dotted(node.func) in _JOINS
 
 
 def _piece(part: ast.expr, known: Known) -> object | None:
     if not isinstance(part, ast.FormattedValue):
-        return value_of(part, known)
-    value = value_of(part.value, known)
-    form = value_of(part.format_spec, known) if part.format_spec else ""
+        return _value_of(part, known)
+    value = _value_of(part.value, known)
+    form = _value_of(part.format_spec, known) if part.format_spec else ""
     if value is None or not isinstance(form, str) or len(form) > 4:
         return None
     try:

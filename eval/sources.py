@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from eval.expressions import value_of
+from eval.expressions import dotted, value_of
 from eval.files import open_within, sha256_within, why_unfit
 
 # Larger files are data in the form of Python.
@@ -21,7 +21,7 @@ def imported_modules(body: Iterable[ast.stmt], known: Mapping[str, object] = {})
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+        elif isinstance(node, ast.Call) and dotted(node.func).endswith("import_module") and node.args:
             name = value_of(node.args[0], known)
             found += [name] if isinstance(name, str) else []
     return found
@@ -33,7 +33,7 @@ def _running(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        for_types = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for_types = isinstance(node, ast.If) and dotted(node.test).endswith("TYPE_CHECKING")
         waiting += node.orelse if isinstance(node, ast.If) and for_types else ast.iter_child_nodes(node)
 
 
@@ -101,7 +101,7 @@ def _imports_of(root: Path, file: Path) -> Iterator[str]:
     try:
         with open_within(file, root) as opened:
             body = ast.parse(opened.read(_MAX_SOURCE_BYTES)).body
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     yield from imported_modules(body)
     package = file.relative_to(root).parent.parts

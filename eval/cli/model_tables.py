@@ -71,7 +71,7 @@ def _weights_of(checkout: Checkout, entry: Entry) -> str:
     if entry.is_placeholder:
         return "no entry: its branch is pass"
     if not entry.defines_model:
-        return "no model: withheld"
+        return entry.fault or "no model: withheld"
     places = checkout.weights_of(entry)
     named = [file if file in places else f"{file}: MISSING" for file in entry.weights]
     return ", ".join(named) or "not told by the code"

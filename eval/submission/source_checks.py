@@ -144,7 +144,7 @@ def select_model(facts: Facts) -> Finding:
         return not_checked("no checkout was given; `pack` writes the entry for select_model")
     entry, fix = source.entry, f"fill in the branch `elif model_id == {source.entry.id}:`"
     if not entry.defines_model:
-        return failed(f"the branch of id {entry.id} defines no model", fix)
+        return failed(entry.fault or f"the branch of id {entry.id} defines no model", fix)
     if entry.data_range is None:
         return failed("the branch does not say its data range plainly", "set data_range = 1.0 or 255.0 in it")
     if not entry.weights:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.errors import UsageError, one_reason, printable
-from eval.expressions import is_composed, value_of
+from eval.expressions import dotted, is_composed, value_of
 from eval.files import why_unfit
 from eval.sources import hash_of_sources, imported_modules
 from eval.third_party.entries import MODEL_ZOO, Checkout, Entry
@@ -18,6 +18,10 @@ DEMO = "test_demo.py"
 SELECT = "select_model"
 _MAX_SOURCE_BYTES = 4 * 2**20
 _MOST_MOVES = 3
+# No edition's are larger; Python does not print those of thousands of digits.
+_IDS = range(-(10**6), 10**6)
+# What Python raises for valid code that is nested too deep, or has too long numbers, to be written or converted.
+_UNREADABLE = (RecursionError, ValueError, OverflowError)
 # What spells a text out, other than by a name.
 _SPELT = (ast.Constant, ast.JoinedStr, ast.BinOp, ast.Call)
 
@@ -47,9 +51,15 @@ def read_checkout(path: Path) -> Checkout:
 
 
 def branch_of(path: Path, model_id: int) -> str:
-    """Return the code of an entry's branch of ``select_model``, as Python writes it; comments are gone."""
+    """Return the code of an entry's branch of ``select_model``, as Python writes it; comments are gone.
+
+    It is empty where Python cannot write it.
+    """
     bodies = dict(_branches(_function(_parsed(path / DEMO), SELECT)))
-    return "\n".join(map(ast.unparse, bodies.get(model_id, [])))
+    try:
+        return "\n".join(map(ast.unparse, bodies.get(model_id, [])))
+    except _UNREADABLE:
+        return ""
 
 
 def source_of(path: Path, model_id: int) -> str | None:
@@ -102,7 +112,7 @@ def _ids(test: ast.expr) -> list[int]:
     """Return the ids that a condition on ``model_id`` lets pass; none for any other condition."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return []
-    if ast.unparse(test.left).removeprefix("args.") != "model_id":
+    if dotted(test.left).removeprefix("args.") != "model_id":
         return []
     (right,) = test.comparators
     if isinstance(test.ops[0], ast.Eq):
@@ -111,7 +121,7 @@ def _ids(test: ast.expr) -> list[int]:
         values = [value_of(item, {}) for item in right.elts]
     else:
         return []
-    return [value for value in values if type(value) is int]
+    return [value for value in values if type(value) is int and value in _IDS]
 
 
 def _forwards(run: ast.FunctionDef | None) -> Iterator[tuple[int, str]]:
@@ -123,6 +133,15 @@ def _forwards(run: ast.FunctionDef | None) -> Iterator[tuple[int, str]]:
 
 
 def _entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], moved_to: Sequence[str]) -> Entry:
+    """Return an entry; one whose branch cannot be read says so, and keeps no other from being read."""
+    try:
+        return _read_entry(path, origin, model_id, body, moved_to)
+    except _UNREADABLE as error:
+        fault = f"its branch of {SELECT} cannot be read: {one_reason(error)}"
+        return replace(_read_entry(path, origin, model_id, [], moved_to), is_placeholder=False, fault=fault)
+
+
+def _read_entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt], moved_to: Sequence[str]) -> Entry:
     known: dict[str, object] = {"model_id": model_id}
     weights: dict[str, None] = {}
     for statement in body:
@@ -190,5 +209,5 @@ def _plain(name: str) -> str:
 def _counts_with_hooks(tree: ast.Module) -> bool:
     """Tell whether ``main`` takes FLOPs from the counter of hooks, as in 2022."""
     main = _function(tree, "main")
-    called = {ast.unparse(node.func) for node in ast.walk(main) if isinstance(node, ast.Call)} if main else set()
+    called = {dotted(node.func) for node in ast.walk(main) if isinstance(node, ast.Call)} if main else set()
     return "get_model_flops" in called

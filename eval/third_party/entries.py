@@ -23,6 +23,7 @@ class Entry:
         defines_model: False for a branch that is empty: a model that was withheld.
         forward: the function that ``run`` calls for this entry instead of ``forward``, if any.
         is_placeholder: its branch is ``pass``, as the template has it where an entry's own code belongs.
+        fault: why its branch cannot be read; then nothing but its id is known. Empty where it can.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Entry:
     source_sha256: str
     forward: str | None = None
     is_placeholder: bool = False
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Checkout:
 
 
 def _sha256_of(texts: list[str]) -> str:
-    return hashlib.sha256("".join(texts).encode()).hexdigest()
+    # Names of files may be no text.
+    return hashlib.sha256(os.fsencode("".join(texts))).hexdigest()
 
 
 def of_one_name(file: str | os.PathLike[str], folder: Path) -> list[Path]:

@@ -151,7 +151,8 @@ class Submission(OfFiles):
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
         if not self.entry.defines_model:
-            raise CannotRunError(State.FAILED_TO_BUILD, "its branch of select_model defines no model: it was withheld")
+            withheld = "its branch of select_model defines no model: it was withheld"
+            raise CannotRunError(State.FAILED_TO_BUILD, self.entry.fault or withheld)
         places = self.checkout.weights_of(self.entry)
         if missing := [file for file in self.entry.weights if file not in places]:
             raise self._without(missing)
@@ -225,7 +226,7 @@ class ModelFile(OfFiles):
             return of_code
         digest = hashlib.sha256(of_code.encode())
         for handed in files_beside(self.file, self.more):
-            digest.update(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}".encode())
+            digest.update(os.fsencode(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}"))
         return digest.hexdigest()
 
     def _files_of_weights(self) -> list[Path]:

@@ -11,8 +11,12 @@ from textwrap import dedent, indent
 
 import pytest
 
+from eval.config import RunConfig
+from eval.data.images import ImageSize
 from eval.errors import UsageError
 from eval.expressions import value_of
+from eval.run.failures import CannotRunError
+from eval.submission.subject import subject_of
 from eval.third_party.checkout import read_checkout, source_of
 from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.third_party.entries import is_present
@@ -128,6 +132,46 @@ def test_the_edition_and_its_counter_are_told_by_the_code(tmp_path: Path):
     assert read_checkout(old).counts_with_hooks
     assert read_checkout(new).origin == "b"
     assert not read_checkout(new).counts_with_hooks
+
+
+CALLS = "f" + "()" * 400
+LONG = "0x" + "f" * 5000
+DEEP_SUM = "a" + " + a" * 600
+
+
+@pytest.mark.parametrize(
+    "line", [f"x = None and {CALLS}", f"name = {LONG}", f"data_range = {LONG}", f"if {CALLS}:\n    pass"]
+)
+def test_a_branch_that_cannot_be_read_keeps_no_other_from_it(tmp_path: Path, line: str):
+    select = f"if model_id == 4:\n{indent(line, '    ')}\n    model = 0\nif model_id == 5:\n    model = 0"
+    folder = checkout_of(tmp_path / "c", select)
+    broken, fine = choose_submissions([read_checkout(folder)], ["all"], RULES)
+    assert (fine.entry.id, fine.entry.defines_model, fine.entry.fault) == (5, True, "")
+    assert (broken.entry.name, broken.entry.weights, broken.source_now()) == ("04", (), broken.info.source_sha256)
+    with (
+        pytest.raises(CannotRunError, match=r"^its branch of select_model cannot be read: \w+Error: "),
+        broken.open(RunConfig(), ImageSize(9, 9)),
+    ):
+        pass
+    assert subject_of(broken).branch == ""
+
+
+@pytest.mark.parametrize("odd", [CALLS, f"model_id == {LONG}", f"model_id == {DEEP_SUM}", f"{CALLS} == 3"])
+def test_conditions_that_cannot_be_read_are_none_on_an_id(tmp_path: Path, odd: str):
+    tail = f"def main(args):\n    {CALLS}\n    get_model_flops(1)"
+    body = f"if {odd}:\n    pass\nif model_id == 5:\n    from models.team05 import Net\n    model = 0"
+    folder = checkout_of(tmp_path / "c", body, tail=tail)
+    (folder / "models").mkdir()
+    other = folder / "models" / "other.py"
+    hashes = set()
+    for text in (f"x = {'-' * 100_000}1", f"import_module({DEEP_SUM})", f"if {CALLS}:\n    import models.other"):
+        (folder / "models" / "team05.py").write_text(text)
+        checkout = read_checkout(folder)
+        assert [entry.id for entry in checkout.entries] == [5]
+        hashes.add(checkout.entries[0].source_sha256)
+    assert checkout.counts_with_hooks
+    other.write_text("x = 1")
+    assert len(hashes | {read_checkout(folder).entries[0].source_sha256}) == 4
 
 
 def test_two_entries_of_one_name_are_kept_apart(tmp_path: Path):
@@ -252,8 +296,11 @@ def test_of_a_branch_that_does_not_say_its_file_all_of_model_zoo_counts(tmp_path
     (folder / "deep" / "b.pth").touch()
     os.mkfifo(folder / "pipe")
     (folder / "zeros").symlink_to("/dev/zero")
-    told = f"model_zoo/a.pth\n{ABC_SHA256}\nmodel_zoo/deep/b.pth\n{EMPTY_SHA256}\n"
-    assert replace(chosen).info.weights_sha256 == hashlib.sha256(told.encode()).hexdigest()
+    # As an old zip unpacks it: no UTF-8.
+    (folder / os.fsdecode(b"\xff.pth")).touch()
+    told = f"model_zoo/a.pth\n{ABC_SHA256}\nmodel_zoo/deep/b.pth\n{EMPTY_SHA256}\n".encode()
+    told += b"model_zoo/\xff.pth\n" + EMPTY_SHA256.encode() + b"\n"
+    assert replace(chosen).info.weights_sha256 == hashlib.sha256(told).hexdigest()
     withheld = checkout_of(tmp_path / "c", "if model_id == 22:\n    pass")
     assert choose_submissions([read_checkout(withheld)], ["22"], RULES)[0].info.weights_sha256 is None
 
