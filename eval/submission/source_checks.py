@@ -4,13 +4,18 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
+
+import psutil
 
 from eval.errors import RunError
 from eval.sources import imported_modules
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
 from eval.submission.subject import Facts, Subject, names_of
-from eval.third_party.submission import Submission
+from eval.third_party.submission import ModelFile, Submission
 from eval.zoo.checkpoints import Checkpoint, file_sha256
 from eval.zoo.loading import read_state
 
@@ -35,6 +40,8 @@ _SWITCHES = re.compile(
 )
 _PLACEHOLDER = re.compile(r"your[_ ]model|\[your", re.I)
 _SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+# What reading a file of weights may take; files of others are at most 1 GiB.
+_MOST_BYTES, _MOST_CPU_S = 4 * 2**30, 60
 
 
 def one_file(facts: Facts) -> Finding:
@@ -100,17 +107,40 @@ def checkpoint(facts: Facts) -> Finding:
     if subject.branch and "strict=False" in subject.branch:
         return failed("select_model loads with strict=False, which hides missing keys", "load with strict=True")
     for path in subject.checkpoints:
+        read = _kinds_apart if isinstance(subject.source, Submission | ModelFile) else _kinds
         try:
-            state = read_state(Checkpoint(path, file_sha256(path), None))
+            kinds = read(path)
         except RunError as error:
             return failed(str(error), "torch.save(network.state_dict(), FILE), or safetensors")
-        kinds = sorted({str(its.dtype).removeprefix("torch.") for its in state.values() if its.is_floating_point()})
         if kinds != ["float32"]:
             return warned(f"{path.name} holds {', '.join(kinds)}", "save weights in float32: network.float()")
     if facts.weights_steps:
         why = f"{names_of(subject.checkpoints)}: {'; '.join(facts.weights_steps)}"
         return Finding("note", why, "strict=True takes no such file as it is; `pack` writes one that it takes")
     return passed(f"{names_of(subject.checkpoints)}: plain float32 tensors, read without running code")
+
+
+def _kinds(path: Path) -> list[str]:
+    """Return the types of the floating-point tensors of a file of weights."""
+    state = read_state(Checkpoint(path, file_sha256(path), None))
+    return sorted({str(its.dtype).removeprefix("torch.") for its in state.values() if its.is_floating_point()})
+
+
+def _kinds_apart(path: Path) -> list[str]:
+    """Do the same in a process that is held: without code, too, a file of 30 bytes can ask for all memory."""
+    with ProcessPoolExecutor(1, get_context("spawn"), _hold, (_MOST_BYTES,)) as pool:
+        try:
+            return pool.submit(_kinds, path).result()
+        except BrokenProcessPool:
+            raise RunError(f"{path}: the process that read it died, or took over {_MOST_CPU_S} s") from None
+
+
+def _hold(most_bytes: int) -> None:
+    import resource  # which Windows lacks
+
+    mapped = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + most_bytes,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_S,) * 2)
 
 
 def file_names(facts: Facts) -> Finding:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -28,9 +29,13 @@ from eval.records.record import means_of
 from eval.run.launch import resolved
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
+from eval.submission import source_checks
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
 from eval.submission.subject import Facts, Subject, _tile_difference, gather, subject_of
+from eval.third_party.choosing import choose_model_file
+from eval.third_party.kinds import SandboxKind
+from eval.third_party.submission import Rules
 from eval.zoo.manifest import find_model
 from tests.planted_checkout import copy_of_planted
 from tests.records.test_record import make_record
@@ -244,6 +249,19 @@ def test_a_checkpoint_of_code_or_of_half_precision_is_told(subject, tmp_path: Pa
     for name, status, words in (("half", "warn", "float16"), ("code", "fail", "not a file of plain tensors")):
         its = Subject(**{**vars(subject("N = 3")), "checkpoints": (tmp_path / f"team09_{name}.pth",)})
         finding = next(its for its in check_all(Facts(its, EDITION)) if its.title == "Checkpoint")
+        assert (finding.status, words in finding.why) == (status, True), finding
+
+
+def test_a_checkpoint_of_others_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source_checks, "_MOST_BYTES", 2**29)
+    (tmp_path / "net.py").touch()
+    torch.save({"a": torch.zeros(3).half()}, tmp_path / "half.pth")
+    # A pickle of bytearray(2**30), which torch takes for plain.
+    (tmp_path / "bomb.pth").write_bytes(b"\x80\x02cbuiltins\nbytearray\nJ" + struct.pack("<i", 2**30) + b"\x85R.")
+    for name, status, words in (("half", "warn", "half.pth holds float16"), ("bomb", "fail", "(MemoryError)")):
+        rules = Rules(SandboxKind.NONE)
+        source = choose_model_file(f"{tmp_path / 'net.py'}:Net", tmp_path / f"{name}.pth", 1.0, rules)
+        finding = source_checks.checkpoint(Facts(subject_of(source), EDITION))
         assert (finding.status, words in finding.why) == (status, True), finding
 
 
