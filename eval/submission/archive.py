@@ -128,7 +128,7 @@ def _savings(archive: zipfile.ZipFile) -> float | None:
 def smallest(content: bytes) -> bytes:
     """Return a PNG's pixels in as few bytes as Pillow can; takes seconds for a large image."""
     target = BytesIO()
-    with Image.open(BytesIO(content)) as image:
+    with Image.open(BytesIO(content), formats=("PNG",)) as image:
         image.save(target, "PNG", optimize=True)
     return min(content, target.getvalue(), key=len)
 

@@ -29,6 +29,9 @@ UNKNOWN = -1
 # What stands for an infinite PSNR, which JSON does not have.
 IDENTICAL_DB = 100.0
 LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX)$", re.I)
+# All that is opened: Pillow goes by content, whatever the name, and starts other programs for some formats.
+_FORMATS = ("PNG",)
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _READABLE = {float: "a number", int: "a whole number"}
 
 
@@ -188,7 +191,7 @@ def _key(path: Path) -> str:
 def check_image(sr: Path, hr: Path) -> list[Fault]:
     """Return what is wrong with one SR image, or with its reference."""
     try:
-        with Image.open(hr) as image:
+        with Image.open(hr, formats=_FORMATS) as image:
             image.load()
             whole = image.size
     except Exception as error:
@@ -199,15 +202,15 @@ def check_image(sr: Path, hr: Path) -> list[Fault]:
         text = f"{hr.name}, of the reference: is {whole[0]}x{whole[1]}, expected at least {LEAST_SIDE} a side for SSIM"
         return [Fault("reference", text, "no SR image mends that: tell the organisers")]
     try:
-        with Image.open(sr) as image:
+        content = sr.read_bytes()
+        if not content.startswith(_SIGNATURE):
+            return [Fault("format", f"{sr.name}: its name says PNG, its content does not", "save it as PNG")]
+        with Image.open(sr, formats=_FORMATS) as image:
             image.load()
-            kind, mode, size = image.format, image.mode, image.size
-        depth = sr.read_bytes()[24] if kind == "PNG" else 8
+            mode, size = image.mode, image.size
     except Exception as error:
         return [Fault("unreadable", f"{sr.name}: {error}", "write it anew; it may be truncated")]
-    if kind != "PNG":
-        return [Fault("format", f"{sr.name}: its name says PNG, it is {kind}", "save it as PNG")]
-    if depth == 16:
+    if content[24] == 16:
         return [Fault("16-bit", f"{sr.name}: has 16 bits a sample, which are cut in silence", "save 8-bit RGB")]
     if mode != "RGB":
         return [Fault("mode", f"{sr.name}: is {mode}, which the script cannot compare", "save 8-bit RGB, no alpha")]
@@ -225,7 +228,7 @@ def _figures(sr: Path, hr: Path, luma: bool) -> tuple[str, float, float]:
 
 def _prepared(path: Path, luma: bool) -> np.ndarray:
     """Return ``(h, w, channels)`` float64, cut to multiples of the scale and without its border."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=_FORMATS) as image:
         pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
     height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
     pixels = pixels[SCALE : height - SCALE, SCALE : width - SCALE]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from eval.data.images import ImageError, read_image, write_png
 from eval.errors import RunError, UsageError
@@ -149,6 +149,20 @@ def test_a_slip_has_a_name_and_a_fix(case: str, upload: Path, hr: Path):
     assert {code for code in codes_of(scored) if code != "unknown" or code in expected} >= expected, scored.faults
     assert bool(scored.scores) == (expected <= KEEPS_SCORES), scored.faults
     assert all(fault.fix and fault.text for fault in scored.faults)
+
+
+def test_a_picture_for_which_pillow_starts_a_program_is_not_opened(upload: Path, hr: Path, monkeypatch):
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: started.append(given))
+    Image.new("RGB", (40, 32)).save(upload / NAMES[0], "EPS")
+    scored = scoring_program.score(upload, hr)
+    told = [(fault.code, fault.text) for fault in scored.faults]
+    assert told == [("format", "0901.png: its name says PNG, its content does not")]
+    shutil.copy(upload / NAMES[0], hr / NAMES[0])
+    assert codes_of(scoring_program.score(upload, hr)) == {"reference"}
+    with pytest.raises(UnidentifiedImageError):
+        smallest((upload / NAMES[0]).read_bytes())
+    assert started == []
 
 
 def test_names_without_zeros_in_front_are_refused(upload: Path, hr: Path):
