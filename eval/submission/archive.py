@@ -1,6 +1,7 @@
 """A results zip: written as a server wants it, and looked at before one sees it."""
 
 import errno
+import stat
 import struct
 import unicodedata
 import zipfile
@@ -80,6 +81,8 @@ def _damaged(error: Exception) -> Fault:
 def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
     members = archive.infolist()
     names = [member.filename for member in members]
+    if links := [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]:
+        yield Fault("link", f"{links[0]} is a link, not a file", "zip the files themselves, without -y")
     if others := {member.compress_type for member in members} - _PLAIN.keys():
         kinds = ", ".join(_METHODS.get(kind, f"method {kind}") for kind in sorted(others))
         yield Fault("compression", f"is compressed by {kinds}, which Python's zipfile cannot read", "use deflate")

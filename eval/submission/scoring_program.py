@@ -65,6 +65,10 @@ def score(upload: Path, reference: Path, luma: bool = False) -> Scored:
 
     ``luma`` compares the Y channel, as the tracks of fidelity do, instead of RGB.
     """
+    if links := sorted(path.name for path in upload.glob("*") if path.is_symlink()):
+        # A server may unpack them as links, which lead to its own files: an HR image would be its own SR image.
+        text = f"{', '.join(links[:3])}: a link, not a file"
+        return Scored(faults=(Fault("link", text, "zip the files themselves, without -y"),))
     values, other, faults = read_readme(upload)
     faults += check_files(upload, reference)
     sr_files, hr_files = (png_files(folder) for folder in (upload, reference))
@@ -94,7 +98,7 @@ def read_readme(folder: Path) -> tuple[list[float], str, list[Fault]]:
     The script takes the lines that hold a colon, by position. One wrong line makes all later ones -1, without a word.
     """
     fix = "four lines: " + " / ".join(f"'{key} : …'" for key in README_KEYS)
-    found = [path for path in folder.iterdir() if path.name.lower().startswith("readme")] if folder.is_dir() else []
+    found = [path for path in folder.glob("*") if path.name.lower().startswith("readme") and path.is_file()]
     unknown = [float(UNKNOWN)] * 3
     if not found:
         text = "there is no readme.txt: runtime, platform and extra data become -1 in silence"
@@ -125,7 +129,7 @@ def _values(lines: Sequence[str]) -> tuple[list[float], str]:
         said = lines[place].partition(":")[2].strip()
         try:
             values.append(float(kind(said)))
-        except ValueError:
+        except (ValueError, OverflowError):
             return values, f"line {place + 1}: expected {_READABLE[kind]} behind '{key} :', got {said!r}"
         if not np.isfinite(values[-1]):
             return values[:-1], f"line {place + 1}: expected a finite number, got {said!r}"

@@ -57,7 +57,13 @@ def zipped(folder: Path) -> Path:
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
-            archive.write(file, file.relative_to(folder))
+            info = zipfile.ZipInfo.from_file(file, file.relative_to(folder))
+            if file.is_symlink():
+                # As zip -y does it.
+                info.external_attr = file.lstat().st_mode << 16
+                archive.writestr(info, os.readlink(file))
+            else:
+                archive.write(file, file.relative_to(folder))
     return path
 
 
@@ -114,6 +120,16 @@ def _truncate(upload: Path, _hr: Path) -> None:
     (upload / NAMES[0]).write_bytes(data[: len(data) // 2])
 
 
+def _make_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _link(upload: Path, hr: Path) -> None:
+    (upload / NAMES[0]).unlink()
+    (upload / NAMES[0]).symlink_to(hr / NAMES[0])
+
+
 def _empty(_upload: Path, hr: Path) -> None:
     for file in hr.iterdir():
         file.unlink()
@@ -136,6 +152,8 @@ CASES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
     "names with x4": (_pad_names, {"names"}),
     "an empty reference": (_empty, {"empty-reference"}),
     "no readme": (lambda up, _: (up / "readme.txt").unlink(), {"readme-missing"}),
+    "a folder called readme": (lambda up, _: _make_a_folder(up / "readme.txt"), {"readme-missing"}),
+    "a link to the reference": (_link, {"link"}),
     "another name of the readme": (lambda up, _: (up / "readme.txt").rename(up / "README.TXT"), {"readme-name"}),
 }
 KEEPS_SCORES = {"litter", "names", "readme-missing", "readme-name"}
@@ -149,6 +167,8 @@ def test_a_slip_has_a_name_and_a_fix(case: str, upload: Path, hr: Path):
     assert {code for code in codes_of(scored) if code != "unknown" or code in expected} >= expected, scored.faults
     assert bool(scored.scores) == (expected <= KEEPS_SCORES), scored.faults
     assert all(fault.fix and fault.text for fault in scored.faults)
+    # As a server finds them that keeps links.
+    assert codes_of(scoring_program.score(upload, hr)) == codes_of(scored)
 
 
 def test_a_picture_for_which_pillow_starts_a_program_is_not_opened(upload: Path, hr: Path, monkeypatch):
@@ -193,6 +213,7 @@ def test_names_of_one_form_that_sort_apart_are_an_order_fault(tmp_path: Path, ra
         (GOOD.replace("GPU[0] : 1", "GPU[0] : GPU"), [10.43, -1, -1], "readme-value"),
         (GOOD.replace("GPU[0] : 1", "GPU[0] : 1.0"), [10.43, -1, -1], "readme-value"),
         (GOOD.replace("10.43", "nan"), [-1, -1, -1], "readme-value"),
+        (GOOD.replace("GPU[0] : 1", "GPU[0] : 1" + "0" * 400), [10.43, -1, -1], "readme-value"),
         ("\n".join(GOOD.splitlines()[:2]), [10.43, 1, -1], "readme-value"),
         (GOOD.replace("\n", "\r\n"), [10.43, 1, 0], None),
         (GOOD + "Authors : A\n", [10.43, 1, 0], "readme-form"),
