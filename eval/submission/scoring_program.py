@@ -44,6 +44,10 @@ class Fault:
     fix: str
     refuses: bool = True
 
+    def __post_init__(self) -> None:
+        """Keep names of an upload from steering the terminal, the log or the page that shows them."""
+        object.__setattr__(self, "text", _printable(self.text))
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -134,6 +138,10 @@ def _values(lines: Sequence[str]) -> tuple[list[float], str]:
         if not np.isfinite(values[-1]):
             return values[:-1], f"line {place + 1}: expected a finite number, got {said!r}"
     return values, ""
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _in_form(lines: Sequence[str]) -> bool:
@@ -227,7 +235,7 @@ def check_image(sr: Path, hr: Path) -> list[Fault]:
 
 def _figures(sr: Path, hr: Path, luma: bool) -> tuple[str, float, float]:
     one, other = (_prepared(path, luma) for path in (sr, hr))
-    return sr.name, psnr(one, other), ssim(one, other)
+    return _printable(sr.name), psnr(one, other), ssim(one, other)
 
 
 def _prepared(path: Path, luma: bool) -> np.ndarray:

@@ -324,6 +324,30 @@ def test_a_zip_that_unpacks_to_too_much_is_not_unpacked(upload: Path, hr: Path, 
     assert scored.refused
 
 
+def test_a_zip_of_too_many_files_is_not_unpacked(upload: Path, hr: Path, monkeypatch: pytest.MonkeyPatch):
+    path = zipped(upload)
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(10_001 - len(archive.namelist())):
+            archive.writestr(f"x{number}", b"")
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", None)
+    scored = score_archive(path, hr, False, 500)
+    assert [(its.code, its.text) for its in scored.faults] == [("unpacked", "holds 10,001 files, over 10,000")]
+    assert scored.refused
+
+
+def test_no_name_of_an_upload_reaches_a_terminal_as_it_is(tmp_path: Path, upload: Path, hr: Path):
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+        archive.writestr("._\x1b]0;owned\x07.png", b"x")
+    (fault,) = archive_faults(tmp_path / "odd.zip", 500)
+    assert fault.text == "1 file(s) of an operating system (first: ._?]0;owned?.png)"
+    for name in NAMES:
+        # The last one is no UTF-8, as an old zip unpacks it.
+        (upload / name).rename(upload / os.fsdecode(name.replace("09", "x\x1b\u202e").encode() + b"\xff.png"))
+    scored = scoring_program.score(upload, hr)
+    assert [name for name, _, _ in scored.images] == ["x??01.png?.png", "x??02.png?.png", "x??03.png?.png"]
+    assert scoring_program.page_of(scored).encode()
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
