@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from eval.cli.running import Asked
+from eval.cli.running import Asked, check_openings
 from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig
 from eval.data.datasets import SAMPLE, Dataset, NoSuchSetError, open_dataset
@@ -51,6 +51,7 @@ def check_entries(
     """Check entries, print a table of each, and yield its label and its findings as plain data."""
     edition, terminal = find_edition(rules), Terminal()
     sets = challenge_sets(edition, data_dir)
+    check_openings(terminal, list(sets.values()), sources)
     config = resolved(RunConfig(protocol=Protocol.ACCURACY, device=device, tf32=False))
     for source in sources:
         label = source.info.label

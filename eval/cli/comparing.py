@@ -154,7 +154,7 @@ def _compare_models(
         raise UsageError(f"--datasets {','.join(map(str, images[1]))}: a model is timed against itself on one set")
     session = Session(config, save_dir, Launch(redo=False, force=True))
     opened = session.open(*images)
-    check_openings(session, opened, sources)
+    check_openings(session.terminal, opened, sources)
     if itself:
         _against_itself(session, sources[0], opened[0], repeats or REPEATS)
         return

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.cli.checking import sources_of
-from eval.cli.running import Asked
+from eval.cli.running import Asked, check_openings
 from eval.cli.terminal import Terminal
 from eval.data.datasets import open_dataset
 from eval.errors import RunError, UsageError
@@ -46,6 +46,7 @@ def pack_entry(asked: Asked, model_id: str | None, weights: str | None, wanted: 
         raise UsageError(f"--factsheet {wanted.factsheet}: no such file; `python -m eval factsheet` writes one")
     (source,) = sources_of(asked, model_id, weights)
     dataset, subject, terminal = open_dataset(wanted.data_dir, wanted.dataset), subject_of(source), Terminal()
+    check_openings(terminal, [dataset], [source])
     code, results = wanted.save_dir / "code.zip", wanted.save_dir / "results.zip"
     bundle = bundle_of(subject, wanted.number)
     # If this one fails, what is there is of one model, and not of two.

@@ -9,6 +9,7 @@ from typer import Option
 
 from eval.cli import flags
 from eval.cli.session import Session
+from eval.cli.terminal import Terminal
 from eval.config import AUTO, EAGER, RunConfig, split
 from eval.data.datasets import Dataset
 from eval.errors import UsageError
@@ -103,11 +104,11 @@ def check_for_submissions(config: RunConfig) -> None:
         raise UsageError(f"{given}: submissions run by their own forward, which cuts no tiles; leave it out")
 
 
-def check_openings(session: Session, opened: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:
+def check_openings(terminal: Terminal, opened: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:
     """Refuse HR images that third-party code could read, and say what its sandbox leaves open."""
     choosing.check_out_of_sight(opened, sources)
     for opening in choosing.openings_of(sources):
-        session.terminal.say(f"note: {opening}")
+        terminal.say(f"note: {opening}")
 
 
 def of_the_zoo(models: str) -> list[ModelSource]:
@@ -170,6 +171,6 @@ def run_models(
     session = Session(config, save_dir, launch)
     sources = asked.sources(config)
     opened = session.open(data_dir, split(datasets) or [None])
-    check_openings(session, opened, sources)
+    check_openings(session.terminal, opened, sources)
     session.run(sources, opened)
     session.finish(valid=opened[0].name)

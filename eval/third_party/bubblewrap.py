@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.files import PROJECT
 from eval.third_party.guard import Limits
 
 SCRATCH = "/scratch"
+# What workers are made of: every one of them sees it.
+OURS = PROJECT / "eval"
 _PROGRAM = "bwrap"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # Of a prefix of Python; what else lies there (other environments, data) is nobody's business.
@@ -160,9 +163,9 @@ def _hidden_below(folders: Sequence[str]) -> Iterator[str]:
 
 
 def shows(path: Path) -> bool:
-    """Tell whether every sandbox can read a file, because it lies among programs and packages."""
+    """Tell whether every worker can read a file, because it lies among programs and packages."""
     real = os.path.realpath(path)
-    above = (os.path.realpath(folder) for folder in (*_SYSTEM, *_python()))
+    above = (os.path.realpath(folder) for folder in (*_SYSTEM, *_python(), OURS))
     return real not in masked() and any(Path(real).is_relative_to(folder) for folder in above)
 
 

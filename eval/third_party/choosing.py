@@ -90,7 +90,7 @@ def check_out_of_sight(datasets: Sequence[Dataset], sources: Sequence[ModelSourc
             if shows(file) or any(file.resolve().is_relative_to(folder) for folder in folders):
                 raise UsageError(
                     f"--data_dir {dataset.folder}: third-party code can read {file.name} there, the HR image that it is"
-                    " judged by; move the set out of the checkout, out of --with, and out of system folders"
+                    " judged by; move the set out of the checkout, out of --with, of system folders and of eval/"
                 )
 
 

@@ -22,7 +22,7 @@ from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
-from eval.third_party.bubblewrap import Mounts
+from eval.third_party.bubblewrap import OURS, Mounts
 from eval.third_party.checkout import source_of
 from eval.third_party.connection import Connection
 from eval.third_party.entries import MODEL_ZOO, Checkout, Entry
@@ -259,7 +259,7 @@ def opened(
     command = [sys.executable, "-m", "eval.third_party.worker"]
     shown = {its.place: os.path.realpath(its.path) for its in handed if isinstance(its, Handed) and its.is_shown}
     devices = tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
-    mounts = Mounts((PROJECT / "eval", *map(Path, shown.values())), devices)
+    mounts = Mounts((OURS, *map(Path, shown.values())), devices)
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
     # Passes side by side must not all have the same processors.
     timed = config.protocol is not Protocol.ACCURACY and device.type == "cpu"

@@ -33,6 +33,7 @@ from eval.submission import source_checks
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
 from eval.submission.subject import Facts, Subject, _tile_difference, gather, subject_of
+from eval.third_party import bubblewrap
 from eval.third_party.choosing import choose_model_file
 from eval.third_party.kinds import SandboxKind
 from eval.third_party.submission import Rules
@@ -326,6 +327,19 @@ def test_the_command_checks_a_file_in_a_sandbox(command, tmp_path: Path):
     assert told == ("note", "team09_net.pth: the prefix module. was taken off")
     assert [found[its]["status"] for its in ("Data range", "Output size", "Batch", "Tiles")] == ["pass"] * 4
     assert "Constructor" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["check", "pack"])
+def test_hr_images_that_the_entry_could_read_are_refused(command, tmp_path, random_image, monkeypatch, name: str):
+    write_png(tmp_path / "eval" / "photos" / "0.png", random_image(48, 48))
+    monkeypatch.setattr(bubblewrap, "OURS", tmp_path / "eval")
+    monkeypatch.setattr(checking, "challenge_sets", lambda _edition, folder: {"valid": open_dataset(folder, None)})
+    (tmp_path / "team09_Net.py").write_text(NET.format("pass"))
+    torch.save(Enlarges().state_dict(), tmp_path / "team09_net.pth")
+    file = ("--model_file", "team09_Net.py:Net", "--checkpoint", "team09_net.pth", "--data_range", "1")
+    asked = (*file, "--data_dir", tmp_path / "eval" / "photos", "--sandbox", "none", "--device", "cpu")
+    done = command("-m", "eval", name, *asked, code=2)
+    assert "third-party code can read 0.png there" in done.stderr
 
 
 @pytest.mark.slow

@@ -209,15 +209,17 @@ def test_the_hash_follows_the_folders_that_come_along(home: Path):
 def test_hr_images_are_out_of_sight(tmp_path: Path, random_image, monkeypatch: pytest.MonkeyPatch):
     folder = copy_of_planted(tmp_path / "c")
     sources = choose_submissions([read_checkout(folder)], ["0"], RULES)
-    for place in (folder / "photos", tmp_path / "photos", tmp_path / "packages" / "photos"):
+    monkeypatch.setattr(bubblewrap, "OURS", tmp_path / "eval")
+    for place in (folder / "photos", tmp_path / "photos", tmp_path / "packages" / "photos", tmp_path / "eval"):
         write_png(place / "0.png", random_image(48, 40, 0))
     check_out_of_sight([open_dataset(tmp_path / "photos", None), open_dataset(None, "sample")], sources)
     check_out_of_sight([open_dataset(folder / "photos", None)], [])
     with pytest.raises(UsageError, match=r"third-party code can read 0\.png there"):
         check_out_of_sight([open_dataset(folder / "photos", None)], sources)
     monkeypatch.setattr(bubblewrap, "_python", lambda: [str(tmp_path / "packages")])
-    with pytest.raises(UsageError, match=r"third-party code can read 0\.png there"):
-        check_out_of_sight([open_dataset(tmp_path / "packages" / "photos", None)], sources)
+    for place in (tmp_path / "packages" / "photos", tmp_path / "eval"):
+        with pytest.raises(UsageError, match=r"third-party code can read 0\.png there"):
+            check_out_of_sight([open_dataset(place, None)], sources)
 
 
 def test_two_files_at_one_place_are_refused(home: Path, tmp_path: Path):
