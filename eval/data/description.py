@@ -1,6 +1,8 @@
 """What a set was taken for, in sentences: how its files pair, and what beside it is not used."""
 
-from collections.abc import Iterable
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eval.data.datasets import HR_FOLDER, LR_FOLDER, Dataset, is_sample
@@ -17,7 +19,7 @@ def description(dataset: Dataset) -> list[str]:
     if not on_disk or is_sample(dataset.name, dataset.folder):
         return []
     grey = f"{dataset.num_grey} of {len(on_disk)} are grey: measured as RGB with three equal channels"
-    return [how_it_pairs(dataset), *not_used(dataset), *([grey] if dataset.num_grey else [])]
+    return [how_it_pairs(dataset), *not_used(dataset), *([grey] if dataset.num_grey else []), *_copies(on_disk)]
 
 
 def how_it_pairs(dataset: Dataset) -> str:
@@ -36,6 +38,16 @@ def _patterns(folder: Path, files: Iterable[tuple[str, Path]]) -> list[str]:
         beside = path.parent.relative_to(folder) if path.parent.is_relative_to(folder) else path.parent
         found[str(beside / path.stem.replace(name, "NAME", 1))] = None
     return list(found)
+
+
+def _copies(pairs: Iterable[ImagePair]) -> Iterator[str]:
+    """Yield a sentence where files hold the same bytes: differences are then taken several times of one image."""
+    files = [file for pair in pairs if (file := pair.hr or pair.lr)]
+    sizes = Counter(file.stat().st_size for file in files)
+    alike = [file for file in files if sizes[file.stat().st_size] > 1]
+    copies = len(alike) - len({hashlib.sha256(file.read_bytes()).digest() for file in alike})
+    if copies:
+        yield f"{copies} of {len(files)} are copies of others: intervals and verdicts take them for different images"
 
 
 def not_used(dataset: Dataset) -> list[str]:

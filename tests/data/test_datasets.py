@@ -1,6 +1,7 @@
 """Opening sets of images: every layout, and every fault, alone and all at once, before any network runs."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -261,6 +262,16 @@ class TestGrey:
         assert description(dataset)[1] == "2 of 3 are grey: measured as RGB with three equal channels"
         (tmp_path / "photos" / "grey.png").unlink()
         assert open_dataset(tmp_path / "photos", None).num_grey == 1
+
+
+def test_copies_of_an_image_are_counted(tmp_path: Path, put):
+    first = put("photos/a.png")
+    shutil.copy(first, first.with_name("b.png"))
+    first.with_name("c.png").symlink_to(first)
+    Image.new("RGB", (16, 16), 9).save(first.with_name("d.png"))
+    Image.new("RGB", (16, 16), 8).save(first.with_name("e.png"))
+    told = "2 of 5 are copies of others: intervals and verdicts take them for different images"
+    assert description(open_dataset(tmp_path / "photos", None))[1:] == [told]
 
 
 class TestSample:
