@@ -21,8 +21,13 @@ _SYMBOLS = {
 
 
 def visible(text: str) -> str:
-    """Return a name with everything written out that would not print: control characters, marks of direction."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text.replace("\\", "\\\\"))
+    """Return a name as ``written_out`` does, and its backslashes doubled, so that it means no other name."""
+    return written_out(text.replace("\\", "\\\\"))
+
+
+def written_out(text: str) -> str:
+    """Return text with everything written out that would not print: control characters, marks of direction."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def markdown_text(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -58,6 +58,14 @@ class Reader(HTMLParser):
 
     def attributes(self, tag: str, name: str) -> list[str]:
         return [attrs[name] for each, attrs in self.tags if each == tag and attrs.get(name)]
+
+
+def texts_of(data: object) -> Iterator[str]:
+    """Yield all texts of JSON, keys among them."""
+    if isinstance(data, str):
+        yield data
+    for part in [*data, *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else ():
+        yield from texts_of(part)
 
 
 def page_of(records: Sequence[Record], folder: Path, options: PageOptions | None = None) -> Path:
@@ -129,7 +137,10 @@ def test_a_hostile_record_stays_text(tmp_path: Path):
         read = Reader(page)
         assert read.attributes("img", "src") == []
         assert not any(name.startswith("on") for _, attrs in read.tags for name in attrs)
-        assert any(HOSTILE.strip() in text for text in read.texts)
+        assert any(HOSTILE.replace("\u2028", "\\u2028") in text for text in read.texts)
+        assert all(" ".join(text.split("\n")).isprintable() for text in read.texts)
+        assert all(value.isprintable() for _, attrs in read.tags for value in attrs.values() if value)
+        assert all(text.isprintable() for text in texts_of(json.loads(read.island or "0")))
         assert "23331" not in re.findall(r"\d+", " ".join(read.texts))
     assert {path.parent.name for path in pages} == {"out", "models"}
     assert all(re.fullmatch(r"[A-Za-z0-9.-]+", path.name) for path in pages)
@@ -138,7 +149,7 @@ def test_a_hostile_record_stays_text(tmp_path: Path):
 def test_the_island_survives_what_ends_a_script():
     text = str(island({"name": "</script><!--\u2028\u2029&"}))
     assert not set("<>&\u2028\u2029") & set(text)
-    assert json.loads(text) == {"name": "</script><!--\u2028\u2029&"}
+    assert json.loads(text) == {"name": "</script><!--\\u2028\\u2029&"}
 
 
 def test_addresses_are_plain_and_unique():

@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from markupsafe import Markup
 
 from eval.report.board import Board, Row
+from eval.report.escapes import written_out
 from eval.report.page.gallery import set_of
 from eval.report.selection import RAN, spec_of
 
@@ -15,11 +17,19 @@ _PLOTTED = ("psnr_db", "runtime_ms", "num_params", "flops", "activations", "peak
 
 
 def island(data: object) -> Markup:
-    """Return JSON that can stand inside ``<script>``: nothing in it can end the element or a line of script."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    """Return JSON that can stand inside ``<script>``: nothing in it can end the element, or turn a line of text."""
+    text = json.dumps(_written_out(data), allow_nan=False, separators=(",", ":"))
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Markup(text)
+
+
+def _written_out(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {_written_out(key): _written_out(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_written_out(value) for value in data]
+    return written_out(data) if isinstance(data, str) else data
 
 
 def board_data(board: Board) -> dict:

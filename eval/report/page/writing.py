@@ -14,7 +14,7 @@ from eval.records.conditions import names_of
 from eval.records.current import PROTOCOLS, current
 from eval.records.record import Record
 from eval.report.board import Board, make_boards
-from eval.report.escapes import plain
+from eval.report.escapes import plain, written_out
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
 from eval.report.page.island import board_data, island
@@ -116,9 +116,14 @@ def _clear(paths: Iterable[Path]) -> None:
 
 
 def _environment() -> Environment:
-    """Return the templates' environment: everything is escaped, nothing may be undefined."""
-    loader = PackageLoader("eval.report.page")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    """Return the templates' environment: everything is escaped and written out, nothing may be undefined."""
+    loader, whitespace = PackageLoader("eval.report.page"), {"trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=loader, autoescape=True, finalize=_shown, undefined=StrictUndefined, **whitespace)
+
+
+def _shown(value: object) -> object:
+    """Return what a template shows of a value; markup is made of such values already."""
+    return written_out(value) if type(value) is str else value
 
 
 def _assets() -> dict[str, str]:
