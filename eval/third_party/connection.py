@@ -18,6 +18,11 @@ _ASKED = {
     "try": "to be tried",
     "state": "to name its weights",
 }
+# What a worker can know of itself. Other states are the harness's to give: "device failed" ends more than one model.
+_TOLD = (
+    *(State.REFUSED, State.MISSING_CHECKPOINT, State.MISSING_DEPENDENCY, State.NEEDS_OPERATOR, State.FAILED_TO_BUILD),
+    *(State.FAILED_TO_LOAD, State.FAILED_TO_RUN, State.OUT_OF_MEMORY, State.INVALID_OUTPUT, State.IO_FAILED),
+)
 
 
 class Connection:
@@ -70,10 +75,6 @@ class Connection:
 def _told(fault: Any) -> CannotRunError:
     """Return the fault that a worker reports, with a state of ours and a text that is safe to print."""
     fields = fault if isinstance(fault, dict) else {}
-    try:
-        state = State(fields.get("state"))
-    except ValueError:
-        state = State.FAILED_TO_RUN
+    state = next((state for state in _TOLD if state == fields.get("state")), State.FAILED_TO_RUN)
     text, trace = fields.get("text"), fields.get("trace")
-    state = State.FAILED_TO_RUN if state is State.RAN else state
     return CannotRunError(state, one_line(str(text or "no reason")), plain_lines(str(trace)) if trace else None)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from eval.records.record import State
+from eval.third_party.connection import _told
 from eval.third_party.faults import SubmissionError, described, one_line
 
 
@@ -40,6 +41,15 @@ def chained() -> Exception:
 )
 def test_states(error: BaseException, state: State):
     assert described(error, State.FAILED_TO_RUN)["state"] == state
+
+
+@pytest.mark.parametrize("state", [*State, "no state", None, ["killed"]])
+def test_a_worker_tells_what_it_can_know_of_itself(state: object):
+    """What became of machine, files or process is the harness's to say: "device failed" ends the whole command."""
+    ours = {State.RAN, State.TIMED_OUT, State.KILLED, State.DEVICE_FAILED, State.ENGINE_FAILED}
+    ours |= {State.SOURCE_CHANGED, State.FILES_CHANGED}
+    own = isinstance(state, State) and state not in ours
+    assert _told({"state": state, "text": "x"}).state == (state if own else State.FAILED_TO_RUN)
 
 
 def test_third_party_text_is_one_short_line_of_plain_text():
