@@ -1,6 +1,7 @@
 """What an image cost a submission, and what of it no clock of ours would show: work around the timed forward."""
 
 import functools
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ Irregularity = tuple[FlagCode, str]
 class Spent:
     """What one image took, in s; ``around`` the forward are input and output, ``before`` it was others' turn.
 
-    The ``_cpu_s`` are of all processes of the submission, the others by the harness's clock. ``ended`` is how many
-    processes ended around the forward.
+    The ``_cpu_s`` are of all processes of the submission, the others by the harness's clock; infinite is what is lost.
+    ``ended`` is how many processes ended around the forward.
     """
 
     forward_s: float
@@ -57,6 +58,8 @@ class Spent:
 
     def irregularity(self, threads: int, on_cpu: bool) -> Irregularity | None:
         """Return what makes this image's time none that can be compared; of a GPU's work only the clock tells."""
+        if self.before_cpu_s == math.inf:
+            return "turn", "its processes woke in the turns of others: what they took cannot be told"
         if self.before_cpu_s > _STOPPING_S:
             return "turn", f"{_ms(self.before_cpu_s)} of processor time in the turns of others"
         if self.ended:

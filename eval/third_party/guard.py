@@ -88,6 +88,8 @@ class Guard:
     def __init__(self, pid: int, limits: Limits) -> None:
         """Guard the process ``pid``, which leads a process group, and all that come from it."""
         self.reason: str | None = None
+        # That a process was seen to run since all were stopped.
+        self.woken = self._stopped = False
         self._limits = limits
         self._root = pid
         root = _process(pid)
@@ -107,6 +109,7 @@ class Guard:
         with self._lock:
             found = _with_descendants(self._alive(), self._limits.processes + 1)
             self._known = {process.pid: process.start for process in found}
+            self.woken |= self._stopped and any(process.runs for process in found)
         return found
 
     def used(self) -> Used:
@@ -121,6 +124,7 @@ class Guard:
         for _ in range(_MOST_STOPS):
             running = [process.pid for process in self.look() if process.runs]
             if not running:
+                self.woken, self._stopped = False, True
                 return True
             for pid in running:
                 _send(os.kill, pid, signal.SIGSTOP)
@@ -129,6 +133,7 @@ class Guard:
 
     def let_all_go_on(self) -> None:
         """Let all stopped processes go on."""
+        self._stopped = False
         for process in self.look():
             _send(os.kill, process.pid, signal.SIGCONT)
 

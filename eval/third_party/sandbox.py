@@ -10,6 +10,7 @@ program starts within the limits at once.
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -63,7 +64,7 @@ class Sandboxed:
     _held: ExitStack
     _killed: bool = False
     _out_of_memory: bool = False
-    _rested_s: float | None = None
+    _rested: Used | None = None
 
     def __post_init__(self) -> None:
         """Guard the program, and take over its end."""
@@ -103,17 +104,21 @@ class Sandboxed:
     def rest(self) -> None:
         """Stop all its processes until ``go_on``; what cannot be stopped is killed."""
         if self._guard.stop_all():
-            self._rested_s = self.used().cpu_s
+            self._rested = self.used()
         else:
             self.kill()
 
     def go_on(self) -> float:
-        """Let it go on, and return the processor time in s that it took since it was to rest; 0 if it was not."""
-        if self._rested_s is None:
+        """Let it go on, and return the processor time in s that it took since it was to rest; 0 if it was not.
+
+        Infinite where a signal of its own woke it: without a group, the time of processes that ended since is lost.
+        """
+        rested, self._rested = self._rested, None
+        if rested is None:
             return 0.0
-        taken_s, self._rested_s = self.used().cpu_s - self._rested_s, None
+        now = self.used()
         self._guard.let_all_go_on()
-        return taken_s
+        return math.inf if self._guard.woken or now.pids != rested.pids else now.cpu_s - rested.cpu_s
 
     def exit_reason(self) -> str | None:
         """Return how the program ended, as in "exit code 3" or "killed: over 64 processes"; None while it runs."""

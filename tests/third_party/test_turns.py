@@ -1,6 +1,8 @@
 """The clock is taken from outside: work around it, beside it and in the turns of others is seen, or made impossible."""
 
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +55,7 @@ def known_cost(monkeypatch: pytest.MonkeyPatch):
         ),
         ({"around_s": 5.0}, None, None),
         ({"before_cpu_s": 0.006}, "turn", "6 ms of processor time in the turns of others"),
+        ({"before_cpu_s": math.inf}, "turn", "its processes woke in the turns of others"),
         ({"forward_cpu_s": 0.19}, "turn", "190 ms of processor time in a forward of 100 ms: more than 1 thread(s)"),
         ({"forward_cpu_s": 0.12}, None, None),
     ],
@@ -207,6 +210,27 @@ def test_a_rival_is_not_slowed(opened, monkeypatch: pytest.MonkeyPatch):
     burner(LR)
     assert burner.irregular == "uses processors that are not its own"
     assert "in the turns of others" in burner.run_flags[0].text or len(burner.run_flags) > 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGCONT])
+def test_who_wakes_in_the_turns_of_others_is_told(opened, number: int):
+    """By a timer of its own it can work, and end or stop again: without a control group nobody knows what it took."""
+    model = opened("BurnsOnTheSide")
+    sandboxed = model.connection.sandboxed
+    sandboxed._group = None
+    sandboxed.rest()
+    assert sandboxed.go_on() < 0.005
+    sandboxed.rest()
+    *_, helper = sorted(model.processes, key=lambda pid: psutil.Process(pid).create_time())
+
+    def runs() -> list[bool]:
+        return [process.runs for process in sandboxed._guard.look() if process.pid == helper]
+
+    assert runs() == [False]
+    os.kill(helper, number)
+    while runs() == [False]:
+        pass
+    assert sandboxed.go_on() == math.inf
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
