@@ -166,7 +166,8 @@ class Guard:
             if sum(process.resident_bytes for process in found) > self._limits.memory_bytes:
                 # Forks share most of what they map: taken twice, it would make a swarm look like a hoard.
                 found = [process._replace(resident_bytes=_own_bytes(process)) for process in found]
-            return excess(found, self._limits) or _shortage()
+            # What is stopped takes no memory: who is short of it now must not end the others.
+            return excess(found, self._limits) or (None if self._stopped else _shortage())
         except Exception as error:
             return f"its guard cannot see it: {error}"
 

@@ -23,6 +23,8 @@ _DENIED = (
     *("init_module", "finit_module", "delete_module", "kexec_load", "reboot", "swapon", "swapoff"),
     *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex"),
 )
+# Memory that need not be mapped, where the guard does not see it: torch does without, a GPU's driver may not.
+_UNSEEN_MEMORY = ("memfd_create", "shmget")
 # A network namespace does not hold back the others: by AF_VSOCK a virtual machine reaches its host.
 _FAMILIES = frozenset((socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_NETLINK", 16)))
 _UNKNOWN = -1
@@ -49,7 +51,7 @@ def fault() -> str | None:
 
 
 @functools.cache
-def program() -> bytes:
+def program(on_gpu: bool = False) -> bytes:
     """Return the filter, compiled for the kernel.
 
     Raises:
@@ -59,7 +61,7 @@ def program() -> bytes:
     library = _library()
     rules = library.SyscallFilter(library.ALLOW)
     refused = library.ERRNO(errno.EPERM)
-    for name in _DENIED:
+    for name in (*_DENIED, *(() if on_gpu else _UNSEEN_MEMORY)):
         number = _number(name)
         # Below that stand the calls of other processors, which nobody can make here.
         if number > _UNKNOWN:

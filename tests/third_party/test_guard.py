@@ -167,6 +167,15 @@ def test_a_machine_without_memory(monkeypatch: pytest.MonkeyPatch, available: in
     assert guard._shortage() == reason
 
 
+def test_a_shortage_is_not_held_against_who_is_stopped(monkeypatch: pytest.MonkeyPatch):
+    with _guarded("print(flush=True)\ntime.sleep(3600)") as (watch, _):
+        assert watch.stop_all()
+        monkeypatch.setattr(guard, "_shortage", lambda: "short")
+        assert watch._fault() is None
+        watch.let_all_go_on()
+        assert watch._fault() == "short"
+
+
 def test_a_dead_process_has_no_memory():
     process = subprocess.Popen(["true"])
     _until(lambda: guard._process(process.pid) is None)

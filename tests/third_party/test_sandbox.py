@@ -617,6 +617,7 @@ def filtered(bubblewrap: SandboxKind) -> SandboxKind:
 def test_refused_system_calls_are_refused(filtered: SandboxKind, run: Run):
     """Each by its number, so that no library of the program's own gets around it."""
     names = ("keyctl", "add_key", "ptrace", "process_vm_readv", "bpf", "io_uring_setup", "unshare", "sched_setaffinity")
+    names += ("memfd_create", "shmget")
     calls = "\n".join(f"call({system_calls._number(name)}, 0, 0, 0, 0, 0)" for name in names)
     vsock, alg = 40, 38
     text = f"""
@@ -633,6 +634,14 @@ say([pair.family.value for pair in socket.socketpair()])
     assert said[len(names) :] == ["PermissionError"] * 4 + ["[1, 2, 10]", "[1, 1]"]
 
 
+def test_a_gpus_driver_may_make_memory_by_its_calls(filtered: SandboxKind, tmp_path: Path):
+    script = tmp_path / "program.py"
+    script.write_text(PREAMBLE + 'attempt(lambda: os.memfd_create("driver") > 0)')
+    shown = Mounts((script,), devices=(Path(os.devnull),))
+    with start([sys.executable, str(script)], filtered, shown, DEFAULT, {}) as sandboxed:
+        assert _said(sandboxed) == ["True"]
+
+
 def test_its_session_keyring_is_empty(filtered: SandboxKind, run: Run, monkeypatch: pytest.MonkeyPatch):
     """Without the filter as well: a key of the user's session is not in the program's."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -646,7 +655,7 @@ def test_its_session_keyring_is_empty(filtered: SandboxKind, run: Run, monkeypat
     with tempfile.TemporaryFile() as file:
         nothing.export_bpf(file)
         file.seek(0)
-        monkeypatch.setattr(system_calls, "program", lambda: file.read())
+        monkeypatch.setattr(system_calls, "program", lambda _on_gpu: file.read())
         with run(CALLS + text, filtered) as sandboxed:
             assert _said(sandboxed) == [f"-1 {errno.ENOKEY}"]
     invalidate = 21
