@@ -130,8 +130,15 @@ def test_less_work_once_it_is_timed_is_flagged(photos: Dataset):
 @pytest.mark.parametrize(
     ("timed_db", "judged_db", "flagged"),
     [
-        ({"a": 30.0, "b": 40.0}, {"a": 30.3, "b": 40.2, "c": 1.0}, False),
-        ({"a": 30.0, "b": 40.0}, {"a": 30.4, "b": 40.3}, True),
+        ({"a": 30.0}, {"a": 30.29}, False),
+        ({"a": 30.0}, {"a": 30.31}, True),
+        # 0.3 dB by the root of 2, and of 4; never less than 0.1.
+        ({"a": 30.0, "b": 40.0}, {"a": 30.3, "b": 40.1, "c": 1.0}, False),
+        ({"a": 30.0, "b": 40.0}, {"a": 30.3, "b": 40.14}, True),
+        (dict.fromkeys("abcd", 30.0), dict.fromkeys("abcd", 30.14), False),
+        (dict.fromkeys("abcd", 30.0), dict.fromkeys("abcd", 29.84), True),
+        (dict.fromkeys(range(16), 30.0), dict.fromkeys(range(16), 30.09), False),
+        (dict.fromkeys(range(16), 30.0), dict.fromkeys(range(16), 30.11), True),
         ({"a": 30.0}, {"a": float("inf")}, True),
         ({"a": float("inf")}, {"a": float("inf")}, False),
         ({}, {"a": 30.0}, False),
