@@ -1,4 +1,4 @@
-"""How a GPU rounds: TF32 and cuDNN's choices, set for a block of code and restored."""
+"""How devices round: TF32 and cuDNN's choices, set for a block of code and restored; float32 by oneDNN."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +27,13 @@ def set_cudnn_switches(tf32: bool) -> None:
     if not tf32:
         _CONV.fp32_precision = _RNN.fp32_precision = torch.backends.cuda.matmul.fp32_precision = _FULL
     cudnn.benchmark, cudnn.deterministic = False, False
+
+
+def set_full_precision_on_cpu() -> None:
+    """Let oneDNN compute float32 as such, for good: a program can have it round to bfloat16, and no tensor shows it."""
+    mkldnn = torch.backends.mkldnn
+    for operator in (mkldnn.conv, mkldnn.matmul, mkldnn.rnn):
+        operator.fp32_precision = _FULL
 
 
 @contextmanager

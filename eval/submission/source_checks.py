@@ -36,7 +36,8 @@ _WORK = {
 # Of these, calls that mean something else on other objects.
 _ON_MODULES = {"load": {"torch", "np", "numpy"}, "run": {"subprocess"}, "compile": {"torch"}}
 _SWITCHES = re.compile(
-    r"allow_tf32\s*=\s*True|set_float32_matmul_precision|autocast|\.half\(\)|cudnn\.benchmark\s*=\s*True"
+    r"allow_tf32\s*=\s*True|set_float32_matmul_precision|fp32_precision|mkldnn|autocast|\.half\(\)"
+    r"|cudnn\.benchmark\s*=\s*True"
 )
 _PLACEHOLDER = re.compile(r"your[_ ]model|\[your", re.I)
 _SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")

@@ -16,7 +16,7 @@ import torch
 from eval.data.pairs import SCALE
 from eval.device.clock import kernels_ms
 from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
-from eval.device.numerics import set_cudnn_switches
+from eval.device.numerics import set_cudnn_switches, set_full_precision_on_cpu
 from eval.device.pixels import to_tensor
 from eval.device.placing import finish
 from eval.inference.outputs import output_in_words, what_to_return
@@ -87,8 +87,9 @@ class Worker:
         lr = np.frombuffer(request.payload, np.uint8).reshape(height, width, 3)
         self.lr = to_tensor(lr, self.loaded.data_range).to(self.loaded.device)
         self.sr = torch.empty(0)
+        # Its code may have set them otherwise; before each image, for it is the forward that is timed.
+        set_full_precision_on_cpu()
         if self.tf32 is not None:
-            # Its code may have set them otherwise; before each image, for it is the forward that is timed.
             set_cudnn_switches(self.tf32)
         # Some draw noise even at inference: this way at least the same every time.
         torch.manual_seed(0)

@@ -233,6 +233,8 @@ CONSTRUCTOR = (
         (CONSTRUCTOR.format("self(torch.zeros(1, 3, 9, 9))"), "Constructor", "fail", "line 5, runs the network"),
         (CONSTRUCTOR.format("torch.load('x.pth')"), "Constructor", "fail", "reads a file"),
         ("import torch\ntorch.backends.cuda.matmul.allow_tf32 = True", "Switches", "fail", "line 2: allow_tf32 = True"),
+        ("import torch\ntorch.backends.fp32_precision = 'bf16'", "Switches", "fail", "line 2: fp32_precision"),
+        ("import torch\ntorch.backends.mkldnn.enabled = False", "Switches", "fail", "line 2: mkldnn"),
         ("def f(x):\n    return x.half()", "Switches", "fail", ".half()"),
         ("# x.half()\nN = 3", "Switches", "pass", "sets no precision"),
         ("N = 3", "File names", "pass", "two digits"),

@@ -102,6 +102,20 @@ def test_the_worker_answers_what_the_clock_reads(monkeypatch: pytest.MonkeyPatch
     assert worker.answer(Message({"op": "alone"})).header == {"ms": ("forward", True)}
 
 
+@pytest.mark.parametrize("tf32", [False, None])
+@pytest.mark.parametrize("operator", ["conv", "matmul", "rnn"])
+def test_a_cpu_computes_in_float32_whatever_a_submission_sets(tf32: bool | None, operator: str):
+    worker, switch = Worker(), getattr(torch.backends.mkldnn, operator)
+    worker.tf32, worker.loaded = tf32, SimpleNamespace(data_range=1.0, device=torch.device("cpu"))
+    try:
+        with cudnn_switches(False):
+            switch.fp32_precision = "bf16"
+            worker._put(Message({"height": 1, "width": 2}, bytes(6)))
+            assert switch.fp32_precision == "ieee"
+    finally:
+        switch.fp32_precision = "none"
+
+
 @pytest.mark.parametrize(("tf32", "holds"), [(False, True), (True, True), (None, False)])
 def test_the_protocols_switches_hold_whatever_a_submission_sets(tf32: bool | None, holds: bool):
     """Many set cuDNN's trials, or TF32, where they are imported; with the template (None) that stands."""
