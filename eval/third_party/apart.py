@@ -42,8 +42,8 @@ def checked_apart(
     told = []
     if found.unknown:
         told.append(f"its counts are claims alone: no counter has a rule for {', '.join(found.unknown)}")
-    if found.products > found.flops:
-        told.append(f"{found.products:,} values are multiplied one by one, which no counter counts")
+    if found.values > found.flops:
+        told.append(f"{found.values:,} values are computed one by one, which no counter counts")
     flops = claimed.flops if claimed.flops_by_dispatcher is None else claimed.flops_by_dispatcher
     counts = {"parameters": (found.num_params, claimed.num_params), "FLOPs": (found.flops, flops)}
     told += [

@@ -39,13 +39,13 @@ class GraphCounts(Frozen):
 
     Attributes:
         flops: multiply-adds by torch's dispatcher.
-        products: values that operators multiply or divide one by one, which no counter counts.
-        unknown: operators that multiply, or may, and that no counter has a rule for.
+        values: what operators compute one by one, which no counter counts.
+        unknown: operators that no counter has a rule for, and that are not known to multiply by nothing.
     """
 
     num_params: _Count
     flops: _Count
-    products: _Count
+    values: _Count
     unknown: tuple[str, ...]
 
 

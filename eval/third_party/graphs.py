@@ -1,10 +1,9 @@
 """A network as a graph of torch's operators: given by its worker, run by one that holds none of its code."""
 
 import io
-import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,6 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from eval.metrics.complexity import INPUT_SIDE
@@ -20,13 +20,29 @@ from eval.third_party.faults import SubmissionError
 from eval.third_party.loading import Loaded
 from eval.third_party.wire import MAX_GRAPH_BYTES
 
-_PRODUCTS = frozenset("mul mul_ div div_ addcmul addcmul_ addcdiv addcdiv_ pow pow_ exp exp_ prod cumprod".split())
-_MULTIPLIES = frozenset(
-    "mm bmm addmm addbmm baddbmm mv addmv matmul linear bilinear einsum attention rnn lstm gru dot vdot".split()
+# By torch's names, besides views and what reads no tensor: these move values, choose some, or add them up.
+_FREE = frozenset(
+    "clone copy _to_copy lift_fresh_copy _unsafe_view fill zero cat stack repeat repeat_interleave roll flip rot90 "
+    "tril triu index index_select index_put gather scatter_add select_scatter slice_scatter masked_select nonzero "
+    "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad2d pixel_shuffle pixel_unshuffle complex "
+    "native_channel_shuffle im2col col2im embedding upsample_nearest2d _upsample_nearest_exact2d sum mean amax amin "
+    "max min argmax argmin any all sort topk cumsum max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d "
+    "adaptive_max_pool2d bernoulli exponential normal uniform equal item _local_scalar_dense".split()
 )
-# What a graph may call: torch's own operators, and ours.
+# Besides what torch marks as pointwise, which of some operators is one form alone: each value meets few others.
+_ONE_BY_ONE = frozenset(
+    "abs rsub gelu mish threshold masked_fill eq ne ge le gt lt floor_divide _prelu_kernel hardswish glu polar "
+    "log_sigmoid_forward _softmax _log_softmax logsumexp native_batch_norm cudnn_batch_norm _native_batch_norm_legit "
+    "_native_batch_norm_legit_no_training native_group_norm native_layer_norm _fused_rms_norm var var_mean std "
+    "std_mean norm linalg_vector_norm _weight_norm_interface native_dropout scatter index_add upsample_bilinear2d "
+    "upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d _fft_r2c _fft_c2r "
+    "_fft_c2c".split()
+)
+# What a graph may call: torch's own operators, and ours; but nothing that its counter would not see.
 _KNOWN_SPACES = ("aten", "prim", "prims", "esr")
-_CALLED = re.compile(rb"\bops\.(\w+)")
+_UNSEEN = ("prim::fork", "prim::awaitable", "prim::tolist", "prim::CallMethod", "prim::CallFunction")
+# What runs while a graph is loaded, or beside it.
+_RUN_BESIDE = (b"__setstate__", b"__forward_pre_hooks__", b"__forward_hooks__")
 _MOST_CODE_BYTES = 2**26
 
 
@@ -81,44 +97,52 @@ def load_graph(path: Path, data_range: float, device: torch.device) -> Loaded:
     """Load a graph as a network.
 
     Raises:
-        SubmissionError: it would call more than torch's own operators.
+        SubmissionError: it would call more than torch's own operators, or by ways on which they cannot be counted.
     """
     with zipfile.ZipFile(path) as archive:
         code = [file for file in archive.infolist() if file.filename.endswith(".py")]
         if sum(file.file_size for file in code) > _MOST_CODE_BYTES:
             raise SubmissionError(State.FAILED_TO_LOAD, "its graph is too long to be read")
         texts = [archive.read(file) for file in code]
-    spaces = {space.decode() for text in texts for space in _CALLED.findall(text)}
-    others = sorted(spaces.difference(_KNOWN_SPACES))
-    if others or any(b"__setstate__" in text for text in texts):
-        raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(others) or '__setstate__'}")
+    if beside := [name.decode() for name in _RUN_BESIDE if any(name in text for text in texts)]:
+        raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(beside)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = torch.jit.load(str(path), map_location=device).eval()
+    called = set(_called(network.inlined_graph))
+    if others := sorted(its for its in called if its.partition("::")[0] not in _KNOWN_SPACES or its in _UNSEEN):
+        raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(others)}")
     return Loaded("graph", data_range, network, device, network)
 
 
+def _called(block: Any) -> Iterator[str]:
+    """Yield what a block of a graph calls, and the blocks in it."""
+    for node in block.nodes():
+        yield node.kind()
+        for inner in node.blocks():
+            yield from _called(inner)
+
+
 class _Uncounted(TorchDispatchMode):
-    """Notes what no counter counts: products of values one by one, and operators that multiply and have no rule."""
+    """Notes what no counter counts: values that are computed one by one, and operators that are not known."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.products, self.unknown = 0, set()
+        self.values, self.unknown = 0, set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        name = func._schema.name.partition("::")[2]
-        if func._overloadpacket not in flop_registry:
-            if func.namespace not in _KNOWN_SPACES or _multiplies(name):
-                self.unknown.add(f"{func.namespace}::{name}")
-            elif name in _PRODUCTS and isinstance(output, Tensor):
-                self.products += output.numel()
+        name = func._schema.name.partition("::")[2].rstrip("_")
+        read = [leaf.numel() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        takes_form_alone = name.endswith("_like") or name.startswith("new_")
+        if func._overloadpacket in flop_registry or func.is_view or not read or takes_form_alone or name in _FREE:
+            return output
+        if torch.Tag.pointwise in func.tags or name in _ONE_BY_ONE:
+            made = [leaf.numel() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+            self.values += max(read + made)
+        else:
+            self.unknown.add(f"{func.namespace}::{name}")
         return output
-
-
-def _multiplies(name: str) -> bool:
-    """Tell by its name whether an operator multiplies by matrices or kernels."""
-    return any(word in _MULTIPLIES or word.startswith("conv") for word in name.split("_"))
 
 
 def counted_forward(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
@@ -128,5 +152,5 @@ def counted_forward(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, An
         warnings.simplefilter("ignore")
         sr = network(x)
     num_params = sum(parameter.numel() for parameter in network.parameters())
-    counts = {"num_params": num_params, "flops": counter.get_total_flops() // 2, "products": uncounted.products}
+    counts = {"num_params": num_params, "flops": counter.get_total_flops() // 2, "values": uncounted.values}
     return sr, counts | {"unknown": sorted(uncounted.unknown)}
