@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from eval.frozen import Frozen
+from eval.metrics.complexity import INPUT_SIDE
 from eval.metrics.figures import Complexity, Flag
 from eval.records.record import State
 from eval.run.failures import CannotRunError
@@ -79,7 +80,10 @@ def checked_output(payload: Any, expected: Sequence[int]) -> torch.Tensor:
 
 
 def checked_complexity(header: dict[str, Any]) -> Complexity:
-    """Return the counts that the worker claims, within limits, with names that are safe to print."""
+    """Return the counts that the worker claims, within limits, with names that are safe to print.
+
+    What follows from them, or is counted apart, is no claim.
+    """
     try:
         complexity = Complexity.model_validate(header.get("complexity"))
         numbers = [value for value in complexity.model_dump().values() if isinstance(value, int)]
@@ -89,7 +93,8 @@ def checked_complexity(header: dict[str, Any]) -> Complexity:
             raise ValueError
     except ValueError:
         raise CannotRunError(State.FAILED_TO_RUN, "its process returned no counts") from None
-    return Complexity.model_validate(in_one_line(complexity.model_dump()))
+    ours = {"input_side": INPUT_SIDE, "flops_bound": complexity.num_params * INPUT_SIDE**2, "flops_apart": None}
+    return Complexity.model_validate(in_one_line(complexity.model_dump()) | ours)
 
 
 def checked_counts(told: Any) -> GraphCounts:

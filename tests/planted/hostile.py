@@ -321,6 +321,15 @@ class IsCheapOnNoise(Blurs):
         return Honest.forward(self, x) if rough or x.max() == 0 else super().forward(x)
 
 
+class ClaimsLessWhereItIsPublished(ClaimsLess):
+    """Claims less of one count: the one that stands in tables."""
+
+    def claim(self, examine, request):
+        answer = examine(request)
+        answer.header["complexity"]["flops"] //= 10
+        return answer
+
+
 class HidesOneCount(ClaimsLess):
     """Leaves out what is compared."""
 

@@ -11,7 +11,7 @@ from eval.device.numerics import convolutions_take_tf32, cudnn_switches
 from eval.metrics.figures import Flag, FlagCode
 from eval.report.explanations import flag_words
 from eval.run.failures import CannotRunError
-from eval.third_party.claims import checked_state, disagreement
+from eval.third_party.claims import checked_complexity, checked_state, disagreement
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.wire import Message
 from eval.third_party.worker import Worker
@@ -48,6 +48,14 @@ def test_a_state_dict_is_known_by_names_and_types():
         "a.weight": (torch.float16, 0),
         "a.count": (torch.int64, 0),
     }
+
+
+def test_what_follows_from_counts_or_is_counted_apart_is_no_claim():
+    claim = {"input_side": 8, "num_params": 3, "flops": 7, "flops_by_dispatcher": 7, "flops_bound": 7}
+    claim |= {"activations": 1, "num_conv": 1, "uncounted_ops": {}, "suspect_ops": [], "flops_apart": 7}
+    found = checked_complexity({"complexity": claim})
+    assert (found.input_side, found.flops_bound, found.flops_apart) == (256, 3 * 256**2, None)
+    assert found.flops == 7
 
 
 @pytest.mark.parametrize("told", [None, ["a"], {"a": "quint8"}, {"a": "load"}, {"a": None}, {"a": ["float32"]}])
