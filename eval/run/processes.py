@@ -120,7 +120,7 @@ def _start(gpu: str | None) -> tuple[Connection, SpawnProcess]:
     """Start a process that waits for tasks, and sees this GPU alone if one is given."""
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_serve, args=(theirs, gpu), daemon=True)
-    with _ctrl_c_held_back():
+    with _ctrl_c_held_back(), _main_left_out():
         process.start()
     theirs.close()
     return ours, process
@@ -137,6 +137,19 @@ def _ctrl_c_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_left_out() -> Iterator[None]:
+    """Let a process be started that does not run this one's script anew: without a guard that would begin all again."""
+    main = vars(sys.modules["__main__"])
+    # What Python hands on to the process, which then runs it; no task needs a class of it.
+    handed_on = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.update(dict.fromkeys(handed_on))
+    try:
+        yield
+    finally:
+        main.update(handed_on)
 
 
 def _send(connection: Connection, task: EvaluationTask) -> None:

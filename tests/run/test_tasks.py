@@ -1,11 +1,12 @@
 """Tasks: what makes two the same, what happens when one's process dies, runs that are averaged."""
 
 import os
+import sys
 from datetime import UTC, datetime
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -161,6 +162,18 @@ def test_a_process_that_dies_before_it_has_its_task_is_made_up_for(hr_folder: Pa
     monkeypatch.setattr(processes, "_start", dead_at_first)
     records = [record for _, record in carry_out_all([task_of(hr_folder), task_of(hr_folder, tile=8)], 1)]
     assert [record.complete for record in records] == [True, True]
+
+
+def test_a_process_does_not_run_the_script_that_started_it(hr_folder: Path, tmp_path: Path, monkeypatch):
+    """One without a guard would begin all of its work again, and end the process."""
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    (tmp_path / "script.py").write_text("raise SystemExit('begun again')\n")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    before = dict(vars(script))
+    ((_, record),) = carry_out_all([task_of(hr_folder)], 1)
+    assert record.complete, record.reason
+    assert vars(script) == before
 
 
 def test_a_process_that_dies_while_it_sends_its_record_sent_none():
