@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import psutil
 import torch
 
@@ -17,7 +18,8 @@ from eval.timing.warmup import Timed, TimingError, WorkerEndedError
 # The kernel counts processor time in steps of 10 ms a core.
 FOREIGN_SHARE = 0.25
 FOREIGN_LEAST_S = 0.04
-# What is shorter is judged together with what came before it, up to this length: there, both limits are one.
+# What is shorter, a pause too, is judged together with what came before it, up to this length: there, both limits are
+# one.
 _WINDOW_S = FOREIGN_LEAST_S / FOREIGN_SHARE
 # A process is blamed if it took so much of what went to others.
 _BLAMED_SHARE = 0.25
@@ -60,7 +62,8 @@ class Watch:
         self._gpu: Gpu | None = None
         self._gpu_processes: frozenset[int] = frozenset()
         self._seen: dict[str, _Seen] = {}
-        self._recent: deque[tuple[float, float, float]] = deque()
+        # Readings: the last stretch's end, and the beginnings of the stretches that are judged together.
+        self._ended, self._begun = np.zeros(3), deque[np.ndarray]()
 
     def __enter__(self) -> "Watch":
         """Look who is there: whoever computes on the GPU now is taken for part of the set-up."""
@@ -82,8 +85,11 @@ class Watch:
             TimingError: a model's worker has ended.
         """
         self._clock_mhz = self._gpu and self._gpu.clock_mhz()
-        self._began_s = time.monotonic()
-        self._others_s, self._steal_s = self._foreign_s()
+        now = self._read()
+        if (pause := now - self._ended)[0] >= _WINDOW_S:
+            # Whatever happened in it disturbed no stretch.
+            self._begun = deque(begun + pause for begun in self._begun)
+        self._begun.append(now)
 
     def disturbance(self) -> str | None:
         """Return what disturbed the stretch since ``begin()``, the same words for the same cause; or None.
@@ -91,12 +97,14 @@ class Watch:
         Raises:
             TimingError: a model's worker has ended.
         """
-        wall_s = time.monotonic() - self._began_s
-        others_s, steal_s = self._foreign_s()
+        self._ended = now = self._read()
         if self._gpu is not None and (on_gpu := self._on_gpu(self._gpu)):
             return on_gpu
         # A fast GPU waits for the CPU that starts its kernels: what disturbs that one disturbs both.
-        wall_s, others_s, steal_s = self._with_recent(wall_s, others_s - self._others_s, steal_s - self._steal_s)
+        # One difference for all that is judged together: the kernel's steps round each one anew.
+        while len(self._begun) > 1 and now[0] - self._begun[1][0] >= _WINDOW_S:
+            self._begun.popleft()
+        wall_s, others_s, steal_s = (now - self._begun[0]).tolist()
         if others_s + steal_s <= max(FOREIGN_SHARE * wall_s, FOREIGN_LEAST_S):
             return None
         reason, used = self._blamed(others_s)
@@ -107,15 +115,6 @@ class Watch:
         seen.cpu_s += max(others_s, steal_s)
         seen.wall_s += wall_s
         return reason
-
-    def _with_recent(self, wall_s: float, others_s: float, steal_s: float) -> tuple[float, float, float]:
-        """Return the times of a stretch, of a short one with those of the last ones that fill a window."""
-        recent = self._recent
-        recent.append((wall_s, others_s, steal_s))
-        while sum(wall for wall, *_ in recent) - recent[0][0] >= _WINDOW_S:
-            recent.popleft()
-        whole_s, all_others_s, all_steal_s = (sum(times) for times in zip(*recent, strict=True))
-        return whole_s, all_others_s, all_steal_s
 
     def described(self, reason: str) -> str:
         """Return a reason with what all of its stretches told: processes, and the share that went to others."""
@@ -163,19 +162,22 @@ class Watch:
         seen = look()
         workers = frozenset().union(*(model.processes for model in self._models))
         own = with_descendants(seen, {os.getpid(), *workers})
+        if own - {process.pid for process in self._own}:
+            # Earlier readings count the time of these as that of others.
+            self._begun.clear()
         self._own = [process for pid in own if (process := _process(pid))]
         return seen
 
-    def _foreign_s(self) -> tuple[float, float]:
-        """Return the processor time, over all cores, of processes that do not work for this command; and steal time."""
-        busy = psutil.cpu_times()
+    def _read(self) -> np.ndarray:
+        """Return the time, that of all cores which went to processes that are not this command's, and steal time."""
+        now_s, busy = time.monotonic(), psutil.cpu_times()
         others = sum(getattr(busy, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
         spent = [_spent_s(process) for process in self._own]
         if None in spent:
             # What an ended process took is its parent's now.
             self._own = [process for process, its in zip(self._own, spent, strict=True) if its is not None]
             self._refuse_ended_workers()
-        return others - sum(filter(None, spent)), getattr(busy, "steal", 0.0)
+        return np.array([now_s, others - sum(filter(None, spent)), getattr(busy, "steal", 0.0)])
 
     def _refuse_ended_workers(self) -> None:
         for index in self._with_workers:

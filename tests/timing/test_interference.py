@@ -1,11 +1,13 @@
 """Other work on the processor, and on a GPU as the driver's library would tell of it."""
 
+import math
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pynvml
 import pytest
@@ -30,6 +32,8 @@ class Machine:
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     now_s: float = 0.0
     looks: int = 0
+    # Of the kernel's count of processor time; 0 counts exactly.
+    step_s: float = 0.0
 
     def start(self, pid: int, name: str, parent: int = 1) -> None:
         self.processes[pid] = [name, parent, 0.0]
@@ -48,15 +52,22 @@ class Machine:
         for kind, its_s in busy.items():
             self.busy[kind] += its_s
 
+    def counted(self, spent_s: float) -> float:
+        return math.floor(spent_s / self.step_s) * self.step_s if self.step_s else spent_s
+
+    def times(self) -> SimpleNamespace:
+        return SimpleNamespace(**{kind: self.counted(its_s) for kind, its_s in self.busy.items()})
+
     def look(self) -> dict[int, usage.Process]:
         self.looks += 1
-        return {pid: usage.Process(*fields) for pid, fields in self.processes.items()}
+        its = self.processes.items()
+        return {pid: usage.Process(name, parent, self.counted(spent_s)) for pid, (name, parent, spent_s) in its}
 
     def process(self, pid: int) -> SimpleNamespace:
         def times() -> SimpleNamespace:
             if pid not in self.processes:
                 raise psutil.NoSuchProcess(pid)
-            return SimpleNamespace(user=self.processes[pid][2], system=0.0)
+            return SimpleNamespace(user=self.counted(self.processes[pid][2]), system=0.0)
 
         return SimpleNamespace(pid=pid, cpu_times=times)
 
@@ -72,7 +83,7 @@ def undisturbed() -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     its = Machine()
-    monkeypatch.setattr(interference.psutil, "cpu_times", lambda: SimpleNamespace(**its.busy))
+    monkeypatch.setattr(interference.psutil, "cpu_times", its.times)
     monkeypatch.setattr(interference.psutil, "Process", its.process)
     monkeypatch.setattr(interference.psutil, "pid_exists", lambda pid: pid in its.processes)
     monkeypatch.setattr(interference, "look", its.look)
@@ -114,6 +125,56 @@ def test_short_stretches_are_judged_together(machine: Machine):
         assert [stretch(watch, machine, 0.04, None) for _ in range(4)][-1] is None
         # A fifth of a core is allowed to others however short the stretches are.
         assert {stretch(watch, machine, 0.01, None, user=0.002) for _ in range(40)} == {None}
+
+
+SHORT = pytest.mark.parametrize("wall_s", [0.002, 0.005, 0.01, 0.05])
+
+
+@SHORT
+def test_the_steps_of_the_kernels_clock_are_no_disturbance(machine: Machine, wall_s: float):
+    """However many stretches fill the window, each of which rounds what two clocks say."""
+    machine.step_s, random = 0.01, np.random.default_rng(0)
+    # What came before, by which the two clocks step at different times.
+    machine.busy["user"] = 0.0037
+    with Watch(CPU) as watch:
+        for pause_s, taken_s in random.uniform((0, 0.9 * wall_s), (0.006, 1.1 * wall_s), (2000, 2)):
+            machine.pass_time(pause_s, {ME: pause_s})
+            assert stretch(watch, machine, taken_s, {ME: taken_s}) is None
+
+
+@SHORT
+def test_other_work_is_noticed_by_a_clock_of_such_steps(machine: Machine, wall_s: float):
+    machine.step_s, machine.busy["user"] = 0.01, 0.0037
+    machine.start(71, "make")
+    with Watch(CPU) as watch:
+        found = [stretch(watch, machine, wall_s, {ME: wall_s, 71: 0.6 * wall_s}) for _ in range(round(1 / wall_s))]
+    assert None not in found[round(0.2 / wall_s) :]
+
+
+def test_a_short_pause_counts_with_the_stretches_and_a_long_one_does_not(machine: Machine):
+    with Watch(CPU) as watch:
+        stretch(watch, machine, 0.01)
+        machine.pass_time(1.0, user=1.0)
+        assert {stretch(watch, machine, 0.01) for _ in range(16)} == {None}
+        found = []
+        for _ in range(12):
+            machine.pass_time(1.0)
+            found.append(stretch(watch, machine, 0.01, None, user=0.0079))
+        assert found == [None] * 5 + [OTHERS] * 7
+        found = []
+        for _ in range(40):
+            machine.pass_time(0.01, user=0.008)
+            found.append(stretch(watch, machine, 0.01))
+        assert set(found[16:]) == {OTHERS}
+
+
+def test_the_time_of_a_process_that_is_learnt_of_hides_no_other(machine: Machine):
+    with Watch(CPU) as watch:
+        machine.start(96, "late child", parent=ME)
+        machine.pass_time(1.0, {96: 5.0})
+        assert stretch(watch, machine, 1.0, {96: 0.9}) == OTHERS
+        found = [stretch(watch, machine, 0.01, None, user=0.0079) for _ in range(7)]
+        assert found == [None] * 5 + [OTHERS] * 2
 
 
 def test_idle_time_and_waiting_for_disks_is_no_work(machine: Machine):
