@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eval.device.placing import current
+from eval.errors import EngineError, one_reason
 
 _WARM_UP_RUNS = 3
 
@@ -44,18 +45,24 @@ def _captured(graph: torch.cuda.CUDAGraph, side: torch.cuda.Stream, pool: Any) -
 
     torch ends the recording before it leaves the stream and gives the pool back; where the first fails it does neither,
     and every later call of this process would find it so.
+
+    Raises:
+        EngineError: it cannot be recorded; what broke the recording off says why, its end only says that something did.
     """
     main = torch.cuda.current_stream()
     try:
         # Errors of other threads' CUDA calls do not break it off.
         with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
             yield
-    except BaseException:
+    except BaseException as error:
         torch.cuda.set_stream(main)
         # What says that the pool is no more in use has ended the recording itself.
         with suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
-        raise
+        why = error.__context__ or error
+        if isinstance(why, torch.OutOfMemoryError) or not isinstance(why, RuntimeError):
+            raise why from None
+        raise EngineError(f"cannot be recorded as a CUDA graph: {one_reason(why)}") from error
 
 
 class Recorder:

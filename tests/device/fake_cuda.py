@@ -94,10 +94,12 @@ class FakeCuda:
     def graph(self, _graph: Any, **options: Any) -> Iterator[None]:
         self.say(f"capture {options.get('pool')} {options['stream'].name} {options['capture_error_mode']}")
         before, self.stream_now = self.stream_now, options["stream"].name
-        yield
-        if self.broken_captures:
-            # As torch does it: the end of a broken capture raises before the stream is left.
-            self.broken_captures -= 1
-            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        try:
+            yield
+        finally:
+            if self.broken_captures:
+                # As torch does it: the end of a broken capture raises before the stream is left.
+                self.broken_captures -= 1
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
         self.stream_now = before
         self.say("captured")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from eval.device.graphs import Recorder, ReplayedStep
+from eval.errors import EngineError
 from eval.inference.engines import cuda_graphs
 from tests.device.fake_cuda import FakeCuda
 
@@ -76,13 +77,58 @@ class KeepsAGrid(nn.Module):
 GRIDS: list[weakref.ref] = []
 
 
-def test_what_a_network_keeps_for_a_size_lives_as_long_as_the_recording_that_reads_it(monkeypatch):
-    FakeCuda(monkeypatch)
+@pytest.fixture
+def cuda(monkeypatch) -> FakeCuda:
+    """Recording, on a GPU to which no network can be moved here: channels-last copies stay where they are."""
     monkeypatch.setattr(cuda_graphs, "available_bytes", lambda _device: 2**30)
-    # It copies the network, as here, and moves the copy.
     monkeypatch.setattr(cuda_graphs.channels_last, "prepare", lambda network, *_: deepcopy(network))
-    forward = cuda_graphs.prepare(KeepsAGrid(), torch.device("cuda", 1), "fp32")
+    return FakeCuda(monkeypatch)
+
+
+def test_what_a_network_keeps_for_a_size_lives_as_long_as_the_recording_that_reads_it(cuda: FakeCuda):
+    forward = cuda_graphs.prepare(KeepsAGrid(), GPU, "fp32")
     GRIDS.clear()
     for side in (4, 6):
         forward(torch.ones(1, 3, side, side))
     assert [grid() is not None for grid in GRIDS] == [True, True]
+
+
+class Failing(nn.Module):
+    """Fails from one of its runs on; the fourth one is recorded."""
+
+    def __init__(self, error: BaseException | None, first: int = 4) -> None:
+        super().__init__()
+        self.error, self.left = error, first
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        if self.error is not None and self.left < 1:
+            raise self.error
+        return x
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("CUDA error: operation not permitted"), "CUDA error: operation not permitted"),
+        # What the network has caught itself.
+        (None, "CUDA error: operation failed due to a previous error during capture"),
+    ],
+)
+def test_a_network_that_cannot_be_recorded_is_no_failure_of_the_device(cuda: FakeCuda, error, reason: str):
+    cuda.broken_captures = 1
+    told = f"--engine cuda-graphs: cannot be recorded as a CUDA graph: RuntimeError: {reason}; use --engine channels"
+    with pytest.raises(EngineError, match=told):
+        cuda_graphs.prepare(Failing(error), GPU, "fp32")(torch.ones(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), KeyboardInterrupt()])
+def test_what_ends_a_recording_besides_is_what_it_is(cuda: FakeCuda, error: BaseException):
+    cuda.broken_captures = 1
+    with pytest.raises(type(error)):
+        cuda_graphs.prepare(Failing(error), GPU, "fp32")(torch.ones(1, 3, 4, 4))
+
+
+def test_an_error_before_anything_is_recorded_is_the_networks(cuda: FakeCuda):
+    with pytest.raises(RuntimeError, match=r"^the size does not fit$"):
+        cuda_graphs.prepare(Failing(RuntimeError("the size does not fit"), 1), GPU, "fp32")(torch.ones(1, 3, 4, 4))

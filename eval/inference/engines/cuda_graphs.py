@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from eval.device.clock import Forward
 from eval.device.graphs import Recorder, Recording
 from eval.device.memory import available_bytes
+from eval.errors import EngineError
 from eval.inference.engines import channels_last
 
 # Of the memory that is free at first, what recordings may keep; the least recently used go first.
@@ -24,7 +25,10 @@ def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward
 
     def record(x: Tensor) -> Recording:
         # A network of its own: what one keeps for a size, such as a grid, the next size would replace and free.
-        return recorder.record(channels_last.prepare(network, device, precision), x)
+        try:
+            return recorder.record(channels_last.prepare(network, device, precision), x)
+        except EngineError as error:
+            raise EngineError(f"--engine cuda-graphs: {error}; use --engine channels-last") from error
 
     weights_bytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
     return replaying(record, int(available_bytes(device) * _SHARE), weights_bytes)
