@@ -49,7 +49,7 @@ def _captured(graph: torch.cuda.CUDAGraph, side: torch.cuda.Stream, pool: Any) -
     Raises:
         EngineError: it cannot be recorded; what broke the recording off says why, its end only says that something did.
     """
-    main = torch.cuda.current_stream()
+    main, device = torch.cuda.current_stream(), torch.cuda.current_device()
     try:
         # Errors of other threads' CUDA calls do not break it off.
         with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
@@ -58,7 +58,8 @@ def _captured(graph: torch.cuda.CUDAGraph, side: torch.cuda.Stream, pool: Any) -
         torch.cuda.set_stream(main)
         # What says that the pool is no more in use has ended the recording itself.
         with suppress(RuntimeError):
-            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            torch._C._cuda_endAllocateToPool(device, pool)
+            torch._C._cuda_releasePool(device, pool)
         why = error.__context__ or error
         if isinstance(why, torch.OutOfMemoryError) or not isinstance(why, RuntimeError):
             raise why from None
@@ -82,8 +83,11 @@ class Recorder:
                 for _ in range(_WARM_UP_RUNS):
                     run(kept)
             graph = torch.cuda.CUDAGraph()
-            with _captured(graph, self._side, self._pool):
+            # A pool that a broken recording has given up takes no other.
+            pool, self._pool = self._pool, torch.cuda.graph_pool_handle()
+            with _captured(graph, self._side, pool):
                 sr = run(kept)
+            self._pool = pool
         return Recording(graph, kept, sr, run)
 
 

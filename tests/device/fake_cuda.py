@@ -16,6 +16,7 @@ class FakeCuda:
         self.calls: list[str] = []
         self.current = 0
         self.stream_now = "main"
+        self.pools = 0
         # How many captures fail when they end, as one does in which the network waited for the GPU.
         self.broken_captures = 0
         # How many delays end before all is queued behind them.
@@ -27,6 +28,7 @@ class FakeCuda:
         for name in names.split():
             patch.setattr(torch.cuda, name, getattr(self, name))
         patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_pool, raising=False)
+        patch.setattr(torch._C, "_cuda_releasePool", self.release_pool, raising=False)
 
     def say(self, what: str) -> None:
         self.calls.append(f"{what} on {self.current}")
@@ -60,11 +62,15 @@ class FakeCuda:
     def end_pool(self, device: int, pool: str) -> None:
         self.say(f"end of pool {pool} of {device}")
 
+    def release_pool(self, device: int, pool: str) -> None:
+        self.say(f"release of pool {pool} of {device}")
+
     def CUDAGraph(self) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(replay=lambda: self.say("replay"))
 
     def graph_pool_handle(self) -> str:
-        return "pool"
+        self.pools += 1
+        return f"pool{self.pools}"
 
     def synchronize(self, device: torch.device) -> None:
         self.say(f"finish {device}")

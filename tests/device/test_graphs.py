@@ -2,6 +2,7 @@
 
 import weakref
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_a_step_runs_thrice_on_another_stream_then_is_recorded_once_and_replayed
     results = [step(torch.tensor(float(call)), torch.tensor(0.5)).item() for call in range(5)]
     as_it_is = ["side waits for main on 1", "in side on 1", "run of {} 0.5 on 1", "out of side on 1"]
     warm_up = [line.format(call) for call in range(3) for line in [*as_it_is, "main waits for side on 1"]]
-    recorded = ["capture pool side thread_local on 1", "run of 3 0.5 on 1", "captured on 1", "replay on 1"]
+    recorded = ["capture pool1 side thread_local on 1", "run of 3 0.5 on 1", "captured on 1", "replay on 1"]
     assert cuda.calls == ["new stream on 1", *warm_up, *recorded, "replay on 1"]
     assert results[:4] == [0.5, 1.5, 2.5, 3.5]
     # A replay reads the tensors that were recorded, into which the new ones were copied.
@@ -41,13 +42,18 @@ def test_a_recording_that_fails_leaves_stream_and_memory_as_they_were(monkeypatc
     cuda = FakeCuda(monkeypatch)
     cuda.broken_captures = 1
     x = torch.zeros(1, 3, 4, 4)
-    step, recorder = ReplayedStep(lambda given: given, GPU), Recorder(GPU)
-    for _ in range(3):
-        step(x)
+    recorded = ReplayedStep(lambda given: given, GPU) if kind == "step" else partial(Recorder(GPU).record, lambda x: x)
+    for _ in range(3 if kind == "step" else 0):
+        recorded(x)
     with pytest.raises(RuntimeError, match="during capture"):
-        step(x) if kind == "step" else recorder.record(lambda given: given, x)
+        recorded(x)
     assert cuda.stream_now == "main"
-    assert cuda.calls[-1] == "end of pool pool of 1 on 1"
+    assert cuda.calls[-2:] == ["end of pool pool1 of 1 on 1", "release of pool pool1 of 1 on 1"]
+    # The next one records into a pool that nothing has given up, and those after it into the same.
+    for _ in range(2):
+        recorded(x)
+    pools = [call.split()[1] for call in cuda.calls if call.startswith("capture ")]
+    assert pools == (["pool1", "pool2"] if kind == "step" else ["pool1", "pool2", "pool2"])
 
 
 def test_inputs_of_another_number_are_no_replay(monkeypatch):

@@ -94,7 +94,7 @@ def test_a_recording_is_made_on_its_gpu_in_one_side_stream(cuda: FakeCuda):
         *["forward on 1"] * 3,
         "out of side on 1",
         "main waits for side on 1",
-        "capture pool side thread_local on 1",
+        "capture pool1 side thread_local on 1",
         "forward on 1",
         "captured on 1",
     ]
