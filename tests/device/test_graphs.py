@@ -10,7 +10,7 @@ from torch import nn
 
 from eval.device.graphs import Recorder, ReplayedStep
 from eval.errors import EngineError
-from eval.inference.engines import cuda_graphs
+from eval.inference.engines import cuda_graphs, precision
 from tests.device.fake_cuda import FakeCuda
 
 GPU = torch.device("cuda", 1)
@@ -97,6 +97,17 @@ def test_what_a_network_keeps_for_a_size_lives_as_long_as_the_recording_that_rea
     for side in (4, 6):
         forward(torch.ones(1, 3, side, side))
     assert [grid() is not None for grid in GRIDS] == [True, True]
+
+
+def test_a_network_is_brought_to_its_precision_once_and_not_under_the_clock(cuda: FakeCuda, monkeypatch):
+    copied = []
+    monkeypatch.setattr(cuda_graphs.channels_last, "prepare", lambda *given: copied.append(given) or deepcopy(given[0]))
+    forward = cuda_graphs.prepare(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1)), GPU, "bf16")
+    monkeypatch.setattr(precision, "_run_probe", lambda *_: pytest.fail("prepared while an image is timed"))
+    for side in (4, 6):
+        forward(torch.ones(1, 3, side, side))
+    assert len({id(network) for network, *_ in copied}) == 1
+    assert {(network[0].weight.dtype, its) for network, _, its in copied} == {(torch.bfloat16, "fp32")}
 
 
 class Failing(nn.Module):

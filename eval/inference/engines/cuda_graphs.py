@@ -9,11 +9,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from eval.config import FULL_PRECISION
 from eval.device.clock import Forward
 from eval.device.graphs import Recorder, Recording
 from eval.device.memory import available_bytes
 from eval.errors import EngineError
 from eval.inference.engines import channels_last
+from eval.inference.engines.precision import in_precision
 
 # Of the memory that is free at first, what recordings may keep; the least recently used go first.
 _SHARE = 1 / 4
@@ -21,12 +23,13 @@ _SHARE = 1 / 4
 
 def prepare(network: nn.Module, device: torch.device, precision: str) -> Forward:
     """Return a forward that replays the channels-last engine's; the first image of a size is recorded."""
-    recorder = Recorder(device)
+    recorder, ready = Recorder(device), in_precision(network, precision)
 
     def record(x: Tensor) -> Recording:
         # A network of its own: what one keeps for a size, such as a grid, the next size would replace and free.
         try:
-            return recorder.record(channels_last.prepare(network, device, precision), x)
+            # As it is: its layers are in their precision already.
+            return recorder.record(channels_last.prepare(ready, device, FULL_PRECISION), x)
         except EngineError as error:
             raise EngineError(f"--engine cuda-graphs: {error}; use --engine channels-last") from error
 
