@@ -43,6 +43,15 @@ def finish(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def is_usable(device: torch.device) -> bool:
+    """Tell whether this process can go on with a device: after some errors of CUDA all that it is asked for fails."""
+    try:
+        finish(device)
+    except RuntimeError:
+        return False
+    return True
+
+
 def release(device: torch.device) -> None:
     """Give the memory that the device's allocator holds back, so that nothing depends on what ran before."""
     if device.type == "cuda":

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from eval.config import AUTO, Protocol, RunConfig
 from eval.data.datasets import Dataset
+from eval.device.placing import is_usable
 from eval.errors import RunError, UsageError
 from eval.intervals import open_pairs
 from eval.metrics.figures import ModelAnalysis
@@ -103,7 +105,7 @@ class Evaluation:
                 # The others are timed without it, all anew: only models timed together are compared.
                 failed = unless_changed(as_failed(steady[error.index], error), able[error.index][0])
                 self._store(failed)
-                if failed.state is State.DEVICE_FAILED:
+                if failed.state is State.DEVICE_FAILED and not is_usable(torch.device(self.config.device)):
                     told = f"{failed.model.label} has made the device unusable for this process"
                     raise RunError(f"{told}; the same command with the other models times them") from error
                 del able[error.index]

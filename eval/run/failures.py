@@ -21,8 +21,15 @@ _STATES = {
     WorkerEndedError: State.KILLED,
     EngineError: State.ENGINE_FAILED,
 }
-# What is said of them in errors of no type of their own: by the CPU's allocator, MPS's, cuDNN's and cuBLAS's, OpenCV's.
-_EXHAUSTED = ("can't allocate memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED", "Insufficient memory")
+# What is said of them in errors of no type of their own.
+_EXHAUSTED = (
+    "can't allocate memory",  # the CPU's allocator
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",  # cuDNN and cuBLAS
+    "ALLOCATION_FAILED",  # cuDNN
+    "Insufficient memory",  # OpenCV
+)
 # By Python and by the C++ library.
 _NO_THREADS = ("can't start new thread", "Resource temporarily unavailable")
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "unable to find an engine to execute")

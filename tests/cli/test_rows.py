@@ -15,6 +15,7 @@ from eval.cli import session as session_module
 from eval.cli.session import Session
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
+from eval.device import placing
 from eval.errors import EngineError, RunError
 from eval.inference.upscaler import Upscaler
 from eval.records.current import complete_ones, current
@@ -121,7 +122,10 @@ def test_an_error_of_any_kind_in_any_phase_is_that_models_row(
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("only even sizes"), MemoryError()], ids=lambda error: type(error).__name__
+    "error",
+    # The last one leaves the device whole.
+    [ValueError("only even sizes"), MemoryError(), RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")],
+    ids=lambda error: type(error).__name__,
 )
 def test_an_error_in_the_speed_pass_costs_the_others_nothing(session, hr_folder: Path, error: Exception):
     run, dataset = session("steady"), open_dataset(hr_folder, None)
@@ -140,10 +144,15 @@ def test_an_error_in_the_speed_pass_costs_the_others_nothing(session, hr_folder:
     assert ratios == {"Bicubic"}
 
 
-def test_a_dead_device_ends_the_speed_pass_with_its_reason(session, hr_folder: Path, tmp_path: Path):
+def test_a_dead_device_ends_the_speed_pass_with_its_reason(session, hr_folder: Path, tmp_path: Path, monkeypatch):
     """No other model could be timed by this process; what was measured before stays on record."""
     run, dataset = session("steady"), open_dataset(hr_folder, None)
     error = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def fail(_device: torch.device) -> None:
+        raise error
+
+    monkeypatch.setattr(placing, "finish", fail)
     with pytest.raises(RunError, match=r"09_Failing has made the device unusable .* times them"):
         run.run([Failing("none", error, Nearest(error, 5)), BICUBIC], [dataset])
     (failed,) = (record for record in read_records(tmp_path / "out" / "records") if record.status == "failed")

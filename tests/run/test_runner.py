@@ -378,6 +378,8 @@ def test_an_error_while_counting_costs_no_image(hr_folder: Path, tmp_path: Path)
         ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", State.DEVICE_FAILED),
         ("GET was unable to find an engine to execute this computation", State.DEVICE_FAILED),
         ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", State.OUT_OF_MEMORY),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", State.OUT_OF_MEMORY),
+        ("CUDA error: out of memory", State.OUT_OF_MEMORY),
         ("MPS backend out of memory (MPS allocated: 9 GB)", State.OUT_OF_MEMORY),
         ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried", State.OUT_OF_MEMORY),
         ("shape '[1]' is invalid", State.FAILED_TO_RUN),
