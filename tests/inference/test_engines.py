@@ -15,7 +15,7 @@ from eval.data.images import ImageSize
 from eval.device.graphs import Recording
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import EngineError, RunError, UsageError
-from eval.inference.engines import compiled, packages, registry
+from eval.inference.engines import compiled, eager, packages, registry
 from eval.inference.engines.choosing import same_pixels
 from eval.inference.engines.cuda_graphs import replaying
 from eval.inference.engines.precision import in_precision, rounded
@@ -296,6 +296,18 @@ def test_a_precision_that_an_engine_lacks_is_refused(monkeypatch):
 def test_an_engine_that_cannot_be_prepared_says_so(monkeypatch):
     monkeypatch.setitem(registry.ENGINES, "eager", Engine("no_such_module"))
     with pytest.raises(EngineError, match="--engine eager: ModuleNotFoundError: No module named 'no_such_module'"):
+        prepare(nn.Identity(), CPU, Execution())
+
+
+@pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error: an illegal access"), torch.OutOfMemoryError()])
+def test_what_is_wrong_with_the_device_is_not_told_of_the_engine(monkeypatch, error: Exception):
+    """The state of such a failure decides whether this process goes on with the device."""
+
+    def fail(*_given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(eager, "prepare", fail)
+    with pytest.raises(type(error)):
         prepare(nn.Identity(), CPU, Execution())
 
 

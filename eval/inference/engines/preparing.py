@@ -19,7 +19,7 @@ def prepare(network: nn.Module, device: torch.device, execution: Execution) -> F
     try:
         module = importlib.import_module(ENGINES[execution.engine].module)
         return module.prepare(network, device, execution.precision)
-    except (EngineError, MemoryError, torch.OutOfMemoryError):
+    except (EngineError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except Exception as error:
         raise EngineError(f"--engine {execution.engine}: {one_reason(error)}") from error
