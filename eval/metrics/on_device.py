@@ -1,6 +1,7 @@
 """PSNR and SSIM where the network ran: the figures of ``psnr_ssim.py``, computed by a GPU from 8-bit images."""
 
 import threading
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -33,11 +34,10 @@ def ssim(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
 
     Where the device's memory is too short for it, the CPU's own function has the same figure to 1e-13.
     """
-    try:
-        with _ONE_AT_A_TIME:
-            return _ssim(sr, hr, device)
-    except torch.OutOfMemoryError:
-        return psnr_ssim.ssim(sr, hr)
+    with suppress(torch.OutOfMemoryError), _ONE_AT_A_TIME:
+        return _ssim(sr, hr, device)
+    # Here the error is gone, which held all that was computed on the device until then.
+    return psnr_ssim.ssim(sr, hr)
 
 
 def _ssim(sr: np.ndarray, hr: np.ndarray, device: torch.device) -> float:
