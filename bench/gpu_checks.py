@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from eval.config import Protocol, RunConfig
+from eval.config import EAGER, Protocol, RunConfig
 from eval.data.images import ImageSize, write_png
 from eval.device.clock import Forward, kernels_ms, timed
 from eval.device.memory import MIB, available_bytes, peak_memory
@@ -66,7 +66,11 @@ _open = ExitStack()
 
 
 def opened(device: torch.device, **flags: object) -> Upscaler:
-    """Return PFDNLite with the weights that come with the project, on the device until this process ends."""
+    """Return PFDNLite with the weights that come with the project, on the device until this process ends.
+
+    It runs by eager, unless ``flags`` say otherwise.
+    """
+    flags.setdefault("engine", EAGER)
     source = zoo_model(find_model("PFDNLite"), "selftrained")
     config = resolved(RunConfig(device=str(device), protocol="accuracy", **flags))
     upscaler = _open.enter_context(source.open(config, SIZES[-1]))
