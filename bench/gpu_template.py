@@ -89,7 +89,7 @@ def check_sandbox(device: torch.device, checkout: Path) -> Iterator[Row]:
         return
     off = max(abs(a.psnr_db - b.psnr_db) for a, b in zip(own.images, theirs.images, strict=True))
     yield Row("entry 0 in its sandbox, PSNR beside the zoo's [dB]", f"{off:.5f}", off <= _PSNR_DB)
-    timed = run_command("run", *entry, "--reference", "RLFN", "--protocol", "steady", "--preset", "quick", *where)
+    timed = run_command("run", *entry, "--reference", "RLFN", "--protocol", "steady", "--preset", "rapid", *where)
     for record in timed:
         ratio = record.timing and record.timing.ratio
         if ratio and record.model.team != own.model.team:

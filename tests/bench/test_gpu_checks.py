@@ -1,8 +1,12 @@
 """The checks of a GPU themselves: what they compare, and what they make of it."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import torch
 
-from bench import gpu_checks
+from bench import gpu_checks, gpu_template
+from eval.timing.presets import PRESETS
 
 CPU = torch.device("cpu")
 
@@ -15,3 +19,18 @@ def test_what_engines_are_compared_with_is_eager(monkeypatch):
     assert gpu_checks.opened(CPU).execution.engine == "eager"
     assert gpu_checks.opened(CPU, engine="channels-last").execution.engine == "channels-last"
     assert asked == ["eager", "channels-last"]
+
+
+def test_an_entry_and_the_reference_are_timed_within_the_limit_of_their_check(monkeypatch):
+    commands = []
+
+    def run_command(*arguments: str) -> list[SimpleNamespace]:
+        commands.append(arguments)
+        return [SimpleNamespace(reason=None, images=[SimpleNamespace(psnr_db=30.0)])] if "accuracy" in arguments else []
+
+    monkeypatch.setattr(gpu_template, "run_command", run_command)
+    (row,) = gpu_template.check_sandbox(CPU, Path("checkout"))
+    assert row.right
+    *_, timed = commands
+    _, limit_s = gpu_template.CHECKOUT_CHECKS["sandbox"]
+    assert 2 * PRESETS[timed[timed.index("--preset") + 1]].budget_s < limit_s
