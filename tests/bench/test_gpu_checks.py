@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 
 from bench import gpu_checks, gpu_template
+from eval.doctor.findings import judged, noted
 from eval.timing.presets import PRESETS
 
 CPU = torch.device("cpu")
@@ -34,3 +35,9 @@ def test_an_entry_and_the_reference_are_timed_within_the_limit_of_their_check(mo
     *_, timed = commands
     _, limit_s = gpu_template.CHECKOUT_CHECKS["sandbox"]
     assert 2 * PRESETS[timed[timed.index("--preset") + 1]].budget_s < limit_s
+
+
+def test_a_part_that_is_not_here_computes_nothing_wrong(monkeypatch):
+    found = [judged("eager", True, ""), judged("compiled", False, ""), noted("compiled", "no compiler")]
+    monkeypatch.setattr(gpu_checks, "check_networks", lambda _device, every: found)
+    assert [row.right for row in gpu_checks.check_computing(CPU)] == [True, False, None]
