@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 
 _TF32, _FULL = "tf32", "ieee"
+# Of matrix products, in torch's older words.
+_LESS = ("high", "medium")
 # torch makes the two while it is imported, where no reader of its types sees it.
 _CONV, _RNN = (getattr(torch.backends.cudnn, name) for name in ("conv", "rnn"))
 
@@ -20,11 +22,22 @@ def products_take_tf32() -> bool:
     return torch.backends.cuda.matmul.fp32_precision == _TF32
 
 
+def _said_of_products() -> str | None:
+    """Return what torch's older way of saying it has for matrix products; None where a program has mixed the two."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
 def set_cudnn_switches(tf32: bool) -> None:
     """Set what ``cudnn_switches`` sets, for good: where whatever runs next may have set it otherwise."""
     cudnn = torch.backends.cudnn
     cudnn.allow_tf32 = tf32
     if not tf32:
+        if _said_of_products() in _LESS:
+            # Else the two ways differ, and whoever reads the older one, as torch's compiler does, gets an error.
+            torch.set_float32_matmul_precision("highest")
         _CONV.fp32_precision = _RNN.fp32_precision = torch.backends.cuda.matmul.fp32_precision = _FULL
     cudnn.benchmark, cudnn.deterministic = False, False
 
@@ -47,7 +60,7 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     products = torch.backends.cuda.matmul
     before, trials = (_CONV.fp32_precision, _RNN.fp32_precision), (cudnn.benchmark, cudnn.deterministic)
-    products_before = products.fp32_precision
+    products_before, said_before = products.fp32_precision, _said_of_products()
     set_cudnn_switches(tf32)
     try:
         yield
@@ -56,6 +69,8 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
         cudnn.allow_tf32 = _TF32 in before
         if before != (_CONV.fp32_precision, _RNN.fp32_precision):
             _CONV.fp32_precision, _RNN.fp32_precision = before
+        if said_before in _LESS:
+            torch.set_float32_matmul_precision(said_before)
         if products_before != products.fp32_precision:
             products.fp32_precision = products_before
 

@@ -41,6 +41,23 @@ def test_a_program_that_used_the_other_way_breaks_nothing():
     assert products_take_tf32() is False
 
 
+@pytest.mark.parametrize("said", ["high", "medium"])
+def test_what_a_program_has_said_of_matrix_products_in_the_older_way_can_be_read_and_comes_back(said: str):
+    """torch raises where it was said in one way and is then read in the other."""
+    products = torch.backends.cuda.matmul
+    torch.set_float32_matmul_precision(said)
+    try:
+        with cudnn_switches(False):
+            assert not products_take_tf32()
+            assert not products.allow_tf32
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert products_take_tf32()
+        assert products.allow_tf32
+        assert torch.get_float32_matmul_precision() == said
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("said_for", [torch.backends, CUDNN, torch.backends.cuda.matmul])
 def test_no_tf32_is_none_whatever_a_program_has_said_for_all(said_for):
     before = said_for.fp32_precision
