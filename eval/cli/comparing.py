@@ -177,7 +177,7 @@ def _against_itself(session: "Session", source: "ModelSource", dataset: "Dataset
     from eval.cli.aa import run_trial, summary, write_trial
     from eval.cli.program import FAILURE_EXIT
 
-    label = source.info.label
+    label = source.info.full_name
     with session.terminal.progress(label, repeats, "repeats") as on_repeat:
         trial = run_trial(source, dataset, session.evaluation.config, repeats, on_repeat)
     for line in summary(trial):

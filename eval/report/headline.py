@@ -37,10 +37,11 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, pa
         details.append(_runtime_words(records[index], records[baseline]))
     details += [_psnr_words(records, index, paired), _gate_words(ranked, records[index])]
     claim = f"{names[leader]} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
-    return Headline(f"{claim}{_score_words(ranked, ranked.edition, places[leader])}.", tuple(filter(None, details)))
+    score = _score_words(ranked, ranked.edition, places[leader], names)
+    return Headline(f"{claim}{score}.", tuple(filter(None, details)))
 
 
-def _score_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
+def _score_words(ranked: Ranked, edition: Edition, leader: Place, names: dict[str, str]) -> str:
     """Say the first one's score, and whether it beats the baseline's, which has no rank."""
     if not edition.has_scores or leader.total is None:
         return ""
@@ -48,7 +49,7 @@ def _score_words(ranked: Ranked, edition: Edition, leader: Place) -> str:
     if place is None or place.total is None:
         return f", with a score of {leader.total:.2f} (less is better)"
     verb = "behind" if place.total < leader.total else "before"
-    base = f"the unranked baseline {visible(ranked.baseline or '')} with {place.total:.2f}"
+    base = f"the unranked baseline {names[ranked.baseline or '']} with {place.total:.2f}"
     return f" with a score of {leader.total:.2f}, {verb} {base} (less is better)"
 
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 from eval.intervals import CONFIDENCE
 from eval.ranking.editions import Metric
-from eval.ranking.entries import Measured
+from eval.ranking.entries import Entry, Measured
 from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
 from eval.report.escapes import visible
@@ -27,7 +27,11 @@ class Scored:
 
 def name_of(row: Row) -> str:
     """Return a row's name as tables show it: with its weights where they are not the released ones."""
-    return visible(with_weights(row.entry.label.strip(), row.entry.weights))
+    return _named(row.entry)
+
+
+def _named(entry: Entry) -> str:
+    return visible(with_weights(entry.label.strip(), entry.weights))
 
 
 def notes(scored: Scored) -> list[str]:
@@ -36,7 +40,7 @@ def notes(scored: Scored) -> list[str]:
     edition, reference = ranking.edition, ranking.reference
     known = {its: value for metric, its in FIGURES.items() if (value := getattr(reference, metric))}
     figures = ", ".join(f"{its.title} {its.text(value)} {its.unit}" for its, value in known.items())
-    lines = [f"Rules of {edition.year} ({edition.source}). Baseline {visible(reference.label)}: {figures}."]
+    lines = [f"Rules of {edition.year} ({edition.source}). Baseline {_named(reference)}: {figures}."]
     if edition.has_scores:
         weights = " + ".join(f"{weight:g} {SCORES[metric]}" for metric, weight in edition.main.weights.items())
         lines.append(f"Scores are exp(2 x figure / baseline's); Score_Final = {weights}. The least wins.")

@@ -1,5 +1,7 @@
 """Which model ran, as records say it: plain data, without torch."""
 
+from pathlib import PurePath
+
 from eval.frozen import Frozen
 
 ZOO, IN_MEMORY = "zoo", "memory"
@@ -51,8 +53,13 @@ class ModelInfo(Frozen):
 
     @property
     def own_weights(self) -> str:
-        """The name of weights that are not those that the model's authors released; empty for released ones."""
-        return self.checkpoint if self.origin == ZOO and self.checkpoint not in (None, RELEASED) else ""
+        """The name of weights that are not those that the model's authors released; empty for released ones.
+
+        Weights that the manifest does not know are called by their file.
+        """
+        if self.origin != ZOO or self.checkpoint == RELEASED:
+            return ""
+        return self.checkpoint or PurePath(self.weights_file or "").stem
 
     @property
     def full_name(self) -> str:
@@ -62,4 +69,4 @@ class ModelInfo(Frozen):
 
 def with_weights(label: str, weights: str) -> str:
     """Return a label with the name of weights behind it, unless there is none or it holds that already."""
-    return label if not weights or weights in label else f"{label} ({weights})"
+    return label if not weights or f"({weights}" in label else f"{label} ({weights})"

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from eval.intervals import Interval, paired_difference
+from eval.ranking.comparison import Side
 from eval.ranking.editions import find_edition
 from eval.records.current import current
 from eval.records.record import Record
-from eval.records.store import write_record
+from eval.records.store import read_record, write_record
 from eval.report.board import Board, make_boards
 from eval.report.board_intervals import PairedPsnr
 from eval.report.columns import LABEL
 from eval.report.escapes import markdown_text
 from eval.report.headline import _runtime_words
+from eval.report.tables import markdown_tables
 from eval.timing.samples import Ratio
 from tests.conftest import Command
 from tests.records.test_record import changed, make_record
@@ -174,6 +176,21 @@ def test_weights_that_are_not_the_released_ones_are_told_in_rows_and_tables():
     assert LABEL.of(own) == "03_PFDNLite (selftrained)"
     assert LABEL.of(renamed(own, label="03_PFDNLite (selftrained)")) == "03_PFDNLite (selftrained)"
     assert LABEL.of(renamed(make_record(), checkpoint="released")) == "03_PFDNLite"
+
+
+def test_weights_that_the_manifest_does_not_know_are_called_by_their_file(tmp_path: Path, three: list[Record]):
+    tuned = {"checkpoint": None, "weights_file": "finetuned.pth", "weights_sha256": "f" * 64}
+    own = read_record(write_record(renamed(make_record(), **tuned), tmp_path))
+    assert LABEL.of(own) == Side.of_record(own).label == "03_PFDNLite (finetuned)"
+    assert boards(own).rows[0].weights == "finetuned"
+    assert r"03\_PFDNLite (finetuned)" in markdown_tables(current([own]))
+    for file in ("PFDNLite", "released"):
+        assert LABEL.of(renamed(own, weights_file=f"{file}.pth")) == f"03_PFDNLite ({file})"
+    for change in ({"weights_file": None, "weights_sha256": None}, {"origin": "net"}):
+        assert LABEL.of(renamed(own, **change)) == "03_PFDNLite"
+    board = boards(renamed(three[0], **tuned), *three[1:], year=2024)
+    assert "the unranked baseline 00_RLFN (finetuned) with" in board.headline.claim
+    assert "Baseline 00_RLFN (finetuned): " in board.ranked.notes[0]
 
 
 def test_a_state_is_a_column_only_where_a_row_did_not_run():
