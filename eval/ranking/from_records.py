@@ -119,14 +119,7 @@ def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
         if len(labels) > 1:
             listing = "; ".join(f"{item} ({', '.join(sorted(its))})" for item, its in sorted(labels.items()))
             raise RunError(f"records of different {what} cannot be ranked together: {listing}; {advice}")
-    images: dict[str, tuple] = {}
-    for record in records:
-        names = tuple(image.name for image in record.images)
-        if images.setdefault(record.dataset.name, names) != names:
-            raise RunError(
-                f"{record.dataset.name}: the record of {record.model.label} is of other images than the first one's "
-                f"({len(names)} and {len(images[record.dataset.name])}); measure all on the same"
-            )
+    _refuse_other_images(records)
     files = {record.dataset.identity for record in records if record.dataset.sha256}
     if len(files) > len({name for name, _ in files}):
         raise RunError(
@@ -137,6 +130,26 @@ def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
             "records of the protocol accuracy have no runtimes to rank by; run the models with --protocol steady"
         )
     return str(records[0].settings.protocol), records[0].environment.machine
+
+
+def _refuse_other_images(records: Sequence[Record]) -> None:
+    """Refuse means over different images of one set, of PSNR or of times."""
+    first: dict[str, Record] = {}
+    for record in records:
+        name, label = record.dataset.name, record.model.label
+        pair = record, first.setdefault(name, record)
+        ours, theirs = (tuple(image.name for image in its.images) for its in pair)
+        if ours != theirs:
+            raise RunError(
+                f"{name}: the record of {label} is of other images than the first one's "
+                f"({len(ours)} and {len(theirs)}); measure all on the same"
+            )
+        ours, theirs = (its.timed_images for its in pair)
+        if ours != theirs:
+            raise RunError(
+                f"{name}: {label} was timed on {len(ours)} of its images, {pair[1].model.label} on {len(theirs)} that "
+                "are not the same; time them in one command, by one --preset"
+            )
 
 
 def _place(record: Record) -> str:

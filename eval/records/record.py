@@ -261,6 +261,11 @@ class Record(Frozen):
         return self.images_folder or f"{self.model.label}/{self.dataset.name}"
 
     @property
+    def timed_images(self) -> tuple[str, ...]:
+        """The names of the images that its mean runtime is over; by the steady protocol those with a kept sample."""
+        return tuple(self.timing.medians_ms() if self.timing else (image.name for image in self.images))
+
+    @property
     def psnrs_db(self) -> dict[str, float]:
         """The PSNR of each image of which it was taken, by name."""
         return {image.name: image.psnr_db for image in self.images if image.psnr_db is not None}

@@ -240,6 +240,8 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     images = {tuple(image.name for image in row.record.images) for row in rows if row.record.complete}
     if len(images) > 1:
         lines.append("Models ran on different images of this set; means are not over the same images.")
+    if len({row.record.timed_images for row in rows if row.record.timing}) > 1:
+        lines.append("Models were timed on different images of this set; mean times are not over the same images.")
     models = ((row.label, row.record.model) for row in rows)
     unknown = sorted(label for label, its in models if its.origin == ZOO and its.weights_file and not its.checkpoint)
     if unknown:

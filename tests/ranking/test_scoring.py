@@ -409,6 +409,16 @@ def test_records_that_do_not_belong_together_are_refused():
         entries_from([make_record(settings={"protocol": "accuracy"})], rules)
 
 
+def test_times_over_other_images_of_a_set_are_not_ranked_together():
+    rules, whole = find_edition(2024), steady("00_RLFN", 1, 1)
+    part = timing(1, 2, "two", samples_ms=((1.0,) * 6,) * 3, image_names=("a", "c", "e"))
+    lost = timing(1, 2, "two", samples_ms=(*((1.0,) * 6,) * 4, (None,) * 6))
+    for its, count in ((part, 3), (lost, 4)):
+        told = f"Set2: 03_PFDNLite was timed on {count} of its images, 00_RLFN on 5 that are not the same"
+        with pytest.raises(RunError, match=told):
+            entries_from([whole, steady("03_PFDNLite", 1, 2, timing=its)], rules)
+
+
 def test_a_model_without_one_of_the_sets_is_named():
     records = [on("valid", 27.0, "00_RLFN"), on("test", 27.0, "00_RLFN"), on("valid", 27.0)]
     with pytest.raises(RunError, match="missing: 03_PFDNLite on DIV2K_LSDIR_test"):

@@ -193,6 +193,16 @@ def test_weights_that_the_manifest_does_not_know_are_called_by_their_file(tmp_pa
     assert "Baseline 00_RLFN (finetuned): " in board.ranked.notes[0]
 
 
+def test_a_table_of_times_over_other_images_says_so_and_has_no_ranks(three: list[Record]):
+    part = {"image_names": ("img0", "img5"), "samples_ms": three[1].timing.samples_ms[:2]}
+    board = boards(three[0], changed(three[1], timing=part), three[2], year=2024)
+    told = "Models were timed on different images of this set; mean times are not over the same images."
+    assert told in board.warnings
+    assert "02_PFDN was timed on 2 of its images, 00_RLFN on 6 that are not the same" in board.ranked.notes[0]
+    assert not board.ranked.rows
+    assert told not in boards(*three, year=2024).warnings
+
+
 def test_a_state_is_a_column_only_where_a_row_did_not_run():
     keys = [its.key for its in boards(make_record()).headings]
     assert "state" not in keys
