@@ -129,8 +129,10 @@ def markdown(title: str, facts: list[str], trial: Trial) -> str:
 def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, folder: Path) -> Path:
     """Write aa.md: what was timed where, the outcome, and a row a repeat."""
     environment = describe_environment(torch.device(config.device))
+    images, most = len(dataset.pairs), PRESETS[config.preset].images
+    part = f"{most} of " if most < images else ""
     facts = [
-        f"{label} against itself, {len(dataset.pairs)} images of {dataset.name}, preset {config.preset}",
+        f"{label} against itself, {part}{images} images of {dataset.name}, preset {config.preset}",
         f"{environment.gpu or environment.cpu}, {config.threads} thread(s), torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]

@@ -25,6 +25,7 @@ class Side:
         is_baseline: whether it is the baseline itself.
         settings: how it ran, as far as a ratio depends on it: engine, precision, TF32, threads.
         images_sha256: of the set's files; None where it is not known.
+        timed_part: over how many of the images the runtime is, as in "30 of 100 images"; empty where over all.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Side:
     is_baseline: bool = False
     settings: str = ""
     images_sha256: str | None = None
+    timed_part: str = ""
 
     @classmethod
     def of_record(cls, record: Record) -> "Side":
@@ -56,6 +58,7 @@ class Side:
             ratio is not None and ratio.baseline == record.model.label,
             settings_of(record),
             record.dataset.sha256,
+            record.timed_part,
         )
 
     @classmethod
@@ -137,7 +140,8 @@ def compare_sides(first: Side, second: Side) -> Comparison:
         return Comparison(first.label, second.label, first.dataset, None, None, (note,))
     psnr, psnr_note = _psnr_difference(first, second)
     runtime, runtime_note = _runtime_ratio(first, second)
-    notes = tuple(filter(None, (psnr_note, runtime_note)))
+    part = f"on {first.dataset} runtimes are of {first.timed_part}" if runtime and first.timed_part else ""
+    notes = tuple(filter(None, (psnr_note, runtime_note, part)))
     return Comparison(first.label, second.label, first.dataset, psnr, runtime, notes)
 
 

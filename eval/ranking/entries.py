@@ -45,6 +45,7 @@ class Measured:
         roles: which parts of the challenge's images these are; empty if they are not.
         device: empty where a published file does not tell it.
         published: whether the figures are a published file's.
+        parts: by set, over how many of its images times are, as in "30 of 100 images"; without those that are over all.
     """
 
     entries: tuple[Entry, ...]
@@ -54,6 +55,7 @@ class Measured:
     device: str
     notes: tuple[str, ...] = ()
     published: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 def published_baseline(edition: Edition, roles: Sequence[str] = ()) -> Entry:

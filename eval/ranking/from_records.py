@@ -71,7 +71,8 @@ def entries_from(records: Sequence[Record], edition: Edition) -> Measured:
     notes += dict.fromkeys(f"{its.model.label}: {flag.text}" for row in rows for its in row for flag in its.flags)
     entries = tuple(_entry(row, roles, together) for row in rows)
     known = tuple(filter(None, map(roles.get, sets)))
-    return Measured(entries, tuple(sets), known, protocol, device, (*left_out, *notes))
+    parts = {its.dataset.name: its.timed_part for its in rows[0] if its.timed_part}
+    return Measured(entries, tuple(sets), known, protocol, device, (*left_out, *notes), parts=parts)
 
 
 def _to_rank(records: Sequence[Record]) -> tuple[list[Record], list[str]]:

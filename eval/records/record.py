@@ -266,6 +266,12 @@ class Record(Frozen):
         return tuple(self.timing.medians_ms() if self.timing else (image.name for image in self.images))
 
     @property
+    def timed_part(self) -> str:
+        """How many of its images its mean runtime is over, as in "30 of 100 images"; empty where over all."""
+        timed, images = len(self.timed_images), len(self.images)
+        return f"{timed} of {images} images" if timed < images else ""
+
+    @property
     def psnrs_db(self) -> dict[str, float]:
         """The PSNR of each image of which it was taken, by name."""
         return {image.name: image.psnr_db for image in self.images if image.psnr_db is not None}

@@ -101,7 +101,7 @@ def legend(records: Iterable[Record]) -> list[str]:
         lines.append(
             f"Time: forward pass only, after warm-up; median over rounds, then mean over images; on {devices}."
         )
-        lines += _timing_notes(records)
+        lines += [*_part_notes(records), *_timing_notes(records)]
         if any(record.timing and record.timing.kernels_ms for record in records):
             lines += ["GPU alone: time of the GPU's kernels only; Time also contains the CPU's time to launch them."]
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
@@ -138,6 +138,19 @@ def _tile_notes(records: Sequence[Record]) -> list[str]:
         + ("" if overlap is None else f" with an overlap of {overlap}")
         + ("." if len(labels) == len(records) else f": {', '.join(labels)}.")
         for (tile, overlap), labels in cut.items()
+    ]
+
+
+def _part_notes(records: Sequence[Record]) -> list[str]:
+    """Say which times are of a part of a set's images alone."""
+    parts: dict[str, list[str]] = defaultdict(list)
+    timed = [its for its in records if its.timing]
+    for its in timed:
+        if part := its.timed_part:
+            parts[f"{part} of {visible(its.dataset.name)}"].append(visible(its.model.full_name))
+    return [
+        f"Timed on {part}" + ("." if len(labels) == len(timed) else f": {', '.join(labels)}.")
+        for part, labels in parts.items()
     ]
 
 

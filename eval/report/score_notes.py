@@ -78,7 +78,8 @@ def _time_note(measured: Measured) -> str:
         "steady": "mean over images of the median over rounds, after warming up",
         "official": "mean over images, cold first image included",
     }
-    sets = " and ".join(map(visible, measured.sets))
+    parts = {name: f"{part} of " for name, part in measured.parts.items()}
+    sets = " and ".join(f"{parts.get(name, '')}{visible(name)}" for name in measured.sets)
     return f"Time: {how.get(measured.protocol, measured.protocol)}, on {sets}, protocol {measured.protocol}."
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from eval.records.store import write_record
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
+from tests.tasks import config_of
 
 
 def record(folder: Path, label: str, psnrs: tuple, ratio: float | None = None, second: int = 0, **changes) -> None:
@@ -105,6 +107,13 @@ def test_a_model_against_itself_is_the_aa_test(command, hr_folder: Path, tmp_pat
     page = (tmp_path / "results" / "aa.md").read_text()
     assert "Bicubic against itself, 2 images of photos, preset rapid" in page
     assert page.count("\n|") == 4
+
+
+@pytest.mark.parametrize(("images", "told"), [(12, "12 images"), (40, "12 of 40 images")])
+def test_the_aa_test_says_how_many_images_it_timed(tmp_path: Path, images: int, told: str):
+    dataset = SimpleNamespace(name="photos", pairs=[None] * images)
+    path = aa.write_trial(aa.Trial(()), "Bicubic", dataset, config_of(protocol="steady", preset="rapid"), tmp_path)
+    assert f"- Bicubic against itself, {told} of photos, preset rapid" in path.read_text()
 
 
 def test_two_versions_of_one_file_are_two_models(command, hr_folder: Path, tmp_path: Path):

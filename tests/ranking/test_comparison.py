@@ -111,6 +111,14 @@ def test_a_side_knows_what_its_ratio_depends_on():
     assert found[0].settings == "eager, fp32, 2 thread(s)"
 
 
+def test_runtimes_of_a_part_of_the_images_are_told():
+    timing = timing_of(((1.0,), (None,)), group="one")
+    whole, part = (Side.of_record(make_record(timing=its)) for its in (None, timing))
+    assert (whole.timed_part, part.timed_part) == ("", "1 of 2 images")
+    assert "on Set2 runtimes are of 1 of 2 images" in compare_sides(part, part).notes
+    assert not any("runtimes are of" in note for note in compare_sides(part, whole).notes)
+
+
 def test_untimed_models_are_compared_in_psnr_alone():
     found = compare_sides(side("A", 0.1, samples_ms=None), side("B"))
     assert found.runtime is None

@@ -565,6 +565,14 @@ def test_the_notes_say_what_must_be_known(scored: Scored):
     assert not find_edition(2024).runs_on("NVIDIA GeForce RTX 3090 Ti")
 
 
+def test_the_notes_say_of_how_many_images_times_are(scored: Scored):
+    assert ", after warming up, on Set2, protocol steady." in "\n".join(notes(scored))
+    its = timing(1, 1, samples_ms=((1.0,) * 6,) * 3, image_names=("a", "c", "e"))
+    measured = entries_from([steady("00_RLFN", 1, 1, timing=its)], find_edition(2024))
+    text = "\n".join(notes(replace(scored, measured=measured)))
+    assert ", after warming up, on 3 of 5 images of Set2, protocol steady." in text
+
+
 def test_a_model_below_the_gate_gets_a_reason():
     rules = find_edition(2024)
     below = entry("02_Below", 1.0, psnr_db={"valid": 26.80236, "test": 27.0})

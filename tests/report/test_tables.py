@@ -206,6 +206,17 @@ def test_times_that_hold_the_giving_back_of_memory_say_so():
     assert note.replace(", 03_PFDNLite", "") in legend([STEADY[0], submission])
 
 
+def test_times_of_a_part_of_the_images_are_told():
+    def part(record: Record) -> Record:
+        return changed(record, timing={"image_names": ("a",), "samples_ms": record.timing.samples_ms[:1]})
+
+    one, other = STEADY
+    assert not any(line.startswith("Timed on") for line in legend(STEADY))
+    assert "Timed on 1 of 2 images of Set2." in legend([part(one), part(other)])
+    untimed = make_record(label="05_SPAN", settings={"protocol": "accuracy"})
+    assert "Timed on 1 of 2 images of Set2: 03_PFDNLite." in legend([one, part(other), untimed])
+
+
 def test_models_that_were_timed_apart_are_told():
     apart = changed(STEADY[1], timing={"group": "another"})
     note = "Timed in 2 separate runs; ratios compare models of one run only: 00_RLFN; 03_PFDNLite."
