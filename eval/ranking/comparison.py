@@ -136,7 +136,7 @@ def compare_sides(first: Side, second: Side) -> Comparison:
         raise RunError(f"expected two models on one set, got {first.dataset} and {second.dataset}")
     known = {side.images_sha256 for side in (first, second) if side.images_sha256}
     if len(known) > 1:
-        note = f"nothing is compared: the two sets called {first.dataset} hold other images"
+        note = f"nothing is compared: the two sets called {first.dataset} differ in names or files"
         return Comparison(first.label, second.label, first.dataset, None, None, (note,))
     psnr, psnr_note = _psnr_difference(first, second)
     runtime, runtime_note = _runtime_ratio(first, second)

@@ -170,7 +170,7 @@ def test_sides_of_records_and_of_published_results():
 def test_sets_of_one_name_and_other_images_are_not_compared():
     found = compare_sides(side("A", 0.5, images_sha256="a" * 64), side("B", images_sha256="b" * 64))
     assert (found.psnr, found.runtime) == (None, None)
-    assert found.notes == ("nothing is compared: the two sets called Set8 hold other images",)
+    assert found.notes == ("nothing is compared: the two sets called Set8 differ in names or files",)
     # Of older records the hash is not known.
     assert compare_sides(side("A", 0.5, images_sha256="a" * 64), side("B")).psnr is not None
 
