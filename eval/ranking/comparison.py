@@ -173,6 +173,8 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
         note = "runtimes are published ones, one an image, with cold starts in them" if published else ""
         if published and first.machine != second.machine:
             note += "; the two files name no GPU: of two GPUs this is their ratio as well"
+        if first.settings != second.settings:
+            note = f"the two ran otherwise: {first.label} by {first.settings}, {second.label} by {second.settings}"
         return paired_ratio(first.samples_ms, second.samples_ms), note
     apart = "the two models were timed in separate runs"
     if first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio:

@@ -239,6 +239,16 @@ def test_a_side_knows_its_images_and_whether_it_rounded_to_tf32():
     assert settings_of(record) == "eager, fp32, no TF32, 2 thread(s)"
 
 
+def test_models_that_were_timed_together_by_other_engines_are_told():
+    first, second = (
+        side(label, settings=f"{engine}, fp32") for label, engine in (("A", "channels-last"), ("B", "eager"))
+    )
+    found = compare_sides(first, second)
+    assert found.runtime is not None
+    assert found.notes == ("the two ran otherwise: A by channels-last, fp32, B by eager, fp32",)
+    assert compare_sides(first, replace(second, settings=first.settings)).notes == ()
+
+
 def test_images_are_paired_by_name_whatever_their_order():
     turned = dict(reversed(IMAGES.items()))
     assert compare_sides(side("A", psnr_db=turned), side("B")).psnr == Interval(0, 0, 0)
