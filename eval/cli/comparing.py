@@ -194,11 +194,12 @@ def _of_records(folder: Path) -> Sides:
     Models of another precision, engine or TF32 than the usual one are others, and their labels say so.
     """
     sides: Sides = {}
-    for conditions, rows in current(find_records([folder])):
+    records = find_records([folder])
+    for conditions, rows in current(records):
         for record in (row for row in rows if row.complete):
             manner = ", ".join(manner_of(record))
             key = (conditions.dataset, _with_manner(record.model.label, manner))
-            side, other = Side.of_record(record), sides.get(key)
+            side, other = Side.of_record(record, records), sides.get(key)
             if other is not None and other.samples_ms is not None and side.samples_ms is not None:
                 where = f"{other.machine} and {side.machine}"
                 raise RunError(

@@ -1,7 +1,7 @@
 """Two models side by side: how far apart they are in PSNR and in runtime, and what of that is settled."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,8 @@ class Side:
         settings: how it ran, as far as a ratio depends on it: engine, precision, TF32, threads.
         images_sha256: of the set's files; None where it is not known.
         timed_part: over how many of the images the runtime is, as in "30 of 100 images"; empty where over all.
+        baseline_made_of: the hashes of the baseline's weights and code, and its settings; None without its record.
+        inputs_sha256: of the images that were timed.
     """
 
     label: str
@@ -40,12 +42,15 @@ class Side:
     settings: str = ""
     images_sha256: str | None = None
     timed_part: str = ""
+    baseline_made_of: tuple[str | None, str, str] | None = None
+    inputs_sha256: str = ""
 
     @classmethod
-    def of_record(cls, record: Record) -> "Side":
-        """Return what a record says of its model."""
+    def of_record(cls, record: Record, beside: Iterable[Record] = ()) -> "Side":
+        """Return what a record says of its model; the baseline's record is looked for among those ``beside`` it."""
         timing = record.timing
         ratio = timing.ratio if timing else None
+        baseline = _baseline_of(record, beside)
         return cls(
             record.model.full_name,
             record.dataset.name,
@@ -55,10 +60,12 @@ class Side:
             timing.group if timing else "",
             ratio.baseline if ratio else "",
             Interval(ratio.estimate, ratio.low, ratio.high) if ratio else None,
-            ratio is not None and ratio.baseline == record.model.label,
+            baseline is not None and baseline.timing == timing,
             settings_of(record),
             record.dataset.sha256,
             record.timed_part,
+            baseline and (baseline.model.weights_sha256, baseline.model.source_sha256, settings_of(baseline)),
+            timing.inputs_sha256 if timing else "",
         )
 
     @classmethod
@@ -176,18 +183,42 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
         if first.settings != second.settings:
             note = f"the two ran otherwise: {first.label} by {first.settings}, {second.label} by {second.settings}"
         return paired_ratio(first.samples_ms, second.samples_ms), note
-    apart = "the two models were timed in separate runs"
-    if first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio:
-        if first.is_baseline and second.is_baseline:
-            return None, f"runtime is not compared: {apart}, each as its own baseline"
-        if first.settings != second.settings:
-            return None, f"runtime is not compared: {apart}, one by {first.settings}, one by {second.settings}"
-        if not all(math.isfinite(its.high) for its in (first.baseline_ratio, second.baseline_ratio)):
-            return None, f"runtime is not compared: {apart}, with too few undisturbed samples"
-        ratio = quotient(first.baseline_ratio, second.baseline_ratio)
-        where = first.machine if first.machine == second.machine else f"{first.machine}; {second.machine}"
-        return ratio, f"runtimes were taken apart, so each is taken as its ratio to {first.baseline}'s ({where})"
-    return None, f"runtime is not compared: {apart}, without a common baseline beside them"
+    return _ratio_by_baseline(first, second)
+
+
+def _ratio_by_baseline(first: Side, second: Side) -> tuple[Interval | None, str]:
+    """Return the quotient of the ratios to a baseline that both were timed beside, where it is one and the same."""
+    apart = "runtime is not compared: the two models were timed in separate runs"
+    if not (first.baseline and first.baseline == second.baseline and first.baseline_ratio and second.baseline_ratio):
+        return None, f"{apart}, without a common baseline beside them"
+    if first.is_baseline and second.is_baseline:
+        return None, f"{apart}, each as its own baseline"
+    if first.settings != second.settings:
+        return None, f"{apart}, one by {first.settings}, one by {second.settings}"
+    if first.inputs_sha256 != second.inputs_sha256:
+        return None, f"{apart}, on other images"
+    made_of = {first.baseline_made_of, second.baseline_made_of}
+    if len(made_of - {None}) > 1:
+        return None, f"{apart}, beside {first.baseline} of other weights, code or settings"
+    if not all(math.isfinite(its.high) for its in (first.baseline_ratio, second.baseline_ratio)):
+        return None, f"{apart}, with too few undisturbed samples"
+    where = first.machine if first.machine == second.machine else f"{first.machine}; {second.machine}"
+    note = f"runtimes were taken apart, so each is taken as its ratio to {first.baseline}'s ({where})"
+    note += ", whose weights and code are not all on record" if None in made_of else ""
+    return quotient(first.baseline_ratio, second.baseline_ratio), note
+
+
+def _baseline_of(record: Record, beside: Iterable[Record]) -> Record | None:
+    """Return the record of what a model's ratio is to, timed together with it; None if it is not there."""
+    timing = record.timing
+    if timing is None or timing.ratio is None:
+        return None
+    for its in (record, *beside):
+        # Behind a label there may be a mark that tells versions apart, as in "00_RLFN (mine)".
+        names = its.model.label, its.model.label.partition(" (")[0]
+        if its.timing and its.timing.group == timing.group and timing.ratio.baseline in names:
+            return its
+    return None
 
 
 def settings_of(record: Record) -> str:

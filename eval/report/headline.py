@@ -34,7 +34,7 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, pa
     names = {record.model.label: visible(record.model.full_name) for record in records}
     details = [_rank_words(leader, places, names)]
     if baseline not in (None, index):
-        details.append(_runtime_words(records[index], records[baseline]))
+        details.append(_runtime_words(records[index], records[baseline], records))
     details += [_psnr_words(records, index, paired), _gate_words(ranked, records[index])]
     claim = f"{names[leader]} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
     score = _score_words(ranked, ranked.edition, places[leader], names)
@@ -73,9 +73,9 @@ def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) ->
     return "The first place is settled (95%, for each pair of models separately)."
 
 
-def _runtime_words(record: Record, other: Record) -> str:
+def _runtime_words(record: Record, other: Record, records: Sequence[Record] = ()) -> str:
     try:
-        ratio = compare_sides(Side.of_record(record), Side.of_record(other)).runtime
+        ratio = compare_sides(*(Side.of_record(its, records) for its in (record, other))).runtime
     except RunError:
         return ""
     if ratio is None:

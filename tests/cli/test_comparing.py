@@ -60,6 +60,16 @@ def test_weights_of_our_own_are_named_and_still_the_same_model(command, tmp_path
     assert "05_SPAN of a compared with 05_SPAN of b" in done.stdout
 
 
+def test_ratios_to_a_baseline_of_other_weights_are_not_divided(command, tmp_path: Path):
+    for folder, digit in (("a", "0"), ("b", "f")):
+        together, weights = {"group": folder}, {"weights_sha256": digit * 64}
+        record(tmp_path / folder, "00_RLFN", (30.0, 31.0), 1.0, timing=together, model=weights)
+        record(tmp_path / folder, "03_PFDNLite", (30.0, 31.0), 0.8, 1, timing=together)
+    done = command("-m", "eval", "compare", "a", "b")
+    assert "the two were timed apart, beside 00_RLFN of other weights, code or settings" in done.stdout
+    assert "of the other's time" not in done.stdout
+
+
 def test_models_that_both_folders_hold_are_told_apart_by_them(command, tmp_path: Path):
     for folder, gain in (("a", 0.0), ("b", 0.25)):
         for second, label in enumerate(("03_PFDNLite", "05_SPAN")):

@@ -72,14 +72,18 @@ def test_other_images_are_not_compared():
 
 
 def test_runs_apart_are_compared_by_their_common_baseline():
-    first = side("A", group="g1", baseline="RLFN", baseline_ratio=Interval(0.8, 0.78, 0.82))
-    second = side("B", group="g2", machine="B GPU", baseline="RLFN", baseline_ratio=Interval(1.6, 1.52, 1.68))
+    beside = {"baseline": "RLFN", "baseline_made_of": ("weights", "code", "eager")}
+    first = side("A", group="g1", baseline_ratio=Interval(0.8, 0.78, 0.82), **beside)
+    second = side("B", group="g2", machine="B GPU", baseline_ratio=Interval(1.6, 1.52, 1.68), **beside)
     found = compare_sides(first, second)
     # Relative spreads of 2.5% and 5%: together 5.6%.
     assert found.runtime.estimate == pytest.approx(0.5)
     assert found.runtime.low == pytest.approx(0.5 * (1 - 0.056), abs=0.002)
     assert found.runtime.high == pytest.approx(0.5 * (1 + 0.056), abs=0.002)
     assert found.notes == ("runtimes were taken apart, so each is taken as its ratio to RLFN's (a GPU; B GPU)",)
+    unknown = compare_sides(replace(first, baseline_made_of=None), second)
+    assert unknown.runtime == found.runtime
+    assert unknown.notes == (f"{found.notes[0]}, whose weights and code are not all on record",)
     apart = compare_sides(replace(first, baseline="SPAN"), second)
     assert apart.runtime is None
     assert "without a common baseline" in apart.notes[0]
@@ -91,11 +95,14 @@ def test_runs_apart_are_compared_by_their_common_baseline():
         ({"is_baseline": True}, "each as its own baseline"),
         ({"settings": "eager, fp32, 2 thread(s)"}, "one by eager, fp32, 1 thread(s), one by eager, fp32, 2 thread(s)"),
         ({"baseline_ratio": Interval(1.6, -math.inf, math.inf)}, "too few undisturbed samples"),
+        ({"baseline_made_of": ("others", "code", "eager")}, "apart, beside RLFN of other weights, code or settings"),
+        ({"inputs_sha256": "1"}, "the two were timed apart, on other images"),
     ],
 )
 def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reason: str):
     """A model that is its own baseline has the ratio 1 however fast it is, and RLFN is another one on more threads."""
     alone = {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1), "settings": "eager, fp32, 1 thread(s)"}
+    alone |= {"baseline_made_of": ("weights", "code", "eager"), "inputs_sha256": "0"}
     first = side("RLFN", group="g1", is_baseline=True, **alone)
     assert compare_sides(first, side("A", group="g2", **alone)).runtime is not None
     found = compare_sides(first, side("B", group="g2", **(alone | changes)))
@@ -105,10 +112,23 @@ def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reas
 
 def test_a_side_knows_what_its_ratio_depends_on():
     ratio = Ratio(baseline="00_RLFN", estimate=1.0, low=1.0, high=1.0)
-    timing = timing_of(((1.0,),), ratio=ratio, group="one")
-    found = [Side.of_record(make_record(label=label, timing=timing)) for label in ("00_RLFN", "03_PFDNLite")]
+    times = {"00_RLFN": ((1.0,), (1.0,)), "03_PFDNLite": ((2.0,), (2.0,))}
+    records = [
+        make_record(label=label, timing=timing_of(its, ratio=ratio, group="one", inputs_sha256="2" * 64))
+        for label, its in times.items()
+    ]
+    found = [Side.of_record(record) for record in records]
     assert [its.is_baseline for its in found] == [True, False]
     assert found[0].settings == "eager, fp32, 2 thread(s)"
+    assert found[0].inputs_sha256 == "2" * 64
+    made_of = ("0" * 64, "1" * 64, "eager, fp32, 2 thread(s)")
+    assert [its.baseline_made_of for its in found] == [made_of, None]
+    other = changed(records[0], timing={"group": "two"}, model={"weights_sha256": "f" * 64})
+    assert Side.of_record(records[1], [other, records[0]]).baseline_made_of == made_of
+    # A mark behind its label makes it no other model.
+    marked = changed(records[0], model={"label": "00_RLFN (mine)"})
+    assert Side.of_record(marked).is_baseline
+    assert Side.of_record(records[1], [marked]).baseline_made_of == made_of
 
 
 def test_runtimes_of_a_part_of_the_images_are_told():
