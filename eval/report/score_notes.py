@@ -96,10 +96,17 @@ def _gate_notes(scored: Scored) -> list[str]:
     gates = {gate.role: gate for gate in edition.gates if gate.psnr_db is not None}
     if not gates:
         return [f"No gate is known of {edition.year}."]
-    verdicts = {verdict.role for row in scored.ranking.rows for verdict in row.verdicts}
+    judged = [(row, {verdict.role for verdict in row.verdicts}) for row in scored.ranking.rows]
+    verdicts = {role for _, roles in judged for role in roles}
     if verdicts:
         lines = [f"Gate applied: {scored.ranking.gate}."]
         lines += [f"The gate on {role} was not applied: no PSNR of it." for role in gates if role not in verdicts]
+        lines += [
+            f"{name_of(row)} has no PSNR on {role}, so the gate was not held against it."
+            for role in gates
+            for row, roles in judged
+            if role in verdicts - roles
+        ]
     else:
         parts = " and ".join(f"{gate.sets[0]} ({gate.images} images)" for gate in gates.values())
         sets = ", ".join(map(visible, measured.sets))

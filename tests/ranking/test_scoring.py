@@ -583,6 +583,21 @@ def test_a_model_below_the_gate_gets_a_reason():
     assert "01_Near reaches 26.90 dB on valid only as printed: 26.89943." in text
 
 
+def test_a_model_without_psnr_on_a_gates_images_is_named():
+    rules, measured = find_edition(2024), entries_from([make_record()], find_edition(2024))
+    bare, half = entry("01_Bare", 1.0, psnr_db={}), entry("02_Half", 2.0, psnr_db={"valid": 26.95})
+    text = notes(Scored(rank([BASE, bare, half], rules, BASE), measured))
+    assert [line for line in text if "was not held" in line] == [
+        f"{label} has no PSNR on {role}, so the gate was not held against it."
+        for label, role in (("01_Bare", "valid"), ("01_Bare", "test"), ("02_Half", "test"))
+    ]
+    # Where no model has it, the gate itself is named.
+    alone = [replace(its, psnr_db={"valid": 26.95}) for its in (BASE, half)]
+    text = notes(Scored(rank(alone, rules, BASE), measured))
+    assert "The gate on test was not applied: no PSNR of it." in text
+    assert not any("was not held" in line for line in text)
+
+
 def test_a_model_that_lacks_a_figure_of_the_main_track_has_no_place():
     rules = find_edition(2024)
     ranking = rank([BASE, entry("01_A", 5.0, flops=None), entry("02_B", 6.0)], rules, BASE)
