@@ -66,6 +66,11 @@ class ModelInfo(Frozen):
         """What tables call it: its label, and the name of its weights where they are not the released ones."""
         return with_weights(self.label, self.own_weights)
 
+    @property
+    def short_name(self) -> str:
+        """What papers call it: its full name without the zoo's number."""
+        return self.full_name.removeprefix(f"{self.id:02}_")
+
 
 def with_weights(label: str, weights: str) -> str:
     """Return a label with the name of weights behind it, unless there is none or it holds that already."""

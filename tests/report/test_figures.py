@@ -121,7 +121,7 @@ def test_a_model_far_below_does_not_flatten_the_others():
 
 
 def test_dollars_are_no_formula(tmp_path: Path):
-    board = board_of([renamed(make_record(), name="$\\frac$"), make_record(label="00_RLFN")])
+    board = board_of([renamed(make_record(), label="03_$\\frac$"), make_record(label="00_RLFN")])
     assert "$\\\\frac$" in texts_of(board)
     assert len(write_figures([board], [], tmp_path)) == 2
 
@@ -150,6 +150,23 @@ def test_the_challenge_table_gives_bicubic_no_rank_and_takes_none_from_others():
     assert "$_{" not in line
     (line,) = (line for line in table.splitlines() if "PFDNLite" in line)
     assert r"\textbf{0.218}$_{(1)}$" in line
+
+
+def test_versions_of_a_network_have_names_of_their_own(tmp_path: Path, hr_folder: Path):
+    tuned = {"checkpoint": None, "weights_file": "tuned.pth", "weights_sha256": "f" * 64}
+    other = measured(tmp_path / "r", hr_folder, "03_Other", 9)
+    own = renamed(other, name="PFDNLite", label="03_PFDNLite", **tuned).model_copy(
+        update={"images_folder": "03_Other/photos"}
+    )
+    versions = [measured(tmp_path / "r", hr_folder, "03_PFDNLite", 20), own]
+    content = gather(versions, PageOptions(roots=(tmp_path / "r",)))
+    expected = ["PFDNLite", "PFDNLite (tuned)"]
+    assert sorted(texts_of(content.boards[0])) == expected
+    assert [its.get_xlabel().partition("\n")[0] for its in strip(content.comparisons[0]).axes[2:-1]] == expected
+    table = challenge_tables(content.boards).splitlines()
+    assert [line.split("&")[1].strip() for line in table if "PFDNLite" in line] == expected
+    # Elsewhere numbers and origins tell models apart.
+    assert renamed(own, label="2025-41_EFDN", id=41, origin="NTIRE2025").model.short_name == "2025-41_EFDN"
 
 
 def test_the_challenge_table_names_models_without_any_figure():

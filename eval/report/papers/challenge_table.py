@@ -44,7 +44,8 @@ def _is_ranked(row: Row, board: Board) -> bool:
 
 
 def _names(row: Row) -> tuple[Cell, Cell]:
-    return row.cell("team"), Cell(row.record.model.name, row.record.model.name)
+    name = row.record.model.short_name
+    return row.cell("team"), Cell(name, name)
 
 
 def _plain(row: Row, heading: Column) -> Cell:

@@ -85,7 +85,7 @@ def _read(its: Comparison, at_most: int) -> _Shown | None:
     name = max(its.interests, key=lambda interest: interest.spread_db).name
     lr, hr = its.read(name)
     networks = [each for each in its.contenders if each.record.model.is_network][:at_most]
-    srs = [(visible(contender.record.model.name), sr) for contender, sr in readable(networks, name, hr)]
+    srs = [(visible(contender.record.model.short_name), sr) for contender, sr in readable(networks, name, hr)]
     if not srs:
         return None
     pictures = ((_BICUBIC, imresize(lr, Fraction(SCALE))), *srs)

@@ -159,7 +159,7 @@ def _name_markers(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[float,
         for (x, y), horizontal, vertical in _PLACES:
             offset = (radii[index] + 2.5) * np.array((x, y))
             text = axes.annotate(
-                visible(rows[index].record.model.name), places[index], offset, textcoords="offset points",
+                visible(rows[index].record.model.short_name), places[index], offset, textcoords="offset points",
                 ha=horizontal, va=vertical, fontsize=6, parse_math=False,
                 path_effects=[withStroke(linewidth=2, foreground="white")],
             )  # fmt: skip
