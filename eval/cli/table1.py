@@ -1,6 +1,6 @@
 """``python -m eval table1``: the factsheet's Table 1, measured as far as its images and weights are here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from eval.records.store import check_writable
 from eval.report.papers import table1 as paper
 from eval.report.tables import write_files
 from eval.run.launch import Launch
-from eval.run.model_source import zoo_model
+from eval.run.model_source import ZooModel, zoo_model
 from eval.zoo.checkpoints import MissingWeightsError
 from eval.zoo.manifest import find_model
+from eval.zoo.model_info import with_weights
 
 
 @configured("device", "tile", "threads", protocol=Protocol.ACCURACY, engine=EAGER)
@@ -33,7 +34,8 @@ def table1(
     chosen = [row for row in sets if not asked or row.name in asked]
     session = Session(config, save_dir, Launch())
     check_writable(save_dir)
-    cells = [cell for published in chosen for cell in _measure_set(session, models, published, data_dir)]
+    sources = {model: _source(model) for model in models}
+    cells = [cell for published in chosen for cell in _measure_set(session, sources, published, data_dir)]
     session.terminal.show(paper.terminal_table(cells))
     for note in paper.notes(cells):
         session.terminal.say(note)
@@ -46,10 +48,21 @@ def table1(
         raise typer.Exit(FAILURE_EXIT)
 
 
+def _source(name: str) -> ZooModel | str:
+    """Return a model with its weights, or why there are none."""
+    spec = find_model(name)
+    try:
+        return zoo_model(spec)
+    except MissingWeightsError:
+        return f"no weights; python -m eval fetch weights --model_id {spec.id}"
+    except RunError as error:
+        return str(error)
+
+
 def _measure_set(
-    session: Session, models: Sequence[str], published: paper.PublishedSet, data_dir: Path | None
+    session: Session, sources: Mapping[str, ZooModel | str], published: paper.PublishedSet, data_dir: Path | None
 ) -> list[paper.Cell]:
-    empty = [paper.Cell(published.name, model, None, published.published.get(model)) for model in models]
+    empty = [_empty_cell(name, source, published) for name, source in sources.items()]
     try:
         dataset = open_dataset(data_dir, published.dataset)
     except NoSuchSetError:
@@ -59,16 +72,23 @@ def _measure_set(
         return [replace(cell, missing=str(error)) for cell in empty]
     if not dataset.has_hr:
         return [replace(cell, missing=f"no HR images; {published.obtain}") for cell in empty]
-    return [_measure_cell(session, cell, dataset) for cell in empty]
+    if (images := len(dataset.pairs)) != published.images:
+        name = f"{published.name} ({images} images)"
+        other = f"{name}: the published set has {published.images}"
+        empty = [replace(cell, set_name=name, unlike=(*cell.unlike, other)) for cell in empty]
+    return [_measure_cell(session, *pair, dataset) for pair in zip(empty, sources.values(), strict=True)]
 
 
-def _measure_cell(session: Session, cell: paper.Cell, dataset: Dataset) -> paper.Cell:
-    spec = find_model(cell.model)
-    try:
-        model = zoo_model(spec)
-    except MissingWeightsError:
-        return replace(cell, missing=f"no weights; python -m eval fetch weights --model_id {spec.id}")
-    except RunError as error:
-        return replace(cell, missing=str(error))
-    record = session.run([model], [dataset])[-1]
+def _empty_cell(name: str, source: ZooModel | str, published: paper.PublishedSet) -> paper.Cell:
+    """Return a cell without its figure, under the model's name with weights that are not the released ones."""
+    weights = "" if isinstance(source, str) else source.info.own_weights
+    label = with_weights(name, weights)
+    unlike = (f"{label}: these weights are not those that its authors released",) if weights else ()
+    return paper.Cell(published.name, label, None, published.published.get(name), unlike=unlike)
+
+
+def _measure_cell(session: Session, cell: paper.Cell, source: ZooModel | str, dataset: Dataset) -> paper.Cell:
+    if isinstance(source, str):
+        return replace(cell, missing=source)
+    record = session.run([source], [dataset])[-1]
     return replace(cell, measured_db=record.mean("psnr_db") if record.complete else None, missing=record.reason)

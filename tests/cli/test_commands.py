@@ -153,7 +153,7 @@ def test_ctrl_c_and_sigterm_leave_finished_images_and_a_partial_record(
 def test_table1_says_what_is_missing_and_where_to_get_it(command, tmp_path: Path):
     result = command("-m", "eval", "table1", code=1)
     assert "26.96" in result.stdout
-    assert "LD-valid, RLFN, DIPNet, PFDNLite: not measured: images not found" in result.stdout
+    assert "LD-valid, RLFN, DIPNet, PFDNLite (selftrained): not measured: images not found" in result.stdout
     assert "github.com/Amazingren/NTIRE2024_ESR" in result.stdout
     written = {path.name for path in (tmp_path / "results").iterdir()}
     assert written >= {"table1.md", "table1.csv", "table1.tex"}
@@ -168,6 +168,27 @@ def test_table1_measures_what_is_here(command, tmp_path: Path, esr_weights: Path
     assert rows == [["Set5", "30.21 (-, -)", "29.92 (-, -)", "30.12 (-, -)"]]
     command("-m", "eval", "table1", "--datasets", "Set5,LD-test", code=1, **environment)
     command("-m", "eval", "table1", "--datasets", "Set6", code=2, **environment)
+
+
+def test_table1_says_which_figures_are_not_of_the_published_weights_and_images(command, tmp_path: Path, random_image):
+    for index in (1, 2):
+        hr, stem = random_image(48, 64, index), tmp_path / "data" / "Urban100" / "image_SRF_4" / f"img_00{index}_SRF_4_"
+        write_png(stem.with_name(f"{stem.name}HR.png"), hr)
+        write_png(stem.with_name(f"{stem.name}LR.png"), imresize(hr, 0.25))
+    typed = ("--datasets", "Urban100", "--data_dir", "data", "--device", "cpu")
+    result = command("-m", "eval", "table1", *typed, code=1)
+    notes = (
+        "PFDNLite (selftrained): these weights are not those that its authors released",
+        "Urban100 (2 images): the published set has 100",
+    )
+    page = (tmp_path / "results" / "table1.md").read_text()
+    for note in notes:
+        assert note in result.stdout
+        assert f"\n- {note}\n" in page
+    for suffix in ("md", "csv", "tex"):
+        text = (tmp_path / "results" / f"table1.{suffix}").read_text()
+        assert "PFDNLite (selftrained)" in text
+        assert "Urban100 (2 images)" in text
 
 
 def test_make_lr(command, tmp_path: Path, hr_folder: Path):

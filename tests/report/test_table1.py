@@ -1,5 +1,6 @@
 """The factsheet's table: formats by hand, and cells that could not be measured."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,8 @@ def test_the_published_figures_are_the_factsheets():
         "Set5": (None, None, None),
         "Set14": (None, None, None),
     }
+    counts = {"LD-valid": 200, "LD-test": 200, "Test2K": 100, "Urban100": 100, "Set5": 5, "Set14": 14}
+    assert {row.name: row.images for row in sets} == counts
 
 
 def test_differences_are_between_printed_figures():
@@ -44,6 +47,10 @@ def test_markdown_and_notes():
     assert rows[3] == ["LD-valid", "- (26.96, -)", "- (27.00, -)"]
     assert notes(CELLS) == ["LD-valid, RLFN, DIPNet: not measured: images not found"]
     assert lines[-1] == "- LD-valid, RLFN, DIPNet: not measured: images not found"
+    # What sets a measured figure apart is said once, and of none that was not measured.
+    own = [replace(cell, unlike=("RLFN (mine): other weights",)) for cell in CELLS]
+    assert notes(own) == [*notes(CELLS), "RLFN (mine): other weights"]
+    assert notes(own[2:]) == notes(CELLS)
 
 
 def test_csv_is_unrounded(tmp_path: Path):

@@ -17,10 +17,11 @@ _SET = Column("set", "PSNR", "dB", left=True, wraps=True)
 
 
 class PublishedSet(Frozen):
-    """One row of the published table, and where its images are to be had."""
+    """One row of the published table: its set, how many images that has, and where they are to be had."""
 
     name: str
     dataset: str
+    images: int
     published: dict[str, float]
     obtain: str
 
@@ -32,13 +33,17 @@ class _Table1(Frozen):
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: measured in dB (None if it was not, then ``missing`` says why) and published (None if it is not)."""
+    """One figure: measured in dB (None if it was not, then ``missing`` says why) and published (None if it is not).
+
+    ``unlike`` are sentences on why the two are not of the same.
+    """
 
     set_name: str
     model: str
     measured_db: float | None
     published_db: float | None
     missing: str | None = None
+    unlike: tuple[str, ...] = ()
 
     @property
     def texts(self) -> tuple[str, str, str]:
@@ -62,12 +67,13 @@ def terminal_table(cells: Sequence[Cell]) -> rich.table.Table:
 
 
 def notes(cells: Sequence[Cell]) -> list[str]:
-    """Return a sentence for each set and reason why cells were not measured."""
+    """Return a sentence for each set and reason why cells were not measured, and what makes figures unlike."""
     models: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
         if cell.missing:
             models[cell.set_name, cell.missing].append(cell.model)
-    return [f"{name}, {', '.join(its)}: not measured: {reason}" for (name, reason), its in models.items()]
+    missing = [f"{name}, {', '.join(its)}: not measured: {reason}" for (name, reason), its in models.items()]
+    return [*missing, *dict.fromkeys(line for cell in cells if not cell.missing for line in cell.unlike)]
 
 
 def markdown_table(cells: Sequence[Cell]) -> str:
