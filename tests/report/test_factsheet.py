@@ -12,7 +12,7 @@ from eval.report.escapes import latex_text
 from eval.report.papers.factsheet import factsheet
 from eval.report.papers.factsheet_facts import read_steps, read_team
 from tests.conftest import PROJECT
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.report.test_figures import compile_latex, needs_pdflatex
 from tests.report.test_page import HOSTILE, renamed
 from tests.report.test_tables import steady
@@ -20,12 +20,16 @@ from tests.report.test_tables import steady
 TEAM = PROJECT / "team_bsr" / "team.toml"
 
 
+def of_set(db: float, dataset: str, num_images: int, sha256: str | None = None, **changes) -> Record:
+    return changed(make_record((db,), dataset=dataset, **changes), dataset={"num_images": num_images, "sha256": sha256})
+
+
 @pytest.fixture
 def records() -> list[Record]:
     return [
-        make_record((24.59,), label="00_RLFN", dataset="Urban100"),
-        make_record((24.4818,), dataset="Urban100"),
-        make_record((26.904,), dataset="DIV2K_LSDIR_valid"),
+        of_set(24.59, "Urban100", 100, label="00_RLFN"),
+        of_set(24.4818, "Urban100", 100),
+        of_set(26.904, "DIV2K_LSDIR_valid", 200),
         make_record((30.1,), dataset="photos"),
         make_record((), label="01_DIPNet", dataset="Urban100", status="failed", reason="a fault"),
         steady("03_PFDNLite", 12.345, None),
@@ -37,26 +41,52 @@ def filled(records: list[Record]) -> str:
     return factsheet(team, read_steps(TEAM.parent / team.training.recipe), records)
 
 
+def rows_of(records: list[Record]) -> list[list[str]]:
+    return [line.strip().rstrip("\\ ").split(" & ") for line in filled(records).splitlines() if " & " in line]
+
+
 def test_the_table_holds_measured_and_published_figures(records: list[Record]):
-    rows = [line.strip().rstrip("\\ ").split(" & ") for line in filled(records).splitlines() if " & " in line]
-    assert rows == [
-        ["Dataset", "RLFN", "DIPNet", "PFDNLite"],
-        ["LD-valid", "- (26.96)", "- (27.00)", "26.90 (26.90)"],
-        ["Urban100", "24.59 (24.59)", "- (24.25)", "24.48 (24.48)"],
-        ["photos", "-", "-", "30.10"],
-        ["Set2", "-", "-", "27.00"],
+    assert rows_of(records) == [
+        ["Set (images)", "RLFN", "DIPNet", "PFDNLite"],
+        ["LD-valid (200)", "- (26.96)", "- (27.00)", "26.90 (26.90)"],
+        ["Urban100 (100)", "24.59 (24.59)", "- (24.25)", "24.48 (24.48)"],
+        ["Set2 (2)", "-", "-", "27.00"],
+        ["photos (1)", "-", "-", "30.10"],
     ]
+
+
+def test_other_images_of_a_name_have_rows_of_their_own_and_no_published_figures(records: list[Record]):
+    part = of_set(20.0, "Urban100", 5, "a" * 64, second=9)
+    whole = [changed(its, dataset={"sha256": "b" * 64}) for its in records[:2]]
+    assert rows_of([*whole, part])[1:] == [
+        ["Urban100 (bbbbbbbb) (100)", "24.59 (24.59)", "- (24.25)", "24.48 (24.48)"],
+        ["Urban100 (aaaaaaaa) (5)", "-", "-", "20.00"],
+    ]
+    assert rows_of([part])[1:] == [["Urban100 (5)", "-", "-", "20.00"]]
+
+
+def test_figures_of_a_network_are_of_one_version_of_its_weights(records: list[Record]):
+    def tuned(letter: str, record: Record) -> Record:
+        own = {"checkpoint": None, "weights_file": f"{letter}.pth", "weights_sha256": letter * 64}
+        return changed(record, model=own)
+
+    old, new = tuned("a", of_set(22.0, "photos", 3)), tuned("b", of_set(23.0, "Urban100", 100, second=5))
+    text = filled([new, old])
+    assert "Urban100 (100) & - (24.59) & - (24.25) & 23.00 (24.48)" in text
+    assert "22.00" not in text
+    assert r"Not of released weights: 03\_PFDNLite (b)." in text
+    assert filled([new, *records, old]) == filled(records)
 
 
 def test_complexity_and_runtime_are_measured(records: list[Record]):
     text = " ".join(filled(records).split())
     assert "PFDNLite has 0.218~M parameters and 11.95~G multiply-adds" in text
     assert "36.10~M activations and 24 convolutions" in text
-    assert "On Set2 it takes 12.35 ms an image on A processor, 2 thread(s) (protocol steady)." in text
+    assert "On 2 images of Set2 it takes 12.35 ms an image on A processor, 2 thread(s) (protocol steady)." in text
 
 
 def test_other_weights_precisions_tiles_and_networks_of_that_name_do_not_take_the_place(records: list[Record]):
-    newest = make_record((20.0,), dataset="Urban100", second=9)
+    newest = of_set(20.0, "Urban100", 100, second=9)
     model, plain = newest.model, newest.settings
     others = [
         newest.model_copy(update={"model": model.model_copy(update={"checkpoint": "selftrained"})}),

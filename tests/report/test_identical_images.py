@@ -157,7 +157,7 @@ def test_gates_scores_and_their_tables():
 def test_the_factsheet_and_table_1():
     team = read_team(PROJECT / "team_bsr" / "team.toml")
     steps = read_steps(PROJECT / "team_bsr" / team.training.recipe)
-    text = factsheet(team, steps, [make_record((INF,), dataset="Urban100")])
+    text = factsheet(team, steps, [changed(make_record((INF,), dataset="Urban100"), dataset={"num_images": 100})])
     assert r"$\infty$ (24.48)" in text
     cells = [Cell("Urban100", "RLFN", INF, 24.59)]
     assert cells[0].texts == ("inf", "24.59", "+inf")

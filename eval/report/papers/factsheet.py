@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from eval.data.aliases import ALIASES
 from eval.errors import RunError
 from eval.records.conditions import manner_of
+from eval.records.current import current
 from eval.records.record import Protocol, Record
 from eval.report.escapes import latex_figure, latex_text
 from eval.report.papers.factsheet_facts import Step, Team
@@ -15,16 +16,19 @@ from eval.report.papers.table1 import read_table1
 from eval.report.table import number
 from eval.zoo.model_info import ZOO
 
+# What a set is called, by a hash too where others have its name, and how many images it has.
+Images = tuple[str, int]
+
 
 class Latex(str):
     """Text that is LaTeX already, so that the template does not escape it."""
 
 
 def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> str:
-    """Return the factsheet as LaTeX that plain pdflatex compiles; ``records`` stand oldest first.
+    """Return the factsheet as LaTeX that plain pdflatex compiles.
 
     What it prints is of the zoo's networks on whole images in float32, with the weights that their authors released
-    where a record has them; others are named.
+    where a record has them, or else the newest, which are named.
 
     Raises:
         RunError: no such record of the team's model says its PSNR and complexity.
@@ -32,8 +36,9 @@ def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> s
     members = sorted(team.team.members, key=lambda member: not member.leader)
     affiliations = list(dict.fromkeys(member.affiliation for member in members))
     models = (*team.method.compared_with, team.method.model)
-    records = _comparable(records)
-    found = {(r.model.name, r.dataset.name): r for r in records if r.mean("psnr_db") is not None}
+    comparable = _comparable(records)
+    records = [record for _, record in comparable]
+    found = {(its.model.name, images): its for images, its in comparable if its.mean("psnr_db") is not None}
     table = list(_table(models, found))
     return _environment().get_template("factsheet.tex").render(
         team=team,
@@ -50,29 +55,39 @@ def factsheet(team: Team, steps: Sequence[Step], records: Sequence[Record]) -> s
     )  # fmt: skip
 
 
-def _table(models: Sequence[str], found: dict[tuple[str, str], Record]) -> list[tuple[str, list[str]]]:
-    """Return one row a set: measured PSNR, and the published one in brackets; a dash where there is none."""
+def _table(models: Sequence[str], found: dict[tuple[str, Images], Record]) -> list[tuple[str, list[str]]]:
+    """Return one row a set with its number of images: measured PSNR, and in brackets that published for as many."""
     sets = read_table1()[1]
     published = {name: its for its in sets for name in ALIASES.get(its.dataset, (its.dataset,))}
-    measured = dict.fromkeys(dataset for name, dataset in found if name in models)
+    measured = {images: record.dataset.name for (model, images), record in found.items() if model in models}
     rows = []
-    for dataset in sorted(measured, key=lambda name: [*published, name].index(name)):
+    for images, dataset in sorted(measured.items(), key=lambda its: [*published, its[1]].index(its[1])):
         known, cells = published.get(dataset), []
+        name, count = images
         for model in models:
-            record = found.get((model, dataset))
+            record = found.get((model, images))
             text = "-" if record is None else f"{record.mean('psnr_db'):.2f}"
-            figure = known.published.get(model) if known else None
+            figure = known.published.get(model) if known and known.images == count else None
             cells.append(f"{text} ({figure:.2f})" if figure is not None else text)
-        rows.append((known.name if known else dataset, cells))
+        rows.append((f"{name.replace(dataset, known.name, 1) if known else name} ({count})", cells))
     return rows
 
 
-def _comparable(records: Sequence[Record]) -> list[Record]:
-    """Return the records of the zoo's networks, whole images and float32; of released weights where there are any."""
+def _comparable(records: Sequence[Record]) -> list[tuple[Images, Record]]:
+    """Return the records that count of the zoo's networks, whole images and float32, by what they are of; newest last.
+
+    Of each network they are of one version's weights: the released ones, or else the newest.
+    """
     plain = [its for its in records if its.complete and its.settings.tile is None and not manner_of(its)]
-    plain = [its for its in plain if its.model.origin == ZOO]
-    released = {its.model.name for its in plain if not its.model.own_weights}
-    return [its for its in plain if not its.model.own_weights or its.model.name not in released]
+    tables = current(its for its in plain if its.model.origin == ZOO)
+    found = [((its.dataset, row.dataset.num_images), row) for its, rows in tables for row in rows]
+    found.sort(key=lambda its: (not its[1].model.own_weights, its[1].started_at))
+    chosen = {its.model.name: _weights(its) for _, its in found}
+    return [(images, its) for images, its in found if _weights(its) == chosen[its.model.name]]
+
+
+def _weights(record: Record) -> tuple[str, str | None]:
+    return record.model.own_weights, record.model.weights_sha256
 
 
 def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
@@ -90,8 +105,8 @@ def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
     timed = [(record, ms) for record in own if (ms := record.mean("runtime_ms")) is not None]
     timed.sort(key=lambda pair: (pair[0].settings.protocol == Protocol.STEADY, pair[0].started_at))
     notes = [
-        f"On {record.dataset.name} it takes {ms:.2f} ms an image on {record.environment.machine} "
-        f"(protocol {record.settings.protocol})."
+        f"On {record.timed_part or f'{len(record.images)} images'} of {record.dataset.name} it takes {ms:.2f} ms an "
+        f"image on {record.environment.machine} (protocol {record.settings.protocol})."
         for record, ms in timed[-1:]
     ]
     others = {record.model.full_name for record in records if record.model.own_weights}
