@@ -243,6 +243,32 @@ def test_a_shortcut_in_float32_passes_every_grey_level():
     assert np.array_equal(to_uint8(output[0], 1.0)[::4, ::4], levels)
 
 
+class Gained(Tiny):
+    """A parameter of the network itself, and a layer that takes two tensors."""
+
+    class Mixed(nn.Conv2d):
+        def forward(self, x: Tensor, other: Tensor) -> Tensor:
+            return super().forward(x) + other
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = Gained.Mixed(3, 48, 3, padding=1)
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.conv(x, (self.gain * x).repeat_interleave(16, 1)), 4)
+
+
+def test_what_the_network_itself_holds_and_what_else_a_layer_takes_stay_in_float32():
+    network = Gained()
+    nn.init.zeros_(network.conv.weight)
+    nn.init.zeros_(network.conv.bias)
+    # bf16 rounds it to a half.
+    x = torch.full((1, 3, 4, 4), 0.501)
+    with torch.no_grad():
+        assert torch.equal(in_precision(network, "bf16")(x), torch.full((1, 3, 16, 16), 0.501))
+
+
 def test_half_precision_needs_a_convolution():
     with pytest.raises(RunError, match="PReLU has no convolution"):
         in_precision(nn.PReLU(3), "bf16")

@@ -18,7 +18,8 @@ def in_precision(network: nn.Module, precision: str, fused: bool = False) -> nn.
 
     Each layer that has weights holds them in half precision and rounds its input to it; sums and activations between
     such layers follow, or are taken in float32 by an engine that fuses them with a layer, where that costs nothing. The
-    input itself stays float32, so a shortcut from it meets the tail's output in float32, and so does the clamp. If
+    input itself stays float32, so a shortcut from it meets the tail's output in float32, and so does the clamp; so do
+    parameters of the network itself, outside of all its layers. If
     nothing is added to the tail, its last convolution makes the pixels, and is computed in float32 as a whole: half
     precision there would round each pixel to 8 bits before it is rounded to a grey level.
 
@@ -31,7 +32,8 @@ def in_precision(network: nn.Module, precision: str, fused: bool = False) -> nn.
     tail = _last_convolution(half)
     makes_pixels = not _image_passes_by(half, tail)
     for layer in half.modules():
-        if next(layer.parameters(recurse=False), None) is None:
+        # What the network itself is given is the image.
+        if layer is half or next(layer.parameters(recurse=False), None) is None:
             continue
         layer_dtype = torch.float32 if layer is tail and makes_pixels else dtype
         for parameter in layer.parameters(recurse=False):
@@ -65,8 +67,8 @@ def _in_float32(_layer: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
 
 
 def _rounding_to(dtype: torch.dtype) -> Callable[[nn.Module, tuple], tuple]:
-    def to_dtype(_layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0].to(dtype),)
+    def to_dtype(_layer: nn.Module, inputs: tuple) -> tuple:
+        return (inputs[0].to(dtype), *inputs[1:])
 
     return to_dtype
 
