@@ -20,6 +20,7 @@ from eval.report.results import Result
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch
 from eval.run.model_source import zoo_model
+from eval.run.network_source import source_of_module
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.records.test_record import make_record
@@ -256,8 +257,18 @@ def test_images_that_a_record_answers_for_are_not_written_over(hr_folder: Path, 
 def test_a_forward_of_another_object_is_refused(hr_folder: Path):
     network = Nearest()
     network.forward = lambda x: x.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    with pytest.raises(UsageError, match="define it in the class"):
+    with pytest.raises(UsageError, match=r"its forward was set on the object.* define it in the class"):
         api.evaluate(network, hr_folder, **QUIET)
+    with pytest.raises(UsageError, match="Sequential: the forward of 0 was set on the object"):
+        api.evaluate(nn.Sequential(network), hr_folder, **QUIET)
+
+
+def test_a_part_that_is_compiled_is_copied():
+    network = nn.Sequential(Nearest())
+    network[0] = torch.compile(network[0])
+    copied = source_of_module(network, 1.0)._copy()
+    assert copied[0]._orig_mod is not network[0]._orig_mod
+    assert copied[0].forward is not network[0].forward
 
 
 def test_a_scripted_network_runs(hr_folder: Path):

@@ -151,10 +151,13 @@ def _plain(name: str) -> str:
 def _check(network: nn.Module) -> None:
     """Refuse what cannot be copied, or would not run as it stands; say what to do."""
     name = type(network).__name__
-    if "forward" in vars(network) and not isinstance(network, torch.jit.ScriptModule):
-        raise UsageError(
-            f"{name}: its forward was set on the object, and may belong to another: define it in the class"
-        )
+    for key, module in network.named_modules():
+        # A part that torch.compile has made is copied with what it runs.
+        compiled_part = key and "_orig_mod" in module._modules
+        if "forward" in vars(module) and not isinstance(module, torch.jit.ScriptModule) and not compiled_part:
+            whose = f"the forward of {key}" if key else "its forward"
+            told = "was set on the object, and may belong to another: define it in the class"
+            raise UsageError(f"{name}: {whose} {told}")
     for key, tensor in [*network.named_parameters(), *network.named_buffers()]:
         if is_lazy(tensor):
             raise UsageError(
