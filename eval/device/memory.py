@@ -177,7 +177,7 @@ class _LiveBytes(TorchDispatchMode):
 def live_bytes_per_pixel(network: nn.Module) -> float:
     """Return the peak of bytes that a network's own tensors occupy, per LR pixel, on a small probe on the CPU."""
     with _LiveBytes() as live, torch.no_grad():
-        network(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE))
+        network(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE, dtype=torch.float32, device="cpu"))
     return live.peak / _PROBE_SIDE**2
 
 

@@ -191,7 +191,7 @@ def reflect_up_to(x: Tensor, min_size: int) -> Tensor:
         length = x.shape[axis]
         if length < min_size:
             period = max(2 * length - 2, 1)
-            position = torch.arange(min_size) % period
+            position = torch.arange(min_size, device="cpu") % period
             x = x.index_select(axis, torch.minimum(position, period - position).clamp(max=length - 1))
     return x
 

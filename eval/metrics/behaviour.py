@@ -73,7 +73,7 @@ def _remembering(after_another: Tensor, after_itself: Tensor, data_range: float)
 
 def _smooth_image(phase: float) -> Tensor:
     """Return ``(1, 3, 64, 64)`` in [0, 1]: like a photograph, it overflows nothing."""
-    position = torch.linspace(0, 6.28, _SIDE)
+    position = torch.linspace(0, 6.28, _SIDE, dtype=torch.float32, device="cpu")
     waves = torch.sin(position + phase)[:, None] * torch.cos(2 * position - phase)[None, :]
     return torch.stack([0.5 + 0.4 * waves, 0.5 - 0.3 * waves, 0.4 + 0.2 * waves]).unsqueeze(0)
 

@@ -74,8 +74,10 @@ def measure_complexity(network: nn.Module, input_side: int = INPUT_SIDE, data_ra
     The published figures are those of zeros; noise in [0, data_range] shows what runs on other inputs only. What
     cannot be counted is None, and ``faults`` says why; no error of the network's own leaves this function.
     """
-    zeros = torch.zeros(1, 3, input_side, input_side)
-    noise = data_range * torch.rand(zeros.shape, generator=torch.Generator().manual_seed(0))
+    # Not as a user's defaults of torch have it.
+    plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    zeros = torch.zeros(1, 3, input_side, input_side, **plain)
+    noise = data_range * torch.rand(zeros.shape, generator=torch.Generator().manual_seed(0), **plain)
     zeros, noise = (image.to(device_of(network)) for image in (zeros, noise))
     faults: dict[str, str] = {}
     counted = attempt(faults, "activations and convolutions", partial(_count_activations, network, zeros))

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.device.graphs import Recording
+from eval.device.memory import live_bytes_per_pixel
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import EngineError, RunError, UsageError
 from eval.inference.engines import compiled, eager, packages, registry
@@ -21,12 +23,15 @@ from eval.inference.engines.cuda_graphs import replaying
 from eval.inference.engines.precision import in_precision, rounded
 from eval.inference.engines.preparing import prepare
 from eval.inference.engines.registry import ENGINES, Engine, Execution, check_engine
+from eval.inference.upscaler import Upscaler
+from eval.metrics.behaviour import inspect
+from eval.metrics.complexity import measure_complexity
 from eval.run.model_source import ZooModel
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import all_models, find_model
 from tests.rounding import rounding
-from tests.tasks import config_of
+from tests.tasks import config_of, tiny_spec
 
 CPU = torch.device("cpu")
 SIZE = ImageSize(40, 50)
@@ -241,6 +246,28 @@ def test_a_shortcut_in_float32_passes_every_grey_level():
     with torch.no_grad():
         output = in_precision(network, "bf16")(to_tensor(levels, 1.0))
     assert np.array_equal(to_uint8(output[0], 1.0)[::4, ::4], levels)
+
+
+@pytest.fixture
+def other_defaults() -> Iterator[None]:
+    """A user's own defaults of torch: float64, on a device that holds no values."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("other_defaults")
+def test_a_users_defaults_of_torch_change_nothing(random_image):
+    with torch.device("cpu"):
+        network = Tiny().float()
+    complexity = measure_complexity(network, input_side=16)
+    assert (complexity.faults, complexity.num_conv) == ({}, 1)
+    assert inspect(network, 1.0) == []
+    assert live_bytes_per_pixel(network) > 0
+    assert in_precision(network, "bf16").conv.weight.dtype == torch.bfloat16
+    assert Upscaler(tiny_spec(min_size=8), network, CPU)(random_image(3, 4))[0].shape == (12, 16, 3)
 
 
 class Gained(Tiny):

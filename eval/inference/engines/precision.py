@@ -92,8 +92,8 @@ def _image_passes_by(network: nn.Module, tail: nn.Module) -> bool:
 def _run_probe(network: nn.Module, hooks: list[Any]) -> Tensor:
     try:
         with torch.no_grad():
-            device = next(network.parameters()).device
-            return network(torch.full((1, 3, _PROBE_SIDE, _PROBE_SIDE), 0.5, device=device))
+            device, shape = next(network.parameters()).device, (1, 3, _PROBE_SIDE, _PROBE_SIDE)
+            return network(torch.full(shape, 0.5, dtype=torch.float32, device=device))
     finally:
         for hook in hooks:
             hook.remove()
