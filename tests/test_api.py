@@ -254,6 +254,20 @@ def test_images_that_a_record_answers_for_are_not_written_over(hr_folder: Path, 
     assert pngs(out)["08_ABPN/photos"] == before["08_ABPN/photos"]
 
 
+@pytest.mark.parametrize(("gain", "told"), [(255.0, "its output's mean is 1"), (0.0, "its output's mean is 0 of")])
+@pytest.mark.parametrize("tile", [None, 8])
+def test_an_output_of_another_range_is_flagged(hr_folder: Path, gain: float, told: str, tile: int | None):
+    network = Nearest()
+    network.gain.data.fill_(gain)
+    result = api.evaluate(network, hr_folder, config=UNTIMED.replaced(tile=tile), **QUIET)
+    (flag,) = [flag for flag in result.record.flags if flag.code == "range"]
+    assert flag.text.startswith(told)
+    assert flag.text.endswith("perhaps it is untrained, or the data range is another one")
+    assert "perhaps it is untrained" in result._repr_html_()
+    plain = api.evaluate(Nearest(), hr_folder, config=UNTIMED.replaced(tile=tile), **QUIET)
+    assert not [flag for flag in plain.record.flags if flag.code == "range"]
+
+
 def test_a_forward_of_another_object_is_refused(hr_folder: Path):
     network = Nearest()
     network.forward = lambda x: x.repeat_interleave(4, 2).repeat_interleave(4, 3)

@@ -17,6 +17,7 @@ from eval.data.pairs import SCALE
 from eval.device.memory import MIB, PeakMemory, high_water, reset_high_water
 from eval.device.pixels import to_uint8
 from eval.inference.engines.registry import PLAIN, Execution
+from eval.inference.outputs import range_flag
 from eval.inference.tiling import Tiling
 from eval.metrics.complexity import complexity_flags
 from eval.metrics.figures import Flag, FlagCode, ModelAnalysis
@@ -31,9 +32,6 @@ from eval.third_party.wire import MAX_GRAPH_BYTES
 from eval.zoo.loading import stored_flags
 from eval.zoo.model_info import ModelInfo
 
-# An output of another range than the stated one is this many times brighter or darker than its input.
-_RANGE_FACTOR = 10.0
-_DARK = 0.02
 # Others can hold a worker up once; more often it is the worker.
 _SLOW_SHARE = 0.25
 _IRREGULAR: dict[FlagCode, str] = {
@@ -68,7 +66,7 @@ class SandboxedUpscaler:
     _seen: np.ndarray | None = None
     _slow: list[str] = field(default_factory=list)
     _irregular: dict[FlagCode, list[str]] = field(default_factory=lambda: defaultdict(list))
-    _odd_range: list[str] = field(default_factory=list)
+    _odd_range: list[Flag] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -137,7 +135,7 @@ class SandboxedUpscaler:
             Flag(code=code, text=f"{_IRREGULAR[code]}: {told[0]} ({len(told)} of {self._calls} times)")
             for code, told in found.items()
         ]
-        return (*irregular, *(Flag(code="range", text=text) for text in self._odd_range))
+        return (*irregular, *self._odd_range)
 
     def kernels_ms(self, lr: np.ndarray) -> float | None:
         """Return what a GPU itself works on an image, as the worker claims; no ratio rests on it. None on a CPU."""
@@ -152,12 +150,11 @@ class SandboxedUpscaler:
         return claims.checked_ms(answer.header.get("ms"))
 
     def _notice_another_range(self, lr: np.ndarray, sr: torch.Tensor) -> None:
-        """Remember an output whose mean lies far from its input's: a guess, since networks may do that."""
+        """Remember the first output whose mean lies far from its input's."""
         data_range = self.info.data_range or 1.0
         mean_in, mean_out = float(lr.mean()) / 255, float(sr.mean(dtype=torch.float64)) / data_range
-        if not self._odd_range and mean_in > _DARK and not mean_in / _RANGE_FACTOR < mean_out < mean_in * _RANGE_FACTOR:
-            means = f"its output's mean is {mean_out:.3g} of the data range {data_range:g}, the input's {mean_in:.3g}"
-            self._odd_range.append(f"{means}: perhaps it is untrained, or the data range is another one")
+        if not self._odd_range and (flag := range_flag(mean_in, mean_out, data_range)):
+            self._odd_range.append(flag)
 
     def analyse(self) -> ModelAnalysis:
         """Let the worker count and inspect the network: claims of a process that third-party code shares.
