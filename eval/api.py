@@ -7,7 +7,7 @@ compare({"mine": network, "RLFN": "RLFN"}, "Set5", data_dir="DATA")
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
@@ -62,7 +62,7 @@ def evaluate(
     dataset: Images,
     *,
     data_dir: str | Path | None = None,
-    data_range: float = 1.0,
+    data_range: float | None = None,
     metrics: Sequence[str] = _METRICS,
     config: RunConfig | None = None,
     images_dir: str | Path | None = None,
@@ -77,7 +77,8 @@ def evaluate(
         dataset: the name of a set, a folder, what ``open_dataset`` returned, or ``[(lr, hr), …]`` uint8 RGB arrays,
             ``hr`` four times as large, or None.
         data_dir: the folder that holds sets; ``$ESR_DATA`` by default.
-        data_range: of a network that is given as such: 1 or 255.
+        data_range: of a network that is given as such or as ``"FILE.py:CLASS"``: 1, which is the default, or 255. Of
+            others it is known.
         metrics: their names, as in ``--metrics``; where only ``config`` names some, it is those.
         config: how it is run; by default as ``test_demo.py`` does it, the official protocol.
         images_dir: where SR images are written, ``<model>/<set>/`` under it, or, where they are not plain torch's in
@@ -92,7 +93,8 @@ def evaluate(
     config = config or RunConfig()
     if tuple(metrics) != _METRICS or config.metrics == RunConfig().metrics:
         config = config.replaced(metrics=metrics)
-    (record,) = _records([_source(model, data_range)], open_dataset(dataset, data_dir), config, images_dir, progress)
+    source = _source(model, _range_of([model], data_range))
+    (record,) = _records([source], open_dataset(dataset, data_dir), config, images_dir, progress)
     return Result(record)
 
 
@@ -101,7 +103,7 @@ def compare(
     dataset: Images,
     *,
     data_dir: str | Path | None = None,
-    data_range: float = 1.0,
+    data_range: float | None = None,
     config: RunConfig | None = None,
     progress: bool = True,
 ) -> Verdict:
@@ -111,7 +113,7 @@ def compare(
         models: by the names that sentences use, or names of the zoo; the first one is the baseline of ratios.
         dataset: as for ``evaluate``, as are the others.
         data_dir: the folder that holds sets.
-        data_range: of networks that are given as such.
+        data_range: of networks that are given as such or in files.
         config: how they are run; its protocol is taken to be ``steady``.
         progress: show bars.
 
@@ -122,6 +124,7 @@ def compare(
     if isinstance(models, str) or len(models) < 2:
         raise UsageError("compare: expected at least two models, as in {'mine': network, 'RLFN': 'RLFN'}")
     named = dict(models) if isinstance(models, Mapping) else {str(name): name for name in models}
+    data_range = _range_of(named.values(), data_range)
     sources = [_source(model, data_range, name) for name, model in named.items()]
     labels = [source.info.label for source in sources]
     if len(set(labels)) < len(models):
@@ -139,7 +142,7 @@ def load_model(
     *,
     weights_key: str | None = None,
     model_args: Mapping[str, Any] | None = None,
-    data_range: float = 1.0,
+    data_range: float | None = None,
     device: str = "cpu",
 ) -> Upscaler:
     """Return a loaded model: call it with an LR image ``(h, w, 3)`` uint8 to get ``(sr, runtime_ms)``.
@@ -151,14 +154,14 @@ def load_model(
         weights: a checkpoint's name in the manifest, or a file.
         weights_key: where in that file the weights are, as ``params``; looked for by default.
         model_args: what a file's class or function is called with.
-        data_range: of a network of a file.
+        data_range: of a network of a file; 1 by default.
         device: where it runs.
 
     Raises:
         UsageError: there is no such model, file or device.
         RunError: the weights are not on this machine, or do not fit.
     """
-    source = _source_of_name(model, weights, data_range, weights_key, model_args)
+    source = _source_of_name(model, weights, _range_of([model], data_range), weights_key, model_args)
     config = resolved(RunConfig(device=device, tile=None))
     # Whole images of any size.
     with source.open(config, ImageSize(1, 1)) as upscaler:
@@ -224,6 +227,17 @@ def _records(
     return records
 
 
+def _range_of(models: Iterable[Model], given: float | None) -> float:
+    """Return the data range of those of some models that do not say theirs; refuse one that none of them takes."""
+    if given is not None and not any(isinstance(its, nn.Module) or _is_of_a_file(its) for its in models):
+        raise UsageError(f"data_range={given:g}: only for a network that is given as such or as FILE.py:CLASS")
+    return 1.0 if given is None else given
+
+
+def _is_of_a_file(model: Model) -> bool:
+    return isinstance(model, str) and ".py:" in model
+
+
 def _source(model: Model, data_range: float, name: str | None = None) -> ModelSource:
     if isinstance(model, Upscaler):
         return source_of_upscaler(model, name)
@@ -239,8 +253,8 @@ def _source_of_name(
     weights_key: str | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> ZooModel | NetworkSource:
-    if ".py:" in str(model):
-        return source_of_file(str(model), _expanded(weights) if weights else None, data_range, weights_key, model_args)
+    if _is_of_a_file(model):
+        return source_of_file(model, _expanded(weights) if weights else None, data_range, weights_key, model_args)
     if model_args:
         raise UsageError(f"model_args: only for FILE.py:CLASS; the arguments of {model} stand in the manifest")
     return zoo_model(find_model(model), os.path.expanduser(weights) if weights else None, weights_key)

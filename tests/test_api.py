@@ -152,6 +152,10 @@ def test_records_are_a_tidy_frame(tmp_path: Path):
         (lambda hr: api.evaluate(Nearest(), hr, data_range=0, **QUIET), "data_range=0: expected a positive number"),
         (lambda hr: api.evaluate(Nearest().half(), hr, **QUIET), r"gain is torch.float16: call .float\(\) first"),
         (lambda hr: api.evaluate(Nearest().to("meta"), hr, **QUIET), "gain is on the device meta"),
+        (lambda hr: api.evaluate("ABPN", hr, data_range=1, **QUIET), "data_range=1: only for a network that is given"),
+        (lambda hr: api.evaluate(api.load_model("ABPN"), hr, data_range=255, **QUIET), "data_range=255: only for a"),
+        (lambda hr: api.compare(["ABPN", "Bicubic"], hr, data_range=255, **QUIET), "data_range=255: only for a"),
+        (lambda _: api.load_model("ABPN", data_range=255), "data_range=255: only for a network that is given"),
         (lambda _: api.load_model("Bicubic")(np.zeros((8, 8), np.uint8)), "expected an LR image"),
         (lambda _: api.open_dataset([(np.zeros((8, 8)), None)]), r"pair 0, lr: expected a uint8 array"),
         (
