@@ -21,6 +21,7 @@ from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
+from eval.zoo.from_file import UNTRAINED
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
 from tests.records.test_record import make_record
@@ -336,6 +337,22 @@ def test_files_of_two_folders_take_each_what_lies_beside_it(hr_folder: Path, tmp
     found = [psnr_of(f"{tmp_path / folder}/net.py:Net") for folder in ("a", "b")]
     assert found == [psnr_of(Nearest()), psnr_of(Half())]
     assert (sys.modules.keys() - before, sys.meta_path) == ({"network_in_net"}, finders)
+
+
+CONVOLUTION = (
+    "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.conv = nn.Conv2d(3, 48, 3, padding=1)\n    def forward(self, x):\n"
+    "        return nn.functional.pixel_shuffle(self.conv(x), 4)\n"
+)
+
+
+def test_a_network_of_a_file_without_weights_says_so_and_is_the_same_each_time(hr_folder: Path, tmp_path: Path):
+    (tmp_path / "net.py").write_text(CONVOLUTION)
+    state = torch.get_rng_state()
+    first, again = (api.evaluate(f"{tmp_path}/net.py:Net", hr_folder, config=UNTIMED, **QUIET) for _ in range(2))
+    assert first.record.model.weights_steps == (UNTRAINED,)
+    assert first.record.model.weights_sha256 == again.record.model.weights_sha256
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_what_the_code_of_a_file_raises_is_told_with_the_file(tmp_path: Path):

@@ -22,10 +22,11 @@ from eval.files import importing_beside, module_of
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
-from eval.zoo.from_file import build_network
+from eval.zoo.from_file import UNTRAINED, build_network
 from eval.zoo.loading import load_weights, with_weights_told
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import IN_MEMORY, ModelInfo
+from eval.zoo.unwrapping import Unwrapped
 
 # Models that are none of the zoo have no number; tables then show the name alone.
 _NO_ID = -1
@@ -117,7 +118,7 @@ def source_of_file(
 ) -> NetworkSource:
     """Return the network of ``FILE.py:NAME``, a class or a function, imported into this process: one's own code.
 
-    It is called with ``arguments``; without ``weights`` it stays as it is built.
+    It is called with ``arguments``; without ``weights`` it stays as it is built, which is the same each time.
 
     Raises:
         UsageError: there is no such file, class or function, or it wants other arguments.
@@ -127,7 +128,8 @@ def source_of_file(
     path = Path(file).expanduser()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: no such file")
-    with importing_beside(path):
+    with importing_beside(path), torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(0)
         try:
             network = build_network(module_of(path, f"network_in_{path.stem}"), name, arguments or {})
         except (UsageError, RunError):
@@ -135,7 +137,7 @@ def source_of_file(
         except Exception as error:
             raise RunError(f"{target}: its code failed: {one_reason(error)}") from error
         _check(network)
-        told = None
+        told = Unwrapped({}, (UNTRAINED,) if network.state_dict() else ())
         if weights is not None:
             told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
         found = source_of_module(network, data_range, f"{path.stem}-{name}")

@@ -19,11 +19,9 @@ from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
 from eval.third_party.checkout import DEMO, SELECT, read_checkout
 from eval.third_party.faults import SubmissionError
-from eval.zoo.from_file import build_network, parse_model_args
+from eval.zoo.from_file import UNTRAINED, build_network, parse_model_args
 from eval.zoo.loading import load_into
 from eval.zoo.unwrapping import Unwrapped
-
-UNTRAINED = "untrained: drawn with seed 0"
 
 
 @dataclass(frozen=True)

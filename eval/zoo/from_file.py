@@ -10,6 +10,8 @@ from torch import nn
 
 from eval.errors import UsageError
 
+# What is said of a network to which no weights were given.
+UNTRAINED = "untrained: drawn with seed 0"
 _MOST_LISTED = 12
 
 

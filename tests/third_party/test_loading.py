@@ -10,8 +10,9 @@ import torch
 
 from eval.records.record import State
 from eval.third_party.faults import SubmissionError
-from eval.third_party.loading import UNTRAINED, Loaded, load_model_file
+from eval.third_party.loading import Loaded, load_model_file
 from eval.third_party.shims import weights
+from eval.zoo.from_file import UNTRAINED
 
 CODE = """
 from torch import nn
