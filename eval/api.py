@@ -47,13 +47,21 @@ Images = str | Path | Dataset | Sequence[tuple[np.ndarray, np.ndarray | None]]
 _METRICS = ("psnr", "ssim")
 
 
-class _Bars(Observer):
-    """Shows progress, as a notebook or a terminal can."""
+class _Notes(Observer):
+    """Keeps what is said, and shows progress as a notebook or a terminal can; what it is warned of becomes an error."""
+
+    def __init__(self, bars: bool) -> None:
+        self.bars, self.notes = bars, list[str]()
+
+    def say(self, text: str) -> None:
+        """Keep a fact once, on one line."""
+        if (line := " ".join(text.split()).removeprefix("note: ")) not in self.notes:
+            self.notes.append(line)
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Any]:
         """Show a bar for a block of code."""
-        with tqdm(total=total, desc=label, unit=f" {unit}", leave=False) as bar:
+        with tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=not self.bars) as bar:
             yield lambda _done: bar.update()
 
 
@@ -94,8 +102,8 @@ def evaluate(
     if tuple(metrics) != _METRICS or config.metrics == RunConfig().metrics:
         config = config.replaced(metrics=metrics)
     source = _source(model, _range_of([model], data_range))
-    (record,) = _records([source], open_dataset(dataset, data_dir), config, images_dir, progress)
-    return Result(record)
+    (record,), notes = _records([source], open_dataset(dataset, data_dir), config, images_dir, progress)
+    return Result(record, notes)
 
 
 def compare(
@@ -130,10 +138,10 @@ def compare(
     if len(set(labels)) < len(models):
         raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
     config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
-    records = _records(sources, open_dataset(dataset, data_dir), config, None, progress)
+    records, notes = _records(sources, open_dataset(dataset, data_dir), config, None, progress)
     sides = [replace(Side.of_record(record), label=name) for name, record in zip(named, records, strict=True)]
     pairs = combinations(sides, 2)
-    return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs))
+    return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs), notes)
 
 
 def load_model(
@@ -210,21 +218,21 @@ def _expanded(place: str | Path) -> Path:
 
 def _records(
     sources: Sequence[ModelSource], dataset: Dataset, config: RunConfig, images_dir: str | Path | None, progress: bool
-) -> list[Record]:
-    """Return the records of models on a set, in their order, all complete."""
+) -> tuple[list[Record], tuple[str, ...]]:
+    """Return the records of models on a set, in their order, all complete; and what was said on the way."""
     if config.runs > 1:
         raise UsageError(f"runs={config.runs}: each run is a process of its own, as `test_demo.py --runs` starts them")
     check_metric_sizes(dataset, find_metrics(config.metrics))
-    # Who writes a program has chosen; where half precision gains nothing, a line says so.
+    # Who writes a program has chosen; where half precision gains nothing, a note says so.
     launch = Launch(images_dir=_expanded(images_dir) if images_dir else None, force=True)
-    evaluation = Evaluation(config, launch, _Bars() if progress else Observer())
-    records = evaluation.run(sources, [dataset])
+    observer = _Notes(bars=progress)
+    records = Evaluation(config, launch, observer).run(sources, [dataset])
     if failed := [record for record in records if not record.complete]:
         said = [f"{record.model.label}: {record.outcome}" for record in failed]
         if any(record.state is State.SOURCE_CHANGED for record in failed):
             said.append("this process keeps what it has imported: run it in a new one, as of a restarted notebook")
         raise RunError("\n".join(said))
-    return records
+    return records, tuple(observer.notes)
 
 
 def _range_of(models: Iterable[Model], given: float | None) -> float:

@@ -111,6 +111,8 @@ def test_a_verdict_a_pair_by_the_names_that_were_given(hr_folder: Path):
     means = [result.summary()["psnr_db"] for result in verdict.results]
     assert frame.psnr_difference_db[0] == pytest.approx(means[0] - means[1], abs=1e-9)
     assert str(verdict).count("\n") == 2
+    assert [note.partition(" ")[0] for note in verdict.notes] == ["timing"]
+    assert verdict.notes[0] in verdict._repr_html_()
     assert "On photos, mine compared with cubic: " in str(verdict)
     assert "<table>" in verdict._repr_html_()
     assert "mine compared with cubic" in verdict._repr_html_()
@@ -120,6 +122,14 @@ def test_a_result_shows_itself_in_a_notebook(hr_folder: Path):
     page = api.evaluate(Nearest(), hr_folder, config=UNTIMED, **QUIET)._repr_html_()
     assert '<th scope="row">Nearest</th>' in page
     assert "PSNR and SSIM: RGB, 8 bits" in page
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_what_a_run_has_to_say_is_kept_with_its_result(hr_folder: Path, progress: bool):
+    config = UNTIMED.replaced(tile=64, engine="eager")
+    result = api.evaluate(Nearest(), hr_folder, config=config, progress=progress)
+    assert result.notes == ("--tile 64 has no effect on Nearest: no image is larger",)
+    assert "--tile 64 has no effect on Nearest" in result._repr_html_()
 
 
 def test_records_are_a_tidy_frame(tmp_path: Path):
@@ -351,6 +361,7 @@ def test_a_network_of_a_file_without_weights_says_so_and_is_the_same_each_time(h
     state = torch.get_rng_state()
     first, again = (api.evaluate(f"{tmp_path}/net.py:Net", hr_folder, config=UNTIMED, **QUIET) for _ in range(2))
     assert first.record.model.weights_steps == (UNTRAINED,)
+    assert f"weights net-Net: {UNTRAINED}" in first.notes
     assert first.record.model.weights_sha256 == again.record.model.weights_sha256
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """One model on one set, as it was measured; ``record`` holds everything."""
+    """One model on one set, as it was measured; ``record`` holds everything.
+
+    ``notes`` say what a run has to tell besides: settings that had no effect, the engine that was taken, how weights
+    were found in their file.
+    """
 
     record: Record
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one row an image: ``model``, ``dataset``, ``image``, then one column a figure that was taken."""
@@ -39,7 +44,7 @@ class Result:
         return named | means | record.counts | {"peak_memory_mib": record.peak_memory_mib}
 
     def _repr_html_(self) -> str:
-        return _html([self.record])
+        return _html([self.record], self.notes)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{key}={value:.6g}" for key, value in self.summary().items() if isinstance(value, float))
@@ -48,10 +53,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Models that were timed together on one set: their results, and how each pair compares."""
+    """Models that were timed together on one set: their results, how each pair compares, and notes as of a result."""
 
     results: tuple[Result, ...]
     comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one row a pair: differences in dB and ratios of runtimes, each with its 95% interval."""
@@ -70,7 +76,8 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         sentences = [line for its in self.comparisons for line in (its.sentence, *its.notes)]
-        return "".join(f"<p>{escape(line)}</p>\n" for line in sentences) + _html([its.record for its in self.results])
+        table = _html([its.record for its in self.results], self.notes)
+        return "".join(f"<p>{escape(line)}</p>\n" for line in sentences) + table
 
 
 def frame_of(records: Sequence[Record]) -> "pd.DataFrame":
@@ -109,8 +116,8 @@ def _figures(record: Record) -> Iterator[tuple[str, dict[str, float | None]]]:
         yield image.name, figures | {"runtime_ms": medians.get(image.name, figures["runtime_ms"])}
 
 
-def _html(records: Sequence[Record]) -> str:
-    """Return a table of records with its legend, as a notebook shows it."""
+def _html(records: Sequence[Record], notes: Sequence[str]) -> str:
+    """Return a table of records with its legend and notes, as a notebook shows it."""
     table = to_html(Table.about((LABEL, SET, *filled_columns(records)), records))
-    notes = "<br>".join(map(escape, (*legend(records), *flag_notes(records))))
-    return f"{table}\n<p><small>{notes}</small></p>"
+    lines = "<br>".join(map(escape, (*legend(records), *flag_notes(records), *notes)))
+    return f"{table}\n<p><small>{lines}</small></p>"
