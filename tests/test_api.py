@@ -110,7 +110,11 @@ def test_a_verdict_a_pair_by_the_names_that_were_given(hr_folder: Path):
     assert frame.psnr_difference_db[1] == 0
     means = [result.summary()["psnr_db"] for result in verdict.results]
     assert frame.psnr_difference_db[0] == pytest.approx(means[0] - means[1], abs=1e-9)
-    assert str(verdict).count("\n") == 2
+    *lines, note = str(verdict).splitlines()
+    assert len(lines) == 3
+    assert note == "Note: no difference in PSNR can be settled on 2 images: it takes 6."
+    assert set(frame.notes) == {"no difference in PSNR can be settled on 2 images: it takes 6"}
+    assert note in verdict._repr_html_()
     assert [note.partition(" ")[0] for note in verdict.notes] == ["timing"]
     assert verdict.notes[0] in verdict._repr_html_()
     assert "On photos, mine compared with cubic: " in str(verdict)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eval.ranking.comparison import Comparison
 from eval.records.record import FIGURES, Record
 from eval.report.columns import LABEL, SET, filled_columns, flag_notes, legend
+from eval.report.comparison import sentences
 from eval.report.renderers import to_html
 from eval.report.table import Table
 
@@ -60,24 +61,25 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return one row a pair: differences in dB and ratios of runtimes, each with its 95% interval."""
+        """Return one row a pair: differences in dB, ratios of runtimes, their 95% intervals, and what they rest on."""
         import pandas as pd
 
         rows = [
-            {"first": its.first, "second": its.second, "dataset": its.dataset} | its.figures | {"verdict": its.sentence}
+            {"first": its.first, "second": its.second, "dataset": its.dataset}
+            | its.figures
+            | {"verdict": its.sentence, "notes": "; ".join(its.notes)}
             for its in self.comparisons
         ]
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return "\n".join(its.sentence for its in self.comparisons)
+        return "\n".join(sentences(self.comparisons))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        sentences = [line for its in self.comparisons for line in (its.sentence, *its.notes)]
         table = _html([its.record for its in self.results], self.notes)
-        return "".join(f"<p>{escape(line)}</p>\n" for line in sentences) + table
+        return "".join(f"<p>{escape(line)}</p>\n" for line in sentences(self.comparisons)) + table
 
 
 def frame_of(records: Sequence[Record]) -> "pd.DataFrame":
