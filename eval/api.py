@@ -34,9 +34,10 @@ from eval.report.results import Result, Verdict, frame_of
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch, resolved
 from eval.run.model_source import ModelSource, ZooModel, zoo_model
-from eval.run.network_source import NetworkSource, source_of_file, source_of_module, source_of_upscaler
+from eval.run.network_source import NetworkSource, source_of_file, source_of_module, source_of_upscaler, state_of
 from eval.run.observer import Observer
 from eval.zoo.manifest import all_models, find_model
+from eval.zoo.model_info import with_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,7 @@ def evaluate(
     model: Model,
     dataset: Images,
     *,
+    name: str | None = None,
     data_dir: str | Path | None = None,
     data_range: float | None = None,
     metrics: Sequence[str] = _METRICS,
@@ -84,6 +86,7 @@ def evaluate(
             this process; or what ``load_model`` returned.
         dataset: the name of a set, a folder, what ``open_dataset`` returned, or ``[(lr, hr), …]`` uint8 RGB arrays,
             ``hr`` four times as large, or None.
+        name: what the model is called in the result, to tell it from another one.
         data_dir: the folder that holds sets; ``$ESR_DATA`` by default.
         data_range: of a network that is given as such or as ``"FILE.py:CLASS"``: 1, which is the default, or 255. Of
             others it is known.
@@ -101,7 +104,7 @@ def evaluate(
     config = config or RunConfig()
     if tuple(metrics) != _METRICS or config.metrics == RunConfig().metrics:
         config = config.replaced(metrics=metrics)
-    source = _source(model, _range_of([model], data_range))
+    source = _source(model, _range_of([model], data_range), name)
     (record,), notes = _records([source], open_dataset(dataset, data_dir), config, images_dir, progress)
     return Result(record, notes)
 
@@ -118,7 +121,7 @@ def compare(
     """Time models together by the steady protocol, and say of each pair what is settled.
 
     Args:
-        models: by the names that sentences use, or names of the zoo; the first one is the baseline of ratios.
+        models: by the names that sentences and tables have, or names of the zoo; the first is the baseline of ratios.
         dataset: as for ``evaluate``, as are the others.
         data_dir: the folder that holds sets.
         data_range: of networks that are given as such or in files.
@@ -133,13 +136,15 @@ def compare(
         raise UsageError("compare: expected at least two models, as in {'mine': network, 'RLFN': 'RLFN'}")
     named = dict(models) if isinstance(models, Mapping) else {str(name): name for name in models}
     data_range = _range_of(named.values(), data_range)
-    sources = [_source(model, data_range, name) for name, model in named.items()]
+    # What is called as it is asked for keeps its name in tables.
+    sources = [_source(model, data_range, None if name == model else name) for name, model in named.items()]
     labels = [source.info.label for source in sources]
     if len(set(labels)) < len(models):
         raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
     config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
     records, notes = _records(sources, open_dataset(dataset, data_dir), config, None, progress)
-    sides = [replace(Side.of_record(record), label=name) for name, record in zip(named, records, strict=True)]
+    labels = [with_weights(name, record.model.own_weights) for name, record in zip(named, records, strict=True)]
+    sides = [replace(Side.of_record(record), label=label) for label, record in zip(labels, records, strict=True)]
     pairs = combinations(sides, 2)
     return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs), notes)
 
@@ -173,8 +178,9 @@ def load_model(
     config = resolved(RunConfig(device=device, tile=None))
     # Whole images of any size.
     with source.open(config, ImageSize(1, 1)) as upscaler:
-        upscaler.network.to(upscaler.device)
-    return upscaler
+        loaded = replace(upscaler, as_loaded=state_of(upscaler.network))
+        loaded.network.to(loaded.device)
+    return loaded
 
 
 def list_models() -> list[str]:
@@ -246,12 +252,16 @@ def _is_of_a_file(model: Model) -> bool:
     return isinstance(model, str) and ".py:" in model
 
 
-def _source(model: Model, data_range: float, name: str | None = None) -> ModelSource:
+def _source(model: Model, data_range: float, name: str | None) -> ModelSource:
+    if _is_of_a_file(model):
+        return source_of_file(str(model), None, data_range, called=name)
+    if isinstance(model, str) and name:
+        model = load_model(model)
     if isinstance(model, Upscaler):
         return source_of_upscaler(model, name)
     if isinstance(model, nn.Module):
         return source_of_module(model, data_range, name)
-    return _source_of_name(model, None, data_range)
+    return zoo_model(find_model(model))
 
 
 def _source_of_name(

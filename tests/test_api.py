@@ -42,6 +42,12 @@ class Nearest(nn.Module):
         return (self.gain * x).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
+ENLARGING = (
+    "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n"
+    "        return x.repeat_interleave(4, 2).repeat_interleave(4, 3)\n"
+)
+
+
 def test_figures_of_a_network_equal_those_by_hand(hr_folder: Path):
     result = api.evaluate(Nearest(), hr_folder, config=UNTIMED, **QUIET)
     frame = result.to_frame()
@@ -101,8 +107,13 @@ def test_the_network_and_the_process_stay_as_they_were(hr_folder: Path):
     assert network.gain.requires_grad
 
 
-def test_a_verdict_a_pair_by_the_names_that_were_given(hr_folder: Path):
-    verdict = api.compare({"mine": Nearest(), "cubic": "Bicubic", "again": Nearest()}, hr_folder, **QUIET)
+def test_a_verdict_a_pair_by_the_names_that_were_given(hr_folder: Path, tmp_path: Path):
+    for folder in ("v1", "v2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(ENLARGING)
+    v1, v2 = (f"{tmp_path / folder}/net.py:Net" for folder in ("v1", "v2"))
+    verdict = api.compare({"mine": v1, "cubic": "Bicubic", "again": v2}, hr_folder, **QUIET)
+    assert [result.record.model.label for result in verdict.results] == ["mine", "cubic", "again"]
     frame = verdict.to_frame()
     assert list(zip(frame["first"], frame["second"], strict=True)) == [
         ("mine", "cubic"), ("mine", "again"), ("cubic", "again"),
@@ -225,6 +236,23 @@ def test_weights_that_were_changed_are_not_taken_for_those_of_a_file(hr_folder: 
     assert before.means["psnr_db"] != after.means["psnr_db"]
     assert before.model.weights_sha256 != after.model.weights_sha256
     assert (after.model.origin, after.model.weights_file) == ("memory", None)
+
+
+def test_names_tell_whose_weights_ran(hr_folder: Path):
+    def of(model: object, **changes) -> Result:
+        return api.evaluate(model, hr_folder, metrics=("psnr",), config=UNTIMED, **changes, **QUIET)
+
+    loaded = api.load_model("ABPN")
+    result, again, named = of("ABPN"), of(loaded), of("ABPN", name="mine")
+    assert set(result.to_frame().model) == {"08_ABPN (selftrained)"} == {result.summary()["model"]}
+    assert repr(result).startswith("Result(08_ABPN (selftrained) on photos: ")
+    assert again.record.model == result.record.model
+    assert named.summary()["model"] == "mine (selftrained)"
+    assert named.record.model.weights_sha256 == result.record.model.weights_sha256
+    assert [of(Nearest(), name=name).summary()["model"] for name in ("a", "b c")] == ["a", "b_c"]
+    # A layer more, though it holds no weights.
+    loaded.network.also = nn.ReLU()
+    assert of(loaded).record.model.origin == "memory"
 
 
 def test_metrics_of_the_configuration_are_taken(hr_folder: Path):
@@ -366,6 +394,10 @@ def test_a_network_of_a_file_without_weights_says_so_and_is_the_same_each_time(h
     first, again = (api.evaluate(f"{tmp_path}/net.py:Net", hr_folder, config=UNTIMED, **QUIET) for _ in range(2))
     assert first.record.model.weights_steps == (UNTRAINED,)
     assert f"weights net-Net: {UNTRAINED}" in first.notes
+    loaded = api.load_model(f"{tmp_path}/net.py:Net")
+    assert api.evaluate(loaded, hr_folder, config=UNTIMED, **QUIET).record.model.weights_steps == (UNTRAINED,)
+    loaded.network.conv.weight.data.fill_(0.1)
+    assert api.evaluate(loaded, hr_folder, config=UNTIMED, **QUIET).record.model.weights_steps == ()
     assert first.record.model.weights_sha256 == again.record.model.weights_sha256
     assert torch.equal(torch.get_rng_state(), state)
 

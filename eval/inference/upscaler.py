@@ -55,6 +55,7 @@ class Upscaler:
         forward: an engine's way to run the network on the device; None for the network itself.
         execution: that engine and its precision.
         described: which model it is; by default the spec without weights.
+        as_loaded: what tells whether its network was changed since it was loaded; None if nothing does.
     """
 
     spec: ModelSpec
@@ -64,6 +65,7 @@ class Upscaler:
     forward: Forward | None = None
     execution: Execution = PLAIN
     described: ModelInfo | None = None
+    as_loaded: str | None = None
     _odd_range: list[Flag] = field(default_factory=list)
     # All of its work is done by this process.
     processes = frozenset[int]()

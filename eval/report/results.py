@@ -33,7 +33,7 @@ class Result:
 
         figures = dict(_figures(self.record))
         columns = [key for key in FIGURES if any(its[key] is not None for its in figures.values())]
-        named = {"model": self.record.model.label, "dataset": self.record.dataset.name}
+        named = {"model": self.record.model.full_name, "dataset": self.record.dataset.name}
         rows = [named | {"image": image} | {key: its[key] for key in columns} for image, its in figures.items()]
         return pd.DataFrame(rows)
 
@@ -41,7 +41,7 @@ class Result:
         """Return the means over images, the counts, and the peak memory, each under its key; None if not taken."""
         record = self.record
         means = {key: mean.mean for key, mean in record.means.items()}
-        named = {"model": record.model.label, "dataset": record.dataset.name}
+        named = {"model": record.model.full_name, "dataset": record.dataset.name}
         return named | means | record.counts | {"peak_memory_mib": record.peak_memory_mib}
 
     def _repr_html_(self) -> str:
@@ -49,7 +49,7 @@ class Result:
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{key}={value:.6g}" for key, value in self.summary().items() if isinstance(value, float))
-        return f"Result({self.record.model.label} on {self.record.dataset.name}: {figures})"
+        return f"Result({self.record.model.full_name} on {self.record.dataset.name}: {figures})"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from eval.run.keeper import Keeper
 from eval.run.keys import measuring_sha256
 from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
 from eval.run.model_source import ModelSource
+from eval.run.network_source import NetworkSource
 from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
 from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
@@ -34,7 +35,6 @@ from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
-from eval.zoo.model_info import IN_MEMORY
 
 
 class BrokenOffError(KeyboardInterrupt):
@@ -292,4 +292,4 @@ def _kept_apart(tasks: Sequence[EvaluationTask]) -> bool:
     """
     config = tasks[0].config
     on_gpu = config.device.startswith("cuda") and config.runs == 1
-    return on_gpu and all(task.model.info.origin != IN_MEMORY for task in tasks)
+    return on_gpu and not any(isinstance(task.model, NetworkSource) for task in tasks)

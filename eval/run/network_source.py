@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from eval.config import AUTO, RunConfig
+from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.errors import RunError, UsageError, one_reason
 from eval.files import importing_beside, module_of
@@ -54,7 +54,9 @@ class NetworkSource:
         return self.info.weights_sha256
 
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
-        """Choose the engine that ``auto`` stands for."""
+        """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""
+        if self.info.weights_sha256 is None:
+            return Settled(config.replaced(engine=EAGER, precision=FULL_PRECISION))
         if config.engine != AUTO:
             return Settled(config)
         return with_fastest_engine(self.spec, self._copy(), self.info, config, largest)
@@ -76,14 +78,20 @@ class NetworkSource:
 def source_of_upscaler(upscaler: Upscaler, name: str | None = None) -> NetworkSource:
     """Return a loaded model as a source, under the name that it has or another one.
 
-    Its weights may have been changed since they were loaded, so they are those in memory, not those of a file.
+    One that was changed since it was loaded has the weights that are in memory, not those of a file.
     """
     _check(upscaler.network)
-    told = {"checkpoint": None, "weights_file": None, "weights_sha256": _hash_of_weights(upscaler.network)}
-    renamed = {"id": _NO_ID, "name": _plain(name)} if name else {}
-    spec = upscaler.spec.model_copy(update=renamed)
-    info = upscaler.info.model_copy(update={**told, **renamed, "label": spec.label, "origin": IN_MEMORY})
-    return NetworkSource(spec, upscaler.network, info)
+    told: dict[str, Any] = {}
+    if upscaler.as_loaded != state_of(upscaler.network):
+        told = dict.fromkeys(("checkpoint", "weights_file", "weights_key", "weights_stored")) | {"weights_steps": ()}
+        told |= {"weights_sha256": _hash_of_weights(upscaler.network), "origin": IN_MEMORY}
+    spec = upscaler.spec.model_copy(update={"id": _NO_ID, "name": _plain(name)} if name else {})
+    return NetworkSource(spec, upscaler.network, upscaler.info.model_copy(update={**told, "label": spec.label}))
+
+
+def state_of(network: nn.Module) -> str:
+    """Return what tells a network from one whose layers or weights were changed since."""
+    return f"{network!r}\n{_hash_of_weights(network)}"
 
 
 def source_of_module(network: nn.Module, data_range: float, name: str | None = None) -> NetworkSource:
@@ -115,10 +123,12 @@ def source_of_file(
     data_range: float,
     weights_key: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    called: str | None = None,
 ) -> NetworkSource:
     """Return the network of ``FILE.py:NAME``, a class or a function, imported into this process: one's own code.
 
-    It is called with ``arguments``; without ``weights`` it stays as it is built, which is the same each time.
+    It is built with ``arguments``; without ``weights`` it stays so, the same each time. ``called`` is its name in
+    tables; by default that of the file and the class.
 
     Raises:
         UsageError: there is no such file, class or function, or it wants other arguments.
@@ -140,7 +150,7 @@ def source_of_file(
         told = Unwrapped({}, (UNTRAINED,) if network.state_dict() else ())
         if weights is not None:
             told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
-        found = source_of_module(network, data_range, f"{path.stem}-{name}")
+        found = source_of_module(network, data_range, called or f"{path.stem}-{name}")
     named = {"weights_file": weights and weights.name}
     return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=named), told))
 
