@@ -121,7 +121,8 @@ def compare(
     """Time models together by the steady protocol, and say of each pair what is settled.
 
     Args:
-        models: by the names that sentences and tables have, or names of the zoo; the first is the baseline of ratios.
+        models: by the names that sentences and tables have, or names of the zoo. Each earlier one is compared with each
+            later one: ``runtime_ratio`` is its time over the other's. A table's ratios are to the last one's time.
         dataset: as for ``evaluate``, as are the others.
         data_dir: the folder that holds sets.
         data_range: of networks that are given as such or in files.
@@ -142,7 +143,9 @@ def compare(
     if len(set(labels)) < len(models):
         raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
     config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
-    records, notes = _records(sources, open_dataset(dataset, data_dir), config, None, progress)
+    # The first that is timed is the baseline of the table's ratios; so these are the sentences' own.
+    records, notes = _records(sources[::-1], open_dataset(dataset, data_dir), config, None, progress)
+    records = records[::-1]
     labels = [with_weights(name, record.model.own_weights) for name, record in zip(named, records, strict=True)]
     sides = [replace(Side.of_record(record), label=label) for label, record in zip(labels, records, strict=True)]
     pairs = combinations(sides, 2)

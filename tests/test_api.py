@@ -118,6 +118,10 @@ def test_a_verdict_a_pair_by_the_names_that_were_given(hr_folder: Path, tmp_path
     assert list(zip(frame["first"], frame["second"], strict=True)) == [
         ("mine", "cubic"), ("mine", "again"), ("cubic", "again"),
     ]  # fmt: skip
+    *ratios, baseline = [result.record.timing.ratio for result in verdict.results]
+    assert [ratio.baseline for ratio in ratios] == ["again", "again"]
+    assert [ratio.estimate for ratio in ratios] == list(frame.runtime_ratio[1:])
+    assert baseline.estimate == 1
     assert frame.psnr_difference_db[1] == 0
     means = [result.summary()["psnr_db"] for result in verdict.results]
     assert frame.psnr_difference_db[0] == pytest.approx(means[0] - means[1], abs=1e-9)
