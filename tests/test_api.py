@@ -274,6 +274,18 @@ def test_images_of_two_networks_of_one_class_lie_apart(hr_folder: Path, tmp_path
     assert len(list((tmp_path / "sr").iterdir())) == 2
 
 
+def test_images_of_two_codes_of_one_name_and_weights_lie_apart(hr_folder: Path, tmp_path: Path):
+    text = "from torch import nn\nfrom gains import gain\nclass Net(nn.Module):\n    def forward(self, x):\n"
+    for folder in ("bright", "dim"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(
+            f"{text}        return gain * x.repeat_interleave(4, 2).repeat_interleave(4, 3)\n"
+        )
+        (tmp_path / folder / "gains.py").write_text(f"gain = {len(folder)} / 6\n")
+        api.evaluate(f"{tmp_path / folder}/net.py:Net", hr_folder, config=UNTIMED, images_dir=tmp_path / "sr", **QUIET)
+    assert len(pngs(tmp_path / "sr")) == len(set(pngs(tmp_path / "sr").values())) == 2
+
+
 def pngs(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder).parent): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
 

@@ -21,6 +21,7 @@ from eval.errors import RunError, UsageError, one_reason
 from eval.files import importing_beside, module_of
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
+from eval.sources import hash_of_file
 from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
 from eval.zoo.from_file import UNTRAINED, build_network
 from eval.zoo.loading import load_weights, with_weights_told
@@ -151,8 +152,9 @@ def source_of_file(
         if weights is not None:
             told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
         found = source_of_module(network, data_range, called or f"{path.stem}-{name}")
-    named = {"weights_file": weights and weights.name}
-    return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=named), told))
+    # Its class alone would not tell what lies beside it.
+    known = {"weights_file": weights and weights.name, "source_sha256": hash_of_file(path, str(arguments or {}))}
+    return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=known), told))
 
 
 def _plain(name: str) -> str:

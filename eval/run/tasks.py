@@ -20,7 +20,7 @@ from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
 from eval.run.keys import hash_of, libraries, machine, measuring_now, measuring_sha256
 from eval.run.model_source import LoadedModel, ModelSource
-from eval.zoo.model_info import ModelInfo
+from eval.zoo.model_info import IN_MEMORY, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ def making_of(
 def _pixels_of(info: ModelInfo, images: tuple[str, str | None], config: RunConfig) -> list:
     model = [info.label, info.origin, info.weights_sha256, info.data_range]
     model += [info.weights_key] if info.weights_key else []
+    # The label of one in memory is that of any network of its class.
+    model += [info.source_sha256] if info.origin == IN_MEMORY else []
     return [model, images, config.decides_pixels]
 
 
