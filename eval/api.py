@@ -212,7 +212,9 @@ def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset
 def load_records(*places: str | Path) -> "pd.DataFrame":
     """Return records as one tidy frame: a row an image, with what its record says of model, set and run.
 
-    Places are folders that were given as ``--save_dir``, folders of records, or record files.
+    Places are folders that were given as ``--save_dir``, folders of records, or record files; a record that lies in
+    several counts once. Means are of one kind where rows share all columns up to ``weights_sha256``: models of one name
+    may have other weights, and sets of one name other images.
 
     Raises:
         UsageError: a place holds no record.

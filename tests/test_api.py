@@ -160,6 +160,18 @@ def test_records_are_a_tidy_frame(tmp_path: Path):
     assert list(frame[frame.model == "05_SPAN"].runtime_ms) == [12.0, 20.0]
     assert list(frame.psnr_db) == [30.0, math.inf, 31.0, 32.0]
     assert {"dataset", "protocol", "device", "machine", "status", "ssim", "lr_psnr_db"} <= set(frame.columns)
+    assert frame.equals(api.load_records(tmp_path, tmp_path / "records", *(tmp_path / "records").glob("*.json")))
+
+
+def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
+    own = {"checkpoint": "selftrained", "weights_file": "own.pth"}
+    others = ({}, {"model": own}, {"dataset": {"sha256": "c" * 64}}, {"settings": {"tile": 64}})
+    for second, changes in enumerate(others):
+        write_record(make_record(second=second, key=str(second) * 64, **changes), tmp_path / "records")
+    frame = api.load_records(tmp_path)
+    assert list(frame.model.unique()) == ["03_PFDNLite", "03_PFDNLite (selftrained)"]
+    told = frame.groupby(["checkpoint", "weights_file", "dataset_sha256", "tile"], dropna=False).size()
+    assert list(told) == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

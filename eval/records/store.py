@@ -97,11 +97,13 @@ def read_records(folder: Path) -> list[Record]:
 def find_records(places: Sequence[Path]) -> list[Record]:
     """Read the records of files, of folders of records, and of folders that hold ``records/``; oldest first.
 
+    One that lies in several places counts once.
+
     Raises:
         UsageError: a place does not exist or holds no record.
         RunError: a file is no record of this schema version.
     """
-    records: list[Record] = []
+    records: dict[tuple, Record] = {}
     for place in places:
         inside = place / RECORDS_FOLDER
         found = [read_record(place)] if place.is_file() else read_records(inside) or read_records(place)
@@ -109,8 +111,8 @@ def find_records(places: Sequence[Path]) -> list[Record]:
             raise UsageError(
                 f"{place}: no records found; expected a folder given as --save_dir, a folder of records, or a record"
             )
-        records += found
-    return sorted(records, key=lambda record: record.started_at)
+        records |= {(its.started_at, its.key, its.model.label, its.dataset.name): its for its in found}
+    return sorted(records.values(), key=lambda record: record.started_at)
 
 
 def by_key(records: Iterable[Record]) -> dict[str, Record]:

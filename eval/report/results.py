@@ -92,14 +92,18 @@ def frame_of(records: Sequence[Record]) -> "pd.DataFrame":
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
     settings = record.settings
     shared = {
-        "model": record.model.label,
+        "model": record.model.full_name,
         "dataset": record.dataset.name,
+        "dataset_sha256": record.dataset.sha256,
         "protocol": settings.protocol.value,
         "device": settings.device,
         "machine": record.environment.machine,
         "engine": settings.engine,
         "precision": settings.precision,
+        "tile": settings.tile,
         "status": record.status,
+        "checkpoint": record.model.checkpoint,
+        "weights_file": record.model.weights_file,
         "weights_sha256": record.model.weights_sha256,
         "started_at": record.started_at,
     }
