@@ -87,7 +87,7 @@ def evaluate(
         dataset: the name of a set, a folder, what ``open_dataset`` returned, or ``[(lr, hr), …]`` uint8 RGB arrays,
             ``hr`` four times as large, or None.
         name: what the model is called in the result, to tell it from another one.
-        data_dir: the folder that holds sets; ``$ESR_DATA`` by default.
+        data_dir: the folder that holds sets, looked in first; ``$ESR_DATA`` by default, after folders by their path.
         data_range: of a network that is given as such or as ``"FILE.py:CLASS"``: 1, which is the default, or 255. Of
             others it is known.
         metrics: their names, as in ``--metrics``; where only ``config`` names some, it is those.
@@ -204,7 +204,8 @@ def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset
         return dataset_of_arrays(dataset)
     folder = data_dir or os.environ.get("ESR_DATA")
     place = _expanded(dataset)
-    if isinstance(dataset, Path) or (os.sep in dataset and place.is_dir()):
+    inside = data_dir and not place.is_absolute() and (_expanded(data_dir) / place).is_dir()
+    if isinstance(dataset, Path) or (os.sep in dataset and place.is_dir() and not inside):
         return datasets.open_dataset(place, None)
     return datasets.open_dataset(_expanded(folder) if folder else None, dataset)
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import eval as api
-from eval.data.images import read_image
+from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
 from eval.metrics.psnr_ssim import psnr, ssim
@@ -382,6 +382,18 @@ def test_a_home_folder_is_expanded_in_every_place(hr_folder: Path, tmp_path: Pat
     write_record(make_record((30.0,)), tmp_path / "kept" / "records")
     assert list(api.load_records("~/kept").psnr_db) == [30.0]
     assert not (tmp_path / "~").exists()
+
+
+def test_a_folder_of_sets_that_is_given_is_looked_in_first(tmp_path: Path, random_image, monkeypatch):
+    for place, side in ((tmp_path, 16), (tmp_path / "data", 24)):
+        write_png(place / "own" / "test" / "image.png", random_image(side, side))
+    monkeypatch.chdir(tmp_path)
+
+    def lr_side(*given: str) -> int:
+        return api.open_dataset(*given).lr_sizes[0].height
+
+    assert (lr_side("own/test"), lr_side("own/test", "data"), lr_side("data/own/test", "data")) == (4, 6, 6)
+    assert lr_side(str(tmp_path / "own" / "test"), "data") == 4
 
 
 def test_files_of_two_folders_take_each_what_lies_beside_it(hr_folder: Path, tmp_path: Path):
