@@ -18,6 +18,8 @@ from eval.errors import UsageError
 PROJECT = Path(__file__).resolve().parent.parent
 # Read from beside the code.
 _MODEL_ZOO = "model_zoo/manifest.toml"
+# Packages of the project that folders of others have, too.
+_OWN_PACKAGES = {"eval", "models"}
 # Of one file of others: no network of this field comes near it.
 MAX_FILE_BYTES = 2**30
 
@@ -126,11 +128,22 @@ class _Beside:
     ) -> ModuleSpec | None:
         """Return where a module is; None where it is not in the folder."""
         found = None if path is not None else PathFinder.find_spec(name, [self.folder])
-        # A folder without __init__.py is no package where there is one of its name.
-        if found is None or (found.loader is None and PathFinder.find_spec(name) is not None):
+        # A folder without __init__.py is no package where there is one of its name, other than our models.
+        if found is None or (found.loader is None and name != "models" and _is_package(name)):
             return None
         self.names.add(name)
         return found
+
+    def hidden(self) -> dict[str, ModuleType]:
+        """Return the modules that were imported already and that the folder has others for, or newer ones."""
+        kept = sys.stdlib_module_names | {"__main__"} | (_OWN_PACKAGES if self.folder == str(PROJECT) else set())
+        tops = {name for name in {its.partition(".")[0] for its in sys.modules} - kept if self.find_spec(name)}
+        return {name: its for name, its in sys.modules.items() if name.partition(".")[0] in tops}
+
+
+def _is_package(name: str) -> bool:
+    found = PathFinder.find_spec(name)
+    return found is not None and found.loader is not None
 
 
 @contextmanager
@@ -138,18 +151,23 @@ def importing_beside(file: Path) -> Iterator[None]:
     """Let a Python file import what lies beside it, in a block of code that runs it.
 
     What is imported of its folder is forgotten at the end: another folder may hold other modules of these names, and
-    the same one other text by then. Modules that were there before stay, and are taken by their names.
+    the same one other text by then. For the same reason modules of these names that were there before are hidden
+    meanwhile; but those of the standard library stay, and our own packages where the folder is the project's.
     """
     finder = _Beside(str(file.resolve().parent))
-    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)
     # A file that was written a moment ago may not be known yet.
     importlib.invalidate_caches()
+    hidden = finder.hidden()
+    for name in hidden:
+        del sys.modules[name]
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
         for name in [name for name in sys.modules if name.partition(".")[0] in finder.names]:
             del sys.modules[name]
+        sys.modules.update(hidden)
 
 
 def module_of(file: Path, name: str) -> ModuleType:

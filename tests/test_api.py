@@ -1,5 +1,6 @@
 """What notebooks import: it measures as the commands do, and leaves the process as it was."""
 
+import importlib
 import math
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import eval as api
 from eval.data.images import read_image, write_png
 from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
+from eval.files import importing_beside
 from eval.metrics.psnr_ssim import psnr, ssim
 from eval.records.store import write_record
 from eval.report.results import Result
@@ -419,6 +421,38 @@ def test_files_of_two_folders_take_each_what_lies_beside_it(hr_folder: Path, tmp
     found = [psnr_of(f"{tmp_path / folder}/net.py:Net") for folder in ("a", "b")]
     assert found == [psnr_of(Nearest()), psnr_of(Half())]
     assert (sys.modules.keys() - before, sys.meta_path) == ({"network_in_net"}, finders)
+
+
+def test_a_file_takes_what_lies_beside_it_whatever_was_imported_under_its_name(tmp_path: Path, monkeypatch):
+    text = "import eval\nfrom torch import nn\nfrom blocks import gain\nfrom models.parts import depth\n"
+    for folder, gain in (("v1", 1.0), ("v2", 0.25)):
+        (tmp_path / folder / "models").mkdir(parents=True)
+        (tmp_path / folder / "models" / "parts.py").write_text(f"depth = '{folder}'\n")
+        (tmp_path / folder / "blocks.py").write_text(f"gain = {gain}\n")
+        (tmp_path / folder / "net.py").write_text(
+            f"{text}class Net(nn.Module):\n    found = gain, depth, getattr(eval, 'whose', 'ours')\n"
+        )
+    (tmp_path / "v2" / "models" / "__init__.py").touch()
+    (tmp_path / "v2" / "eval.py").write_text("whose = 'theirs'\n")
+    monkeypatch.syspath_prepend(tmp_path / "v1")
+    importlib.import_module("blocks")
+    monkeypatch.setitem(sys.modules, "blocks", sys.modules.pop("blocks"))
+    before = {name: its for name, its in sys.modules.items() if not name.startswith("network_in_")}
+
+    def found(folder: str) -> tuple:
+        return api.load_model(f"{tmp_path / folder}/net.py:Net").network.found
+
+    assert [found(folder) for folder in ("v2", "v1")] == [(0.25, "v2", "theirs"), (1.0, "v1", "ours")]
+    (tmp_path / "v1" / "blocks.py").write_text("gain = 0.125\n")
+    assert found("v1") == (0.125, "v1", "ours")
+    assert all(sys.modules[name] is its for name, its in before.items())
+    assert importlib.import_module("models.team01_DIPNet").__file__ == str(PROJECT / "models" / "team01_DIPNet.py")
+
+
+def test_a_file_of_the_project_takes_the_projects_own_packages(tmp_path: Path):
+    module = sys.modules["models.window"]
+    with importing_beside(PROJECT / "net.py"):
+        assert importlib.import_module("models.window") is module
 
 
 CONVOLUTION = (
