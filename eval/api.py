@@ -80,6 +80,9 @@ def evaluate(
 ) -> Result:
     """Run one model on one set of images and measure it.
 
+    Times of several calls are not to be compared: under the official protocol only the first model of a process is
+    cold. ``compare`` times models together.
+
     Args:
         model: a network that maps ``(N, 3, h, w)`` in ``[0, data_range]`` to ``(N, 3, 4h, 4w)``, also one that was
             defined in a notebook (a copy of it runs); the name of one of the zoo; ``"FILE.py:CLASS"``, imported into
@@ -119,6 +122,9 @@ def compare(
     progress: bool = True,
 ) -> Verdict:
     """Time models together by the steady protocol, and say of each pair what is settled.
+
+    What disturbs is dropped, but for what this process does besides, as other threads of a notebook's kernel and the
+    processes that it has started: let them rest.
 
     Args:
         models: by the names that sentences and tables have, or names of the zoo. Each earlier one is compared with each
