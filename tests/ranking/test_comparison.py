@@ -216,7 +216,10 @@ def test_too_few_undisturbed_samples_settle_nothing():
         ),
         ({"group": ""}, "the two models were timed in separate runs, without a common baseline beside them"),
         ({"baseline_ratio": None}, "the two models were timed in separate runs, without a common baseline beside them"),
-        ({"baseline_ratio": Interval(1.0, -math.inf, math.inf)}, "timed in separate runs, with too few undisturbed samples"),
+        (
+            {"baseline_ratio": Interval(1.0, -math.inf, math.inf)},
+            "timed in separate runs, with too few undisturbed samples",
+        ),
     ],
 )
 def test_why_runtimes_are_not_compared(changes: dict, told: str, swapped: bool):

@@ -240,7 +240,8 @@ def test_without_a_baseline_the_page_says_why_there_are_no_scores():
     record = make_record()
     board = make_board(conditions_of(record), [record])
     assert board.ranked.notes == (
-        "No scores: no edition's baseline is in this table; also run one of: IMDN (2022), RLFN (2024), EFDN (2025), SPAN (2026).",
+        "No scores: no edition's baseline is in this table; also run one of: "
+        "IMDN (2022), RLFN (2024), EFDN (2025), SPAN (2026).",
     )
     assert "rank" not in board.rows[0].cells
 
