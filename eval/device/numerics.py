@@ -10,6 +10,7 @@ _TF32, _FULL = "tf32", "ieee"
 _LESS = ("high", "medium")
 # torch makes the two while it is imported, where no reader of its types sees it.
 _CONV, _RNN = (getattr(torch.backends.cudnn, name) for name in ("conv", "rnn"))
+_ON_CPU = [getattr(torch.backends.mkldnn, name) for name in ("conv", "matmul", "rnn")]
 
 
 def convolutions_take_tf32() -> bool:
@@ -44,8 +45,7 @@ def set_cudnn_switches(tf32: bool) -> None:
 
 def set_full_precision_on_cpu() -> None:
     """Let oneDNN compute float32 as such, for good: a program can have it round to bfloat16, and no tensor shows it."""
-    mkldnn = torch.backends.mkldnn
-    for operator in (mkldnn.conv, mkldnn.matmul, mkldnn.rnn):
+    for operator in _ON_CPU:
         operator.fp32_precision = _FULL
 
 

@@ -140,8 +140,11 @@ def _hold(most_bytes: int) -> None:
     import resource  # which Windows lacks
 
     mapped = psutil.Process().memory_info().vms
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + most_bytes,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_S,) * 2)
+    for kind, most in ((resource.RLIMIT_AS, mapped + most_bytes), (resource.RLIMIT_CPU, _MOST_CPU_S)):
+        _, former = resource.getrlimit(kind)
+        # It cannot be raised where it is lower already, as on a batch system.
+        if former == resource.RLIM_INFINITY or most < former:
+            resource.setrlimit(kind, (most, most))
 
 
 def file_names(facts: Facts) -> Finding:

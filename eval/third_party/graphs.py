@@ -22,12 +22,13 @@ from eval.third_party.wire import MAX_GRAPH_BYTES
 
 # By torch's names, besides views and what reads no tensor: these move values, choose some, or add them up.
 _FREE = frozenset(
-    "clone copy _to_copy lift_fresh_copy _unsafe_view fill zero cat stack repeat repeat_interleave roll flip rot90 "
-    "tril triu index index_select index_put gather scatter_add select_scatter slice_scatter masked_select nonzero "
-    "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad2d pixel_shuffle pixel_unshuffle complex "
-    "native_channel_shuffle im2col col2im embedding upsample_nearest2d _upsample_nearest_exact2d sum mean amax amin "
-    "max min argmax argmin any all sort topk cumsum max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d "
-    "adaptive_max_pool2d bernoulli exponential normal uniform equal item _local_scalar_dense".split()
+    "clone copy _to_copy lift_fresh_copy _unsafe_view fill zero cat stack repeat repeat_interleave roll flip "
+    "rot90 tril triu index _unsafe_index index_select index_put gather scatter_add select_scatter "
+    "slice_scatter masked_select nonzero constant_pad_nd reflection_pad1d reflection_pad2d replication_pad2d "
+    "pixel_shuffle pixel_unshuffle complex native_channel_shuffle im2col col2im embedding upsample_nearest2d "
+    "_upsample_nearest_exact2d sum mean amax amin max min aminmax argmax argmin any all sort topk cumsum "
+    "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d bernoulli exponential normal "
+    "uniform equal item _local_scalar_dense".split()
 )
 # Besides what torch marks as pointwise, which of some operators is one form alone: each value meets few others.
 _ONE_BY_ONE = frozenset(

@@ -174,8 +174,7 @@ def start(
         info, told = _pipe(ours, theirs)
         wrapped = [*rlimits(limits, counted_apart=kind is SandboxKind.BUBBLEWRAP), *command]
         if kind is SandboxKind.BUBBLEWRAP:
-            scratch, cwd = bubblewrap.SCRATCH, "/"
-            their_fds = {"--info-fd": told, **_filter(theirs, bool(mounts.devices))}
+            scratch, cwd, their_fds = bubblewrap.SCRATCH, "/", {"--info-fd": told, **_filter(theirs, mounts)}
             channels = [requests, replies, *their_fds.values()]
             numbers = {option: fd.fileno() for option, fd in their_fds.items()}
             keyring = system_calls.in_a_new_keyring() if "--seccomp" in numbers else []
@@ -200,14 +199,14 @@ def start(
         return Sandboxed(to_worker, from_worker, pid, process, limits, log, group, ours)
 
 
-def _filter(stack: ExitStack, on_gpu: bool) -> dict[str, FileIO]:
+def _filter(stack: ExitStack, mounts: Mounts) -> dict[str, FileIO]:
     """Return the compiled filter of system calls as the option that loads it; nothing where none can be had."""
     if system_calls.fault():
         return {}
     read, write = os.pipe()
     # It is far smaller than a pipe.
     with FileIO(write, "w") as pipe:
-        pipe.write(system_calls.program(on_gpu))
+        pipe.write(system_calls.program(on_gpu=bool(mounts.devices)))
     return {"--seccomp": stack.enter_context(FileIO(read, "r"))}
 
 

@@ -377,16 +377,17 @@ def test_table1_of_which_a_run_failed_is_no_success(command, tmp_path: Path, ran
     for name in ("Set5", "Set14"):
         write_png(tmp_path / "sets" / name / "0.png", random_image(48, 48))
     done = command("-m", "eval", "table1", "--data_dir", tmp_path / "sets", "--device", "cpu", code=code)
-    assert ("Set14, PFDNLite: not measured: too little memory" in done.stdout) == bool(code)
+    told = "Set14 (1 images), PFDNLite (selftrained): not measured: too little memory"
+    assert (told in done.stdout) == bool(code)
 
 
 def test_table1_says_what_is_wrong_with_a_set_that_is_here(tmp_path: Path, random_image):
     for name in ("HR", "GT", "LQ"):
         write_png(tmp_path / "Set5" / name / "0.png", random_image(12, 12))
     published = next(row for row in paper.read_table1()[1] if row.dataset == "Set5")
-    (cell,) = table1._measure_set(None, ["PFDNLite"], published, tmp_path)
+    (cell,) = table1._measure_set(None, {"PFDNLite": "no weights"}, published, tmp_path)
     assert f"--dataset Set5: lies in {tmp_path} in more than one layout" in cell.missing
-    (cell,) = table1._measure_set(None, ["PFDNLite"], published, tmp_path / "Set5" / "HR")
+    (cell,) = table1._measure_set(None, {"PFDNLite": "no weights"}, published, tmp_path / "Set5" / "HR")
     assert cell.missing.startswith(f"images not found ({tmp_path / 'Set5' / 'HR'}); ")
 
 

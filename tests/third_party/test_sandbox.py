@@ -655,7 +655,7 @@ def test_its_session_keyring_is_empty(filtered: SandboxKind, run: Run, monkeypat
     with tempfile.TemporaryFile() as file:
         nothing.export_bpf(file)
         file.seek(0)
-        monkeypatch.setattr(system_calls, "program", lambda _on_gpu: file.read())
+        monkeypatch.setattr(system_calls, "program", lambda **_kind: file.read())
         with run(CALLS + text, filtered) as sandboxed:
             assert _said(sandboxed) == [f"-1 {errno.ENOKEY}"]
     invalidate = 21

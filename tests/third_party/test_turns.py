@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from eval.data.images import ImageSize
-from eval.errors import UsageError
-from eval.third_party import account, guard, processor
+from eval.errors import RunError, UsageError
+from eval.third_party import account, guard, processor, submission
 from eval.third_party.account import Spent
 from eval.third_party.choosing import choose_model_file
 from eval.third_party.guard import Guard, Limits, Used
 from eval.third_party.remote import SandboxedUpscaler
-from eval.third_party.sandbox import choose_sandbox
+from eval.third_party.sandbox import SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED
 from tests.tasks import config_of
@@ -94,6 +94,19 @@ def test_what_was_used_between_looks_is_told_by_part():
 def test_moving_bytes_takes_some_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()
     assert 0 < account.moving_s_per_byte() < 1e-6
+
+
+def test_moving_bytes_is_measured_before_anybodys_code_runs(monkeypatch: pytest.MonkeyPatch):
+    def start(*_arguments: object) -> None:
+        done.append("started")
+        raise RunError("no worker")
+
+    done: list[str] = []
+    monkeypatch.setattr(submission, "moving_s_per_byte", lambda: done.append("measured"))
+    monkeypatch.setattr(submission, "start", start)
+    with pytest.raises(RunError), submission.opened(None, Rules(SandboxKind.NONE), config_of(), {}, []):
+        pass
+    assert done == ["measured", "started"]
 
 
 def test_processors_are_of_different_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

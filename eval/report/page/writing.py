@@ -117,8 +117,14 @@ def _clear(paths: Iterable[Path]) -> None:
 
 def _environment() -> Environment:
     """Return the templates' environment: everything is escaped and written out, nothing may be undefined."""
-    loader, whitespace = PackageLoader("eval.report.page"), {"trim_blocks": True, "lstrip_blocks": True}
-    return Environment(loader=loader, autoescape=True, finalize=_shown, undefined=StrictUndefined, **whitespace)
+    return Environment(
+        loader=PackageLoader("eval.report.page"),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _shown(value: object) -> object:
