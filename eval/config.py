@@ -17,6 +17,8 @@ AUTO, EAGER, FULL_PRECISION = "auto", "eager", "fp32"
 # Fields that change no pixel. Of these, fields that change no figure at all are recorded, but are no part of a key.
 _NO_PIXELS = frozenset({"protocol", "metrics", "threads", "streams", "workers", "runs", "preset", "settle", "seed"})
 _NO_FIGURES = frozenset({"workers"})
+# Fields that change pixels, and that tables, rankings and submissions know by name.
+_KNOWN_BY_NAME = frozenset({"device", "engine", "precision", "tf32", "tile", "tile_overlap"})
 
 
 class Protocol(StrEnum):
@@ -195,6 +197,13 @@ class RunConfig(Frozen):
         """The fields that pixels depend on."""
         return {name: value for name, value in self.decides.items() if name not in _NO_PIXELS}
 
+    @property
+    def unusual(self) -> tuple[str, ...]:
+        """What else changes pixels and is not as by default, as "name value": figures of such runs stand apart."""
+        fields = type(self).model_fields
+        others = {name: value for name, value in self.decides_pixels.items() if name not in _KNOWN_BY_NAME}
+        return tuple(f"{name} {value}" for name, value in others.items() if value != fields[name].default)
+
     def __str__(self) -> str:
         tiling = {None: "whole images", AUTO: "whole images if memory allows"}.get(self.tile)
         overlap = "" if self.tile_overlap is None else f", overlap {self.tile_overlap}"
@@ -202,7 +211,7 @@ class RunConfig(Frozen):
         words += [f"engine {self.engine}"] if self.engine not in (None, EAGER) else []
         words += [self.precision] if self.precision != FULL_PRECISION else []
         words += ["TF32 on" if self.tf32 else "TF32 off"] if "tf32" not in self.idle and self.tf32 is not None else []
-        return ", ".join([*words, *([f"{self.runs} runs"] if self.runs > 1 else [])])
+        return ", ".join([*words, *self.unusual, *([f"{self.runs} runs"] if self.runs > 1 else [])])
 
 
 def split(names: str | None) -> list[str]:

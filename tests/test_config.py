@@ -9,8 +9,13 @@ from typer.testing import CliRunner
 
 from eval.cli import flags
 from eval.cli.program import new_app
+from eval.cli.running import check_for_submissions
 from eval.config import Protocol, RunConfig
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
+from eval.ranking.editions import find_edition
+from eval.ranking.from_records import entries_from
+from eval.records.conditions import conditions_of
+from tests.records.test_record import changed, make_record
 from tests.refusals import said
 
 GIVEN = {
@@ -160,6 +165,16 @@ def test_a_new_flag_is_one_field(monkeypatch: pytest.MonkeyPatch):
     assert (seen[0].dither, seen[0].ensemble) == (0.25, True)
     # Unless it is said to be otherwise, a field is taken to change pixels.
     assert seen[0].decides["dither"] == seen[0].decides_pixels["dither"] == 0.25
+    # So its figures stand in a table of their own, are not ranked with others, and it is not asked of submissions.
+    assert (seen[0].unusual, WithDither().unusual) == (("dither 0.25", "ensemble True"), ())
+    assert "dither 0.25" in str(seen[0])
+    usual = changed(make_record(), config=None)
+    unusual = usual.model_copy(update={"config": seen[0]})
+    assert (conditions_of(usual).manner, conditions_of(unusual).manner) == ("", "dither 0.25, ensemble True")
+    with pytest.raises(RunError, match=r"different flags cannot be ranked.*as by default.*dither 0\.25, ensemble True"):
+        entries_from([usual, unusual], find_edition(2024))
+    with pytest.raises(UsageError, match=r"--dither 0\.25: submissions run by their own forward"):
+        check_for_submissions(seen[0])
     shown = CliRunner().invoke(app, ["--help"]).output
     assert "Noise to add." in shown
 

@@ -88,7 +88,7 @@ class Asked:
 
 
 def check_for_submissions(config: RunConfig) -> None:
-    """Refuse what third-party code cannot be asked to do: other engines and precisions, and tiles.
+    """Refuse what third-party code cannot be asked to do: other engines and precisions, tiles, what changes pixels.
 
     Raises:
         UsageError: it is asked for.
@@ -102,6 +102,8 @@ def check_for_submissions(config: RunConfig) -> None:
         overlap = config.tile_overlap
         given = f"--tile {config.tile}" if overlap is None else f"--tile_overlap {overlap}"
         raise UsageError(f"{given}: submissions run by their own forward, which cuts no tiles; leave it out")
+    if config.unusual:
+        raise UsageError(f"--{config.unusual[0]}: submissions run by their own forward; leave it out")
 
 
 def check_openings(terminal: Terminal, opened: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:

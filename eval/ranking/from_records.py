@@ -9,7 +9,7 @@ import numpy as np
 from eval.errors import RunError, UsageError
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
-from eval.records.conditions import is_timed, tf32_of
+from eval.records.conditions import is_timed, tf32_of, unusual_of
 from eval.records.record import Record
 
 # A bootstrap over fewer samples would take its ignorance for certainty.
@@ -113,6 +113,7 @@ def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
         ("device", "choose one by --device, or measure all on one", _place),
         ("settings", "choose by --engine and --precision, or measure all alike, as with --tile none", _settings),
         ("TF32", "measure all alike, in a folder of their own", lambda record: tf32_of(record) or "as by default"),
+        ("flags", "measure all alike", lambda record: ", ".join(unusual_of(record)) or "as by default"),
     ):
         labels: dict[str, set[str]] = defaultdict(set)
         for record in records:

@@ -57,11 +57,11 @@ def conditions_of(record: Record) -> Conditions:
 
 
 def manner_of(record: Record) -> tuple[str, ...]:
-    """Return how a network ran if not as plain torch in float32, with TF32 as its protocol has it."""
+    """Return how a network ran if not as plain torch in float32, TF32 as its protocol has it, all else by default."""
     settings = record.settings
     engine = settings.engine if is_timed(record) and settings.engine != _PLAIN_ENGINE else ""
     precision = settings.precision if settings.precision != _PLAIN_PRECISION else ""
-    return tuple(filter(None, (engine, precision, tf32_of(record))))
+    return tuple(filter(None, (engine, precision, tf32_of(record), *unusual_of(record))))
 
 
 def tf32_of(record: Record) -> str:
@@ -70,6 +70,11 @@ def tf32_of(record: Record) -> str:
     if config is None or config.tf32 is None or "tf32" in config.idle:
         return ""
     return "" if config.tf32 == is_timed(record) else "TF32" if config.tf32 else "no TF32"
+
+
+def unusual_of(record: Record) -> tuple[str, ...]:
+    """Return what else of a run's settings changes pixels and is not as by default."""
+    return record.config.unusual if record.config else ()
 
 
 def is_timed(record: Record) -> bool:

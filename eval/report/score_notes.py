@@ -14,7 +14,13 @@ from eval.zoo.model_info import with_weights
 
 # How each figure is headed and printed, as in all tables.
 FIGURES: dict[str, Figure] = {key: its for key in get_args(Metric) for its in COLUMNS if its.key == key}
-SCORES: dict[Metric, str] = {"runtime_ms": "Score_Runtime", "flops": "Score_FLOPs", "num_params": "Score_Params"}
+SCORES: dict[Metric, str] = {
+    "runtime_ms": "Score_Runtime",
+    "flops": "Score_FLOPs",
+    "num_params": "Score_Params",
+    "activations": "Score_Acts",
+    "peak_memory_mib": "Score_Memory",
+}
 
 
 @dataclass(frozen=True)

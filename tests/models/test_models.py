@@ -56,6 +56,7 @@ def spec(request: pytest.FixtureRequest) -> ModelSpec:
 def test_complexity_is_the_published_one(spec: ModelSpec):
     measured = measure_complexity(spec.build())
     figures = (measured.num_params, measured.flops, measured.activations, measured.num_conv)
+    assert spec.counts is not None, f"{spec.name}: counts are missing in its row of the manifest; they are {figures}"
     assert figures == tuple(spec.counts.model_dump().values())
     # A network that was just begun has been published nowhere.
     assert figures == COMPLEXITY.get(spec.name, figures)

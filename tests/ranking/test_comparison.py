@@ -95,8 +95,8 @@ def test_runs_apart_are_compared_by_their_common_baseline():
         ({"is_baseline": True}, "each as its own baseline"),
         ({"settings": "eager, fp32, 2 thread(s)"}, "one by eager, fp32, 1 thread(s), one by eager, fp32, 2 thread(s)"),
         ({"baseline_ratio": Interval(1.6, -math.inf, math.inf)}, "too few undisturbed samples"),
-        ({"baseline_made_of": ("others", "code", "eager")}, "apart, beside RLFN of other weights, code or settings"),
-        ({"inputs_sha256": "1"}, "the two were timed apart, on other images"),
+        ({"baseline_made_of": ("others", "code", "eager")}, "runs, beside RLFN of other weights, code or settings"),
+        ({"inputs_sha256": "1"}, "the two models were timed in separate runs, on other images"),
     ],
 )
 def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reason: str):
