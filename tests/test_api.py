@@ -22,11 +22,11 @@ from eval.report.results import Result
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch
 from eval.run.model_source import zoo_model
-from eval.run.network_source import source_of_module
+from eval.run.network_source import source_of_module, source_of_upscaler
 from eval.zoo.from_file import UNTRAINED
 from eval.zoo.manifest import find_model
 from tests.conftest import PROJECT
-from tests.records.test_record import make_record
+from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
 QUIET = {"progress": False}
@@ -169,7 +169,7 @@ def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
     own = {"checkpoint": "selftrained", "weights_file": "own.pth"}
     others = ({}, {"model": own}, {"dataset": {"sha256": "c" * 64}}, {"settings": {"tile": 64}})
     for second, changes in enumerate(others):
-        write_record(make_record(second=second, key=str(second) * 64, **changes), tmp_path / "records")
+        write_record(changed(make_record(second=second, key=str(second) * 64), **changes), tmp_path / "records")
     frame = api.load_records(tmp_path)
     assert list(frame.model.unique()) == ["03_PFDNLite", "03_PFDNLite (selftrained)"]
     told = frame.groupby(["checkpoint", "weights_file", "dataset_sha256", "tile"], dropna=False).size()
@@ -257,20 +257,16 @@ def test_weights_that_were_changed_are_not_taken_for_those_of_a_file(hr_folder: 
 
 
 def test_names_tell_whose_weights_ran(hr_folder: Path):
-    def of(model: object, **changes) -> Result:
-        return api.evaluate(model, hr_folder, metrics=("psnr",), config=UNTIMED, **changes, **QUIET)
-
-    loaded = api.load_model("ABPN")
-    result, again, named = of("ABPN"), of(loaded), of("ABPN", name="mine")
+    result, loaded = api.evaluate("ABPN", hr_folder, config=UNTIMED, **QUIET), api.load_model("ABPN")
     assert set(result.to_frame().model) == {"08_ABPN (selftrained)"} == {result.summary()["model"]}
     assert repr(result).startswith("Result(08_ABPN (selftrained) on photos: ")
-    assert again.record.model == result.record.model
-    assert named.summary()["model"] == "mine (selftrained)"
-    assert named.record.model.weights_sha256 == result.record.model.weights_sha256
-    assert [of(Nearest(), name=name).summary()["model"] for name in ("a", "b c")] == ["a", "b_c"]
+    assert source_of_upscaler(loaded).info == result.record.model
+    named = source_of_upscaler(loaded, "mine").info
+    assert (named.full_name, named.weights_sha256) == ("mine (selftrained)", result.record.model.weights_sha256)
+    assert api.evaluate(Nearest(), hr_folder, name="b c", config=UNTIMED, **QUIET).summary()["model"] == "b_c"
     # A layer more, though it holds no weights.
     loaded.network.also = nn.ReLU()
-    assert of(loaded).record.model.origin == "memory"
+    assert source_of_upscaler(loaded).info.origin == "memory"
 
 
 def test_metrics_of_the_configuration_are_taken(hr_folder: Path):
@@ -409,7 +405,7 @@ def test_files_of_two_folders_take_each_what_lies_beside_it(hr_folder: Path, tmp
         (tmp_path / folder / "deep" / "parts.py").write_text(f"gain = {value}\n")
     # A folder that is no package is none beside one of its name.
     (tmp_path / "a" / "tomllib").mkdir()
-    before, finders = set(sys.modules), list(sys.meta_path)
+    before, finders = sys.modules.keys() - {"network_in_net"}, list(sys.meta_path)
 
     def psnr_of(model: object) -> float:
         return api.evaluate(model, hr_folder, metrics=("psnr",), config=UNTIMED, **QUIET).summary()["psnr_db"]
