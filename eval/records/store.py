@@ -90,28 +90,27 @@ def read_records(folder: Path) -> list[Record]:
     Raises:
         RunError: a file is no record of this schema version; the message names it.
     """
-    there = filter(None, map(_read_if_there, sorted(folder.glob("*.json"))))
-    return sorted(there, key=lambda record: record.started_at)
+    return sorted(_records_in(folder).values(), key=lambda record: record.started_at)
 
 
 def find_records(places: Sequence[Path]) -> list[Record]:
     """Read the records of files, of folders of records, and of folders that hold ``records/``; oldest first.
 
-    One that lies in several places counts once.
+    A file that lies in several places counts once.
 
     Raises:
         UsageError: a place does not exist or holds no record.
         RunError: a file is no record of this schema version.
     """
-    records: dict[tuple, Record] = {}
+    records: dict[Path, Record] = {}
     for place in places:
         inside = place / RECORDS_FOLDER
-        found = [read_record(place)] if place.is_file() else read_records(inside) or read_records(place)
+        found = {place: read_record(place)} if place.is_file() else _records_in(inside) or _records_in(place)
         if not found:
             raise UsageError(
                 f"{place}: no records found; expected a folder given as --save_dir, a folder of records, or a record"
             )
-        records |= {(its.started_at, its.key, its.model.label, its.dataset.name): its for its in found}
+        records |= {path.resolve(): record for path, record in found.items()}
     return sorted(records.values(), key=lambda record: record.started_at)
 
 
@@ -119,6 +118,10 @@ def by_key(records: Iterable[Record]) -> dict[str, Record]:
     """Return the record of each key that answers it: a complete one before any other, then the newest."""
     ordered = sorted(records, key=lambda record: (record.complete, record.started_at))
     return {record.key: record for record in ordered if record.key}
+
+
+def _records_in(folder: Path) -> dict[Path, Record]:
+    return {path: its for path in sorted(folder.glob("*.json")) if (its := _read_if_there(path))}
 
 
 def _read_if_there(path: Path) -> Record | None:

@@ -66,7 +66,9 @@ def test_ratios_to_a_baseline_of_other_weights_are_not_divided(command, tmp_path
         record(tmp_path / folder, "00_RLFN", (30.0, 31.0), 1.0, timing=together, model=weights)
         record(tmp_path / folder, "03_PFDNLite", (30.0, 31.0), 0.8, 1, timing=together)
     done = command("-m", "eval", "compare", "a", "b")
-    assert "the two were timed apart, beside 00_RLFN of other weights, code or settings" in done.stdout
+    assert (
+        "the two models were timed in separate runs, beside 00_RLFN of other weights, code or settings" in done.stdout
+    )
     assert "of the other's time" not in done.stdout
 
 
@@ -95,7 +97,7 @@ def test_two_published_results(command, tmp_path: Path):
     published(tmp_path / "two.json", B=([8.0, 4.0] * 3, [26.9, 27.9] * 3))
     done = command("-m", "eval", "compare", "one.json", "two.json")
     assert "On valid, A compared with B: its PSNR is higher (+0.100 dB" in done.stdout
-    assert "it is faster (0.500 [0.500, 0.500]" in done.stdout
+    assert "it is faster (runtime ratio 0.500 [0.500, 0.500]" in done.stdout
     assert "runtimes are published ones" in done.stdout
 
 

@@ -361,7 +361,11 @@ WRONG = [
      "DIV2K_LSDIR_valid, LSDIR_DIV2K_valid, sample"),
     (THRICE, "S", LAYOUTS_OF_S),
     (THRICE, None, LAYOUTS_OF_S),
-    ("notes.txt", None, "--data_dir {root}: holds no images and no set in a known layout"),
+    (
+        "notes.txt",
+        None,
+        "--data_dir {root}: holds no images and no set in a known layout (docs/data.md lists the layouts)",
+    ),
 ]  # fmt: skip
 
 

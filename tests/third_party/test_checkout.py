@@ -406,7 +406,7 @@ def test_two_checkouts_of_one_edition_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("target", "checkpoint", "data_range", "reason"),
     [
-        ("hostile.py", "w.pth", 1.0, "expected FILE.py:CLASS"),
+        ("hostile.py", "w.pth", 1.0, "expected FILE.py:NAME"),
         ("absent.py:Net", "w.pth", 1.0, "no such file"),
         ("hostile.py:Net", "absent.pth", 1.0, "--checkpoint absent.pth: no such file"),
         ("hostile.py:Net", "w.pth", None, "needs --data_range, 1 or 255"),

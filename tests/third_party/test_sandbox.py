@@ -474,7 +474,7 @@ def test_a_sandbox_that_cannot_be_set_up_says_why(bubblewrap: SandboxKind, monke
 
 
 def test_a_mount_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(RunError, match=r"does not exist: .*nothing"):
+    with pytest.raises(RunError, match=r"do not exist: .*nothing"):
         start(["true"], SandboxKind.NONE, Mounts((tmp_path / "nothing",)), Limits(), {})
 
 
