@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from eval.config import RunConfig
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
-from eval.ranking.editions import all_editions, edition_text, find_edition, read_editions
+from eval.ranking.editions import Metric, all_editions, edition_text, find_edition, read_editions
 from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline, relative_score
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
@@ -24,7 +25,7 @@ from eval.ranking.scoring import Ranking, competition_ranks, rank
 from eval.records.record import Mean, Record
 from eval.records.store import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
-from eval.report.score_notes import notes
+from eval.report.score_notes import SCORES, notes
 from eval.timing.samples import Timing
 from tests.conftest import PROJECT
 from tests.ranking.test_audit import result
@@ -762,6 +763,11 @@ def test_a_file_of_an_edition_whose_rule_is_unknown_cannot_be_ranked(tmp_path: P
         find_edition(str(path))
     path.write_text(edition_text(2999, 2026))
     assert find_edition(str(path)).main.name == "Main"
+
+
+def test_whatever_an_edition_weighs_has_a_score_of_its_own():
+    assert SCORES.keys() == set(get_args(Metric))
+    assert len(set(SCORES.values())) == len(SCORES)
 
 
 def test_a_figure_that_was_not_taken_is_no_worse_one():
