@@ -1,7 +1,7 @@
 """What a set was taken for, in sentences: how its files pair, and what beside it is not used."""
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -43,8 +43,10 @@ def _patterns(folder: Path, files: Iterable[tuple[str, Path]]) -> list[str]:
 def _copies(pairs: Iterable[ImagePair]) -> Iterator[str]:
     """Yield a sentence where files hold the same bytes: differences are then taken several times of one image."""
     files = [file for pair in pairs if (file := pair.hr or pair.lr)]
-    sizes = Counter(file.stat().st_size for file in files)
-    alike = [file for file in files if sizes[file.stat().st_size] > 1]
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for file in files:
+        by_size[file.stat().st_size].append(file)
+    alike = [file for its in by_size.values() if len(its) > 1 for file in its]
     copies = len(alike) - len({hashlib.sha256(file.read_bytes()).digest() for file in alike})
     if copies:
         yield f"{copies} of {len(files)} are copies of others: intervals and verdicts take them for different images"

@@ -126,9 +126,8 @@ def common_roles(results: Results) -> tuple[str, ...]:
 
 def other_sizes(results: Results, edition: Edition) -> dict[str, tuple[int, int]]:
     """Return by set how many images there are, and how many the edition's set has, where these are two numbers."""
-    counts = {gate.role: max(len(its.runtimes(gate.role)) for its in results.values()) for gate in edition.gates}
-    sizes = {gate.role: gate.images for gate in edition.gates}
-    return {role: (count, sizes[role]) for role, count in counts.items() if count not in (0, sizes[role])}
+    counts = [(gate, max(len(its.runtimes(gate.role)) for its in results.values())) for gate in edition.gates]
+    return {gate.role: (count, gate.images) for gate, count in counts if count not in (0, gate.images)}
 
 
 def is_beyond(sizes: Mapping[str, tuple[int, int]]) -> bool:
