@@ -272,6 +272,10 @@ def test_copies_of_an_image_are_counted(tmp_path: Path, put):
     Image.new("RGB", (16, 16), 8).save(first.with_name("e.png"))
     told = "2 of 5 are copies of others: intervals and verdicts take them for different images"
     assert description(open_dataset(tmp_path / "photos", None))[1:] == [told]
+    first.with_name("c.png").unlink()
+    assert description(open_dataset(tmp_path / "photos", None))[1:] == [told.replace("2 of 5 are", "1 of 4 are")]
+    first.with_name("b.png").unlink()
+    assert description(open_dataset(tmp_path / "photos", None))[1:] == []
 
 
 class TestSample:
