@@ -239,9 +239,11 @@ def by_set(board: Board) -> int:
 def test_without_a_baseline_the_page_says_why_there_are_no_scores():
     record = make_record()
     board = make_board(conditions_of(record), [record])
-    assert board.ranked.notes == (
+    # Those of later editions come behind.
+    (note,) = board.ranked.notes
+    assert note.startswith(
         "No scores: no edition's baseline is in this table; also run one of: "
-        "IMDN (2022), RLFN (2024), EFDN (2025), SPAN (2026).",
+        "IMDN (2022), RLFN (2024), EFDN (2025), SPAN (2026)"
     )
     assert "rank" not in board.rows[0].cells
 
