@@ -15,8 +15,6 @@ import team_bsr.cli
 import test_demo
 from eval.cli import app as eval_app
 from eval.files import PROJECT
-from eval.report.renderers import to_markdown
-from eval.report.table import Table
 
 PAGE = Path(__file__).with_name("reference.md")
 _INTRODUCTION = """# Reference: commands, flags, functions
@@ -25,7 +23,6 @@ Generated from the code by `python -m docs.reference`; `python -m eval COMMAND -
 < > by a value of that type; a flag without < > takes no value. Environment variables that name folders: `ESR_DATA`
 (image sets), `ESR_WEIGHTS` (weights), `ESR_CACHE` (downloads and compiled code). Exit codes: 0 success; 1 a run or a
 check failed; 2 wrong usage; 130 ctrl-C; 143 SIGTERM."""
-_TITLES = ("Flag", "What it does")
 
 
 def commands() -> dict[str, Any]:
@@ -53,8 +50,8 @@ def page() -> str:
     for name, command in commands().items():
         context = typer.Context(command)
         records = (its.get_help_record(context) for its in command.params if its.name != "help")
-        rows = [[cell.replace(f"{PROJECT}/", "") for cell in record] for record in records]
-        parts += [f"## {name}", inspect.cleandoc(command.help or ""), to_markdown(Table.headed(_TITLES, rows, names=2))]
+        flags = "\n".join(f"- `{flag}`: {_markdown(text)}" for flag, text in records)
+        parts += [f"## {name}", inspect.cleandoc(command.help or ""), flags]
     parts += ["## Python", "From a notebook or a script: `from eval import " + ", ".join(api.__all__) + "`."]
     for name in api.__all__:
         parts += [f"### {name}", f"```python\n{_signature(name)}\n```", f"```\n{_docstring(getattr(api, name))}\n```"]
@@ -69,6 +66,11 @@ def _signature(name: str) -> str:
         for its in signature.parameters.values()
     ]
     return f"{name}{signature.replace(parameters=plain, return_annotation=signature.empty)}"
+
+
+def _markdown(text: str) -> str:
+    """Return a help text, whose code stands in backticks as in Markdown, for a page of Markdown."""
+    return text.replace(f"{PROJECT}/", "").replace("<", "\\<")
 
 
 def _docstring(member: object) -> str:
