@@ -12,11 +12,10 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from eval.device.following import Following
 from eval.device.groups import free_bytes
 
 MIB = 1024**2
@@ -155,30 +154,20 @@ def _sampled() -> Iterator[list[int]]:
         samples.append(process.memory_info().rss)
 
 
-class _LiveBytes(TorchDispatchMode):
-    """Follow the bytes of all tensors that are alive, operator by operator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = 0
-        self._storages: dict[StorageWeakRef, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                self._storages[StorageWeakRef(storage)] = storage.nbytes()
-        self._storages = {ref: size for ref, size in self._storages.items() if not ref.expired()}
-        self.peak = max(self.peak, sum(self._storages.values()))
-        return output
-
-
 def live_bytes_per_pixel(network: nn.Module) -> float:
     """Return the peak of bytes that a network's own tensors occupy, per LR pixel, on a small probe on the CPU."""
-    with _LiveBytes() as live, torch.no_grad():
+    alive: dict[StorageWeakRef, int] = {}
+    peak = 0
+
+    def note(_operator: Any, made: list[Tensor]) -> None:
+        nonlocal alive, peak
+        alive |= {StorageWeakRef(its): its.nbytes() for its in (tensor.untyped_storage() for tensor in made)}
+        alive = {ref: size for ref, size in alive.items() if not ref.expired()}
+        peak = max(peak, sum(alive.values()))
+
+    with Following(note), torch.no_grad():
         network(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE, dtype=torch.float32, device="cpu"))
-    return live.peak / _PROBE_SIDE**2
+    return peak / _PROBE_SIDE**2
 
 
 def available_bytes(device: torch.device) -> int:

@@ -1,16 +1,15 @@
 """What a network does that its figures do not show: half precision inside, re-fusing, memory of former images."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from eval.device.following import Following
 from eval.device.transfer import device_of
 from eval.errors import one_reason
 from eval.metrics.figures import Flag
@@ -40,7 +39,11 @@ def inspect(network: nn.Module, data_range: float) -> list[Flag]:
 def _observed(network: nn.Module, data_range: float) -> list[Flag]:
     device = device_of(network)
     first, second = (image.to(device) * data_range for image in (_smooth_image(0.0), 0.6 * _smooth_image(1.7)))
-    types, subnormal, operands = _Types(), _SubnormalValues(), Operands(network, first)
+    seen: set[torch.dtype] = set()
+    shares: list[tuple[float, int, int, str]] = []
+    types = Following(lambda _operator, made: seen.update(tensor.dtype for tensor in made))
+    subnormal = Following(lambda operator, made: shares.extend(_subnormal_shares(operator, made)))
+    operands = Operands(network, first)
     prints, outputs = [_fingerprints(network)], []
     for x, watched in ((first, (operands, subnormal)), (second, ()), (first, ()), (first, ())):
         with types, ExitStack() as stack:
@@ -49,7 +52,7 @@ def _observed(network: nn.Module, data_range: float) -> list[Flag]:
             outputs.append(network(x).float())
         # After each pass: memory that one pass frees can be what the next one gets.
         prints.append(_fingerprints(network))
-    found = [*operands.flags(), *types.flags(), *subnormal.flags(), *_written(prints)]
+    found = [*operands.flags(), *_half_precision(seen), *_subnormal_values(shares), *_written(prints)]
     return found + _remembering(outputs[2], outputs[3], data_range)
 
 
@@ -112,46 +115,27 @@ def _subnormal(tensor: Tensor) -> int:
     return int(((tensor != 0) & (tensor.abs() < torch.finfo(tensor.dtype).tiny)).sum())
 
 
-class _Types(TorchDispatchMode):
-    """Note the types of all tensors that operators return."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[torch.dtype] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        self.seen |= {leaf.dtype for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
-        return output
-
-    def flags(self) -> list[Flag]:
-        """Flag half precision; what the network is given is float32."""
-        half = self.seen.intersection(_HALF)
-        if not half:
-            return []
-        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
-        return [Flag(code="precision", text=f"computes in {names} inside")]
+def _half_precision(seen: Iterable[torch.dtype]) -> list[Flag]:
+    """Flag half precision among the types of what operators return; what the network is given is float32."""
+    half = sorted(str(dtype).removeprefix("torch.") for dtype in set(seen).intersection(_HALF))
+    return [Flag(code="precision", text=f"computes in {', '.join(half)} inside")] if half else []
 
 
-class _SubnormalValues(TorchDispatchMode):
-    """Find the operator of whose output the largest share is subnormal."""
+def _subnormal_shares(operator: Any, made: Iterable[Tensor]) -> Iterator[tuple[float, int, int, str]]:
+    """Yield for each tensor that an operator returns the share of subnormal values, their count, of how many, by what.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.most: tuple[float, int, int, str] = (0.0, 0, 0, "")
+    Only what a CPU computes counts: others lose no time by them.
+    """
+    for tensor in made:
+        if tensor.device.type == "cpu" and tensor.numel():
+            count, size = _subnormal(tensor), tensor.numel()
+            yield count / size, count, size, operator._schema.name
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, Tensor) and tensor.device.type == "cpu" and tensor.numel():
-                count, size = _subnormal(tensor), tensor.numel()
-                self.most = max(self.most, (count / size, count, size, func._schema.name))
-        return output
 
-    def flags(self) -> list[Flag]:
-        """Flag values that slow a CPU down as subnormal weights do."""
-        share, count, size, operator = self.most
-        if share <= _SUBNORMAL_SHARE:
-            return []
-        text = f"{count:,} of {size:,} values that {operator} returns are subnormal"
-        return [Flag(code="subnormal", text=f"{text}: slow on CPUs, see torch.set_flush_denormal")]
+def _subnormal_values(shares: Iterable[tuple[float, int, int, str]]) -> list[Flag]:
+    """Flag the operator of whose output the largest share slows a CPU down as subnormal weights do."""
+    share, count, size, operator = max(shares, default=(0.0, 0, 0, ""))
+    if share <= _SUBNORMAL_SHARE:
+        return []
+    text = f"{count:,} of {size:,} values that {operator} returns are subnormal"
+    return [Flag(code="subnormal", text=f"{text}: slow on CPUs, see torch.set_flush_denormal")]

@@ -4,14 +4,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from eval.device.following import Following
 from eval.device.transfer import device_of
 from eval.errors import one_reason
 from eval.metrics.figures import Complexity, Flag
@@ -35,36 +35,8 @@ _FREE_OPS = frozenset(
 )
 # The challenge's activation counter lists more module types, but hooks only these.
 _COUNTED = (nn.Conv2d, nn.ConvTranspose2d)
+_CONVOLUTION = torch.ops.aten.convolution.default
 Count = TypeVar("Count")
-
-
-class _Traced(NamedTuple):
-    """What fvcore counts: multiply-adds in all and by operator, and the operators without a rule."""
-
-    flops: int
-    by_operator: dict[str, int]
-    uncounted: dict[str, int]
-
-
-class _Eager(TorchDispatchMode):
-    """Makes parts that ``torch.compile`` has compiled run as they are written, so that hooks see their modules."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        return func(*args, **(kwargs or {}))
-
-
-class _Convolutions(TorchDispatchMode):
-    """Keeps the number of elements that each convolution gives, whatever calls it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.convolution.default:
-            self.sizes.append(output.numel())
-        return output
 
 
 @torch.no_grad()
@@ -154,12 +126,13 @@ def _bound_flags(complexity: Complexity) -> list[Flag]:
     return [Flag(code="bound", text=text)]
 
 
-def _trace(network: nn.Module, x: Tensor) -> _Traced:
+def _trace(network: nn.Module, x: Tensor) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Return what fvcore counts: multiply-adds in all and by operator, and the operators without a rule."""
     # Where tracing fails, fvcore leaves its hooks.
     with _hooks_restored(network):
         analysis = FlopCountAnalysis(network, x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         flops, uncounted = int(analysis.total()), dict(analysis.unsupported_ops())
-    return _Traced(flops, {name: int(count) for name, count in analysis.by_operator().items() if count}, uncounted)
+    return flops, {name: int(count) for name, count in analysis.by_operator().items() if count}, uncounted
 
 
 def _dispatched(network: nn.Module, x: Tensor) -> int:
@@ -175,10 +148,13 @@ def _count_activations(network: nn.Module, x: Tensor) -> tuple[int, int]:
     names = {counted.__name__ for counted in _COUNTED}
     if any(getattr(module, "original_name", None) in names for module in network.modules()):
         # No hook reaches inside torch.jit.script; what it calls of torch is seen.
-        with _Convolutions() as called:
+        with Following(
+            lambda operator, made: sizes.extend(map(Tensor.numel, made if operator is _CONVOLUTION else ()))
+        ):
             network(x)
-        return sum(called.sizes), len(called.sizes)
-    with _hooks_restored(network), _Eager():
+        return sum(sizes), len(sizes)
+    # Following nothing makes parts that torch.compile has compiled run as they are written, so that hooks see them.
+    with _hooks_restored(network), Following(lambda _operator, _made: None):
         for module in network.modules():
             if isinstance(module, _COUNTED):
                 module.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.numel()))
