@@ -182,7 +182,7 @@ def _timed_together(rows: Sequence[Sequence[Record]], protocol: str) -> tuple[bo
 def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together: bool) -> Entry:
     """Make the entry of one model's records, one a set."""
     first, model = records[0], records[0].model
-    runtimes = [ms for record in records if (ms := runtime_of(record)) is not None]
+    runtimes = [ms for record in records if (ms := record.mean("runtime_ms")) is not None]
     wrong = [ms for ms in runtimes if not 0 < ms < math.inf]
     if wrong:
         raise RunError(f"{model.label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
@@ -198,14 +198,6 @@ def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together:
         weights=model.own_weights,
         samples_ms=tuple(map(_samples, records)) if together else None,
     )
-
-
-def runtime_of(record: Record) -> float | None:
-    """Return a record's runtime in ms: the mean over images, with rounds of the median over rounds."""
-    if record.timing is None:
-        return record.mean("runtime_ms")
-    medians = record.timing.medians_ms().values()
-    return sum(medians) / len(medians) if medians else None
 
 
 def _samples(record: Record) -> np.ndarray:

@@ -26,6 +26,7 @@ from eval.records.record import Mean, Record
 from eval.records.store import write_record
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import SCORES, notes
+from eval.run.runner import with_timing
 from eval.timing.samples import Timing
 from tests.conftest import PROJECT
 from tests.ranking.test_audit import result
@@ -356,7 +357,8 @@ def timing(scale: float, seed: int, group: str = "one", **changes) -> Timing:
 
 def steady(label: str, scale: float, seed: int, **changes) -> Record:
     its = changes.pop("timing", None) or timing(scale, seed)
-    return make_record((26.95,) * 5, label=label, **{"settings": {"protocol": "steady"}, "timing": its} | changes)
+    record = make_record((26.95,) * 5, label=label, **{"settings": {"protocol": "steady"}} | changes)
+    return with_timing(record, its)
 
 
 def test_entries_of_steady_records_by_hand():
