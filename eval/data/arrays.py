@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,11 +18,12 @@ ARRAYS = "arrays in memory"
 
 @dataclass(frozen=True, eq=False)
 class ArrayPair:
-    """One image: ``lr`` of ``(h, w, 3)`` and ``hr`` of ``(4h, 4w, 3)`` or None, uint8 RGB."""
+    """One image, of no file: ``lr`` of ``(h, w, 3)`` and ``hr`` of ``(4h, 4w, 3)`` or None, uint8 RGB."""
 
     name: str
     lr: np.ndarray
     hr: np.ndarray | None
+    files: ClassVar[tuple[Path, ...]] = ()
 
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return LR and HR."""
@@ -29,24 +31,11 @@ class ArrayPair:
 
 
 class ArrayDataset(Dataset):
-    """A set of arrays; what is about files does not hold of it."""
-
-    @property
-    def left_out(self) -> list[Path]:
-        """Nothing lies beside arrays."""
-        return []
-
-    @property
-    def num_grey(self) -> int:
-        """Arrays are RGB."""
-        return 0
+    """A set of arrays: its hash is that of what they hold now, for no file's time tells whether they have changed."""
 
     def sha256_now(self) -> str:
         """Return the hash of all names and pixels as they are now."""
         return self._hashed()
-
-    def _states(self) -> list:
-        return []
 
     def _hashed(self) -> str:
         digest = hashlib.sha256()

@@ -71,7 +71,7 @@ class Dataset:
     @property
     def left_out(self) -> list[Path]:
         """The files that lie beside those of the set and are not used, hidden ones apart."""
-        used = {path for pair in self.pairs for path in (pair.lr, pair.hr) if path}
+        used = {path for pair in self.pairs for path in pair.files}
         if is_sample(self.name, self.folder):
             return []
         beside = {path for folder in {path.parent for path in used} for path in folder.iterdir()}
@@ -80,7 +80,7 @@ class Dataset:
     @cached_property
     def num_grey(self) -> int:
         """How many images are stored as grey; they are measured as RGB, with three equal channels."""
-        return sum(any(path and _is_grey(path) for path in (pair.hr, pair.lr)) for pair in self.pairs)
+        return sum(any(map(_is_grey, pair.files)) for pair in self.pairs)
 
     @property
     def sha256(self) -> str:
@@ -102,7 +102,7 @@ class Dataset:
         return self._states(), self._hashed()
 
     def _states(self) -> list:
-        return states_of(path for pair in self.pairs for path in (pair.lr, pair.hr) if path)
+        return states_of(path for pair in self.pairs for path in pair.files)
 
     def _hashed(self) -> str:
         digest = hashlib.sha256()

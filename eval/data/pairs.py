@@ -27,6 +27,11 @@ class ImagePair:
     lr: Path | None
     hr: Path | None
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that it is read from, LR first."""
+        return [path for path in (self.lr, self.hr) if path]
+
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return LR and HR, uint8 RGB, read-only; HR is cut at right and bottom to multiples of 4.
 
@@ -71,7 +76,7 @@ def same_names(images: Iterable[tuple[str, Path | None]]) -> Iterator[str]:
 
 def _unspeakable(pairs: Iterable[ImagePair]) -> Iterator[str]:
     """Name the files whose path is no text, as unpacking an old zip makes it: no record could hold it."""
-    for path in dict.fromkeys(path for pair in pairs for path in (pair.hr, pair.lr) if path):
+    for path in dict.fromkeys(path for pair in pairs for path in pair.files):
         try:
             str(path).encode()
         except UnicodeEncodeError:
