@@ -113,7 +113,6 @@ class Edition(Frozen):
     year: PositiveInt
     source: str
     gpu: str
-    ties: Literal["shared"]
     unknown: str | None = None
     baseline: Published
     gates: tuple[Gate, ...] = ()

@@ -160,6 +160,9 @@ def _totals(track: Track, entries: Sequence[Entry], ranked: Sequence[int], refer
 
 
 def competition_ranks(values: Sequence[float]) -> list[int]:
-    """Return each value's rank from the least on; equal values share one and the ranks after them are skipped."""
+    """Return each value's rank from the least on; equal values share one and the ranks after them are skipped.
+
+    So it is in the results of 2022; later editions say nothing of ties.
+    """
     ordered = sorted(values)
     return [1 + bisect_left(ordered, value) for value in values]

@@ -268,7 +268,7 @@ def test_2023_cannot_be_ranked_and_says_why():
         (("year = 2024", "year = 2025"), "every year must be unique"),
         (("weights = { runtime_ms = 1 }", "weights = { runtime_ms = 2 }"), "weights must add up to 1"),
         (("weights = { runtime_ms = 1 }", ""), "give either weights or ranks"),
-        (("ties = ", "tie = "), "tie"),
+        (("gpu = ", "gpus = "), "gpus"),
         (("unknown = ", "# unknown = "), "give either tracks or unknown"),
         (("runtime_ms = 13.54", "runtime_ms = nan"), "runtime_ms"),
         (("weights = { runtime_ms = 1 }", 'weights = { runtime_ms = 1 }\nranks = ["flops"]'), "give either weights or"),
