@@ -103,15 +103,13 @@ def rotate(run_dir: Path, step: int, keep: int) -> None:
         path.unlink()
 
 
-def write_weights(
-    network: nn.Module, path: Path, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
-) -> None:
-    """Write ``weights_content``; the file appears whole or not at all.
+def write_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's ``weights_content``; the file appears whole or not at all.
 
     Raises:
         UsageError: the zoo takes the file for one of its checkpoints, which these weights are not.
     """
-    content = weights_content(network, dtype, facts)
+    content = weights_content(network)
     keep_zoo_whole(path, content)
     write_whole(path, content)
 
