@@ -85,7 +85,7 @@ class Progress:
         print(
             f"step {step.number}  {iteration}/{step.iterations}  {step.loss} {loss:.5f}  "
             f"rate {rate:.2e}  {done * step.batch / took_s:.1f} patches/s  "
-            f"step ends in {_time(left / pixels_a_second)}, all in {_time((left + after) / pixels_a_second)}",
+            f"step ends in {_time(left, pixels_a_second)}, all in {_time(left + after, pixels_a_second)}",
             flush=True,
         )
         figures = {"loss": loss, "rate": rate, "lr_pixels_per_s": lr_pixels(step, done) / took_s}
@@ -110,5 +110,8 @@ def _add(writer: SummaryWriter, values: dict[str, float], step: Step, iteration:
         writer.add_scalar(f"step{step.number}/{name}", value, iteration)
 
 
-def _time(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+def _time(pixels: int, pixels_a_second: float) -> str:
+    """Return how long so many pixels take; where minutes are limited, none may have come to count between reports."""
+    if pixels and not pixels_a_second:
+        return "an unknown time"
+    return str(timedelta(seconds=round(pixels / pixels_a_second if pixels else 0)))

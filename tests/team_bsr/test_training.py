@@ -181,6 +181,23 @@ def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch
     assert expected in capsys.readouterr().out
 
 
+def test_two_reports_at_one_position_leave_the_time_open(tmp_path, capsys, monkeypatch):
+    """As where minutes are limited, each iteration is reported, and one takes less time than it counts for."""
+    step = small_step(batch=2, iterations=1190)
+    progress = Progress(tmp_path, (step,), active=True)
+    clock = iter((10.0, 12.0, 14.0, 16.0))
+    monkeypatch.setattr("team_bsr.progress.monotonic", lambda: next(clock))
+    progress.begin(1000, 1100)
+    progress.report(step, 1001, 1100, 0.1)
+    # The step's end is known all the same.
+    progress.begin(1000, 1190)
+    progress.report(step, 1001, 1190, 0.1)
+    progress.close()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("1.0 patches/s  step ends in an unknown time, all in an unknown time")
+    assert second.endswith("step ends in 0:00:00, all in 0:00:00")
+
+
 def assert_same_weights(a: Path, b: Path) -> None:
     first, second = load_checkpoint(a), load_checkpoint(b)
     for name in ("step", "iteration"):
