@@ -55,7 +55,8 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
     faults: list[str] = []
     read = decoded(held, images.partners, faults if images.sources.skip_bad else None, "images that are held out")
     pairs = [(lr, hr) for _, hr, lr in read]
-    left = {path: size for path, size in images.images.items() if path not in held}
+    aside = set(held)
+    left = {path: size for path, size in images.images.items() if path not in aside}
     return replace(images, images=left, faults=(*images.faults, *faults)), dataset_of_arrays(pairs, HELD_OUT)
 
 

@@ -1,19 +1,21 @@
 """Fine-tuning on a few images: what is held out, what is told, and a file that runs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
 from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
-from eval.data.images import write_png
+from eval.data.images import ImageSize, write_png
 from eval.errors import RunError, UsageError
 from models.team03_PFDNLite import PFDNLite
 from team_bsr import finetuning
 from team_bsr.cli import app
 from team_bsr.finetuning import split_off
 from team_bsr.sources import Sources
-from team_bsr.survey import survey
+from team_bsr.survey import Survey, survey
 
 
 @pytest.fixture
@@ -31,6 +33,26 @@ def test_every_fifth_image_is_held_out(folder):
     assert sorted(path.stem for path in images.images) == ["0", "1", "3", "4", "5", "6", "8", "9"]
     assert [pair.hr.shape for pair in held.pairs] == [(200, 208, 3)] * 2
     assert [pair.lr.shape for pair in held.pairs] == [(50, 52, 3)] * 2
+
+
+def test_no_image_is_compared_with_all_that_are_held_out(monkeypatch):
+    """Of the frames of a video that would be billions of comparisons."""
+    compared = []
+
+    class Frame(type(Path())):
+        __hash__ = Path.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return super().__eq__(other)
+
+    frames = {Frame(f"{number}.png"): ImageSize(4, 4) for number in range(200)}
+    pixels = np.zeros((4, 4, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)
+    monkeypatch.setattr(finetuning, "decoded", lambda held, *_: [(path, *pixels) for path in held])
+    compared.clear()
+    images, held = split_off(Survey(Sources((Path(),)), frames))
+    assert (len(images.images), len(held.pairs)) == (160, 40)
+    assert len(compared) <= len(frames)
 
 
 def test_two_images_are_too_few(folder):
