@@ -8,6 +8,7 @@ import typer
 
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
+from eval.data.likeness import shared_images
 from eval.errors import UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr.checkpoint import load_network, write_weights
@@ -93,8 +94,8 @@ def finetune_command(
         accelerator.print(line)
     with accelerator.main_process_first():
         pairs = open_pairs(images, run_dir / "cache")
-    for fault in pairs.skipped:
-        accelerator.print(f"skipped: {fault}")
+    for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
+        accelerator.print(line)
     before_db = validate(load_network(start).to(accelerator.device), sets)
     trained = load_network(train(plan, Habits(), Run(run_dir, pairs, sets, start, minutes), accelerator))
     write_weights(deploy_form(trained), weights)

@@ -1,6 +1,7 @@
 """Fine-tuning on a few images: what is held out, what is told, and a file that runs."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -96,6 +97,18 @@ def test_what_is_damaged_is_left_out_and_named_by_the_flag_that_is_advised(folde
     assert (len(run.pairs), len(run.sets[0].pairs)) == (7, 1)
     for name in ("2.png", "5.png"):
         assert f"skipped: {folder / name}: not a readable image" in result.output
+
+
+def test_a_set_that_is_trained_on_is_told(folder, tmp_path, monkeypatch):
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    monkeypatch.setattr(finetuning, "train", Mock(side_effect=RunError("caught in place of training")))
+    AcceleratorState._reset_state()
+    arguments = ["finetune", "--data", folder, "--validate", folder, "--run_dir", tmp_path / "run", "--cpu"]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--precision", "no"])
+    assert str(result.exception) == "caught in place of training"
+    warning = "warning: 1 of 1 validation images of mine are trained on, so its PSNR says little: 0"
+    assert f"{warning} ({folder / '0.png'})\n" in result.output
 
 
 def test_ten_images_make_it_better_on_those_held_out(folder, tmp_path, monkeypatch):
