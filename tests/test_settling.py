@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval.intervals import open_pairs
-from eval.timing.interleaved import _is_enough, _looks
+from eval.timing.interleaved import _is_enough
 from eval.timing.presets import PRESETS
 
 
@@ -63,10 +63,12 @@ def test_looking_again_and_again_settles_no_more_of_equals_than_is_said():
     wrong = 0
     for seed in range(100):
         equal = np.random.default_rng(seed).normal(10, 0.1, (2, 1, 64))
-        wrong += any(not open_pairs(equal[..., :rounds], 1, resamples=400) for rounds in _looks(8)[:4])
+        wrong += any(not open_pairs(equal[..., :rounds], 1, resamples=400) for rounds in PRESETS["rapid"].looks[:4])
     # Of 100 cases of 1/20 each more than 12 happen with a probability under 1/1000.
     assert wrong <= 12
 
 
 def test_looks_are_few():
-    assert _looks(8) == [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
+    preset = PRESETS["rapid"]
+    assert preset.looks == [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
+    assert (preset.most_rounds, replace(preset, settle=1).most_rounds) == (16, 4096)

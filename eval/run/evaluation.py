@@ -32,7 +32,7 @@ from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
 from eval.run.runner import as_failed, with_timing
 from eval.run.speed_pass import as_steady, cut_as, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
-from eval.timing.presets import PRESETS
+from eval.timing.presets import preset_of
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
 
@@ -129,11 +129,11 @@ class Evaluation:
 
     def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
         """Carry out the speed pass of models that are all open at once; if one fails, it is a ``TimingError``."""
-        preset = PRESETS[self.config.preset]
+        preset = preset_of(self.config)
         names = ", ".join(task.model.info.label for task in tasks)
         self.observer.say(f"timing   {names} together, preset {preset.name}")
         try:
-            with self.observer.progress("rounds", preset.rounds[1], "rounds") as on_round:
+            with self.observer.progress("rounds", preset.most_rounds, "rounds") as on_round:
                 return time_together(tasks, on_round)
         except KeyboardInterrupt:
             self.observer.warn("interrupted while timing; the records hold the accuracy only")

@@ -16,7 +16,7 @@ from eval.run.keys import hash_of
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.run.tasks import EvaluationTask, largest_lr
 from eval.timing.interleaved import measure_together
-from eval.timing.presets import PRESETS
+from eval.timing.presets import preset_of
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
 
@@ -34,8 +34,7 @@ def time_together(tasks: Sequence[EvaluationTask], on_round: Callable[[int], Non
     with opened_together([(task.model, task.config) for task in tasks], dataset) as models:
         for index, (task, model) in enumerate(zip(tasks, models, strict=True)):
             _check_whole(index, task.config, model)
-        preset = replace(PRESETS[config.preset], settle=config.settle)
-        timings = measure_together(models, dataset, preset, config.seed, on_round)
+        timings = measure_together(models, dataset, preset_of(config), config.seed, on_round)
         hold_ctrl_c()
         return timings
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.errors import RunError
-from eval.intervals import LOOKS, RESAMPLES, open_pairs, paired_ratio
+from eval.intervals import RESAMPLES, open_pairs, paired_ratio
 from eval.metrics.figures import Flag
 from eval.timing.gpu_figures import energy_mj, kernels_ms
 from eval.timing.interference import Watch
@@ -113,10 +113,10 @@ def _run_rounds(
 ) -> None:
     """Run rounds until one of the limits is met; ``models`` are these and their inputs."""
     upscalers, inputs = models
-    least, most = preset.rounds
+    least, _ = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
     with Watch(upscalers[0].device, upscalers) as watch:
-        for count in range(1, 1 + (most if preset.settle is None else max(_looks(least)))):
+        for count in range(1, 1 + preset.most_rounds):
             block = np.full((len(upscalers), len(inputs)), np.nan)
             judged = rounds.outputs.judged_image()
             for image in random.permutation(len(inputs)):
@@ -132,7 +132,7 @@ def _run_rounds(
             if count >= least and time.monotonic() > deadline:
                 rounds.stopped_by = "budget"
                 break
-            is_look = count % CHECK_EVERY == 0 if preset.settle is None else count in _looks(least)
+            is_look = count % CHECK_EVERY == 0 if preset.settle is None else count in preset.looks
             if count >= least and is_look and _is_enough(rounds.samples_ms, preset):
                 rounds.stopped_by = "interval" if preset.settle is None else "settled"
                 break
@@ -178,11 +178,6 @@ def _flags(rounds: _Rounds, index: int, warmth: Warmth) -> Iterator[Flag]:
     if rounds.irregular[index]:
         text = f"{rounds.irregular[index]} of {rounds.turns} samples were irregular and dropped"
         yield Flag(code="turn", text=f"uses processors or time that are not its own: {text}")
-
-
-def _looks(least: int) -> list[int]:
-    """Return after how many rounds it is asked whether places are settled: whenever their number has doubled."""
-    return [least * 2**look for look in range(LOOKS)]
 
 
 def _is_enough(samples_ms: Sequence[Sequence[Sequence[float]]], preset: Preset) -> bool:

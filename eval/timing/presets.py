@@ -1,6 +1,9 @@
 """How long the steady protocol measures, and on which images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from eval.config import RunConfig
+from eval.intervals import LOOKS
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,16 @@ class Preset:
     half_width: float
     settle: int | None = None
 
+    @property
+    def looks(self) -> list[int]:
+        """After how many rounds it is asked whether places are settled: whenever their number has doubled."""
+        return [self.rounds[0] * 2**look for look in range(LOOKS)]
+
+    @property
+    def most_rounds(self) -> int:
+        """How many rounds there are at most, if their time lasts."""
+        return self.rounds[1] if self.settle is None else self.looks[-1]
+
 
 PRESETS = {
     preset.name: preset
@@ -31,6 +44,11 @@ PRESETS = {
         Preset("normal", images=100, rounds=(10, 100), budget_s=600, half_width=0.005),
     )
 }
+
+
+def preset_of(config: RunConfig) -> Preset:
+    """Return the limits that a run asks for."""
+    return replace(PRESETS[config.preset], settle=config.settle)
 
 
 def spread(available: int, wanted: int) -> list[int]:

@@ -1,6 +1,7 @@
 """The speed pass runs models as their accuracy was measured: on whole images, or on the same tiles."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from eval.records.record import Record, State
 from eval.run import evaluation, speed_pass
 from eval.run.evaluation import Evaluation
 from eval.run.model_source import zoo_model
+from eval.run.observer import Observer
 from eval.run.tasks import is_final
 from eval.zoo.manifest import find_model
 from tests.run.test_runner import timing_of
@@ -52,6 +54,24 @@ def timed(monkeypatch, tmp_path: Path, random_image) -> Callable[[int, int], tup
     monkeypatch.setattr(upscaler, "available_bytes", lambda _device: free[-1])
     monkeypatch.setattr(speed_pass, "measure_together", measured)
     return run
+
+
+@pytest.mark.parametrize(("settle", "most"), [(None, 16), (1, 4096)])
+def test_the_bar_counts_up_to_the_largest_number_of_rounds(hr_folder: Path, monkeypatch, settle: int, most: int):
+    told: dict[str, int] = {}
+
+    class Watching(Observer):
+        def progress(self, label: str, total: int, *more: str) -> AbstractContextManager:
+            told[label] = total
+            return super().progress(label, total, *more)
+
+    def measured(models, *_limits) -> list:
+        return [timing_of(((10.0,),), image_names=("a",), dropped={}) for _ in models]
+
+    monkeypatch.setattr(speed_pass, "measure_together", measured)
+    config = RunConfig(protocol="steady", preset="rapid", settle=settle, device="cpu", threads=1)
+    Evaluation(config, observer=Watching()).run([ABPN], [open_dataset(hr_folder, None)])
+    assert told["rounds"] == most
 
 
 def test_whole_images_are_timed_whole(timed):
