@@ -1,13 +1,19 @@
 """The four training steps as data: the factsheet's numbers, and presets that shrink them by stated factors."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from eval.errors import UsageError
 from eval.toml_files import toml_of
 from team_bsr.draws import DRAWS
+from team_bsr.faults import faults_of
 from team_bsr.losses import LOSSES
 from team_bsr.pruning import RULES
 from team_bsr.sources import SCALE
@@ -21,7 +27,23 @@ SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
 SETTABLE = ("ema", "warm_up", "draw", "permute_channels")
 
 
-@dataclass(frozen=True)
+def _one_of(known: Collection[str]) -> AfterValidator:
+    """Return a check of a name; what its error says stands behind "expected"."""
+
+    def check(given: str) -> str:
+        if given not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return given
+
+    return AfterValidator(check)
+
+
+_Count = Annotated[int, Field(gt=0)]
+_Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+# Strict: what a file holds as text or with a decimal point is not made a whole number in silence.
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Step:
     """One step of the recipe.
 
@@ -46,43 +68,21 @@ class Step:
     """
 
     number: int
-    stage: int
-    hr_patch: int
-    batch: int
-    loss: str
-    rate: float
-    halve_every: int
-    iterations: int
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 1e-4
-    ema: float = 0.999
-    rule: str = "importance"
-    warm_up: int = 0
-    draw: str = "uniform"
+    stage: Literal[1, 2]
+    hr_patch: Annotated[int, Field(ge=MIN_HR_PATCH, multiple_of=SCALE)]
+    batch: _Count
+    loss: Annotated[str, _one_of(LOSSES)]
+    rate: Annotated[float, Field(gt=0)]
+    halve_every: _Count
+    iterations: _Count
+    # A file holds a list.
+    betas: Annotated[tuple[_Share, _Share], Field(strict=False)] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    ema: _Share = 0.999
+    rule: Annotated[str, _one_of(RULES)] = "importance"
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    draw: Annotated[str, _one_of(DRAWS)] = "uniform"
     permute_channels: bool = False
-
-    def __post_init__(self) -> None:
-        where = f"step {self.number}"
-        if self.stage not in (1, 2):
-            raise UsageError(f"{where}: stage: expected 1 or 2, got {self.stage}")
-        for name, known in (("loss", LOSSES), ("rule", RULES), ("draw", DRAWS)):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{where}: {name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if self.hr_patch < MIN_HR_PATCH or self.hr_patch % SCALE:
-            raise UsageError(
-                f"{where}: hr_patch: expected a multiple of {SCALE}, at least {MIN_HR_PATCH}; got {self.hr_patch}"
-            )
-        for name in ("batch", "rate", "halve_every", "iterations"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{where}: {name}: expected a number above 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "warm_up"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{where}: {name}: expected 0 or more, got {getattr(self, name)}")
-        for name, shares in (("betas", self.betas), ("ema", (self.ema,))):
-            if not all(0 <= share < 1 for share in shares):
-                raise UsageError(f"{where}: {name}: expected 0 or more and below 1, got {getattr(self, name)}")
-        if len(self.betas) != 2:
-            raise UsageError(f"{where}: betas: expected two numbers, got {self.betas}")
 
     def rate_at(self, position: int, iteration: int) -> float:
         """Return a learning rate: halved by the iterations that count as done, grown by those that really were.
@@ -97,20 +97,29 @@ class Step:
         What the factsheet leaves open is set, not multiplied.
 
         Raises:
-            UsageError: a factor names no field that can be scaled or set.
+            UsageError: a key cannot be scaled or set, or its value is none for it; the message names step and key.
         """
         changed: dict[str, Any] = {}
-        for name, text in factors.items():
+        for name, given in factors.items():
             if name in SETTABLE:
-                changed[name] = text
+                changed[name] = given
             elif name in SCALABLE:
-                value = getattr(self, name) * Fraction(text)
-                unit = SCALE if name == "hr_patch" else 1
-                changed[name] = float(value) if name == "rate" else round(value / unit) * unit
+                changed[name] = self._times(name, given)
             else:
                 known = f"{', '.join(SCALABLE)}, or a value of {', '.join(SETTABLE)}"
-                raise UsageError(f"step {self.number}: expected a factor of {known}; got {name!r}")
-        return replace(self, **changed)
+                raise UsageError(f"step{self.number}: expected a factor of {known}; got {name!r}")
+        return _checked(f"step{self.number}: ", {**asdict(self), **changed})
+
+    def _times(self, name: str, given: Any) -> float:
+        """Return a field times a factor, rounded to what it counts in; raises as ``scaled`` does."""
+        unit = SCALE if name == "hr_patch" else 1
+        with suppress(TypeError, ValueError, ArithmeticError):
+            # To Python true is 1.
+            if not isinstance(given, bool) and (factor := Fraction(given)) > 0:
+                value = getattr(self, name) * factor
+                return float(value) if name == "rate" else round(value / unit) * unit
+        wanted = 'expected a factor above 0, a number or a fraction in quotes such as "1/25"'
+        raise UsageError(f"step{self.number}: {name}: {wanted}; got {given!r}")
 
 
 def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step, ...]:
@@ -127,11 +136,15 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.toml")))
         raise UsageError(f"--preset: expected one of {known}, got {preset!r}")
-    factors = toml_of(path)
-    unknown = set(factors) - {f"step{number}" for number in STEPS}
-    if unknown:
-        raise UsageError(f"{path}: expected tables step1 to step4, got {', '.join(sorted(unknown))}")
-    return tuple(step.scaled(factors.get(f"step{step.number}", {})) for step in steps)
+    factors, names = toml_of(path), [f"step{number}" for number in STEPS]
+    for name, table in factors.items():
+        if name not in names or not isinstance(table, dict):
+            got = name if isinstance(table, dict) else f"{name} = {table!r}"
+            raise UsageError(f"{path}: expected tables {names[0]} to {names[-1]}, got {got}")
+    try:
+        return tuple(step.scaled(factors.get(name, {})) for name, step in zip(names, steps, strict=True))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def chosen_steps(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
@@ -151,7 +164,16 @@ def _read_step(path: Path, number: int) -> Step:
     known = {field.name for field in fields(Step)} - {"number"}
     if unknown := set(values) - known:
         raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")
+    return _checked(f"{path}: ", {**values, "number": number})
+
+
+def _checked(where: str, values: Mapping[str, Any]) -> Step:
+    """Return a step of these values; ``where`` stands before the message of what is wrong with them.
+
+    Raises:
+        UsageError: one is missing or none for its key.
+    """
     try:
-        return Step(number=number, betas=tuple(values.pop("betas", Step.betas)), **values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{path}: {error}") from error
+        return Step(**values)
+    except ValidationError as error:
+        raise UsageError(f"{where}{faults_of(error)}") from error

@@ -1,6 +1,7 @@
 """The factsheet's numbers, presets, and losses by hand."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -74,16 +75,65 @@ def test_errors_name_what_is_known(tmp_path):
     good = (RECIPES / "step2.toml").read_text()
     for text, message in [
         (good + "momentum = 0.9\n", r"step2.toml: expected keys of .*; got momentum"),
-        (good.replace('"charbonnier"', '"huber"'), r"step2.toml: step 2: loss: expected one of l1, .*, got 'huber'"),
-        (good.replace("256", "255"), r"hr_patch: expected a multiple of 4, at least 40; got 255"),
-        (good.replace("256", "36"), r"hr_patch: expected a multiple of 4, at least 40; got 36"),
-        (good.replace("batch = 96", ""), r"step2.toml: .*batch"),
+        (good + "number = 2\n", r"step2.toml: expected keys of .*; got number"),
+        (good.replace('"charbonnier"', '"huber"'), r"step2.toml: loss: expected one of l1, .*, got 'huber'"),
+        (good.replace("256", "255"), r"step2.toml: hr_patch: expected a multiple of 4, got 255"),
+        (good.replace("256", "36"), r"hr_patch: expected a number of at least 40, got 36"),
+        (good.replace("batch = 96", ""), r"step2.toml: batch: expected a value, got none"),
+        (good.replace("batch = 96", "batch = 96.5"), r"step2.toml: batch: expected a whole number, got 96.5"),
+        (good.replace("batch = 96", "batch = 0"), r"step2.toml: batch: expected a number above 0, got 0"),
+        (good.replace("rate = 3e-4", 'rate = "fast"'), r"step2.toml: rate: expected a number, got 'fast'"),
+        (good.replace("rate = 3e-4", "rate = nan"), r"step2.toml: rate: expected a finite number, got nan"),
+        (good.replace("rate = 3e-4", "rate = inf"), r"step2.toml: rate: expected a finite number, got inf"),
+        (good + "warm_up = 1.5\n", r"step2.toml: warm_up: expected a whole number, got 1.5"),
+        (good + "warm_up = -1\n", r"step2.toml: warm_up: expected a number of at least 0, got -1"),
+        (good + "weight_decay = -0.1\n", r"step2.toml: weight_decay: expected a number of at least 0, got -0.1"),
+        (good + "ema = 1.5\n", r"step2.toml: ema: expected a number below 1, got 1.5"),
+        (good + 'permute_channels = "no"\n', r"step2.toml: permute_channels: expected true or false, got 'no'"),
+        (good + "betas = [0.9, 1]\n", r"step2.toml: betas.1: expected a number below 1, got 1"),
+        (good + "betas = [0.9]\n", r"step2.toml: betas.1: expected a value, got none"),
+        (good + "betas = [0.9, 0.9, 0.9]\n", r"step2.toml: betas: expected 2 values, got \[0.9, 0.9, 0.9\]"),
+        (good.replace("256", "255") + "ema = 1\n", r"multiple of 4, got 255; ema: expected a number below 1, got 1"),
         (good.replace("batch = 96", "batch = "), r"step2.toml: Invalid value \(at line \d+, column \d+\)"),
-        (good + 'draw = "best"\n', r"step2.toml: step 2: draw: expected one of uniform, detail, got 'best'"),
+        (good + 'draw = "best"\n', r"step2.toml: draw: expected one of uniform, detail, got 'best'"),
     ]:
+        assert text != good
         (tmp_path / "step2.toml").write_text(text)
         with pytest.raises((UsageError, RunError), match=message):
             load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step1 = 3", "expected tables step1 to step4, got step1 = 3"),
+        ("[step5]", "expected tables step1 to step4, got step5"),
+        ('[step2]\nloss = "mse"', "step2: expected a factor of hr_patch, batch, rate, .*; got 'loss'"),
+        *(
+            (f"[step1]\nrate = {given}", f'step1: rate: expected a factor above 0, .* such as "1/25"; got {came}$')
+            for given, came in [
+                ('"abc"', "'abc'"),
+                ('"1/0"', "'1/0'"),
+                ('"1e999"', "'1e999'"),
+                ('"-1"', "'-1'"),
+                ("nan", "nan"),
+                ("inf", "inf"),
+                ("true", "True"),
+                ("[2]", r"\[2\]"),
+            ]
+        ),
+        ('[step1]\nbatch = "1/1000"', "step1: batch: expected a number above 0, got 0"),
+        ('[step4]\nwarm_up = "x"', "step4: warm_up: expected a whole number, got 'x'"),
+        ('[step4]\npermute_channels = "no"', "step4: permute_channels: expected true or false, got 'no'"),
+    ],
+)
+def test_a_wrong_preset_is_named_by_file_and_key(tmp_path, text, message):
+    for number in (1, 2, 3, 4):
+        (tmp_path / f"step{number}.toml").write_text((RECIPES / f"step{number}.toml").read_text())
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=f"^{re.escape(str(tmp_path))}/presets/mine.toml: {message}"):
+        load_recipe(tmp_path, "mine")
 
 
 def test_losses_by_hand():

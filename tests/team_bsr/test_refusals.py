@@ -165,21 +165,6 @@ def test_pruned_blocks_do_not_come_back():
         Plan((small_step(3, stage=2), small_step(4)))
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"betas": (0.9, 1.0)}, r"betas: expected 0 or more and below 1, got \(0\.9, 1\.0\)"),
-        ({"betas": (0.9,)}, r"betas: expected two numbers, got \(0\.9,\)"),
-        ({"ema": 1.5}, "ema: expected 0 or more and below 1, got 1.5"),
-        ({"weight_decay": -0.1}, "weight_decay: expected 0 or more, got -0.1"),
-        ({"warm_up": -1}, "warm_up: expected 0 or more, got -1"),
-    ],
-)
-def test_what_an_optimizer_would_refuse_is_refused_when_a_step_is_read(changes, said):
-    with pytest.raises(UsageError, match=f"step 3: {said}"):
-        small_step(3, **changes)
-
-
 def test_a_small_validation_image_ends_no_run(tmp_path):
     """PFDNLite takes no less than 7 LR pixels; as the harness measures it, the image is extended by reflection."""
     write_png(tmp_path / "hr" / "a.png", np.random.default_rng(0).integers(0, 256, (20, 48, 3), dtype=np.uint8))
