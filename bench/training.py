@@ -104,7 +104,7 @@ def loader(
         pairs = open_pairs(survey(Sources(tuple(data))), Path(cache))
         typer.echo(f"{len(pairs)} images decoded and cached in {time.perf_counter() - started:.1f} s\n")
         for step in load_recipe(preset=preset):
-            drawn = PatchBatches(pairs, Sampling(step.batch, step.hr_patch, step=step.number))
+            drawn = PatchBatches(pairs, Sampling(step))
             started = time.perf_counter()
             for iteration in range(batches):
                 drawn[iteration]

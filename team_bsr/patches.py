@@ -16,37 +16,24 @@ from torch.utils.data import Dataset
 from eval.errors import RunError, UsageError
 from team_bsr.data import Pairs
 from team_bsr.draws import DRAWS
+from team_bsr.recipe import Step
 from team_bsr.sources import SCALE
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How patches are drawn.
+    """How one of ``world`` processes, counted from 0, draws a step's patches; ``seed`` is the generator's first key."""
 
-    Attributes:
-        batch: patches a global batch, over all processes.
-        hr_patch: side of an HR patch in pixels, a multiple of 4.
-        seed: first key of the generator.
-        step: second key, the recipe step's number.
-        rank: this process, from 0.
-        world: number of processes; must divide ``batch``.
-        draw: rule of the place, name in ``draws.DRAWS``.
-        permute_channels: take the three channels of each patch in an order of its own.
-    """
-
-    batch: int
-    hr_patch: int
+    step: Step
     seed: int = 0
-    step: int = 1
     rank: int = 0
     world: int = 1
-    draw: str = "uniform"
-    permute_channels: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch % self.world:
+        if self.step.batch % self.world:
             raise UsageError(
-                f"step {self.step}: batch: expected a multiple of the {self.world} processes, got {self.batch}"
+                f"step {self.step.number}: batch: expected a multiple of the {self.world} processes, "
+                f"got {self.step.batch}"
             )
 
 
@@ -63,17 +50,17 @@ class Drawn(NamedTuple):
     channels: np.ndarray
 
 
-def large_images(pairs: Pairs, sampling: Sampling) -> list[int]:
-    """Return the numbers of the images that patches can be cut of.
+def large_images(pairs: Pairs, step: Step) -> list[int]:
+    """Return the numbers of the images that a step's patches can be cut of.
 
     Raises:
         RunError: there is none.
     """
-    side = sampling.hr_patch // SCALE
+    side = step.hr_patch // SCALE
     large = [item for item, pair in enumerate(pairs.index) if min(pair.height, pair.width) >= side]
     if not large:
         raise RunError(
-            f"step {sampling.step}: patches of {sampling.hr_patch} pixels a side: expected an image of at least that, "
+            f"step {step.number}: patches of {step.hr_patch} pixels a side: expected an image of at least that, "
             f"all {len(pairs)} are smaller"
         )
     return large
@@ -87,22 +74,22 @@ class PatchBatches(Dataset):
     """
 
     def __init__(self, pairs: Pairs, sampling: Sampling) -> None:
-        self.pairs, self.sampling = pairs, sampling
-        self.draw = DRAWS[sampling.draw](pairs, large_images(pairs, sampling), sampling.hr_patch // SCALE)
+        self.pairs, self.sampling, step = pairs, sampling, sampling.step
+        self.draw = DRAWS[step.draw](pairs, large_images(pairs, step), step.hr_patch // SCALE)
 
     def drawn(self, iteration: int) -> Drawn:
         """Return image, place in LR pixels, turn and channels of each patch of this process's share."""
-        sampling, batch = self.sampling, self.sampling.batch
-        random = np.random.default_rng([sampling.seed, sampling.step, iteration])
+        sampling, step, batch = self.sampling, self.sampling.step, self.sampling.step.batch
+        random = np.random.default_rng([sampling.seed, step.number, iteration])
         places, turns = self.draw(random, batch), random.integers(8, size=batch)
         # Drawn last, and only then: runs without it draw what they always did.
-        orders = random.integers(len(ORDERS), size=batch) if sampling.permute_channels else np.zeros_like(turns)
+        orders = random.integers(len(ORDERS), size=batch) if step.permute_channels else np.zeros_like(turns)
         share = batch // sampling.world
         own = slice(sampling.rank * share, (sampling.rank + 1) * share)
         return Drawn(places.image[own], places.top[own], places.left[own], turns[own], ORDERS[orders[own]])
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
-        side, lr, hr = self.sampling.hr_patch // SCALE, [], []
+        side, lr, hr = self.sampling.step.hr_patch // SCALE, [], []
         for image, top, left, turn, channels in zip(*self.drawn(iteration), strict=True):
             hr_image, lr_image = self.pairs[image]
             lr.append(_patch(lr_image, top, left, side, turn)[channels])

@@ -66,10 +66,7 @@ class Plan:
 
     def sampling(self, step: Step, accelerator: Accelerator) -> Sampling:
         """Return how a process draws a step's patches; raises as ``Sampling`` does."""
-        world, rank = accelerator.num_processes, accelerator.process_index
-        return Sampling(
-            step.batch, step.hr_patch, self.seed, step.number, rank, world, step.draw, step.permute_channels
-        )
+        return Sampling(step, self.seed, accelerator.process_index, accelerator.num_processes)
 
 
 @dataclass(frozen=True)

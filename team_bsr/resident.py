@@ -29,7 +29,7 @@ class ResidentPatches:
 
     def __init__(self, pairs: Pairs, sampling: Sampling, device: torch.device) -> None:
         self._batches, self._device = PatchBatches(pairs, sampling), device
-        side = sampling.hr_patch // SCALE
+        side = sampling.step.hr_patch // SCALE
         # A row a pixel: whatever is stored there has three channels.
         self._pixels = _on_device(pairs.pixels, device).view(-1, _CHANNELS)
         self._turns = {scale: _turns(side * scale).to(device) for scale in (1, SCALE)}

@@ -58,7 +58,7 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
     newest = _newest(run, plan)
     steps = [step for step in plan.steps if newest is None or newest["step"] <= step.number]
     for step in steps:
-        large_images(run.pairs, plan.sampling(step, accelerator))
+        large_images(run.pairs, plan.sampling(step, accelerator).step)
     progress = Progress(run.folder, plan.steps, accelerator.is_main_process)
     try:
         for step in steps:

@@ -21,6 +21,7 @@ from team_bsr.patches import PatchBatches, Sampling
 from team_bsr.resident import ResidentPatches
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
+from tests.team_bsr.test_training import small_step
 
 
 def noise(height, width, seed=0):
@@ -142,14 +143,14 @@ def pairs(tmp_path):
 
 
 def test_lr_and_hr_patch_are_of_one_place_and_turned_alike(pairs):
-    batches = PatchBatches(pairs, Sampling(batch=64, hr_patch=32))
+    batches = PatchBatches(pairs, Sampling(small_step(batch=64)))
     lr, hr = batches[0]
-    assert (lr.shape, hr.shape) == ((64, 3, 8, 8), (64, 3, 32, 32))
+    assert (lr.shape, hr.shape) == ((64, 3, 10, 10), (64, 3, 40, 40))
     assert (lr.repeat_interleave(4, 2).repeat_interleave(4, 3) == hr).all()
 
 
 def test_every_turn_image_and_corner_is_drawn(pairs):
-    batches = PatchBatches(pairs, Sampling(batch=500, hr_patch=32))
+    batches = PatchBatches(pairs, Sampling(small_step(batch=500)))
     lr = batches[0][0].numpy().astype(int)
     places = lr[:, 0] * 256 + lr[:, 1]
     width = np.where(lr[:, 2, 0, 0] == ord("a"), 21, 11)
@@ -157,39 +158,41 @@ def test_every_turn_image_and_corner_is_drawn(pairs):
     turns = {(int(np.sign(a)), abs(int(a)) == 1, int(np.sign(b))) for a, b in zip(*steps, strict=True)}
     assert len(turns) == 8
     of_a = places.min((1, 2))[width == 21]
-    assert {0, 13, 5 * 21, 5 * 21 + 13} <= set(of_a.tolist())
+    assert {0, 11, 3 * 21, 3 * 21 + 11} <= set(of_a.tolist())
     assert 200 < len(of_a) < 300
 
 
 @pytest.mark.parametrize("rule", DRAWS)
 def test_patches_depend_on_seed_step_and_iteration_alone(pairs, rule):
-    def draw(iteration: int, **keys: int) -> bytes:
-        return PatchBatches(pairs, Sampling(16, 32, draw=rule, **keys))[iteration][0].numpy().tobytes()
+    def draw(iteration: int, seed: int, number: int) -> bytes:
+        step = small_step(number, batch=16, draw=rule)
+        return PatchBatches(pairs, Sampling(step, seed))[iteration][0].numpy().tobytes()
 
-    first = draw(7, seed=1, step=2)
-    assert first == draw(7, seed=1, step=2)
-    assert len({first, draw(8, seed=1, step=2), draw(7, seed=2, step=2), draw(7, seed=1, step=3)}) == 4
+    first = draw(7, seed=1, number=2)
+    assert first == draw(7, seed=1, number=2)
+    assert len({first, draw(8, seed=1, number=2), draw(7, seed=2, number=2), draw(7, seed=1, number=3)}) == 4
 
 
 @pytest.mark.parametrize("draw", DRAWS)
 def test_the_shares_of_two_processes_are_the_batch_of_one(pairs, draw):
     """Each process, and each of its workers, makes its own rule of what it is given."""
-    whole = PatchBatches(pairs, Sampling(8, 32, draw=draw))[3]
+    step = small_step(batch=8, draw=draw)
+    whole = PatchBatches(pairs, Sampling(step))[3]
     copies = [pickle.loads(pickle.dumps(pairs)) for _ in (0, 1)]
-    shares = [PatchBatches(copies[rank], Sampling(8, 32, rank=rank, world=2, draw=draw))[3] for rank in (0, 1)]
+    shares = [PatchBatches(copies[rank], Sampling(step, rank=rank, world=2))[3] for rank in (0, 1)]
     for part in (0, 1):
         assert np.array_equal(np.concatenate([share[part] for share in shares]), whole[part])
 
 
 def test_sampling_errors(pairs):
     with pytest.raises(UsageError, match="batch: expected a multiple of the 3 processes, got 8"):
-        Sampling(8, 32, world=3)
+        Sampling(small_step(batch=8), world=3)
     with pytest.raises(RunError, match="patches of 68 pixels a side: expected an image of at least that, all 2 are"):
-        PatchBatches(pairs, Sampling(8, 68))
+        PatchBatches(pairs, Sampling(small_step(hr_patch=68)))
 
 
 def test_nothing_is_drawn_of_an_image_that_is_smaller_than_the_patch(pairs):
-    batches = PatchBatches(pairs, Sampling(50, 48))
+    batches = PatchBatches(pairs, Sampling(small_step(batch=50, hr_patch=48)))
     assert set(batches[0][0].numpy()[:, 2].ravel()) == {ord("a")}
 
 
@@ -198,7 +201,8 @@ def test_nothing_is_drawn_of_an_image_that_is_smaller_than_the_patch(pairs):
 @pytest.mark.parametrize("permuted", [False, True])
 def test_batches_cut_on_the_device_are_equal(pairs, draw, rank, permuted):
     """Of all eight turns, images, sizes and orders of channels; only where they are cut differs."""
-    sampling = Sampling(40, 32, seed=5, step=2, rank=rank, world=2, draw=draw, permute_channels=permuted)
+    step = small_step(2, batch=40, draw=draw, permute_channels=permuted)
+    sampling = Sampling(step, seed=5, rank=rank, world=2)
     on_device, batches = ResidentPatches(pairs, sampling, torch.device("cpu")), PatchBatches(pairs, sampling)
     for iteration in (0, 7):
         for cut, expected in zip(on_device[iteration], batches[iteration], strict=True):
@@ -223,7 +227,7 @@ def test_images_are_copied_to_the_device_piece_by_piece(pairs, monkeypatch):
 @pytest.mark.parametrize(("kind", "expected"), [("cuda", True), ("mps", False), ("cpu", False)])
 def test_what_is_told_of_a_batch_is_copied_in_the_background_on_cuda_alone(pairs, monkeypatch, kind, expected):
     """MPS reads the host's memory when it is another's already (pytorch issue 139550)."""
-    patches = ResidentPatches(pairs, Sampling(4, 32), torch.device("cpu"))
+    patches = ResidentPatches(pairs, Sampling(small_step()), torch.device("cpu"))
     seen, real = [], torch.Tensor.to
 
     def to(tensor, *given, **options):
@@ -238,7 +242,8 @@ def test_what_is_told_of_a_batch_is_copied_in_the_background_on_cuda_alone(pairs
 
 
 def test_permuted_channels_are_those_of_the_patch_in_each_of_six_orders_alike_in_lr_and_hr(pairs):
-    plain, permuted = (PatchBatches(pairs, Sampling(600, 32, permute_channels=value))[1] for value in (False, True))
+    steps = (small_step(batch=600, permute_channels=value) for value in (False, True))
+    plain, permuted = (PatchBatches(pairs, Sampling(step))[1] for step in steps)
     orders = [list(order) for order in permutations(range(3))]
     counts = [0] * len(orders)
     for (lr, hr), (lr_seen, hr_seen) in zip(*(zip(*batch, strict=True) for batch in (plain, permuted)), strict=True):
