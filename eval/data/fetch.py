@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from eval.cache import download_cache
+from eval.cache import download, download_cache
 from eval.data.images import is_image_file
 from eval.errors import RunError, UsageError
 
@@ -19,7 +19,6 @@ _ARCHIVES = {"DIV2K_valid_HR.zip": "DIV2K_valid_HR", "DIV2K_valid_LR_bicubic_X4.
 _DIV2K_VALID, _DIV2K_IMAGES = "DIV2K_valid", 100
 # Beside the sets, and removed in the end: a name that nobody's own folder has.
 _ASIDE = ".fetched-archives"
-_TIMEOUT_S = (10, 60)
 
 
 @cache
@@ -58,39 +57,26 @@ def fetch_set(
         UsageError: there is no such set.
         RunError: a download failed or brought other bytes; what came before is kept, and the same command goes on.
     """
-    address = address and f"{address.rstrip('/')}/"
-    if name == _DIV2K_VALID:
-        from filelock import FileLock
+    from filelock import FileLock
 
-        folder.mkdir(parents=True, exist_ok=True)
-        # Another process that fetches the same has its archives in the same place.
-        with FileLock(folder / ".fetch.lock"):
-            return _fetch_archives(folder, address or DIV2K, on_file)
-    if name not in known_files():
+    if name not in fetchable_sets():
         raise UsageError(f"fetch data {name}: no such set; there are: {', '.join(fetchable_sets())}")
-    files = known_files()[name]
-    for file, sha256 in files.items():
-        _download(f"{address or SELFEXSR}{file}", folder / file, f"sha256:{sha256}")
-        on_file(file)
-    return f"{len(files)} files, each with the SHA-256 that we know"
+    address = address and f"{address.rstrip('/')}/"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another process that fetches the same downloads to the same places.
+    with FileLock(folder / ".fetch.lock"):
+        if name == _DIV2K_VALID:
+            return _fetch_archives(folder, address or DIV2K, on_file)
+        files = known_files()[name]
+        for file, sha256 in files.items():
+            _download(f"{address or SELFEXSR}{file}", folder / file, sha256)
+            on_file(file)
+        return f"{len(files)} files, each with the SHA-256 that we know"
 
 
-def _download(url: str, target: Path, known_hash: str | None) -> None:
-    """Download a file to its place; it appears whole or not at all."""
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("ERROR")
-    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S)
-    try:
-        # pooch's protocol names other parameters than pooch's own downloaders have.
-        pooch.retrieve(url, known_hash, target.name, target.parent, downloader=downloader)  # pyright: ignore[reportArgumentType]
-    except (requests.RequestException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(
-            f"{target.name}: the download failed: {reason}\n  address   {url}\n"
-            f"What came before is kept: the same command goes on. By hand: put that file at {target}"
-        ) from error
+def _download(url: str, target: Path, sha256: str | None) -> None:
+    advice = f"What came before is kept: the same command goes on. By hand: put that file at {target}"
+    download(url, target, sha256, advice)
 
 
 def _fetch_archives(folder: Path, address: str, on_file: Callable[[str], None]) -> str:

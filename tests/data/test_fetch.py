@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from eval.data.png import encode_png
 from eval.errors import RunError, UsageError
 from tests.served import Server, answering, serving
 
+TIMEOUT_S = 300
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
@@ -81,6 +85,62 @@ def test_it_goes_on_where_it_failed(server: Server, tmp_path: Path):
     server.requests.clear()
     fetch_set("Tiny", tmp_path, server.url)
     assert server.requests == [last]
+
+
+def test_two_at_once_both_succeed_by_one_download_of_each_file(server: Server, tmp_path: Path):
+    asked, release = threading.Event(), threading.Event()
+    first, *_ = FILES
+
+    def slowly(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.lstrip("/") == first:
+            asked.set()
+            release.wait(TIMEOUT_S)
+        answer(handler)
+
+    server.answer = slowly
+    with ThreadPoolExecutor() as pool:
+        fetched = [pool.submit(fetch_set, "Tiny", tmp_path, server.url)]
+        assert asked.wait(TIMEOUT_S)
+        fetched.append(pool.submit(fetch_set, "Tiny", tmp_path, server.url))
+        time.sleep(0.2)
+        release.set()
+        assert [its.result(TIMEOUT_S) for its in fetched] == ["4 files, each with the SHA-256 that we know"] * 2
+    assert server.requests == list(FILES)
+
+
+def test_one_failure_is_tried_again(server: Server, tmp_path: Path):
+    first, *_ = FILES
+    failing = iter([first])
+
+    def at_first_not(handler: BaseHTTPRequestHandler) -> None:
+        (answering(status=503) if handler.path.lstrip("/") == next(failing, None) else answer)(handler)
+
+    server.answer = at_first_not
+    fetch_set("Tiny", tmp_path, server.url)
+    assert server.requests == [first, *FILES]
+
+
+def test_what_a_killed_download_left_is_removed(server: Server, tmp_path: Path):
+    first, *_ = FILES
+    left = (tmp_path / first).parent / f".incoming-{hashlib.sha256(FILES[first]).hexdigest()}"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(FILES[first][:50])
+    fetch_set("Tiny", tmp_path, server.url)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        *FILES,
+        ".fetch.lock",
+    }
+    assert not left.exists()
+
+
+def test_a_file_that_is_a_link_counts_as_there(server: Server, tmp_path: Path):
+    first, *rest = FILES
+    (tmp_path / "elsewhere.png").write_bytes(FILES[first])
+    (tmp_path / "sets" / first).parent.mkdir(parents=True)
+    (tmp_path / "sets" / first).symlink_to(tmp_path / "elsewhere.png")
+    fetch_set("Tiny", tmp_path / "sets", server.url)
+    assert server.requests == rest
+    assert (tmp_path / "sets" / first).is_symlink()
 
 
 def test_other_bytes_are_not_kept(server: Server, tmp_path: Path):
