@@ -1,8 +1,9 @@
 """Which files of a folder are no HR images, though they look like it: LR halves of sets, and what lies beside them.
 
-Sets are unpacked in many ways, and an LR image that is trained on as HR does silent harm. Names tell most: a folder
-``LR``, ``DIV2K_train_LR_bicubic``, ``LRBI``, ``LQ`` or ``x4`` (but not ``HR/x4``), a file ``0001_LR.png`` or
-``babyLRBI_x4.png``. Where they do not, the pictures do: of two files of one name, the same at a quarter of the size.
+Sets are unpacked in many ways, and an LR image that is trained on as HR does silent harm. Names tell most: those of
+folders by the rule that evaluation has, so that none is LR to the one and HR to the other; and those of files, as
+``0001_LR.png`` or ``babyLRBI_x4.png``. Where they do not, the pictures do: of two files of one name, the same at a
+quarter of the size.
 """
 
 import re
@@ -12,21 +13,17 @@ from pathlib import Path
 
 from eval.data.images import ImageSize
 from eval.data.likeness import are_alike
+from eval.data.naming import role_of
 
 FACTORS = (2, 3, 4, 8)
-_WORD = r"(?:(?<![A-Za-z])(?i:{0})|(?<=[a-z])(?:{1}))"
-_TAIL = r"(?i:_?(?:bicubic|bic|bi|bd|dn))?(?i:[_-]?(?:mod)?x?\d+)?(?![A-Za-z])"
-_HR = re.compile(_WORD.format("hr|hq|gt", "HR|HQ|GT") + _TAIL)
-_LR = re.compile(_WORD.format("lr|lq", "LR|LQ") + _TAIL)
-_SCALED = re.compile(r"[xX]\d+")
 _MARK = re.compile(r"(?:_((?i:HR|LR|LQ|GT))|(?<=[a-z0-9])(HR|LR|LQ|GT))(?:BI|BD|DN)?(?:_?x\d)?$")
 NAMED_LR = "LR images by their names"
 SIZED_LR = "smaller copies of other images"
 BESIDE_PAIRS = "neither _HR nor _LR beside such pairs"
 
 
-def no_hr_by_name(root: Path, files: Iterable[Path]) -> dict[Path, str]:
-    """Return the files under ``root`` that are no HR images by folder or name, each with the reason."""
+def no_hr_by_name(files: Iterable[Path]) -> dict[Path, str]:
+    """Return the files that are no HR images by folder or name, each with the reason."""
     by_folder = defaultdict(list)
     for path in files:
         by_folder[path.parent].append(path)
@@ -34,7 +31,8 @@ def no_hr_by_name(root: Path, files: Iterable[Path]) -> dict[Path, str]:
     for folder, paths in by_folder.items():
         marks = {path: _mark(path.stem) for path in paths}
         paired = {"HR", "LR"} <= set(marks.values())
-        in_lr = _is_lr_folder(root, folder)
+        # A folder that is called by a scale alone may hold LR images: evaluation refuses it.
+        in_lr = role_of(folder, [path.stem for path in paths]) != "HR"
         for path, mark in marks.items():
             if mark == "LR" or (mark is None and in_lr):
                 reasons[path] = NAMED_LR
@@ -62,13 +60,3 @@ def _mark(stem: str) -> str | None:
     """Return "HR" or "LR" if a file's name ends so."""
     found = _MARK.search(stem)
     return None if found is None else "HR" if (found[1] or found[2]).upper() in ("HR", "GT") else "LR"
-
-
-def _is_lr_folder(root: Path, folder: Path) -> bool:
-    """Tell by the innermost folder whose name says HR or LR, ``root`` included; where none does, x4 is LR."""
-    inside, root = folder.relative_to(root).parts, root.absolute()
-    for name in (*reversed(inside), root.name):
-        if _LR.search(name) or _HR.search(name):
-            return bool(_LR.search(name))
-    in_lr = _SCALED.fullmatch(root.name) and _LR.search(root.parent.name)
-    return bool(in_lr) or any(map(_SCALED.fullmatch, inside))

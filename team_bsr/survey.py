@@ -105,12 +105,15 @@ def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, s
     files: dict[Path, Path] = {}
     for folder in folders:
         inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
-        no_hr = no_hr_by_name(folder, inside)
+        no_hr = no_hr_by_name(inside)
         left_out += no_hr.items()
         candidates = [path for path in inside if path not in no_hr]
         if not candidates:
             reasons = f": the {len(inside)} there are {', '.join(set(no_hr.values()))}" if inside else " there"
-            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none{reasons}")
+            advice = (
+                "; if they are HR images, rename the folder or the files so that their names say HR" if inside else ""
+            )
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none{reasons}{advice}")
         for path in candidates:
             if files.setdefault(path.resolve(), path) is not path:
                 left_out.append((path, TWICE))

@@ -49,6 +49,10 @@ def used(root: Path, *more: Path) -> list[str]:
         ("a/babyHR.png", "b/babyLRBI_x4.png"),
         ("baby.png", "X4/other.png"),
         ("trainHR/baby.png", "trainLR/other.png"),
+        ("photos/high_res/a.png", "photos/low_res/b.png"),
+        ("set/HR/images/a.png", "set/LR/images/b.png"),
+        ("set/gt/a.png", "set/4x/b.png"),
+        ("photos/a.png", "small/bx4.png"),
     ],
 )
 def test_lr_halves_are_known_by_their_names(tmp_path, hr, lr):
@@ -61,6 +65,25 @@ def test_lr_halves_are_known_by_their_names(tmp_path, hr, lr):
 def test_a_folder_s_own_name_counts_least(tmp_path):
     write(tmp_path, "HR/x4/a.png", "HR/LR/ax4.png")
     assert used(tmp_path / "HR") == ["x4/a.png"]
+
+
+@pytest.mark.parametrize("name", ["LR", "x4", "low_res", "LR/images", "DIV2K_train_LR_bicubic/X4", "sharp_bicubic/X4"])
+def test_a_folder_that_evaluation_takes_for_lr_or_asks_about_is_refused_by_its_own_name(tmp_path, name):
+    """A scale alone does not tell; LR that is trained on does silent harm, and a folder is soon renamed."""
+    write(tmp_path / "data", f"{name}/a.png")
+    message = (
+        f"--data {tmp_path / 'data' / name}: expected a folder with HR images, found none: the 1 there are LR images "
+        "by their names; if they are HR images, rename the folder or the files so that their names say HR"
+    )
+    with pytest.raises(FileNotFoundError, match=re.escape(message)):
+        survey(Sources((tmp_path / "data" / name,)))
+
+
+@pytest.mark.parametrize("name", ["HR/x4", "HR_x4", "x4_photos", "LR/../photos"])
+def test_a_folder_whose_name_says_hr_or_nothing_is_trained_on(tmp_path, name):
+    (tmp_path / "data" / "LR").mkdir(parents=True)
+    write(tmp_path / "data", f"{name}/a.png")
+    assert used(tmp_path / "data" / name) == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["COLOR/a.png", "allright/a.png", "SRF/a.png", "Flickr2K/a.png", "clr/a.png"])
@@ -208,11 +231,11 @@ def test_a_copy_is_known_recompressed_resized_or_cut_and_another_picture_is_not(
 
 def test_a_damaged_file_has_no_thumbnail_and_is_like_none(tmp_path):
     write(tmp_path, "a.png", "ax4.png")
-    write(tmp_path, "low/a.png", side=16)
-    whole = (tmp_path / "low" / "a.png").read_bytes()
-    (tmp_path / "low" / "a.png").write_bytes(whole[:-40])
-    assert thumbnails([tmp_path / "low" / "a.png"]) == {}
-    assert "low/a.png" in used(tmp_path)
+    write(tmp_path, "small/a.png", side=16)
+    whole = (tmp_path / "small" / "a.png").read_bytes()
+    (tmp_path / "small" / "a.png").write_bytes(whole[:-40])
+    assert thumbnails([tmp_path / "small" / "a.png"]) == {}
+    assert "small/a.png" in used(tmp_path)
 
 
 def test_validation_images_among_the_training_images_are_named(tmp_path):
