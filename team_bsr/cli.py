@@ -96,9 +96,10 @@ def train_command(
         tell(line)
     if start is not None:
         first_network(plan.steps[0], plan, None, start)
+    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers, resident, recorded, compiled)
     if dry_run:
         seen = thumbnails(list(images.images)) if sets else {}
-        for line in (*describe(plan, minutes, accelerator), *shared_images(sets, seen)):
+        for line in (*describe(plan, habits, minutes, accelerator), *shared_images(sets, seen)):
             tell(line)
         return
     with accelerator.main_process_first():
@@ -106,7 +107,6 @@ def train_command(
     for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
         tell(line)
     tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
-    habits = Habits(log_every, validate_every, checkpoint_every, keep, workers, resident, recorded, compiled)
     tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 

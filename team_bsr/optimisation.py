@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from eval.device.graphs import ReplayedStep
+from eval.device.graphs import WARM_UP_RUNS, ReplayedStep
 from eval.device.numerics import cudnn_trials
 from team_bsr.losses import LOSSES
 from team_bsr.recipe import Step
@@ -43,6 +43,11 @@ class Optimisation:
         self._forward = whole or parallel
         self._set_up()
         self._run = ReplayedStep(self._step, accelerator.device) if recorded else self._step
+
+    @property
+    def unlike_calls(self) -> int:
+        """How many calls at first are slower than all later ones: libraries set themselves up, kernels are recorded."""
+        return WARM_UP_RUNS + 1 if self._recorded else 1
 
     def __call__(self, lr: Tensor, hr: Tensor, rate: float) -> Tensor:
         """Take one step at a learning rate and return the loss, which a GPU may still be computing.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
+from torch import Tensor, nn
 
 from eval.config import AUTO
 from eval.data.datasets import Dataset
@@ -23,7 +24,7 @@ from eval.errors import UsageError
 from eval.zoo.checkpoints import file_sha256
 from team_bsr.checkpoint import checkpoints, load_checkpoint
 from team_bsr.data import Pairs
-from team_bsr.losses import LOSSES
+from team_bsr.optimisation import MovingAverage, Optimisation, can_be_recorded
 from team_bsr.patches import Sampling
 from team_bsr.pruning import PRUNED_BLOCKS
 from team_bsr.recipe import Step
@@ -86,6 +87,11 @@ class Habits:
     resident: bool | None = None
     recorded: bool = True
     compiled: bool = False
+
+    def optimisation(self, network: nn.Module, step: Step, accelerator: Accelerator) -> Optimisation:
+        """Return what optimises a network on the accelerator's device, recorded and compiled where it can be."""
+        recorded = self.recorded and can_be_recorded(accelerator)
+        return Optimisation(network, step, accelerator, recorded, self.compiled and accelerator.num_processes == 1)
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ def describe_data(plan: Plan, images: Survey) -> Iterator[str]:
     yield from steps_left_out(plan.steps, images)
 
 
-def describe(plan: Plan, minutes: float | None, accelerator: Accelerator) -> Iterator[str]:
+def describe(plan: Plan, habits: Habits, minutes: float | None, accelerator: Accelerator) -> Iterator[str]:
     """Yield the lines of ``--dry_run``: steps, and the time expected from a few timed iterations."""
     yield f"network  {plan.network}"
     yield f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {plan.precision}"
@@ -178,7 +184,7 @@ def describe(plan: Plan, minutes: float | None, accelerator: Accelerator) -> Ite
     yield f"timing   {TIMED_ITERATIONS} iterations of each step"
     total = 0.0
     for step in plan.steps:
-        seconds = _iteration_seconds(plan, step, accelerator)
+        seconds = _iteration_seconds(plan, habits, step, accelerator)
         total += seconds * step.iterations
         whole = timedelta(seconds=round(seconds * step.iterations))
         yield f"step {step.number}   {seconds:.3f} s an iteration, {whole}"
@@ -187,18 +193,26 @@ def describe(plan: Plan, minutes: float | None, accelerator: Accelerator) -> Ite
         yield f"minutes  {minutes:g}, in which {min(1, 60 * minutes / total):.0%} of each step's iterations fit"
 
 
-def _iteration_seconds(plan: Plan, step: Step, accelerator: Accelerator) -> float:
-    """Time forward and backward of this process's share of a batch; the first iteration does not count."""
+def _iteration_seconds(plan: Plan, habits: Habits, step: Step, accelerator: Accelerator) -> float:
+    """Time what training does with this process's share of a batch; the first iterations do not count."""
     network = TRAINEES[plan.network].build(PRUNED_BLOCKS if step.stage == 2 else ()).to(accelerator.device)
-    shape = (max(1, step.batch // accelerator.num_processes), 3, step.hr_patch // SCALE, step.hr_patch // SCALE)
-    lr = torch.rand(shape, device=accelerator.device).contiguous(memory_format=torch.channels_last)
-    hr = torch.rand((*shape[:2], step.hr_patch, step.hr_patch), device=accelerator.device)
-    for iteration in range(TIMED_ITERATIONS + 1):
-        if iteration == 1:
-            started = time.perf_counter()
-        with accelerator.autocast():
-            sr = network(lr)
-        loss = LOSSES[step.loss](sr.float(), hr)
-        loss.backward()
-        loss.item()
-    return (time.perf_counter() - started) / TIMED_ITERATIONS
+    average, optimise = MovingAverage(network, step.ema), habits.optimisation(network, step, accelerator)
+    shape = (max(1, step.batch // accelerator.num_processes), 3)
+    lr, hr = (
+        torch.randint(256, (*shape, side, side), dtype=torch.uint8, device=accelerator.device)
+        for side in (step.hr_patch // SCALE, step.hr_patch)
+    )
+
+    def once(iteration: int) -> Tensor:
+        loss = optimise(lr, hr, step.rate_at(iteration, iteration))
+        average.update(iteration)
+        return loss
+
+    first = optimise.unlike_calls
+    # To read a loss is to wait for the GPU.
+    [once(iteration) for iteration in range(first)][-1].item()
+    started = time.perf_counter()
+    [once(iteration) for iteration in range(first, first + TIMED_ITERATIONS)][-1].item()
+    seconds = (time.perf_counter() - started) / TIMED_ITERATIONS
+    optimise.release()
+    return seconds

@@ -28,7 +28,7 @@ from team_bsr.checkpoint import (
     rotate,
     save_checkpoint,
 )
-from team_bsr.optimisation import MovingAverage, Optimisation, can_be_recorded
+from team_bsr.optimisation import MovingAverage
 from team_bsr.patches import PatchBatches, large_images
 from team_bsr.plan import Habits, Plan, Run
 from team_bsr.progress import Pace, Progress
@@ -192,9 +192,7 @@ class _StepTrainer:
     def _prepare(self, network: nn.Module) -> None:
         self.network = network.to(self.accelerator.device)
         self.average = MovingAverage(self.network, self.step.ema)
-        possible, asked = can_be_recorded(self.accelerator), self.habits.recorded
-        compiled = self.habits.compiled and self.accelerator.num_processes == 1
-        self.optimise = Optimisation(self.network, self.step, self.accelerator, possible and asked, compiled)
+        self.optimise = self.habits.optimisation(self.network, self.step, self.accelerator)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the step's remaining batches, uint8 on the device."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from eval.device.placing import current
 from eval.errors import EngineError, one_reason
 
-_WARM_UP_RUNS = 3
+WARM_UP_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Recorder:
         with current(self._device):
             kept = x.clone(memory_format=torch.channels_last)
             with _aside(self._side):
-                for _ in range(_WARM_UP_RUNS):
+                for _ in range(WARM_UP_RUNS):
                     run(kept)
             graph = torch.cuda.CUDAGraph()
             # A pool that a broken recording has given up takes no other.
@@ -95,7 +95,8 @@ class ReplayedStep:
     """A function that is called again and again on tensors of the same shapes: recorded once, then replayed.
 
     What it changes besides, such as weights, it must change in place. The first calls run as they are, on another
-    stream, so that libraries set themselves up; the recording itself changes nothing. So each call counts once.
+    stream, so that libraries set themselves up; the recording itself, in the call after ``WARM_UP_RUNS`` of them,
+    changes nothing. So each call counts once.
     """
 
     def __init__(self, run: Callable[..., Tensor], device: torch.device) -> None:
@@ -107,7 +108,7 @@ class ReplayedStep:
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return what the function returns; the next call writes over it."""
         with current(self._device):
-            if self._graph is None and self._calls < _WARM_UP_RUNS:
+            if self._graph is None and self._calls < WARM_UP_RUNS:
                 self._calls += 1
                 with _aside(self._side):
                     return self._run(*inputs)

@@ -1,6 +1,7 @@
 """Validation by an independent computation, and what the dry run times and expects."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from accelerate import Accelerator
 from eval.data.images import write_png
 from team_bsr import plan
 from team_bsr.losses import LOSSES
-from team_bsr.plan import Plan
+from team_bsr.optimisation import Optimisation
+from team_bsr.plan import Habits, Plan
 from team_bsr.trainees import TRAINEES, Trainee
 from team_bsr.validation import open_set, validate
 from tests.team_bsr.test_network import random_network
+from tests.team_bsr.test_optimisation import Replayed
 from tests.team_bsr.test_training import small_step
 
 
@@ -40,15 +43,46 @@ def test_the_dry_run_times_each_step_s_network_and_share_of_a_batch(monkeypatch)
     monkeypatch.setitem(TRAINEES, "abpn", trainee)
     monkeypatch.setitem(LOSSES, "l1", lambda sr, hr: shapes.append(tuple(hr.shape)) or (sr - hr).abs().mean())
     steps = (small_step(iterations=2), small_step(4, stage=2, batch=2, hr_patch=48, iterations=3))
-    list(plan.describe(Plan(steps, network="abpn"), None, Accelerator(cpu=True)))
+    list(plan.describe(Plan(steps, network="abpn"), Habits(), None, Accelerator(cpu=True)))
     assert built == [(), (2, 3)]
     assert set(shapes) == {(4, 3, 40, 40), (2, 3, 48, 48)}
 
 
+@pytest.mark.parametrize(("recorded", "unlike"), [(True, 4), (False, 1)])
+def test_the_dry_run_times_the_step_that_training_takes(monkeypatch, recorded, unlike):
+    """Optimisation as training makes it: AdamW and all, recorded where it can be, whose first calls do not count."""
+    made, calls, clock = [], [], []
+
+    class Watched(Optimisation):
+        def __init__(self, network, step, accelerator, *how) -> None:
+            made.append(how)
+            super().__init__(network, step, accelerator, *how)
+
+        def __call__(self, lr, hr, rate):
+            calls.append((lr.dtype, tuple(lr.shape), hr.dtype, tuple(hr.shape), rate))
+            return super().__call__(lr, hr, rate)
+
+    monkeypatch.setattr(plan, "Optimisation", Watched)
+    monkeypatch.setattr(plan, "can_be_recorded", lambda accelerator: True)
+    monkeypatch.setattr("team_bsr.optimisation.ReplayedStep", Replayed)
+    monkeypatch.setattr(
+        plan, "time", SimpleNamespace(perf_counter=lambda: clock.append(len(calls)) or 6.0 * len(clock))
+    )
+    step, habits = small_step(iterations=2, warm_up=9, halve_every=99), Habits(recorded=recorded)
+    lines = list(plan.describe(Plan((step,), network="abpn"), habits, None, Accelerator(cpu=True)))
+    assert made == [(recorded, False)]
+    assert clock == [unlike, unlike + 3]
+    assert set(calls) == {
+        (torch.uint8, (4, 3, 10, 10), torch.uint8, (4, 3, 40, 40), step.rate_at(iteration, iteration))
+        for iteration in range(unlike + 3)
+    }
+    assert lines[-2:] == ["step 1   2.000 s an iteration, 0:00:04", "expected 0:00:04, validation not counted"]
+
+
 def test_the_time_expected_is_the_sum_of_the_steps(monkeypatch):
-    monkeypatch.setattr(plan, "_iteration_seconds", lambda plan, step, accelerator: 10.0 * step.number)
+    monkeypatch.setattr(plan, "_iteration_seconds", lambda plan, habits, step, accelerator: 10.0 * step.number)
     steps = (small_step(1, iterations=12), small_step(3, iterations=16))
-    lines = list(plan.describe(Plan(steps), 5.0, Accelerator(cpu=True)))
+    lines = list(plan.describe(Plan(steps), Habits(), 5.0, Accelerator(cpu=True)))
     # 120 s and 480 s, of which 5 minutes are a half.
     assert lines[-2:] == [
         "expected 0:10:00, validation not counted",
