@@ -1,10 +1,12 @@
-"""One optimisation step: forward, loss, backward, AdamW; and the exponential average of the weights.
+"""One optimisation step: forward, loss, backward, update; and the exponential average of the weights.
 
 On a GPU a step's kernels are recorded and then started as one: a small network's step is a thousand small kernels, and
 a fast GPU would wait for the CPU to start each of them.
 """
 
+from collections.abc import Iterator
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from eval.device.graphs import WARM_UP_RUNS, ReplayedStep
 from eval.device.numerics import cudnn_trials
 from team_bsr.losses import LOSSES
+from team_bsr.optimizers import OPTIMIZERS
 from team_bsr.recipe import Step
 
 
@@ -36,10 +39,7 @@ class Optimisation:
         self._accelerator, self._criterion, self._recorded = accelerator, LOSSES[step.loss], recorded
         # What the accelerator wraps around a forward is no graph; autocast is entered below.
         whole = torch.compile(network.forward, fullgraph=True, dynamic=False) if compiled else None
-        optimizer = torch.optim.AdamW(
-            network.parameters(), step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True
-        )
-        parallel, self._optimizer = accelerator.prepare(network, optimizer)
+        parallel, *self._optimizers = accelerator.prepare(network, *OPTIMIZERS[step.optimizer](network, step))
         self._forward = whole or parallel
         self._set_up()
         self._run = ReplayedStep(self._step, accelerator.device) if recorded else self._step
@@ -54,7 +54,7 @@ class Optimisation:
 
         ``lr`` is ``(b, 3, p, p)`` and ``hr`` is ``(b, 3, 4p, 4p)``, both uint8, on the device.
         """
-        for group in self._optimizer.param_groups:
+        for group in self._groups():
             if self._recorded:
                 group["lr"].fill_(rate)
             else:
@@ -63,13 +63,17 @@ class Optimisation:
             return self._run(lr, hr)
 
     def state(self) -> dict[str, Any]:
-        """Return the optimizer's state, and the scaler's."""
+        """Return the optimizers' states, and the scaler's."""
         scaler = self._accelerator.scaler
-        return {"optimizer": self._optimizer.state_dict(), "scaler": None if scaler is None else scaler.state_dict()}
+        states = [optimizer.state_dict() for optimizer in self._optimizers]
+        return {"optimizer": states, "scaler": None if scaler is None else scaler.state_dict()}
 
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned, on whatever device."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        states = state["optimizer"]
+        # Older checkpoints hold the state of the only one.
+        for optimizer, its in zip(self._optimizers, states if isinstance(states, list) else [states], strict=True):
+            optimizer.load_state_dict(its)
         self._set_up()
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
@@ -78,9 +82,12 @@ class Optimisation:
         """Forget the recording, which holds the memory of a whole step; it is this object's, and holds it, too."""
         del self._run
 
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        return chain.from_iterable(optimizer.param_groups for optimizer in self._optimizers)
+
     def _set_up(self) -> None:
         """Let a recorded step read its rate from the device: what is a number is recorded with its value."""
-        for group in self._optimizer.param_groups:
+        for group in self._groups():
             rate = float(group["lr"])
             group["lr"] = torch.tensor(rate, device=self._accelerator.device) if self._recorded else rate
             group["capturable"] = self._recorded
@@ -90,8 +97,9 @@ class Optimisation:
             sr = self._forward(_as_float(lr))
         loss = self._criterion(sr.float(), _as_float(hr))
         self._accelerator.backward(loss)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         return loss.detach()
 
 

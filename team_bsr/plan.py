@@ -50,7 +50,8 @@ class Plan:
         network: name in ``trainees.TRAINEES``.
 
     Raises:
-        UsageError: a step prunes a network that has no pruned form, or one after it trains the unpruned one.
+        UsageError: a step prunes a network that has no pruned form, or one after it trains the unpruned one; or its
+            optimizer does not work in this precision.
     """
 
     steps: tuple[Step, ...]
@@ -61,6 +62,13 @@ class Plan:
     def __post_init__(self) -> None:
         if not TRAINEES[self.network].can_be_pruned and any(step.stage == 2 for step in self.steps):
             raise UsageError(f"--network {self.network}: has no pruned form; leave step 4 out: --steps 1,2,3")
+        for step in self.steps:
+            # The scaler's factor changes after each optimizer, in the midst of a step that has two.
+            if self.precision == "fp16" and step.optimizer != "adamw":
+                raise UsageError(
+                    f"step {step.number}: optimizer {step.optimizer}: does not work with --precision fp16; "
+                    "expected bf16 or no"
+                )
         for before, step in pairwise(self.steps):
             if step.stage < before.stage:
                 raise UsageError(f"step {step.number}: stage: expected 2, as of step {before.number}, got {step.stage}")
@@ -179,7 +187,7 @@ def describe(plan: Plan, habits: Habits, minutes: float | None, accelerator: Acc
         yield (
             f"step {step.number}   stage {step.stage}, {step.iterations} iterations of {step.batch} patches of "
             f"{step.hr_patch}x{step.hr_patch}, {step.loss}, rate {step.rate:g} halved every {step.halve_every}, "
-            f"betas {step.betas}, weight decay {step.weight_decay:g}, average {step.ema:g}"
+            f"{step.optimizer}, betas {step.betas}, weight decay {step.weight_decay:g}, average {step.ema:g}"
         )
     yield f"timing   {TIMED_ITERATIONS} iterations of each step"
     total = 0.0

@@ -15,6 +15,7 @@ from eval.toml_files import toml_of
 from team_bsr.draws import DRAWS
 from team_bsr.faults import faults_of
 from team_bsr.losses import LOSSES
+from team_bsr.optimizers import OPTIMIZERS
 from team_bsr.pruning import RULES
 from team_bsr.sources import SCALE
 
@@ -24,7 +25,7 @@ STEPS = (1, 2, 3, 4)
 # bf16 weight gradient unset on CPUs: training then ends in NaN, or differs from run to run.
 MIN_HR_PATCH = 40
 SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
-SETTABLE = ("ema", "warm_up", "draw", "permute_channels")
+SETTABLE = ("ema", "warm_up", "draw", "permute_channels", "optimizer")
 
 
 def _one_of(known: Collection[str]) -> AfterValidator:
@@ -55,7 +56,7 @@ class Step:
         hr_patch: side of an HR patch, pixels.
         batch: patches a global batch.
         loss: name in ``losses.LOSSES``.
-        rate: initial learning rate of AdamW.
+        rate: initial learning rate.
         halve_every: iterations after which the rate halves, again and again.
         iterations: of the whole step.
         betas: AdamW's.
@@ -65,6 +66,7 @@ class Step:
         warm_up: iterations over which the rate grows to its first value.
         draw: how patches are drawn, a name in ``draws.DRAWS``.
         permute_channels: whether each patch has its channels in an order drawn for it.
+        optimizer: name in ``optimizers.OPTIMIZERS``.
     """
 
     number: int
@@ -83,6 +85,7 @@ class Step:
     warm_up: Annotated[int, Field(ge=0)] = 0
     draw: Annotated[str, _one_of(DRAWS)] = "uniform"
     permute_channels: bool = False
+    optimizer: Annotated[str, _one_of(OPTIMIZERS)] = "adamw"
 
     def rate_at(self, position: int, iteration: int) -> float:
         """Return a learning rate: halved by the iterations that count as done, grown by those that really were.

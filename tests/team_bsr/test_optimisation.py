@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from models.team08_ABPN import ABPN
 from team_bsr.optimisation import Optimisation, can_be_recorded
+from team_bsr.optimizers import OPTIMIZERS
 from tests.team_bsr.test_training import small_step
 
 
@@ -20,7 +21,7 @@ class Replayed:
         self.run = run
 
     def __call__(self, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-        groups = self.run.__self__._optimizer.param_groups
+        groups = [*self.run.__self__._groups()]
         # Without it torch refuses to be recorded.
         assert all(group["capturable"] for group in groups)
         rates = [group["lr"] for group in groups]
@@ -39,9 +40,9 @@ def batches():
     return [(batch(10), batch(40)) for _ in range(4)]
 
 
-def optimised(batches, recorded: bool, take_up_after: int | None = None, recorded_after: bool = False):
+def optimised(batches, name: str, recorded: bool, take_up_after: int | None = None, recorded_after: bool = False):
     torch.manual_seed(0)
-    network, accelerator, step = ABPN(), Accelerator(cpu=True), small_step(loss="charbonnier")
+    network, accelerator, step = ABPN(), Accelerator(cpu=True), small_step(loss="charbonnier", optimizer=name)
     optimise, losses = Optimisation(network, step, accelerator, recorded), []
     for number, (lr, hr) in enumerate(batches):
         if number == take_up_after:
@@ -52,11 +53,12 @@ def optimised(batches, recorded: bool, take_up_after: int | None = None, recorde
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]), losses
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize(("recorded", "after"), [(True, True), (True, False), (False, True)])
-def test_recorded_steps_and_those_gone_on_with_are_the_plain_ones(monkeypatch, batches, recorded, after):
+def test_recorded_steps_and_those_gone_on_with_are_the_plain_ones(monkeypatch, batches, name, recorded, after):
     monkeypatch.setattr("team_bsr.optimisation.ReplayedStep", Replayed)
-    expected, losses = optimised(batches, recorded=False)
-    found, its_losses = optimised(batches, recorded, take_up_after=2, recorded_after=after)
+    expected, losses = optimised(batches, name, recorded=False)
+    found, its_losses = optimised(batches, name, recorded, take_up_after=2, recorded_after=after)
     # These rates lose nothing where they lie on the device, in float32.
     assert torch.equal(found, expected)
     assert its_losses == losses
