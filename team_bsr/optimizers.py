@@ -34,11 +34,11 @@ def muon(network: nn.Module, step: "Step") -> list[Optimizer]:
 OPTIMIZERS: dict[str, Callable[[nn.Module, "Step"], list[Optimizer]]] = {"adamw": adamw, "muon": muon}
 
 
-def _adamw(parameters: Iterable[nn.Parameter], step: "Step") -> AdamW:
+def _adamw(parameters: Iterable[Tensor], step: "Step") -> AdamW:
     return AdamW(parameters, step.rate, betas=step.betas, weight_decay=step.weight_decay, fused=True)
 
 
-def _hidden(network: nn.Module) -> list[nn.Parameter]:
+def _hidden(network: nn.Module) -> list[Tensor]:
     """Return the weights of all convolutions but the first and the last: those have images at one end."""
     return [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)][1:-1]
 
@@ -51,7 +51,7 @@ class Muon(Optimizer):
     by one rate.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
