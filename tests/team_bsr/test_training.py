@@ -56,6 +56,7 @@ loss = "{loss}"
 rate = {rate}
 halve_every = {iterations}
 iterations = {iterations}
+optimizer = "{optimizer}"
 """
 
 
@@ -78,7 +79,8 @@ def recipe(folder: Path, iterations=(4, 2, 2, 3), rate=1e-3) -> Path:
     """Write a recipe of four short steps."""
     folder.mkdir()
     for number, loss in enumerate(("l1", "charbonnier", "mse", "mse"), start=1):
-        text = TOML.format(stage=2 if number == 4 else 1, loss=loss, rate=rate, iterations=iterations[number - 1])
+        keys = {"stage": 2, "optimizer": "muon"} if number == 4 else {"stage": 1, "optimizer": "adamw"}
+        text = TOML.format(**keys, loss=loss, rate=rate, iterations=iterations[number - 1])
         (folder / f"step{number}.toml").write_text(text)
     return folder
 
@@ -205,8 +207,10 @@ def assert_same_weights(a: Path, b: Path) -> None:
     for part in ("network", "ema"):
         for key, value in first[part].items():
             assert torch.equal(value, second[part][key]), key
-    for key, value in first["optimizer"]["state"].items():
-        assert torch.equal(value["exp_avg_sq"], second["optimizer"]["state"][key]["exp_avg_sq"]), key
+    for its, other in zip(first["optimizer"], second["optimizer"], strict=True):
+        for key, moments in its["state"].items():
+            for name, value in moments.items():
+                assert torch.equal(value, other["state"][key][name]), (key, name)
 
 
 def test_a_run_killed_twice_ends_with_the_weights_of_one_that_was_not(images, tmp_path):
@@ -255,7 +259,7 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
         result = run_command(command(run_dir, images, steps, "--steps", "1", "--minutes", "1e6", processes=processes))
         assert result.returncode == 0, result.stderr
         assert f"{processes} process(es)" in result.stdout
-        state = load_checkpoint(run_dir / "step1-0000001.ckpt")["optimizer"]["state"]
+        state = load_checkpoint(run_dir / "step1-0000001.ckpt")["optimizer"][0]["state"]
         gradients.append(torch.cat([state[key]["exp_avg"].flatten() / (1 - 0.9) for key in sorted(state)]))
     assert gradients[0].abs().max() > 1e-3
     # Sums over 4 patches of 40x40 pixels and along the network, which two processes take in another order.
@@ -445,7 +449,7 @@ def test_minutes_end_every_step_in_its_share_and_the_rate_goes_with_them(pairs, 
     assert (first["step"], first["iteration"], first["elapsed_s"]) == (1, 4, 12.0)
     assert (second["step"], second["iteration"], second["began_s"], second["elapsed_s"]) == (2, 16, 12.0, 60.0)
     events = EventAccumulator(str(tmp_path / "run")).Reload()
-    assert first["optimizer"]["param_groups"][0]["lr"] == 5e-4
+    assert first["optimizer"][0]["param_groups"][0]["lr"] == 5e-4
     rates = [event.value for event in events.Scalars("step1/rate")]
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4])
     assert [event.step for event in events.Scalars("step2/rate")] == list(range(1, 17))
