@@ -26,7 +26,6 @@ from eval.ranking.editions import Edition, Role
 from eval.run.failures import what_failed
 from eval.run.model_source import LoadedModel, ModelSource, ZooModel
 from eval.sources import files_of
-from eval.third_party.checkout import branch_of
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.submission import ModelFile, Submission
 
@@ -78,12 +77,11 @@ def subject_of(source: ModelSource) -> Subject:
     if isinstance(source, Submission):
         root, entry = source.checkout.path, source.entry
         named = sorted(path.stem for path in (root / "models").glob(f"team{entry.id:02}_*.py"))
-        branch = branch_of(root, entry.id)
-        imported = re.search(r"models\.(team\w+)", branch)
+        imported = re.search(r"models\.(team\w+)", entry.branch)
         stem = imported.group(1) if imported else named[0] if named else None
         present = stem is not None and (root / "models" / f"{stem}.py").is_file()
         weights = tuple(filter(None, map(source.checkout.located, entry.weights)))
-        return Subject(source, root, f"models.{stem}" if present else None, None, weights, branch)
+        return Subject(source, root, f"models.{stem}" if present else None, None, weights, entry.branch)
     raise UsageError(f"{source.info.label}: expected a network with weights, of the zoo, in a file or in a checkout")
 
 

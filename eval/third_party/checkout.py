@@ -50,18 +50,6 @@ def read_checkout(path: Path) -> Checkout:
     return Checkout(path.resolve(), origin, tuple(_apart(entries)), _counts_with_hooks(tree))
 
 
-def branch_of(path: Path, model_id: int) -> str:
-    """Return the code of an entry's branch of ``select_model``, as Python writes it; comments are gone.
-
-    It is empty where Python cannot write it.
-    """
-    bodies = dict(_branches(_function(_parsed(path / DEMO), SELECT)))
-    try:
-        return "\n".join(map(ast.unparse, bodies.get(model_id, [])))
-    except _UNREADABLE:
-        return ""
-
-
 def source_of(path: Path, model_id: int) -> str | None:
     """Return the hash of an entry's source as the checkout's files are now; None if it has no such entry.
 
@@ -150,7 +138,7 @@ def _read_entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt]
         weights |= dict.fromkeys(_files(statement, known))
     name = printable(" ".join(str(known.get("name") or f"{model_id:02}").split()))[:80]
     data_range = known.get("data_range")
-    modules = [*imported_modules(body, known), *moved_to]
+    modules, branch = [*imported_modules(body, known), *moved_to], "\n".join(map(ast.unparse, body))
     return Entry(
         id=model_id,
         name=name,
@@ -158,7 +146,8 @@ def _read_entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt]
         data_range=float(data_range) if isinstance(data_range, int | float) else None,
         weights=tuple(file for file in weights if not os.path.isdir(path / file)),
         defines_model="model" in known,
-        source_sha256=hash_of_sources(path, modules, "\n".join(map(ast.unparse, body))),
+        source_sha256=hash_of_sources(path, modules, branch),
+        branch=branch,
         is_placeholder=all(isinstance(statement, ast.Pass) for statement in body),
     )
 

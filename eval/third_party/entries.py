@@ -21,6 +21,7 @@ class Entry:
         data_range: None where the branch does not say it plainly.
         weights: its files of weights, as far as the branch says them plainly; relative to the checkout.
         defines_model: False for a branch that is empty: a model that was withheld.
+        branch: the code of its branch, as Python writes it; comments are gone. Empty where it cannot be read.
         forward: the function that ``run`` calls for this entry instead of ``forward``, if any.
         is_placeholder: its branch is ``pass``, as the template has it where an entry's own code belongs.
         fault: why its branch cannot be read; then nothing but its id is known. Empty where it can.
@@ -33,6 +34,7 @@ class Entry:
     weights: tuple[str, ...]
     defines_model: bool
     source_sha256: str
+    branch: str = ""
     forward: str | None = None
     is_placeholder: bool = False
     fault: str = ""

@@ -153,7 +153,25 @@ def test_a_branch_that_cannot_be_read_keeps_no_other_from_it(tmp_path: Path, lin
         broken.open(RunConfig(), ImageSize(9, 9)),
     ):
         pass
-    assert subject_of(broken).branch == ""
+    assert broken.entry.branch == ""
+
+
+def test_the_network_is_found_where_select_model_is_of_another_file(tmp_path: Path):
+    body = """
+        if model_id == 5:
+            from models.team05_Second import Net
+            model = Net()
+    """
+    folder = checkout_of(tmp_path / "c", body)
+    (folder / "test_demo.py").rename(folder / "choice.py")
+    (folder / "test_demo.py").write_text("from choice import select_model\n")
+    (folder / "models").mkdir()
+    for name in ("First", "Second"):
+        (folder / "models" / f"team05_{name}.py").write_text("class Net:\n    pass\n")
+    (submission,) = choose_submissions([read_checkout(folder)], ["all"], RULES)
+    subject = subject_of(submission)
+    assert subject.file == folder / "models" / "team05_Second.py"
+    assert subject.branch == "from models.team05_Second import Net\nmodel = Net()"
 
 
 @pytest.mark.parametrize("odd", [CALLS, f"model_id == {LONG}", f"model_id == {DEEP_SUM}", f"{CALLS} == 3"])
