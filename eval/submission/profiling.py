@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from eval.device.clock import Forward, timed
 from eval.device.placing import finish
 from eval.metrics.branches import branches_of
 
@@ -25,10 +26,6 @@ _SIDE, _BYTES = 1024, 2**26
 _TRIES = 5
 _FAR, _WORTH = 4.0, 0.03
 _ADVISED = 3
-# Operators that only look at memory in another way.
-_VIEWS = frozenset(
-    "view reshape permute transpose t expand slice select unsqueeze squeeze detach alias split chunk".split()
-)
 
 
 @dataclass(frozen=True)
@@ -106,8 +103,9 @@ class _Watch(TorchDispatchMode):
         output = func(*args, **kwargs)
         finish(self.device)
         elapsed_s = time.perf_counter() - start
-        name = func._schema.name.removeprefix("aten::").rstrip("_")
-        if name not in _VIEWS:
+        # What only looks at memory in another way does no work.
+        if not func.is_view and torch.Tag.inplace_view not in func.tags:
+            name = func._schema.name.removeprefix("aten::").rstrip("_")
             count = flop_registry.get(func._overloadpacket)
             flops = count(*args, **kwargs, out_val=output) // 2 if count else 0
             tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, Tensor)]
@@ -135,22 +133,14 @@ def measure_machine(device: torch.device) -> Machine:
     square = torch.rand(_SIDE, _SIDE, device=device)
     source = torch.rand(_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    product_s = _best_s(lambda: torch.mm(square, square), device)
-    copy_s = _best_s(lambda: target.copy_(source), device)
+    product_s = _best_s(lambda x: torch.mm(x, x), square)
+    copy_s = _best_s(target.copy_, source)
     return Machine(_SIDE**3 / product_s, 2 * _BYTES / copy_s)
 
 
-def _best_s(work: Callable[[], object], device: torch.device) -> float:
-    work()
-    return min(_timed_s(work, device) for _ in range(_TRIES))
-
-
-def _timed_s(work: Callable[[], object], device: torch.device) -> float:
-    finish(device)
-    start = time.perf_counter()
-    work()
-    finish(device)
-    return time.perf_counter() - start
+def _best_s(work: Forward, x: Tensor) -> float:
+    work(x)
+    return min(timed(work, x)[1] for _ in range(_TRIES)) / 1000
 
 
 @torch.no_grad()
@@ -162,7 +152,7 @@ def profile(network: nn.Module, x: Tensor, passes: int = 5) -> Profile:
     machine = measure_machine(x.device)
     for _ in range(_WARM_UP):
         network(x)
-    whole_s = statistics.median(_timed_s(lambda: network(x), x.device) for _ in range(passes))
+    whole_s = statistics.median(timed(network, x)[1] for _ in range(passes)) / 1000
     runs = []
     for _ in range(passes):
         watch = _Watch(x.device)

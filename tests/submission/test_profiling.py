@@ -55,6 +55,17 @@ def test_kinds_add_up_to_the_same_as_layers(found):
     assert {kind.name for kind in found.kinds} == {"convolution", "relu", "add", "pixel_shuffle"}
 
 
+def test_other_looks_at_the_same_memory_are_no_work():
+    class Looks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            one, others = x.split([1, 2], dim=1)
+            others = others.unbind(1)[0].unsqueeze_(1).unfold(3, 1, 1).squeeze(-1).movedim(2, 3).mT
+            return one + others
+
+    (kind,) = profile(Looks(), torch.rand(1, 3, SIDE, SIDE), passes=1).kinds
+    assert kind.name == "add"
+
+
 def test_the_floor_is_the_longer_of_work_and_traffic():
     machine = Machine(multiply_adds_per_s=100.0, bytes_per_s=10.0)
     assert machine.floor_s(200, 10) == 2.0
