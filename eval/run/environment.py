@@ -30,7 +30,10 @@ def describe_environment(device: torch.device) -> Environment:
         commit=commit(),
         platform=platform.platform(),
         python=platform.python_version(),
-        **library_versions(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        opencv=cv2.__version__,
+        fvcore=version("fvcore"),
         cpu=_cpu_name(),
         gpu=_gpu_name(device),
         cuda=torch.version.cuda if on_cuda else None,
@@ -44,11 +47,6 @@ def describe_environment(device: torch.device) -> Environment:
         keeps_freed_memory=keeps_freed_memory(),
         instructions=instructions(),
     )
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of what computes, by the fields of an environment."""
-    return {"torch": torch.__version__, "numpy": np.__version__, "opencv": cv2.__version__, "fvcore": version("fvcore")}
 
 
 def machine_state(device: torch.device) -> MachineState:

@@ -10,7 +10,6 @@ from eval.errors import RunError
 from eval.inference.engines.registry import ENGINES
 from eval.records.record import Record, Settings
 from eval.records.store import RECORDS_FOLDER, by_key, read_records, write_record
-from eval.run.environment import library_versions
 from eval.run.keys import hash_of
 from eval.run.observer import Observer
 from eval.run.tasks import is_final, making_of
@@ -93,7 +92,7 @@ class Keeper:
             return None
         for record in reversed(self._known):
             decided = record.complete and record.settings.engine_asked == AUTO
-            if decided and _asked_alike(record, config) and _made_alike(record, info, config):
+            if decided and _made_alike(record, info, config):
                 return record.settings
         return None
 
@@ -102,19 +101,10 @@ def _started_at(record: Record) -> datetime:
     return record.started_at
 
 
-def _asked_alike(record: Record, config: RunConfig) -> bool:
-    return record.config is not None and _besides_engine(record.config) == _besides_engine(config)
-
-
-def _besides_engine(config: RunConfig) -> tuple:
-    tf32 = None if "tf32" in config.idle else config.tf32
-    return config.device, config.precision, tf32, config.tile, config.tile_overlap, config.threads_each
-
-
 def _made_alike(record: Record, info: ModelInfo, config: RunConfig) -> bool:
-    """Tell whether a record was made of what would be run now, by the libraries that are here."""
+    """Tell whether a record was made of what would be run now, as it would be run, but for the engine."""
     engine, images = record.settings.engine, (record.dataset.name, record.dataset.sha256)
-    versions = library_versions()
-    if engine not in ENGINES or versions != {name: getattr(record.environment, name) for name in versions}:
+    # Threads change no pixel, but which engine is the fastest.
+    if engine not in ENGINES or record.config is None or record.config.threads_each != config.threads_each:
         return False
     return record.figures_key == hash_of(making_of(info, images, config.replaced(engine=engine)))

@@ -93,11 +93,6 @@ def test_figures_are_told_where_a_damaged_record_takes_their_place(record: Recor
     assert lost == [record]
 
 
-@pytest.mark.parametrize("library", ["torch", "numpy", "opencv", "fvcore"])
-def test_another_version_decides_anew(record: Record, tmp_path: Path, library: str):
-    assert word(tmp_path, changed(record, environment={library: "0.1"})) is None
-
-
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
 def test_other_code_and_another_machine_decide_anew(record: Record, tmp_path: Path, monkeypatch, part: str):
     monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
