@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Input = TypeVar("Input")
@@ -35,51 +35,28 @@ class Stages(Generic[Item, Input, Output, Result]):
     finish: Callable[[Item, Input, Output], Result]
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """How far stages overlap.
-
-    Attributes:
-        workers: threads that read and finish; 0 for one stage after another, all in the caller's thread.
-        depth: items that may be read ahead, and as many that may wait to be finished.
-    """
-
-    workers: int
-    depth: int
-
-
 def run_stages(
-    items: Iterable[Item], stages: Stages[Item, Input, Output, Result], overlap: Overlap
+    items: Iterable[Item], stages: Stages[Item, Input, Output, Result], workers: int, depth: int
 ) -> Generator[Result, None, None]:
     """Yield the result of each item, in order.
 
     If a stage of an item raises, the results of all items before it are yielded first, then the error is raised;
     so it is always the first failing item's. An interrupt (ctrl-C) yields what has passed the work, then goes on. No
     thread is left behind, however the iteration ends.
+
+    Args:
+        items: what is worked on.
+        stages: what happens to each.
+        workers: threads that read and finish; 0 for one stage after another, all in the caller's thread.
+        depth: items that may be read ahead, and as many that may wait to be finished.
     """
-    if not overlap.workers:
+    if not workers:
         for item in items:
             inputs = stages.read(item)
             yield stages.finish(item, inputs, stages.work(inputs))
         return
-    finishing: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(overlap.workers, "stage", _lower_priority)
-    try:
-        for finish in _worked(items, stages, pool, overlap.depth):
-            finishing.append(pool.submit(*finish))
-            del finish
-            while finishing and (len(finishing) > overlap.depth or finishing[0].done()):
-                yield _first(finishing)
-        while finishing:
-            yield _first(finishing)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        while finishing:
-            yield _first(finishing)
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(workers, "stage", _lower_priority)
+    yield from _in_order(pool, _worked(items, stages, pool, depth), depth)
 
 
 def run_side_by_side(
@@ -96,7 +73,6 @@ def run_side_by_side(
         streams: how many.
         begin: is called first by each thread.
     """
-    running: deque[Future[Result]] = deque()
     failed = threading.Event()
 
     def unless_failed(item: Item) -> Result:
@@ -109,21 +85,33 @@ def run_side_by_side(
             raise
 
     pool = ThreadPoolExecutor(streams, "stream", begin)
+    yield from _in_order(pool, ((unless_failed, item) for item in items), _AHEAD * streams, gives_up=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, calls: Iterable[tuple], most: int, gives_up: bool = False
+) -> Generator[Any, None, None]:
+    """Yield the result of each call, in order, and end the pool; up to ``most`` calls wait for the first of them.
+
+    An interrupt yields what was handed to the pool, then goes on; with ``gives_up``, what has not begun is left out.
+    """
+    waiting: deque[Future] = deque()
     try:
-        for item in items:
-            running.append(pool.submit(unless_failed, item))
-            while running and (len(running) > _AHEAD * streams or running[0].done()):
-                yield _first(running)
-        while running:
-            yield _first(running)
+        for call in calls:
+            waiting.append(pool.submit(*call))
+            del call
+            while waiting and (len(waiting) > most or waiting[0].done()):
+                yield _first(waiting)
+        while waiting:
+            yield _first(waiting)
     except GeneratorExit:
         raise
     except BaseException:
-        # From the back: an item that begins meanwhile must not follow one that was cancelled.
-        begun = [future for future in reversed(running) if not future.cancel()]
-        running = deque(reversed(begun))
-        while running:
-            yield _first(running)
+        if gives_up:
+            # From the back: an item that begins meanwhile must not follow one that was cancelled.
+            waiting = deque([future for future in reversed(waiting) if not future.cancel()][::-1])
+        while waiting:
+            yield _first(waiting)
         raise
     finally:
         pool.shutdown(cancel_futures=True)

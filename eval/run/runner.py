@@ -30,7 +30,7 @@ from eval.run.failures import Ending, failure_of
 from eval.run.interrupts import hold_ctrl_c
 from eval.run.keys import measuring_sha256
 from eval.run.model_source import LoadedModel
-from eval.run.pipeline import Overlap, Stages, run_stages
+from eval.run.pipeline import Stages, run_stages
 from eval.run.plausible import implausible
 from eval.run.streams import in_streams, streams_of
 from eval.run.tasks import EvaluationTask, TaskRun, failed, largest_lr, record_of
@@ -166,7 +166,7 @@ def _results(task: EvaluationTask, model: LoadedModel, streams: int) -> Generato
         return in_streams(task, model, streams, task.dataset.pairs, partial(_whole, task))
     stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
     workers = 0 if task.config.is_timed else task.config.workers or 0
-    return run_stages(task.dataset.pairs, stages, Overlap(workers, _depth(task.dataset, workers)))
+    return run_stages(task.dataset.pairs, stages, workers, _depth(task.dataset, workers))
 
 
 def _whole(task: EvaluationTask, pair: ImagePair, network: Upscaler) -> ImageResult:

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from eval.run.pipeline import Overlap, Stages, run_side_by_side, run_stages
+from eval.run.pipeline import Stages, run_side_by_side, run_stages
 
-SERIAL, PARALLEL = Overlap(workers=0, depth=1), Overlap(workers=3, depth=2)
+SERIAL, PARALLEL = {"workers": 0, "depth": 1}, {"workers": 3, "depth": 2}
 
 
 def stages_of(**changes) -> Stages:
@@ -46,10 +46,10 @@ def _no_thread_is_left():
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("overlap", [SERIAL, PARALLEL, Overlap(1, 1)])
+@pytest.mark.parametrize("overlap", [SERIAL, PARALLEL, {"workers": 1, "depth": 1}])
 @pytest.mark.parametrize("count", [0, 1, 2, 17])
-def test_results_are_a_loops(overlap: Overlap, count: int):
-    assert list(run_stages(range(count), stages_of(), overlap)) == [(i, i, i * 10) for i in range(count)]
+def test_results_are_a_loops(overlap: dict[str, int], count: int):
+    assert list(run_stages(range(count), stages_of(), **overlap)) == [(i, i, i * 10) for i in range(count)]
 
 
 def test_slow_items_do_not_change_the_order():
@@ -57,12 +57,12 @@ def test_slow_items_do_not_change_the_order():
         time.sleep(0.02 * (item % 3 == 0))
         return item
 
-    assert list(run_stages(range(12), stages_of(finish=finish), PARALLEL)) == list(range(12))
+    assert list(run_stages(range(12), stages_of(finish=finish), **PARALLEL)) == list(range(12))
 
 
 def test_the_work_is_the_callers_threads():
     threads = set()
-    list(run_stages(range(6), stages_of(work=lambda _x: threads.add(threading.current_thread())), PARALLEL))
+    list(run_stages(range(6), stages_of(work=lambda _x: threads.add(threading.current_thread())), **PARALLEL))
     assert threads == {threading.current_thread()}
 
 
@@ -79,21 +79,21 @@ def test_stages_overlap():
         work=lambda item: meet(item) if item == 1 else item,
         finish=lambda item, *_: meet(item) if item == 0 else item,
     )
-    assert list(run_stages(range(3), stages, Overlap(workers=2, depth=1))) == [0, 1, 2]
+    assert list(run_stages(range(3), stages, workers=2, depth=1)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("stage", ["read", "work", "finish"])
 @pytest.mark.parametrize("overlap", [SERIAL, PARALLEL])
-def test_a_failure_comes_after_all_items_before_it(stage: str, overlap: Overlap):
+def test_a_failure_comes_after_all_items_before_it(stage: str, overlap: dict[str, int]):
     stages = stages_of(**{stage: failing(4, ValueError("four"))})
-    done, error = results_until_error(run_stages(range(9), stages, overlap))
+    done, error = results_until_error(run_stages(range(9), stages, **overlap))
     assert [result if stage == "finish" else result[0] for result in done] == [0, 1, 2, 3]
     assert str(error) == "four"
 
 
 def test_of_two_failures_the_earlier_items_counts_even_if_it_comes_later():
     stages = stages_of(finish=failing(3, OSError("disk full"), pause_s=0.1), work=failing(4, ValueError("network")))
-    done, error = results_until_error(run_stages(range(9), stages, PARALLEL))
+    done, error = results_until_error(run_stages(range(9), stages, **PARALLEL))
     assert done == [0, 1, 2]
     assert str(error) == "disk full"
 
@@ -104,14 +104,14 @@ def test_ctrl_c_while_working_keeps_what_was_worked_on():
         return item
 
     stages = stages_of(finish=finish, work=failing(5, KeyboardInterrupt()))
-    done, error = results_until_error(run_stages(range(9), stages, PARALLEL))
+    done, error = results_until_error(run_stages(range(9), stages, **PARALLEL))
     assert done == [0, 1, 2, 3, 4]
     assert isinstance(error, KeyboardInterrupt)
 
 
 def test_nothing_is_started_after_the_consumer_stops():
     started = []
-    results = run_stages(range(100), stages_of(read=lambda item: started.append(item) or item), PARALLEL)
+    results = run_stages(range(100), stages_of(read=lambda item: started.append(item) or item), **PARALLEL)
     next(results)
     results.close()
     assert len(started) < 12
@@ -127,7 +127,7 @@ def test_workers_give_way_to_the_network():
     stages = Stages(
         read=_niceness, work=lambda read: (read, _niceness()), finish=lambda _, __, out: (*out, _niceness())
     )
-    for read, work, finish in run_stages(range(4), stages, PARALLEL):
+    for read, work, finish in run_stages(range(4), stages, **PARALLEL):
         assert (read, work, finish) == (max(own, 10), own, max(own, 10))
 
 
@@ -136,7 +136,7 @@ def test_workers_of_a_nice_process_stay_as_nice(monkeypatch: pytest.MonkeyPatch)
     given = []
     monkeypatch.setattr(os, "getpriority", lambda *_: 15)
     monkeypatch.setattr(os, "setpriority", lambda _which, _who, niceness: given.append(niceness))
-    assert list(run_stages(range(2), stages_of(), Overlap(1, 1))) == [(0, 0, 0), (1, 1, 10)]
+    assert list(run_stages(range(2), stages_of(), workers=1, depth=1)) == [(0, 0, 0), (1, 1, 10)]
     assert given == [15]
 
 
@@ -155,7 +155,7 @@ def test_as_many_items_are_read_ahead_as_the_depth_says(depth: int):
         assert item or ahead.wait(30)
         return len(read) if item == 0 else 0
 
-    results = list(run_stages(range(20), stages_of(read=reading, work=work), Overlap(1, depth)))
+    results = list(run_stages(range(20), stages_of(read=reading, work=work), workers=1, depth=depth))
     assert results[0] == (0, 0, depth + 1)
 
 
@@ -173,7 +173,7 @@ def test_no_more_items_wait_to_be_finished_than_the_depth_says(depth: int):
         # Behind item 0 the depth's items may wait; the next one is not worked on before item 0 is done.
         return item or (full.wait(30), one_more.wait(0.2))
 
-    results = list(run_stages(range(20), stages_of(work=work, finish=finish), Overlap(2, depth)))
+    results = list(run_stages(range(20), stages_of(work=work, finish=finish), workers=2, depth=depth))
     assert results == [(True, False), *range(1, 20)]
 
 
