@@ -22,6 +22,9 @@ from eval.zoo.manifest import ModelSpec
 _DATASETS = {"Set5": "eugenesiow/Set5", "Set14": "eugenesiow/Set14", "Urban100": "eugenesiow/Urban100"}
 _MIXIN = '''
 
+from huggingface_hub import PyTorchModelHubMixin
+
+
 class {name}Hub({name}, PyTorchModelHubMixin):
     """{name} with ``from_pretrained`` and ``push_to_hub``."""
 
@@ -37,11 +40,8 @@ def write_hub(spec: ModelSpec, network: nn.Module, records: Sequence[Record], fo
     """
     (folder / ".eval_results").mkdir(parents=True, exist_ok=True)
     module, _, class_name = spec.target.partition(":")
-    code = one_file(PROJECT, module)
-    first = code.rindex("\n", 0, code.index("import torch")) + 1
-    code = f"{code[:first]}from huggingface_hub import PyTorchModelHubMixin\n{code[first:]}"
     texts = {
-        "modeling.py": code + _MIXIN.format(name=class_name),
+        "modeling.py": one_file(PROJECT, module) + _MIXIN.format(name=class_name),
         "config.json": json.dumps(spec.arguments, indent=2) + "\n",
         "README.md": _card(spec, class_name, records),
     }

@@ -14,8 +14,8 @@ from eval.data.datasets import SAMPLE, Dataset, open_dataset
 from eval.data.images import read_image, write_png
 from eval.errors import RunError, UsageError
 from eval.files import module_of
+from eval.submission import hub
 from eval.submission.exporting import FORMATS, Exportable, export
-from eval.submission.hub import _results
 from eval.zoo.checkpoints import find_checkpoint
 from eval.zoo.loading import load_network
 from eval.zoo.manifest import find_model
@@ -93,6 +93,17 @@ def test_a_hub_folder_has_config_card_and_results(abpn, photographs, tmp_path: P
     assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
 
 
+def test_code_that_nowhere_says_import_torch_becomes_a_hub_folder(abpn, tmp_path: Path, monkeypatch):
+    _need("hub")
+    inside = "    def __init__(self):\n        super().__init__(3, 48, 1)\n"
+    (tmp_path / "net.py").write_text(f"from torch.nn import Conv2d\n\n\nclass Net(Conv2d):\n{inside}")
+    monkeypatch.setattr(hub, "PROJECT", tmp_path)
+    spec, network = abpn.spec.model_copy(update={"target": "net:Net", "arguments": {}}), torch.nn.Conv2d(3, 48, 1)
+    hub.write_hub(spec, network, (), tmp_path / "out")
+    loaded = module_of(tmp_path / "out" / "modeling.py", "test_of_a_short_hub").Net.from_pretrained(tmp_path / "out")
+    assert torch.equal(loaded.weight, network.weight)
+
+
 def test_what_is_missing_is_told(abpn, photographs, tmp_path: Path, monkeypatch):
     with pytest.raises(UsageError, match="--format tflite: there are onnx, ncnn, safetensors, hub"):
         export(abpn, "tflite", tmp_path, photographs)
@@ -151,5 +162,5 @@ def test_what_a_converter_raises_is_told(abpn, photographs, tmp_path: Path, monk
 def test_the_hubs_results_are_those_of_float32():
     plain = make_record((24.5, 25.5), label="08_ABPN", dataset="Set5")
     half = make_record((20.0, 21.0), label="08_ABPN", dataset="Set5", second=1, settings={"precision": "bf16"})
-    (psnr, *_) = yaml.safe_load(_results([plain, half])["Set5"])
+    (psnr, *_) = yaml.safe_load(hub._results([plain, half])["Set5"])
     assert psnr["value"] == 25.0
