@@ -67,11 +67,9 @@ def export(exportable: Exportable, format_name: str, folder: Path, dataset: Data
     """Write a network in a format and compare what runs it with torch, on five sizes and on a set.
 
     Raises:
-        UsageError: there is no such format, or a package is missing.
+        UsageError: a package is missing.
         RunError: it cannot be converted, or gives other images.
     """
-    if format_name not in FORMATS:
-        raise UsageError(f"--format {format_name}: there are {', '.join(FORMATS)}")
     row = FORMATS[format_name]
     if missing := _missing(row.writes_by):
         raise UsageError(f"--format {format_name}: needs {', '.join(missing)}, which is not installed; {INSTALL}")

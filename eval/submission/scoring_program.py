@@ -56,7 +56,6 @@ class Scored:
     scores: dict[str, float] = field(default_factory=dict)
     images: tuple[tuple[str, float, float], ...] = ()
     faults: tuple[Fault, ...] = ()
-    other: str = ""
 
     @property
     def refused(self) -> bool:
@@ -73,14 +72,14 @@ def score(upload: Path, reference: Path, luma: bool = False) -> Scored:
         # A server may unpack them as links, which lead to its own files: an HR image would be its own SR image.
         text = f"{', '.join(links[:3])}: a link, not a file"
         return Scored(faults=(Fault("link", text, "zip the files themselves, without -y"),))
-    values, other, faults = read_readme(upload)
+    values, faults = read_readme(upload)
     faults += check_files(upload, reference)
     sr_files, hr_files = (png_files(folder) for folder in (upload, reference))
     if not any(fault.refuses for fault in faults):
         for sr, hr in zip(sr_files, hr_files, strict=True):
             faults += check_image(sr, hr)
     if any(fault.refuses for fault in faults):
-        return Scored(faults=tuple(faults), other=other)
+        return Scored(faults=tuple(faults))
     images = tuple(_figures(sr, hr, luma) for sr, hr in zip(sr_files, hr_files, strict=True))
     if any(psnr_db == IDENTICAL_DB for _, psnr_db, _ in images):
         faults.append(Fault("identical", "some images equal the reference exactly", "are these SR images?", False))
@@ -88,7 +87,7 @@ def score(upload: Path, reference: Path, luma: bool = False) -> Scored:
     runtime_s, platform, extra = values
     scores = {"PSNR": psnr_db, "SSIM": similarity, "ExtraRuntime": runtime_s}
     scores |= {"ExtraPlatform": platform, "ExtraData": extra}
-    return Scored(scores, images, tuple(faults), other)
+    return Scored(scores, images, tuple(faults))
 
 
 def png_files(folder: Path) -> list[Path]:
@@ -96,8 +95,8 @@ def png_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith("png")) if folder.is_dir() else []
 
 
-def read_readme(folder: Path) -> tuple[list[float], str, list[Fault]]:
-    """Return runtime, platform and extra data, the description, and what is wrong; -1 each where it cannot be read.
+def read_readme(folder: Path) -> tuple[list[float], list[Fault]]:
+    """Return runtime, platform and extra data, and what is wrong; -1 each where it cannot be read.
 
     The script takes the lines that hold a colon, by position. One wrong line makes all later ones -1, without a word.
     """
@@ -106,7 +105,7 @@ def read_readme(folder: Path) -> tuple[list[float], str, list[Fault]]:
     unknown = [float(UNKNOWN)] * 3
     if not found:
         text = "there is no readme.txt: runtime, platform and extra data become -1 in silence"
-        return unknown, "", [Fault("readme-missing", text, fix, False)]
+        return unknown, [Fault("readme-missing", text, fix, False)]
     faults = []
     if len(found) > 1 or found[0].name != README:
         text = f"expected one file readme.txt, got {', '.join(sorted(path.name for path in found))}"
@@ -118,8 +117,7 @@ def read_readme(folder: Path) -> tuple[list[float], str, list[Fault]]:
         faults.append(Fault("readme-value", f"{slip}: this line and those behind it become -1 in silence", fix, False))
     elif not _in_form(lines):
         faults.append(Fault("readme-form", "its lines are read here, but not in the announced form", fix, False))
-    values += unknown[len(values) :]
-    return values, lines[3].partition(":")[2].strip() if len(lines) > 3 else "", faults
+    return values + unknown[len(values) :], faults
 
 
 def _values(lines: Sequence[str]) -> tuple[list[float], str]:

@@ -163,11 +163,6 @@ def _mean_psnr(loaded: LoadedModel, dataset: Dataset) -> float:
     return fmean(psnr(loaded(lr)[0], hr) for lr, hr in pairs if hr is not None)
 
 
-def label_of(subject: Subject) -> str:
-    """Return what it is called in tables."""
-    return subject.source.info.label
-
-
 def names_of(paths: Sequence[Path]) -> str:
     """Return the names of files, with commas."""
     return ", ".join(path.name for path in paths)

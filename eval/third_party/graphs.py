@@ -113,7 +113,7 @@ def load_graph(path: Path, data_range: float, device: torch.device) -> Loaded:
     called = set(_called(network.inlined_graph))
     if others := sorted(its for its in called if its.partition("::")[0] not in _KNOWN_SPACES or its in _UNSEEN):
         raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(others)}")
-    return Loaded("graph", data_range, network, device, network)
+    return Loaded(data_range, network, device, network)
 
 
 def _called(block: Any) -> Iterator[str]:

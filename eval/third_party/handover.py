@@ -81,7 +81,8 @@ def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:
         UsageError: two of them have the same place, or they are more than is handed over.
     """
     root = file.parent
-    given = {place: Handed(place, root / place, root) for place in _imported_places(file)}
+    own = (str(path.relative_to(root)) for path in sorted(file_and_imports(file)))
+    given = {place: Handed(place, root / place, root) for place in own}
     for folder in more:
         place = str(folder.relative_to(root)) if folder.is_relative_to(root) else folder.name
         for handed in islice(_fit_below(folder, place), _MOST_FILES + 1):
@@ -98,11 +99,6 @@ def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:
             "and none around them"
         )
     return list(given.values())
-
-
-def _imported_places(file: Path) -> list[str]:
-    """Return a Python file and what it imports of its folder, relative to that folder."""
-    return [str(path.relative_to(file.parent)) for path in sorted(file_and_imports(file))]
 
 
 def _fit_below(folder: Path, place: str) -> Iterator[Handed]:

@@ -33,7 +33,6 @@ class Loaded:
         weights: how they were taken from their file, where that is ours to do.
     """
 
-    name: str
     data_range: float
     network: nn.Module
     device: torch.device
@@ -53,7 +52,7 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
     parts = getattr(demo, SELECT)(*_arguments(getattr(demo, SELECT), model_id, device))
     if not isinstance(parts, tuple) or len(parts) < 3 or not isinstance(parts[0], nn.Module):
         raise SubmissionError(State.FAILED_TO_BUILD, f"{SELECT} did not return a network, its name and its data range")
-    network, name, data_range, *tile = parts
+    network, _, data_range, *tile = parts
     network.eval().requires_grad_(False)
     # Saved as a whole module in half precision, as in 2023.
     dtypes = [parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()]
@@ -69,7 +68,7 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
 
     counter = count if read_checkout(folder).counts_with_hooks else None
     counted = network if dtype is torch.float32 else _FromFloat32(network, dtype)
-    return Loaded(str(name), float(data_range), counted, device, run, counter)
+    return Loaded(float(data_range), counted, device, run, counter)
 
 
 def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
@@ -95,7 +94,7 @@ def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
         except RunError as error:
             raise SubmissionError(State.FAILED_TO_LOAD, str(error)) from None
     network = network.eval().requires_grad_(False).to(device)
-    return Loaded(name, asked["data_range"], network, device, network, weights=told)
+    return Loaded(asked["data_range"], network, device, network, weights=told)
 
 
 class _Asked(Namespace):

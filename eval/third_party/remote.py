@@ -141,12 +141,10 @@ class SandboxedUpscaler:
         """Return what a GPU itself works on an image, as the worker claims; no ratio rests on it. None on a CPU."""
         if self.device.type != "cuda":
             return None
-        sandboxed, connection = self.connection.sandboxed, self.connection
-        connection.out_of_turn_s = sandboxed.go_on()
         self._put(lr)
-        answer, _ = connection.ask("alone")
+        answer, _ = self.connection.ask("alone")
         if self.rests:
-            sandboxed.rest()
+            self.connection.sandboxed.rest()
         return claims.checked_ms(answer.header.get("ms"))
 
     def _notice_another_range(self, lr: np.ndarray, sr: torch.Tensor) -> None:

@@ -105,8 +105,6 @@ def test_code_that_nowhere_says_import_torch_becomes_a_hub_folder(abpn, tmp_path
 
 
 def test_what_is_missing_is_told(abpn, photographs, tmp_path: Path, monkeypatch):
-    with pytest.raises(UsageError, match="--format tflite: there are onnx, ncnn, safetensors, hub"):
-        export(abpn, "tflite", tmp_path, photographs)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="needs pnnx, which is not installed"):
         export(abpn, "ncnn", tmp_path, photographs)

@@ -75,10 +75,8 @@ class Asked:
     """A connection whose worker claims a time of the GPU; ``said`` is what it was asked, and what its processes did."""
 
     def __init__(self, claim: object) -> None:
-        self.claim, self.said, self.out_of_turn_s = claim, [], 0.0
-        self.sandboxed = SimpleNamespace(
-            go_on=lambda: self.said.append("go on") or 0.25, rest=lambda: self.said.append("rest")
-        )
+        self.claim, self.said = claim, []
+        self.sandboxed = SimpleNamespace(rest=lambda: self.said.append("rest"))
 
     def ask(self, operation: str, payload: bytes = b"", **header: object) -> tuple[Message, float]:
         self.said.append((operation, len(payload), header) if payload else operation)
@@ -93,8 +91,7 @@ def test_what_a_gpu_itself_works_is_asked_and_checked(claim: object, taken: floa
     asked = Asked(claim)
     upscaler = SandboxedUpscaler(None, torch.device("cuda"), asked, rests=True)
     assert upscaler.kernels_ms(np.zeros((4, 5, 3), np.uint8)) == taken
-    assert asked.said == ["go on", ("put", 60, {"height": 4, "width": 5}), "alone", "rest"]
-    assert asked.out_of_turn_s == 0.25
+    assert asked.said == [("put", 60, {"height": 4, "width": 5}), "alone", "rest"]
 
 
 def test_on_a_cpu_nobody_is_asked():
