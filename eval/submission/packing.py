@@ -39,22 +39,6 @@ _SIDE = 64
 
 
 @dataclass(frozen=True)
-class Readme:
-    """What readme.txt says; ``runtime_s`` and ``on_cpu`` are as measured."""
-
-    runtime_s: float
-    on_cpu: bool
-    extra_data: bool
-    description: str
-
-    def __str__(self) -> str:
-        # Lines that hold a colon are read by position, so the description stays on one.
-        words = " ".join(self.description.split())
-        values = (f"{self.runtime_s:.4f}", int(self.on_cpu), int(self.extra_data), words)
-        return "".join(f"{key} : {value}\n" for key, value in zip(README_KEYS, values, strict=True))
-
-
-@dataclass(frozen=True)
 class ResultsWish:
     """How a results zip is to be: what its names end in, whether PNGs are compressed as hard as they can be."""
 
@@ -79,8 +63,11 @@ def pack_results(
     if not record.complete or runtime_ms is None or record.images_folder is None:
         raise RunError(f"{record.model.label}: {record.outcome}")
     folder = path.parent / "images" / record.images_folder
-    readme = Readme(runtime_ms / 1000, record.settings.device == "cpu", wish.extra_data, wish.description)
-    files: dict[str, bytes | Path] = {README: str(readme).encode()}
+    # Lines that hold a colon are read by position, so the description stays on one.
+    words, on_cpu = " ".join(wish.description.split()), record.settings.device == "cpu"
+    values = (f"{runtime_ms / 1000:.4f}", int(on_cpu), int(wish.extra_data), words)
+    readme = "".join(f"{key} : {value}\n" for key, value in zip(README_KEYS, values, strict=True))
+    files: dict[str, bytes | Path] = {README: readme.encode()}
     for pair in dataset.pairs:
         png = folder / f"{pair.name}.png"
         files[f"{result_name(pair.name)}{wish.suffix}.png"] = smallest(png.read_bytes()) if wish.small else png
