@@ -4,7 +4,6 @@ import io
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -94,13 +93,13 @@ def _apply(cls: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any
     return cls.forward(*args, **kwargs) if apart else cls.forward(_Context(), *args, **kwargs)
 
 
-def load_graph(path: Path, data_range: float, device: torch.device) -> Loaded:
+def load_graph(data: bytes | bytearray | memoryview, data_range: float, device: torch.device) -> Loaded:
     """Load a graph as a network.
 
     Raises:
         SubmissionError: it would call more than torch's own operators, or by ways on which they cannot be counted.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         code = [file for file in archive.infolist() if file.filename.endswith(".py")]
         if sum(file.file_size for file in code) > _MOST_CODE_BYTES:
             raise SubmissionError(State.FAILED_TO_LOAD, "its graph is too long to be read")
@@ -109,7 +108,7 @@ def load_graph(path: Path, data_range: float, device: torch.device) -> Loaded:
         raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(beside)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = torch.jit.load(str(path), map_location=device).eval()
+        network = torch.jit.load(io.BytesIO(data), map_location=device).eval()
     called = set(_called(network.inlined_graph))
     if others := sorted(its for its in called if its.partition("::")[0] not in _KNOWN_SPACES or its in _UNSEEN):
         raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(others)}")

@@ -54,18 +54,6 @@ class Handed:
             return opened.read(_SMALL_BYTES)
 
 
-@dataclass(frozen=True)
-class InMemory:
-    """What is handed over and lies in no file."""
-
-    place: str
-    content: bytes
-
-    def read(self) -> bytes:
-        """Return its content."""
-        return self.content
-
-
 def files_below(folder: Path, place: str = "") -> list[Handed]:
     """Return the files of a folder, the smallest first, so that no file of one entry displaces another's."""
     found = islice(_fit_below(folder, place), _MOST_FILES)

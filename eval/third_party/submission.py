@@ -29,7 +29,7 @@ from eval.third_party.connection import Connection
 from eval.third_party.entries import MODEL_ZOO, Checkout, Entry
 from eval.third_party.faults import one_line
 from eval.third_party.guard import Limits
-from eval.third_party.handover import Handed, InMemory, files_below, files_beside
+from eval.third_party.handover import Handed, files_below, files_beside
 from eval.third_party.kinds import SandboxKind
 from eval.third_party.processor import processors
 from eval.third_party.remote import SandboxedUpscaler
@@ -252,13 +252,18 @@ class ModelFile(OfFiles):
 
 @contextmanager
 def opened(
-    info: ModelInfo, rules: Rules, config: RunConfig, request: dict[str, Any], handed: Sequence[Handed | InMemory]
+    info: ModelInfo,
+    rules: Rules,
+    config: RunConfig,
+    request: dict[str, Any],
+    handed: Sequence[Handed] = (),
+    graph: bytes = b"",
 ) -> Iterator[SandboxedUpscaler]:
-    """Start a worker, let it load a submission, and end it."""
+    """Start a worker, let it load a submission or a graph of one, and end it."""
     device = torch.device(config.device)
     threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
-    shown = {its.place: os.path.realpath(its.path) for its in handed if isinstance(its, Handed) and its.is_shown}
+    shown = {its.place: os.path.realpath(its.path) for its in handed if its.is_shown}
     devices = tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
     mounts = Mounts((OURS, *map(Path, shown.values())), devices)
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -274,7 +279,7 @@ def opened(
                 connection.ask("give", file.read(), place=file.place)
         request |= {"device": name, "threads": threads, "shown": shown}
         request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
-        answer, _ = connection.ask("load", trusted=rules.trusted, **request)
+        answer, _ = connection.ask("load", graph, trusted=rules.trusted, **request)
         rests = config.protocol is Protocol.STEADY
         if rests:
             sandboxed.rest()
@@ -287,8 +292,7 @@ def _opened_graph(
     info: ModelInfo, rules: Rules, config: RunConfig, graph: bytes
 ) -> AbstractContextManager[SandboxedUpscaler]:
     """Start a worker that holds the graph of a submission and none of its code."""
-    file = InMemory("graph.pt", graph)
-    return opened(info, rules, config, {"graph": {"file": file.place, "data_range": info.data_range}}, [file])
+    return opened(info, rules, config, {"graph_range": info.data_range}, graph=graph)
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

@@ -72,7 +72,7 @@ class Worker:
         self.notes = install(device, trusted=header["trusted"], weights_folders=[str(_given() / "model_zoo")])
         _forget_our_models()
         with OnCpu(self.notes) if device.type == "cpu" else contextlib.nullcontext():
-            self.loaded = _load(header, device)
+            self.loaded = _load(request, device)
         loaded = self.loaded
         told = {"steps": loaded.weights.steps, "stored": loaded.weights.stored} if loaded.weights else {}
         header = {"data_range": loaded.data_range, "shims": sorted(self.notes)}
@@ -162,12 +162,12 @@ class Worker:
             return Message({"trials": try_network(loaded.network, loaded.data_range, loaded.forward).model_dump()})
 
 
-def _load(header: dict, device: torch.device) -> Loaded:
-    folder = _given()
+def _load(request: Message, device: torch.device) -> Loaded:
+    folder, header = _given(), request.header
     for place, path in header["shown"].items():
         _place(place).symlink_to(path)
-    if "graph" in header:
-        return load_graph(folder / header["graph"]["file"], header["graph"]["data_range"], device)
+    if "graph_range" in header:
+        return load_graph(request.payload, header["graph_range"], device)
     if "model_file" in header:
         return load_model_file(folder, header["model_file"], device)
     os.chdir(folder)
