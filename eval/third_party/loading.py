@@ -17,7 +17,7 @@ from eval.errors import RunError, UsageError
 from eval.files import module_of
 from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
-from eval.third_party.checkout import DEMO, SELECT, read_checkout
+from eval.third_party.checkout import DEMO, SELECT
 from eval.third_party.faults import SubmissionError
 from eval.zoo.from_file import UNTRAINED, build_network, parse_model_args
 from eval.zoo.loading import load_into
@@ -41,7 +41,7 @@ class Loaded:
     weights: Unwrapped | None = None
 
 
-def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.device) -> Loaded:
+def load_entry(folder: Path, asked: dict, device: torch.device) -> Loaded:
     """Call a checkout's ``select_model``, as its ``main`` does; the working directory is the checkout.
 
     Raises:
@@ -49,7 +49,7 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
         SubmissionError: what select_model wants or returns is not what it does in any edition.
     """
     demo = module_of(folder / DEMO, f"submission_{Path(DEMO).stem}")
-    parts = getattr(demo, SELECT)(*_arguments(getattr(demo, SELECT), model_id, device))
+    parts = getattr(demo, SELECT)(*_arguments(getattr(demo, SELECT), asked["model_id"], device))
     if not isinstance(parts, tuple) or len(parts) < 3 or not isinstance(parts[0], nn.Module):
         raise SubmissionError(State.FAILED_TO_BUILD, f"{SELECT} did not return a network, its name and its data range")
     network, _, data_range, *tile = parts
@@ -57,7 +57,7 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
     # Saved as a whole module in half precision, as in 2023.
     dtypes = [parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()]
     dtype = dtypes[0] if dtypes else torch.float32
-    called = getattr(demo, forward or "forward", None)
+    called = getattr(demo, asked["forward"] or "forward", None)
 
     def run(lr: Tensor) -> Any:
         lr = lr.to(dtype)
@@ -66,7 +66,7 @@ def load_entry(folder: Path, model_id: int, forward: str | None, device: torch.d
     def count() -> int:
         return int(demo.get_model_flops(network, (3, INPUT_SIDE, INPUT_SIDE), False))
 
-    counter = count if read_checkout(folder).counts_with_hooks else None
+    counter = count if asked["counts_with_hooks"] else None
     counted = network if dtype is torch.float32 else _FromFloat32(network, dtype)
     return Loaded(float(data_range), counted, device, run, counter)
 

@@ -157,10 +157,11 @@ class Submission(OfFiles):
         places = self.checkout.weights_of(self.entry)
         if missing := [file for file in self.entry.weights if file not in places]:
             raise self._without(missing)
-        request = {"model_id": self.entry.id, "forward": self.entry.forward}
+        asked = {"model_id": self.entry.id, "forward": self.entry.forward}
+        asked |= {"counts_with_hooks": self.checkout.counts_with_hooks}
         handed = files_below(self.checkout.path)
         sizes = [its.size for its in handed if its.path in places.values()]
-        with opened(self.info, self.rules, config, request, handed) as loaded:
+        with opened(self.info, self.rules, config, {"entry": asked}, handed) as loaded:
             loaded.weights_bytes = sum(sizes) if sizes else None
             yield loaded
 

@@ -172,7 +172,7 @@ def _load(request: Message, device: torch.device) -> Loaded:
         return load_model_file(folder, header["model_file"], device)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    return load_entry(folder, header["model_id"], header["forward"], device)
+    return load_entry(folder, header["entry"], device)
 
 
 def _given() -> Path:

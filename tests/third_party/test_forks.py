@@ -74,7 +74,10 @@ def test_the_form_of_2023_runs_in_the_precision_that_it_was_saved_in(fork: Path)
     entry = checkout.entries[0]
     assert (entry.label, entry.weights, entry.data_range) == ("2023-00_Net_baseline", ("model_zoo/team00.pth",), 1.0)
     weights.install(set(), CPU, True, ())
-    loaded = load_entry(fork, 0, None, CPU)
+    asked = {"model_id": 0, "forward": None, "counts_with_hooks": False}
+    loaded = load_entry(fork, asked, CPU)
+    assert loaded.count_with_hooks is None
+    assert load_entry(fork, asked | {"counts_with_hooks": True}, CPU).count_with_hooks is not None
     x = torch.rand(1, 3, 4, 5)
     sr = loaded.forward(x)
     assert (sr.dtype, tuple(sr.shape)) == (torch.float16, (1, 3, 16, 20))
