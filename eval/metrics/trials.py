@@ -14,7 +14,8 @@ from eval.metrics.branches import branches_of
 SCALE = 4
 # Odd, unequal, and as small as the crops that people try first.
 SIZES = ((64, 64), (63, 61), (37, 90), (16, 16))
-_SIDES = (1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 24, 32, 48, 64)
+LARGEST_SIDE = 64
+_SIDES = (1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 24, 32, 48, LARGEST_SIDE)
 RANGES = (1.0, 255.0)
 _SIDE = 64
 Run = Callable[..., Tensor]

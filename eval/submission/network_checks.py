@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from eval.metrics.figures import FlagCode
-from eval.metrics.trials import Trials
+from eval.metrics.trials import LARGEST_SIDE, Trials
 from eval.ranking.editions import Role
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
 from eval.submission.subject import Facts
@@ -81,7 +81,10 @@ def sizes(trials: Trials) -> Finding:
 def least_size(trials: Trials) -> Finding:
     """From which size on does it run?"""
     least = trials.least_side
-    if least is None or least > _CHALLENGE_SIDE:
+    if least is None:
+        why = f"no square of up to {LARGEST_SIDE}x{LARGEST_SIDE} pixels gives one that is four times as large"
+        return failed(why, "see Output size, which says what comes instead")
+    if least > _CHALLENGE_SIDE:
         fix = "tiles and small photographs will fail: pad in forward"
         return warned(f"squares of less than {least} pixels fail", fix)
     return passed(f"runs from {least}x{least} pixels on")
