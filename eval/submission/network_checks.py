@@ -164,7 +164,7 @@ def tiles(facts: Facts) -> Finding:
 
 def flops_counted(facts: Facts) -> Finding:
     """Does the challenge's counter see all of its work?"""
-    flags = _flags(facts, "uncounted", "counters", "operators", "bound", "weights")
+    flags = _flags(facts, "uncounted", "counters", "operators", "bound", "weights", "counts")
     if facts.analysis.complexity is None:
         return not_checked(flags[0] if flags else "it has no weights, or could not be run")
     if flags:

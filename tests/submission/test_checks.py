@@ -23,6 +23,7 @@ from eval.data.images import ImageSize, write_png
 from eval.errors import UsageError
 from eval.inference.engines.registry import Execution
 from eval.inference.upscaler import Upscaler
+from eval.metrics.figures import Flag
 from eval.metrics.trials import try_network
 from eval.ranking.editions import find_edition
 from eval.records.record import means_of
@@ -32,6 +33,7 @@ from eval.run.network_source import source_of_module
 from eval.submission import source_checks
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
+from eval.submission.network_checks import flops_counted
 from eval.submission.subject import Facts, Subject, _tile_difference, gather, subject_of
 from eval.third_party import bubblewrap
 from eval.third_party.choosing import choose_model_file
@@ -177,6 +179,15 @@ def test_a_fault_is_found_by_its_check(network: str | type[nn.Module], data_rang
     assert finding.status == status, finding
     assert words in finding.why
     assert finding.fix or status in ("pass", "not checked")
+
+
+def test_counts_that_are_claims_alone_do_not_pass():
+    network, told = Enlarges().eval(), "its counts are claims alone: it counted no FLOPs"
+    source = source_of_module(network, 1.0)
+    measured = Upscaler(source.spec, network, torch.device("cpu"), described=source.info).analyse()
+    analysis = replace(measured, flags=(Flag(code="counts", text=told),))
+    finding = flops_counted(Facts(Subject(source, Path("absent"), None, None, ()), EDITION, analysis=analysis))
+    assert (finding.status, finding.why) == ("warn", told)
 
 
 def test_a_network_without_faults_passes_them_all():
