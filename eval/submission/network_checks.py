@@ -132,12 +132,10 @@ def free_of(facts: Facts, code: FlagCode) -> Finding:
 @_of_trials
 def deploy_form(trials: Trials) -> Finding:
     """Are there no training branches left?"""
-    idle, branches = trials.idle, trials.branches
-    if idle:
-        why = f"{len(idle)} parameters are never read (first: {idle[0]})"
-        return warned(why, "they count as parameters: leave them out of the deploy form")
-    if branches:
-        return warned("; ".join(branches), "fuse them into one convolution: less time for the same output")
+    if trials.idle:
+        return warned(trials.idle, "they count as parameters: leave them out of the deploy form")
+    if trials.branches:
+        return warned("; ".join(trials.branches), "fuse them into one convolution: less time for the same output")
     return passed("nothing is left that could be fused, and every parameter is read")
 
 

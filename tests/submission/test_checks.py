@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,12 +34,14 @@ from eval.run.network_source import source_of_module
 from eval.submission import source_checks
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
-from eval.submission.network_checks import flops_counted
+from eval.submission.network_checks import deploy_form, flops_counted
 from eval.submission.subject import Facts, Subject, _tile_difference, gather, subject_of
 from eval.third_party import bubblewrap
 from eval.third_party.choosing import choose_model_file
 from eval.third_party.kinds import SandboxKind
+from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.submission import Rules
+from eval.third_party.wire import Message
 from eval.zoo.manifest import find_model
 from tests.planted_checkout import copy_of_planted
 from tests.records.test_record import make_record
@@ -188,6 +191,16 @@ def test_counts_that_are_claims_alone_do_not_pass():
     analysis = replace(measured, flags=(Flag(code="counts", text=told),))
     finding = flops_counted(Facts(Subject(source, Path("absent"), None, None, ()), EDITION, analysis=analysis))
     assert (finding.status, finding.why) == ("warn", told)
+
+
+def test_all_parameters_that_a_worker_never_reads_are_told():
+    network = Enlarges().eval()
+    network.unused = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(250))
+    told = Message({"trials": try_network(network, 1.0).model_dump(mode="json")})
+    connection = SimpleNamespace(ask=lambda _operation: (told, 0.0))
+    trials = SandboxedUpscaler(None, torch.device("cpu"), connection).trials()
+    facts = Facts(Subject(source_of_module(network, 1.0), Path("absent"), None, None, ()), EDITION, trials=trials)
+    assert deploy_form(facts).why == "250 parameters are never read (first: unused.0)"
 
 
 def test_a_network_without_faults_passes_them_all():
