@@ -3,9 +3,8 @@
 import traceback
 from typing import Literal, NamedTuple
 
-import torch
-
 from eval.data.images import ImageError
+from eval.device.exhausted import is_exhausted
 from eval.errors import EngineError, RunError, UsageError
 from eval.inference.upscaler import InvalidOutputError, NoTileFitsError
 from eval.records.record import State
@@ -21,15 +20,6 @@ _STATES = {
     WorkerEndedError: State.KILLED,
     EngineError: State.ENGINE_FAILED,
 }
-# What is said of them in errors of no type of their own.
-_EXHAUSTED = (
-    "can't allocate memory",  # the CPU's allocator
-    "MPS backend out of memory",
-    "CUDA error: out of memory",
-    "STATUS_ALLOC_FAILED",  # cuDNN and cuBLAS
-    "ALLOCATION_FAILED",  # cuDNN
-    "Insufficient memory",  # OpenCV
-)
 # By Python and by the C++ library.
 _NO_THREADS = ("can't start new thread", "Resource temporarily unavailable")
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "unable to find an engine to execute")
@@ -63,9 +53,7 @@ def what_failed(error: BaseException, otherwise: State = State.FAILED_TO_RUN) ->
         return State.MISSING_DEPENDENCY, f"{said}; install the package that has it, then run it again"
     if any(words in said for words in _NO_THREADS):
         return State.OUT_OF_MEMORY, f"{said}: end other processes, or raise the limit of them (ulimit -u)"
-    # On the CPU torch reports exhausted memory as a plain RuntimeError.
-    exhausted = any(words in said for words in _EXHAUSTED)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or exhausted:
+    if is_exhausted(error):
         return State.OUT_OF_MEMORY, "out of memory; use a smaller --tile"
     if any(words in said for words in _DEVICE_FAILED):
         return State.DEVICE_FAILED, said

@@ -6,8 +6,7 @@ import re
 import traceback
 from pathlib import Path
 
-import torch
-
+from eval.device.exhausted import is_exhausted
 from eval.errors import printable
 from eval.records.record import State
 
@@ -17,7 +16,11 @@ CUDA_PACKAGES = (
     "pycuda", "jiterator", "flash_attn", "natten", "spatial_correlation_sampler", "dcn_v2",
 )  # fmt: skip
 _CUDA_WORDS = re.compile(
-    r"nvcc|CUDA_HOME|CUDA kernel|not compiled with CUDA|No CUDA|CUDA error|CUDA extension|only supported on CUDA", re.I
+    # Of errors of CUDA itself, only those that say that there is no device, or no kernel for it. Whatever failed, torch
+    # goes on with "CUDA kernel errors might be asynchronously reported".
+    r"nvcc|CUDA_HOME|CUDA kernel(?! errors might)|no kernel image|not compiled with CUDA|No CUDA|CUDA extension"
+    r"|CUDA error: (invalid device|CUDA driver version)|only supported on CUDA",
+    re.I,
 )
 _MAX_CHARS, _BEGINNING = 300, 180
 _TRACEBACK = "Traceback (most recent call last)"
@@ -68,7 +71,7 @@ def _state(error: BaseException) -> State | None:
         if isinstance(cause, ImportError):
             package = (cause.name or "").split(".")[0]
             return State.NEEDS_OPERATOR if package in CUDA_PACKAGES else State.MISSING_DEPENDENCY
-        if isinstance(cause, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(cause):
+        if is_exhausted(cause):
             return State.OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return State.IO_FAILED

@@ -9,6 +9,12 @@ from eval.records.record import State
 from eval.third_party.connection import _told
 from eval.third_party.faults import SubmissionError, described, one_line
 
+# What torch puts behind any error of CUDA.
+CUDA_ADDS = (
+    "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\nCompile with `TORCH_USE_CUDA_DSA` to enable it."
+)
+
 
 def chained() -> Exception:
     error = RuntimeError("cannot import")
@@ -27,6 +33,13 @@ def chained() -> Exception:
         (AssertionError("Jiterator is only supported on CUDA and ROCm GPUs"), State.NEEDS_OPERATOR),
         (MemoryError(), State.OUT_OF_MEMORY),
         (torch.OutOfMemoryError("x"), State.OUT_OF_MEMORY),
+        (RuntimeError(f"CUDA error: out of memory\n{CUDA_ADDS}"), State.OUT_OF_MEMORY),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), State.OUT_OF_MEMORY),
+        (RuntimeError(f"CUDA error: an illegal memory access was encountered\n{CUDA_ADDS}"), State.FAILED_TO_RUN),
+        (RuntimeError(f"CUDA error: device-side assert triggered\n{CUDA_ADDS}"), State.FAILED_TO_RUN),
+        (RuntimeError(f"CUDA error: no kernel image is available for execution\n{CUDA_ADDS}"), State.NEEDS_OPERATOR),
+        (RuntimeError(f"CUDA error: no CUDA-capable device is detected\n{CUDA_ADDS}"), State.NEEDS_OPERATOR),
+        (RuntimeError(f"CUDA error: invalid device ordinal\n{CUDA_ADDS}"), State.NEEDS_OPERATOR),
         (RuntimeError("[enforce fail] can't allocate memory: 99 bytes"), State.OUT_OF_MEMORY),
         (FileNotFoundError(2, "No such file", "model_zoo/x.pth"), State.MISSING_CHECKPOINT),
         (FileNotFoundError(2, "No such file", "other.txt"), State.FAILED_TO_RUN),
