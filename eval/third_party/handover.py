@@ -54,10 +54,14 @@ class Handed:
             return opened.read(_SMALL_BYTES)
 
 
-def files_below(folder: Path, place: str = "") -> list[Handed]:
-    """Return the files of a folder, the smallest first, so that no file of one entry displaces another's."""
-    found = islice(_fit_below(folder, place), _MOST_FILES)
-    return _within_limits(sorted(found, key=lambda file: (file.size, file.place)))
+def files_below(folder: Path, place: str = "", first: Iterable[Path] = ()) -> list[Handed]:
+    """Return the files of a folder, the smallest first, so that no file of one entry displaces another's.
+
+    Files of the folder that are named ``first`` come before all others, and nothing displaces them.
+    """
+    needed = [Handed(os.path.join(place, path.relative_to(folder)), path, folder) for path in first]
+    others = sorted(islice(_fit_below(folder, place), _MOST_FILES), key=lambda file: (file.size, file.place))
+    return _within_limits({file.place: file for file in (*needed, *others)}.values())
 
 
 def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:

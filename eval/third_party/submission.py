@@ -159,7 +159,7 @@ class Submission(OfFiles):
             raise self._without(missing)
         asked = {"model_id": self.entry.id, "forward": self.entry.forward}
         asked |= {"counts_with_hooks": self.checkout.counts_with_hooks}
-        handed = files_below(self.checkout.path)
+        handed = files_below(self.checkout.path, first=places.values())
         sizes = [its.size for its in handed if its.path in places.values()]
         with opened(self.info, self.rules, config, {"entry": asked}, handed) as loaded:
             loaded.weights_bytes = sum(sizes) if sizes else None

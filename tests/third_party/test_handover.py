@@ -2,21 +2,24 @@
 
 import os
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from eval.config import RunConfig
 from eval.data.datasets import open_dataset
-from eval.data.images import write_png
+from eval.data.images import ImageSize, write_png
 from eval.errors import UsageError
 from eval.files import MAX_FILE_BYTES, UnfitFileError, open_within, sha256_within, why_unfit
 from eval.records.record import State
 from eval.run.environment import machine_state
 from eval.run.processes import carry_out
 from eval.run.tasks import TaskRun, is_final, record_of, unless_changed
-from eval.third_party import bubblewrap, handover
+from eval.third_party import bubblewrap, handover, submission
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import check_out_of_sight, choose_model_file, choose_submissions
 from eval.third_party.handover import files_below, files_beside
@@ -75,6 +78,26 @@ def test_what_is_huge_displaces_nothing(tmp_path: Path):
             file.truncate(size)
     handed = files_below(tmp_path)
     assert [(file.place, file.is_shown) for file in handed] == [("c.py", False), ("b.bin", True)]
+
+
+def test_weights_that_an_entry_names_are_not_displaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def opened(_info, _rules, _config, _request, handed) -> AbstractContextManager:
+        return nullcontext(SimpleNamespace(handed=handed, weights_bytes=None))
+
+    folder = copy_of_planted(tmp_path / "c")
+    (source,) = choose_submissions([read_checkout(folder)], ["0"], RULES)
+    (weights,) = source.entry.weights
+    for name, size in ((weights, 3 * 2**20), *((f"figures/{number}.png", 2**21) for number in range(501))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+    monkeypatch.setattr(submission, "opened", opened)
+    with source.open(RunConfig(), ImageSize(9, 9)) as loaded:
+        places = [file.place for file in loaded.handed]
+    assert (places[0], loaded.weights_bytes) == (weights, 3 * 2**20)
+    assert len(places) == len(set(places))
+    # In the order of names 98 and 99 are the last of 500.
+    assert {"test_demo.py", "figures/97.png", "figures/98.png"} & set(places) == {"test_demo.py", "figures/97.png"}
 
 
 @pytest.mark.parametrize(
