@@ -23,6 +23,7 @@ from eval.records.store import find_records
 from eval.report import score as score_report
 from eval.report.audits import tables as audit_report
 from eval.report.audits.beside import differences
+from eval.report.board import headlines_of
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.papers.challenge_table import challenge_tables
@@ -59,8 +60,7 @@ def report(
     """Write tables and a web page from the newest complete record of each model, set, protocol and device."""
     rules = None if edition is None else find_edition(edition)
     found = find_records(records)
-    tables = current(found)
-    if not complete_ones(tables):
+    if not complete_ones(current(found)):
         raise RunError(f"{', '.join(map(str, records))}: no complete record; run models first, with --save_dir FOLDER")
     terminal = Terminal()
     terminal.say(f"records  {found_and_used(found)}")
@@ -73,8 +73,7 @@ def report(
         if finished := [row for row in rows if row.complete]:
             terminal.table(finished)
     terminal.not_run(failures(found))
-    headlines = {board.conditions: board.headline for board in content.boards}
-    paths = [*write_report(tables, save_dir, headlines), write_page(content, save_dir, options)]
+    paths = [*write_report(found, save_dir, headlines_of(content.boards)), write_page(content, save_dir, options)]
     if latex:
         paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})
     if figures:

@@ -17,7 +17,7 @@ from eval.metrics.registry import find_metrics
 from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, check_writable, read_records
-from eval.report.board import make_boards
+from eval.report.board import Board, headlines_of, make_boards
 from eval.report.escapes import visible
 from eval.report.tables import write_tables
 from eval.run.evaluation import BrokenOffError, Evaluation
@@ -62,23 +62,26 @@ class Session:
         try:
             return self.evaluation.run(models, datasets)
         except BrokenOffError:
-            write_tables(self.save_dir, valid="", test=None)
+            write_tables(self.save_dir, valid="", test=None, headlines=headlines_of(self._boards()))
             raise typer.Exit(INTERRUPTED_EXIT) from None
+
+    def _boards(self) -> tuple[Board, ...]:
+        return make_boards(current(read_records(self.save_dir / RECORDS_FOLDER)), most=1)
 
     def finish(self, valid: str, test: str | None = None, show: bool = False) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.
 
         Results.txt has columns for the set ``valid`` and, if there is one, ``test``; ``show`` opens the folder.
         """
-        tables = current(read_records(self.save_dir / RECORDS_FOLDER))
-        ran = [table for table in tables if any(holds(table, record) for record in self.records)]
-        if shown := complete_ones(ran):
+        boards = self._boards()
+        ran = [board for board in boards if any(holds(board.table, record) for record in self.records)]
+        if shown := complete_ones(board.table for board in ran):
             self.terminal.table(shown)
-        for board in make_boards(ran, most=1):
+        for board in ran:
             if sum(record.complete and record.model.is_network for record in board.records) > 1:
                 self.terminal.headline(board.headline, f"{visible(board.conditions.dataset)}: ")
         self.terminal.not_run([record for record in self.records if not record.complete])
-        paths = write_tables(self.save_dir, valid, test)
+        paths = write_tables(self.save_dir, valid, test, headlines_of(boards))
         written = any(record.images_folder for record in self.records)
         images = ", SR images under <model>/<set>/" if written else ""
         names = ", ".join(path.name for path in paths)

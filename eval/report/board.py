@@ -1,7 +1,7 @@
 """A table with all that is needed to read it: explained headings, ranks, marks, intervals, warnings."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eval.ranking.editions import Edition
@@ -120,6 +120,16 @@ class Board:
     def records(self) -> list[Record]:
         """The record of each row."""
         return [row.record for row in self.rows]
+
+    @property
+    def table(self) -> Group:
+        """The records with what they share."""
+        return self.conditions, self.records
+
+
+def headlines_of(boards: Iterable[Board]) -> dict[Conditions, Headline]:
+    """Return the headline of each table."""
+    return {board.conditions: board.headline for board in boards}
 
 
 def make_boards(groups: Sequence[Group], edition: Edition | None = None, most: int | None = None) -> tuple[Board, ...]:

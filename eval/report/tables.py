@@ -42,30 +42,32 @@ _DESCRIBED = tuple(
 )
 
 
-def write_tables(save_dir: Path, valid: str, test: str | None) -> list[Path]:
+def write_tables(save_dir: Path, valid: str, test: str | None, headlines: Headlines | None = None) -> list[Path]:
     """Write results.txt, results.csv and leaderboard.md beside the records of ``save_dir``, from these.
 
     ``valid`` and ``test`` are the sets of results.txt's columns; without ``test`` there are none, as in the template.
+    ``headlines`` stand in leaderboard.md.
     """
     records = read_records(save_dir / RECORDS_FOLDER)
     tables = current(records)
     contents = {
         "results.txt": template_tables(tables, valid, test),
         "results.csv": csv_table(complete_ones(tables)),
-        "leaderboard.md": markdown_tables(tables) + markdown_failures(records),
+        "leaderboard.md": markdown_leaderboard(records, headlines),
     }
     return write_files(save_dir, contents)
 
 
-def write_report(tables: Sequence[Group], folder: Path, headlines: Headlines | None = None) -> list[Path]:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of tables; ``headlines`` stand in the first."""
+def write_report(records: Sequence[Record], folder: Path, headlines: Headlines | None = None) -> list[Path]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.tex of records; ``headlines`` stand in the first."""
+    tables = current(records)
     parts = [
         f"% {latex(its.dataset)}, {rows[0].dataset.num_images} images, {its.protocol}, {latex(its.place)}\n"
         + leaderboard(rows)
         for its, rows in finished(tables)
     ]
     contents = {
-        "leaderboard.md": markdown_tables(tables, headlines),
+        "leaderboard.md": markdown_leaderboard(records, headlines),
         "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
@@ -90,6 +92,14 @@ def leaderboard(records: Sequence[Record]) -> str:
     return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(2, networks)) + "\n"
 
 
+def markdown_leaderboard(records: Sequence[Record], headlines: Headlines | None = None) -> str:
+    """Return leaderboard.md: the tables, and what did not run.
+
+    `run` and `report` write it to the same folder by default, so what one of them says the other must not leave out.
+    """
+    return markdown_tables(current(records), headlines) + _markdown_failures(records)
+
+
 def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None) -> str:
     """Return a GitHub table for each set under each conditions, with its headline, if there is one, and its legend."""
     parts = ["# Results"]
@@ -110,7 +120,7 @@ def failures_table(records: Sequence[Record], *more: Figure) -> Table:
     return Table.about([LABEL, SET, *more, what, why], records)
 
 
-def markdown_failures(records: Sequence[Record]) -> str:
+def _markdown_failures(records: Sequence[Record]) -> str:
     """Return a GitHub table of the models that did not run, with state and reason; empty if all did."""
     failed = failures(records)
     protocol = Figure("protocol", "Protocol", left=True, of=lambda record: record.settings.protocol.value)

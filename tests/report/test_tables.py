@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.cli.judging import report
+from eval.cli.session import Session
+from eval.config import Protocol, RunConfig
 from eval.metrics.figures import Flag
 from eval.records.current import current
 from eval.records.record import Mean, Record
@@ -15,6 +18,7 @@ from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, leaderboard, markdown_tables, write_report, write_tables
 from eval.report.template import TemplateRow, template_table, template_tables
+from eval.run.launch import Launch
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
@@ -268,7 +272,7 @@ def test_csv_says_all_that_a_notebook_needs_and_integers_stay_integers():
 
 def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
     other_set = make_record((20.0,), dataset="Set9")
-    paths = write_report(current([*STEADY, make_record((26.0,)), other_set]), tmp_path / "out")
+    paths = write_report([*STEADY, make_record((26.0,)), other_set], tmp_path / "out")
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     headings = [line for line in paths[0].read_text().splitlines() if line.startswith("## ")]
     assert headings == [
@@ -277,6 +281,22 @@ def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
         "## Set9 (1 images, official, A processor, 2 thread(s))",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3
+
+
+def test_run_and_report_write_the_same_leaderboard_with_headlines_and_failures(tmp_path: Path):
+    failed = make_record((), label="05_SPAN", status="failed", reason="out of memory")
+    for record in (make_record((26.0,)), make_record((27.0,), label="00_RLFN"), failed):
+        write_record(record, tmp_path / "records")
+    texts = []
+    for write in (
+        lambda: Session(RunConfig(protocol=Protocol.STEADY), tmp_path, Launch()).finish(valid="Set2"),
+        lambda: report([tmp_path], save_dir=tmp_path),
+    ):
+        write()
+        texts.append((tmp_path / "leaderboard.md").read_text())
+    assert texts[0] == texts[1]
+    assert r"**03\_PFDNLite is first of 1 by the rules" in texts[0]
+    assert "out of memory" in texts[0].partition("## Did not run")[2]
 
 
 def test_what_was_not_counted_is_a_dash_in_every_table(tmp_path: Path):
