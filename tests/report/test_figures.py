@@ -74,6 +74,13 @@ def texts_of(board: Board) -> list[str]:
     return [text.get_text() for text in tradeoff(board).axes[0].texts]
 
 
+def test_a_model_without_a_cost_is_in_no_tradeoff():
+    """Where no times are on record, FLOPs are the cost; some networks have only operations that are not counted."""
+    psnr = {"psnr_db": make_record((27.0,)).means["psnr_db"]}
+    free, own = (make_record((27.0,), label=label, means=psnr) for label in ("00_RLFN", "03_PFDNLite"))
+    assert texts_of(board_of([changed(free, complexity={"flops": 0}), own])) == ["PFDNLite"]
+
+
 def test_names_stand_in_the_figure_unless_there_are_too_many():
     assert sorted(texts_of(board_of(STEADY))) == ["PFDNLite", "RLFN"]
     # All have one cost, so only the best is on the front.

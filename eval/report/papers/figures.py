@@ -82,9 +82,9 @@ def tradeoff(board: Board) -> Figure | None:
 
 
 def _with_both(board: Board, key: str) -> list[tuple[Row, float, float]]:
-    """Return the complete rows with a cost and a PSNR, both finite."""
+    """Return the complete rows with a cost above 0, which has a logarithm, and a PSNR, both finite."""
     rows = ((row, row.figure(key), row.figure("psnr_db")) for row in board.rows if row.record.complete)
-    known = ((row, cost, db) for row, cost, db in rows if cost is not None and db is not None)
+    known = ((row, cost, db) for row, cost, db in rows if cost is not None and cost > 0 and db is not None)
     return [(row, cost, db) for row, cost, db in known if np.isfinite([cost, db]).all()]
 
 
