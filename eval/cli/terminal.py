@@ -1,6 +1,7 @@
 """What a person sees while models run, and the table at the end. Plain text when the output is no terminal."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich.table
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -16,7 +18,7 @@ from eval.records.record import Record
 from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
 from eval.report.escapes import visible
 from eval.report.headline import Headline
-from eval.report.renderers import terminal_heading, to_terminal
+from eval.report.renderers import to_terminal
 from eval.report.table import Figure, Table
 from eval.report.tables import failures_table
 from eval.run.observer import Observer
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from eval.run.tasks import EvaluationTask
 
 _PIPED_WIDTH = 120
-# Between two columns of a table.
-_GAP = 3
 _SHOWN_NAMES = 5
 # A mark says something where more figures differ than have one.
 _LEAST_MARKED = 3
@@ -132,7 +132,7 @@ class Terminal(Observer):
         several_sets = len({record.dataset.name for record in records}) > 1
         names = (LABEL, SET) if several_sets else (LABEL,)
         whole = _marked((*names, *filled_columns(records)), records)
-        table = _fitting(whole, self._out.width)
+        table = _fitting(whole, self._out)
         self.show(to_terminal(table))
         left_out = {column.key: column.title for column in whole.columns if column not in table.columns}
         if left_out:
@@ -173,16 +173,10 @@ def _listing(names: Sequence[str]) -> str:
     return f"{len(names)} other file(s): {shown}{more}"
 
 
-def _fitting(table: Table, width: int) -> Table:
-    """Return a table without the columns for which a width has no room, those of least interest first."""
+def _fitting(table: Table, console: Console) -> Table:
+    """Return a table without the columns for which a console has no room, those of least interest first."""
+    boundless = console.options.update(max_width=sys.maxsize)
     for key in _LEAST_FIRST:
-        if sum(_widths(table)) > width:
+        if Measurement.get(console, boundless, to_terminal(table)).maximum > console.width:
             table = table.chosen({column.key for column in table.columns} - {key})
     return table
-
-
-def _widths(table: Table) -> list[int]:
-    texts = ((terminal_heading(column).splitlines(), column) for column in table.columns)
-    headings = [max(map(len, lines)) * (not column.left) for lines, column in texts]
-    cells = zip(*([len(cell.text) for cell in row] for row in table.rows), strict=True)
-    return [max(heading, *its) + _GAP for heading, its in zip(headings, cells, strict=True)]

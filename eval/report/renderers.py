@@ -33,15 +33,11 @@ def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: 
     drawn = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), **options)
     for column in table.columns:
         justify = "left" if column.left else "right"
-        drawn.add_column(Text(terminal_heading(column)), justify=justify, no_wrap=not column.wraps, overflow=overflow)
+        heading = Text(_BREAK.sub("\n", column.heading))
+        drawn.add_column(heading, justify=justify, no_wrap=not column.wraps, overflow=overflow)
     for row in table.rows:
         drawn.add_row(*(Text(cell.text, _TERMINAL_MARKS.get(cell.mark, "")) for cell in row))
     return drawn
-
-
-def terminal_heading(column: Column) -> str:
-    """Return a column's heading as a terminal shows it, on several lines."""
-    return _BREAK.sub("\n", column.heading)
 
 
 def to_markdown(table: Table) -> str:
