@@ -41,7 +41,7 @@ def _dispatched(row: Row) -> int | None:
 
 
 def _text(key: str, title: str, of: Callable[[Row], str]) -> Figure:
-    return Figure(key, title, left=True, of=lambda row: visible(of(row)))
+    return Figure(key, title, left=True, of=of)
 
 
 FIGURES = (
@@ -63,7 +63,7 @@ FIGURES = (
 _MORE = (
     Figure("id", "", of=lambda row: row.id),
     Figure("torch", "", of=lambda row: row.set14 and row.set14.environment.torch),
-    Figure("machine", "", of=lambda row: row.set14 and visible(row.set14.environment.machine)),
+    Figure("machine", "", of=lambda row: row.set14 and row.set14.environment.machine),
     Figure("date", "", of=lambda row: row.set14 and f"{row.set14.started_at:%Y-%m-%d}"),
 )
 
@@ -216,7 +216,7 @@ _ORDERS = ("Entry", "Team", "published", "here", "possible here (95%)", "")
 
 def _order(its: Compared) -> list[str]:
     span = str(its.first) if its.first == its.last else f"{its.first}-{its.last}"
-    return [visible(its.row.label), visible(its.row.team), str(its.published), str(its.here), span, its.words]
+    return [its.row.label, its.row.team, str(its.published), str(its.here), span, its.words]
 
 
 def _legend() -> str:

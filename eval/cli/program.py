@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from eval.errors import RunError, UsageError
 from eval.files import check_in_place
+from eval.report.escapes import written_lines
 
 USAGE_EXIT, FAILURE_EXIT = 2, 1
 _CTRL_C_EXIT, _SIGTERM_EXIT = 130, 143
@@ -147,4 +148,4 @@ def new_app(cls: type[TyperGroup] = Group) -> typer.Typer:
 
 
 def _print(error: Exception) -> None:
-    Console(stderr=True, highlight=False).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+    Console(stderr=True, highlight=False).print(Text(written_lines(f"error: {error}"), style="red"), soft_wrap=True)

@@ -16,7 +16,7 @@ from rich.text import Text
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
-from eval.report.escapes import visible
+from eval.report.escapes import visible, written_lines, written_out
 from eval.report.headline import Headline
 from eval.report.renderers import to_terminal
 from eval.report.table import Figure, Table
@@ -61,7 +61,7 @@ class Terminal(Observer):
 
     def say(self, text: str) -> None:
         """Print a line: wrapped between words on a terminal, as it is in a pipe or file."""
-        self._out.print(Text(text), soft_wrap=not self._out.is_terminal)
+        self._out.print(Text(written_lines(text)), soft_wrap=not self._out.is_terminal)
 
     def say_once(self, text: str) -> None:
         """Print a line, unless this command has printed it before."""
@@ -75,7 +75,7 @@ class Terminal(Observer):
 
     def warn(self, text: str) -> None:
         """Print a line to standard error."""
-        self._err.print(Text(text, style="yellow"), soft_wrap=True)
+        self._err.print(Text(written_lines(text), style="yellow"), soft_wrap=True)
 
     def announce_data(self, dataset: "Dataset") -> None:
         """Say what a set was taken for, and what beside it is not used."""
@@ -113,7 +113,7 @@ class Terminal(Observer):
     def progress(self, label: str, total: int, unit: str = "images") -> Iterator[Callable[[object], None]]:
         """Show a bar with the count and the time left; yields what to call after each unit."""
         # Names of sets and models are no markup.
-        label_column = TextColumn("{task.fields[label]}", markup=False)
+        label, label_column = written_out(label), TextColumn("{task.fields[label]}", markup=False)
         columns = (label_column, BarColumn(), MofNCompleteColumn(), TextColumn(unit))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *times, console=self._err, disable=not self._err.is_terminal) as bar:
@@ -147,7 +147,7 @@ class Terminal(Observer):
 
     def headline(self, its: Headline, where: str = "") -> None:
         """Print who is first, and how sure that is."""
-        self._out.print(Text(f"{where}{its.claim}", "bold"), soft_wrap=not self._out.is_terminal)
+        self._out.print(Text(written_lines(f"{where}{its.claim}"), "bold"), soft_wrap=not self._out.is_terminal)
         for line in its.details:
             self.say(f"- {line}")
 

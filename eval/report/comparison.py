@@ -21,10 +21,7 @@ _COLUMNS = (
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
     """Return one row a pair and set: the difference in PSNR and the ratio of runtimes, each with its 95% interval."""
-    rows = [
-        (its.dataset, visible(its.first), visible(its.second), _text(its.psnr, "+"), _text(its.runtime, ""))
-        for its in found
-    ]
+    rows = [(its.dataset, its.first, its.second, _text(its.psnr, "+"), _text(its.runtime, "")) for its in found]
     return Table.of(_COLUMNS, rows)
 
 
@@ -46,9 +43,7 @@ def write_comparison(found: Sequence[Comparison], folder: Path) -> list[Path]:
     listing = "\n".join(f"- {markdown_text(line)}" for line in sentences(found))
     page = f"# Comparison\n\n{to_markdown(comparison_table(found))}\n\n{listing}\n"
     unrounded = [
-        {"dataset": its.dataset, "first": visible(its.first), "second": visible(its.second)}
-        | its.figures
-        | {"verdict": visible(its.sentence)}
+        {"dataset": its.dataset, "first": its.first, "second": its.second} | its.figures | {"verdict": its.sentence}
         for its in found
     ]
     table = Table.headed(unrounded[0], [row.values() for row in unrounded])

@@ -1,4 +1,9 @@
-"""Any text as text: what a terminal, Markdown, a spreadsheet or LaTeX would read as more than that is escaped."""
+"""Any text as text: what a terminal, Markdown, a spreadsheet or LaTeX would read as more than that is escaped.
+
+Records of others are read as well, so whatever writes text to one of these calls ``written_out`` or ``written_lines``
+itself: the terminal, ``renderers``, ``markdown_text`` and ``latex``. What they are given need not be escaped before. A
+name within a sentence goes through ``visible``, so that it keeps to its line, and no two names look the same.
+"""
 
 import re
 import unicodedata
@@ -30,9 +35,14 @@ def written_out(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def written_lines(text: str) -> str:
+    """Return text as ``written_out`` does, but for tabs and ends of lines, which stay."""
+    return "".join(char if char in "\n\t" else written_out(char) for char in text)
+
+
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would read as markup."""
-    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in text)
+    """Escape what Markdown or HTML would read as markup, and the end of a line as well."""
+    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in written_out(text))
 
 
 def inert(cell: str) -> str:
@@ -41,8 +51,8 @@ def inert(cell: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Escape what LaTeX would read as a command."""
-    return "".join(_SPECIAL.get(char, f"\\{char}" if char in "#$%&_{}" else char) for char in text)
+    """Escape what LaTeX would read as a command; ends of lines stay."""
+    return "".join(_SPECIAL.get(char, f"\\{char}" if char in "#$%&_{}" else char) for char in written_lines(text))
 
 
 def latex_figure(text: str) -> str:

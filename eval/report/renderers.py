@@ -12,8 +12,8 @@ from rich import box
 from rich.console import OverflowMethod
 from rich.text import Text
 
-from eval.report.escapes import inert, latex, latex_figure, markdown_text
-from eval.report.table import BEST, SECOND, Cell, Column, Table
+from eval.report.escapes import inert, latex, latex_figure, markdown_text, written_lines, written_out
+from eval.report.table import BEST, SECOND, Cell, Column, Table, Value
 
 # Where a heading is broken in a terminal.
 _BREAK = re.compile(r" (?=\[|of )|(?<=_)|(?<=\bGate) ")
@@ -33,10 +33,10 @@ def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: 
     drawn = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), **options)
     for column in table.columns:
         justify = "left" if column.left else "right"
-        heading = Text(_BREAK.sub("\n", column.heading))
+        heading = Text(written_lines(_BREAK.sub("\n", column.heading)))
         drawn.add_column(heading, justify=justify, no_wrap=not column.wraps, overflow=overflow)
     for row in table.rows:
-        drawn.add_row(*(Text(cell.text, _TERMINAL_MARKS.get(cell.mark, "")) for cell in row))
+        drawn.add_row(*(Text(written_lines(cell.text), _TERMINAL_MARKS.get(cell.mark, "")) for cell in row))
     return drawn
 
 
@@ -53,8 +53,8 @@ def to_markdown(table: Table) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     mark = _MARKDOWN_MARKS.get(cell.mark, "")
-    text = markdown_text(cell.text) if isinstance(cell.value, str) else cell.text
-    return f"{mark}{' '.join(text.splitlines()).strip()}{mark}"
+    text = " ".join(cell.text.splitlines()).strip()
+    return f"{mark}{markdown_text(text) if isinstance(cell.value, str) else text}{mark}"
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
@@ -73,10 +73,13 @@ def to_csv(table: Table) -> str:
     """Return one line a row: unrounded figures in base units under the columns' keys."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([inert(column.key) for column in table.columns])
-    cells = ((inert(its.value) if isinstance(its.value, str) else its.value for its in row) for row in table.rows)
-    writer.writerows(cells)
+    writer.writerow([_csv_cell(column.key) for column in table.columns])
+    writer.writerows([_csv_cell(cell.value) for cell in row] for row in table.rows)
     return buffer.getvalue()
+
+
+def _csv_cell(value: Value) -> Value:
+    return inert(written_out(value)) if isinstance(value, str) else value
 
 
 def to_latex(table: Table, text: Callable[[str], str] = latex, rule_after: int = 0) -> str:
@@ -113,12 +116,12 @@ def to_html(table: Table, css_class: str = "") -> str:
 
 def _html_heading(column: Column) -> str:
     unit = f" <small>{escape(column.unit)}</small>" if column.unit else ""
-    return f'<th scope="col"{_number(column)}>{escape(column.title)}{unit}</th>'
+    return f'<th scope="col"{_number(column)}>{escape(written_out(column.title))}{unit}</th>'
 
 
 def _html_cells(row: Sequence[Cell], columns: Sequence[Column]) -> Iterator[str]:
     for place, (cell, column) in enumerate(zip(row, columns, strict=True)):
-        text = escape(cell.text)
+        text = escape(written_lines(cell.text))
         if cell.mark:
             text = f"<{_HTML_MARKS[cell.mark]}>{text}</{_HTML_MARKS[cell.mark]}>"
         yield f"<td{_number(column)}>{text}</td>" if place else f'<th scope="row">{text}</th>'

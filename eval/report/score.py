@@ -7,7 +7,7 @@ from pathlib import Path
 import rich.table
 
 from eval.ranking.scoring import Place, Ranking, Row
-from eval.report.escapes import markdown_text, visible
+from eval.report.escapes import markdown_text
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
 from eval.report.score_notes import FIGURES, SCORES, Scored, interval_kind, name_of, notes
 from eval.report.table import NONE, Figure, Table, Value
@@ -18,8 +18,8 @@ NAME = Figure("model", "Model", left=True, of=name_of)
 
 def _psnr(key: str) -> Figure:
     """Return a set's column: PSNR decides who takes part, not who is first."""
-    title = f"PSNR {visible(key)} [dB]"
-    return Figure(f"psnr_{visible(key)}_db", title, decimals=2, wraps=True, of=lambda row: row.entry.psnr_db.get(key))
+    title = f"PSNR {key} [dB]"
+    return Figure(f"psnr_{key}_db", title, decimals=2, wraps=True, of=lambda row: row.entry.psnr_db.get(key))
 
 
 def _figures(ranking: Ranking) -> list[Figure]:
@@ -103,10 +103,10 @@ def csv_table(scored: Scored) -> str:
     """Return one line a model: unrounded figures in base units, ranks with their intervals, and gates."""
     ranking = scored.ranking
     described = (
-        Figure("model", "", of=lambda row: visible(row.entry.label)),
-        Figure("weights", "", of=lambda row: visible(row.entry.weights)),
+        Figure("model", "", of=lambda row: row.entry.label),
+        Figure("weights", "", of=lambda row: row.entry.weights),
         Figure("edition", "", of=lambda _row: ranking.edition.year),
-        Figure("device", "", of=lambda row: visible(row.entry.device)),
+        Figure("device", "", of=lambda row: row.entry.device),
         Figure("rank_intervals", "", of=lambda _row: interval_kind(ranking)),
     )
     names = [track.name for track in ranking.edition.tracks]

@@ -21,20 +21,20 @@ Headlines = Mapping[Conditions, Headline]
 _DESCRIBED = tuple(
     Figure(key, key, of=of)
     for key, of in {
-        "model": lambda record: visible(record.model.label),
+        "model": lambda record: record.model.label,
         "dataset": lambda record: record.dataset.name,
         "num_images": lambda record: record.dataset.num_images,
         "protocol": lambda record: record.settings.protocol.value,
         "device": lambda record: record.settings.device,
-        "machine": lambda record: visible(record.environment.machine),
+        "machine": lambda record: record.environment.machine,
         "engine": lambda record: record.settings.engine,
         "precision": lambda record: record.settings.precision,
         "tile": lambda record: record.settings.tile,
         "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
         "weights_sha256": lambda record: record.model.weights_sha256,
         "model_id": lambda record: record.model.id,
-        "team": lambda record: visible(record.model.team),
-        "edition": lambda record: visible(edition_of(record)),
+        "team": lambda record: record.model.team,
+        "edition": edition_of,
         "scale": lambda record: record.model.scale,
         "torch": lambda record: record.environment.torch,
         "date": lambda record: f"{record.started_at:%Y-%m-%d}",
@@ -62,8 +62,9 @@ def write_report(records: Sequence[Record], folder: Path, headlines: Headlines |
     """Write leaderboard.md, leaderboard.csv and leaderboard.tex of records; ``headlines`` stand in the first."""
     tables = current(records)
     parts = [
-        f"% {latex(its.dataset)}, {rows[0].dataset.num_images} images, {its.protocol}, {latex(its.place)}\n"
-        + leaderboard(rows)
+        # Visible ones have no end of a line, which would end the comment.
+        f"% {latex(visible(its.dataset))}, {rows[0].dataset.num_images} images, {its.protocol}, "
+        f"{latex(visible(its.place))}\n{leaderboard(rows)}"
         for its, rows in finished(tables)
     ]
     contents = {
@@ -104,7 +105,7 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
     """Return a GitHub table for each set under each conditions, with its headline, if there is one, and its legend."""
     parts = ["# Results"]
     for conditions, rows in finished(groups):
-        where = markdown_text(f"{conditions.protocol}, {visible(conditions.place)}")
+        where = markdown_text(f"{conditions.protocol}, {conditions.place}")
         parts.append(f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {where})")
         if said := (headlines or {}).get(conditions):
             parts.append(" ".join((f"**{markdown_text(said.claim)}**", *map(markdown_text, said.details))))

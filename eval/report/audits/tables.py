@@ -13,7 +13,7 @@ from eval.ranking.editions import Edition
 from eval.ranking.scoring import Ranking
 from eval.report.audits.as_json import as_json
 from eval.report.audits.findings import cold_share, findings, name
-from eval.report.escapes import markdown_text, visible
+from eval.report.escapes import markdown_text
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
 from eval.report.table import NONE, Table, number
@@ -146,7 +146,7 @@ def _terminal(table: Table) -> rich.table.Table:
 
 def markdown(audit: Audit) -> str:
     """Return the findings, the recomputed table, and all sections."""
-    parts = [f"# Audit of {markdown_text(visible(audit.source))}"]
+    parts = [f"# Audit of {markdown_text(audit.source)}"]
     parts.append("\n".join(f"- {markdown_text(finding)}" for finding in findings(audit)))
     table = recomputed_table(audit)
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", table))]))

@@ -9,7 +9,6 @@ from markupsafe import Markup
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.board import Board, Heading, Row
-from eval.report.escapes import visible
 from eval.report.page.facts import environment_facts
 from eval.report.renderers import to_html
 from eval.report.selection import spec_of
@@ -74,7 +73,7 @@ def _hardest(record: Record) -> Markup:
     """Return a table of the images with the lowest PSNR; nothing where there is none."""
     scored = [(db, its) for its in record.images if (db := its.psnr_db) is not None]
     hardest = sorted(scored, key=itemgetter(0))[:_HARDEST]
-    rows = [(visible(its.name), f"{its.lr_width}x{its.lr_height}", db) for db, its in hardest]
+    rows = [(its.name, f"{its.lr_width}x{its.lr_height}", db) for db, its in hardest]
     return Markup(to_html(Table.of(_IMAGE_COLUMNS, rows), "small") if rows else "")
 
 
