@@ -27,7 +27,7 @@ COMMANDS = {
     "new-team": "submitting:new_team",
     "check": "submitting:check",
     "profile": "profiling:profile_model",
-    "pack": "submitting:pack",
+    "pack": "packing:pack",
     "score-zip": "submitting:score_zip",
     "export": "exporting:export_model",
     "audit-data": "organising:audit_data",

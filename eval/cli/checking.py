@@ -24,8 +24,12 @@ from eval.third_party.zoo_worker import on_one_clock
 from eval.zoo.manifest import find_model
 
 
-def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -> Sequence[ModelSource]:
+def sources_of(
+    asked: Asked, model_id: str | None, weights: str | None = None, takes_checkouts: bool = True
+) -> Sequence[ModelSource]:
     """Return the entries that a command line means: one of the zoo, one in a file, or some of a checkout.
+
+    What is wrong is told with the flags that the command has: --checkout only where it ``takes_checkouts``.
 
     Raises:
         UsageError: none or several of these are given, or what they name does not exist.
@@ -33,9 +37,9 @@ def sources_of(asked: Asked, model_id: str | None, weights: str | None = None) -
     given = [flag for flag, value in (("--model_id", model_id), ("--model_file", asked.model_file)) if value]
     given += ["--checkout"] * bool(asked.checkouts)
     if len(given) != 1:
-        found = " and ".join(given) or "none"
-        raise UsageError(f"expected one of --model_id, --model_file and --checkout, got {found}")
-    asked.refuse_idle_flags("weights of the zoo are named by --weights")
+        known = "--model_id, --model_file and --checkout" if takes_checkouts else "--model_id and --model_file"
+        raise UsageError(f"expected one of {known}, got {' and '.join(given) or 'none'}")
+    asked.refuse_idle_flags("weights of the zoo are named by --weights", takes_checkouts)
     if asked.models and not asked.checkouts:
         raise UsageError(f"--models {asked.models}: only with --checkout; one of the zoo is named by --model_id")
     if model_id is not None:

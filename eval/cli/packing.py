@@ -1,11 +1,15 @@
-"""``pack`` and ``score-zip``, carried out and shown."""
+"""``python -m eval pack``, and what ``score-zip`` shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from eval.cli import flags
 from eval.cli.checking import sources_of
 from eval.cli.running import Asked, check_openings
+from eval.cli.submitting import LARGEST_MIB
 from eval.cli.terminal import Terminal
 from eval.data.datasets import open_dataset
 from eval.errors import RunError, UsageError
@@ -17,50 +21,58 @@ from eval.submission.scoring_program import Fault, Scored
 from eval.submission.subject import subject_of
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is packed besides the model, and where to."""
-
-    data_dir: Path | None
-    dataset: str | None
-    number: int | None
-    results: ResultsWish
-    factsheet: Path | None
-    limit_mib: float
-    device: str
-    save_dir: Path
-
-
-def pack_entry(asked: Asked, model_id: str | None, weights: str | None, wanted: Wanted) -> None:
-    """Write code.zip and results.zip, and say what is in them.
-
-    Raises:
-        UsageError: there is no data, factsheet or model of that name.
-        RunError: the entry does not run, or the zip would not be taken.
-    """
-    if wanted.data_dir is None:
+def pack(
+    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    weights: flags.Weights = None,
+    model_file: flags.ModelFile = None,
+    checkpoint: flags.Checkpoint = None,
+    data_range: flags.DataRange = None,
+    model_args: flags.ModelArgs = None,
+    weights_key: flags.WeightsKey = None,
+    data_dir: flags.DataDir = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
+    number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
+    suffix: Annotated[str, typer.Option("--suffix", help="Suffix of the SR images' file names: x4, or nothing.")] = "",
+    small: Annotated[
+        bool, typer.Option("--small", help="Compress PNG files as much as possible; takes seconds per image.")
+    ] = False,
+    extra_data: Annotated[
+        bool, typer.Option("--extra_data/--no_extra_data", help="Whether other data than the challenge's was used.")
+    ] = True,
+    description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
+    factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
+    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    device: flags.Device = "auto",
+    sandbox: flags.Sandbox = None,
+    save_dir: Annotated[Path, flags.out("Folder for results.zip and code.zip.")] = Path("submission"),
+) -> None:
+    """Write the files of a submission: results.zip (SR images, readme.txt) and code.zip (network as one file)."""
+    if data_dir is None:
         raise UsageError(
             "--data_dir: expected the folder of the test set's LR images, got none; give the flag, or set ESR_DATA"
         )
-    if wanted.factsheet is not None and not wanted.factsheet.is_file():
-        raise UsageError(f"--factsheet {wanted.factsheet}: no such file; `python -m eval factsheet` writes one")
-    (source,) = sources_of(asked, model_id, weights)
-    dataset, subject, terminal = open_dataset(wanted.data_dir, wanted.dataset), subject_of(source), Terminal()
-    check_openings(terminal, [dataset], [source])
-    code, results = wanted.save_dir / "code.zip", wanted.save_dir / "results.zip"
-    bundle = bundle_of(subject, wanted.number)
+    if factsheet is not None and not factsheet.is_file():
+        raise UsageError(f"--factsheet {factsheet}: no such file; `python -m eval factsheet` writes one")
+    of_a_file = {"model_file": model_file, "checkpoint": checkpoint, "data_range": data_range}
+    asked = Asked(**of_a_file, model_args=model_args, weights_key=weights_key, sandbox=sandbox)
+    (source,) = sources_of(asked, model_id, weights, takes_checkouts=False)
+    images, subject, terminal = open_dataset(data_dir, dataset), subject_of(source), Terminal()
+    check_openings(terminal, [images], [source])
+    code, results = save_dir / "code.zip", save_dir / "results.zip"
+    bundle = bundle_of(subject, number)
     # If this one fails, what is there is of one model, and not of two.
     for former in (code, results):
         former.unlink(missing_ok=True)
-    pack_code(subject, bundle, wanted.device, code, wanted.factsheet)
+    pack_code(subject, bundle, device, code, factsheet)
     terminal.say(f"{code}: models/{bundle.module}.py, model_zoo/{bundle.weights}, select_model.txt, command.txt")
-    record = pack_results(source, dataset, wanted.device, wanted.results, results, terminal)
+    wish = ResultsWish(suffix, small, extra_data, description or str(model_id or model_file))
+    record = pack_results(source, images, device, wish, results, terminal)
     seconds = (record.mean("runtime_ms") or 0) / 1000
     on = f"{seconds:.4f} s an image on {record.environment.machine}"
-    terminal.say(f"{results}: {len(dataset.pairs)} images and readme.txt, {results.stat().st_size:,} bytes; {on}")
-    if wanted.factsheet is None:
+    terminal.say(f"{results}: {len(images.pairs)} images and readme.txt, {results.stat().st_size:,} bytes; {on}")
+    if factsheet is None:
         terminal.say("no factsheet: `python -m eval factsheet` writes one; send it along by --factsheet")
-    faults = archive_faults(results, wanted.limit_mib)
+    faults = archive_faults(results, limit)
     _show_faults(faults, terminal)
     if any(fault.refuses for fault in faults):
         raise RunError(

@@ -91,42 +91,6 @@ def check(
         raise typer.Exit(FAILURE_EXIT)
 
 
-def pack(
-    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
-    weights: flags.Weights = None,
-    model_file: flags.ModelFile = None,
-    checkpoint: flags.Checkpoint = None,
-    data_range: flags.DataRange = None,
-    model_args: flags.ModelArgs = None,
-    weights_key: flags.WeightsKey = None,
-    data_dir: flags.DataDir = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="The test set's name in --data_dir.")] = None,
-    number: Annotated[int | None, typer.Option("--id", min=0, help="The team's number, for names of files.")] = None,
-    suffix: Annotated[str, typer.Option("--suffix", help="Suffix of the SR images' file names: x4, or nothing.")] = "",
-    small: Annotated[
-        bool, typer.Option("--small", help="Compress PNG files as much as possible; takes seconds per image.")
-    ] = False,
-    extra_data: Annotated[
-        bool, typer.Option("--extra_data/--no_extra_data", help="Whether other data than the challenge's was used.")
-    ] = True,
-    description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
-    factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
-    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
-    device: flags.Device = "auto",
-    sandbox: flags.Sandbox = None,
-    save_dir: Annotated[Path, flags.out("Folder for results.zip and code.zip.")] = Path("submission"),
-) -> None:
-    """Write the files of a submission: results.zip (SR images, readme.txt) and code.zip (network as one file)."""
-    from eval.cli.packing import Wanted, pack_entry
-    from eval.cli.running import Asked
-    from eval.submission.packing import ResultsWish
-
-    of_a_file = {"model_file": model_file, "checkpoint": checkpoint, "data_range": data_range}
-    asked = Asked(**of_a_file, model_args=model_args, weights_key=weights_key, sandbox=sandbox)
-    wish = ResultsWish(suffix, small, extra_data, description or str(model_id or model_file))
-    pack_entry(asked, model_id, weights, Wanted(data_dir, dataset, number, wish, factsheet, limit, device, save_dir))
-
-
 def score_zip(
     archive: Annotated[Path, typer.Argument(help="The zip that is to be uploaded.")],
     hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images, PNG.")],

@@ -417,7 +417,7 @@ def test_where_json_cannot_be_written_nothing_is_checked_or_scored(command, tmp_
 
 @pytest.mark.parametrize("name", ["check", "pack"])
 def test_networks_of_files_are_checked_and_packed_with_their_arguments(command, tmp_path, monkeypatch, name: str):
-    def stop(asked: Asked, *_others: object) -> None:
+    def stop(asked: Asked, *_others: object, **_flags: object) -> None:
         raise RunError(f"{asked.model_args} {asked.weights_key}")
 
     monkeypatch.setattr(packing if name == "pack" else checking, "sources_of", stop)

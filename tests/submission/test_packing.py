@@ -354,6 +354,9 @@ def test_what_a_network_in_a_file_is_built_with_is_packed(tmp_path: Path):
 def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path: Path):
     for arguments, message in (
         (("--model_id", "8"), "--data_dir: expected the folder"),
+        # What is wrong is told without flags that this command lacks.
+        (("--data_dir", lr_folder), "expected one of --model_id and --model_file, got none\n"),
+        (("--model_id", "8", "--data_dir", lr_folder, "--sandbox", "none"), "--sandbox: only with --model_file; "),
         (("--model_id", "-1", "--data_dir", lr_folder), "expected a network with weights"),
         (("--model_id", "8", "--data_dir", lr_folder, "--factsheet", "absent.tex"), "absent.tex: no such file"),
     ):
