@@ -48,9 +48,12 @@ def _score_words(ranked: Ranked, edition: Edition, leader: Place, names: dict[st
     place = ranked.places.get(ranked.baseline or "")
     if place is None or place.total is None:
         return f", with a score of {leader.total:.2f} (less is better)"
+    base = f"the unranked baseline {names[ranked.baseline or '']}"
+    if place.total == leader.total:
+        # Neither is before the other; the table has the baseline, which has no rank, above all of its score.
+        return f" with a score of {leader.total:.2f}, equal to that of {base} (less is better)"
     verb = "behind" if place.total < leader.total else "before"
-    base = f"the unranked baseline {names[ranked.baseline or '']} with {place.total:.2f}"
-    return f" with a score of {leader.total:.2f}, {verb} {base} (less is better)"
+    return f" with a score of {leader.total:.2f}, {verb} {base} with {place.total:.2f} (less is better)"
 
 
 def _gate_words(ranked: Ranked, record: Record) -> str:

@@ -57,6 +57,12 @@ def years_of(*baselines: str) -> list[int]:
     return sorted(found, reverse=True)
 
 
+def test_a_score_that_equals_the_baselines_is_neither_before_nor_behind_it():
+    baseline, same = (timed("00_RLFN", 20.0, PSNRS["00_RLFN"]), timed("02_PFDN", 20.0, PSNRS["02_PFDN"]))
+    claim = boards(baseline, same, year=2024).headline.claim
+    assert claim.endswith(" with a score of 7.39, equal to that of the unranked baseline 00_RLFN (less is better).")
+
+
 @pytest.fixture(scope="module")
 def three() -> list[Record]:
     return [timed(label, ms, PSNRS[label]) for label, ms in (("00_RLFN", 20.0), ("02_PFDN", 16.0), ("05_SPAN", 15.0))]
