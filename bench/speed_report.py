@@ -23,7 +23,7 @@ TAKEN = {"PSNR, SSIM, PNG": " --ssim --save", "PSNR, PNG": " --save", "PSNR": ""
 
 def write_report(figures: dict[str, Any], out: Path) -> None:
     """Write speed.md and speed.svg into a folder, with the machines that stand there."""
-    _plot(figures["by_size"], out / "speed.svg")
+    _plot(figures["by_size"], figures["environment"]["threads"], out / "speed.svg")
     parts = [_head(figures), _throughput(figures)]
     if (out / MACHINES).exists():
         others = json.loads((out / MACHINES).read_text(encoding="utf-8"))
@@ -41,11 +41,17 @@ def _head(figures: dict[str, Any]) -> str:
     return (
         "# Speed: the challenge's template and this harness\n\n"
         f"`python -m bench.versus_template --checkout NTIRE2024_ESR --data_dir DIR` (`make bench`), {figures['date']}: "
-        f"PFDNLite on {figures['images']} images of {figures['set']}. Two cores of an x86 server processor with AMX, "
-        f"virtual machine; torch {env['torch']}, OpenCV {env['opencv']}, numpy {env['numpy']}. The template runs its "
+        f"PFDNLite on {figures['images']} images of {figures['set']}. Measured on {_machine(env)}; "
+        f"torch {env['torch']}, OpenCV {env['opencv']}, numpy {env['numpy']}. The template runs its "
         "own `run()`, with stand-ins for CUDA calls; with PNG, its line that writes SR images is turned on, which is "
         f"commented out as published. {runs}; loading and compiling are left out on both sides."
     )
+
+
+def _machine(env: dict[str, Any]) -> str:
+    """Return a processor, its instructions where they were looked at, and the threads that were used of it."""
+    instructions = f" ({env['instructions']})" if env.get("instructions") else ""
+    return f"{env['cpu']}{instructions}, {env['threads']} thread(s)"
 
 
 def _run(run: dict[str, Any]) -> tuple[float, float]:
@@ -86,8 +92,9 @@ def _this_machine(figures: dict[str, Any]) -> dict[str, Any]:
         whole = {name: _whole_s(run) for name, run in named.items() if "--" not in name}
         seconds[taken] = {name.removesuffix(" fp32").replace(" bf16", ", bf16"): its for name, its in whole.items()}
     return {
-        **{"kind": env.get("instructions") or "AVX512, AMX", "processor": env["cpu"], "date": figures["date"]},
-        **{"images": figures["images"], "rounds": figures["rounds"], "torch": env["torch"], "seconds": seconds},
+        **{"kind": env.get("instructions") or env["cpu"], "processor": env["cpu"], "date": figures["date"]},
+        **{"images": figures["images"], "rounds": figures["rounds"], "threads": env["threads"]},
+        **{"torch": env["torch"], "seconds": seconds},
         "note": "The machine of the other tables, without the start of Python",
     }
 
@@ -108,7 +115,7 @@ def _by_machine(machines: list[dict[str, Any]]) -> str:
     lines = [f"- {_described(machine)}" for machine in machines]
     return (
         "## By kind of processor\n\n"
-        "PFDNLite on Urban100, two threads: whole commands in seconds, with loading, deciding and compiling, and how "
+        "PFDNLite on Urban100: whole commands in seconds, with loading, deciding and compiling, and how "
         "many times faster than the template they are. `python -m bench.machines --checkout NTIRE2024_ESR --data_dir "
         "DIR` adds a machine. Figures of an earlier date are of the project as it was then.\n\n"
         + to_markdown(Table.headed(headers, rows, 2))
@@ -127,7 +134,7 @@ def _beside_template(seconds: dict[str, float | str], side: str) -> str:
 
 def _described(machine: dict[str, Any]) -> str:
     """Return a line about a machine and what was run there."""
-    images = f"{machine['images']} images"
+    images = f"{machine['images']} images, {machine['threads']} thread(s)"
     rounds = machine.get("rounds")
     how = "" if rounds is None else ", one run" if rounds == 1 else f", medians of {rounds} runs"
     torch = f", torch {machine['torch']}" if "torch" in machine else ""
@@ -186,12 +193,12 @@ def _metric(times: dict[str, float]) -> str:
     return f"{theirs:.2f}, {ours:.2f}; {theirs / ours:.1f}; {times['difference']:.1e}"
 
 
-def _plot(by_size: dict[float, float], out: Path) -> None:
+def _plot(by_size: dict[float, float], threads: int, out: Path) -> None:
     mpl.rcParams |= {"svg.hashsalt": "speed", "font.family": "sans-serif"}
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     axes.plot([float(size) for size in by_size], list(by_size.values()), "o-", color="#c2410c")
     axes.set(xlabel="SR image [megapixels]", ylabel="time [s]", xscale="log", yscale="log")
-    axes.set_title("PFDNLite in tiles of 256, channels-last, fp32, two cores", fontsize=10, loc="left")
+    axes.set_title(f"PFDNLite in tiles of 256, channels-last, fp32, {threads} thread(s)", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     figure.savefig(out, metadata={"Date": None})

@@ -46,10 +46,20 @@ def test_half_precision_that_a_run_would_refuse_is_left_out(ran: list[tuple], tm
     assert not any("bf16" in arguments for _, arguments, _ in ran)
 
 
+ENVIRONMENT = {"cpu": "A", "torch": "2.13.0", "opencv": "5", "numpy": "2", "threads": 8}
+
+
+def test_the_report_tells_the_machine_that_it_was_measured_on():
+    figures = {"date": "2026-11-24", "images": 9, "rounds": 3, "set": "Set5", "environment": ENVIRONMENT}
+    assert " of Set5. Measured on A, 8 thread(s); torch 2.13.0, " in speed_report._head(figures)
+    figures["environment"] = ENVIRONMENT | {"instructions": "AVX2"}
+    assert " Measured on A (AVX2), 8 thread(s); " in speed_report._head(figures)
+
+
 def test_the_reports_own_machine_is_a_column_with_loading_and_compiling():
     ours = {"check_s": 1.0, "passes": [{"wall_s": 4.0, "prepare_s": 2.0}]}
     figures = {
-        **{"date": "2026-11-24", "images": 9, "rounds": 3, "environment": {"cpu": "A", "torch": "2.13.0"}},
+        **{"date": "2026-11-24", "images": 9, "rounds": 3, "environment": ENVIRONMENT},
         "runs": {
             **{"template --ssim --save": {"wall_s": 20.0}, "compiled bf16 --ssim --save": ours},
             **{"template --save": {"wall_s": 8.0}, "channels-last fp32 --save": ours, "template": {"wall_s": 3.0}},
@@ -69,8 +79,10 @@ def test_a_machine_takes_the_place_of_itself_on_the_same_day_alone():
 
 
 def test_each_machine_has_a_column_with_its_date():
-    old = {"kind": "AVX2", "processor": "A", "date": "2026-11-25", "images": 100, "note": "Measured then"}
-    new = {"kind": "AMX", "processor": "B", "date": "2026-11-26", "images": 20, "rounds": 3, "torch": "2.13.0"}
+    old = {"kind": "AVX2", "processor": "A", "date": "2026-11-25", "images": 100, "threads": 2}
+    old["note"] = "Measured then"
+    new = {"kind": "AMX", "processor": "B", "date": "2026-11-26", "images": 20, "threads": 8, "rounds": 3}
+    new["torch"] = "2.13.0"
     old["seconds"] = {"PSNR": {"compiled": 50.0, "template": 100.0, "bf16": "184 to 198"}}
     new["seconds"] = {"PSNR": {"template": 30.0, "eager": 7.5}}
     lines = speed_report._by_machine([old, new]).splitlines()
@@ -83,8 +95,8 @@ def test_each_machine_has_a_column_with_its_date():
         ["PSNR", "bf16", "184 to 198", ""],
     ]
     assert lines[-2:] == [
-        "- AVX2: A, 100 images. Measured then",
-        "- AMX: B, 20 images, medians of 3 runs, torch 2.13.0",
+        "- AVX2: A, 100 images, 2 thread(s). Measured then",
+        "- AMX: B, 20 images, 8 thread(s), medians of 3 runs, torch 2.13.0",
     ]
 
 
