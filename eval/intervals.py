@@ -7,6 +7,7 @@ models are compared image by image and round by round, and both are resampled to
 import math
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -116,10 +117,9 @@ def resampled(samples: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) ->
     samples = samples[:, ~np.isnan(samples[0]).all(axis=1)]
     if samples.shape[1] == 0:
         raise ValueError("no image has a sample of both models in the same round")
-    random = np.random.default_rng(seed)
     draw = _draw_means if samples.shape[2] == 1 else _draw_medians
     kept = int((~np.isnan(samples[0])).sum())
-    return Resampled(_means(_medians(samples)), draw(samples, random, resamples), kept)
+    return Resampled(_means(_medians(samples)), draw(samples, seed, resamples), kept)
 
 
 def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) -> list[tuple[int, int]]:
@@ -142,17 +142,21 @@ def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) 
     return [(fast, slow) for fast, slow in pairs if drawn.interval(slow, fast, np.divide, confidence).low <= 1]
 
 
-def _draw_means(samples: np.ndarray, random: np.random.Generator, resamples: int) -> np.ndarray:
+def _draw_means(samples: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Return the resampled means of ``(models, images, 1)``: with one round there are only images to draw."""
-    images = samples.shape[1]
-    counts = random.multinomial(images, np.full(images, 1 / images), size=resamples)
-    return samples[:, :, 0] @ counts.T / images
+    return samples[:, :, 0] @ _times_drawn(samples.shape[1], seed, resamples) / samples.shape[1]
 
 
-def _draw_medians(samples: np.ndarray, random: np.random.Generator, resamples: int) -> np.ndarray:
+@lru_cache(maxsize=4)
+def _times_drawn(images: int, seed: int, resamples: int) -> np.ndarray:
+    """Return how often each image is drawn in each resample; kept, for a table compares many models on one set."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples).T
+
+
+def _draw_medians(samples: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Return the resampled centres of ``(models, images, rounds)``, ``(models, resamples)``."""
     models, images, rounds = samples.shape
-    drawn = np.empty((models, resamples))
+    random, drawn = np.random.default_rng(seed), np.empty((models, resamples))
     for index in range(resamples):
         chosen_images = random.integers(images, size=images)
         chosen_rounds = random.integers(rounds, size=rounds)

@@ -152,6 +152,13 @@ def compare_sides(first: Side, second: Side) -> Comparison:
     return Comparison(first.label, second.label, first.dataset, psnr, runtime, notes)
 
 
+def psnr_between(first: Record, second: Record) -> Interval | None:
+    """Return the first record's mean PSNR less the second's in dB, paired by image; None if it cannot be compared."""
+    if not (first.complete and second.complete):
+        return None
+    return _psnr_difference(Side.of_record(first), Side.of_record(second))[0]
+
+
 def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
     if not first.psnr_db or not second.psnr_db:
         lacking = " and ".join(side.label for side in (first, second) if not side.psnr_db)

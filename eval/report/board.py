@@ -9,7 +9,7 @@ from eval.ranking.scoring import Place
 from eval.records.conditions import Conditions
 from eval.records.current import Group
 from eval.records.record import Record
-from eval.report.board_intervals import Interval, PairedPsnr, psnr_intervals, runtime_intervals
+from eval.report.board_intervals import Interval, psnr_intervals, runtime_intervals
 from eval.report.columns import filled_columns, legend
 from eval.report.escapes import visible
 from eval.report.explanations import COLUMN_HELP, flag_words
@@ -165,15 +165,14 @@ def make_board(
     columns = filled_columns(records)
     judged = [record.complete and record.model.is_network for record in records]
     table = Table.about(columns, records).marked(_LEAST_MARKED, judged)
-    paired = PairedPsnr(records)
-    intervals = {"runtime_ms": runtime_intervals(records), "psnr_db": psnr_intervals(records, baseline, paired)}
+    intervals = {"runtime_ms": runtime_intervals(records), "psnr_db": psnr_intervals(records, baseline)}
     rows = []
     for place, (record, cells) in enumerate(zip(records, table.rows, strict=True)):
         figures = {its.key: BoardCell(**vars(cell)) for its, cell in zip(columns, cells, strict=True)}
         for key in intervals.keys() & figures.keys():
             figures[key] = replace(figures[key], interval=intervals[key][place])
         rows.append(_row(record, figures, ranked))
-    headings, said = _headings(ranked, columns, rows), headline(records, ranked, baseline, paired)
+    headings, said = _headings(ranked, columns, rows), headline(records, ranked, baseline)
     notes = tuple(legend(records)), tuple(_warnings(rows))
     return Board(conditions, headings, tuple(rows), baseline, ranked, *notes, said)
 

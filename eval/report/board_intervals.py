@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from eval.intervals import Interval as Estimate
-from eval.intervals import resampled
+from eval.ranking.comparison import psnr_between
 from eval.records.record import Record
 
 
@@ -27,42 +24,20 @@ class Interval:
     places: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-class PairedPsnr:
-    """How far apart models of a table are in PSNR, image by image.
-
-    Models that lack an image of the first one's, or reproduce one exactly, are not compared.
-    """
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        by_place = {place: record.psnrs_db for place, record in enumerate(records) if record.complete}
-        names = next(iter(by_place.values()), {}).keys()
-        known = {place: its for place, its in by_place.items() if names and its.keys() == names}
-        known = {place: its for place, its in known.items() if all(map(math.isfinite, its.values()))}
-        self._places = {place: index for index, place in enumerate(known)}
-        samples = np.array([[its[name] for name in names] for its in known.values()], dtype=float)
-        self.images = len(names)
-        self._drawn = resampled(samples[:, :, None]) if len(known) else None
-
-    def difference(self, model: int, other: int) -> Estimate | None:
-        """Return a model's mean PSNR less another's in dB, both by their place in the table; None if not compared."""
-        if self._drawn is None or not {model, other} <= self._places.keys():
-            return None
-        places = self._places[model], self._places[other]
-        return self._drawn.interval(*places, np.subtract)
-
-
-def psnr_intervals(records: Sequence[Record], baseline: int | None, paired: PairedPsnr) -> list[Interval | None]:
+def psnr_intervals(records: Sequence[Record], baseline: int | None) -> list[Interval | None]:
     """Return the interval of each model's PSNR in dB: the baseline's mean, and how far from it the model is."""
+    base = None if baseline is None else records[baseline]
 
-    def bounds(place: int) -> Interval | None:
-        its = None if baseline in (None, place) else paired.difference(place, baseline)
-        middle = records[baseline].mean("psnr_db") if its and baseline is not None else None
+    def bounds(record: Record) -> Interval | None:
+        if base is None or record is base:
+            return None
+        its, middle = psnr_between(record, base), base.mean("psnr_db")
         if its is None or middle is None or not math.isfinite(its.high):
             return None
-        text = f"{its.estimate:+.3f} dB [{its.low:+.3f}, {its.high:+.3f}] to {records[baseline or 0].model.label}"
+        text = f"{its.estimate:+.3f} dB [{its.low:+.3f}, {its.high:+.3f}] to {base.model.label}"
         return Interval(middle + its.low, middle + its.estimate, middle + its.high, text, its.covers(0))
 
-    return _placed([bounds(place) for place in range(len(records))])
+    return _placed([bounds(record) for record in records])
 
 
 def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:

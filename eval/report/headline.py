@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.errors import RunError
-from eval.ranking.comparison import Side, compare_sides
+from eval.ranking.comparison import Side, compare_sides, psnr_between
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
 from eval.records.record import Record
-from eval.report.board_intervals import PairedPsnr
 from eval.report.escapes import listed, visible
 from eval.report.ranked import Ranked
 
@@ -24,18 +23,18 @@ class Headline:
     details: tuple[str, ...] = ()
 
 
-def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None, paired: PairedPsnr) -> Headline:
+def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None) -> Headline:
     """Return the headline of a table of one set, one record a model; ``baseline`` is one's place."""
     places = {label: place for label, place in ranked.places.items() if place.rank is not None}
     leader = min(places, key=lambda label: (places[label].rank or 0, label), default=None)
     index = next((i for i, record in enumerate(records) if record.model.label == leader and record.complete), None)
     if leader is None or index is None or ranked.edition is None:
-        return _by_psnr(records, ranked, paired)
+        return _by_psnr(records, ranked)
     names = {record.model.label: visible(record.model.full_name) for record in records}
     details = [_rank_words(leader, places, names)]
     if baseline not in (None, index):
         details.append(_runtime_words(records[index], records[baseline], records))
-    details += [_psnr_words(records, index, paired), _gate_words(ranked, records[index])]
+    details += [_psnr_words(records, index), _gate_words(ranked, records[index])]
     claim = f"{names[leader]} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
     score = _score_words(ranked, ranked.edition, places[leader], names)
     return Headline(f"{claim}{score}.", tuple(filter(None, details)))
@@ -96,7 +95,7 @@ def _runtime_words(record: Record, other: Record, records: Sequence[Record] = ()
     return f"{name} takes {share:.{decimals}f}% {more} time than {base} [{low:.{decimals}f}, {high:.{decimals}f}]."
 
 
-def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> Headline:
+def _by_psnr(records: Sequence[Record], ranked: Ranked) -> Headline:
     """Return the headline of a table without ranks."""
     networks = [(i, record) for i, record in enumerate(records) if record.complete and record.model.is_network]
     known = [(psnr, i) for i, record in networks if (psnr := record.mean("psnr_db")) is not None]
@@ -108,21 +107,21 @@ def _by_psnr(records: Sequence[Record], ranked: Ranked, paired: PairedPsnr) -> H
     if len(known) == 1:
         return Headline(f"{name} has {psnr_db:.2f} dB {on}.", ranked.notes[:1])
     claim = f"{name} has the highest PSNR of {len(known)} networks {on}, {psnr_db:.2f} dB."
-    return Headline(claim, (*filter(None, [_psnr_words(records, best, paired)]), *ranked.notes[:1]))
+    return Headline(claim, (*filter(None, [_psnr_words(records, best)]), *ranked.notes[:1]))
 
 
-def _psnr_words(records: Sequence[Record], index: int, paired: PairedPsnr) -> str:
+def _psnr_words(records: Sequence[Record], index: int) -> str:
     """Say from which networks a model can be told apart in PSNR."""
     kinds: dict[str, list[str]] = {"does not differ significantly from": [], "is above": [], "is below": []}
     for place, record in enumerate(records):
-        its = paired.difference(index, place) if place != index and record.model.is_network else None
+        its = psnr_between(records[index], record) if place != index and record.model.is_network else None
         if its is not None:
             kind = "is above" if its.estimate > 0 else "is below"
             kind = "does not differ significantly from" if its.covers(0) else kind
             kinds[kind].append(visible(record.model.full_name))
     said = "; it ".join(f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels)
     name = visible(records[index].model.full_name)
-    return f"In PSNR, {name} {said} (95%, {paired.images} images)." if said else ""
+    return f"In PSNR, {name} {said} (95%, {len(records[index].psnrs_db)} images)." if said else ""
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from eval.config import RunConfig
 from eval.errors import RunError
-from eval.intervals import Interval
-from eval.ranking.comparison import Comparison, Side, compare_sides, quotient, settings_of
+from eval.intervals import RESAMPLES, Interval, paired_difference
+from eval.ranking.comparison import Comparison, Side, compare_sides, psnr_between, quotient, settings_of
 from eval.ranking.from_results_json import ModelResult
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -275,3 +275,25 @@ def test_models_that_were_timed_together_by_other_engines_are_told():
 def test_images_are_paired_by_name_whatever_their_order():
     turned = dict(reversed(IMAGES.items()))
     assert compare_sides(side("A", psnr_db=turned), side("B")).psnr == Interval(0, 0, 0)
+
+
+def test_psnr_between_records_is_the_comparison_of_their_images():
+    first, other, perfect = (make_record(psnrs) for psnrs in ((20.0, 21.0), (20.0, 22.0, 23.0), (20.0, float("inf"))))
+    failed = make_record((), status="failed", reason="x")
+    assert psnr_between(first, other) is None
+    assert psnr_between(first, perfect) is None
+    assert psnr_between(failed, failed) is None
+    assert psnr_between(make_record((20.5, 21.5)), first).estimate == pytest.approx(0.5)
+    # Of an image that both reproduce exactly, the difference is 0, as `compare` has it.
+    assert psnr_between(perfect, perfect).estimate == 0
+
+
+def test_psnr_between_draws_the_same_images_for_every_pair():
+    """The draws are kept from pair to pair, and are those of a generator that starts anew."""
+    psnrs = np.random.default_rng(0).normal(27, 3, (3, 20))
+    one, two, three = (make_record(tuple(row)) for row in psnrs)
+    kept = [psnr_between(one, two), psnr_between(three, two), psnr_between(one, two)]
+    assert kept[0] == kept[2] == paired_difference(psnrs[0][:, None], psnrs[1][:, None])
+    counts = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), size=RESAMPLES)
+    low, high = np.quantile((psnrs[[2, 1]] @ counts.T / 20)[0] - (psnrs[[2, 1]] @ counts.T / 20)[1], (0.025, 0.975))
+    assert (kept[1].low, kept[1].high) == (low, high)

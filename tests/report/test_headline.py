@@ -15,7 +15,6 @@ from eval.records.current import current
 from eval.records.record import Record
 from eval.records.store import read_record, write_record
 from eval.report.board import Board, make_boards
-from eval.report.board_intervals import PairedPsnr
 from eval.report.columns import LABEL
 from eval.report.escapes import markdown_text
 from eval.report.headline import _runtime_words
@@ -152,15 +151,6 @@ def test_psnr_has_the_paired_interval_of_the_comparison_and_a_mark_for_a_tie(thr
     assert below.text == f"{found.estimate:+.3f} dB [{found.low:+.3f}, {found.high:+.3f}] to 00_RLFN"
     assert (below.low, below.high) == (pytest.approx(27.25 + found.low), pytest.approx(27.25 + found.high))
     assert [below.places[0], tie.places[2]] == [0, 100]
-
-
-def test_models_on_other_images_or_without_error_are_not_compared():
-    first, other, perfect = (make_record(psnrs) for psnrs in ((20.0, 21.0), (20.0, 22.0, 23.0), (20.0, float("inf"))))
-    paired = PairedPsnr([first, other, perfect, make_record((20.5, 21.5))])
-    assert paired.difference(0, 1) is None
-    assert paired.difference(0, 2) is None
-    assert paired.difference(3, 0).estimate == pytest.approx(0.5)
-    assert PairedPsnr([make_record((), status="failed", reason="x")]).difference(0, 0) is None
 
 
 def test_each_edition_whose_baseline_is_there_has_its_own_ranks(three: list[Record]):
