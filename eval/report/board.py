@@ -12,7 +12,7 @@ from eval.records.record import Record
 from eval.report.board_intervals import Interval, psnr_intervals, runtime_intervals
 from eval.report.columns import filled_columns, legend
 from eval.report.escapes import visible
-from eval.report.explanations import COLUMN_HELP, flag_words
+from eval.report.explanations import flag_words
 from eval.report.headline import Headline, headline
 from eval.report.ranked import Ranked, editions_with_baseline, rank_rows
 from eval.report.score import rank_text
@@ -27,18 +27,6 @@ TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
 HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "peak_memory_mib"})
 # A mark says something where more figures differ than have one.
 _LEAST_MARKED = 3
-
-
-@dataclass(frozen=True)
-class Heading(Column):
-    """One column of a board: what it means, and whether the page shows it at first."""
-
-    help: str = ""
-
-    @property
-    def shown(self) -> bool:
-        """Tell whether the page shows it at first."""
-        return self.key not in HIDDEN_AT_FIRST
 
 
 @dataclass(frozen=True)
@@ -107,7 +95,7 @@ class Board:
     """
 
     conditions: Conditions
-    headings: tuple[Heading, ...]
+    headings: tuple[Column, ...]
     rows: tuple[Row, ...]
     baseline: int | None
     ranked: Ranked
@@ -177,23 +165,19 @@ def make_board(
     return Board(conditions, headings, tuple(rows), baseline, ranked, *notes, said)
 
 
-def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Heading, ...]:
+def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the headings; a state is told where a row has another one than that it ran."""
     all_ran = all(row.state == RAN for row in rows)
-    texts = [Heading(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
-    return Heading("label", "Model", left=True), *_rank_headings(ranked), *map(_heading, columns), *texts
+    texts = [Column(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
+    return Column("label", "Model", left=True), *_rank_headings(ranked), *columns, *texts
 
 
-def _heading(its: Column) -> Heading:
-    return Heading(its.key, its.title, its.unit, higher_is_better=its.higher_is_better, help=COLUMN_HELP[its.key])
-
-
-def _rank_headings(ranked: Ranked) -> list[Heading]:
+def _rank_headings(ranked: Ranked) -> list[Column]:
     if not ranked.rows or not ranked.edition:
         return []
     unit = "95%" if any(place.interval for place in ranked.places.values()) else ""
-    rank = Heading("rank", "Rank", unit, higher_is_better=False, help=COLUMN_HELP["rank"])
-    score = Heading("score", "Score", higher_is_better=False, help=COLUMN_HELP["score"])
+    rank = Column("rank", "Rank", unit, higher_is_better=False)
+    score = Column("score", "Score", higher_is_better=False)
     return [rank, score] if ranked.edition.has_scores else [rank]
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
-from eval.report.board import Board, Heading, Row
+from eval.report.board import Board, Row
 from eval.report.page.facts import environment_facts
 from eval.report.renderers import to_html
 from eval.report.selection import spec_of
@@ -31,7 +31,7 @@ class Run:
 
     title: str
     row: Row
-    figures: tuple[tuple[Heading, str], ...]
+    figures: tuple[tuple[Column, str], ...]
     environment: tuple[tuple[str, str], ...]
     timing: tuple[tuple[str, str], ...]
     complexity: tuple[tuple[str, str], ...]

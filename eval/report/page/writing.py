@@ -13,8 +13,9 @@ from eval.ranking.editions import Edition
 from eval.records.conditions import names_of
 from eval.records.current import PROTOCOLS, current
 from eval.records.record import Record
-from eval.report.board import Board, make_boards
+from eval.report.board import HIDDEN_AT_FIRST, Board, make_boards
 from eval.report.escapes import plain, written_out
+from eval.report.explanations import COLUMN_HELP
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
 from eval.report.page.island import board_data, island
@@ -117,7 +118,7 @@ def _clear(paths: Iterable[Path]) -> None:
 
 def _environment() -> Environment:
     """Return the templates' environment: everything is escaped and written out, nothing may be undefined."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("eval.report.page"),
         autoescape=True,
         finalize=_shown,
@@ -125,6 +126,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(help=COLUMN_HELP, hidden_at_first=HIDDEN_AT_FIRST)
+    return environment
 
 
 def _shown(value: object) -> object:
