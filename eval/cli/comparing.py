@@ -1,5 +1,6 @@
 """``python -m eval compare``: two models, two folders of records, or two published results, and what is settled."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def compare(
     of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
     of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
     if kind != "model":
-        others = {"data_dir": data_dir, "sandbox": sandbox, "repeats": repeats}
+        others = {"data_dir": _if_typed(data_dir), "sandbox": sandbox, "repeats": repeats}
         _refuse_idle(
             _settings(config) | of_a_file | others,
             "has an effect only when models are run, not when records or results.json are compared",
@@ -85,6 +86,12 @@ def _settings(config: RunConfig) -> dict[str, object]:
     """Return the settings that are not as by default."""
     plain = RunConfig(protocol=Protocol.STEADY)
     return {name: value for name, value in config if value != getattr(plain, name)}
+
+
+def _if_typed(data_dir: Path | None) -> Path | None:
+    """Return the flag's value, but none where it is that of ESR_DATA, which stands for all commands."""
+    of_variable = os.environ.get("ESR_DATA")
+    return None if of_variable and data_dir == Path(of_variable).expanduser() else data_dir
 
 
 def _refuse_idle(given: dict[str, object], why: str) -> None:

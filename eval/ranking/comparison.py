@@ -127,7 +127,10 @@ class Comparison:
     def _runtime_words(self) -> str:
         if self.runtime is None:
             return ""
-        found = f"runtime ratio {self.runtime.estimate:.3f} [{self.runtime.low:.3f}, {self.runtime.high:.3f}]"
+        found = f"runtime ratio {self.runtime.estimate:.3f}"
+        if not math.isfinite(self.runtime.high):
+            return f"the runtimes cannot be told apart ({found}, of too few undisturbed samples)"
+        found += f" [{self.runtime.low:.3f}, {self.runtime.high:.3f}]"
         if self.runtime.covers(1):
             return f"the runtimes do not differ significantly ({found})"
         return f"it is {'faster' if self.runtime.estimate < 1 else 'slower'} ({found})"
@@ -189,7 +192,10 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
             note += "; the two files name no GPU: of two GPUs this is their ratio as well"
         if first.settings != second.settings:
             note = f"the two ran otherwise: {first.label} by {first.settings}, {second.label} by {second.settings}"
-        return paired_ratio(first.samples_ms, second.samples_ms), note
+        kept = int(np.isfinite(first.samples_ms - second.samples_ms).sum())
+        few = f"no runtime ratio can be settled on {kept} undisturbed samples: it takes {LEAST_SAMPLES}"
+        notes = (note, few * (kept < LEAST_SAMPLES))
+        return paired_ratio(first.samples_ms, second.samples_ms), "; ".join(filter(None, notes))
     return _ratio_by_baseline(first, second)
 
 

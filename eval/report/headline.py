@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.errors import RunError
+from eval.intervals import LEAST_SAMPLES
 from eval.ranking.comparison import Side, compare_sides, psnr_between
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
@@ -120,8 +121,10 @@ def _psnr_words(records: Sequence[Record], index: int) -> str:
             kind = "does not differ significantly from" if its.covers(0) else kind
             kinds[kind].append(visible(record.model.full_name))
     said = "; it ".join(f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels)
-    name = visible(records[index].model.full_name)
-    return f"In PSNR, {name} {said} (95%, {len(records[index].psnrs_db)} images)." if said else ""
+    images = len(records[index].psnrs_db)
+    if said and images < LEAST_SAMPLES:
+        return f"No difference in PSNR can be settled on {images} images: it takes {LEAST_SAMPLES}."
+    return f"In PSNR, {visible(records[index].model.full_name)} {said} (95%, {images} images)." if said else ""
 
 
 def _listing(names: Sequence[str]) -> str:

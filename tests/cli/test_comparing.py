@@ -181,6 +181,14 @@ def test_what_cannot_be_compared_is_said(command, tmp_path: Path, words: tuple, 
     assert message in done.stderr
 
 
+def test_the_variable_of_image_sets_keeps_no_records_from_being_compared(command, tmp_path: Path):
+    record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0))
+    done = command("-m", "eval", "compare", "a", "a", ESR_DATA=str(tmp_path))
+    assert "the PSNR difference is not significant (+0.000 dB)" in done.stdout
+    typed = command("-m", "eval", "compare", "a", "a", "--data_dir", "sets", ESR_DATA=str(tmp_path), code=2)
+    assert "--data_dir: has an effect only when models are run" in typed.stderr
+
+
 def test_precisions_in_one_folder_are_compared_apart(command, tmp_path: Path):
     for folder, gain in (("a", 0.0), ("b", 1.0)):
         for second, precision in enumerate(("fp32", "bf16")):

@@ -200,7 +200,8 @@ def test_too_few_undisturbed_samples_settle_nothing():
     samples[2, :5] = (10.0, 11.0, 10.0, 11.0, 10.0)
     found = compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples))
     assert found.runtime == Interval(pytest.approx(3.5), -math.inf, math.inf)
-    assert "the runtimes do not differ significantly (runtime ratio 3.500 [-inf, inf]" in found.sentence
+    assert "the runtimes cannot be told apart (runtime ratio 3.500, of too few undisturbed samples)" in found.sentence
+    assert found.notes == ("no runtime ratio can be settled on 5 undisturbed samples: it takes 6",)
     samples[3, 0] = 10.0
     assert compare_sides(side("A", samples_ms=samples * 3.5), side("B", samples_ms=samples)).runtime.low > 1
 

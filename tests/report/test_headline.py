@@ -229,3 +229,9 @@ def test_report_writes_the_headline_above_the_table_of_its_markdown(tmp_path: Pa
     assert line == " ".join((f"**{markdown_text(headline.claim)}**", *map(markdown_text, headline.details)))
     assert line.startswith(r"**02\_PFDN is first of 1 by the rules of NTIRE 2024")
     assert table.startswith("| Model ")
+
+
+def test_psnr_of_five_images_is_not_said_not_to_differ():
+    """Of fewer than six images no difference is settled, be it 3 dB."""
+    few = [make_record(psnrs[:5], label=label, settings={"protocol": "accuracy"}) for label, psnrs in PSNRS.items()]
+    assert boards(*few).headline.details[0] == "No difference in PSNR can be settled on 5 images: it takes 6."
