@@ -26,6 +26,8 @@ TRAINING_FORM = MODEL_ZOO / "pfdnlite_training.safetensors"
 HELD_OUT = "held out"
 # Every fifth image is held out, the third one first.
 _EACH, _FIRST = 5, 2
+# Of the names of images that are held out.
+_SHOWN = 5
 # Flags that ``train`` has as well.
 Precision = Annotated[
     Literal["no", "bf16", "fp16", "auto"],
@@ -61,6 +63,12 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
     return replace(images, images=left, faults=(*images.faults, *faults)), dataset_of_arrays(pairs, HELD_OUT)
 
 
+def _told_aside(found: Survey, left: Survey) -> str:
+    names = [path.name for path in found.images if path not in left.images]
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return f"{HELD_OUT} {len(names)} of {len(found.images)} images, not trained on: {shown}"
+
+
 def finetune_command(
     data: Annotated[list[Path], typer.Option(help="Folder of HR images, with its subfolders; may be repeated.")],
     weights: Annotated[Path, typer.Option(help="File for the fused weights.")] = Path("finetuned.safetensors"),
@@ -85,11 +93,12 @@ def finetune_command(
     plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
     accelerator = accelerator_of(cpu, plan)
     first_network(plan.steps[0], plan, None, start)
-    images = survey(Sources(tuple(data), skip_bad=skip_bad))
+    images = found = survey(Sources(tuple(data), skip_bad=skip_bad))
     sets = [open_set(folder) for folder in validation or ()]
     if not sets:
-        images, held = split_off(images)
+        images, held = split_off(found)
         sets = [held]
+        accelerator.print(_told_aside(found, images))
     for line in describe_data(plan, images):
         accelerator.print(line)
     with accelerator.main_process_first():

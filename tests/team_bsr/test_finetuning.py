@@ -121,6 +121,7 @@ def test_ten_images_make_it_better_on_those_held_out(folder, tmp_path, monkeypat
     arguments = ["finetune", "--data", folder, "--weights", weights, "--run_dir", tmp_path / "run", "--cpu"]
     result = CliRunner().invoke(app, [*map(str, arguments), "--minutes", "60"], catch_exceptions=False)
     assert result.exit_code == 0
+    assert "held out 2 of 10 images, not trained on: 2.png, 7.png\n" in result.output
     line = next(line for line in result.output.splitlines() if line.startswith("held out: "))
     before_db, after_db = (float(line.split()[place]) for place in (2, 5))
     assert after_db > before_db + 0.1
