@@ -1,6 +1,8 @@
 """A challenge as a Codabench bundle: competition.yaml (version 2), pages, reference data and our own scorer."""
 
 import json
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -54,18 +56,27 @@ class Phase:
         """Return its HR images.
 
         Raises:
-            UsageError: there are none, or some are no PNG, which the scorer reads alone, or too small for SSIM.
+            UsageError: there are none, or some are no PNG, which the scorer reads alone, or too small for SSIM, or
+                they cannot be told apart by name.
             ImageError: one is damaged, or no 8-bit image without transparency: the server would convert it in silence.
         """
         found = image_files(self.hr) if self.hr.is_dir() else []
         others = [path.name for path in found if path.suffix.lower() != ".png"]
         if not found or others:
             raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {', '.join(others[:3]) or 'none'}")
+        names = Counter(map(_as_on_a_mac, found))
+        if alike := [path.name for path in found if names[_as_on_a_mac(path)] > 1]:
+            why = "which are one file on a participant's Windows or macOS; rename one"
+            raise UsageError(f"{self.hr}: expected names that can be told apart, got {' and '.join(alike[:2])}, {why}")
         small = [path.name for path in found if min(read_image(path).shape[:2]) < scoring_program.LEAST_SIDE]
         if small:
             least = f"at least {scoring_program.LEAST_SIDE} pixels a side, for SSIM"
             raise UsageError(f"{self.hr}: expected images of {least}; smaller are {', '.join(small)}")
         return found
+
+
+def _as_on_a_mac(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.name).casefold()
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ position, a border of 4 pixels is left out, and the mean is over images. Unlike 
 import json
 import re
 import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -153,23 +154,53 @@ def check_files(upload: Path, reference: Path) -> list[Fault]:
     if not hr:
         return [Fault("empty-reference", f"{reference}: holds no .png image", "give the folder of HR images")]
     faults = list(_layout_faults(upload))
-    expected, got = (Counter(map(_key, files)) for files in (hr, sr))
-    wrong = {
-        ("missing", "has no SR image"): expected - got,
-        ("double", "is there more than once"): got - Counter(set(got)),
-        ("unknown", "is no image of the reference"): Counter({key: got[key] for key in got if key not in expected}),
-    }
-    named = not got.keys().isdisjoint(expected)
-    for (code, words), names in wrong.items() if named else ():
-        if names:
-            text = f"{names.total()} image(s): {', '.join(sorted(names)[:5])} {words}"
-            faults.append(Fault(code, text, "one PNG for each image"))
+    partners = _partners([path for path in sr if not LITTER.match(path.name)], hr)
+    # Where no name at all is known, names say nothing of what is missing.
+    if any(partners.values()):
+        faults += _partner_faults(partners, hr)
     if len(sr) != len(hr):
         text = f"expected {len(hr)} .png images, got {len(sr)}; the script ends with no other reason"
         faults.append(Fault("count", text, "one PNG for each image of the test set, beside readme.txt"))
-    elif named and not any(fault.refuses for fault in faults):
-        faults += _pairing_faults(sr, hr)
+    elif not any(fault.refuses for fault in faults):
+        faults += _pairing_faults(partners, sr, hr)
     return faults
+
+
+def _partners(sr: Sequence[Path], hr: Sequence[Path]) -> dict[Path, Path | None]:
+    """Return which HR image each SR image is of, by their names; None where no name tells it.
+
+    The whole name goes first, for ``tex1`` and ``tex2`` may be names of HR images, though x1 is also an end of LR
+    names. Numbers alone (10 for 0010) count only if they pair all images: those of the upload may begin at another one.
+    """
+    tables = [(_uniques(hr, of_hr), of_sr) for of_hr, of_sr in _FORMS]
+    partners = {
+        path: next((table[key] for table, of_sr in tables if (key := of_sr(path)) in table), None) for path in sr
+    }
+    numbers = _uniques(hr, _numbers)
+    by_number = {path: numbers.get(_numbers(path)) for path in sr}
+    return by_number if not _is_one_to_one(partners, hr) and _is_one_to_one(by_number, hr) else partners
+
+
+def _uniques(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, Path]:
+    counts = Counter(map(key, files))
+    return {key(path): path for path in files if counts[key(path)] == 1}
+
+
+def _is_one_to_one(partners: Mapping[Path, Path | None], hr: Sequence[Path]) -> bool:
+    return len(partners) == len(hr) and set(partners.values()) == set(hr)
+
+
+def _partner_faults(partners: Mapping[Path, Path | None], hr: Sequence[Path]) -> Iterator[Fault]:
+    found = Counter(partners.values())
+    wrong = {
+        ("missing", "has no SR image"): [path for path in hr if not found[path]],
+        ("double", "is there more than once"): [path for path in hr if found[path] > 1],
+        ("unknown", "is no image of the reference"): [path for path, partner in partners.items() if partner is None],
+    }
+    for (code, words), files in wrong.items():
+        if files:
+            text = f"{len(files)} image(s): {', '.join(path.name for path in files[:5])} {words}"
+            yield Fault(code, text, "one PNG for each image")
 
 
 def _layout_faults(upload: Path) -> Iterator[Fault]:
@@ -184,18 +215,47 @@ def _layout_faults(upload: Path) -> Iterator[Fault]:
         yield Fault("folder", text, "zip the folder's content, not the folder")
 
 
-def _pairing_faults(sr: Sequence[Path], hr: Sequence[Path]) -> Iterator[Fault]:
-    apart = [(one.name, other.name) for one, other in zip(sr, hr, strict=True) if _key(one) != _key(other)]
+def _pairing_faults(partners: Mapping[Path, Path | None], sr: Sequence[Path], hr: Sequence[Path]) -> Iterator[Fault]:
+    """Yield what is wrong with the sorted order, by which the script pairs, and with names that it pairs rightly."""
+    known = any(partners.values())
+    if not known:
+        counted = sorted(sr, key=_counted)
+        # 1, 2, 10 are meant to follow each other, but sort as 1, 10, 2; if the reference's do so too, nobody can tell.
+        meant = counted if sorted(hr, key=_counted) == list(hr) else sr
+        partners = dict(zip(meant, hr, strict=True))
+    apart = [(one.name, other.name) for one, other in zip(sr, hr, strict=True) if partners[one] != other]
     if apart:
         text = f"by sorted order {apart[0][0]} is compared with {apart[0][1]}: a low PSNR in silence"
         yield Fault("order", text, "give all files names of one form, as long as each other")
     elif [path.name for path in sr] != [path.name for path in hr]:
-        text = f"names differ from the reference's ({sr[0].name}, {hr[0].name}), but sort alike"
+        tells = "but sort alike" if known else "and do not tell which image is which: by sorted order they are paired"
+        text = f"names differ from the reference's ({sr[0].name}, {hr[0].name}), {tells}"
         yield Fault("names", text, "nothing, or name them as the challenge says", False)
 
 
-def _key(path: Path) -> str:
-    return re.sub(r"(_?x\d|_sr)$", "", path.stem.lower())
+def _name(path: Path) -> str:
+    # An accent is one character in names that Linux made, and two in those that a Mac may have made.
+    return unicodedata.normalize("NFC", path.name)
+
+
+def _stem(path: Path) -> str:
+    return Path(_name(path)).stem.lower()
+
+
+def _short(path: Path) -> str:
+    return re.sub(r"(_?x\d|_sr)$", "", _stem(path))
+
+
+def _numbers(path: Path) -> str:
+    return "-".join(str(int(digits)) for digits in re.findall(r"\d+", _short(path)))
+
+
+def _counted(path: Path) -> list[str | int]:
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path.name))]
+
+
+# How the name of an SR image leads to its HR image, the surest way first: what is taken of the HR's name, and of its.
+_FORMS = ((_name, _name), (_stem, _stem), (_stem, _short), (_short, _short))
 
 
 def check_image(sr: Path, hr: Path) -> list[Fault]:

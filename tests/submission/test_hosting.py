@@ -197,6 +197,22 @@ def test_references_too_small_for_ssim_are_refused(hr: Path):
         phase.images()
 
 
+@pytest.mark.parametrize("names", [("A", "a"), ("caf\u00e9", "cafe\u0301")], ids=["case", "accent"])
+def test_references_that_are_one_file_elsewhere_are_refused(hr: Path, names: tuple[str, str]):
+    for name in names:
+        write_png(hr / f"{name}.png", read_image(hr / "0901.png"))
+    if len(list(hr.iterdir())) < 4:
+        pytest.skip("they are one file here, too")
+    with pytest.raises(UsageError, match="expected names that can be told apart, got "):
+        Phase("Development", hr, date(2027, 1, 1), 1).images()
+
+
+def test_references_whose_names_end_as_those_of_lr_images_are_taken(hr: Path):
+    for old, new in (("0901", "tex1"), ("0902", "tex2")):
+        (hr / f"{old}.png").rename(hr / f"{new}.png")
+    assert len(Phase("Development", hr, date(2027, 1, 1), 1).images()) == 2
+
+
 def test_names_of_an_upload_cannot_write_into_the_page(bundle: Path, upload, tmp_path: Path):
     upload["<script>x4.png"] = upload.pop("0902.png")
     _, output = _serve(bundle, tmp_path / "app", upload)

@@ -185,13 +185,53 @@ def test_a_picture_for_which_pillow_starts_a_program_is_not_opened(upload: Path,
     assert started == []
 
 
-def test_names_without_zeros_in_front_are_refused(upload: Path, hr: Path):
-    for old, new in zip(NAMES, ("8", "9", "10"), strict=True):
-        (hr / old).rename(hr / f"{int(new):02}.png")
-        (upload / old).rename(upload / f"{new}.png")
+@pytest.mark.parametrize(
+    ("hr_names", "sr_names", "told"),
+    [
+        # The script sorts 10 before 8.
+        (("08", "09", "10"), ("8", "9", "10"), "by sorted order 10.png is compared with 08.png"),
+        (("0008", "0009", "0010"), ("sr8", "sr9", "sr10"), "by sorted order sr10.png is compared with 0008.png"),
+        # Other numbers than the reference's: they are meant in the order in which they count.
+        (("0901", "0902", "0903"), ("9", "10", "11"), "by sorted order 10.png is compared with 0901.png"),
+    ],
+)
+def test_names_without_zeros_in_front_are_refused(upload: Path, hr: Path, hr_names, sr_names, told: str):
+    for old, of_hr, of_sr in zip(NAMES, hr_names, sr_names, strict=True):
+        (hr / old).rename(hr / f"{of_hr}.png")
+        (upload / old).rename(upload / f"{of_sr}.png")
     scored = score_archive(zipped(upload), hr, False, 500)
-    assert codes_of(scored) == {"missing", "unknown"}
+    assert [(fault.code, fault.text) for fault in scored.faults] == [("order", f"{told}: a low PSNR in silence")]
     assert scored.refused
+
+
+def _names_found(tmp_path: Path, random_image, hr_names, sr_names) -> list[str]:
+    for folder, names in (("hr", hr_names), ("sr", sr_names)):
+        for name in names:
+            write_png(tmp_path / folder / f"{name}.png", random_image(24, 24))
+    faults = scoring_program.check_files(tmp_path / "sr", tmp_path / "hr")
+    return [fault.code for fault in faults]
+
+
+@pytest.mark.parametrize(
+    ("hr_names", "sr_names", "codes"),
+    [
+        (("box1", "box2", "tex1", "tex2"), ("box1", "box2", "tex1", "tex2"), []),
+        (("1", "1_sr", "2", "2_sr"), ("1", "1_sr", "2", "2_sr"), []),
+        (("A", "a", "b"), ("A", "a", "b"), []),
+        (("tex1", "tex2"), ("tex1x4", "tex2x4"), ["names"]),
+        (("tex1", "tex2"), ("tex1", "tex2x4"), ["names"]),
+        (("0901x4", "0902x4"), ("0901", "0902_SR"), ["names"]),
+        (("box1", "box2", "tex1", "tex2"), ("box1", "box2", "tex1"), ["missing", "count"]),
+        # Numbers that begin at 0 are in order, though 0001 is another image's name.
+        (("0001", "0002", "0003"), ("000", "001", "002"), ["names"]),
+        (("1", "2", "10"), ("A", "B", "C"), ["names"]),
+        (("3", "10"), ("03", "10"), ["order"]),
+        (("caf\u00e9", "dog"), ("cafe\u0301", "dog"), ["names"]),
+        (("caf\u00e9", "cafz"), ("cafe\u0301", "cafz"), ["order"]),
+    ],
+)
+def test_images_are_known_by_their_whole_names_first(tmp_path: Path, random_image, hr_names, sr_names, codes):
+    assert _names_found(tmp_path, random_image, hr_names, sr_names) == codes
 
 
 def test_names_of_one_form_that_sort_apart_are_an_order_fault(tmp_path: Path, random_image):
