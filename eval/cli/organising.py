@@ -61,11 +61,14 @@ def host(
     luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel instead of RGB.")] = False,
 ) -> None:
     """Write a challenge as a Codabench bundle, whose scorer gives a reason for every upload that it refuses."""
-    from eval.submission.hosting import Challenge, Phase, write_bundle
+    from eval.submission.hosting import Challenge, Phase, notes, write_bundle
 
     first = Phase("Development", hr, (start or datetime.now()).date(), days)
     phases = (first, Phase("Final", test_hr, first.end, test_days)) if test_hr else (first,)
-    bundle = write_bundle(Challenge(title, find_edition(edition, for_ranking=False), phases, luma), folder)
+    challenge = Challenge(title, find_edition(edition, for_ranking=False), phases, luma)
+    bundle = write_bundle(challenge, folder)
+    for note in notes(challenge):
+        typer.echo(note, err=note.startswith("warning"))
     typer.echo(f"{bundle}: {bundle.stat().st_size:,} bytes; upload it at Codabench, Benchmarks, Management, Upload")
     typer.echo(f"edit first: {', '.join(str(folder / name) for name in ('terms.md', 'data.md', 'competition.yaml'))}")
     typer.echo("then zip the files again, without a folder; try an upload of your own before you publish it")

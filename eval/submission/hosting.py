@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from eval.data.images import read_image
-from eval.data.layouts import image_files
+from eval.data.layouts import has_images, image_files
+from eval.data.naming import folders_below, lr_beside_hr, role_of
 from eval.data.png import encode_png
 from eval.errors import UsageError
 from eval.ranking.editions import Edition, Track
@@ -56,14 +57,15 @@ class Phase:
         """Return its HR images.
 
         Raises:
-            UsageError: there are none, or some are no PNG, which the scorer reads alone, or too small for SSIM, or
-                they cannot be told apart by name.
+            UsageError: there are none, or some are no PNG, which the scorer reads alone, or too small for SSIM, or LR
+                by name; or they cannot be told apart by name.
             ImageError: one is damaged, or no 8-bit image without transparency: the server would convert it in silence.
         """
         found = image_files(self.hr) if self.hr.is_dir() else []
         others = [path.name for path in found if path.suffix.lower() != ".png"]
         if not found or others:
             raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {', '.join(others[:3]) or 'none'}")
+        self._refuse_lr([path.stem for path in found])
         names = Counter(map(_as_on_a_mac, found))
         if alike := [path.name for path in found if names[_as_on_a_mac(path)] > 1]:
             why = "which are one file on a participant's Windows or macOS; rename one"
@@ -73,6 +75,19 @@ class Phase:
             least = f"at least {scoring_program.LEAST_SIDE} pixels a side, for SSIM"
             raise UsageError(f"{self.hr}: expected images of {least}; smaller are {', '.join(small)}")
         return found
+
+    def count(self) -> int:
+        """Return how many images it has."""
+        return len(image_files(self.hr))
+
+    def _refuse_lr(self, stems: Sequence[str]) -> None:
+        # By the rules that tell what a folder is that a network is run on.
+        told = f"{self.hr}: expected a folder of HR images alone"
+        if role_of(self.hr, stems) == "LR":
+            raise UsageError(f"{told}; by its name, or those of its files, it holds LR images: name the HR folder")
+        if mixed := lr_beside_hr(stems):
+            text = f"got also LR images, by the names of {len(mixed)} of them ({mixed[0]} and its LR image, for one)"
+            raise UsageError(f"{told}, {text}; move the LR images to another folder")
 
 
 def _as_on_a_mac(path: Path) -> str:
@@ -96,10 +111,11 @@ def write_bundle(challenge: Challenge, folder: Path) -> Path:
         UsageError: a phase has no HR images, or the folder holds a file that would be written over.
     """
     images = [phase.images() for phase in challenge.phases]
+    counts = list(map(len, images))
     contents = {
         "competition.yaml": yaml.safe_dump(competition(challenge), sort_keys=False, allow_unicode=True).encode(),
         "logo.png": encode_png(_logo()),
-        **{f"{name}.md": text.encode() for name, text in _pages(challenge, len(images[-1])).items()},
+        **{f"{name}.md": text.encode() for name, text in _pages(challenge, counts).items()},
     }
     parts = [*contents, _PROGRAM, *(_reference(place) for place in range(len(images)))]
     if there := [name for name in (*parts, _BUNDLE) if (folder / name).exists()]:
@@ -163,7 +179,7 @@ def _reference(place: int) -> str:
     return f"reference_data_{place}.zip"
 
 
-def _pages(challenge: Challenge, count: int) -> dict[str, str]:
+def _pages(challenge: Challenge, counts: Sequence[int]) -> dict[str, str]:
     edition, baseline = challenge.edition, challenge.edition.baseline
     gates = [f"PSNR of at least {its.psnr_db:.2f} dB ({its.role})" for its in edition.gates if its.psnr_db]
     words = {
@@ -175,12 +191,39 @@ def _pages(challenge: Challenge, count: int) -> dict[str, str]:
         "runtime_ms": f"{baseline.runtime_ms:.2f}",
         "flops": f"{baseline.flops / 1e9:.2f}",
         "params": f"{baseline.num_params / 1e6:.3f}",
-        "gates": f"To be ranked: {', '.join(gates)}." if gates else "There is no least PSNR.",
+        "gates": f"To be ranked: {', '.join(gates)}." if gates else _no_gate(edition),
         "tracks": "\n".join(_sentences(edition.tracks)) or f"- {edition.unknown}",
         "channels": "luma (Y)" if challenge.luma else "RGB",
-        "count": count,
+        "counts": "\n".join(_sizes(challenge.phases, counts)),
     }
     return {name: filled(f"{name}.md", **words) for name in _PAGES}
+
+
+def _no_gate(edition: Edition) -> str:
+    return "There is no least PSNR." if edition.gates else "It is not known whether a least PSNR is asked for."
+
+
+def _sizes(phases: Sequence[Phase], counts: Sequence[int]) -> Iterator[str]:
+    for phase, count in zip(phases, counts, strict=True):
+        yield f"- {phase.name}: {count} images, LR and HR"
+
+
+def notes(challenge: Challenge) -> Iterator[str]:
+    """Yield what an organiser shall know of a bundle: the images of each phase, and what about them is unlikely."""
+    for phase, role in zip(challenge.phases, ("valid", "test"), strict=False):
+        count = phase.count()
+        yield f"{phase.name}: {count} images of {phase.hr}"
+        for gate in challenge.edition.gates:
+            if gate.role == role and gate.psnr_db and gate.images != count:
+                rule = (
+                    f"{gate.psnr_db:.{gate.decimals}f} dB of {challenge.edition.year} ({role}) for {gate.images} images"
+                )
+                yield f"warning: evaluation.md asks for the {rule}, and {phase.name} has {count}: change one of them"
+        for below in filter(has_images, folders_below(phase.hr)):
+            yield f"warning: images in {below} are not in the bundle: a phase has those of its folder alone"
+    folders = Counter(phase.hr.resolve() for phase in challenge.phases)
+    if len(folders) < len(challenge.phases):
+        yield "warning: both phases have the same images: whoever fits the first phase has fitted the final one"
 
 
 def _sentences(tracks: Sequence[Track]) -> Iterator[str]:

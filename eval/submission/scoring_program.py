@@ -227,9 +227,9 @@ def _pairing_faults(partners: Mapping[Path, Path | None], sr: Sequence[Path], hr
     if apart:
         text = f"by sorted order {apart[0][0]} is compared with {apart[0][1]}: a low PSNR in silence"
         yield Fault("order", text, "give all files names of one form, as long as each other")
-    elif [path.name for path in sr] != [path.name for path in hr]:
+    elif other := [(one.name, its.name) for one, its in zip(sr, hr, strict=True) if one.name != its.name]:
         tells = "but sort alike" if known else "and do not tell which image is which: by sorted order they are paired"
-        text = f"names differ from the reference's ({sr[0].name}, {hr[0].name}), {tells}"
+        text = f"names differ from the reference's ({', '.join(other[0])}), {tells}"
         yield Fault("names", text, "nothing, or name them as the challenge says", False)
 
 

@@ -207,6 +207,53 @@ def test_references_that_are_one_file_elsewhere_are_refused(hr: Path, names: tup
         Phase("Development", hr, date(2027, 1, 1), 1).images()
 
 
+@pytest.mark.parametrize(
+    ("folder", "names", "words"),
+    [
+        (
+            "image_SRF_4",
+            ("img_001_SRF_4_HR", "img_001_SRF_4_LR"),
+            r"got also LR images, by the names of 1 of them \(img_",
+        ),
+        ("pairs", ("0901", "0901x4"), r"got also LR images, by the names of 1 of them \(0901 and"),
+        ("valid_LR", ("0901", "0902"), "by its name, or those of its files, it holds LR images"),
+    ],
+)
+def test_lr_images_are_no_secret_ground_truth(tmp_path: Path, random_image, folder: str, names, words: str):
+    for name in names:
+        write_png(tmp_path / folder / f"{name}.png", random_image(32, 40))
+    with pytest.raises(UsageError, match=words):
+        Phase("Development", tmp_path / folder, date(2027, 1, 1), 1).images()
+
+
+def _challenge(year: int, *folders: Path) -> Challenge:
+    phases = [Phase(f"Phase {place}", folder, date(2027, 1, 1), 1) for place, folder in enumerate(folders)]
+    return Challenge("x4", find_edition(year, for_ranking=False), tuple(phases))
+
+
+def test_an_organiser_is_told_what_each_phase_has(command, hr: Path, tmp_path: Path):
+    write_png(hr / "more" / "0903.png", read_image(hr / "0901.png"))
+    done = command("-m", "eval", "host", "challenge", "--hr", hr, "--test_hr", hr, "--edition", "2026")
+    assert f"Development: 2 images of {hr}\n" in done.stdout
+    assert f"Final: 2 images of {hr}\n" in done.stdout
+    assert f"warning: images in {hr / 'more'} are not in the bundle" in done.stderr
+    assert "the 26.90 dB of 2026 (valid) for 200 images, and Development has 2: change one of them" in done.stderr
+    assert "the 26.99 dB of 2026 (test) for 200 images, and Final has 2" in done.stderr
+    assert "warning: both phases have the same images" in done.stderr
+
+
+def test_nothing_is_warned_of_where_no_gate_is_known(hr: Path):
+    assert list(hosting.notes(_challenge(2023, hr))) == [f"Phase 0: 2 images of {hr}"]
+
+
+def test_the_pages_say_the_images_of_each_phase_and_no_gate_that_is_not_known(hr: Path, tmp_path: Path, random_image):
+    write_png(tmp_path / "final" / "1001.png", random_image(32, 40))
+    write_bundle(_challenge(2023, hr, tmp_path / "final"), tmp_path / "out")
+    data = (tmp_path / "out" / "data.md").read_text()
+    assert "- Phase 0: 2 images, LR and HR\n- Phase 1: 1 images, LR and HR\n" in data
+    assert "It is not known whether a least PSNR is asked for." in (tmp_path / "out" / "evaluation.md").read_text()
+
+
 def test_references_whose_names_end_as_those_of_lr_images_are_taken(hr: Path):
     for old, new in (("0901", "tex1"), ("0902", "tex2")):
         (hr / f"{old}.png").rename(hr / f"{new}.png")
