@@ -4,6 +4,7 @@ import errno
 import stat
 import struct
 import unicodedata
+import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -127,7 +128,10 @@ def _savings(archive: zipfile.ZipFile) -> float | None:
     members = [its for its in archive.infolist() if its.filename.endswith(".png") and its.compress_type in _PLAIN]
     try:
         contents = [archive.read(member) for member in members[:_TRIED]]
-        smaller = sum(len(smallest(content)) for content in contents)
+        with warnings.catch_warnings():
+            # Of giant images, which are not worth being decoded here.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            smaller = sum(len(smallest(content)) for content in contents)
     except Exception:
         return None
     return 1 - smaller / sum(map(len, contents)) if contents else None

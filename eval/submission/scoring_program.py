@@ -33,6 +33,8 @@ LITTER = re.compile(r"^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX)$", re
 # All that is opened: Pillow goes by content, whatever the name, and starts other programs for some formats.
 _FORMATS = ("PNG",)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# So many bytes of a PNG are its signature and its first chunk, which tells size and form.
+_HEAD = 33
 _READABLE = {float: "a number", int: "a whole number"}
 
 
@@ -271,24 +273,38 @@ def check_image(sr: Path, hr: Path) -> list[Fault]:
     if min(whole) < LEAST_SIDE:
         text = f"{hr.name}, of the reference: is {whole[0]}x{whole[1]}, expected at least {LEAST_SIDE} a side for SSIM"
         return [Fault("reference", text, "no SR image mends that: tell the organisers")]
+    allowed = (whole, tuple(side // SCALE * SCALE for side in whole))
     try:
         content = sr.read_bytes()
         if not content.startswith(_SIGNATURE):
             return [Fault("format", f"{sr.name}: its name says PNG, its content does not", "save it as PNG")]
+        if (size := _size_in_head(content)) not in allowed:
+            return [_size_fault(sr, size, allowed[1])]
         with Image.open(sr, formats=_FORMATS) as image:
+            # A second head may tell another size.
+            if image.size not in allowed:
+                return [_size_fault(sr, image.size, allowed[1])]
             image.load()
-            mode, size = image.mode, image.size
+            mode = image.mode
     except Exception as error:
         return [Fault("unreadable", f"{sr.name}: {error}", "write it anew; it may be truncated")]
     if content[24] == 16:
         return [Fault("16-bit", f"{sr.name}: has 16 bits a sample, which are cut in silence", "save 8-bit RGB")]
     if mode != "RGB":
         return [Fault("mode", f"{sr.name}: is {mode}, which the script cannot compare", "save 8-bit RGB, no alpha")]
-    cut = tuple(side // SCALE * SCALE for side in whole)
-    if size not in (whole, cut):
-        text = f"{sr.name}: is {size[0]}x{size[1]}, expected {cut[0]}x{cut[1]}; the script ends with -1"
-        return [Fault("size", text, f"the output must be {SCALE} times as large as the LR image")]
     return []
+
+
+def _size_in_head(content: bytes) -> tuple[int, int]:
+    """Return what a PNG says of its size, width first; nothing is decoded: a small file may hold a giant image."""
+    if content[12:16] != b"IHDR" or len(content) < _HEAD:
+        raise ValueError("has no head of a PNG")
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+def _size_fault(sr: Path, size: tuple[int, int], cut: tuple[int, ...]) -> Fault:
+    text = f"{sr.name}: is {size[0]}x{size[1]}, expected {cut[0]}x{cut[1]}; the script ends with -1"
+    return Fault("size", text, f"the output must be {SCALE} times as large as the LR image")
 
 
 def _figures(sr: Path, hr: Path, luma: bool) -> tuple[str, float, float]:

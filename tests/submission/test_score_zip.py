@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,6 +233,24 @@ def _names_found(tmp_path: Path, random_image, hr_names, sr_names) -> list[str]:
 )
 def test_images_are_known_by_their_whole_names_first(tmp_path: Path, random_image, hr_names, sr_names, codes):
     assert _names_found(tmp_path, random_image, hr_names, sr_names) == codes
+
+
+def test_a_giant_image_in_a_small_file_is_not_decoded(upload: Path, hr: Path, monkeypatch, recwarn):
+    """Nor does Pillow warn of it, or refuse it in words of its own."""
+    loaded = []
+    load = Image.Image.load
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: (loaded.append(image.size), load(image)))
+    for side in (10_000, 20_000):
+        head = struct.pack(">4sIIBBBBB", b"IHDR", side, side, 8, 2, 0, 0, 0)
+        content = (upload / NAMES[0]).read_bytes()
+        (upload / NAMES[0]).write_bytes(content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:])
+        (fault,) = scoring_program.check_image(upload / NAMES[0], hr / NAMES[0])
+        assert (fault.code, fault.text) == (
+            "size",
+            f"0901.png: is {side}x{side}, expected 40x32; the script ends with -1",
+        )
+    assert set(loaded) == {(40, 32)}
+    assert not recwarn
 
 
 def test_names_of_one_form_that_sort_apart_are_an_order_fault(tmp_path: Path, random_image):
