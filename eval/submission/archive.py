@@ -109,15 +109,17 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
 
 
 def _of_size(path: Path, archive: zipfile.ZipFile, most_mib: float) -> Iterator[Fault]:
-    size_mib = path.stat().st_size / MIB
+    size, most = path.stat().st_size, most_mib * MIB
     if (files := len(archive.infolist())) > _MOST_FILES:
         yield Fault("unpacked", f"holds {files:,} files, over {_MOST_FILES:,}", "zip the PNGs and readme.txt alone")
-    unpacked_mib = sum(member.file_size for member in archive.infolist()) / MIB
-    if unpacked_mib > _MOST_UNPACKED * most_mib:
-        text = f"unpacks to {unpacked_mib:,.0f} MiB, over {_MOST_UNPACKED} times the server's limit of {most_mib:.0f}"
+    unpacked = sum(member.file_size for member in archive.infolist())
+    limit = f"the server's limit of {most:,.0f} bytes ({most_mib:g} MiB)"
+    # In bytes, for rounded figures may equal the limit.
+    if unpacked > _MOST_UNPACKED * most:
+        text = f"unpacks to {unpacked:,} bytes, over {_MOST_UNPACKED} times {limit}"
         yield Fault("unpacked", text, "zip the PNGs and readme.txt alone")
-    elif size_mib > most_mib:
-        text = f"{size_mib:.0f} MiB are over the server's limit of {most_mib:.0f}"
+    elif size > most:
+        text = f"its {size:,} bytes are over {limit}"
         saved = _savings(archive)
         saves = f": saves about {saved:.0%} here" if saved else ""
         yield Fault("too-large", text, f"compress PNGs harder (`pack --small`){saves}")
@@ -168,4 +170,6 @@ def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
             return Scored(faults=(*faults, _damaged(error)))
         scored = score(Path(folder), hr, luma)
     seen = {fault.code for fault in scored.faults if fault.refuses}
-    return replace(scored, faults=(*(fault for fault in faults if fault.code not in seen), *scored.faults))
+    found = (*(fault for fault in faults if fault.code not in seen), *scored.faults)
+    # What is too large is looked at for what else is wrong with it, but a server gives it no scores.
+    return Scored(faults=found) if any(fault.refuses for fault in faults) else replace(scored, faults=found)

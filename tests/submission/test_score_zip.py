@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import re
 import shutil
@@ -375,10 +376,11 @@ def test_a_zip_that_unpacks_to_too_much_is_not_unpacked(upload: Path, hr: Path, 
     path = zipped(upload)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0904.png", bytes(11 * 2**20))
+        unpacked = sum(member.file_size for member in archive.infolist())
     monkeypatch.setattr(zipfile.ZipFile, "extractall", None)
     scored = score_archive(path, hr, False, 1)
     assert [(fault.code, fault.text) for fault in scored.faults] == [
-        ("unpacked", "unpacks to 11 MiB, over 10 times the server's limit of 1")
+        ("unpacked", f"unpacks to {unpacked:,} bytes, over 10 times the server's limit of 1,048,576 bytes (1 MiB)")
     ]
     assert scored.refused
 
@@ -448,6 +450,22 @@ def test_zip64_names_beyond_ascii_doubles_and_ways_out_are_told(tmp_path: Path):
     assert found.keys() == {"zip64", "non-ascii", "litter", "outside", "twice"}
     assert found["outside"].refuses
     assert "\\xe9.png" in found["non-ascii"].text
+
+
+def test_an_upload_over_the_limit_has_no_scores_beside_its_refusal(command, upload: Path, hr: Path):
+    """Its other slips are told; figures that round to the limit are not called over it."""
+    (upload / "readme.txt").unlink()
+    (upload / "zeros.bin").write_bytes(bytes(2**20))
+    path = zipped(upload)
+    done = command("-m", "eval", "score-zip", path, "--hr", hr, "--limit_mib", "1", "--json", "found.json", code=1)
+    assert "PSNR: -1, SSIM: -1: refused" in done.stdout
+    assert "ExtraRuntime" not in done.stdout
+    found = json.loads((upload.parent / "found.json").read_text())
+    assert found["scores"] == {}
+    told = {fault["code"]: fault["text"] for fault in found["findings"]}
+    assert told.keys() >= {"too-large", "readme-missing"}
+    size = f"{path.stat().st_size:,}"
+    assert told["too-large"] == f"its {size} bytes are over the server's limit of 1,048,576 bytes (1 MiB)"
 
 
 def test_an_upload_over_the_limit_says_what_can_be_saved(tmp_path: Path):
