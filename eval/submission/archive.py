@@ -1,6 +1,7 @@
 """A results zip: written as a server wants it, and looked at before one sees it."""
 
 import errno
+import lzma
 import stat
 import struct
 import unicodedata
@@ -8,7 +9,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -23,13 +24,21 @@ from eval.submission.scoring_program import LITTER, Fault, Scored, png_files, sc
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PLAIN = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+# Python's zipfile reads them as well, other programs may not.
+_RARE = (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _METHODS = {9: "deflate64 (Windows, from 2 GB on)", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 99: "AES"}
 _ENCRYPTED = 1
+# With it each member of a zip begins; a list of all stands at its end.
+_MEMBER = b"PK\x03\x04"
 _TRIED = 3
 # What reading a damaged zip raises.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, UnicodeDecodeError, NotImplementedError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, UnicodeDecodeError, NotImplementedError),
+)
 # What the operating system says of offsets and names that a damaged zip asks for; all else is the machine's trouble.
-_ITS_FAULT = (errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+# None is of bzip2, which says so of damaged data.
+_ITS_FAULT = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 # PNGs are compressed: what unpacks to more times the limit holds something else.
 _MOST_UNPACKED = 10
 # No test set has as many images; each file takes room on a disk, were it empty.
@@ -61,7 +70,11 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     with path.open("rb") as file:
+        begins = file.read(len(_MEMBER))
         if not zipfile.is_zipfile(file):
+            if begins == _MEMBER:
+                text = "is a zip whose end is missing, as of an upload or a copy that was cut off"
+                return [Fault("damaged", text, "upload it whole; if the file itself is damaged, make the zip anew")]
             return [Fault("no-zip", f"{path.name}: is no zip", "make a .zip, not .rar, .7z or .tar.gz")]
     try:
         with zipfile.ZipFile(path) as archive:
@@ -87,12 +100,18 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
     names = [member.filename for member in members]
     if links := [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]:
         yield Fault("link", f"{links[0]} is a link, not a file", "zip the files themselves, without -y")
-    if others := {member.compress_type for member in members} - _PLAIN.keys():
-        kinds = ", ".join(_METHODS.get(kind, f"method {kind}") for kind in sorted(others))
-        yield Fault("compression", f"is compressed by {kinds}, which Python's zipfile cannot read", "use deflate")
+    others = {member.compress_type for member in members} - _PLAIN.keys()
+    if unreadable := others.difference(_RARE):
+        text = f"is compressed by {_called(unreadable)}, which Python's zipfile cannot read"
+        yield Fault("compression", text, "use deflate")
+    elif others:
+        yield Fault(
+            "compression", f"is compressed by {_called(others)}: some servers cannot read it", "use deflate", False
+        )
     if any(member.flag_bits & _ENCRYPTED for member in members):
         yield Fault("encrypted", "asks for a password", "make it without one")
-    if any(member.extract_version >= zipfile.ZIP64_VERSION for member in members):
+    # Higher versions are asked for by kinds of compression and encryption, not by size.
+    if any(member.extract_version == zipfile.ZIP64_VERSION for member in members):
         text = "is zip64, for files of over 4 GB: some servers cannot read it"
         yield Fault("zip64", text, "zip plain files, not a stream: zip -X, or `pack`", False)
     if odd := [name for name in names if not name.isascii()]:
@@ -106,6 +125,10 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
     if litter := [name for name in names if any(LITTER.match(part) for part in PurePosixPath(name).parts)]:
         text = f"{len(litter)} file(s) of an operating system (first: {litter[0]})"
         yield Fault("litter", text, "zip -X -r ../results.zip . in the folder, or use `pack`", False)
+
+
+def _called(kinds: Iterable[int]) -> str:
+    return ", ".join(_METHODS.get(kind, f"method {kind}") for kind in sorted(kinds))
 
 
 def _of_size(path: Path, archive: zipfile.ZipFile, most_mib: float) -> Iterator[Fault]:

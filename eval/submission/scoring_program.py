@@ -104,7 +104,7 @@ def read_readme(folder: Path) -> tuple[list[float], list[Fault]]:
     The script takes the lines that hold a colon, by position. One wrong line makes all later ones -1, without a word.
     """
     fix = "four lines: " + " / ".join(f"'{key} : …'" for key in README_KEYS)
-    found = [path for path in folder.glob("*") if path.name.lower().startswith("readme") and path.is_file()]
+    found = _readmes(folder)
     unknown = [float(UNKNOWN)] * 3
     if not found:
         text = "there is no readme.txt: runtime, platform and extra data become -1 in silence"
@@ -120,7 +120,21 @@ def read_readme(folder: Path) -> tuple[list[float], list[Fault]]:
         faults.append(Fault("readme-value", f"{slip}: this line and those behind it become -1 in silence", fix, False))
     elif not _in_form(lines):
         faults.append(Fault("readme-form", "its lines are read here, but not in the announced form", fix, False))
+    faults += [Fault("readme-range", f"{odd}: it is taken as it stands", fix, False) for odd in _odd(values)]
     return values + unknown[len(values) :], faults
+
+
+def _readmes(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if path.name.lower().startswith("readme") and path.is_file()]
+
+
+def _odd(values: Sequence[float]) -> Iterator[str]:
+    """Yield what is a number, but none that its line can have."""
+    for place, (key, value) in enumerate(zip(README_KEYS, values, strict=False), 1):
+        if place == 1 and value <= 0:
+            yield f"line 1: expected a time of more than 0 s behind '{key} :', got {value:g}"
+        if place > 1 and value not in (0, 1):
+            yield f"line {place}: expected 0 or 1 behind '{key} :', got {value:g}"
 
 
 def _values(lines: Sequence[str]) -> tuple[list[float], str]:
@@ -215,6 +229,11 @@ def _layout_faults(upload: Path) -> Iterator[Fault]:
     if folders and not png_files(upload):
         text = f"the images lie in the folder {folders[0].name}/, where the script does not look"
         yield Fault("folder", text, "zip the folder's content, not the folder")
+        return
+    used = {path.name for path in [*png_files(upload), *_readmes(upload)]}
+    if unused := [name for name in names if name not in used and not LITTER.match(name)]:
+        text = f"{len(unused)} file(s) or folder(s) that the script does not read (first: {', '.join(unused[:3])})"
+        yield Fault("unused", text, "zip the PNGs and readme.txt alone; images must be .png, beside it", False)
 
 
 def _pairing_faults(partners: Mapping[Path, Path | None], sr: Sequence[Path], hr: Sequence[Path]) -> Iterator[Fault]:

@@ -151,6 +151,15 @@ CASES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
     "a JPEG called PNG": (lambda up, _: Image.open(up / NAMES[0]).save(up / NAMES[0], "JPEG"), {"format"}),
     "another size": (_cut, {"size"}),
     "half a file": (_truncate, {"unreadable"}),
+    "images of another kind": (
+        lambda up, _: [(up / name).rename(up / f"{name[:4]}.jpg") for name in NAMES],
+        {"unused", "count"},
+    ),
+    "a folder beside the images": (
+        lambda up, _: write_png(up / "more" / "1.png", read_image(up / NAMES[0])),
+        {"unused"},
+    ),
+    "a zip in the zip": (lambda up, _: (up / "inner.zip").write_bytes(b"PK"), {"unused"}),
     "names with x4": (_pad_names, {"names"}),
     "an empty reference": (_empty, {"empty-reference"}),
     "no readme": (lambda up, _: (up / "readme.txt").unlink(), {"readme-missing"}),
@@ -158,7 +167,7 @@ CASES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
     "a link to the reference": (_link, {"link"}),
     "another name of the readme": (lambda up, _: (up / "readme.txt").rename(up / "README.TXT"), {"readme-name"}),
 }
-KEEPS_SCORES = {"litter", "names", "readme-missing", "readme-name"}
+KEEPS_SCORES = {"unused", "litter", "names", "readme-missing", "readme-name"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -277,6 +286,10 @@ def test_names_of_one_form_that_sort_apart_are_an_order_fault(tmp_path: Path, ra
         ("\n".join(GOOD.splitlines()[:2]), [10.43, 1, -1], "readme-value"),
         (GOOD.replace("\n", "\r\n"), [10.43, 1, 0], None),
         (GOOD + "Authors : A\n", [10.43, 1, 0], "readme-form"),
+        (GOOD.replace("10.43", "-3"), [-3, 1, 0], "readme-range"),
+        (GOOD.replace("10.43", "0"), [0, 1, 0], "readme-range"),
+        (GOOD.replace("GPU[0] : 1", "GPU[0] : 7"), [10.43, 7, 0], "readme-range"),
+        (GOOD.replace("Data [0] : 0", "Data [0] : 9"), [10.43, 1, 9], "readme-range"),
     ],
 )
 def test_the_readme_is_read_by_position(tmp_path: Path, text: str, values: list[float], code: str | None):
@@ -314,6 +327,30 @@ def test_what_python_cannot_unpack_is_told(upload: Path, hr: Path, code, offsets
     assert code in codes_of(scored)
     assert words in next(fault.text for fault in scored.faults if fault.code == code)
     assert scored.refused
+
+
+@pytest.mark.parametrize(("kind", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
+def test_rare_compression_is_told_and_scored(upload: Path, hr: Path, kind: int, name: str):
+    path = upload.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for file in sorted(upload.iterdir()):
+            archive.write(file, file.name)
+    scored = score_archive(path, hr, False, 500)
+    told = [(fault.code, fault.text, fault.refuses) for fault in scored.faults]
+    assert told == [("compression", f"is compressed by {name}: some servers cannot read it", False)]
+    assert scored.scores
+    data = bytearray(path.read_bytes())
+    data[100:140] = bytes(40)
+    path.write_bytes(bytes(data))
+    assert codes_of(score_archive(path, hr, False, 500)) == {"compression", "damaged"}
+
+
+def test_a_zip_that_was_cut_off_is_damaged(upload: Path, hr: Path):
+    path = zipped(upload)
+    path.write_bytes(path.read_bytes()[:-200])
+    (fault,) = score_archive(path, hr, False, 500).faults
+    assert (fault.code, fault.fix.startswith("upload it whole")) == ("damaged", True)
+    assert fault.text == "is a zip whose end is missing, as of an upload or a copy that was cut off"
 
 
 def _spoil_a_stream(path: Path) -> None:
