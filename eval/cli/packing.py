@@ -1,5 +1,6 @@
 """``python -m eval pack``, and what ``score-zip`` shows."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,10 @@ def pack(
     if data_dir is None:
         raise UsageError(
             "--data_dir: expected the folder of the test set's LR images, got none; give the flag, or set ESR_DATA"
+        )
+    if not re.fullmatch(r"[\w.-]*", suffix, re.ASCII):
+        raise UsageError(
+            f"--suffix {suffix}: expected letters, digits, _, - and . alone, for it becomes part of a file's name"
         )
     if factsheet is not None and not factsheet.is_file():
         raise UsageError(f"--factsheet {factsheet}: no such file; `python -m eval factsheet` writes one")

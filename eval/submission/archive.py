@@ -64,9 +64,13 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
     """Return what keeps a server that takes ``most_mib``, or its script, from reading a zip.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or it is a folder.
         OSError, RunError: it cannot be read on this machine.
     """
+    if path.is_dir():
+        raise UsageError(
+            f"{path}: is a folder, expected a zip; make one of its content: zip -X -r ../results.zip . in it"
+        )
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     with path.open("rb") as file:
@@ -179,7 +183,8 @@ def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
         RunError: the zip cannot be unpacked on this machine.
     """
     if not hr.is_dir():
-        raise UsageError(f"--hr {hr}: no such folder")
+        what = "is a file, expected the folder of HR images" if hr.exists() else "no such folder"
+        raise UsageError(f"--hr {hr}: {what}")
     for reference in png_files(hr):
         read_image(reference)
     faults = archive_faults(path, most_mib)

@@ -359,6 +359,7 @@ def test_what_cannot_be_packed_is_wrong_usage(command, lr_folder: Path, tmp_path
         (("--model_id", "8", "--data_dir", lr_folder, "--sandbox", "none"), "--sandbox: only with --model_file; "),
         (("--model_id", "-1", "--data_dir", lr_folder), "expected a network with weights"),
         (("--model_id", "8", "--data_dir", lr_folder, "--factsheet", "absent.tex"), "absent.tex: no such file"),
+        (("--model_id", "8", "--data_dir", lr_folder, "--suffix", "a/b"), "--suffix a/b: expected letters, digits"),
     ):
         done = command("-m", "eval", "pack", *arguments, code=2)
         assert message in done.stderr, done.stderr

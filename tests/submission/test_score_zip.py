@@ -526,6 +526,10 @@ def test_no_zip_and_no_folder_are_told(tmp_path: Path, upload: Path, hr: Path):
         score_archive(tmp_path / "absent.zip", hr, False, 500)
     with pytest.raises(UsageError, match="--hr"):
         score_archive(zipped(upload), tmp_path / "absent", False, 500)
+    with pytest.raises(UsageError, match="upload: is a folder, expected a zip"):
+        score_archive(upload, hr, False, 500)
+    with pytest.raises(UsageError, match=r"--hr .*a\.zip: is a file, expected the folder of HR images"):
+        score_archive(zipped(upload), tmp_path / "a.zip", False, 500)
 
 
 def test_the_command(command, upload: Path, hr: Path):
