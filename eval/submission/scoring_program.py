@@ -225,9 +225,12 @@ def _layout_faults(upload: Path) -> Iterator[Fault]:
         refuses = any(name.lower().endswith("png") for name in litter)
         text = f"{', '.join(litter[:3])}: files of an operating system" + ", counted as images" * refuses
         yield Fault("litter", text, "zip -X -r ../results.zip . in the folder, or use `pack`", refuses)
-    folders = [path for path in upload.iterdir() if path.is_dir() and not LITTER.match(path.name)] if names else []
+    below = sorted(
+        path.relative_to(upload).parent for path in upload.glob("*/**/*") if path.name.lower().endswith("png")
+    )
+    folders = [path for path in below if not any(map(LITTER.match, path.parts))]
     if folders and not png_files(upload):
-        text = f"the images lie in the folder {folders[0].name}/, where the script does not look"
+        text = f"the images lie in the folder {folders[0].as_posix()}/, where the script does not look"
         yield Fault("folder", text, "zip the folder's content, not the folder")
         return
     used = {path.name for path in [*png_files(upload), *_readmes(upload)]}

@@ -167,6 +167,15 @@ CASES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
     "a link to the reference": (_link, {"link"}),
     "another name of the readme": (lambda up, _: (up / "readme.txt").rename(up / "README.TXT"), {"readme-name"}),
 }
+
+
+def _jpegs_in_a_folder(upload: Path, _hr: Path) -> None:
+    (upload / "jpegs").mkdir()
+    for name in NAMES:
+        (upload / name).rename(upload / "jpegs" / f"{name[:4]}.jpg")
+
+
+CASES["a folder without a PNG"] = (_jpegs_in_a_folder, {"unused", "count"})
 KEEPS_SCORES = {"unused", "litter", "names", "readme-missing", "readme-name"}
 
 
