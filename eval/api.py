@@ -30,6 +30,7 @@ from eval.metrics.registry import find_metrics
 from eval.ranking.comparison import Side, compare_sides
 from eval.records.record import Record, State
 from eval.records.store import find_records
+from eval.report.columns import flag_notes
 from eval.report.results import Result, Verdict, frame_of
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch, resolved
@@ -250,7 +251,7 @@ def _records(
         if any(record.state is State.SOURCE_CHANGED for record in failed):
             said.append("this process keeps what it has imported: run it in a new one, as of a restarted notebook")
         raise RunError("\n".join(said))
-    return records, tuple(observer.notes)
+    return records, (*observer.notes, *flag_notes(records))
 
 
 def _range_of(models: Iterable[Model], given: float | None) -> float:

@@ -149,7 +149,8 @@ def test_a_result_shows_itself_in_a_notebook(hr_folder: Path):
 def test_what_a_run_has_to_say_is_kept_with_its_result(hr_folder: Path, progress: bool):
     config = UNTIMED.replaced(tile=64, engine="eager")
     result = api.evaluate(Nearest(), hr_folder, config=config, progress=progress)
-    assert result.notes == ("--tile 64 has no effect on Nearest: no image is larger",)
+    flags = tuple(f"Nearest: {flag.text}" for flag in result.record.flags)
+    assert result.notes == ("--tile 64 has no effect on Nearest: no image is larger", *flags)
     assert "--tile 64 has no effect on Nearest" in result._repr_html_()
 
 
@@ -337,6 +338,7 @@ def test_an_output_of_another_range_is_flagged(hr_folder: Path, gain: float, tol
     (flag,) = [flag for flag in result.record.flags if flag.code == "range"]
     assert flag.text.startswith(told)
     assert flag.text.endswith("perhaps it is untrained, or the data range is another one")
+    assert f"{result.record.model.label}: {flag.text}" in result.notes
     assert "perhaps it is untrained" in result._repr_html_()
     plain = api.evaluate(Nearest(), hr_folder, config=UNTIMED.replaced(tile=tile), **QUIET)
     assert not [flag for flag in plain.record.flags if flag.code == "range"]

@@ -70,7 +70,7 @@ def pack(
         former.unlink(missing_ok=True)
     pack_code(subject, bundle, device, code, factsheet)
     terminal.say(f"{code}: models/{bundle.module}.py, model_zoo/{bundle.weights}, select_model.txt, command.txt")
-    wish = ResultsWish(suffix, small, extra_data, description or str(model_id or model_file))
+    wish = ResultsWish(suffix, small, extra_data, description or str(model_id or Path(str(model_file)).name))
     record = pack_results(source, images, device, wish, results, terminal)
     seconds = (record.mean("runtime_ms") or 0) / 1000
     on = f"{seconds:.4f} s an image on {record.environment.machine}"

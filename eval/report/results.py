@@ -21,7 +21,7 @@ class Result:
     """One model on one set, as it was measured; ``record`` holds everything.
 
     ``notes`` say what a run has to tell besides: settings that had no effect, the engine that was taken, how weights
-    were found in their file.
+    were found in their file; and its flags, in words.
     """
 
     record: Record
@@ -125,5 +125,6 @@ def _figures(record: Record) -> Iterator[tuple[str, dict[str, float | None]]]:
 def _html(records: Sequence[Record], notes: Sequence[str]) -> str:
     """Return a table of records with its legend and notes, as a notebook shows it."""
     table = to_html(Table.about((LABEL, SET, *filled_columns(records)), records))
-    lines = "<br>".join(map(escape, (*legend(records), *flag_notes(records), *notes)))
+    # Flags are among the notes of what has just run, not of each of several.
+    lines = "<br>".join(map(escape, dict.fromkeys((*legend(records), *flag_notes(records), *notes))))
     return f"{table}\n<p><small>{lines}</small></p>"

@@ -380,8 +380,12 @@ def test_a_network_in_a_file_is_packed_with_what_it_imports(command, tmp_path: P
     )
     weight = torch.eye(3).repeat_interleave(16, 0)[..., None, None]
     torch.save({"tail.weight": weight, "tail.bias": torch.zeros(48)}, tmp_path / "mine.pth")
-    file = ("--model_file", "team09_Net.py:Net", "--checkpoint", "mine.pth", "--data_range", "1")
+    file = ("--model_file", tmp_path / "team09_Net.py:Net", "--checkpoint", "mine.pth", "--data_range", "1")
     command("-m", "eval", "pack", *file, "--data_dir", lr_folder, "--device", "cpu", "--sandbox", "none")
+    # Where it lies on this machine is nobody's business.
+    with zipfile.ZipFile(tmp_path / "submission" / "results.zip") as packed:
+        readme = packed.read("readme.txt").decode()
+    assert readme.endswith("Other description : team09_Net.py:Net\n")
     code = (tmp_path / "submission" / "code" / "models" / "team09_Net.py").read_text()
     assert "helper" not in code
     assert "def shuffle" in code
