@@ -1,6 +1,5 @@
 """A published results.json, as the challenge's ``test_demo.py`` writes it: read strictly, or refused with a reason."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from eval.contents import not_itself, text_of
 from eval.errors import RunError, UsageError, explain
+from eval.json_files import NoJsonError, json_of
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
 
@@ -165,12 +164,22 @@ def measured_from(results: Results) -> Measured:
 
 
 def is_published(path: Path) -> bool:
-    """Tell whether a file is JSON of another form than a record's, as a results.json is."""
-    try:
-        content = json.loads(text_of(path.read_bytes())) if path.is_file() else None
-    except (ValueError, RecursionError):
+    """Tell whether a file is JSON of another form than a record's, as a results.json is.
+
+    Raises:
+        RunError: it is no JSON, so that it is neither.
+    """
+    if not path.is_file():
         return False
-    return isinstance(content, dict) and "schema_version" not in content
+    content = _content_of(path, "a record, or the JSON that the challenge's test_demo.py writes")
+    return not (isinstance(content, dict) and "schema_version" in content)
+
+
+def _content_of(path: Path, expected: str, **hooks: Any) -> Any:
+    try:
+        return json_of(path.read_bytes(), **hooks)
+    except NoJsonError as error:
+        raise RunError(f"{path}: expected {expected}; {error}") from error
 
 
 def read_results(path: Path) -> dict[str, ModelResult]:
@@ -182,14 +191,8 @@ def read_results(path: Path) -> dict[str, ModelResult]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the results.json that the challenge's test_demo.py writes")
-    data = path.read_bytes()
-    if fault := not_itself(data):
-        raise RunError(f"{path}: {fault}")
-    try:
-        content = json.loads(text_of(data), object_pairs_hook=_unique, parse_constant=_constant)
-    except (ValueError, RecursionError) as error:
-        reason = _where_it_ends(error, data) or str(error)
-        raise RunError(f"{path}: expected the JSON that the challenge's test_demo.py writes; {reason}") from error
+    written = "the JSON that the challenge's test_demo.py writes"
+    content = _content_of(path, written, object_pairs_hook=_unique, parse_constant=_constant)
     if not isinstance(content, dict) or not content:
         got = "an empty object" if content == {} else f"a {type(content).__name__}"
         raise RunError(f"{path}: expected an object of at least one model, got {got}")
@@ -209,16 +212,8 @@ def read_results(path: Path) -> dict[str, ModelResult]:
     if faults:
         more = [f"and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
         listing = "\n".join(f"  {fault}" for fault in [*faults[:SHOWN_FAULTS], *more])
-        raise RunError(f"{path}: cannot be audited; mend or remove these models:\n{listing}")
+        raise RunError(f"{path}: cannot be read; mend or remove these models:\n{listing}")
     return results
-
-
-def _where_it_ends(error: BaseException, data: bytes) -> str | None:
-    """Return that a file ends early, with the byte, where that is its fault."""
-    at_end = isinstance(error, json.JSONDecodeError) and (
-        error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
-    )
-    return f"it ends early, at byte {len(data):,}: copy or download it again" if at_end else None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

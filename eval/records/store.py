@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from eval.contents import text_of
 from eval.errors import RunError, UsageError, explain
 from eval.files import write_whole
+from eval.json_files import NoJsonError, json_of
 from eval.records.record import SCHEMA_VERSION, Record
 
 RECORDS_FOLDER = "records"
@@ -138,11 +139,25 @@ def read_record(path: Path) -> Record:
     Raises:
         RunError: the file is no record of this schema version.
     """
+    data = path.read_bytes()
     try:
-        return Record.model_validate_json(text_of(path.read_bytes()))
+        return Record.model_validate_json(text_of(data))
     except (ValidationError, UnicodeDecodeError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise RunError(
-            f"{path}: not a record of schema version {SCHEMA_VERSION} ({reason}); "
-            "move it out of the records folder, or measure again"
-        ) from error
+        raise RunError(f"{path}: {_why_no_record(data, error)}") from error
+
+
+def _why_no_record(data: bytes, error: ValidationError | UnicodeDecodeError) -> str:
+    """Return what a file is instead of a record, or what it lacks, and what to do."""
+    reason = explain(error) if isinstance(error, ValidationError) else str(error)
+    try:
+        if _is_results_json(json_of(data)):
+            return "is no record but a results.json of the challenge: `eval score` and `eval audit` read it"
+    except NoJsonError as fault:
+        reason = str(fault)
+    advice = "move it out of the records folder, or measure again"
+    return f"not a record of schema version {SCHEMA_VERSION} ({reason}); {advice}"
+
+
+def _is_results_json(content: object) -> bool:
+    """Tell whether JSON has the form of a published results.json, whatever its values: models by name, with times."""
+    return isinstance(content, dict) and any(isinstance(it, dict) and "valid_runtime" in it for it in content.values())

@@ -727,8 +727,8 @@ def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
 
 def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command):
     (tmp_path / "results.json").write_text(json.dumps({"01_Fast": result([5.0])}))
-    (tmp_path / "broken.json").write_text("{")
-    assert [is_published(tmp_path / name) for name in ("results.json", "broken.json", "none")] == [True, False, False]
+    (tmp_path / "record.json").write_text('{"schema_version": 1}')
+    assert [is_published(tmp_path / name) for name in ("results.json", "record.json", "none")] == [True, False, False]
     for typed, code, message in (
         ((), 1, "--baseline measured: RLFN, the baseline of 2024, is not in it; give --baseline published"),
         (("results.json",), 2, "results.json: a published results.json must be the only argument"),
@@ -739,6 +739,32 @@ def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command
     done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published")
     told = " ".join(done.stdout.split())
     assert "1 image on valid, of 200 in the set of 2024: its gate is meant for all of them." in told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"A": {"flops": 1', "it ends early, at byte 17: copy or download it again"),
+        ("", "got an empty file; copy or download it again"),
+        ("<html><title>Sign in</title>", 'got an HTML page ("Sign in"); download it again'),
+        ("[]", "expected an object of at least one model, got a list"),
+    ],
+)
+def test_a_damaged_file_is_told_by_score_in_the_words_of_audit(tmp_path: Path, command, text: str, message: str):
+    (tmp_path / "results.json").write_text(text)
+    for done in (
+        command("-m", "eval", "score", "results.json", "--edition", "2026", code=1),
+        command("-m", "eval", "audit", "results.json", code=1),
+    ):
+        assert message in done.stderr
+        assert "schema version" not in done.stderr
+
+
+def test_report_says_which_commands_read_a_results_file(tmp_path: Path, command):
+    (tmp_path / "results.json").write_text(json.dumps({"01_Fast": result([5.0])}))
+    done = command("-m", "eval", "report", "results.json", code=1)
+    assert "results.json: is no record but a results.json" in done.stderr
+    assert "`eval score` and `eval audit` read it" in done.stderr
 
 
 def test_a_file_of_more_images_than_the_set_has_is_not_ranked(command, tmp_path: Path):

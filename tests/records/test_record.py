@@ -245,6 +245,12 @@ def test_what_is_no_record_is_refused_by_name(tmp_path: Path, content: bytes):
             read(tmp_path)
 
 
+def test_a_torn_record_is_told_with_the_byte_where_it_ends(tmp_path: Path):
+    (tmp_path / "odd.json").write_text('{"schema_version": 1, "status": ')
+    with pytest.raises(RunError, match=r"\(it ends early, at byte 32: copy or download it again\); move it out"):
+        read_record(tmp_path / "odd.json")
+
+
 def test_what_another_command_takes_away_meanwhile_is_passed_over(tmp_path: Path, monkeypatch):
     kept = write_record(make_record(), tmp_path)
     # Its name is there, and what it stood for is gone.
