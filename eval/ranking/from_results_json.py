@@ -231,11 +231,15 @@ def _constant(constant: str) -> float:
 
 
 def _differing_lengths(results: Results) -> list[str]:
-    """Return a fault for each model with another number of images than the first one: they could not be paired."""
-    first = next(iter(results))
-    return [
-        f"{name!r}: {role}_runtime has {len(result.runtimes(role))} values, that of {first!r} has {expected}"
-        for name, result in results.items()
-        for role in result.roles
-        if (expected := len(results[first].runtimes(role))) and expected != len(result.runtimes(role))
-    ]
+    """Return a fault for each model with another number of images than most have: they could not be paired."""
+    faults = []
+    for role in ("valid", "test"):
+        counts = {name: len(times) for name, its in results.items() if (times := its.runtimes(role))}
+        # Of two that are as frequent, that of the earlier model.
+        for usual, frequency in Counter(counts.values()).most_common(1):
+            first = next(name for name, count in counts.items() if count == usual)
+            told = f"that of {first!r} has {usual}, as {frequency} of {len(counts)} have"
+            faults += [
+                f"{n!r}: {role}_runtime has {count} values, {told}" for n, count in counts.items() if count != usual
+            ]
+    return faults

@@ -277,6 +277,19 @@ def test_overflowing_numbers_and_models_of_other_lengths_are_refused(tmp_path: P
         read_results(path)
 
 
+@pytest.mark.parametrize("odd", ["A", "C"])
+def test_of_lists_of_other_lengths_those_are_named_that_differ_from_most(tmp_path: Path, odd: str):
+    path = tmp_path / "results.json"
+    models = {name: with_test(result([1.0, 2.0])) for name in "ABCD"}
+    path.write_text(json.dumps(models | {odd: with_test(result([1.0]))}))
+    usual = "B" if odd == "A" else "A"
+    with pytest.raises(RunError) as caught:
+        read_results(path)
+    assert str(caught.value).splitlines()[1:] == [
+        f"  '{odd}': {role}_runtime has 1 values, that of '{usual}' has 2, as 3 of 4 have" for role in ("valid", "test")
+    ]
+
+
 def test_many_faults_are_cut_short(tmp_path: Path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({f"m{i}": result([1.0]) | {"valid_psnr": ["x"] * 500} for i in range(30)}))
