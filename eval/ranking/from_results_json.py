@@ -24,16 +24,22 @@ _NOTHING_OF_SPREAD = (
 _MOST = 1e12
 
 
+def _no_nan(given: Any) -> Any:
+    if isinstance(given, float) and math.isnan(given):
+        raise ValueError("NaN is no figure")
+    return given
+
+
 def _known_psnr(psnr_db: float) -> float:
     if _MOST < psnr_db < math.inf:
         raise ValueError(f"Input should be less than or equal to {_MOST:g}, or Infinity for identical images")
     return psnr_db
 
 
-_Figure = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False, strict=True)]
+_Figure = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False, strict=True), BeforeValidator(_no_nan)]
 # That of identical images is infinite.
-_Psnr = Annotated[float, Field(ge=0, strict=True), AfterValidator(_known_psnr)]
-_Time = Annotated[float, Field(gt=0, le=_MOST, allow_inf_nan=False, strict=True)]
+_Psnr = Annotated[float, Field(ge=0, strict=True), BeforeValidator(_no_nan), AfterValidator(_known_psnr)]
+_Time = Annotated[float, Field(gt=0, le=_MOST, allow_inf_nan=False, strict=True), BeforeValidator(_no_nan)]
 
 
 class ModelResult(BaseModel):
@@ -192,7 +198,7 @@ def read_results(path: Path) -> dict[str, ModelResult]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the results.json that the challenge's test_demo.py writes")
     written = "the JSON that the challenge's test_demo.py writes"
-    content = _content_of(path, written, object_pairs_hook=_unique, parse_constant=_constant)
+    content = _content_of(path, written, object_pairs_hook=_unique)
     if not isinstance(content, dict) or not content:
         got = "an empty object" if content == {} else f"a {type(content).__name__}"
         raise RunError(f"{path}: expected an object of at least one model, got {got}")
@@ -208,7 +214,7 @@ def read_results(path: Path) -> dict[str, ModelResult]:
         except ValidationError as error:
             said = explain(error)
             faults.append(f"{name!r}: {said[:_SHOWN_CHARACTERS]}{' ...' * (len(said) > _SHOWN_CHARACTERS)}")
-    faults = faults or _differing_lengths(results)
+    faults += _differing_lengths(results)
     if faults:
         more = [f"and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
         listing = "\n".join(f"  {fault}" for fault in [*faults[:SHOWN_FAULTS], *more])
@@ -221,13 +227,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if repeated:
         raise ValueError(f"every name must be unique, repeated: {', '.join(map(repr, repeated[:SHOWN_FAULTS]))}")
     return dict(pairs)
-
-
-def _constant(constant: str) -> float:
-    """Return what JSON has no word for and Python writes all the same: the PSNR of identical images."""
-    if constant == "Infinity":
-        return math.inf
-    raise ValueError(f"it holds {constant}, which is no figure")
 
 
 def _differing_lengths(results: Results) -> list[str]:

@@ -202,8 +202,6 @@ def test_the_rules_of_2022_rank_by_memory_too(audited):
         ("{}", "got an empty object"),
         ('{"A": {}, "A": {}}', "every name must be unique, repeated: 'A'"),
         ('{"A": {"flops": 1, "flops": 2}}', "repeated: 'flops'"),
-        ('{"A": {"flops": NaN}}', "it holds NaN"),
-        ('{"A": {"flops": -Infinity}}', "it holds -Infinity"),
         ('{"A": 3}', "'A': the whole"),
         ("[" * 100_000, "test_demo.py writes"),
         ('{"A": ' + "9" * 5000 + "}", "test_demo.py writes"),
@@ -234,6 +232,12 @@ def test_no_file_and_no_text(tmp_path: Path):
         ({"flops": True}, "flops: Input should be a valid number"),
         ({"flops": -1.0}, "flops: Input should be greater than or equal to 0"),
         ({"flops": 10**400}, "flops"),
+        ({"flops": math.nan}, "flops: Value error, NaN is no figure"),
+        ({"flops": -math.inf}, "flops: Input should be a finite number"),
+        ({"num_conv": math.nan}, "num_conv: Input should be a"),
+        ({"valid_psnr": [27.0, math.nan]}, "valid_psnr.1: Value error, NaN is no figure"),
+        ({"valid_psnr": [27.0, -math.inf]}, "valid_psnr.1: Input should be greater than or equal to 0"),
+        ({"valid_runtime": [math.nan, 1.0]}, "valid_runtime.0: Value error, NaN is no figure"),
         ({"flops": 1e300}, "flops: Input should be less than or equal to 1000000000000"),
         ({"valid_runtime": [1.0, "2"]}, "valid_runtime.1: Input should be a valid number"),
         ({"valid_runtime": [1.0, -2.0]}, "valid_runtime.1: Input should be greater than 0"),
@@ -288,6 +292,15 @@ def test_of_lists_of_other_lengths_those_are_named_that_differ_from_most(tmp_pat
     assert str(caught.value).splitlines()[1:] == [
         f"  '{odd}': {role}_runtime has 1 values, that of '{usual}' has 2, as 3 of 4 have" for role in ("valid", "test")
     ]
+
+
+def test_faults_of_all_kinds_are_listed_together(tmp_path: Path):
+    path, two = tmp_path / "results.json", result([1.0, 2.0])
+    models = {"Good": two, "Same": two, "NaN": two | {"flops": math.nan}, "Below": two | {"flops": -1.0}}
+    path.write_text(json.dumps(models | {"Short": result([1.0])}))
+    with pytest.raises(RunError) as caught:
+        read_results(path)
+    assert [line.split("'")[1] for line in str(caught.value).splitlines()[1:]] == ["NaN", "Below", "Short"]
 
 
 def test_many_faults_are_cut_short(tmp_path: Path):
