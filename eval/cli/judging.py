@@ -23,6 +23,7 @@ from eval.records.store import find_records
 from eval.report import score as score_report
 from eval.report.audits import tables as audit_report
 from eval.report.audits.beside import differences
+from eval.report.audits.findings import doubts
 from eval.report.board import headlines_of
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
@@ -154,7 +155,7 @@ def _published(places: Sequence[Path], rules: Edition, filters: Mapping[str, str
     if is_beyond(sizes):
         raise RunError(f"{files[0]}: {'; '.join(words)}; `eval audit` tells what is in it")
     measured = measured_from(results)
-    return replace(measured, notes=(*measured.notes, *words))
+    return replace(measured, notes=(*measured.notes, *words, *doubts(results)))
 
 
 def _measured(

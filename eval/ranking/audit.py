@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from eval.intervals import Interval, paired_difference
+from eval.ranking.doubtful import misstated_means
 from eval.ranking.editions import Edition, Verdict, all_editions
 from eval.ranking.entries import Entry, published_baseline
 from eval.ranking.from_results_json import Results, common_roles, is_beyond, measured_from, other_sizes
@@ -21,7 +22,6 @@ LEAST_SHARE_OF_BOUND = 0.8
 DROPPED = (0, 1, 10)
 # Every interval is bootstrapped; so many of the leading places are compared with the next one.
 MOST_COMPARED = 50
-SAME_MEAN = 1e-9
 _HALF_PRINTED_FLOPS, _HALF_PRINTED_PARAMS = 0.005e9, 0.0005e6
 
 
@@ -117,7 +117,7 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
         verdicts={entry.label: edition.judge(entry.psnr_db) if edition and not beyond else () for entry in entries},
         undercounts=undercounts,
         neighbours=(*_runtime_neighbours(results, roles), *_psnr_neighbours(results, roles)),
-        misstated=_misstated(results),
+        misstated=misstated_means(results),
         ranking=None if beyond else _ranked(entries, edition, roles),
         at_bound=_ranked(corrected, edition, roles) if undercounts and not beyond else None,
         sizes=sizes,
@@ -154,19 +154,6 @@ def _speeds(results: Results, roles: Sequence[str]) -> dict[str, Speed]:
 def _undercounts(results: Results) -> dict[str, Undercount]:
     counts = {name: Undercount(r.flops * 1e9, r.num_parameters * 1e6 * INPUT_SIDE**2) for name, r in results.items()}
     return {name: count for name, count in counts.items() if count.flops < LEAST_SHARE_OF_BOUND * count.bound}
-
-
-def _misstated(results: Results) -> dict[tuple[str, str], tuple[float, float]]:
-    found = {}
-    for name, result in results.items():
-        for role in result.roles:
-            means = {"runtime": result.mean_ms(role)}
-            means |= {"psnr": result.mean_db(role)} if role in result.psnr_roles else {}
-            for key, mean in means.items():
-                stated = getattr(result, f"{role}_ave_{key}")
-                if not math.isclose(stated, mean, rel_tol=SAME_MEAN):
-                    found[name, f"{role}_ave_{key}"] = (stated, mean)
-    return found
 
 
 def _runtime_neighbours(results: Results, roles: Sequence[str]) -> list[Neighbours]:

@@ -29,7 +29,7 @@ from eval.report.score_notes import SCORES, notes
 from eval.run.runner import with_timing
 from eval.timing.samples import Timing
 from tests.conftest import PROJECT
-from tests.ranking.test_audit import result
+from tests.ranking.test_audit import result, with_test
 from tests.records.test_record import changed, make_record
 from tests.run.test_runner import timing_of
 
@@ -765,6 +765,28 @@ def test_report_says_which_commands_read_a_results_file(tmp_path: Path, command)
     done = command("-m", "eval", "report", "results.json", code=1)
     assert "results.json: is no record but a results.json" in done.stderr
     assert "`eval score` and `eval audit` read it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"flops": 10.69e9}, "03_Odd flops 1.069e+10, median 20. They were used as they stand."),
+        ({"num_parameters": 300.0}, "03_Odd num_parameters 300, median 0.3."),
+        ({"activations": 0.08}, "03_Odd activations 0.08, median 80."),
+        ({"valid_ave_runtime": 2.5}, "03_Odd valid_ave_runtime 2.5, of its values 5"),
+        ({}, "Not every model has test figures: averages, ranks and orders are of valid alone."),
+    ],
+)
+def test_what_makes_a_ranking_doubtful_is_told_by_score_and_audit(tmp_path: Path, command, changes: dict, told: str):
+    models = {name: with_test(result([10.0, 10.0])) for name in ("00_SPAN", "01_A", "02_B")}
+    odd = result([5.0, 5.0]) | changes
+    (tmp_path / "results.json").write_text(json.dumps(models | {"03_Odd": with_test(odd) if changes else odd}))
+    for name in ("score", "audit"):
+        done = command("-m", "eval", name, "results.json", "--edition", "2026")
+        assert told in " ".join(done.stdout.split())
+    (tmp_path / "results.json").write_text(json.dumps(models))
+    done = command("-m", "eval", "score", "results.json", "--edition", "2026")
+    assert not any(words in done.stdout for words in ("Stated means", "median", "Not every model"))
 
 
 def test_a_file_of_more_images_than_the_set_has_is_not_ranked(command, tmp_path: Path):

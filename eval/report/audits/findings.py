@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
+from eval.ranking.doubtful import OFF_SCALE, misstated_means, off_scale
 from eval.ranking.editions import Track
-from eval.ranking.from_results_json import size_words
+from eval.ranking.from_results_json import Results, common_roles, size_words
 from eval.ranking.scoring import Ranking
 from eval.report.escapes import visible
 from eval.report.table import number
@@ -140,10 +141,7 @@ def _orders(audit: Audit) -> Iterator[str]:
 
 def _file(audit: Audit) -> Iterator[str]:
     """Say what in the file itself does not fit."""
-    wrong = audit.misstated.items()
-    texts = [f"{name(label)} {key} {stated:.6g}, of its values {mean:.6g}" for (label, key), (stated, mean) in wrong]
-    if texts:
-        yield f"Stated means that are not the mean of their values: {_listing(texts)}. The values were used."
+    yield from (f"{doubt}." for doubt in doubts(audit.results))
     identical = [
         f"{name(label)} on {result.psnrs(role).count(math.inf)} of {role}"
         for label, result in audit.results.items()
@@ -161,5 +159,20 @@ def _file(audit: Audit) -> Iterator[str]:
     unknown = sorted({key for result in audit.results.values() for key in result.model_extra or {}})
     if unknown:
         yield f"Keys that were not looked at: {_listing([visible(key) for key in unknown])}."
-    if audit.roles == ("valid",) and any(result.has_test for result in audit.results.values()):
-        yield "Not every model has test figures: averages, ranks and orders are of valid alone."
+
+
+def doubts(results: Results) -> Iterator[str]:
+    """Say what in a file bears on ranks without being refused; sentences without their full stops."""
+    wrong = misstated_means(results).items()
+    texts = [f"{name(label)} {key} {stated:.6g}, of its values {mean:.6g}" for (label, key), (stated, mean) in wrong]
+    if texts:
+        yield f"Stated means that are not the mean of their values: {_listing(texts)}. The values were used"
+    far = off_scale(results).items()
+    texts = [f"{name(label)} {key} {figure:.6g}, median {usual:.6g}" for (label, key), (figure, usual) in far]
+    if texts:
+        yield (
+            f"Figures at least {OFF_SCALE} times the median of all models, or as many times less, as of another unit "
+            f"than ms, G (flops), M (num_parameters, activations), MiB: {_listing(texts)}. They were used as they stand"
+        )
+    if common_roles(results) == ("valid",) and any(result.has_test for result in results.values()):
+        yield "Not every model has test figures: averages, ranks and orders are of valid alone"
