@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from eval.cli.flags import EditionFlag
 from eval.cli.program import FAILURE_EXIT
 from eval.errors import UsageError
 from eval.files import write_whole
-from eval.ranking.editions import NEWEST, edition_text, find_edition
+from eval.ranking.editions import NEWEST, all_editions, edition_text, find_edition
 
 
 def audit_data(
@@ -31,17 +32,28 @@ def new_edition(
     source: Annotated[
         int | None, typer.Option("--from", help="Year whose rules are copied. Default: the newest.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; edition-YEAR.toml if absent.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write, FILE.toml; edition-YEAR.toml if absent.")
+    ] = None,
 ) -> None:
     """Write the rules of a new edition to a file that you can change and use with --edition FILE.toml."""
     path = out or Path(f"edition-{year}.toml")
-    source_year = source or find_edition(NEWEST).year
+    if not str(path).endswith(".toml"):
+        raise UsageError(
+            f"--out {path}: expected a name that ends in .toml, by which --edition knows a file from a year"
+        )
+    source_year = find_edition(NEWEST).year if source is None else source
+    if source_year not in all_editions():
+        known = ", ".join(map(str, all_editions()))
+        raise UsageError(f"--from {source_year}: no rules are known of that year; there are: {known}")
     text = edition_text(year, source_year)
     if path.exists():
         raise UsageError(f"{path}: exists already; remove it, or name another by --out")
     write_whole(path, text)
-    typer.echo(f"{path}: the rules of {source_year} as those of {year}; change baseline, gates and tracks")
-    typer.echo(f"use it: python -m eval score RECORDS --edition {path}, and with check, report, audit, host")
+    typer.echo(f"{path}: the rules of {source_year} as those of {year}; change source, gpu, baseline, gates and tracks")
+    typer.echo(
+        f"use it: python -m eval score RECORDS --edition {quote(str(path))}; check, report, audit, host take it too"
+    )
 
 
 def host(

@@ -101,6 +101,25 @@ def test_the_command_writes_a_file_that_others_take(command, tmp_path: Path, pub
     command("-m", "eval", "audit", results, "--edition", path)
 
 
+def test_the_advice_can_be_typed_as_it_is_printed(command):
+    done = command("-m", "eval", "new-edition", "2999", "--out", "my rules.toml")
+    assert "change source, gpu, baseline, gates and tracks" in done.stdout
+    assert "--edition 'my rules.toml'; " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("--out", "my rules"), "--out my rules: expected a name that ends in .toml"),
+        (("--from", "2021"), "--from 2021: no rules are known of that year; there are: 2022, 2023, 2024, 2025, 2026"),
+        (("--from", "0"), "--from 0: no rules are known of that year"),
+    ],
+)
+def test_what_new_edition_cannot_do_is_refused_by_its_own_flag(command, tmp_path: Path, typed: tuple, message: str):
+    assert message in command("-m", "eval", "new-edition", "2999", *typed, code=2).stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_newest_edition_is_the_last_year_whose_rule_is_known():
     newest = find_edition("newest")
     assert newest.tracks
