@@ -65,6 +65,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def why_unwritable(folder: Path) -> str | None:
+    """Return why a folder, which need not exist, cannot be written, as in "a.txt is no folder"; None if it may be.
+
+    Nothing is made or tried: this can be asked before it is known whether anything is to be written.
+    """
+    nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
+    if nearest is None:
+        return None
+    if not nearest.is_dir():
+        return f"{nearest} is no folder"
+    return None if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} may not be written by you"
+
+
 class UnfitFileError(OSError):
     """A path that others made is no file that can be read: a link out of its folder, a pipe, or too large."""
 

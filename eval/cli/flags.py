@@ -1,6 +1,7 @@
 """The flags that several commands share, each defined once; those of ``RunConfig`` come from its fields."""
 
 import inspect
+import os
 from collections.abc import Callable
 from enum import Enum
 from functools import wraps
@@ -8,16 +9,31 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from typer import BadParameter, Option
+from typer import BadParameter, CallbackParam, Option
 
 from eval.config import EAGER, RunConfig, split
+from eval.errors import UsageError
+from eval.files import why_unwritable
 from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
 
 
+def writable(parameter: CallbackParam, folder: Path | None) -> Path | None:
+    """Refuse a folder to write to that is a file, or may not be written, before the work whose results it is to hold.
+
+    Raises:
+        UsageError: it is; the message names the flag, or the argument.
+    """
+    # The command itself is given the path without its ~ later.
+    if folder is not None and (reason := why_unwritable(Path(os.path.expanduser(folder)))):
+        name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.opts[0].upper()
+        raise UsageError(f"{name} {folder}: cannot be written: {reason}; name another folder")
+    return folder
+
+
 def out(words: str) -> Any:
     """Return the flag of the folder that a command writes to, with its help."""
-    return Option("--save_dir", "--out", help=words)
+    return Option("--save_dir", "--out", help=words, callback=writable)
 
 
 def some(names: str | None) -> str | None:

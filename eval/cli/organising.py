@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import EditionFlag
+from eval.cli.flags import EditionFlag, writable
 from eval.cli.program import FAILURE_EXIT
 from eval.errors import UsageError
-from eval.files import write_whole
+from eval.files import why_unwritable, write_whole
 from eval.ranking.editions import NEWEST, all_editions, edition_text, find_edition
 
 
@@ -42,6 +42,8 @@ def new_edition(
         raise UsageError(
             f"--out {path}: expected a name that ends in .toml, by which --edition knows a file from a year"
         )
+    if reason := why_unwritable(path.parent):
+        raise UsageError(f"--out {path}: cannot be written: {reason}; name another file")
     source_year = find_edition(NEWEST).year if source is None else source
     if source_year not in all_editions():
         known = ", ".join(map(str, all_editions()))
@@ -57,7 +59,7 @@ def new_edition(
 
 
 def host(
-    folder: Annotated[Path, typer.Argument(help="Folder for the bundle's files.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the bundle's files.", callback=writable)],
     hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images of the first phase, PNG; stays secret.")],
     test_hr: Annotated[
         Path | None, typer.Option("--test_hr", help="Folder of HR images of the second, final phase, if there is one.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eval.cache import cache_folder
-from eval.cli.flags import some
+from eval.cli.flags import some, writable
 from eval.cli.program import new_app
 from eval.cli.terminal import Terminal
 from eval.config import split
@@ -41,7 +41,9 @@ def fetch_weights(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Download the weights of every model.")] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Download to this folder instead of the cache.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Download to this folder instead of the cache.", callback=writable)
+    ] = None,
 ) -> None:
     """Download released weights, check their SHA-256, and store them in the download cache."""
     if (model_id is None) == (not every):
@@ -75,7 +77,9 @@ def _fetched(known: CheckpointSpec, folder: Path) -> str:
 
 def fetch_data(
     sets: Annotated[str, typer.Argument(help="Names with commas: Set5, Set14, Urban100, DIV2K_valid.")],
-    to: Annotated[Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder to download to, instead of the cache.", callback=writable)
+    ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="Address of the same files elsewhere.")] = None,
 ) -> None:
     """Download image sets for x4, check each file, and keep them in the cache, where --dataset finds them."""
@@ -93,7 +97,7 @@ def fetch_data(
 
 def make_lr(
     hr_dir: Annotated[Path, typer.Argument(help="Read the HR images of this folder.")],
-    lr_dir: Annotated[Path, typer.Argument(help="Write the LR images, NAMEx4.png, to this folder.")],
+    lr_dir: Annotated[Path, typer.Argument(help="Write the LR images, NAMEx4.png, to this folder.", callback=writable)],
     scale: Annotated[
         int, typer.Option("--scale", min=2, help="How many times smaller LR images are than HR images.")
     ] = 4,

@@ -415,6 +415,30 @@ def test_where_json_cannot_be_written_nothing_is_checked_or_scored(command, tmp_
         assert f"error: --json {place}: cannot be written: {reason}; name another file" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("score", "absent", "--edition", "2026", "--save_dir"), "--save_dir"),
+        (("report", "absent", "--out"), "--save_dir"),
+        (("audit", "absent", "--out"), "--save_dir"),
+        (("run", "--models", "absent", "--save_dir"), "--save_dir"),
+        (("compare", "absent", "other", "--save_dir"), "--save_dir"),
+        (("export", "--model_id", "absent", "--save_dir"), "--save_dir"),
+        (("pack", "--model_id", "absent", "--save_dir"), "--save_dir"),
+        (("fetch", "data", "absent", "--to"), "--to"),
+        (("make-lr", "absent"), "LR_DIR"),
+        (("host", "--hr", "absent"), "FOLDER"),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "file/inside"])
+def test_a_file_where_a_folder_is_to_be_written_is_refused_before_anything_else(
+    command, tmp_path: Path, words: tuple, flag: str, place: str
+):
+    (tmp_path / "file").touch()
+    done = command("-m", "eval", *words, place, code=2)
+    assert done.stderr == f"error: {flag} {place}: cannot be written: file is no folder; name another folder\n"
+
+
 @pytest.mark.parametrize("name", ["check", "pack"])
 def test_networks_of_files_are_checked_and_packed_with_their_arguments(command, tmp_path, monkeypatch, name: str):
     def stop(asked: Asked, *_others: object, **_flags: object) -> None:

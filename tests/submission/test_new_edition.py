@@ -120,6 +120,12 @@ def test_what_new_edition_cannot_do_is_refused_by_its_own_flag(command, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_an_edition_in_a_folder_that_is_a_file_is_refused(command, tmp_path: Path):
+    (tmp_path / "file").touch()
+    done = command("-m", "eval", "new-edition", "2999", "--out", "file/mine.toml", code=2)
+    assert "--out file/mine.toml: cannot be written: file is no folder; name another file" in done.stderr
+
+
 def test_the_newest_edition_is_the_last_year_whose_rule_is_known():
     newest = find_edition("newest")
     assert newest.tracks
