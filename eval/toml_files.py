@@ -63,6 +63,8 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
                 counts[table] += 1
                 table += (counts[table] - 1,)
         found = table if header else (*table, *key.group(1).split(".")) if key else ()
-        if len(found) > best and found == tuple(place[: len(found)]):
-            best, line = len(found), number
+        # A place may be a whole array, of which lines name the tables one by one: the first of them is meant.
+        depth = min(len(found), len(place))
+        if depth > best and found[:depth] == tuple(place[:depth]):
+            best, line = depth, number
     return line

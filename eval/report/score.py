@@ -80,22 +80,30 @@ def track_table(ranking: Ranking) -> Table:
     return Table.about([NAME, *tracks], ranking.rows)
 
 
+def _has_sub_tracks(ranking: Ranking) -> bool:
+    return len(ranking.edition.tracks) > 1
+
+
 def terminal_tables(scored: Scored) -> list[rich.table.Table]:
-    """Return the main ranking in two tables that fit a narrow terminal, and the other tracks."""
+    """Return the main ranking in two tables that fit a narrow terminal, and the other tracks, if there are any."""
     main = main_table(scored.ranking)
     keys = [column.key for column in main.columns if column.key not in ("rank", NAME.key)]
     scores = [key for key in keys if key.startswith("score_")]
     first = scores or [key for key in keys if key.startswith(("gate_", "psnr_"))]
     others = [key for key in keys if key not in first]
-    tables = (main.chosen(["rank", NAME.key, *first]), main.chosen([NAME.key, *others]), track_table(scored.ranking))
+    tables = [main.chosen(["rank", NAME.key, *first]), main.chosen([NAME.key, *others])]
+    if _has_sub_tracks(scored.ranking):
+        tables.append(track_table(scored.ranking))
     return [to_terminal(table, collapse_padding=True) for table in tables]
 
 
 def markdown(scored: Scored) -> str:
-    """Return both tables as GitHub tables, and the notes."""
+    """Return the tables as GitHub tables, and the notes."""
     ranking = scored.ranking
     parts = [f"# Ranking by the rules of {ranking.edition.year}", f"## {ranking.edition.main.name}"]
-    parts += [to_markdown(main_table(ranking)), "## Sub-tracks", to_markdown(track_table(ranking))]
+    parts.append(to_markdown(main_table(ranking)))
+    if _has_sub_tracks(ranking):
+        parts += ["## Sub-tracks", to_markdown(track_table(ranking))]
     return "\n\n".join([*parts, "\n".join(f"- {markdown_text(note)}" for note in notes(scored))]) + "\n"
 
 

@@ -94,7 +94,11 @@ def locate(folder: Path) -> list[Found]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    return [find_dataset(folder, name) for name in sets_in(folder)]
+    try:
+        return [find_dataset(folder, name) for name in sets_in(folder)]
+    except UsageError as error:
+        # Those are flags of a run; here folders are arguments.
+        raise UsageError(str(error).removeprefix("--data_dir ").removeprefix("--dataset ")) from error
 
 
 def audit_set(found: Found, progress: Callable[[object], None] = lambda _: None) -> AuditedSet:

@@ -646,6 +646,18 @@ def _together(scored: Scored) -> Ranking:
     return rank(its, scored.ranking.edition, scored.ranking.reference, simultaneous=True)
 
 
+def test_an_edition_of_one_track_has_no_table_of_others():
+    rules = find_edition(2024)
+    alone = rules.model_copy(update={"tracks": rules.tracks[:1]})
+    several, one = (
+        Scored(rank([entry("01_A", 5.0), BASE], its, BASE), entries_from([make_record()], its))
+        for its in (rules, alone)
+    )
+    assert (len(terminal_tables(several)), len(terminal_tables(one))) == (3, 2)
+    assert "## Sub-tracks" in markdown(several)
+    assert "## Sub-tracks" not in markdown(one)
+
+
 @pytest.mark.parametrize("year", [2022, 2024])
 def test_no_digit_is_lost_on_a_narrow_terminal(year: int):
     rules = find_edition(year)

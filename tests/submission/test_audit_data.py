@@ -162,8 +162,10 @@ def test_the_command_says_it_all_and_its_exit_code_tells_faults(command, photogr
     command("-m", "eval", "audit-data", tmp_path / "absent", code=2)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UsageError, match="holds no images"):
+    with pytest.raises(UsageError, match="holds no images") as caught:
         locate(empty)
+    # The command has no such flag.
+    assert str(caught.value).startswith(str(empty))
 
 
 # Layouts that words tell, or that lie deeper: where to look, and what the audit calls and takes the set for.

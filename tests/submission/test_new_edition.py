@@ -50,6 +50,13 @@ def test_a_wrong_field_is_named_with_its_line(tmp_path: Path, old: str, new: str
     assert str(line) in message.partition("(line ")[2].partition(")")[0].split(", ")
 
 
+def test_an_array_that_is_misspelt_is_told_with_the_line_of_its_first_table(tmp_path: Path):
+    text = edition_text(2027, 2026).replace("[[edition.gates]]", "[[edition.gate]]")
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(RunError, match=rf"edition\.0\.gate: .* \(line {_line(text, '[[edition.gate]]')}\)"):
+        find_edition(str(tmp_path / "mine.toml"))
+
+
 def test_lines_of_all_values_of_the_editions_are_found():
     text = EDITIONS.read_text(encoding="utf-8")
     lines = text.splitlines()
