@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,8 +60,8 @@ class Gate(Frozen):
         return Verdict(self.role, psnr_db, self.psnr_db, printed >= self.psnr_db, psnr_db >= self.psnr_db)
 
 
-# In front of a model's name: a place in the zoo or a list of results, or a number from 0 down in a checkout.
-_NUMBER = re.compile(r"^(\d{4}-(-\d+|0+)_|-?\d+_)")
+# In front of a model's name: a place in the zoo or a list of results, or a number from 0 down in a checkout of a year.
+_NUMBER = re.compile(r"^((?P<year>\d{4})-(?P<own>-\d+|0+)_|(?P<place>-?\d+)_)")
 
 
 class Published(Frozen):
@@ -83,6 +84,26 @@ class Published(Frozen):
         In a checkout organisers number theirs from 0 down; "2022-26_IMDN" is a team's that kept the network's name.
         """
         return _NUMBER.sub("", label.strip()).removesuffix("_baseline") == self.model
+
+    def among(self, labels: Iterable[str]) -> list[str]:
+        """Return the labels that are the baseline's; a team's that kept the network's name is none.
+
+        Of several in one list, as a file of results or one year's checkout, the one numbered 00 is the organisers'.
+        """
+        lists: dict[str | None, list[str]] = defaultdict(list)
+        for label in filter(self.is_called, labels):
+            lists[_year_and_number(label)[0]].append(label)
+        return [label for called in lists.values() for label in _of_the_organisers(called)]
+
+
+def _year_and_number(label: str) -> tuple[str | None, int | None]:
+    """Return the year of the checkout that a label names, and the number in front of the model's name."""
+    found = _NUMBER.match(label.strip())
+    return (found["year"], int(found["own"] or found["place"])) if found else (None, None)
+
+
+def _of_the_organisers(labels: list[str]) -> list[str]:
+    return [label for label in labels if _year_and_number(label)[1] == 0] or labels
 
 
 class Track(Frozen):

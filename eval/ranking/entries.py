@@ -74,9 +74,10 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
         RunError: it was not measured; the message says what to run.
     """
     model = edition.baseline.model
-    found = [entry for entry in measured.entries if edition.baseline.is_called(entry.label)]
+    called = edition.baseline.among(entry.label for entry in measured.entries)
+    found = next((entry for entry in measured.entries if entry.label in called), None)
     if found:
-        return found[0]
+        return found
     if measured.published:
         raise RunError(
             f"--baseline measured: {model}, the baseline of {edition.year}, is not in it; give --baseline published"

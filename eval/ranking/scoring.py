@@ -96,7 +96,8 @@ def rank(
     lacking = [metric for metric in edition.main.metrics if not getattr(reference, metric)]
     if lacking and edition.has_scores:
         raise RunError(f"{reference.label}: cannot be the baseline without {', '.join(lacking)}")
-    judged = [_judge(entry, edition, gate) for entry in entries]
+    called = edition.baseline.among(entry.label for entry in entries)
+    judged = [_judge(entry, edition, gate, entry.label in called) for entry in entries]
     placed = [row for row in judged if row.has_place]
     order = PairedOrder([row.entry for row in placed], reference, simultaneous)
     names = [track.name for track in edition.tracks]
@@ -109,9 +110,9 @@ def rank(
     return Ranking(edition, reference, gate, (*ranked, *(row for row in judged if not row.has_place)), simultaneous)
 
 
-def _judge(entry: Entry, edition: Edition, gate: GateRule) -> Row:
+def _judge(entry: Entry, edition: Edition, gate: GateRule, is_baseline: bool) -> Row:
     """Return the row of an entry, without places yet."""
-    verdicts, is_baseline = edition.judge(entry.psnr_db), edition.baseline.is_called(entry.label)
+    verdicts = edition.judge(entry.psnr_db)
     failed = tuple(verdict for verdict in verdicts if not getattr(verdict, gate))
     return Row(entry, is_baseline, verdicts, lacking=_lacking(entry, edition.main), failed=failed)
 

@@ -52,7 +52,8 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Se
     role = _role(rules, rows[0])
     gates = tuple((its.role, its.psnr_db) for its in rules.gates if its.role == role and its.psnr_db is not None)
     complete = [record.model.label for record in rows if record.complete]
-    unranked = Ranked(rules, gates=gates, baseline=next(filter(rules.baseline.is_called, complete), None))
+    called = rules.baseline.among(complete)
+    unranked = Ranked(rules, gates=gates, baseline=next((label for label in complete if label in called), None))
     if not any(map(is_timed, rows)):
         return replace(
             unranked, notes=("No scores: the protocol accuracy measures no runtime; use --protocol steady.",)

@@ -98,6 +98,26 @@ def test_a_team_that_kept_the_baselines_name_is_ranked(label: str, is_it: bool):
     assert find_edition(2025).baseline.is_called(label) is is_it
 
 
+@pytest.mark.parametrize(
+    ("labels", "baselines"),
+    [
+        (("12_RLFN", "00_RLFN", "01_A"), ["00_RLFN"]),
+        (("01_A", "00_RLFN_baseline", "12_RLFN"), ["00_RLFN_baseline"]),
+        # The zoo and a checkout number each for itself, and a file beside them has no number.
+        (("05_RLFN", "2024-00_RLFN_baseline"), ["05_RLFN", "2024-00_RLFN_baseline"]),
+        (("05_RLFN", "RLFN"), ["05_RLFN", "RLFN"]),
+        (("RLFN", "00_RLFN"), ["00_RLFN"]),
+    ],
+)
+def test_of_several_models_of_the_baselines_name_that_numbered_00_is_the_baseline(labels, baselines: list[str]):
+    rules, entries = find_edition(2024), [entry(label, 10.0 + place) for place, label in enumerate(labels)]
+    measured = Measured(tuple(entries), ("Set5",), (), "steady", "")
+    assert measured_baseline(measured, rules).label == baselines[0]
+    ranking = rank(entries, rules, measured_baseline(measured, rules))
+    assert sorted(row.entry.label for row in ranking.rows if row.is_baseline) == sorted(baselines)
+    assert all(row.is_baseline or row.places["Main"].rank for row in ranking.rows)
+
+
 def test_scores_by_hand():
     # Half the runtime: exp(1). Twice the FLOPs: exp(4). As many parameters: exp(2).
     ranking = rank([BASE, entry("01_A", 5.0, 4e9)], find_edition(2024), BASE)
