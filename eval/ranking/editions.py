@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eval.errors import RunError, UsageError
 from eval.frozen import Frozen
@@ -128,6 +128,12 @@ class Track(Frozen):
         return self
 
 
+def _refuse_repeated(what: str, names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"every {what} must be unique, given more than once: {', '.join(map(repr, repeated))}")
+
+
 class Edition(Frozen):
     """One year's rules; ``editions.toml`` explains each key."""
 
@@ -144,6 +150,21 @@ class Edition(Frozen):
         if bool(self.tracks) == bool(self.unknown):
             raise ValueError(f"edition {self.year}: give either tracks or unknown")
         return self
+
+    @field_validator("tracks")
+    @classmethod
+    def _have_names_of_their_own(cls, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+        """Places are kept by a track's name: of two tracks of one name one would be shown as the other."""
+        _refuse_repeated("name of a track", [track.name for track in tracks])
+        return tracks
+
+    @field_validator("gates")
+    @classmethod
+    def _are_of_parts_of_their_own(cls, gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
+        """A set is one part of the challenge's images, and a part has one gate."""
+        _refuse_repeated("role of a gate", [gate.role for gate in gates])
+        _refuse_repeated("name of a set", [name for gate in gates for name in gate.sets])
+        return gates
 
     @property
     def main(self) -> Track:

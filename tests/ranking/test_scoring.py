@@ -295,6 +295,12 @@ def test_2023_cannot_be_ranked_and_says_why():
         (("year = 2024", 'year = 2024\nunknown = "x"'), "give either tracks or unknown"),
         (("runtime_ms = 13.54", "runtime_ms = 0"), "runtime_ms"),
         (("flops = 19_670_000_000", "flops = 0"), "flops"),
+        (('name = "Sub-track 2: FLOPs"', 'name = "Main"'), r"editions\.toml: .*\.tracks: .*name of a track .*: 'Main'"),
+        (('role = "test"', 'role = "valid"'), r"editions\.toml: .*\.gates: .*role of a gate .*: 'valid'"),
+        (
+            ('sets = ["DIV2K_LSDIR_test"', 'sets = ["DIV2K_LSDIR_valid"'),
+            r"gates: .*name of a set .*'DIV2K_LSDIR_valid'",
+        ),
     ],
 )
 def test_a_wrong_table_of_an_edition_is_named(tmp_path: Path, change: tuple[str, str], message: str):
