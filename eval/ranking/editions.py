@@ -151,6 +151,15 @@ class Edition(Frozen):
             raise ValueError(f"edition {self.year}: give either tracks or unknown")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_baseline_for_every_score(self) -> "Edition":
+        for track in self.tracks:
+            lacking = [metric for metric in track.weights if getattr(self.baseline, metric) is None]
+            if lacking:
+                what = f"[edition.baseline] lacks {', '.join(lacking)}, which track {track.name!r} weighs"
+                raise ValueError(f"{what}: add the baseline's published figure, or leave it out of weights")
+        return self
+
     @field_validator("tracks")
     @classmethod
     def _have_names_of_their_own(cls, tracks: tuple[Track, ...]) -> tuple[Track, ...]:

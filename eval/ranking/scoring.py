@@ -88,14 +88,12 @@ def rank(
         simultaneous: whether intervals of ranks are to hold for all models together.
 
     Raises:
-        RunError: two entries have one label, or the reference lacks a figure of the main track, or it is 0.
+        RunError: two entries have one label, or the reference lacks a figure that a track weighs, or it is 0.
     """
     repeated = [label for label, count in Counter(entry.label for entry in entries).items() if count > 1]
     if repeated:
         raise RunError(f"every model can be ranked once; given more than once: {', '.join(repeated)}")
-    lacking = [metric for metric in edition.main.metrics if not getattr(reference, metric)]
-    if lacking and edition.has_scores:
-        raise RunError(f"{reference.label}: cannot be the baseline without {', '.join(lacking)}")
+    _refuse_without_figures(reference, edition)
     called = edition.baseline.among(entry.label for entry in entries)
     judged = [_judge(entry, edition, gate, entry.label in called) for entry in entries]
     placed = [row for row in judged if row.has_place]
@@ -108,6 +106,14 @@ def rank(
     ]
     ranked.sort(key=lambda row: (row.places[edition.main.name].total, row.entry.label))
     return Ranking(edition, reference, gate, (*ranked, *(row for row in judged if not row.has_place)), simultaneous)
+
+
+def _refuse_without_figures(reference: Entry, edition: Edition) -> None:
+    """Refuse a baseline without a figure that scores are relative to; sums of ranks need none of it."""
+    for track in edition.tracks:
+        if lacking := [metric for metric in track.weights if not getattr(reference, metric)]:
+            without = f"cannot be the baseline without {', '.join(lacking)}"
+            raise RunError(f"{reference.label}: {without}, which track {track.name!r} of {edition.year} weighs")
 
 
 def _judge(entry: Entry, edition: Edition, gate: GateRule, is_baseline: bool) -> Row:

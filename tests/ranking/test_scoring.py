@@ -295,6 +295,11 @@ def test_2023_cannot_be_ranked_and_says_why():
         (("year = 2024", 'year = 2024\nunknown = "x"'), "give either tracks or unknown"),
         (("runtime_ms = 13.54", "runtime_ms = 0"), "runtime_ms"),
         (("flops = 19_670_000_000", "flops = 0"), "flops"),
+        (
+            ("weights = { num_params = 1 }", "weights = { peak_memory_mib = 1 }"),
+            r"\[edition\.baseline\] lacks peak_memory_mib, which track 'Sub-track 3: parameters' weighs",
+        ),
+        (("runtime_ms = 0.7,", "peak_memory_mib = 0.7,"), r"lacks peak_memory_mib, which track 'Main' weighs"),
         (('name = "Sub-track 2: FLOPs"', 'name = "Main"'), r"editions\.toml: .*\.tracks: .*name of a track .*: 'Main'"),
         (('role = "test"', 'role = "valid"'), r"editions\.toml: .*\.gates: .*role of a gate .*: 'valid'"),
         (
@@ -329,6 +334,12 @@ def test_a_model_given_twice_and_a_baseline_without_flops_are_refused():
         rank([BASE], find_edition(2024), replace(BASE, flops=None))
     with pytest.raises(RunError, match="cannot be the baseline without num_params"):
         rank([BASE], find_edition(2024), replace(BASE, num_params=0))
+    # A sub-track alone may weigh it, too.
+    its = find_edition(2024)
+    by_memory = its.tracks[1].model_copy(update={"weights": {"peak_memory_mib": 1.0}})
+    rules = its.model_copy(update={"tracks": (its.main, by_memory)})
+    with pytest.raises(RunError, match=r"00_RLFN: .* without peak_memory_mib, which track 'Sub-track 1: runtime'"):
+        rank([BASE, entry("01_A", 1.0, peak_memory_mib=5.0)], rules, BASE)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -1.0, 0.0])
