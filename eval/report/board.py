@@ -186,7 +186,7 @@ def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Ro
     state, reason = state_of(record), record.reason or ""
     if record.complete and judged and judged.failed:
         state = BELOW_GATE
-        reason = "; ".join(f"{its.psnr_db:.5f} dB on {its.role}, least {its.least_db:.2f}" for its in judged.failed)
+        reason = "; ".join(f"{its.psnr} dB on {its.role}, least {its.least}" for its in judged.failed)
     elif record.complete and record.model.label == ranked.baseline and ranked.rows:
         reason = "baseline, not ranked"
     elif record.complete and judged and judged.lacking:

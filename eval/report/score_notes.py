@@ -118,7 +118,7 @@ def _gate_notes(scored: Scored) -> list[str]:
         sets = ", ".join(map(visible, measured.sets))
         lines = [f"No gate was applied: it is defined on {parts}, measured was {sets}."]
     return lines + [
-        f"{name_of(row)} reaches {its.least_db:.2f} dB on {its.role} only as printed: {its.psnr_db:.5f}."
+        f"{name_of(row)} reaches {its.least} dB on {its.role} only as printed: {its.psnr}."
         for row in scored.ranking.rows
         for its in row.verdicts
         if its.rounded and not its.strict
@@ -129,7 +129,7 @@ def _exclusion(row: Row) -> str:
     name = name_of(row)
     if row.lacking:
         return f"{name} is not ranked: not measured: {', '.join(FIGURES[metric].title for metric in row.lacking)}."
-    below = ", ".join(f"{its.psnr_db:.5f} dB on {its.role} (least {its.least_db:.2f})" for its in row.failed)
+    below = ", ".join(f"{its.psnr} dB on {its.role} (least {its.least})" for its in row.failed)
     return f"{name} is not ranked: PSNR below the gate: {below}."
 
 

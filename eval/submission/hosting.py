@@ -181,7 +181,7 @@ def _reference(place: int) -> str:
 
 def _pages(challenge: Challenge, counts: Sequence[int]) -> dict[str, str]:
     edition, baseline = challenge.edition, challenge.edition.baseline
-    gates = [f"PSNR of at least {its.psnr_db:.2f} dB ({its.role})" for its in edition.gates if its.psnr_db]
+    gates = [f"PSNR of at least {its.least} dB ({its.role})" for its in edition.gates if its.psnr_db]
     words = {
         "title": challenge.title,
         "year": edition.year,

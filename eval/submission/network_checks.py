@@ -181,7 +181,8 @@ def gate(facts: Facts, role: Role) -> Finding:
     if verdict is None:
         return not_checked(f"{' or '.join(rule.sets)} with {rule.images} HR images is not in --data_dir")
     margin = verdict.psnr_db - verdict.least_db
-    why = f"{verdict.psnr_db:.4f} dB against {verdict.least_db:.2f} ({margin:+.4f})"
+    digits = max(4, rule.decimals + 2)
+    why = f"{verdict.psnr_db:.{digits}f} dB against {verdict.least} ({margin:+.{digits}f})"
     if not verdict.rounded:
         return failed(f"{why}: fails, also as printed", "train on, or prune less")
     if not verdict.strict:

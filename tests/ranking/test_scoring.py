@@ -17,13 +17,14 @@ from eval.config import RunConfig
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
-from eval.ranking.editions import Metric, all_editions, edition_text, find_edition, read_editions
+from eval.ranking.editions import Edition, Metric, all_editions, edition_text, find_edition, read_editions
 from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline, relative_score
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 from eval.records.record import Mean, Record
 from eval.records.store import write_record
+from eval.report.audits.tables import markdown as audit_markdown
 from eval.report.score import Scored, csv_table, latex_table, markdown, rank_text, terminal_tables
 from eval.report.score_notes import SCORES, notes
 from eval.run.runner import with_timing
@@ -159,6 +160,37 @@ def test_the_gate_as_printed_and_unrounded():
     assert ranking.rows[-1].scores == {}
     strict = rank([BASE, near, below], rules, BASE, "strict")
     assert places(strict) == {"00_RLFN": "base", "01_Near": "-", "02_Below": "-"}
+
+
+def three_decimals(psnr_db: float = 26.775) -> Edition:
+    """The rules of 2024 with a gate of three decimals on valid."""
+    rules = find_edition(2024)
+    gates = tuple(its.model_copy(update={"psnr_db": psnr_db, "decimals": 3}) for its in rules.gates[:1])
+    return rules.model_copy(update={"gates": gates})
+
+
+def test_a_gate_is_written_in_its_own_decimals_everywhere():
+    rules = three_decimals()
+    near, below = (entry(f"0{n}_A", n, psnr_db={"valid": db}) for n, db in ((1, 26.77460), (2, 26.77449)))
+    scored = Scored(rank([BASE, near, below], rules, BASE), entries_from([make_record()], rules))
+    text = "\n".join(notes(scored))
+    assert "02_A is not ranked: PSNR below the gate: 26.774490 dB on valid (least 26.775)." in text
+    assert "01_A reaches 26.775 dB on valid only as printed: 26.774600." in text
+    assert "26.774 |" in markdown(scored)
+    assert three_decimals(26.7).gates[0].least == "26.700"
+    # More decimals than it is compared to: it is not rounded away.
+    assert find_edition(2024).gates[0].model_copy(update={"psnr_db": 26.775}).least == "26.775"
+
+
+def test_an_audit_writes_a_gate_in_its_own_decimals(tmp_path: Path):
+    models = {"Low": result([1.0] * 2, [26.7744] * 2), "Near": result([2.0] * 2, [26.7746] * 2)}
+    (tmp_path / "results.json").write_text(json.dumps(models))
+    gates = (three_decimals().gates[0].model_copy(update={"images": 2}),)
+    rules = three_decimals().model_copy(update={"gates": gates})
+    text = audit_markdown(audit("results.json", read_results(tmp_path / "results.json"), rules))
+    assert "(26.775 dB on valid) is reached only by rounding by: Near 26.774600 on valid" in text
+    assert re.search(r"Low +\| valid \| +26\.774400 \| +26\.775 ", text)
+    assert "The challenge compares three decimals." in text
 
 
 def test_a_psnr_that_is_the_gate_passes():

@@ -179,6 +179,10 @@ def test_a_row_below_the_gate_says_so():
     assert (role, least) == ("test", 26.99)
     assert [row.state for row in board.rows] == ["ran", "below the gate"]
     assert board.rows[1].reason == "26.50000 dB on test, least 26.99"
+    rules = find_edition(2024)
+    gates = tuple(gate.model_copy(update={"psnr_db": 26.775, "decimals": 3}) for gate in rules.gates)
+    board = make_board(conditions_of(records[0]), records, rules.model_copy(update={"gates": gates}))
+    assert board.rows[1].reason == "26.500000 dB on test, least 26.775"
     assert board.rows[1].cell("rank").text == "-"
 
 

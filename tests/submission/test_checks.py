@@ -309,6 +309,13 @@ def test_the_gate_is_judged_as_printed_and_unrounded(subject, psnr_db: float, st
     assert found["PSNR, test"].status == "not checked"
 
 
+def test_a_gate_of_three_decimals_is_written_with_them(subject):
+    gate = EDITION.gates[0].model_copy(update={"psnr_db": 26.775, "decimals": 3})
+    facts = Facts(subject("N = 3"), EDITION.model_copy(update={"gates": (gate,)}), psnr_db={"valid": 26.77})
+    found = {its.title: its for its in check_all(facts)}
+    assert "26.77000 dB against 26.775 (-0.00500)" in found["PSNR, valid"].why
+
+
 def test_a_score_is_held_against_the_baselines(subject):
     for own, status in ((7.0, "pass"), (8.0, "warn")):
         facts = Facts(subject("N = 3"), EDITION, score=(own, 7.389))

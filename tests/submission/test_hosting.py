@@ -19,7 +19,7 @@ from eval.metrics.psnr_ssim import psnr
 from eval.ranking.editions import find_edition
 from eval.submission import hosting
 from eval.submission.archive import write_archive
-from eval.submission.hosting import Challenge, Phase, write_bundle
+from eval.submission.hosting import Challenge, Phase, _pages, write_bundle
 from tests.data.test_images import PNG_RGB, png
 
 # https://docs.codabench.org, Yaml Structure, version 2.
@@ -95,6 +95,14 @@ def test_its_pages_say_the_editions_rules(bundle: Path):
     assert "Main: 0.8 exp(2 runtime_ms / baseline's) + 0.1 exp(2 flops / baseline's)" in text
     assert "SPAN, 7.74 ms an image on NVIDIA RTX A6000" in text
     assert "2 images, LR and HR" in text
+
+
+def test_its_pages_write_a_gate_in_its_own_decimals(hr: Path):
+    rules = find_edition(2026)
+    gates = (rules.gates[0].model_copy(update={"psnr_db": 26.775, "decimals": 3}),)
+    phases = (Phase("Development", hr, date(2027, 1, 31), 45),)
+    pages = _pages(Challenge("x4", rules.model_copy(update={"gates": gates}), phases), 2)
+    assert "PSNR of at least 26.775 dB (valid)" in "".join(pages.values())
 
 
 def _serve(bundle: Path, root: Path, upload: dict[str, bytes]) -> tuple[subprocess.CompletedProcess[str], Path]:

@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict
 
 from eval.ranking.audit import DROPPED, Audit, Neighbours
+from eval.ranking.editions import Verdict
 from eval.ranking.from_results_json import ModelResult
 from eval.ranking.scoring import Ranking
 from eval.report.audits.findings import cold_share, findings
@@ -46,9 +47,13 @@ def _model(audit: Audit, label: str, result: ModelResult) -> dict:
         "sets": {role: _set(result, role) for role in result.roles},
         "average_ms": {f"without_{dropped}": speed.mean_ms[dropped] for dropped in DROPPED},
         "rank": {f"without_{dropped}": speed.rank[dropped] for dropped in DROPPED},
-        "gates": [asdict(verdict) for verdict in audit.verdicts[label]],
+        "gates": [_gate(verdict) for verdict in audit.verdicts[label]],
         "undercount": undercount and asdict(undercount),
     }
+
+
+def _gate(verdict: Verdict) -> dict:
+    return {key: value for key, value in asdict(verdict).items() if key != "decimals"}
 
 
 def _set(result: ModelResult, role: str) -> dict:

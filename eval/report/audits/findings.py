@@ -76,10 +76,10 @@ def _gates(audit: Audit) -> Iterator[str]:
         yield f"{size_words(role, sizes, audit.edition)}."
     if audit.is_beyond:
         yield "No gate was applied, and nothing ranked."
-    judged = [(f"{name(label)} {v.psnr_db:.5f} on {v.role}", v) for label, vs in audit.verdicts.items() for v in vs]
+    judged = [(f"{name(label)} {v.psnr} on {v.role}", v) for label, vs in audit.verdicts.items() for v in vs]
     below = [text for text, verdict in judged if not verdict.rounded]
     near = [text for text, verdict in judged if verdict.rounded and not verdict.strict]
-    least = ", ".join(f"{gate.psnr_db:.2f} dB on {gate.role}" for gate in audit.edition.gates if gate.psnr_db)
+    least = ", ".join(f"{gate.least} dB on {gate.role}" for gate in audit.edition.gates if gate.psnr_db)
     if near:
         yield f"The gate of {audit.edition.year} ({least}) is reached only by rounding by: {_listing(near)}."
     if below:

@@ -91,13 +91,20 @@ def _rank_section(audit: Audit) -> Section:
 
 def _gate_section(audit: Audit, edition: Edition) -> Section:
     rows = [
-        [name(label), verdict.role, f"{verdict.psnr_db:.5f}", f"{verdict.least_db:.2f}"]
+        [name(label), verdict.role, verdict.psnr, verdict.least]
         + ["pass" if passes else "below" for passes in (verdict.rounded, verdict.strict)]
         for label, verdicts in audit.verdicts.items()
         for verdict in verdicts
     ]
     headings = ("Model", "Set", "PSNR [dB]", "Least", "As printed", "Unrounded")
-    return Section(f"Gate of {edition.year}", "The challenge compares two decimals.", Table.headed(headings, rows, 2))
+    counts = sorted({verdict.decimals for verdicts in audit.verdicts.values() for verdict in verdicts})
+    about = f"The challenge compares {' or '.join(map(_decimals, counts))}."
+    return Section(f"Gate of {edition.year}", about, Table.headed(headings, rows, 2))
+
+
+def _decimals(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return f"{words[count]} decimal{'s' * (count != 1)}"
 
 
 def _bound_section(audit: Audit) -> Section:
