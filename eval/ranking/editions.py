@@ -212,9 +212,14 @@ class Edition(Frozen):
         """Return which part of the challenge's images a set is, all of them; None if it is none."""
         return next((gate.role for gate in self.gates if dataset in gate.sets and num_images == gate.images), None)
 
-    def judge(self, psnr_db: Mapping[str, float]) -> tuple[Verdict, ...]:
-        """Hold PSNRs by role against every gate of which there is one."""
-        return tuple(filter(None, (gate.judge(psnr_db.get(gate.role)) for gate in self.gates)))
+    def judge(self, psnr_db: Mapping[str, float], images: Mapping[str, int] | None = None) -> tuple[Verdict, ...]:
+        """Hold PSNRs by role against every gate of which there is one.
+
+        ``images`` are how many each is over; one of another number than the set's is not the set's, and has no gate.
+        """
+        counts = images or {}
+        whole = [gate for gate in self.gates if counts.get(gate.role, gate.images) == gate.images]
+        return tuple(filter(None, (gate.judge(psnr_db.get(gate.role)) for gate in whole)))
 
     def runs_on(self, device: str) -> bool:
         """Tell whether a device is the one on which the organisers time."""

@@ -19,6 +19,7 @@ class Entry:
         runtime_ms: mean over images; with valid and test, the mean of the two.
         flops: multiply-adds of one 256x256 input.
         psnr_db: by "valid" and "test", or by a set's name where the set is not the challenge's.
+        psnr_images: over how many images each of these is, where that may be another number than the set has.
         device: on which the runtime was taken.
         weights: the name of weights that are not those that the authors released; empty for released ones.
         samples_ms: one ``(images, rounds)`` array a set, paired with all other entries'; None if there are none.
@@ -31,6 +32,7 @@ class Entry:
     activations: float | None = None
     peak_memory_mib: float | None = None
     psnr_db: Mapping[str, float] = field(default_factory=dict)
+    psnr_images: Mapping[str, int] = field(default_factory=dict)
     device: str = ""
     weights: str = ""
     samples_ms: tuple[np.ndarray, ...] | None = field(default=None, compare=False, repr=False)

@@ -145,7 +145,7 @@ def size_words(role: str, sizes: tuple[int, int], edition: Edition) -> str:
     count, expected = sizes
     if count < expected:
         part = f"{count} image{'s' * (count > 1)} on {role}, of {expected} in the set of {edition.year}"
-        return f"{part}: its gate is meant for all of them"
+        return f"{part}: no gate is applied to a part of a set"
     more = f"{count} images on {role}, {count - expected} more than the set of {edition.year} has ({expected})"
     return f"{more}: another set, or images counted twice"
 
@@ -163,6 +163,7 @@ def measured_from(results: Results) -> Measured:
             activations=result.activations * 1e6 or None,
             peak_memory_mib=result.valid_memory,
             psnr_db={role: result.mean_db(role) for role in result.psnr_roles},
+            psnr_images={role: len(result.psnrs(role)) for role in result.psnr_roles},
         )
         for name, result in results.items()
     )

@@ -118,7 +118,7 @@ def _refuse_without_figures(reference: Entry, edition: Edition) -> None:
 
 def _judge(entry: Entry, edition: Edition, gate: GateRule, is_baseline: bool) -> Row:
     """Return the row of an entry, without places yet."""
-    verdicts = edition.judge(entry.psnr_db)
+    verdicts = edition.judge(entry.psnr_db, entry.psnr_images)
     failed = tuple(verdict for verdict in verdicts if not getattr(verdict, gate))
     return Row(entry, is_baseline, verdicts, lacking=_lacking(entry, edition.main), failed=failed)
 

@@ -106,7 +106,12 @@ def _gate_notes(scored: Scored) -> list[str]:
     verdicts = {role for _, roles in judged for role in roles}
     if verdicts:
         lines = [f"Gate applied: {scored.ranking.gate}."]
-        lines += [f"The gate on {role} was not applied: no PSNR of it." for role in gates if role not in verdicts]
+        with_psnr = {role for row, _ in judged for role in row.entry.psnr_db}
+        lines += [
+            f"The gate on {role} was not applied: no PSNR of {'the whole set' if role in with_psnr else 'it'}."
+            for role in gates
+            if role not in verdicts
+        ]
         lines += [
             f"{name_of(row)} has no PSNR on {role}, so the gate was not held against it."
             for role in gates

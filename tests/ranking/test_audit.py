@@ -101,8 +101,8 @@ def test_flops_under_the_bound_by_hand(audited):
 
 
 def test_the_gate_names_who_passes_by_rounding_only(audited):
-    models = {"Near": result([1.0, 1.0], [26.895, 26.897]), "Below": result([1.0, 1.0], [26.0, 26.0])}
-    models["Over"] = result([1.0, 1.0])
+    models = {"Near": result([1.0] * 200, [26.895, 26.897] * 100), "Below": result([1.0] * 200, [26.0] * 200)}
+    models["Over"] = result([1.0] * 200)
     text = "\n".join(findings(audited(models, 2024)))
     assert "reached only by rounding by: Near 26.89600 on valid." in text
     assert "Below the gate even as printed: Below 26.00000 on valid." in text
@@ -328,7 +328,8 @@ def test_of_many_models_only_the_first_are_compared(tmp_path: Path):
     path.write_text(json.dumps(models))
     found = audit(path.name, read_results(path), find_edition(2026))
     write(found, tmp_path / "out")
-    assert len(terminal_tables(found)) == 7
+    # None of the gate: these are a part of the set.
+    assert len(terminal_tables(found)) == 6
     assert len(found.neighbours) == 2 * MOST_COMPARED
     assert f"Only the first {MOST_COMPARED} places" in "\n".join(findings(found))
     assert (tmp_path / "out" / "audit.md").read_text().count("0060\\_Model") > 3
@@ -489,9 +490,19 @@ def test_more_images_than_the_set_has_pass_no_gate(audited):
 
 def test_fewer_images_than_the_set_has_are_told(audited):
     found = audited({"A": result([10.0] * 199, [27.0] * 199)}, 2024)
-    assert "199 images on valid, of 200 in the set of 2024: its gate is meant for all of them." in findings(found)
-    assert [verdict.rounded for verdict in found.verdicts["A"]] == [True]
+    assert "199 images on valid, of 200 in the set of 2024: no gate is applied to a part of a set." in findings(found)
     assert found.ranking is not None
+
+
+def test_a_part_of_the_set_passes_no_gate_and_fails_none(audited):
+    found = audited({"A": result([10.0] * 50, [26.0] * 50)}, 2024)
+    assert found.verdicts == {"A": ()}
+    assert [row.places["Main"].rank for row in found.ranking.rows] == [1]
+    assert not any("elow the gate" in text for text in findings(found))
+    both = audited(
+        {"A": with_test(result([10.0] * 200)) | {"test_psnr": [27.0] * 50, "test_runtime": [10.0] * 50}}, 2024
+    )
+    assert [verdict.role for verdict in both.verdicts["A"]] == ["valid"]
 
 
 def test_our_own_files_are_recognised(audited, tmp_path: Path):

@@ -784,8 +784,8 @@ def test_score_as_typed(tmp_path: Path, command):
 
 def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
     # Half the baseline's time, twice its FLOPs, its parameters.
-    models = {"00_RLFN_baseline": result([20.0, 10.0], [26.9, 27.1]), "01_Fast": result([5.0, 10.0], flops=40.0)}
-    (tmp_path / "results.json").write_text(json.dumps(models | {"02_Low": result([1.0, 1.0], [26.8, 26.9])}))
+    models = {"00_RLFN_baseline": result([20.0, 10.0] * 100), "01_Fast": result([5.0, 10.0] * 100, flops=40.0)}
+    (tmp_path / "results.json").write_text(json.dumps(models | {"02_Low": result([1.0] * 200, [26.8, 26.9] * 100)}))
     done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--out", "out")
     rows = {row["model"]: row for row in csv.DictReader((tmp_path / "out" / "score.csv").read_text().splitlines())}
     assert list(rows) == ["00_RLFN_baseline", "01_Fast", "02_Low"]
@@ -794,7 +794,7 @@ def test_a_published_file_is_scored_as_typed(tmp_path: Path, command):
     assert float(rows["01_Fast"]["score_final"]) == pytest.approx(by_hand)
     assert (rows["01_Fast"]["runtime_ms"], rows["01_Fast"]["device"], rows["01_Fast"]["rank: Main"]) == ("7.5", "", "1")
     assert rows["02_Low"]["gate_rounded"] == "below"
-    models["03_Uncounted"] = result([1.0, 2.0], flops=0.0, num_parameters=0.0, activations=0.0)
+    models["03_Uncounted"] = result([1.0, 2.0] * 100, flops=0.0, num_parameters=0.0, activations=0.0)
     (tmp_path / "uncounted.json").write_text(json.dumps(models))
     *_, uncounted = measured_from(read_results(tmp_path / "uncounted.json")).entries
     assert (uncounted.flops, uncounted.num_params, uncounted.activations) == (None, None, None)
@@ -819,7 +819,18 @@ def test_what_a_published_file_cannot_answer_is_an_error(tmp_path: Path, command
         assert message in done.stderr, done.stderr
     done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published")
     told = " ".join(done.stdout.split())
-    assert "1 image on valid, of 200 in the set of 2024: its gate is meant for all of them." in told
+    assert "1 image on valid, of 200 in the set of 2024: no gate is applied to a part of a set." in told
+
+
+def test_a_part_of_a_published_set_is_ranked_without_its_gate(tmp_path: Path):
+    rules = find_edition(2024)
+    models = {"00_RLFN": with_test(result([10.0] * 200)), "01_Low": with_test(result([5.0] * 200))}
+    part = {"test_psnr": [26.0] * 50, "test_ave_psnr": 26.0, "test_runtime": [5.0] * 50}
+    (tmp_path / "results.json").write_text(json.dumps({label: its | part for label, its in models.items()}))
+    measured = measured_from(read_results(tmp_path / "results.json"))
+    ranking = rank(measured.entries, rules, measured_baseline(measured, rules))
+    assert places(ranking) == {"01_Low": "1", "00_RLFN": "base"}
+    assert "The gate on test was not applied: no PSNR of the whole set." in notes(Scored(ranking, measured))
 
 
 @pytest.mark.parametrize(
