@@ -142,6 +142,11 @@ class Track(Frozen):
         """What the ranking is made of."""
         return self.ranks or tuple(self.weights)
 
+    @property
+    def has_intervals(self) -> bool:
+        """Tell whether intervals of runtimes tell how far its ranks are settled; a sum of ranks has none."""
+        return "runtime_ms" in self.weights or self.ranks == ("runtime_ms",)
+
     @model_validator(mode="after")
     def _has_one_rule(self) -> "Track":
         if bool(self.weights) == bool(self.ranks):

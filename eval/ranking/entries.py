@@ -48,6 +48,7 @@ class Measured:
         device: empty where a published file does not tell it.
         published: whether the figures are a published file's.
         parts: by set, over how many of its images times are, as in "30 of 100 images"; without those that are over all.
+        unpaired: why runtimes do not tell how far ranks are settled, one of the notes; empty where they do.
     """
 
     entries: tuple[Entry, ...]
@@ -58,6 +59,7 @@ class Measured:
     notes: tuple[str, ...] = ()
     published: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
+    unpaired: str = ""
 
 
 def published_baseline(edition: Edition, roles: Sequence[str] = ()) -> Entry:

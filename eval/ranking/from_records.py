@@ -67,12 +67,14 @@ def entries_from(records: Sequence[Record], edition: Edition) -> Measured:
         expected = "expected records of one set, or of the challenge's valid and test sets"
         raise RunError(f"{expected}, got {', '.join(sets)}; choose one by --datasets")
     rows = _by_model(records, sets)
-    together, notes = _timed_together(rows, protocol)
+    unpaired = _why_unpaired(rows, protocol)
+    notes = [unpaired] if unpaired else []
     notes += dict.fromkeys(f"{its.model.label}: {flag.text}" for row in rows for its in row for flag in its.flags)
-    entries = tuple(_entry(row, roles, together) for row in rows)
+    entries = tuple(_entry(row, roles, not unpaired) for row in rows)
     known = tuple(filter(None, map(roles.get, sets)))
     parts = {its.dataset.name: its.timed_part for its in rows[0] if its.timed_part}
-    return Measured(entries, tuple(sets), known, protocol, device, (*left_out, *notes), parts=parts)
+    notes = [*left_out, *notes]
+    return Measured(entries, tuple(sets), known, protocol, device, tuple(notes), parts=parts, unpaired=unpaired)
 
 
 def _to_rank(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -166,17 +168,17 @@ def _settings(record: Record) -> str:
     return f"{settings.engine}, {settings.precision}, {settings.memory_format}, {tiles}, runs averaged: {settings.runs}"
 
 
-def _timed_together(rows: Sequence[Sequence[Record]], protocol: str) -> tuple[bool, list[str]]:
-    """Tell whether all models were timed in one group a set, and if not, what follows from it."""
+def _why_unpaired(rows: Sequence[Sequence[Record]], protocol: str) -> str:
+    """Return why models' times cannot be compared in pairs, as those of one group a set can; else nothing."""
     if any(record.timing is None for its in rows for record in its):
-        return False, [f"Protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"]
+        return f"Protocol {protocol}: nothing is paired, so ranks have no intervals; see --protocol steady"
     groups = [{record.timing.group for record in column} for column in zip(*rows, strict=True)]
     if not all(len(group) == 1 for group in groups):
-        return False, ["Models were timed in separate runs, so ranks have no intervals; time them in one command"]
+        return "Models were timed in separate runs, so ranks have no intervals; time them in one command"
     kept = min(int((~np.isnan(_samples(record))).sum()) for its in rows for record in its)
     if kept < LEAST_KEPT:
-        return False, [f"Only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"]
-    return True, []
+        return f"Only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"
+    return ""
 
 
 def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together: bool) -> Entry:

@@ -167,7 +167,8 @@ def measured_from(results: Results) -> Measured:
         )
         for name, result in results.items()
     )
-    return Measured(entries, roles, roles, OFFICIAL, "", (_NOTHING_OF_SPREAD,), published=True)
+    why = _NOTHING_OF_SPREAD
+    return Measured(entries, roles, roles, OFFICIAL, "", (why,), published=True, unpaired=why)
 
 
 def is_published(path: Path) -> bool:

@@ -41,8 +41,7 @@ class PairedOrder:
 
     def intervals(self, track: Track, ranked: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the interval of each entry's rank in a track; empty where paired runtimes do not tell."""
-        by_runtime = "runtime_ms" in track.weights or track.ranks == ("runtime_ms",)
-        if not (self._kinds and by_runtime):
+        if not (self._kinds and track.has_intervals):
             return {}
         before, after = Counter[int](), Counter[int]()
         for first, second in permutations(ranked, 2):

@@ -32,7 +32,7 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None) ->
     if leader is None or index is None or ranked.edition is None:
         return _by_psnr(records, ranked)
     names = {record.model.label: visible(record.model.full_name) for record in records}
-    details = [_rank_words(leader, places, names)]
+    details = [_rank_words(leader, places, names, ranked.unsettled)]
     if baseline not in (None, index):
         details.append(_runtime_words(records[index], records[baseline], records))
     details += [_psnr_words(records, index), _gate_words(ranked, records[index])]
@@ -62,11 +62,11 @@ def _gate_words(ranked: Ranked, record: Record) -> str:
     return f"No minimum PSNR is set for {visible(record.dataset.name)}: a fast model with a low PSNR can be first."
 
 
-def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str]) -> str:
-    if places[leader].interval is None:
-        return "Whether ranks are settled is unknown: the models were not timed together (--protocol steady)."
+def _rank_words(leader: str, places: dict[str, Place], names: dict[str, str], unsettled: str) -> str:
     if len(places) == 1:
         return ""
+    if places[leader].interval is None:
+        return f"Whether ranks are settled is unknown: {unsettled}."
     rivals = [label for label, place in places.items() if label != leader and place.interval and place.interval[0] == 1]
     if rivals:
         return f"The first place is not settled: {_listing([names[rival] for rival in rivals])} may be first as well."

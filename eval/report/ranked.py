@@ -10,7 +10,7 @@ from eval.ranking.from_records import entries_from
 from eval.ranking.scoring import Place, Row, rank
 from eval.records.conditions import is_timed
 from eval.records.record import Record
-from eval.report.score_notes import Scored, notes
+from eval.report.score_notes import Scored, notes, why_unsettled
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Ranked:
         notes: what must be known to read the ranks, or why there are none.
         gates: ``(role, least PSNR in dB)`` that hold for the table's set.
         baseline: label of the edition's baseline, if it is in the table.
+        unsettled: why ranks of the main track have no intervals; empty where they have.
     """
 
     edition: Edition | None = None
@@ -30,6 +31,7 @@ class Ranked:
     notes: tuple[str, ...] = ()
     gates: tuple[tuple[str, float], ...] = ()
     baseline: str | None = None
+    unsettled: str = ""
 
     @property
     def places(self) -> dict[str, Place]:
@@ -72,7 +74,8 @@ def _ranked(unranked: Ranked, edition: Edition, records: Sequence[Record]) -> Ra
     measured = entries_from(records, edition)
     ranking = rank(measured.entries, edition, measured_baseline(measured, edition))
     by_label = {row.entry.label: row for row in ranking.rows}
-    return replace(unranked, rows=by_label, notes=tuple(notes(Scored(ranking, measured))))
+    scored = Scored(ranking, measured)
+    return replace(unranked, rows=by_label, notes=tuple(notes(scored)), unsettled=why_unsettled(scored))
 
 
 def _role(edition: Edition, record: Record) -> str | None:

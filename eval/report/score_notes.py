@@ -67,6 +67,17 @@ def interval_kind(ranking: Ranking) -> str:
     return f"{kind} {CONFIDENCE:.0%}" if ranking.has_intervals else ""
 
 
+def why_unsettled(scored: Scored) -> str:
+    """Return why ranks of the main track have no intervals, as a part of a sentence; empty where they have."""
+    main = scored.ranking.edition.main
+    if scored.measured.unpaired:
+        return scored.measured.unpaired[:1].lower() + scored.measured.unpaired[1:]
+    if main.has_intervals:
+        return ""
+    what = "sums of ranks" if main.ranks else "scores without the runtime"
+    return f"{main.name} ranks by {what}, which have no intervals"
+
+
 def _interval_note(ranking: Ranking) -> str:
     alone = (
         "each comparison of two models holds by itself, so that of many some are wrong; "

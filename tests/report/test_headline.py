@@ -10,7 +10,7 @@ import pytest
 
 from eval.intervals import Interval, paired_difference
 from eval.ranking.comparison import Side
-from eval.ranking.editions import all_editions, find_edition
+from eval.ranking.editions import Edition, Track, all_editions, find_edition
 from eval.records.current import current
 from eval.records.record import Record
 from eval.records.store import read_record, write_record
@@ -106,6 +106,32 @@ def test_an_open_first_place_names_who_may_have_it():
     # The table's first is the headline's.
     ranked = [row for row in board.rows if row.cell("rank").text != "base"]
     assert board.headline.claim.startswith(min(ranked, key=lambda row: row.cell("rank").value).label)
+
+
+def rank_sum() -> Edition:
+    """The rules of 2024 with a main track by the sum of two ranks, and by scores in the other one."""
+    rules = find_edition(2024)
+    by_ranks = Track(name="Rank sum", ranks=("runtime_ms", "flops"))
+    return rules.model_copy(update={"tracks": (by_ranks, rules.main)})
+
+
+def few(record: Record) -> Record:
+    """The record with one undisturbed round an image, all else dropped."""
+    rows = tuple((row[0], *[None] * (len(row) - 1)) for row in record.timing.samples_ms)
+    return changed(record, timing=record.timing.model_copy(update={"samples_ms": rows}))
+
+
+def test_why_ranks_may_be_open_is_told_as_in_the_ranking(three: list[Record]):
+    first, *others = three
+    apart = changed(first, timing=first.timing.model_copy(update={"group": "another"}))
+    unknown = "Whether ranks are settled is unknown: "
+    for records, rules, reason in (
+        ([apart, *others], find_edition(2024), "models were timed in separate runs, so ranks have no intervals"),
+        ([*map(few, three)], find_edition(2024), "only 6 undisturbed sample(s) of a model and set, too few for"),
+        (three, rank_sum(), "Rank sum ranks by sums of ranks, which have no intervals."),
+    ):
+        (board,) = make_boards(current(records), rules)
+        assert board.headline.details[0].startswith(unknown + reason)
 
 
 def test_an_edition_whose_baseline_has_no_time_does_not_come_before_one_that_ranks(three: list[Record]):
