@@ -36,9 +36,17 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None) ->
     if baseline not in (None, index):
         details.append(_runtime_words(records[index], records[baseline], records))
     details += [_psnr_words(records, index), _gate_words(ranked, records[index])]
-    claim = f"{names[leader]} is first of {len(places)} by the rules of NTIRE {ranked.edition.year}"
+    claim = f"{_first_words(leader, places, names)} by the rules of NTIRE {ranked.edition.year}"
     score = _score_words(ranked, ranked.edition, places[leader], names)
     return Headline(f"{claim}{score}.", tuple(filter(None, details)))
+
+
+def _first_words(leader: str, places: dict[str, Place], names: dict[str, str]) -> str:
+    """Say who is first of how many; equal totals share a rank."""
+    first = [leader, *(label for label in places if label != leader and places[label].rank == 1)]
+    if len(first) == 1:
+        return f"{names[leader]} is first of {len(places)}"
+    return f"{_listing([names[label] for label in first])} share the first place of {len(places)}"
 
 
 def _score_words(ranked: Ranked, edition: Edition, leader: Place, names: dict[str, str]) -> str:

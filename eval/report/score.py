@@ -63,7 +63,8 @@ def _gates() -> list[Figure]:
 
 def main_table(ranking: Ranking) -> Table:
     """Return the main ranking; the least figures of ranked rows are marked."""
-    kind, main = interval_kind(ranking), ranking.edition.main.name
+    main = ranking.edition.main.name
+    kind = interval_kind(ranking, main)
     title = f"Rank [{kind}]" if kind else "Rank"
     rank = Figure("rank", title, wraps=True, of=lambda row: rank_text(row.places.get(main)))
     ranked = [row.has_place and not row.is_baseline for row in ranking.rows]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from eval.intervals import CONFIDENCE
-from eval.ranking.editions import Metric
+from eval.ranking.editions import Edition, Metric
 from eval.ranking.entries import Entry, Measured
 from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
@@ -47,9 +47,7 @@ def notes(scored: Scored) -> list[str]:
     known = {its: value for metric, its in FIGURES.items() if (value := getattr(reference, metric))}
     figures = ", ".join(f"{its.title} {its.text(value)} {its.unit}" for its, value in known.items())
     lines = [f"Rules of {edition.year} ({edition.source}). Baseline {_named(reference)}: {figures}."]
-    if edition.has_scores:
-        weights = " + ".join(f"{weight:g} {SCORES[metric]}" for metric, weight in edition.main.weights.items())
-        lines.append(f"Scores are exp(2 x figure / baseline's); Score_Final = {weights}. The least wins.")
+    lines += _rule_notes(edition)
     lines.append(_time_note(measured))
     if measured.device and not edition.runs_on(measured.device):
         lines.append(_device_note(scored))
@@ -61,10 +59,28 @@ def notes(scored: Scored) -> list[str]:
     return [*lines, *(f"{note}." for note in measured.notes)]
 
 
-def interval_kind(ranking: Ranking) -> str:
-    """Return what intervals of ranks are; empty where there are none."""
+def _rule_notes(edition: Edition) -> list[str]:
+    """Return by which rule each track ranks; a track of one figure is called by it."""
+    lines = []
+    for track in edition.tracks:
+        weights = " + ".join(f"{weight:g} {SCORES[metric]}" for metric, weight in track.weights.items())
+        figures = ", ".join(FIGURES[metric].title for metric in track.ranks)
+        if track.weights and track is edition.main:
+            lines.append(f"Scores are exp(2 x figure / baseline's); Score_Final = {weights}. The least wins.")
+        elif len(track.weights) > 1:
+            lines.append(f"{track.name}: {weights}, scores being exp(2 x figure / baseline's). The least wins.")
+        elif len(track.ranks) > 1:
+            lines.append(f"{track.name}: sum of the ranks in {figures}. The least wins; such ranks have no intervals.")
+        elif track.ranks:
+            lines.append(f"{track.name}: rank in {figures}. The least wins.")
+    return lines
+
+
+def interval_kind(ranking: Ranking, track: str | None = None) -> str:
+    """Return what intervals of ranks are, in a track or in any; empty where there are none."""
     kind = "simultaneous" if ranking.simultaneous else "pairwise"
-    return f"{kind} {CONFIDENCE:.0%}" if ranking.has_intervals else ""
+    places = (place for row in ranking.rows for name, place in row.places.items() if track in (None, name))
+    return f"{kind} {CONFIDENCE:.0%}" if any(place.interval for place in places) else ""
 
 
 def why_unsettled(scored: Scored) -> str:

@@ -17,7 +17,7 @@ from eval.config import RunConfig
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag
 from eval.ranking.audit import audit
-from eval.ranking.editions import Edition, Metric, all_editions, edition_text, find_edition, read_editions
+from eval.ranking.editions import Edition, Metric, Track, all_editions, edition_text, find_edition, read_editions
 from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline, relative_score
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
@@ -708,6 +708,21 @@ def test_tables_say_which_kind_of_intervals_they_show(scored: Scored):
     assert markdown(bare).splitlines()[4].replace(" ", "").startswith("|Rank|Model|")
     assert [row["rank_intervals"] for row in csv.DictReader(io.StringIO(csv_table(bare)))] == [""] * 2
     assert "interval" not in "\n".join(notes(bare))
+
+
+def test_a_sum_of_ranks_says_its_rule_and_claims_no_intervals(scored: Scored):
+    rules = scored.ranking.edition
+    by_ranks = Track(name="Rank sum", ranks=("runtime_ms", "flops"))
+    both = rules.model_copy(update={"tracks": (by_ranks, rules.main)})
+    its = replace(scored, ranking=rank(scored.measured.entries, both, scored.ranking.reference))
+    assert its.ranking.has_intervals
+    text = markdown(its)
+    assert "| Model" in text
+    assert "95%\\]" not in text
+    said = notes(its)
+    assert "Rank sum: sum of the ranks in Time, FLOPs. The least wins; such ranks have no intervals." in said
+    main = "0.7 Score_Runtime + 0.15 Score_FLOPs + 0.15 Score_Params"
+    assert f"Main: {main}, scores being exp(2 x figure / baseline's). The least wins." in said
 
 
 def _together(scored: Scored) -> Ranking:

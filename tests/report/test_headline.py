@@ -121,6 +121,15 @@ def few(record: Record) -> Record:
     return changed(record, timing=record.timing.model_copy(update={"samples_ms": rows}))
 
 
+def test_who_shares_the_first_place_is_named():
+    # The first in one figure is the last in the other one.
+    quick, light = (timed("02_PFDN", 10.0, PSNRS["02_PFDN"]), timed("05_SPAN", 15.0, PSNRS["05_SPAN"]))
+    counts = light.complexity.model_copy(update={"flops": light.complexity.flops / 2})
+    records = [timed("00_RLFN", 20.0, PSNRS["00_RLFN"]), quick, changed(light, complexity=counts)]
+    (board,) = make_boards(current(records), rank_sum())
+    assert board.headline.claim == "02_PFDN and 05_SPAN share the first place of 2 by the rules of NTIRE 2024."
+
+
 def test_why_ranks_may_be_open_is_told_as_in_the_ranking(three: list[Record]):
     first, *others = three
     apart = changed(first, timing=first.timing.model_copy(update={"group": "another"}))
