@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.errors import RunError
-from eval.ranking.editions import Edition, Track
+from eval.ranking.editions import Edition, Track, is_of_the_zoo, unmarked, unnumbered
 
 
 @dataclass(frozen=True)
@@ -75,26 +75,39 @@ def measured_baseline(measured: Measured, edition: Edition) -> Entry:
     """Return the entry of the edition's baseline.
 
     Raises:
-        RunError: it was not measured; the message says what to run.
+        RunError: it was not measured, or there are two versions of it; the message says what to do.
     """
     model = edition.baseline.model
     called = edition.baseline.among(entry.label for entry in measured.entries)
     found = next((entry for entry in measured.entries if entry.label in called), None)
+    versions = [label for label in called if found and unmarked(label) == unmarked(found.label)]
+    if len(versions) > 1:
+        raise RunError(
+            f"--baseline measured: expected one record of {model}, the baseline of {edition.year}, got "
+            f"{' and '.join(versions)}: move the records of all but one out of the folder (their weights_sha256 tells "
+            "them apart), or rank by `score --baseline published`"
+        )
     if found:
         return found
     if measured.published:
         raise RunError(
             f"--baseline measured: {model}, the baseline of {edition.year}, is not in it; give --baseline published"
         )
-    # Labels may hold marks that tell versions of one model apart, as in "03_PFDNLite (5 runs)".
-    plain = [entry.label.partition(" (")[0].lstrip("0123456789").lstrip("_") for entry in measured.entries]
-    names = ",".join(dict.fromkeys([model, *plain]))
-    command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
     raise RunError(
         f"--baseline measured: expected a record of {model}, the baseline of {edition.year}, beside those of "
         f"{', '.join(entry.label for entry in measured.entries)}; measure them together: "
-        f"{shlex.join([*command, '--protocol', measured.protocol])}; or rank by `score --baseline published`"
+        f"{_how_to_measure(measured, model)}; or rank by `score --baseline published`"
     )
+
+
+def _how_to_measure(measured: Measured, baseline: str) -> str:
+    """Return the command that runs the baseline beside the others; those not of the zoo are named by other flags."""
+    labels = [entry.label for entry in measured.entries]
+    if not all(map(is_of_the_zoo, labels)):
+        return f"add --reference {baseline} to the command that ran them"
+    names = ",".join(dict.fromkeys([baseline, *map(unnumbered, labels)]))
+    command = ["python", "-m", "eval", "run", "--models", names, "--datasets", ",".join(measured.sets)]
+    return shlex.join([*command, "--protocol", measured.protocol])
 
 
 def relative_score(figure: float, baseline: float) -> float:

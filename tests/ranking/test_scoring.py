@@ -546,6 +546,29 @@ def test_a_missing_baseline_says_what_to_run():
         measured_baseline(measured, rules)
 
 
+def test_entries_of_a_checkout_are_measured_beside_the_baseline_by_its_own_flag():
+    rules = find_edition(2024)
+    measured = entries_from([steady("2024--1_Other_baseline", 1, 1), steady("05_SPAN", 1, 2)], rules)
+    with pytest.raises(RunError, match=r"together: add --reference RLFN to the command that ran them; or rank"):
+        measured_baseline(measured, rules)
+
+
+def test_two_versions_of_the_baseline_are_named_and_a_released_one_counts():
+    rules, others = find_edition(2024), [steady("05_SPAN", 1, 3)]
+    two = [steady(f"2024-00_RLFN (net {digest})", scale, 1) for digest, scale in (("aaaa", 1), ("bbbb", 2))]
+    measured = entries_from([*two, *others], rules)
+    with pytest.raises(
+        RunError, match=r"got 2024-00_RLFN \(net aaaa\) and 2024-00_RLFN \(net bbbb\): move the records"
+    ):
+        measured_baseline(measured, rules)
+    marked, released = steady("00_RLFN (selftrained)", 1, 1), steady("00_RLFN", 2, 1)
+    measured = entries_from([marked, released, *others], rules)
+    assert measured_baseline(measured, rules).label == "00_RLFN"
+    ranking = rank(measured.entries, rules, measured_baseline(measured, rules))
+    assert places(ranking) == {"00_RLFN (selftrained)": "1-2", "05_SPAN": "1-2", "00_RLFN": "base"}
+    assert measured_baseline(entries_from([marked, *others], rules), rules).label == "00_RLFN (selftrained)"
+
+
 def paired(kept: int, groups: tuple[str, str] = ("one", "one")) -> Measured:
     """Return two models with so many undisturbed samples of one image."""
     timings = [timing(1, 1, group, samples_ms=((1.0,) * kept,), image_names=("a",)) for group in groups]
