@@ -11,6 +11,7 @@ from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
 from eval.records.conditions import is_timed, tf32_of, unusual_of
 from eval.records.record import Record
+from eval.zoo.model_info import ZOO
 
 # A bootstrap over fewer samples would take its ignorance for certainty.
 LEAST_KEPT = 10
@@ -69,6 +70,7 @@ def entries_from(records: Sequence[Record], edition: Edition) -> Measured:
     rows = _by_model(records, sets)
     unpaired = _why_unpaired(rows, protocol)
     notes = [unpaired] if unpaired else []
+    notes += _standing_twice(rows)
     notes += dict.fromkeys(f"{its.model.label}: {flag.text}" for row in rows for its in row for flag in its.flags)
     entries = tuple(_entry(row, roles, not unpaired) for row in rows)
     known = tuple(filter(None, map(roles.get, sets)))
@@ -106,6 +108,22 @@ def _by_model(records: Sequence[Record], sets: Sequence[str]) -> list[list[Recor
             f"every model needs a record of each set; missing: {', '.join(lacking)}; run these, or give --datasets"
         )
     return [[its[name] for name in sets] for its in by_label.values()]
+
+
+def _standing_twice(rows: Sequence[Sequence[Record]]) -> list[str]:
+    """Say which entries of a checkout are ranked in several versions: a mended one does not replace the older one."""
+    versions: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in sorted((row[0] for row in rows), key=lambda its: its.started_at):
+        if record.model.origin != ZOO:
+            versions[record.model.origin, record.model.name].append(record)
+    return [
+        f"{name} of {origin} has {len(its)} ranks, one for each of its weights, the oldest first: "
+        f"{', '.join(f'{record.model.label} ({record.started_at:%Y-%m-%d})' for record in its)}. If the newest "
+        "replaces the others, move the others' records (weights_sha256 tells them apart) out of the folder and score "
+        "again"
+        for (origin, name), its in versions.items()
+        if len(its) > 1
+    ]
 
 
 def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
@@ -193,7 +211,9 @@ def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together:
         model.label,
         sum(runtimes) / len(runtimes) if len(runtimes) == len(records) else None,
         # A count of 0 is none: the network keeps its weights where no counter looks.
-        **{key: first.counts[key] or None for key in ("flops", "num_params", "activations")},
+        flops=first.counts["flops"] or None,
+        num_params=first.counts["num_params"] or None,
+        activations=first.counts["activations"] or None,
         peak_memory_mib=first.peak_memory_mib,
         psnr_db={name: db for name, db in psnrs.items() if db is not None},
         device=first.environment.machine,

@@ -569,6 +569,22 @@ def test_two_versions_of_the_baseline_are_named_and_a_released_one_counts():
     assert measured_baseline(entries_from([marked, *others], rules), rules).label == "00_RLFN (selftrained)"
 
 
+def test_an_entry_that_stands_twice_is_told_with_what_drops_the_older_one():
+    def entered(label: str, day: int, origin: str = "NTIRE2024") -> Record:
+        record = steady(label, 1, day, model={"origin": origin, "name": "18_DISP"})
+        return record.model_copy(update={"started_at": record.started_at.replace(year=2026, month=11, day=day)})
+
+    records = [entered("2024-18_DISP (net bbbb)", 29), entered("2024-18_DISP (net aaaa)", 27), steady("05_SPAN", 1, 1)]
+    (note,) = (its for its in entries_from(records, find_edition(2024)).notes if "18_DISP of NTIRE2024" in its)
+    assert "has 2 ranks" in note
+    assert "2024-18_DISP (net aaaa) (2026-11-27), 2024-18_DISP (net bbbb) (2026-11-29)." in note
+    assert "move the others' records" in note
+    # One of another checkout is another entry, and versions of a model of the zoo are asked for by name.
+    for origin in ("NTIRE2025", "zoo"):
+        others = [entered("03_A", 1, origin), entered("04_A", 2, "NTIRE2024" if origin != "zoo" else "zoo")]
+        assert not any("ranks, one" in its for its in entries_from(others, find_edition(2024)).notes)
+
+
 def paired(kept: int, groups: tuple[str, str] = ("one", "one")) -> Measured:
     """Return two models with so many undisturbed samples of one image."""
     timings = [timing(1, 1, group, samples_ms=((1.0,) * kept,), image_names=("a",)) for group in groups]
