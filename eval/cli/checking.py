@@ -10,9 +10,10 @@ from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig
 from eval.data.datasets import SAMPLE, Dataset, NoSuchSetError, open_dataset
 from eval.errors import RunError, UsageError, one_reason
-from eval.ranking.editions import Edition, Role, find_edition
+from eval.ranking.editions import Edition, find_edition
 from eval.ranking.entries import measured_baseline, weighted_score
 from eval.ranking.from_records import entries_from
+from eval.ranking.gates import Role
 from eval.report.renderers import to_terminal
 from eval.run.evaluation import Evaluation
 from eval.run.launch import resolved

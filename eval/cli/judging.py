@@ -12,10 +12,11 @@ from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
 from eval.ranking.audit import audit as audit_results
-from eval.ranking.editions import Edition, GateRule, find_edition
+from eval.ranking.editions import Edition, find_edition
 from eval.ranking.entries import Measured, measured_baseline, published_baseline
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_beyond, is_published, measured_from, other_sizes, read_results, size_words
+from eval.ranking.gates import GateRule
 from eval.ranking.scoring import rank
 from eval.records.current import complete_ones, current, failures, found_and_used
 from eval.records.record import Protocol

@@ -12,9 +12,10 @@ import numpy as np
 
 from eval.intervals import Interval, paired_difference
 from eval.ranking.doubtful import misstated_means
-from eval.ranking.editions import Edition, Verdict, all_editions
+from eval.ranking.editions import Edition, all_editions
 from eval.ranking.entries import Entry, published_baseline
 from eval.ranking.from_results_json import Results, common_roles, is_beyond, measured_from, other_sizes
+from eval.ranking.gates import Verdict
 from eval.ranking.scoring import Ranking, competition_ranks, rank
 
 INPUT_SIDE = 256

@@ -2,150 +2,23 @@
 
 import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from eval.errors import RunError, UsageError
 from eval.frozen import Frozen
+from eval.ranking.baselines import Published
+from eval.ranking.gates import Gate, PositiveFloat, PositiveInt, Role, Verdict
 from eval.toml_files import read_toml
 
 NEWEST = "newest"
 EDITIONS = Path(__file__).with_name("editions.toml")
 Metric = Literal["runtime_ms", "flops", "num_params", "activations", "peak_memory_mib"]
-Role = Literal["valid", "test"]
-GateRule = Literal["rounded", "strict"]
-# The challenge prints PSNR to so many decimals and compares what it prints.
-PRINTED_DECIMALS = 2
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One gate: whether a PSNR passes as printed, and unrounded; ``decimals`` are the gate's."""
-
-    role: Role
-    psnr_db: float
-    least_db: float
-    rounded: bool
-    strict: bool
-    decimals: int
-
-    @property
-    def least(self) -> str:
-        """The gate as it is printed."""
-        return _printed(self.least_db, self.decimals)
-
-    @property
-    def psnr(self) -> str:
-        """The PSNR with so many decimals that a reader sees what rounding does."""
-        return f"{self.psnr_db:.{max(5, self.decimals + 3)}f}"
-
-
-def _printed(least_db: float, decimals: int) -> str:
-    """Return a gate's PSNR in its decimals; where these are too few for it, all that it has."""
-    text = f"{least_db:.{decimals}f}"
-    return text if float(text) == least_db else repr(least_db)
-
-
-class Gate(Frozen):
-    """The least PSNR on one part of the challenge's images; None where a part is defined without one.
-
-    Attributes:
-        sets: the names under which that part is known.
-        images: how many it has; a part of it is not the challenge's set.
-        decimals: to how many the PSNR is printed, and compared as printed.
-    """
-
-    role: Role
-    sets: tuple[str, ...]
-    images: PositiveInt
-    psnr_db: PositiveFloat | None = None
-    decimals: int = Field(PRINTED_DECIMALS, ge=0, le=9)
-
-    @property
-    def least(self) -> str:
-        """The least PSNR as it is printed; empty where the part has none."""
-        return "" if self.psnr_db is None else _printed(self.psnr_db, self.decimals)
-
-    def judge(self, psnr_db: float | None) -> Verdict | None:
-        """Hold a PSNR against the gate; None if there is nothing to compare."""
-        if self.psnr_db is None or psnr_db is None:
-            return None
-        printed = float(f"{psnr_db:.{self.decimals}f}")
-        passes = printed >= self.psnr_db, psnr_db >= self.psnr_db
-        return Verdict(self.role, psnr_db, self.psnr_db, *passes, self.decimals)
-
-
-# In front of a model's name: a place in the zoo or a list of results, or a number from 0 down in a checkout of a year.
-_NUMBER = re.compile(r"^((?P<year>\d{4})-(?P<own>-\d+|0+)_|(?P<place>-?\d+)_)")
-
-
-def unmarked(label: str) -> str:
-    """Return a label without the mark that tells versions of one model apart, as in "03_PFDNLite (5 runs)"."""
-    return label.strip().partition(" (")[0]
-
-
-def is_of_the_zoo(label: str) -> bool:
-    """Tell whether a label has a place in the zoo, and not the year of a checkout or the name of a file's network."""
-    found = _NUMBER.match(unmarked(label))
-    return bool(found and found["place"])
-
-
-def unnumbered(label: str) -> str:
-    """Return a model's name without number and mark, by which `run --models` knows one of the zoo."""
-    return _NUMBER.sub("", unmarked(label))
-
-
-class Published(Frozen):
-    """The baseline's figures as its organisers print them; ``runtime_ms`` is the mean of valid and test."""
-
-    model: str
-    runtime_ms: PositiveFloat
-    runtime_valid_ms: PositiveFloat | None = None
-    runtime_test_ms: PositiveFloat | None = None
-    flops: PositiveInt
-    num_params: PositiveInt
-    activations: PositiveInt | None = None
-    peak_memory_mib: PositiveFloat | None = None
-    psnr_valid_db: PositiveFloat | None = None
-    psnr_test_db: PositiveFloat | None = None
-
-    def is_called(self, label: str) -> bool:
-        """Tell whether a label is the baseline's: "RLFN", "00_RLFN", "00_RLFN_baseline" or "2024-00_RLFN_baseline".
-
-        In a checkout organisers number theirs from 0 down; "2022-26_IMDN" is a team's that kept the network's name. A
-        mark behind it, as in "00_RLFN (5 runs)", tells versions of one model apart.
-        """
-        return _NUMBER.sub("", unmarked(label)).removesuffix("_baseline") == self.model
-
-    def among(self, labels: Iterable[str]) -> list[str]:
-        """Return the labels that are the baseline's; a team's that kept the network's name is none.
-
-        Of several in one list, as a file of results or one year's checkout, the one numbered 00 is the organisers'; and
-        of versions of it the one without a mark, as released weights have none.
-        """
-        lists: dict[str | None, list[str]] = defaultdict(list)
-        for label in filter(self.is_called, labels):
-            lists[_year_and_number(label)[0]].append(label)
-        return [label for called in lists.values() for label in _of_the_organisers(called)]
-
-
-def _year_and_number(label: str) -> tuple[str | None, int | None]:
-    """Return the year of the checkout that a label names, and the number in front of the model's name."""
-    found = _NUMBER.match(label.strip())
-    return (found["year"], int(found["own"] or found["place"])) if found else (None, None)
-
-
-def _of_the_organisers(labels: list[str]) -> list[str]:
-    numbered = [label for label in labels if _year_and_number(label)[1] == 0] or labels
-    return [label for label in numbered if unmarked(label) == label.strip()] or numbered
 
 
 class Track(Frozen):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.errors import RunError
-from eval.ranking.editions import Edition, Track, is_of_the_zoo, unmarked, unnumbered
+from eval.ranking.baselines import is_of_the_zoo, unmarked, unnumbered
+from eval.ranking.editions import Edition, Track
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eval.errors import RunError
-from eval.ranking.editions import Edition, GateRule, Metric, Track, Verdict
+from eval.ranking.editions import Edition, Metric, Track
 from eval.ranking.entries import Entry, relative_score, weighted_score
+from eval.ranking.gates import GateRule, Verdict
 from eval.ranking.rank_intervals import PairedOrder
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import rich.table
 
-from eval.ranking.editions import PRINTED_DECIMALS, Edition
+from eval.ranking.editions import Edition
+from eval.ranking.gates import PRINTED_DECIMALS
 from eval.ranking.scoring import Place, Ranking, Row
 from eval.report.escapes import markdown_text
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal

@@ -5,7 +5,7 @@ from functools import wraps
 
 from eval.metrics.figures import FlagCode
 from eval.metrics.trials import LARGEST_SIDE, Trials
-from eval.ranking.editions import Role
+from eval.ranking.gates import Role
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
 from eval.submission.subject import Facts
 

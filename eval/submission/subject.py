@@ -22,7 +22,8 @@ from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import ModelAnalysis
 from eval.metrics.psnr_ssim import psnr
 from eval.metrics.trials import Trials, drawn_image, try_network
-from eval.ranking.editions import Edition, Role
+from eval.ranking.editions import Edition
+from eval.ranking.gates import Role
 from eval.run.failures import what_failed
 from eval.run.model_source import LoadedModel, ModelSource, ZooModel
 from eval.sources import files_of

@@ -5,8 +5,8 @@ import math
 from dataclasses import asdict
 
 from eval.ranking.audit import DROPPED, Audit, Neighbours
-from eval.ranking.editions import Verdict
 from eval.ranking.from_results_json import ModelResult
+from eval.ranking.gates import Verdict
 from eval.ranking.scoring import Ranking
 from eval.report.audits.findings import cold_share, findings
 
