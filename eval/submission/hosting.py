@@ -215,9 +215,7 @@ def notes(challenge: Challenge) -> Iterator[str]:
         yield f"{phase.name}: {count} images of {phase.hr}"
         for gate in challenge.edition.gates:
             if gate.role == role and gate.psnr_db and gate.images != count:
-                rule = (
-                    f"{gate.psnr_db:.{gate.decimals}f} dB of {challenge.edition.year} ({role}) for {gate.images} images"
-                )
+                rule = f"{gate.least} dB of {challenge.edition.year} ({role}) for {gate.images} images"
                 yield f"warning: evaluation.md asks for the {rule}, and {phase.name} has {count}: change one of them"
         for below in filter(has_images, folders_below(phase.hr)):
             yield f"warning: images in {below} are not in the bundle: a phase has those of its folder alone"
