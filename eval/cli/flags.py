@@ -67,6 +67,7 @@ Datasets = Annotated[
 ModelId = Annotated[
     str, Option("--model_id", help="Model to run, by id or name; `python -m eval models` lists all models.")
 ]
+OfTheZoo = Annotated[str | None, Option("--model_id", help="A model of the zoo, by id or name.")]
 IncludeTest = Annotated[bool, Option("--include_test", help="Run the challenge's test set, too.")]
 Open = Annotated[bool, Option("--open", help="Open the folder of results at the end.")]
 Weights = Annotated[

@@ -10,7 +10,7 @@ import typer
 from eval.cli import flags
 from eval.cli.checking import sources_of
 from eval.cli.running import Asked, check_openings
-from eval.cli.submitting import LARGEST_MIB
+from eval.cli.submitting import LARGEST_MIB, Limit
 from eval.cli.terminal import Terminal
 from eval.data.datasets import open_dataset
 from eval.errors import RunError, UsageError
@@ -23,7 +23,7 @@ from eval.submission.subject import subject_of
 
 
 def pack(
-    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    model_id: flags.OfTheZoo = None,
     weights: flags.Weights = None,
     model_file: flags.ModelFile = None,
     checkpoint: flags.Checkpoint = None,
@@ -42,7 +42,7 @@ def pack(
     ] = True,
     description: Annotated[str, typer.Option("--description", help="The readme's last line.")] = "",
     factsheet: Annotated[Path | None, typer.Option("--factsheet", help="A factsheet to send along.")] = None,
-    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    limit: Limit = LARGEST_MIB,
     device: flags.Device = "auto",
     sandbox: flags.Sandbox = None,
     save_dir: Annotated[Path, flags.out("Folder for results.zip and code.zip.")] = Path("submission"),

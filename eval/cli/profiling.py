@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataRange, Device, ModelArgs, Weights, WeightsKey, out
+from eval.cli.flags import Checkpoint, DataRange, Device, ModelArgs, OfTheZoo, Weights, WeightsKey, out
 from eval.errors import RunError, UsageError, one_reason
 from eval.report.table import Column, Table
 
@@ -23,7 +23,7 @@ _SHOWN = 20
 
 
 def profile_model(
-    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    model_id: OfTheZoo = None,
     weights: Weights = None,
     model_file: Annotated[
         str | None,

@@ -16,6 +16,7 @@ from eval.files import write_whole
 
 # An assumption: no challenge states its server's limit, and uploads of 700 MB failed in public reports.
 LARGEST_MIB = 500.0
+Limit = Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")]
 
 
 def new_team(
@@ -45,7 +46,7 @@ def new_team(
 
 
 def check(
-    model_id: Annotated[str | None, typer.Option("--model_id", help="A model of the zoo, by id or name.")] = None,
+    model_id: flags.OfTheZoo = None,
     weights: flags.Weights = None,
     model_file: flags.ModelFile = None,
     checkpoint: flags.Checkpoint = None,
@@ -95,7 +96,7 @@ def score_zip(
     archive: Annotated[Path, typer.Argument(help="The zip that is to be uploaded.")],
     hr: Annotated[Path, typer.Option("--hr", help="Folder of HR images, PNG.")],
     luma: Annotated[bool, typer.Option("--luma", help="Compare the Y channel, as the tracks of fidelity do.")] = False,
-    limit: Annotated[float, typer.Option("--limit_mib", min=1, help="The server's largest upload.")] = LARGEST_MIB,
+    limit: Limit = LARGEST_MIB,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for scores and findings as JSON, too.")] = None,
 ) -> None:
     """Score a results zip as the challenge's server does, and list what the server would refuse without a message."""
