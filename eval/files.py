@@ -65,17 +65,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def why_unwritable(folder: Path) -> str | None:
-    """Return why a folder, which need not exist, cannot be written, as in "a.txt is no folder"; None if it may be.
+def what_bars(folder: Path) -> Path | None:
+    """Return what keeps a folder, which need not exist, from being written: itself, or the nearest that is above it.
 
-    Nothing is made or tried: this can be asked before it is known whether anything is to be written.
+    None if nothing does. Nothing is made or tried: this can be asked before it is known whether anything is to be
+    written.
     """
     nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
-    if nearest is None:
+    may_be = nearest is None or (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
+    return None if may_be else nearest
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Return in words what bars a folder from being written, as in "a.txt is no folder"; None if nothing does."""
+    if (place := what_bars(folder)) is None:
         return None
-    if not nearest.is_dir():
-        return f"{nearest} is no folder"
-    return None if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} may not be written by you"
+    return f"{place} may not be written by you" if place.is_dir() else f"{place} is no folder"
 
 
 class UnfitFileError(OSError):

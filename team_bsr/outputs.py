@@ -1,11 +1,11 @@
 """What a command is to write, refused before any work is done for it."""
 
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from eval.errors import UsageError
+from eval.files import what_bars
 from eval.zoo.checkpoints import weight_folders
 from eval.zoo.manifest import all_models
 
@@ -36,9 +36,8 @@ def check_folder(flag: str, folder: Path) -> None:
     Raises:
         UsageError: it is refused.
     """
-    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"{flag} {folder}: expected a folder that can be written, got {nearest}, which cannot")
+    if place := what_bars(folder.absolute()):
+        raise UsageError(f"{flag} {folder}: expected a folder that can be written, got {place}, which cannot")
 
 
 def keep_zoo_whole(path: Path, content: bytes | None = None, flag: str = "") -> None:
