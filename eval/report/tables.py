@@ -53,7 +53,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None, headlines: Headli
     contents = {
         "results.txt": template_tables(tables, valid, test),
         "results.csv": csv_table(complete_ones(tables)),
-        "leaderboard.md": markdown_leaderboard(records, headlines),
+        "leaderboard.md": markdown_leaderboard(tables, records, headlines),
     }
     return write_files(save_dir, contents)
 
@@ -68,7 +68,7 @@ def write_report(records: Sequence[Record], folder: Path, headlines: Headlines |
         for its, rows in finished(tables)
     ]
     contents = {
-        "leaderboard.md": markdown_leaderboard(records, headlines),
+        "leaderboard.md": markdown_leaderboard(tables, records, headlines),
         "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
@@ -93,12 +93,12 @@ def leaderboard(records: Sequence[Record]) -> str:
     return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(2, networks)) + "\n"
 
 
-def markdown_leaderboard(records: Sequence[Record], headlines: Headlines | None = None) -> str:
-    """Return leaderboard.md: the tables, and what did not run.
+def markdown_leaderboard(tables: Sequence[Group], records: Sequence[Record], headlines: Headlines | None) -> str:
+    """Return leaderboard.md: the tables, those of ``current``, and which of the records did not run.
 
     `run` and `report` write it to the same folder by default, so what one of them says the other must not leave out.
     """
-    return markdown_tables(current(records), headlines) + _markdown_failures(records)
+    return markdown_tables(tables, headlines) + _markdown_failures(records)
 
 
 def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None) -> str:
