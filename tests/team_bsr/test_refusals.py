@@ -14,6 +14,7 @@ from eval.zoo.manifest import MODEL_ZOO
 from team_bsr import finetuning
 from team_bsr.checkpoint import checkpoints
 from team_bsr.cli import app
+from team_bsr.outputs import check_folder
 from team_bsr.plan import Habits, Plan, Run, accelerator_of
 from team_bsr.training import train
 from team_bsr.validation import open_set, validate
@@ -175,3 +176,12 @@ def test_a_small_validation_image_ends_no_run(tmp_path):
         sr = network(torch.from_numpy(extended / 255).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0).numpy()
     error = (np.rint(np.clip(np.float64(sr[:20]), 0, 1) * 255) - hr)[4:-4, 4:-4]
     assert validate(network, [dataset])["hr"] == pytest.approx(10 * np.log10(255**2 / (error**2).mean()), abs=1e-2)
+
+
+def test_a_file_bars_a_folder_even_where_it_may_be_written_and_run(tmp_path):
+    file = tmp_path / "script"
+    file.touch()
+    file.chmod(0o777)
+    with pytest.raises(UsageError, match=f"got {file}, which cannot"):
+        check_folder("--run_dir", file / "run")
+    check_folder("--run_dir", tmp_path / "new" / "run")
