@@ -28,13 +28,14 @@ _ROOM = 2
 def to_terminal(table: Table, overflow: OverflowMethod = "ellipsis", **options: Any) -> rich.table.Table:
     """Return a table that ``rich`` prints, by options of its own; the best figure is bold, the second underlined.
 
-    ``overflow`` is what becomes of a text that is too long.
+    ``overflow`` is what becomes of a text that is too long; names are broken, so that no figure is cut for them.
     """
     drawn = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), **options)
     for column in table.columns:
         justify = "left" if column.left else "right"
         heading = Text(written_lines(_BREAK.sub("\n", column.heading)))
-        drawn.add_column(heading, justify=justify, no_wrap=not column.wraps, overflow=overflow)
+        cut = "fold" if column.left else overflow
+        drawn.add_column(heading, justify=justify, no_wrap=not (column.wraps or column.left), overflow=cut)
     for row in table.rows:
         drawn.add_row(*(Text(written_lines(cell.text), _TERMINAL_MARKS.get(cell.mark, "")) for cell in row))
     return drawn

@@ -20,7 +20,7 @@ class Column:
         scale: divides a figure before it is printed.
         higher_is_better: None where a figure only describes.
         left: whether it is aligned to the left, as names are.
-        wraps: whether a narrow terminal may break its cells.
+        wraps: whether a narrow terminal may break its cells; names it always may.
     """
 
     key: str
@@ -96,7 +96,7 @@ class Table:
     @classmethod
     def headed(cls, titles: Iterable[str], rows: Iterable[Iterable[Value]], names: int = 0) -> "Table":
         """Make a table whose columns are known by their titles alone; the first ``names`` of them hold names."""
-        columns = (Column(its, its, left=place < names, wraps=place < names) for place, its in enumerate(titles))
+        columns = (Column(its, its, left=place < names) for place, its in enumerate(titles))
         return cls.of(columns, rows)
 
     @classmethod

@@ -114,6 +114,14 @@ def test_the_terminal_breaks_headings_and_reads_no_markup():
     assert (named.padding, named.pad_edge) == ((0, 1, 0, 1), False)
 
 
+def test_a_long_name_is_broken_before_a_figure_is_cut():
+    console = Console(file=io.StringIO(), width=40)
+    console.print(to_terminal(Table.headed(["Model", "Time"], [["x" * 60, "1.194 [1.048, 1.330]"]], names=1)))
+    printed = console.file.getvalue()
+    assert printed.count("x") == 60
+    assert "1.194 [1.048, 1.330]" in printed
+
+
 def test_a_table_about_items_and_chosen_columns():
     length = Figure("length", "Length", "m", 1, of=len)
     table = Table.about((length, Figure("text", "Text", of=str)), ["abc", "d"])
