@@ -3,13 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from eval.errors import RunError, UsageError
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
-from eval.records.conditions import is_timed, tf32_of, unusual_of
+from eval.records.conditions import is_timed, memory_measure, tf32_of, unusual_of
 from eval.records.record import Record
 from eval.zoo.model_info import ZOO
 
@@ -73,6 +74,9 @@ def entries_from(records: Sequence[Record], edition: Edition) -> Measured:
     notes += _standing_twice(rows)
     notes += dict.fromkeys(f"{its.model.label}: {flag.text}" for row in rows for its in row for flag in its.flags)
     entries = tuple(_entry(row, roles, not unpaired) for row in rows)
+    if len({memory_measure(row[0]) for row in rows if row[0].peak_memory_mib is not None}) > 1:
+        entries = tuple(replace(entry, peak_memory_mib=None) for entry in entries)
+        notes.append("Mem is left out: it was not taken in one way for all models")
     known = tuple(filter(None, map(roles.get, sets)))
     parts = {its.dataset.name: its.timed_part for its in rows[0] if its.timed_part}
     notes = [*left_out, *notes]

@@ -77,6 +77,11 @@ def unusual_of(record: Record) -> tuple[str, ...]:
     return record.config.unusual if record.config else ()
 
 
+def memory_measure(record: Record) -> tuple[str | None, str]:
+    """Return where and how memory was taken; figures of unlike measures are not comparable."""
+    return record.peak_memory_method, record.environment.device_name
+
+
 def is_timed(record: Record) -> bool:
     """Tell whether a record's protocol takes times."""
     return record.settings.protocol != Protocol.ACCURACY

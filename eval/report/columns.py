@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from eval.metrics.registry import METRICS, Metric
-from eval.records.conditions import manner_of
+from eval.records.conditions import Conditions, conditions_of, manner_of, memory_measure
 from eval.records.record import ImageResult, Protocol, Record
 from eval.report.escapes import listed, visible
 from eval.report.table import Cell, Figure, Value
@@ -19,9 +20,19 @@ def _complexity(key: str) -> Callable[[Record], int | None]:
     return lambda record: getattr(record.complexity, key, None)
 
 
-def _cost(key: str, title: str, unit: str, decimals: int, scale: float = 1, of: Callable | None = None) -> Figure:
+def _cost(
+    key: str, title: str, unit: str, decimals: int, scale: float = 1, of: Callable | None = None, **more: Callable
+) -> Figure:
     """Return the column of a figure that is better the lower it is; by default a count of the network's."""
-    return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key))
+    return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key), **more)
+
+
+def _conditions(record: Record) -> Conditions:
+    """Return what times depend on besides model and set: of other conditions they are other measures."""
+    return replace(conditions_of(record), dataset="")
+
+
+_time = partial(_cost, unit="ms", decimals=2, measure=_conditions)
 
 
 def _metric(row: Metric) -> Figure:
@@ -32,13 +43,13 @@ def _metric(row: Metric) -> Figure:
 # Decimals are those of the challenge's own table.
 COLUMNS = (
     *map(_metric, METRICS.values()),
-    _cost("runtime_ms", "Time", "ms", 2, of=lambda record: record.mean("runtime_ms")),
+    _time("runtime_ms", "Time", of=lambda record: record.mean("runtime_ms")),
     _cost("num_params", "Params", "M", 3, 1e6),
     _cost("flops", "FLOPs", "G", 2, 1e9),
     _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9),
     _cost("activations", "Acts", "M", 2, 1e6),
     Figure("num_conv", "Conv", of=_complexity("num_conv")),
-    _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib),
+    _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib, measure=memory_measure),
 )
 
 
@@ -66,8 +77,8 @@ class RatioFigure(Figure):
 
 
 STEADY_COLUMNS = (
-    _cost("p90_ms", "p90", "ms", 2, of=lambda record: record.timing and record.timing.p90_ms),
-    _cost("kernels_ms", "GPU alone", "ms", 2, of=lambda record: record.timing and record.timing.kernels_ms),
+    _time("p90_ms", "p90", of=lambda record: record.timing and record.timing.p90_ms),
+    _time("kernels_ms", "GPU alone", of=lambda record: record.timing and record.timing.kernels_ms),
     RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=lambda record: record.timing and record.timing.ratio),
 )
 
@@ -112,9 +123,18 @@ def legend(records: Iterable[Record]) -> list[str]:
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     if any(record.complexity and record.complexity.flops_by_hooks for record in records):
         lines.append("FLOPs '22: by the counter of 2022, which counts activation layers, but no functional calls.")
-    methods = sorted({record.peak_memory_method for record in records if record.peak_memory_method})
-    lines += [f"Mem: {method}." for method in methods]
-    return lines
+    return [*lines, *_memory_notes(records)]
+
+
+def _memory_notes(records: Sequence[Record]) -> list[str]:
+    """Say how memory was taken; of several ways, of which models, for their figures are not comparable."""
+    ways: dict[str, list[str]] = defaultdict(list)
+    for its in records:
+        if its.peak_memory_method:
+            ways[its.peak_memory_method].append(visible(its.model.full_name))
+    if len(ways) == 1:
+        return [f"Mem: {way}." for way in ways]
+    return [f"Mem of {listed(labels)}, not comparable with others: {way}." for way, labels in sorted(ways.items())]
 
 
 def _metric_notes(records: Sequence[Record]) -> list[str]:

@@ -31,7 +31,7 @@ def _figures(ranking: Ranking) -> list[Figure]:
     figures = [_psnr(key, edition) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
     for metric in dict.fromkeys(metric for track in edition.tracks for metric in track.metrics):
         its, of = FIGURES[metric], attrgetter(f"entry.{metric}")
-        figures.append(replace(its, title=its.heading, unit="", wraps=True, of=of))
+        figures.append(replace(its, title=its.heading, unit="", wraps=True, of=of, measure=None))
     if edition.has_scores:
         totals = [
             *((SCORES[its], lambda row, its=its: row.scores.get(its)) for its in edition.main.weights),

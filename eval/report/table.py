@@ -1,6 +1,6 @@
 """The one table: columns with units, decimals and direction, rows of cells. ``renderers`` writes it in every form."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,24 +56,30 @@ class Cell:
     Attributes:
         mark: ``BEST``, ``SECOND`` or nothing.
         rank: its place in the column, which LaTeX prints as a subscript.
+        measure: how it was taken, where that can differ; unlike ones say nothing of each other.
     """
 
     text: str
     value: Value = None
     mark: str = ""
     rank: int | None = None
+    measure: Hashable = None
 
 
 @dataclass(frozen=True)
 class Figure(Column):
-    """A column that takes its values from what a row is about, such as a record; ``of`` returns one."""
+    """A column that takes its values from what a row is about, such as a record; ``of`` returns one.
+
+    ``measure`` returns how it was taken, where that can differ.
+    """
 
     of: Callable[[Any], Any] = field(kw_only=True)
+    measure: Callable[[Any], Hashable] | None = field(kw_only=True, default=None)
 
     def cell(self, item: Any) -> Cell:
         """Return an item's cell."""
         value = self.of(item)
-        return Cell(self.text(value), value)
+        return Cell(self.text(value), value, measure=self.measure and self.measure(item))
 
     def csv(self, item: Any) -> dict[str, Value]:
         """Return the unrounded figures, in base units, under their names in CSV."""
@@ -121,17 +127,23 @@ class Table:
     def marked(self, least: int = 1, judged: Sequence[bool] | None = None) -> "Table":
         """Return the table with the best and the second figure marked of each column with ``least`` different ones.
 
-        ``judged`` tells which rows take part; all do by default.
+        ``judged`` tells which rows take part; all do by default. Figures of unlike measures have no marks.
         """
         judged = judged or [True] * len(self.rows)
         columns = []
         for place, column in enumerate(self.columns):
             cells = [row[place] for row in self.rows]
             values = [cell.value if its else None for cell, its in zip(cells, judged, strict=True)]
-            marks = best_and_second(values, column.higher_is_better, least)
+            alike = are_alike(cell for cell, its in zip(cells, judged, strict=True) if its)
+            marks = best_and_second(values, column.higher_is_better if alike else None, least)
             columns.append([replace(cell, mark=mark) for cell, mark in zip(cells, marks, strict=True)])
         # Of a table without columns the rows are there, too.
         return Table(self.columns, tuple(zip(*columns, strict=True)) if columns else self.rows)
+
+
+def are_alike(cells: Iterable[Cell]) -> bool:
+    """Tell whether all figures of a column were taken by one measure."""
+    return len({cell.measure for cell in cells if cell.value is not None}) < 2
 
 
 def best_and_second(values: Sequence[Value], higher_is_better: bool | None, least: int = 1) -> list[str]:

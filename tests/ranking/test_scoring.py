@@ -639,6 +639,19 @@ def test_a_count_of_nothing_takes_no_rank():
     assert (row.lacking, row.has_place, dict(row.places)) == (("num_params",), False, {})
 
 
+def test_memory_that_was_taken_in_two_ways_has_no_rank():
+    names, rules = ("00_IMDN", "03_PFDNLite", "05_SPAN"), find_edition(2022)
+    alike = [make_record(label=label) for label in names]
+    for last, known in ((alike[-1], 105.456), (changed(alike[-1], peak_memory_method="of its own process"), None)):
+        measured = entries_from([*alike[:-1], last], rules)
+        assert {entry.peak_memory_mib for entry in measured.entries} == {known}
+        assert any("Mem is left out" in note for note in measured.notes) == (known is None)
+        ranks = [
+            row.places[rules.tracks[2].name].rank for row in rank(measured.entries, rules, measured.entries[0]).rows
+        ]
+        assert ranks.count(None) == (1 if known else 3)
+
+
 def test_what_figures_do_not_show_stands_beside_the_ranks():
     flag = Flag(code="weights", text="22,080 numbers in buffers are used as weights and are not in Params")
     measured = entries_from([make_record(), make_record(label="05_SPAN", flags=(flag, flag))], find_edition(2024))

@@ -47,6 +47,14 @@ def test_rows_that_are_not_judged_have_no_mark():
     ]
 
 
+def test_figures_of_unlike_measures_have_no_mark():
+    memory = Figure("mem", "Mem", higher_is_better=False, of=lambda its: its[0], measure=lambda its: its[1])
+    rows = [(1, "GPU"), (2, "GPU"), (3, "host"), (None, "host")]
+    # A row without a figure, or one that does not take part, is no other measure.
+    for judged, marks in (([True] * 4, [""] * 4), ([True, True, False, True], ["best", "second", "", ""])):
+        assert [row[0].mark for row in Table.about([memory], rows).marked(judged=judged).rows] == marks
+
+
 def test_markdown():
     assert to_markdown(TABLE.marked()).splitlines() == [
         "| Model      |   PSNR [dB] |   FLOPs [G] |",

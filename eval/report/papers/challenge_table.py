@@ -10,7 +10,7 @@ from eval.report.board import Board, Row
 from eval.report.escapes import latex_text
 from eval.report.renderers import to_latex
 from eval.report.selection import RAN
-from eval.report.table import BEST, Cell, Column, Table
+from eval.report.table import BEST, Cell, Column, Table, are_alike
 
 # Of the metrics the challenge prints the first, PSNR.
 _LEFT_OUT = frozenset({"rank", "p90_ms", "kernels_ms", "ratio", *(row.key for row in [*METRICS.values()][1:])})
@@ -56,7 +56,8 @@ def _with_ranks(heading: Column, rows: Sequence[Row]) -> list[Cell]:
     """Return a column's cells, each with its rank among the rows, the best ones marked."""
     cells = [_plain(row, heading) for row in rows]
     values = [value for row in rows if (value := row.figure(heading.key)) is not None]
-    if heading.higher_is_better is None or heading.key == "score" or len(values) < len(rows):
+    told = heading.higher_is_better is not None and heading.key != "score"
+    if not told or len(values) < len(rows) or not are_alike(cells):
         return cells
     ranks = competition_ranks([-value if heading.higher_is_better else value for value in values])
     return [replace(cell, mark=BEST * (rank == 1), rank=rank) for cell, rank in zip(cells, ranks, strict=True)]
