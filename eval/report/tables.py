@@ -8,7 +8,7 @@ from eval.records.conditions import Conditions
 from eval.records.current import Group, complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
-from eval.report.columns import LABEL, SET, columns_of, flag_notes, legend
+from eval.report.columns import LABEL, SET, columns_of, filled_columns, flag_notes, legend
 from eval.report.escapes import latex, markdown_text, visible
 from eval.report.headline import Headline
 from eval.report.renderers import to_csv, to_latex, to_markdown
@@ -90,7 +90,7 @@ def csv_table(records: Sequence[Record]) -> str:
 def leaderboard(records: Sequence[Record]) -> str:
     """Return one table of records of one set, protocol and device for papers, its best figures marked."""
     networks = [record.model.is_network for record in records]
-    return to_latex(Table.about((LABEL, *columns_of(records)), records).marked(2, networks)) + "\n"
+    return to_latex(Table.about((LABEL, *filled_columns(records)), records).marked(2, networks)) + "\n"
 
 
 def markdown_leaderboard(tables: Sequence[Group], records: Sequence[Record], headlines: Headlines | None) -> str:
@@ -109,7 +109,7 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
         parts.append(f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {where})")
         if said := (headlines or {}).get(conditions):
             parts.append(" ".join((f"**{markdown_text(said.claim)}**", *map(markdown_text, said.details))))
-        parts.append(to_markdown(Table.about((LABEL, *columns_of(rows)), rows)))
+        parts.append(to_markdown(Table.about((LABEL, *filled_columns(rows)), rows)))
         parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
     return "\n\n".join(parts) + "\n"
 

@@ -256,6 +256,15 @@ def test_latex_marks_networks_alone():
     assert r"\textbf{1.00}" not in text
 
 
+def test_a_column_without_any_figure_is_left_out():
+    images = [its.model_copy(update={"ssim": None}) for its in make_record().images]
+    record = changed(make_record(), images=tuple(images), means={"psnr_db": make_record().means["psnr_db"]})
+    for text in (leaderboard([record]), markdown_tables(current([record]))):
+        assert "PSNR [dB]" in text
+        assert "SSIM" not in text
+        assert "Time [ms]" not in text
+
+
 def test_latex_escapes_everything():
     assert latex("a_b & 100% of {x} ~ \\ ^ # $") == (
         r"a\_b \& 100\% of \{x\} \textasciitilde{} \textbackslash{} \textasciicircum{} \# \$"
