@@ -21,10 +21,16 @@ def _complexity(key: str) -> Callable[[Record], int | None]:
 
 
 def _cost(
-    key: str, title: str, unit: str, decimals: int, scale: float = 1, of: Callable | None = None, **more: Callable
+    key: str,
+    title: str,
+    unit: str,
+    decimals: int,
+    scale: float = 1,
+    of: Callable | None = None,
+    measure: Callable | None = None,
 ) -> Figure:
     """Return the column of a figure that is better the lower it is; by default a count of the network's."""
-    return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key), **more)
+    return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key), measure=measure)
 
 
 def _conditions(record: Record) -> Conditions:

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from eval.records.current import current
 from eval.report.board import Board, make_board
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
-from eval.report.papers.crops import COLUMN_INCHES, strip
+from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figures
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -59,8 +61,8 @@ def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_ga
     hr[:, 200::8] = 255
     write_png(tmp_path / "photos" / "half.png", hr)
     record = measured(tmp_path / "r", tmp_path / "photos", "03_PFDNLite", 2, ("half",))
-    (comparison,) = gather([record], PageOptions(roots=(tmp_path / "r",))).comparisons
-    axes = strip(comparison).axes
+    (its,) = gather([record], PageOptions(roots=(tmp_path / "r",))).comparisons
+    axes = strip(its).axes
     captions = [its.get_xlabel().partition("\n")[0] for its in axes]
     assert captions == ["half, LR", "bicubic", "PFDNLite", "HR"]
     lr, *pictures = [its.get_images()[0].get_array() for its in axes]
@@ -72,6 +74,19 @@ def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_ga
 
 def texts_of(board: Board) -> list[str]:
     return [text.get_text() for text in tradeoff(board).axes[0].texts]
+def test_captions_of_crops_stand_beside_each_other_and_inside(tmp_path: Path, hr_folder: Path):
+    long = hr_folder / "a_long_name_of_a_photograph.png"
+    (hr_folder / "image0.png").rename(long)
+    labels = ("00_RLFN", "03_PFDNLite", "09_TheLongNameOfANetwork")
+    records = [measured(tmp_path / "r", hr_folder, label, 9, (long.stem,)) for label in labels]
+    (its,) = gather(records, PageOptions(roots=(tmp_path / "r",))).comparisons
+    for figure in (strip(its), comparison(its)):
+        figure.draw_without_rendering()
+        boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes if axes.get_xlabel()]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+        assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+
+
 
 
 def test_a_model_without_a_cost_is_in_no_tradeoff():
@@ -169,7 +184,8 @@ def test_versions_of_a_network_have_names_of_their_own(tmp_path: Path, hr_folder
     content = gather(versions, PageOptions(roots=(tmp_path / "r",)))
     expected = ["PFDNLite", "PFDNLite (tuned)"]
     assert sorted(texts_of(content.boards[0])) == expected
-    assert [its.get_xlabel().partition("\n")[0] for its in strip(content.comparisons[0]).axes[2:-1]] == expected
+    captions = [its.get_xlabel().rpartition("\n")[0] for its in strip(content.comparisons[0]).axes[2:-1]]
+    assert [its.replace("\n", " ") for its in captions] == expected
     table = challenge_tables(content.boards).splitlines()
     assert [line.split("&")[1].strip() for line in table if "PFDNLite" in line] == expected
     # Elsewhere numbers and origins tell models apart.

@@ -1,5 +1,6 @@
 """Figures of crops: one image as networks show it, with the PSNR of what is shown."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,8 @@ _COLUMNS = 4
 _CROP_CELLS, _MODELS_AT_MOST = (64 // CELL) ** 2, 5
 _STRIP_CELLS, _MODELS_IN_A_STRIP = (128 // CELL) ** 2, 3
 _BICUBIC = "bicubic"
+# Of its place a caption may be so wide: letters of other resolutions differ in width.
+_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def comparison(its: Comparison) -> Figure | None:
     shown.draw(axes[2:], cells)
     for place in axes[2 + len(shown.pictures) :]:
         place.set_axis_off()
-    return figure
+    return _captions_fitted(figure, _COLUMNS)
 
 
 def strip(its: Comparison) -> Figure | None:
@@ -77,7 +80,7 @@ def strip(its: Comparison) -> Figure | None:
     _show(axes[0], shown.lr[cells], f"{visible(shown.name)}, LR")
     shown.draw(axes[1:-1], cells)
     _show(axes[-1], shown.hr[pixels_of(cells)], "HR")
-    return figure
+    return _captions_fitted(figure, len(axes))
 
 
 def _read(its: Comparison, at_most: int) -> _Shown | None:
@@ -94,8 +97,23 @@ def _read(its: Comparison, at_most: int) -> _Shown | None:
 
 def _tiles(lines: int, columns: int) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure as wide as a column with places for so many pictures."""
-    figure = Figure(figsize=(COLUMN_INCHES, lines * (COLUMN_INCHES / columns + 0.28)), layout="constrained")
+    figure = Figure(figsize=(COLUMN_INCHES, lines * COLUMN_INCHES / columns), layout="constrained")
     return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
+
+
+def _captions_fitted(figure: Figure, columns: int) -> Figure:
+    """Break captions that are wider than a picture's place, and make room below the pictures for the longest one."""
+    most, lines = _SHARE * COLUMN_INCHES / columns * figure.dpi, 1
+    for label in (axes.xaxis.label for axes in figure.axes):
+        parts = label.get_text().split("\n")
+        for letters in range(max(map(len, parts)), 0, -1):
+            if label.get_window_extent().width <= most:
+                break
+            label.set_text("\n".join(textwrap.fill(part, letters) for part in parts))
+        lines = max(lines, 1 + label.get_text().count("\n"))
+    height = figure.get_figheight()
+    figure.set_figheight(height + height * columns / COLUMN_INCHES * (0.08 + 0.1 * lines))
+    return figure
 
 
 def _show(axes: Axes, picture: np.ndarray, caption: str) -> None:
