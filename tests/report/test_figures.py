@@ -47,8 +47,8 @@ def test_both_figures_as_pdf_and_png_a_column_wide(tmp_path: Path, hr_folder: Pa
     records = [measured(tmp_path / "r", hr_folder, *its) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
     content = gather(records, PageOptions(roots=(tmp_path / "r",)))
     paths = write_figures(content.boards, content.comparisons, tmp_path)
-    stem = "0-tradeoff-photos-official-A-processor-2-thread-s"
-    stems = (stem, "1-comparison-photos", "2-strip-photos")
+    # No machine is named that is the only one.
+    stems = ("0-tradeoff-photos", "1-comparison-photos", "2-strip-photos")
     assert [path.name for path in paths] == [f"{its}{suffix}" for its in stems for suffix in (".pdf", ".png")]
     assert all(path.read_bytes().startswith(b"%PDF") for path in paths[::2])
     assert tradeoff(content.boards[0]).get_size_inches()[0] == COLUMN_INCHES
@@ -136,6 +136,20 @@ def test_without_figures_there_is_no_plot():
 
 def test_a_model_far_below_does_not_flatten_the_others():
     records = [*many(20), renamed(make_record((12.0, 12.0)), id=99, name="Low", label="99_Low")]
+def test_a_gate_of_three_decimals_is_drawn_as_it_is():
+    gate = find_edition(2024).gates[0].model_copy(update={"psnr_db": 26.775, "decimals": 3})
+    board = board_of(STEADY)
+    board = replace(board, ranked=replace(board.ranked, gates=(gate,)))
+    assert "gate 26.775 dB" in texts_of(board)
+    assert board_data(board)["editions"][0]["gates"] == [[26.775, "26.775"]]
+
+
+def test_two_machines_figures_have_names_of_their_own(tmp_path: Path):
+    boards = [board_of([changed(make_record(), environment={"threads": threads})]) for threads in (1, 2)]
+    names = [path.stem for path in write_figures(boards, [], tmp_path)[::2]]
+    assert names == ["0-tradeoff-Set2-A-processor-1-thread-s", "1-tradeoff-Set2-A-processor-2-thread-s"]
+
+
     axes = tradeoff(board_of(records)).axes[0]
     assert axes.get_ylim()[0] > 20
     assert "1 below" in [text.get_text() for text in axes.texts]

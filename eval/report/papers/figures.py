@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from eval.files import atomic_path
+from eval.records.conditions import names_of
 from eval.report.board import Board, Row
 from eval.report.escapes import plain, visible
 from eval.report.page.gallery import Comparison
@@ -37,7 +38,9 @@ _PLACES = (
 
 def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG in figures/."""
-    drawn = [(f"tradeoff-{plain(board.conditions.title, 60)}", tradeoff(board)) for board in boards]
+    # As far as tables differ, so that a paper's figures have the same names whatever machine made them.
+    _, names = names_of([board.conditions for board in boards])
+    drawn = [(f"tradeoff-{plain(name, 60)}", tradeoff(board)) for name, board in zip(names, boards, strict=True)]
     for its in comparisons:
         drawn += [(f"{kind.__name__}-{plain(its.dataset, 60)}", kind(its)) for kind in (comparison, strip)]
     drawn = [(name, figure) for name, figure in drawn if figure]
