@@ -18,7 +18,7 @@ from eval.report.ranked import Ranked, editions_with_baseline, rank_rows
 from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
 from eval.report.selection import RAN, baseline_of, edition_of, links_of, state_of
-from eval.report.table import NONE, Cell, Column, Table, number
+from eval.report.table import NONE, Cell, Column, Figure, Table, number
 from eval.zoo.model_info import ZOO
 
 BELOW_GATE = "below the gate"
@@ -150,7 +150,7 @@ def make_board(
     """
     ranked = rank_rows(records, edition, others)
     baseline = baseline_of(records, ranked.baseline)
-    columns = filled_columns(records)
+    columns = [_as_gated(its, ranked) for its in filled_columns(records)]
     judged = [record.complete and record.model.is_network for record in records]
     table = Table.about(columns, records).marked(_LEAST_MARKED, judged)
     intervals = {"runtime_ms": runtime_intervals(records), "psnr_db": psnr_intervals(records, baseline)}
@@ -170,6 +170,13 @@ def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) ->
     all_ran = all(row.state == RAN for row in rows)
     texts = [Column(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
     return Column("label", "Model", left=True), *_rank_headings(ranked), *columns, *texts
+def _as_gated(column: Figure, ranked: Ranked) -> Figure:
+    """Return a column that shows on which side of a gate a PSNR lies: of as many decimals as the gate's, at least."""
+    if column.key != "psnr_db":
+        return column
+    return replace(column, decimals=max([column.decimals, *(gate.decimals for gate in ranked.gates)]))
+
+
 
 
 def _rank_headings(ranked: Ranked) -> list[Column]:

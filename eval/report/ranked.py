@@ -7,6 +7,7 @@ from eval.errors import RunError
 from eval.ranking.editions import Edition, all_editions
 from eval.ranking.entries import measured_baseline
 from eval.ranking.from_records import entries_from
+from eval.ranking.gates import Gate
 from eval.ranking.scoring import Place, Row, rank
 from eval.records.conditions import is_timed
 from eval.records.record import Record
@@ -21,7 +22,7 @@ class Ranked:
         edition: None if none can be applied.
         rows: by label; empty if there is no ranking.
         notes: what must be known to read the ranks, or why there are none.
-        gates: ``(role, least PSNR in dB)`` that hold for the table's set.
+        gates: those that hold for the table's set.
         baseline: label of the edition's baseline, if it is in the table.
         unsettled: why ranks of the main track have no intervals; empty where they have.
     """
@@ -29,7 +30,7 @@ class Ranked:
     edition: Edition | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    gates: tuple[tuple[str, float], ...] = ()
+    gates: tuple[Gate, ...] = ()
     baseline: str | None = None
     unsettled: str = ""
 
@@ -52,7 +53,7 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Se
         known = ", ".join(f"{its.baseline.model} ({its.year})" for its in all_editions().values() if its.tracks)
         return Ranked(notes=(f"No scores: no edition's baseline is in this table; also run one of: {known}.",))
     role = _role(rules, rows[0])
-    gates = tuple((its.role, its.psnr_db) for its in rules.gates if its.role == role and its.psnr_db is not None)
+    gates = tuple(its for its in rules.gates if its.role == role and its.psnr_db is not None)
     complete = [record.model.label for record in rows if record.complete]
     called = rules.baseline.among(complete)
     unranked = Ranked(rules, gates=gates, baseline=next((label for label in complete if label in called), None))

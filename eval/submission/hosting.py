@@ -155,15 +155,17 @@ def competition(challenge: Challenge) -> dict[str, Any]:
         "pages": [{"title": name.capitalize(), "file": f"{name}.md"} for name in _PAGES],
         "tasks": tasks,
         "phases": phases,
-        "leaderboards": [_leaderboard()],
+        "leaderboards": [_leaderboard(challenge.edition)],
     }
 
 
-def _leaderboard() -> dict[str, Any]:
+def _leaderboard(edition: Edition) -> dict[str, Any]:
     columns = [
         {"title": title, "key": key, "index": place, "sorting": "desc" if more else "asc", "precision": decimals}
         for place, (key, title, more, decimals) in enumerate(_COLUMNS)
     ]
+    # A PSNR shows on which side of a gate it lies.
+    columns[0]["precision"] = max([columns[0]["precision"], *(gate.decimals for gate in edition.gates)])
     return {"title": "Results", "key": "main", "submission_rule": "Force_Best", "columns": columns}
 
 

@@ -11,8 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from eval.data.images import write_png
+from eval.ranking.editions import find_edition
 from eval.records.current import current
 from eval.report.board import Board, make_board
+from eval.report.page.island import board_data
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
@@ -72,8 +74,6 @@ def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_ga
     assert (pictures[-1] == 255).any(axis=(0, 2)).sum() == 15
 
 
-def texts_of(board: Board) -> list[str]:
-    return [text.get_text() for text in tradeoff(board).axes[0].texts]
 def test_captions_of_crops_stand_beside_each_other_and_inside(tmp_path: Path, hr_folder: Path):
     long = hr_folder / "a_long_name_of_a_photograph.png"
     (hr_folder / "image0.png").rename(long)
@@ -87,6 +87,8 @@ def test_captions_of_crops_stand_beside_each_other_and_inside(tmp_path: Path, hr
         assert not any(one.overlaps(other) for one, other in pairwise(boxes))
 
 
+def texts_of(board: Board) -> list[str]:
+    return [text.get_text() for text in tradeoff(board).axes[0].texts]
 
 
 def test_a_model_without_a_cost_is_in_no_tradeoff():
@@ -134,8 +136,6 @@ def test_without_figures_there_is_no_plot():
     assert tradeoff(board_of([make_record((), status="failed", reason="a fault")])) is None
 
 
-def test_a_model_far_below_does_not_flatten_the_others():
-    records = [*many(20), renamed(make_record((12.0, 12.0)), id=99, name="Low", label="99_Low")]
 def test_a_gate_of_three_decimals_is_drawn_as_it_is():
     gate = find_edition(2024).gates[0].model_copy(update={"psnr_db": 26.775, "decimals": 3})
     board = board_of(STEADY)
@@ -150,6 +150,8 @@ def test_two_machines_figures_have_names_of_their_own(tmp_path: Path):
     assert names == ["0-tradeoff-Set2-A-processor-1-thread-s", "1-tradeoff-Set2-A-processor-2-thread-s"]
 
 
+def test_a_model_far_below_does_not_flatten_the_others():
+    records = [*many(20), renamed(make_record((12.0, 12.0)), id=99, name="Low", label="99_Low")]
     axes = tradeoff(board_of(records)).axes[0]
     assert axes.get_ylim()[0] > 20
     assert "1 below" in [text.get_text() for text in axes.texts]

@@ -55,7 +55,7 @@ def _edition_data(board: Board) -> dict:
         "details": board.headline.details,
         "warnings": board.warnings,
         "notes": board.ranked.notes,
-        "gates_db": [least for _, least in board.ranked.gates],
+        "gates": [[gate.psnr_db, gate.least] for gate in board.ranked.gates],
         "rows": [_row_by_edition(row) for row in board.rows],
     }
 

@@ -72,9 +72,9 @@ def tradeoff(board: Board) -> Figure | None:
     _draw_markers(axes, rows, costs, psnrs)
     axes.plot([costs[i] for i in front], [psnrs[i] for i in front], ":", color=_SOFT, drawstyle="steps-post", zorder=1)
     across = ("axes fraction", "data")
-    for _, least in board.ranked.gates:
-        axes.axhline(least, color=_ACCENT, linewidth=0.8, linestyle="--", zorder=0)
-        axes.annotate(f"gate {least:.2f} dB", (0.01, least), xycoords=across, va="bottom", fontsize=6)
+    for gate in board.ranked.gates:
+        axes.axhline(least := float(gate.least), color=_ACCENT, linewidth=0.8, linestyle="--", zorder=0)
+        axes.annotate(f"gate {gate.least} dB", (0.01, least), xycoords=across, va="bottom", fontsize=6)
     if max(costs) > 12 * min(costs):
         scale_by_logarithm(axes, costs)
     _leave_out_far_below(axes, psnrs)

@@ -136,10 +136,10 @@
     ];
   };
 
-  const gateLines = () => Report.leaderboard.rules.gates_db.map((least) => ({
+  const gateLines = () => Report.leaderboard.rules.gates.map(([least, text]) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: least, y1: least,
     line: { color: Report.colour("warn-line"), width: 1.5, dash: "dash" },
-    label: { text: `gate ${least.toFixed(2)} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
+    label: { text: `gate ${text} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
   }));
 
   // The range of dB that is shown at first: without models so far below the others that these would lie on one line.
@@ -170,7 +170,7 @@
       return;
     }
     if (!target._fullLayout) target.replaceChildren();
-    const view = Report.viewOf(rows.map((row) => row.psnr_db), Report.leaderboard.rules.gates_db);
+    const view = Report.viewOf(rows.map((row) => row.psnr_db), Report.leaderboard.rules.gates.map(([least]) => least));
     const isLog = isWide(rows.map((row) => row[axis]));
     Plotly.react(target, tradeoffTraces(rows, isLog), layout({
       // What a reader zoomed to stays, as long as it is the same plot.
