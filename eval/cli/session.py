@@ -66,7 +66,7 @@ class Session:
             raise typer.Exit(INTERRUPTED_EXIT) from None
 
     def _boards(self) -> tuple[Board, ...]:
-        return make_boards(current(read_records(self.save_dir / RECORDS_FOLDER)), most=1)
+        return make_boards(current(read_records(self.save_dir / RECORDS_FOLDER)), with_others=False)
 
     def finish(self, valid: str, test: str | None = None, show: bool = False) -> None:
         """Print the table of the sets that ran, and write all tables; end with exit code 1 if a run failed.

@@ -120,13 +120,18 @@ def headlines_of(boards: Iterable[Board]) -> dict[Conditions, Headline]:
     return {board.conditions: board.headline for board in boards}
 
 
-def make_boards(groups: Sequence[Group], edition: Edition | None = None, most: int | None = None) -> tuple[Board, ...]:
-    """Make the table of each group of records, those of ``current``, by ``most`` editions; see ``make_board``."""
+def make_boards(groups: Sequence[Group], edition: Edition | None = None, with_others: bool = True) -> tuple[Board, ...]:
+    """Make the table of each group of records, those of ``current``, by each edition that fits; see ``make_board``.
+
+    Without the ``others``, editions are tried until one ranks, which is the first with them, too.
+    """
     boards = []
     for conditions, rows in groups:
-        alike = _made_alike(conditions, groups)
-        editions = [edition] if edition else editions_with_baseline(rows)[:most] or [None]
-        made = [make_board(conditions, rows, its, alike) for its in editions]
+        alike, made = _made_alike(conditions, groups), []
+        for its in [edition] if edition else editions_with_baseline(rows) or [None]:
+            made.append(make_board(conditions, rows, its, alike))
+            if made[-1].ranked.rows and not with_others:
+                break
         # An edition whose baseline lacks a figure, such as its time, ranks nothing: one that ranks comes before it.
         first, *others = sorted(made, key=lambda its: not its.ranked.rows)
         # Where another edition has a gate that a row misses, the state needs its column under all of them.
@@ -165,11 +170,6 @@ def make_board(
     return Board(conditions, headings, tuple(rows), baseline, ranked, *notes, said)
 
 
-def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Return the headings; a state is told where a row has another one than that it ran."""
-    all_ran = all(row.state == RAN for row in rows)
-    texts = [Column(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
-    return Column("label", "Model", left=True), *_rank_headings(ranked), *columns, *texts
 def _as_gated(column: Figure, ranked: Ranked) -> Figure:
     """Return a column that shows on which side of a gate a PSNR lies: of as many decimals as the gate's, at least."""
     if column.key != "psnr_db":
@@ -177,6 +177,11 @@ def _as_gated(column: Figure, ranked: Ranked) -> Figure:
     return replace(column, decimals=max([column.decimals, *(gate.decimals for gate in ranked.gates)]))
 
 
+def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Return the headings; a state is told where a row has another one than that it ran."""
+    all_ran = all(row.state == RAN for row in rows)
+    texts = [Column(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
+    return Column("label", "Model", left=True), *_rank_headings(ranked), *columns, *texts
 
 
 def _rank_headings(ranked: Ranked) -> list[Column]:

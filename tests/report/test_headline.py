@@ -108,6 +108,15 @@ def test_an_open_first_place_names_who_may_have_it():
     assert board.headline.claim.startswith(min(ranked, key=lambda row: row.cell("rank").value).label)
 
 
+def test_the_headline_with_one_edition_is_that_with_all():
+    """The newest edition whose baseline is there may rank nothing; then an older one does."""
+    untimed = changed(timed("05_SPAN", 15.0, PSNRS["05_SPAN"]), complexity={"flops": None})
+    records = [timed("00_RLFN", 20.0, PSNRS["00_RLFN"]), timed("02_PFDN", 16.0, PSNRS["02_PFDN"]), untimed]
+    ((one,), (first,)) = (make_boards(current(records), with_others=its) for its in (False, True))
+    assert (one.ranked.edition.year, one.headline) == (2024, first.headline)
+    assert [its.ranked.edition.year for its in first.others] == [2026]
+
+
 def rank_sum() -> Edition:
     """The rules of 2024 with a main track by the sum of two ranks, and by scores in the other one."""
     rules = find_edition(2024)
