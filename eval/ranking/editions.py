@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
@@ -64,6 +64,14 @@ class Edition(Frozen):
     baseline: Published
     gates: tuple[Gate, ...] = ()
     tracks: tuple[Track, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_nothing_of_ties(cls, given: Any) -> Any:
+        """Tell what became of a key that `new-edition` used to write."""
+        if isinstance(given, dict) and "ties" in given:
+            raise ValueError("the key ties was dropped, and nothing replaces it: delete its line")
+        return given
 
     @model_validator(mode="after")
     def _is_known_or_says_why(self) -> "Edition":

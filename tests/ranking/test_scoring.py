@@ -988,3 +988,10 @@ def test_a_figure_that_was_not_taken_is_no_worse_one():
     )
     worse = {row.entry.label: row.places[rules.main.name].worse for row in rank([more, unknown], rules, base).rows}
     assert worse == {"01_X": ("num_params",), "02_X": ()}
+def test_a_key_that_editions_no_longer_have_may_be_deleted(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(edition_text(2999, 2026).replace("year = 2999\n", 'year = 2999\nties = "shared"\n'))
+    with pytest.raises(RunError, match=r"mine\.toml: .*the key ties was dropped.*delete its line"):
+        find_edition(str(path))
+
+
