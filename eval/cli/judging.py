@@ -12,6 +12,7 @@ from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
 from eval.ranking.audit import audit as audit_results
+from eval.ranking.audit import undercounts_of
 from eval.ranking.editions import Edition, find_edition
 from eval.ranking.entries import Measured, measured_baseline, published_baseline
 from eval.ranking.from_records import entries_from, select
@@ -24,7 +25,7 @@ from eval.records.store import find_records
 from eval.report import score as score_report
 from eval.report.audits import tables as audit_report
 from eval.report.audits.beside import differences
-from eval.report.audits.findings import doubts
+from eval.report.audits.findings import doubts, undercount_words
 from eval.report.board import headlines_of
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
@@ -156,7 +157,9 @@ def _published(places: Sequence[Path], rules: Edition, filters: Mapping[str, str
     if is_beyond(sizes):
         raise RunError(f"{files[0]}: {'; '.join(words)}; `eval audit` tells what is in it")
     measured = measured_from(results)
-    return replace(measured, notes=(*measured.notes, *words, *doubts(results)))
+    low = undercounts_of(results)
+    notes = (*words, *doubts(results, rules), *([undercount_words(low)] if low else []))
+    return replace(measured, notes=(*measured.notes, *notes))
 
 
 def _measured(

@@ -106,7 +106,7 @@ def audit(source: str, results: Results, edition: Edition | None = None) -> Audi
     sizes = other_sizes(results, edition) if edition else {}
     beyond = is_beyond(sizes)
     roles = common_roles(results)
-    undercounts = _undercounts(results)
+    undercounts = undercounts_of(results)
     entries = measured_from(results).entries
     corrected = [replace(its, flops=low.bound) if (low := undercounts.get(its.label)) else its for its in entries]
     return Audit(
@@ -152,7 +152,8 @@ def _speeds(results: Results, roles: Sequence[str]) -> dict[str, Speed]:
     return {name: Speed(mean, {n: ranks[n].get(name) for n in DROPPED}) for name, mean in means.items()}
 
 
-def _undercounts(results: Results) -> dict[str, Undercount]:
+def undercounts_of(results: Results) -> dict[str, Undercount]:
+    """Return by model FLOPs that are too few for its parameters, beside what these let expect."""
     counts = {name: Undercount(r.flops * 1e9, r.num_parameters * 1e6 * INPUT_SIDE**2) for name, r in results.items()}
     return {name: count for name, count in counts.items() if count.flops < LEAST_SHARE_OF_BOUND * count.bound}
 

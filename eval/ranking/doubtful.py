@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from statistics import median_low
 
+from eval.ranking.baselines import Published
 from eval.ranking.from_results_json import ModelResult, Results
 
 SAME_MEAN = 1e-9
@@ -27,16 +28,40 @@ def misstated_means(results: Results) -> dict[tuple[str, str], tuple[float, floa
 
 def off_scale(results: Results) -> dict[tuple[str, str], tuple[float, float]]:
     """Return by model and key a figure and the median of all models, where one is 300 times the other or more."""
-    found = {}
     scales = {name: _scales(result) for name, result in results.items()}
-    for key in next(iter(scales.values()), {}):
-        # A count of 0 is none.
-        known = {name: its[key] for name, its in scales.items() if its[key]}
-        usual = median_low(known.values()) if known else 0.0
-        for name, figure in known.items():
-            if not usual / OFF_SCALE < figure < usual * OFF_SCALE:
-                found[name, key] = (figure, usual)
-    return found
+    return {
+        (name, key): (figures[key], usual)
+        for key, usual in _medians(results).items()
+        for name, figures in scales.items()
+        if _is_off(figures[key], usual)
+    }
+
+
+def all_off_scale(results: Results, baseline: Published) -> dict[str, tuple[float, float]]:
+    """Return by key the median of all models and the edition's baseline's figure, where these are as far apart."""
+    published = {
+        "valid_runtime": baseline.runtime_valid_ms or baseline.runtime_ms,
+        "flops": baseline.flops / 1e9,
+        "num_parameters": baseline.num_params / 1e6,
+        "activations": (baseline.activations or 0) / 1e6,
+        "valid_memory": baseline.peak_memory_mib or 0.0,
+    }
+    return {
+        key: (usual, figure)
+        for key, usual in _medians(results).items()
+        if (figure := published[key]) and _is_off(usual, figure)
+    }
+
+
+def _medians(results: Results) -> dict[str, float]:
+    """Return the median of each figure over models; a count of 0 is none."""
+    scales = [_scales(result) for result in results.values()]
+    known = {key: [its[key] for its in scales if its[key]] for key in next(iter(scales), {})}
+    return {key: median_low(values) for key, values in known.items() if values}
+
+
+def _is_off(figure: float, usual: float) -> bool:
+    return figure != 0 and not usual / OFF_SCALE < figure < usual * OFF_SCALE
 
 
 def _scales(result: ModelResult) -> Mapping[str, float]:

@@ -948,6 +948,31 @@ def test_what_makes_a_ranking_doubtful_is_told_by_score_and_audit(tmp_path: Path
     assert not any(words in done.stdout for words in ("Stated means", "median", "Not every model"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"valid_runtime": [0.01], "valid_ave_runtime": 0.01}, "valid_runtime 0.01, baseline 8. They were used"),
+        ({"num_parameters": 151_000.0}, "num_parameters 151000, baseline 0.151"),
+        ({"flops": 9.83e9}, "flops 9.83e+09, baseline 9.83"),
+        ({}, ""),
+    ],
+)
+def test_a_unit_that_is_wrong_in_all_models_is_told(tmp_path: Path, command, changes: dict, told: str):
+    models = {name: result([10.0]) | changes for name in ("00_SPAN", "01_A", "02_B")}
+    (tmp_path / "results.json").write_text(json.dumps(models))
+    for name in ("score", "audit"):
+        done = " ".join(command("-m", "eval", name, "results.json", "--edition", "2026").stdout.split())
+        assert ("published figure of SPAN, the baseline of 2026" in done) == bool(told)
+        assert told in done
+
+
+def test_flops_that_are_too_few_are_told_by_score(tmp_path: Path, command):
+    models = {"00_SPAN": result([10.0]), "01_Few": result([5.0]) | {"flops": 1.0}}
+    (tmp_path / "results.json").write_text(json.dumps(models))
+    done = command("-m", "eval", "score", "results.json", "--edition", "2026")
+    assert "(strided or pooled branches and scans also come out low): 01_Few 1.00 G against" in done.stdout
+
+
 def test_a_file_of_more_images_than_the_set_has_is_not_ranked(command, tmp_path: Path):
     (tmp_path / "results.json").write_text(json.dumps({"01_Fast": result([10.0] * 201)}))
     done = command("-m", "eval", "score", "results.json", "--edition", "2024", "--baseline", "published", code=1)
@@ -962,6 +987,13 @@ def test_the_published_file_of_2026_is_ranked_as_in_its_audit(published: Path):
     measured_one = measured_baseline(measured, rules)
     (base,) = (row for row in rank(measured.entries, rules, measured_one).rows if row.is_baseline)
     assert base.places["Main"].total == pytest.approx(E2)
+
+
+def test_a_key_that_editions_no_longer_have_may_be_deleted(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(edition_text(2999, 2026).replace("year = 2999\n", 'year = 2999\nties = "shared"\n'))
+    with pytest.raises(RunError, match=r"mine\.toml: .*the key ties was dropped.*delete its line"):
+        find_edition(str(path))
 
 
 def test_a_file_of_an_edition_whose_rule_is_unknown_cannot_be_ranked(tmp_path: Path):
@@ -988,10 +1020,3 @@ def test_a_figure_that_was_not_taken_is_no_worse_one():
     )
     worse = {row.entry.label: row.places[rules.main.name].worse for row in rank([more, unknown], rules, base).rows}
     assert worse == {"01_X": ("num_params",), "02_X": ()}
-def test_a_key_that_editions_no_longer_have_may_be_deleted(tmp_path: Path):
-    path = tmp_path / "mine.toml"
-    path.write_text(edition_text(2999, 2026).replace("year = 2999\n", 'year = 2999\nties = "shared"\n'))
-    with pytest.raises(RunError, match=r"mine\.toml: .*the key ties was dropped.*delete its line"):
-        find_edition(str(path))
-
-

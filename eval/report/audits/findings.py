@@ -1,12 +1,12 @@
 """The findings of an audit as sentences, the gravest first."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit
-from eval.ranking.doubtful import OFF_SCALE, misstated_means, off_scale
-from eval.ranking.editions import Track
+from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit, Undercount
+from eval.ranking.doubtful import OFF_SCALE, all_off_scale, misstated_means, off_scale
+from eval.ranking.editions import Edition, Track
 from eval.ranking.from_results_json import Results, common_roles, size_words
 from eval.ranking.scoring import Ranking
 from eval.report.escapes import visible
@@ -14,6 +14,7 @@ from eval.report.table import number
 
 COLD_SHARE = 0.05
 _LISTED = 8
+_UNITS = "as of another unit than ms, G (flops), M (num_parameters, activations), MiB"
 
 
 def findings(audit: Audit) -> list[str]:
@@ -90,21 +91,25 @@ def _gates(audit: Audit) -> Iterator[str]:
 
 def _undercounts(audit: Audit) -> Iterator[str]:
     """Say whose FLOPs are too few for its parameters, and what counting all would change."""
-    low = audit.undercounts.items()
-    texts = [f"{name(label)} {its.flops / 1e9:.2f} G against {its.bound / 1e9:.2f} G" for label, its in low]
-    if not texts:
+    if not audit.undercounts:
         yield f"No model has FLOPs under {LEAST_SHARE_OF_BOUND} x parameters x 256 x 256."
         return
-    yield (
-        f"FLOPs under {LEAST_SHARE_OF_BOUND} x parameters x 256 x 256, so the counter may not have seen all work "
-        f"(strided or pooled branches and scans also come out low): {_listing(texts)}."
-    )
+    yield f"{undercount_words(audit.undercounts)}."
     if audit.ranking and audit.at_bound:
         by_flops = next((track for track in audit.ranking.edition.tracks if track.metrics == ("flops",)), None)
         rankings, placed = (audit.ranking, audit.at_bound), _places(audit.ranking)
         changes = [_change(label, rankings, by_flops) for label in audit.undercounts if label in placed]
         if changes:
             yield f"With FLOPs at that bound: {_listing(changes)}. No figure in this audit was changed."
+
+
+def undercount_words(found: Mapping[str, Undercount]) -> str:
+    """Return a sentence on FLOPs that are too few for a model's parameters, without its full stop."""
+    texts = [f"{name(label)} {its.flops / 1e9:.2f} G against {its.bound / 1e9:.2f} G" for label, its in found.items()]
+    return (
+        f"FLOPs under {LEAST_SHARE_OF_BOUND} x parameters x 256 x 256, so the counter may not have seen all work "
+        f"(strided or pooled branches and scans also come out low): {_listing(texts)}"
+    )
 
 
 def _change(label: str, rankings: tuple[Ranking, Ranking], by_flops: Track | None) -> str:
@@ -141,7 +146,7 @@ def _orders(audit: Audit) -> Iterator[str]:
 
 def _file(audit: Audit) -> Iterator[str]:
     """Say what in the file itself does not fit."""
-    yield from (f"{doubt}." for doubt in doubts(audit.results))
+    yield from (f"{doubt}." for doubt in doubts(audit.results, audit.edition))
     identical = [
         f"{name(label)} on {result.psnrs(role).count(math.inf)} of {role}"
         for label, result in audit.results.items()
@@ -161,7 +166,7 @@ def _file(audit: Audit) -> Iterator[str]:
         yield f"Keys that were not looked at: {_listing([visible(key) for key in unknown])}."
 
 
-def doubts(results: Results) -> Iterator[str]:
+def doubts(results: Results, edition: Edition | None) -> Iterator[str]:
     """Say what in a file bears on ranks without being refused; sentences without their full stops."""
     wrong = misstated_means(results).items()
     texts = [f"{name(label)} {key} {stated:.6g}, of its values {mean:.6g}" for (label, key), (stated, mean) in wrong]
@@ -171,8 +176,16 @@ def doubts(results: Results) -> Iterator[str]:
     texts = [f"{name(label)} {key} {figure:.6g}, median {usual:.6g}" for (label, key), (figure, usual) in far]
     if texts:
         yield (
-            f"Figures at least {OFF_SCALE} times the median of all models, or as many times less, as of another unit "
-            f"than ms, G (flops), M (num_parameters, activations), MiB: {_listing(texts)}. They were used as they stand"
+            f"Figures at least {OFF_SCALE} times the median of all models, or as many times less, {_UNITS}: "
+            f"{_listing(texts)}. They were used as they stand"
+        )
+    far = all_off_scale(results, edition.baseline).items() if edition else ()
+    texts = [f"{key} {usual:.6g}, baseline {figure:.6g}" for key, (usual, figure) in far]
+    if edition and texts:
+        yield (
+            f"Medians of all models at least {OFF_SCALE} times the published figure of {edition.baseline.model}, the "
+            f"baseline of {edition.year}, or as many times less, {_UNITS}: {_listing(texts)}. They were used as they "
+            "stand"
         )
     if common_roles(results) == ("valid",) and any(result.has_test for result in results.values()):
         yield "Not every model has test figures: averages, ranks and orders are of valid alone"
