@@ -65,8 +65,9 @@ def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_ga
     record = measured(tmp_path / "r", tmp_path / "photos", "03_PFDNLite", 2, ("half",))
     (its,) = gather([record], PageOptions(roots=(tmp_path / "r",))).comparisons
     axes = strip(its).axes
-    captions = [its.get_xlabel().partition("\n")[0] for its in axes]
-    assert captions == ["half, LR", "bicubic", "PFDNLite", "HR"]
+    first, *captions = [its.get_xlabel() for its in axes]
+    assert first == "LR of\nhalf"
+    assert [its.partition("\n")[0] for its in captions] == ["bicubic", "PFDNLite", "HR"]
     lr, *pictures = [its.get_images()[0].get_array() for its in axes]
     assert lr.shape == (32, 32, 3)
     assert {its.shape for its in pictures} == {(128, 128, 3)}

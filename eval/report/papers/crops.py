@@ -77,7 +77,7 @@ def strip(its: Comparison) -> Figure | None:
     bicubic, *networks = shown.errors
     cells = choose_window(np.clip(bicubic - np.mean(networks, axis=0), 0, None), _STRIP_CELLS)
     figure, axes = _tiles(1, 2 + len(shown.pictures))
-    _show(axes[0], shown.lr[cells], f"{visible(shown.name)}, LR")
+    _show(axes[0], shown.lr[cells], f"LR of\n{visible(shown.name)}")
     shown.draw(axes[1:-1], cells)
     _show(axes[-1], shown.hr[pixels_of(cells)], "HR")
     return _captions_fitted(figure, len(axes))
