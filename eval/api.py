@@ -7,7 +7,7 @@ compare({"mine": network, "RLFN": "RLFN"}, "Set5", data_dir="DATA")
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
@@ -47,6 +47,10 @@ check_in_place()
 Model = nn.Module | Upscaler | str
 Images = str | Path | Dataset | Sequence[tuple[np.ndarray, np.ndarray | None]]
 _METRICS = ("psnr", "ssim")
+
+
+class _RecordedError(Exception):
+    """What a model's own code raised, here or in another process; its text is the traceback that is on record."""
 
 
 class _Notes(Observer):
@@ -103,10 +107,10 @@ def evaluate(
 
     Raises:
         UsageError: the model, the set or a setting does not exist or does not fit.
-        RunError: the run failed; the message says why.
+        RunError: the run failed; the message says why, and its cause shows the line of the network that failed.
     """
-    config = config or RunConfig()
-    if tuple(metrics) != _METRICS or config.metrics == RunConfig().metrics:
+    config = _checked(config) or RunConfig()
+    if metrics not in (_METRICS, list(_METRICS)) or config.metrics == RunConfig().metrics:
         config = config.replaced(metrics=metrics)
     source = _source(model, _range_of([model], data_range), name)
     (record,), notes = _records([source], open_dataset(dataset, data_dir), config, images_dir, progress)
@@ -140,16 +144,16 @@ def compare(
         UsageError: fewer than two models are given, or as for ``evaluate``.
         RunError: one of them failed.
     """
-    if isinstance(models, str) or len(models) < 2:
+    if isinstance(models, str) or not isinstance(models, Collection) or len(models) < 2:
         raise UsageError("compare: expected at least two models, as in {'mine': network, 'RLFN': 'RLFN'}")
-    named = dict(models) if isinstance(models, Mapping) else {str(name): name for name in models}
+    named = dict(models) if isinstance(models, Mapping) else {_name_of(name): name for name in models}
     data_range = _range_of(named.values(), data_range)
     # What is called as it is asked for keeps its name in tables.
     sources = [_source(model, data_range, None if name == model else name) for name, model in named.items()]
     labels = [source.info.label for source in sources]
     if len(set(labels)) < len(models):
         raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
-    config = (config or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
+    config = (_checked(config) or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
     # The first that is timed is the baseline of the table's ratios; so these are the sentences' own.
     records, notes = _records(sources[::-1], open_dataset(dataset, data_dir), config, None, progress)
     records = records[::-1]
@@ -185,7 +189,7 @@ def load_model(
         RunError: the weights are not on this machine, or do not fit.
     """
     source = _source_of_name(model, weights, _range_of([model], data_range), weights_key, model_args)
-    config = resolved(RunConfig(device=device, tile=None))
+    config = resolved(RunConfig(device=str(device), tile=None))
     # Whole images of any size.
     with source.open(config, ImageSize(1, 1)) as upscaler:
         loaded = replace(upscaler, as_loaded=state_of(upscaler.network))
@@ -232,7 +236,16 @@ def load_records(*places: str | Path) -> "pd.DataFrame":
 
 def _expanded(place: str | Path) -> Path:
     """Return a path that may begin with ~, as a shell's user types it."""
+    if not isinstance(place, (str, Path)):
+        raise UsageError(f"expected the path of one file or folder, got {place!r:.80}; give several one after another")
     return Path(os.path.expanduser(place))
+
+
+def _checked(config: RunConfig | None) -> RunConfig | None:
+    if config is not None and not isinstance(config, RunConfig):
+        got = type(config).__name__
+        raise UsageError(f"config: expected RunConfig(device='cpu', ...) of eval, got a {got}: RunConfig(**config)")
+    return config
 
 
 def _records(
@@ -250,14 +263,15 @@ def _records(
         said = [f"{record.model.label}: {record.outcome}" for record in failed]
         if any(record.state is State.SOURCE_CHANGED for record in failed):
             said.append("this process keeps what it has imported: run it in a new one, as of a restarted notebook")
-        raise RunError("\n".join(said))
+        traces = "\n".join(record.traceback for record in failed if record.traceback)
+        raise RunError("\n".join(said)) from (_RecordedError(f"\n{traces}") if traces else None)
     return records, (*observer.notes, *flag_notes(records))
 
 
 def _range_of(models: Iterable[Model], given: float | None) -> float:
     """Return the data range of those of some models that do not say theirs; refuse one that none of them takes."""
     if given is not None and not any(isinstance(its, nn.Module) or _is_of_a_file(its) for its in models):
-        raise UsageError(f"data_range={given:g}: only for a network that is given as such or as FILE.py:CLASS")
+        raise UsageError(f"data_range={given}: only for a network that is given as such or as FILE.py:CLASS")
     return 1.0 if given is None else given
 
 
@@ -274,7 +288,17 @@ def _source(model: Model, data_range: float, name: str | None) -> ModelSource:
         return source_of_upscaler(model, name)
     if isinstance(model, nn.Module):
         return source_of_module(model, data_range, name)
-    return zoo_model(find_model(model))
+    return zoo_model(find_model(_name_of(model)))
+
+
+def _name_of(model: object) -> str:
+    """Return what names a model; refuse anything else, as a class in place of an instance."""
+    if isinstance(model, (str, int)):
+        return str(model)
+    kind = getattr(model, "__name__", None)
+    got = f"{kind} itself: call it, {kind}()" if kind else f"an object of the class {type(model).__name__}"
+    takes = "evaluate also takes a network, and compare {'mine': network}"
+    raise UsageError(f"expected a model's name or FILE.py:CLASS, got {got}; {takes}")
 
 
 def _source_of_name(
@@ -288,4 +312,4 @@ def _source_of_name(
         return source_of_file(model, _expanded(weights) if weights else None, data_range, weights_key, model_args)
     if model_args:
         raise UsageError(f"model_args: only for FILE.py:CLASS; the arguments of {model} stand in the manifest")
-    return zoo_model(find_model(model), os.path.expanduser(weights) if weights else None, weights_key)
+    return zoo_model(find_model(_name_of(model)), str(_expanded(weights)) if weights else None, weights_key)

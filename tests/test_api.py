@@ -196,6 +196,29 @@ def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
             "names differ in letters or digits",
         ),
         (lambda hr: api.evaluate(Nearest(), hr, data_range=0, **QUIET), "data_range=0: expected a positive number"),
+        (lambda hr: api.evaluate(Nearest(), hr, data_range="1", **QUIET), "data_range='1': expected a positive number"),
+        (
+            lambda hr: api.evaluate("ABPN", hr, data_range="1", **QUIET),
+            "data_range=1: only for a network that is given",
+        ),
+        (lambda hr: api.evaluate(Nearest, hr, **QUIET), r"got Nearest itself: call it, Nearest\(\)"),
+        (
+            lambda hr: api.evaluate(None, hr, **QUIET),
+            "expected a model's name or FILE.py:CLASS, got an object of the cl",
+        ),
+        (lambda _: api.load_model(Nearest()), "got an object of the class Nearest; evaluate also takes a network"),
+        (lambda _: api.load_model("ABPN", weights={"a": 1}), "expected the path of one file or folder, got {'a': 1}"),
+        (lambda hr: api.compare([Nearest(), Nearest()], hr, **QUIET), "compare {'mine': network}"),
+        (lambda hr: api.compare(None, hr, **QUIET), "expected at least two models"),
+        (lambda _: api.evaluate(Nearest(), None, **QUIET), r"expected a set's name, its folder, or .*; got None"),
+        (lambda hr: api.evaluate(Nearest(), hr, config={}, **QUIET), r"config: expected RunConfig\(.* got a dict"),
+        (lambda hr: api.compare(["ABPN", "RLFN"], hr, config={}, **QUIET), r"config: expected RunConfig\("),
+        (
+            lambda hr: api.evaluate(Nearest(), hr, metrics=None, **QUIET),
+            "--metrics None: Input should be a valid tuple",
+        ),
+        (lambda _: api.load_records(["a", "b"]), r"one file or folder, got \['a', 'b'\]; give several one after"),
+        (lambda _: api.load_records(()), r"one file or folder, got \(\)"),
         (lambda hr: api.evaluate(Nearest().half(), hr, **QUIET), r"gain is torch.float16: call .float\(\) first"),
         (lambda hr: api.evaluate(Nearest().to("meta"), hr, **QUIET), "gain is on the device meta"),
         (lambda hr: api.evaluate("ABPN", hr, data_range=1, **QUIET), "data_range=1: only for a network that is given"),
@@ -203,6 +226,7 @@ def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
         (lambda hr: api.compare(["ABPN", "Bicubic"], hr, data_range=255, **QUIET), "data_range=255: only for a"),
         (lambda _: api.load_model("ABPN", data_range=255), "data_range=255: only for a network that is given"),
         (lambda _: api.load_model("Bicubic")(np.zeros((8, 8), np.uint8)), "expected an LR image"),
+        (lambda _: api.load_model("Bicubic")("x.png"), "expected an LR image.* got str"),
         (lambda _: api.open_dataset([(np.zeros((8, 8)), None)]), r"pair 0, lr: expected a uint8 array"),
         (
             lambda _: api.open_dataset([(np.zeros((8, 8, 3), np.uint8), np.zeros((30, 32, 3), np.uint8))]),
@@ -226,6 +250,26 @@ def test_a_network_that_fails_is_an_error_with_its_reason(hr_folder: Path):
 
     with pytest.raises(RunError, match=r"Wrong: invalid output: at image image0: .* expected a float output of shape"):
         api.evaluate(Wrong(), hr_folder, config=UNTIMED, **QUIET)
+
+
+class Failing(Nearest):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.of_wrong_shape(x)
+
+    def of_wrong_shape(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.gain[0]
+
+
+@pytest.mark.parametrize("protocol", ["official", "accuracy"])
+def test_the_line_of_a_network_that_failed_is_the_errors_cause(hr_folder: Path, protocol: str):
+    with pytest.raises(RunError, match=r"Failing: failed to run: at image image0: .*size") as caught:
+        api.evaluate(Failing(), hr_folder, config=UNTIMED.replaced(protocol=protocol), **QUIET)
+    assert ", in of_wrong_shape\n    return x @ self.gain[0]" in str(caught.value.__cause__)
+
+
+def test_a_loaded_model_shows_itself_on_one_line():
+    shown = "Upscaler(08_ABPN, abpn_selftrained.safetensors, 62,048 parameters, cpu, fp32 by eager)"
+    assert repr(api.load_model("ABPN", device=torch.device("cpu"))) == shown
 
 
 def test_importing_costs_nothing_and_needs_no_torch():

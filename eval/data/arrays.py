@@ -1,7 +1,7 @@
 """Sets of images that are in memory already, as a notebook has them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -53,6 +53,8 @@ def dataset_of_arrays(pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], nam
     Raises:
         UsageError: there is none, or an array has another type, shape or size than expected; the message says which.
     """
+    if not isinstance(pairs, Iterable):
+        raise UsageError(f"expected a set's name, its folder, or [(lr, hr), ...]; got {pairs!r:.80}")
     pairs = list(pairs)
     if not pairs:
         raise UsageError("expected at least one (lr, hr) pair of arrays, got none")

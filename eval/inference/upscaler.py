@@ -71,6 +71,12 @@ class Upscaler:
     processes = frozenset[int]()
     irregular = None
 
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        how = f"{self.execution.precision} by {self.execution.engine}"
+        weights = self.info.weights_file or "no file of weights"
+        return f"Upscaler({self.label}, {weights}, {count:,} parameters, {self.device}, {how})"
+
     @property
     def info(self) -> ModelInfo:
         """Which model it is, with which weights."""
@@ -133,8 +139,10 @@ class Upscaler:
         Raises:
             InvalidOutputError: the network's output has a wrong shape or type, or is not finite.
         """
-        if lr.dtype != np.uint8 or lr.ndim != 3 or lr.shape[2] != 3 or 0 in lr.shape:
-            raise UsageError(f"expected an LR image (height, width, 3) in uint8, RGB; got {lr.dtype} {lr.shape}")
+        is_array = isinstance(lr, np.ndarray) and lr.dtype == np.uint8 and lr.ndim == 3
+        if not is_array or lr.shape[2] != 3 or 0 in lr.shape:
+            got = f"{lr.dtype} {lr.shape}" if isinstance(lr, np.ndarray) else type(lr).__name__
+            raise UsageError(f"expected an LR image, an array (height, width, 3) in uint8, RGB; got {got}")
         height, width = (side * self.spec.scale for side in lr.shape[:2])
         x = reflect_up_to(to_tensor(lr, self.spec.data_range), self.spec.min_size)
         if self.tiling is None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,8 @@ def source_of_module(network: nn.Module, data_range: float, name: str | None = N
     """
     kind = type(network)
     _check(network)
-    if not 0 < data_range < math.inf:
-        raise UsageError(f"data_range={data_range}: expected a positive number, 1 or 255 in the challenge")
+    if not isinstance(data_range, Real) or not 0 < data_range < math.inf:
+        raise UsageError(f"data_range={data_range!r}: expected a positive number, 1 or 255 in the challenge")
     target = f"{re.sub(r'[^A-Za-z0-9_.]', '_', kind.__module__)}:{re.sub(r'[^A-Za-z0-9_]', '_', kind.__name__)}"
     row: dict[str, Any] = {"id": _NO_ID, "name": _plain(name or kind.__name__), "target": target}
     row |= dict.fromkeys(("team", "edition", "note", "license", "paper"), "")
