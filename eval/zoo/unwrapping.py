@@ -2,7 +2,7 @@
 
 1. The dictionary of tensors is looked for under the keys of ``WRAPPERS``, in their order, where averaged weights
    (``ema``, ``X_ema``) come before all others, and once more inside of what is found; ``--weights_key`` names it
-   instead.
+   instead, at any depth. Lists of tensors, which have no names, are passed over.
 2. What is no tensor, and the counters of profilers, are left out, unless the network has them.
 3. A prefix is taken off (``module.``, ``_orig_mod.``, ``model.net_g.``): one that all keys share, or one of names that
    trainers use under which just the network's keys lie; what lies beside it (a discriminator, a loss) is left out.
@@ -29,6 +29,8 @@ WRAPPERS = (
 )
 _COUNTERS = ("total_ops", "total_params")
 _DEEPEST, _SHOWN_KEYS = 2, 8
+# As torch_ema keeps averaged weights.
+_NAMELESS = "tensors without names: copy them into the network, and save its state_dict"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def unwrapped(content: object, wanted: Mapping[str, Tensor], key: str | None = N
     where, found, others = _chosen(content, wanted, key)
     besides = f"; also there: {_listing(others)} (--weights_key chooses)" if others else ""
     steps = [f"taken from the key {_printable(where)}{besides}"] if where else []
+    if key is None and (nameless := _nameless(content)):
+        steps.append(f"passed over: {_listing(nameless)} ({_NAMELESS})")
     state, left_out = _tensors(found, wanted)
     prefix = _prefix(state, wanted)
     if prefix:
@@ -67,11 +71,12 @@ def unwrapped(content: object, wanted: Mapping[str, Tensor], key: str | None = N
 
 def _chosen(content: object, wanted: Mapping[str, Tensor], key: str | None) -> tuple[str, dict, list[str]]:
     """Return the key of the dictionary of tensors ("" for the content itself), the dictionary, and other such keys."""
-    found = dict(_dictionaries(content, ""))
+    deepest = _DEEPEST if key is None else max(_DEEPEST, key.count(".") + 1)
+    found = {name: its for name, its in _parts(content, deepest) if isinstance(its, dict) and _tensors_of(its)}
     if key is not None:
-        if key not in found:
+        if (chosen := _at(key, found)) is None:
             raise RunError(f"--weights_key {key}: there are {_there(content, found)}")
-        return key, found[key], []
+        return key, chosen, []
     if "" in found and _fits(found[""], wanted):
         return "", found[""], []
     ranks = {name: rank for name in found if name and (rank := _rank(name)) is not None}
@@ -81,24 +86,46 @@ def _chosen(content: object, wanted: Mapping[str, Tensor], key: str | None) -> t
         return fitting[0], found[fitting[0]], [name for name in inner if name != fitting[0]]
     # Under a name that nobody knows: the only one, or the only one that fits.
     only = [name for name in found if _fits(found[name], wanted)] or list(found)
-    if "" in found or len(only) == 1:
-        name = "" if "" in found else only[0]
+    if "" in only or len(only) == 1:
+        name = "" if "" in only else only[0]
         return name, found[name], []
+    inner = any(name and isinstance(its, dict) for name, its in _parts(content, _DEEPEST))
+    chosen_by = "; --weights_key chooses one, as a.b.c" if inner else ""
     raise RunError(
-        f"expected a dictionary of tensors, or one under a key such as params_ema; got {_there(content, found)}"
+        "expected a dictionary of tensors, or one under a key such as params_ema; "
+        f"got {_there(content, found)}{chosen_by}"
     )
 
 
-def _dictionaries(content: object, name: str) -> Iterator[tuple[str, dict]]:
-    """Yield each dictionary that holds tensors, with the dotted key that leads to it."""
-    if not isinstance(content, dict):
-        return
-    if any(isinstance(value, Tensor) for value in content.values()):
-        yield name, content
-    if name.count(".") < _DEEPEST - 1:
+def _parts(content: object, deepest: int, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield what a file holds, down to a depth, with the dotted key that leads to it; the content itself has none."""
+    yield name, content
+    if isinstance(content, dict) and name.count(".") < deepest - 1:
         for key, value in content.items():
             if isinstance(key, str):
-                yield from _dictionaries(value, f"{name}.{key}" if name else key)
+                yield from _parts(value, deepest, f"{name}.{key}" if name else key)
+
+
+def _tensors_of(values: Mapping | list | tuple) -> list[Tensor]:
+    return [its for its in (values.values() if isinstance(values, Mapping) else values) if isinstance(its, Tensor)]
+
+
+def _nameless(content: object) -> list[str]:
+    """Return the dotted keys of lists of weights; states of random numbers are whole numbers."""
+    lists = ((name, its) for name, its in _parts(content, _DEEPEST) if isinstance(its, (list, tuple)))
+    return [name or "a list" for name, its in lists if any(map(torch.is_floating_point, _tensors_of(its)))]
+
+
+def _at(key: str, found: Mapping[str, dict]) -> dict | None:
+    """Return the dictionary at a key, or the part of one whose names begin with it, as in a file without levels."""
+    if key in found:
+        return found[key]
+    for name in (name for name in found if not name or key.startswith(f"{name}.")):
+        prefix = f"{key}.".removeprefix(f"{name}." if name else "")
+        part = {its.removeprefix(prefix): value for its, value in found[name].items() if str(its).startswith(prefix)}
+        if part:
+            return part
+    return None
 
 
 def _rank(name: str) -> tuple | None:
@@ -195,7 +222,9 @@ def _there(content: object, found: Mapping[str, Any]) -> str:
     if not isinstance(content, dict):
         return f"a {type(content).__name__}: save a state_dict, torch.save(network.state_dict(), FILE)"
     keys = [name for name in found if name] or list(map(str, content))
-    return f"the keys {_listing(keys)}" if keys else "an empty dictionary"
+    nameless = _nameless(content)
+    besides = f", and {_listing(nameless)} ({_NAMELESS})" if nameless else ""
+    return f"the keys {_listing(keys)}{besides}" if keys else "an empty dictionary"
 
 
 def _listing(names: list[str]) -> str:

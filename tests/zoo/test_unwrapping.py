@@ -67,6 +67,11 @@ SAME = {
         STATE | {"total_ops": torch.zeros(1), "a.total_params": torch.zeros(1)},
         ("left out: total_ops, a.total_params",),
     ),
+    "a step beside a name that nobody knows": ({"step": torch.tensor(7), "mine": STATE}, (taken("mine"),)),
+    "averages without names": (
+        {"model": STATE, "ema": {"decay": 0.9, "shadow_params": list(RAW.values())}, "rng": [torch.arange(3)]},
+        (taken("model"), "passed over: ema.shadow_params (tensors without names: copy them into the network"),
+    ),
     "a step beside": ({"params": STATE, "step": torch.tensor(7)}, ("taken from the key params",)),
 }
 
@@ -96,6 +101,29 @@ def test_a_key_can_be_chosen():
     assert unwrapped(content, STATE, "deep.er").steps == ("taken from the key deep.er",)
     with pytest.raises(RunError, match=r"--weights_key parms: there are the keys params, params_ema, deep\.er"):
         unwrapped(content, STATE, "parms")
+
+
+def test_a_key_may_be_deep_or_a_prefix_of_a_flat_file():
+    deep, flat = {"a": {"b": {"c": STATE}}}, prefixed("params.", RAW) | prefixed("params_ema.")
+    assert unwrapped(deep, STATE, "a.b.c").state.keys() == STATE.keys()
+    assert torch.equal(unwrapped(flat, STATE).state["a.bias"], STATE["a.bias"])
+    assert torch.equal(unwrapped(flat, STATE, "params").state["a.bias"], RAW["a.bias"])
+    inside = unwrapped({"state_dict": flat}, STATE, "state_dict.params")
+    assert torch.equal(inside.state["a.bias"], RAW["a.bias"])
+    assert said(RunError, unwrapped, deep, STATE).endswith("got the keys a; --weights_key chooses one, as a.b.c")
+
+
+def test_several_keys_that_nobody_knows_are_told_with_the_flag_that_chooses():
+    content = {"step": torch.tensor(7), "mine": STATE, "other": RAW}
+    assert "got the keys mine, other; --weights_key chooses one" in said(RunError, unwrapped, content, STATE)
+
+
+def test_a_list_of_averages_alone_is_told_with_what_to_do():
+    content = {"decay": 0.9, "shadow_params": list(STATE.values())}
+    message = said(RunError, unwrapped, content, STATE, "shadow_params")
+    assert message.endswith(
+        "and shadow_params (tensors without names: copy them into the network, and save its state_dict)"
+    )
 
 
 def test_a_whole_module_stands_for_its_state():
