@@ -119,6 +119,13 @@ def why_unfit(path: Path, folder: Path) -> str | None:
     return None
 
 
+def why_no_file(path: str | Path) -> str | None:
+    """Return why a path that a user names is no file, as in "no such file"; None if it is one."""
+    if os.path.isfile(path):
+        return None
+    return "a folder, no file" if os.path.isdir(path) else "no such file"
+
+
 def states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Return what tells files from ones that were written to since: path, size in bytes, time of the change in ns.
 

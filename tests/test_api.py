@@ -44,6 +44,7 @@ class Nearest(nn.Module):
         return (self.gain * x).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
+OWN = f"{PROJECT}/models/team08_ABPN.py:ABPN"
 ENLARGING = (
     "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n"
     "        return x.repeat_interleave(4, 2).repeat_interleave(4, 3)\n"
@@ -185,6 +186,8 @@ def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
         (lambda hr: api.evaluate("Bicubic", "NoSet", data_dir=hr, **QUIET), "NoSet"),
         (lambda hr: api.evaluate("Bicubic", hr, metrics=("lpips",), **QUIET), "--metrics lpips: no such metric"),
         (lambda hr: api.evaluate("absent.py:Net", hr, **QUIET), "absent.py: no such file"),
+        (lambda _: api.load_model(OWN, PROJECT), f"{PROJECT}: a folder, no file; expected a file of weights"),
+        (lambda _: api.load_model(OWN, "absent.pth"), "absent.pth: no such file; expected a file of weights"),
         (lambda _: api.open_dataset([]), "expected at least one"),
         (lambda _: api.open_dataset([(1, 2, 3)]), r"pair 0: expected \(lr, hr\)"),
         (lambda _: api.open_dataset([(np.zeros((0, 8, 3), np.uint8), None)]), "pair 0, lr: expected a uint8 array"),
@@ -212,7 +215,7 @@ def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
         (lambda hr: api.compare(None, hr, **QUIET), "expected at least two models"),
         (lambda _: api.evaluate(Nearest(), None, **QUIET), r"expected a set's name, its folder, or .*; got None"),
         (lambda hr: api.evaluate(Nearest(), hr, config={}, **QUIET), r"config: expected RunConfig\(.* got a dict"),
-        (lambda hr: api.compare(["ABPN", "RLFN"], hr, config={}, **QUIET), r"config: expected RunConfig\("),
+        (lambda hr: api.compare(["ABPN", "Bicubic"], hr, config={}, **QUIET), r"config: expected RunConfig\("),
         (
             lambda hr: api.evaluate(Nearest(), hr, metrics=None, **QUIET),
             "--metrics None: Input should be a valid tuple",

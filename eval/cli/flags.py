@@ -88,7 +88,8 @@ Checkpoint = Annotated[
     Option("--checkpoint", help="Checkpoint for the network of FILE.py:NAME; without it the network runs untrained."),
 ]
 DataRange = Annotated[
-    float | None, Option("--data_range", help="Largest input value of the network of FILE.py:NAME: 1 or 255.")
+    float | None,
+    Option("--data_range", help="Largest input value of the network of FILE.py:NAME: 1 (the default) or 255."),
 ]
 More = Annotated[
     list[Path] | None,

@@ -68,7 +68,8 @@ class Asked:
             UsageError: one of them makes no sense.
         """
         parse_model_args(self.model_args)
-        found = choosing.choose_model_file(target, self.checkpoint, self.data_range, rules, self.more)
+        data_range = 1.0 if self.data_range is None else self.data_range
+        found = choosing.choose_model_file(target, self.checkpoint, data_range, rules, self.more)
         return replace(found, arguments=self.model_args or "", weights_key=self.weights_key)
 
     def refuse_idle_flags(

@@ -19,11 +19,11 @@ from torch.nn.parameter import is_lazy
 from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.errors import RunError, UsageError, one_reason
-from eval.files import importing_beside, module_of
+from eval.files import importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.sources import hash_of_file
-from eval.zoo.checkpoints import Checkpoint, file_sha256, zoo_info
+from eval.zoo.checkpoints import own_checkpoint, zoo_info
 from eval.zoo.from_file import UNTRAINED, build_network
 from eval.zoo.loading import load_weights, with_weights_told
 from eval.zoo.manifest import ModelSpec
@@ -138,8 +138,8 @@ def source_of_file(
     """
     file, _, name = target.rpartition(":")
     path = Path(file).expanduser()
-    if path.suffix != ".py" or not path.is_file():
-        raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: no such file")
+    if path.suffix != ".py" or why_no_file(path):
+        raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: {why_no_file(path) or 'no .py file'}")
     with importing_beside(path), torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
         try:
@@ -151,7 +151,7 @@ def source_of_file(
         _check(network)
         told = Unwrapped({}, (UNTRAINED,) if network.state_dict() else ())
         if weights is not None:
-            told = load_weights(network, Checkpoint(weights, file_sha256(weights), None, weights_key))
+            told = load_weights(network, own_checkpoint(weights, weights_key))
         found = source_of_module(network, data_range, called or f"{path.stem}-{name}")
     # Its class alone would not tell what lies beside it.
     known = {"weights_file": weights and weights.name, "source_sha256": hash_of_file(path, str(arguments or {}))}

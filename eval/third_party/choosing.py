@@ -1,12 +1,11 @@
 """From what a command line says to the submissions that it means."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from eval.data.datasets import Dataset
 from eval.errors import UsageError
-from eval.files import why_unfit
+from eval.files import why_no_file, why_unfit
 from eval.run.model_source import ModelSource
 from eval.third_party.bubblewrap import shows
 from eval.third_party.checkout import read_checkout
@@ -50,7 +49,7 @@ def choose_submissions(checkouts: Sequence[Checkout], keys: Sequence[str], rules
 
 
 def choose_model_file(
-    target: str, checkpoint: Path | None, data_range: float | None, rules: Rules, more: Sequence[Path] = ()
+    target: str, checkpoint: Path | None, data_range: float, rules: Rules, more: Sequence[Path] = ()
 ) -> ModelFile:
     """Return the class or function of a single file that ``FILE.py:NAME`` means; without a checkpoint it is untrained.
 
@@ -61,20 +60,19 @@ def choose_model_file(
     """
     file, _, class_name = target.rpartition(":")
     if not file or not class_name.isidentifier():
-        raise UsageError(f"--model_file {target}: expected FILE.py:NAME, as in my_network.py:MyNetwork")
-    if not Path(file).is_file():
-        raise UsageError(f"--model_file {target}: {file}: no such file")
-    if checkpoint is not None and not checkpoint.is_file():
-        raise UsageError(f"--checkpoint {checkpoint}: no such file")
-    if data_range is None or not math.isfinite(data_range) or not 0 < data_range <= LARGEST_RANGE:
-        raise UsageError(f"--model_file {target}: needs --data_range, 1 or 255 in the challenge, got {data_range}")
-    for flag, path in (("--model_file", Path(file)), ("--checkpoint", checkpoint)):
+        raise UsageError(f"{target}: expected FILE.py:NAME, as in my_network.py:MyNetwork")
+    if not 0 < data_range <= LARGEST_RANGE:
+        raise UsageError(f"--data_range {data_range}: expected a positive number, 1 or 255 in the challenge")
+    # Commands take the code by --model_file, or as it is.
+    for name, path in ((file, Path(file)), (f"--checkpoint {checkpoint}", checkpoint)):
+        if path and (reason := why_no_file(path)):
+            raise UsageError(f"{name}: {reason}")
         if path and (unfit := why_unfit(path, path.parent)):
-            raise UsageError(f"{flag} {path}: {unfit}; name the file itself if it may be read")
+            raise UsageError(f"{name}: {unfit}; name the file itself if it may be read")
     if absent := [str(folder) for folder in more if not folder.is_dir()]:
         raise UsageError(f"--with {', '.join(absent)}: no such folder")
     folders, weights = tuple(folder.resolve() for folder in more), checkpoint and checkpoint.resolve()
-    return ModelFile(Path(file).resolve(), class_name, weights, float(data_range), rules, folders)
+    return ModelFile(Path(file).resolve(), class_name, weights, data_range, rules, folders)
 
 
 def check_out_of_sight(datasets: Sequence[Dataset], sources: Sequence[ModelSource]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from eval.cache import download_cache
 from eval.contents import Kind, kind_of, not_itself
 from eval.errors import RunError, UsageError
+from eval.files import why_no_file
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
 from eval.zoo.model_info import ModelInfo
 
@@ -70,15 +71,26 @@ def find_checkpoint(spec: ModelSpec, weights: str | None = None) -> Checkpoint:
 
 
 def _checkpoint_at_path(spec: ModelSpec, weights: str) -> Checkpoint:
-    path = Path(weights)
-    try:
-        digest = _readable_sha256(path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    if reason := why_no_file(weights):
         names = ", ".join(known.name for known in spec.checkpoints) or "none"
-        told = f"no such file, and no checkpoint of {spec.name} (it has: {names})"
-        raise UsageError(f"--weights {weights}: {told}") from error
+        told = f"{reason}, and no checkpoint of {spec.name} (it has: {names})"
+        raise UsageError(f"--weights {weights}: {told}")
+    path = Path(weights)
+    digest = _readable_sha256(path)
     name = next((known.name for known in spec.checkpoints if known.sha256 == digest), None)
     return Checkpoint(path, digest, name)
+
+
+def own_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
+    """Return a file of weights for a network that the manifest does not know.
+
+    Raises:
+        UsageError: there is no such file.
+        RunError: it cannot be read.
+    """
+    if reason := why_no_file(path):
+        raise UsageError(f"{path}: {reason}; expected a file of weights")
+    return Checkpoint(path, _readable_sha256(path), None, key)
 
 
 def _verified(path: Path, known: CheckpointSpec) -> Checkpoint:

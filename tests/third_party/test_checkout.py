@@ -425,11 +425,11 @@ def test_two_checkouts_of_one_edition_are_refused(tmp_path: Path):
     ("target", "checkpoint", "data_range", "reason"),
     [
         ("hostile.py", "w.pth", 1.0, "expected FILE.py:NAME"),
-        ("absent.py:Net", "w.pth", 1.0, "no such file"),
+        ("absent.py:Net", "w.pth", 1.0, "^absent.py: no such file"),
         ("hostile.py:Net", "absent.pth", 1.0, "--checkpoint absent.pth: no such file"),
-        ("hostile.py:Net", "w.pth", None, "needs --data_range, 1 or 255"),
-        ("hostile.py:Net", "w.pth", float("nan"), "needs --data_range, 1 or 255"),
-        ("hostile.py:Net", "w.pth", 0.0, "needs --data_range, 1 or 255"),
+        ("hostile.py:Net", ".", 1.0, r"--checkpoint \.: a folder, no file"),
+        ("hostile.py:Net", "w.pth", float("nan"), "--data_range nan: expected a positive number, 1 or 255"),
+        ("hostile.py:Net", "w.pth", 0.0, "--data_range 0.0: expected a positive number, 1 or 255"),
     ],
 )
 def test_a_model_file_needs_all_of_its_parts(

@@ -311,8 +311,9 @@ class TestFinding:
 
     @pytest.mark.parametrize("weights", ["absent.pth", "Released", "", "."])
     def test_neither_a_name_nor_a_file(self, folders: Folders, spec: ModelSpec, weights: str):
+        reason = "a folder, no file" if weights == "." else "no such file"
         assert said(UsageError, find_checkpoint, spec, weights) == (
-            f"--weights {weights}: no such file, and no checkpoint of Tiny (it has: released, selftrained)"
+            f"--weights {weights}: {reason}, and no checkpoint of Tiny (it has: released, selftrained)"
         )
 
     def test_a_model_without_checkpoints_has_none(self, folders: Folders, spec: ModelSpec):
