@@ -40,11 +40,13 @@ def sources_of(
     if len(given) != 1:
         known = "--model_id, --model_file and --checkout" if takes_checkouts else "--model_id and --model_file"
         raise UsageError(f"expected one of {known}, got {' and '.join(given) or 'none'}")
-    asked.refuse_idle_flags("weights of the zoo are named by --weights", takes_checkouts)
+    # With a model of the zoo, --weights_key is for --weights.
+    of_others = asked if model_id is None else replace(asked, weights_key=None)
+    of_others.refuse_idle_flags("weights of the zoo are named by --weights", takes_checkouts)
     if asked.models and not asked.checkouts:
         raise UsageError(f"--models {asked.models}: only with --checkout; one of the zoo is named by --model_id")
     if model_id is not None:
-        return [zoo_model(find_model(model_id), weights)]
+        return [zoo_model(find_model(model_id), weights, asked.weights_key)]
     if weights is not None:
         raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
     return asked.sources(RunConfig(tile=None))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eval.cli.flags import DataDir, Weights, out
+from eval.cli.flags import DataDir, Weights, WeightsKey, out
 from eval.config import split
 from eval.errors import RunError, UsageError
 
@@ -16,6 +16,7 @@ def export_model(
         str, typer.Option("--format", help="Formats, separated by commas: onnx, ncnn, safetensors, hub.")
     ] = "onnx",
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     data_dir: DataDir = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Set with HR images on which PSNR is compared.")] = "sample",
     records: Annotated[
@@ -38,13 +39,14 @@ def export_model(
     names = split(formats)
     if not names or set(names) - FORMATS.keys():
         raise UsageError(f"--format {formats}: expected {', '.join(FORMATS)}, or several of them with commas")
-    source, images = zoo_model(find_model(model_id), weights), open_dataset(data_dir, dataset)
+    source, images = zoo_model(find_model(model_id), weights, weights_key), open_dataset(data_dir, dataset)
     if source.checkpoint is None:
         raise RunError(f"{source.spec.label}: has no weights, so there is nothing to export")
     if not images.has_hr:
         raise RunError(f"--dataset {dataset}: has no HR images, so PSNR cannot be compared")
     known = find_records(records) if records else []
-    own = tuple(record for record in known if record.model.weights_sha256 == source.checkpoint.sha256)
+    exported_weights = source.checkpoint.sha256, weights_key
+    own = tuple(its for its in known if (its.model.weights_sha256, its.model.weights_key) == exported_weights)
     exportable = Exportable(source.spec, load_network(source.spec, source.checkpoint), own)
     exported = [export(exportable, name, save_dir, images) for name in names]
     columns = (

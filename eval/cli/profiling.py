@@ -51,9 +51,8 @@ def profile_model(
     from eval.run.launch import resolved
     from eval.submission.profiling import first
 
-    of_a_file = {"checkpoint": checkpoint, "data_range": data_range}
-    of_a_file |= {"model_args": model_args, "weights_key": weights_key}
-    source = _source(model_id, weights, model_file, of_a_file)
+    of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
+    source = _source(model_id, weights, weights_key, model_file, of_a_file)
     check_writable(save_dir)
     config = resolved(RunConfig(device=device, tile=None))
     found = _profiled(source, config, size, passes)
@@ -92,7 +91,11 @@ def _profiled(source: "ZooModel | NetworkSource", config: "RunConfig", size: int
 
 
 def _source(
-    model_id: str | None, weights: str | None, model_file: str | None, of_a_file: dict[str, Any]
+    model_id: str | None,
+    weights: str | None,
+    weights_key: str | None,
+    model_file: str | None,
+    of_a_file: dict[str, Any],
 ) -> "ZooModel | NetworkSource":
     """Return the network that is meant; one in a file is imported into this process, so it is one's own.
 
@@ -110,10 +113,10 @@ def _source(
             raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
         arguments = parse_model_args(of_a_file["model_args"])
         data_range = 1.0 if of_a_file["data_range"] is None else of_a_file["data_range"]
-        return source_of_file(model_file, of_a_file["checkpoint"], data_range, of_a_file["weights_key"], arguments)
+        return source_of_file(model_file, of_a_file["checkpoint"], data_range, weights_key, arguments)
     if idle := [f"--{name}" for name, value in of_a_file.items() if value is not None]:
         raise UsageError(f"{', '.join(idle)}: only with --model_file; weights of the zoo are named by --weights")
-    return zoo_model(find_model(str(model_id)), weights)
+    return zoo_model(find_model(str(model_id)), weights, weights_key)
 
 
 def _table(title: str, parts: "Sequence[Part]") -> Table:

@@ -439,6 +439,17 @@ def test_a_file_where_a_folder_is_to_be_written_is_refused_before_anything_else(
     assert done.stderr == f"error: {flag} {place}: cannot be written: file is no folder; name another folder\n"
 
 
+def test_a_key_in_weights_for_a_network_of_the_zoo_is_taken_by_each_command(command, tmp_path):
+    torch.save({"params": find_model("8").build().state_dict()}, tmp_path / "w.pth")
+    typed = ("--model_id", "8", "--weights", "w.pth", "--weights_key", "absent")
+    for name in ("export", "profile"):
+        said = command("-m", "eval", name, *typed, code=1).stderr
+        assert "w.pth: --weights_key absent: there are the keys params" in " ".join(said.split())
+    for takes_checkouts in (True, False):  # check, pack
+        (source,) = checking.sources_of(Asked(weights_key="params"), "8", str(tmp_path / "w.pth"), takes_checkouts)
+        assert source.checkpoint.key == "params"
+
+
 @pytest.mark.parametrize("name", ["check", "pack"])
 def test_networks_of_files_are_checked_and_packed_with_their_arguments(command, tmp_path, monkeypatch, name: str):
     def stop(asked: Asked, *_others: object, **_flags: object) -> None:
