@@ -32,8 +32,10 @@ def links_of(record: Record) -> tuple[tuple[str, str], ...]:
 
 
 def edition_of(record: Record) -> str:
-    """Return the edition that a model was made for; a dash where it is not known."""
+    """Return the edition that a model was made for; a dash where it is not known, nothing for a user's own network."""
     spec = spec_of(record)
+    if record.model.is_own:
+        return ""
     if spec is None:
         return "-" if record.model.origin == ZOO else record.model.origin
     return "-" if spec.edition == "none" else spec.edition

@@ -32,7 +32,7 @@ _DESCRIBED = tuple(
         "tile": lambda record: record.settings.tile,
         "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
         "weights_sha256": lambda record: record.model.weights_sha256,
-        "model_id": lambda record: record.model.id,
+        "model_id": lambda record: None if record.model.is_own else record.model.id,
         "team": lambda record: record.model.team,
         "edition": edition_of,
         "scale": lambda record: record.model.scale,

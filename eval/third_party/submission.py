@@ -34,7 +34,7 @@ from eval.third_party.kinds import SandboxKind
 from eval.third_party.processor import processors
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import start
-from eval.zoo.model_info import ModelInfo
+from eval.zoo.model_info import OF_A_FILE, ModelInfo
 
 LARGEST_RANGE = 65535.0
 _MOST_SHIMS, _MOST_STEPS = 40, 10
@@ -206,7 +206,7 @@ class ModelFile(OfFiles):
             weights_file=self.checkpoint and printable(self.checkpoint.name),
             weights_sha256=self._weights_at_first[1],
             source_sha256=self.source_now(),
-            origin="file",
+            origin=OF_A_FILE,
             weights_key=self.weights_key,
         )
 

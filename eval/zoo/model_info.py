@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 from eval.frozen import Frozen
 
-ZOO, IN_MEMORY = "zoo", "memory"
+ZOO, IN_MEMORY, OF_A_FILE = "zoo", "memory", "file"
 RELEASED = "released"
 
 
@@ -45,6 +45,11 @@ class ModelInfo(Frozen):
     def by_worker(self) -> bool:
         """Whether a worker runs it, and not this process."""
         return self.in_worker or self.origin not in (ZOO, IN_MEMORY)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own network, which has no number and is of no edition, whatever ``id`` says."""
+        return self.origin in (IN_MEMORY, OF_A_FILE)
 
     @property
     def is_network(self) -> bool:

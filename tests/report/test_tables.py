@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from eval.cli.judging import report
 from eval.cli.session import Session
@@ -277,6 +278,13 @@ def test_csv_says_all_that_a_notebook_needs_and_integers_stay_integers():
     assert [row[key] for key in described] == [
         "3", "BSR", "NTIRE 2024", "4", make_record().environment.torch, "2026-01-02", "cpu", "218288", "Set2",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("origin", "number"), [("file", 0), ("memory", -1)])
+def test_csv_has_no_number_and_no_edition_for_ones_own_network(origin: str, number: int):
+    record = changed(make_record(), model={"origin": origin, "id": number, "team": ""})
+    (row,) = csv.DictReader(csv_table([record]).splitlines())
+    assert [row[key] for key in ("model_id", "team", "edition")] == ["", "", ""]
 
 
 def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
