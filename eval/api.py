@@ -152,7 +152,9 @@ def compare(
     sources = [_source(model, data_range, None if name == model else name) for name, model in named.items()]
     labels = [source.info.label for source in sources]
     if len(set(labels)) < len(models):
-        raise UsageError(f"compare: expected models whose names differ in letters or digits, got {', '.join(labels)}")
+        raise UsageError(
+            f"compare: expected models whose names differ, also as names of folders; got {', '.join(labels)}"
+        )
     config = (_checked(config) or RunConfig(protocol=Protocol.STEADY)).replaced(protocol=Protocol.STEADY)
     # The first that is timed is the baseline of the table's ratios; so these are the sentences' own.
     records, notes = _records(sources[::-1], open_dataset(dataset, data_dir), config, None, progress)

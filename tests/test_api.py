@@ -195,8 +195,8 @@ def test_rows_of_records_that_share_names_can_be_told_apart(tmp_path: Path):
         (lambda hr: api.compare("Bicubic", hr, **QUIET), "expected at least two models"),
         (lambda hr: api.compare(["Bicubic", "Bicubic"], hr, **QUIET), "names differ"),
         (
-            lambda hr: api.compare({"a b": Nearest(), "a_b": Nearest()}, hr, **QUIET),
-            "names differ in letters or digits",
+            lambda hr: api.compare({"a:b": Nearest(), "a_b": Nearest()}, hr, **QUIET),
+            "names differ, also as names of folders; got a_b, a_b",
         ),
         (lambda hr: api.evaluate(Nearest(), hr, data_range=0, **QUIET), "data_range=0: expected a positive number"),
         (lambda hr: api.evaluate(Nearest(), hr, data_range="1", **QUIET), "data_range='1': expected a positive number"),
@@ -268,6 +268,25 @@ def test_the_line_of_a_network_that_failed_is_the_errors_cause(hr_folder: Path, 
     with pytest.raises(RunError, match=r"Failing: failed to run: at image image0: .*size") as caught:
         api.evaluate(Failing(), hr_folder, config=UNTIMED.replaced(protocol=protocol), **QUIET)
     assert ", in of_wrong_shape\n    return x @ self.gain[0]" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("Naïve \u00d74", "Naïve \u00d74"),
+        ("Nai\u0308ve", "Naïve"),
+        ("網路 {a}_$b$", "網路 {a}_$b$"),
+        (5, "5"),
+        ("../up\\a:b\x1b[31m\n\u202e", "_up_a_b_[31m__"),
+        (" -.", "network"),
+    ],
+)
+def test_a_name_keeps_what_a_folder_may_be_called(hr_folder: Path, tmp_path: Path, name: str, label: str):
+    result = api.evaluate(Nearest(), hr_folder, name=name, images_dir=tmp_path / "sr", config=UNTIMED, **QUIET)
+    assert result.record.model.label == label
+    (folder,) = (tmp_path / "sr").iterdir()
+    assert folder.name == f"{label}-{str(result.record.model.weights_sha256)[:8]}"
+    assert source_of_upscaler(api.load_model("Bicubic"), name).info.label == label
 
 
 def test_a_loaded_model_shows_itself_on_one_line():

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
-from eval.errors import RunError, UsageError, one_reason
+from eval.errors import RunError, UsageError, one_reason, printable
 from eval.files import importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
@@ -87,7 +88,7 @@ def source_of_upscaler(upscaler: Upscaler, name: str | None = None) -> NetworkSo
     if upscaler.as_loaded != state_of(upscaler.network):
         told = dict.fromkeys(("checkpoint", "weights_file", "weights_key", "weights_stored")) | {"weights_steps": ()}
         told |= {"weights_sha256": _hash_of_weights(upscaler.network), "origin": IN_MEMORY}
-    spec = upscaler.spec.model_copy(update={"id": _NO_ID, "name": _plain(name)} if name else {})
+    spec = upscaler.spec.model_copy(update={"id": _NO_ID, "name": _as_folder(name)} if name else {})
     return NetworkSource(spec, upscaler.network, upscaler.info.model_copy(update={**told, "label": spec.label}))
 
 
@@ -112,9 +113,11 @@ def source_of_module(network: nn.Module, data_range: float, name: str | None = N
     if not isinstance(data_range, Real) or not 0 < data_range < math.inf:
         raise UsageError(f"data_range={data_range!r}: expected a positive number, 1 or 255 in the challenge")
     target = f"{re.sub(r'[^A-Za-z0-9_.]', '_', kind.__module__)}:{re.sub(r'[^A-Za-z0-9_]', '_', kind.__name__)}"
-    row: dict[str, Any] = {"id": _NO_ID, "name": _plain(name or kind.__name__), "target": target}
+    row: dict[str, Any] = {"id": _NO_ID, "name": "network", "target": target}
     row |= dict.fromkeys(("team", "edition", "note", "license", "paper"), "")
     spec = ModelSpec(**row, scale=4, data_range=float(data_range), min_size=1)
+    # Of the manifest alone names are plain.
+    spec = spec.model_copy(update={"name": _as_folder(name or kind.__name__)})
     told = {"weights_sha256": _hash_of_weights(network), "source_sha256": _hash_of_source(kind), "origin": IN_MEMORY}
     return NetworkSource(spec, network, zoo_info(spec, None).model_copy(update=told))
 
@@ -158,9 +161,10 @@ def source_of_file(
     return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=known), told))
 
 
-def _plain(name: str) -> str:
-    """Return a name as it may stand in tables and folders."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-") or "network"
+def _as_folder(name: str) -> str:
+    """Return a name as folders of every system take it; what writes tables escapes the rest of it itself."""
+    composed = unicodedata.normalize("NFC", str(name))
+    return re.sub(r'[/\\:*?"<>|]', "_", printable(composed, "_")).lstrip("._- ").rstrip(". ") or "network"
 
 
 def _check(network: nn.Module) -> None:
