@@ -277,7 +277,7 @@ def test_the_line_of_a_network_that_failed_is_the_errors_cause(hr_folder: Path, 
         ("Nai\u0308ve", "Naïve"),
         ("網路 {a}_$b$", "網路 {a}_$b$"),
         (5, "5"),
-        ("../up\\a:b\x1b[31m\n\u202e", "_up_a_b_[31m__"),
+        ("../up\\a:b\x1b[31m\n\u202e", "up_a_b_[31m__"),
         (" -.", "network"),
     ],
 )
