@@ -1,5 +1,6 @@
 """Figures of crops: one image as networks show it, with the PSNR of what is shown."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,16 +58,20 @@ def comparison(its: Comparison) -> Figure | None:
     if shown is None:
         return None
     cells = choose_window(disagreement(shown.errors[1:]), _CROP_CELLS)
-    figure, axes = _tiles(-(-(2 + len(shown.pictures)) // _COLUMNS), _COLUMNS)
+    count = 2 + len(shown.pictures)
+    lines = math.ceil(count / _COLUMNS)
+    # As many in each line as can be: a line of one has empty places beside it.
+    across = math.ceil(count / lines)
+    figure, axes = _tiles(lines, across)
     _show(axes[0], shown.hr, visible(shown.name))
     rows, columns = pixels_of(cells)
     frame = (columns.start, rows.start), columns.stop - columns.start, rows.stop - rows.start
     axes[0].add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=1.2))
     _show(axes[1], shown.hr[rows, columns], "HR")
     shown.draw(axes[2:], cells)
-    for place in axes[2 + len(shown.pictures) :]:
+    for place in axes[count:]:
         place.set_axis_off()
-    return _captions_fitted(figure, _COLUMNS)
+    return _captions_fitted(figure, across)
 
 
 def strip(its: Comparison) -> Figure | None:
