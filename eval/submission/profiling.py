@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,7 +26,10 @@ _WARM_UP = 3
 _SIDE, _BYTES = 1024, 2**26
 _TRIES = 5
 _FAR, _WORTH = 4.0, 0.03
+# A time is doubted that is less than this share of its floor, or whose passes differ by more than this share of it.
+_POSSIBLE, _UNSTEADY = 0.8, 0.3
 _ADVISED = 3
+_AGAIN = "measure again on an idle machine"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Part:
         flops: multiply-adds.
         moved_bytes: of inputs and outputs, each once.
         floor_s: what the machine would take at least.
+        spread_s: between the quartiles of the passes.
     """
 
     name: str
@@ -59,16 +64,27 @@ class Part:
     flops: int
     moved_bytes: int
     floor_s: float
+    spread_s: float = 0.0
 
     @property
     def times_floor(self) -> float | None:
         """How many times its floor it takes; None where there is nothing to do."""
         return self.time_s / self.floor_s if self.floor_s else None
 
+    @property
+    def doubt(self) -> str | None:
+        """Why nothing follows from its time, in words; None where something does."""
+        if self.spread_s > _UNSTEADY * self.time_s:
+            return f"its passes differ by {self.spread_s / self.time_s:.0%}, as where other work disturbs: {_AGAIN}"
+        if self.times_floor is not None and self.times_floor < _POSSIBLE:
+            return f"other work disturbed one of the two, or its data stay in the cache: {_AGAIN}"
+        return None
+
     def __add__(self, other: "Part") -> "Part":
         kinds = tuple(dict.fromkeys((*self.kinds, *other.kinds)))
         flops, moved_bytes = self.flops + other.flops, self.moved_bytes + other.moved_bytes
-        return Part(self.name, kinds, self.time_s + other.time_s, flops, moved_bytes, self.floor_s + other.floor_s)
+        time_s, floor_s = self.time_s + other.time_s, self.floor_s + other.floor_s
+        return Part(self.name, kinds, time_s, flops, moved_bytes, floor_s, self.spread_s + other.spread_s)
 
 
 @dataclass(frozen=True)
@@ -171,8 +187,8 @@ def profile(network: nn.Module, x: Tensor, passes: int = 5) -> Profile:
 def _part(calls: Sequence[tuple[str, str, float, int, int]], machine: Machine) -> Part:
     """Return one operator from its calls in all passes."""
     name, kind, _, flops, moved = calls[0]
-    time_s = statistics.median(call[2] for call in calls)
-    return Part(name, (kind,), time_s, flops, moved, machine.floor_s(flops, moved))
+    low_s, time_s, high_s = np.quantile([call[2] for call in calls], (0.25, 0.5, 0.75)).tolist()
+    return Part(name, (kind,), time_s, flops, moved, machine.floor_s(flops, moved), high_s - low_s)
 
 
 def _together(parts: Iterable[Part], key: Callable[[Part], str]) -> tuple[Part, ...]:
@@ -201,7 +217,8 @@ def _replacing(kinds: Sequence[Part]) -> Iterator[str]:
     for kind in kinds:
         share, times = kind.time_s / total_s, kind.times_floor or 0
         if not kind.flops and share > _WORTH and times > _FAR:
-            yield f"{kind.name}: {share:.0%} of the time, {times:.1f} times its floor: look for another operator"
+            advice = kind.doubt or "look for another operator"
+            yield f"{kind.name}: {share:.0%} of the time, {times:.1f} times its floor: {advice}"
 
 
 def _pruning(layers: Sequence[Part]) -> Iterator[str]:
@@ -210,7 +227,8 @@ def _pruning(layers: Sequence[Part]) -> Iterator[str]:
         share, times = layer.time_s / total_s, layer.times_floor or 0
         far = "far from its floor, so another shape or layout may do: try other channel counts, channels-last"
         near = "near its floor, so only fewer channels make it much faster: the first to prune"
-        yield f"{layer.name}: {share:.0%} of the time, {times:.1f} times its floor: {far if times > _FAR else near}"
+        advice = layer.doubt or (far if times > _FAR else near)
+        yield f"{layer.name}: {share:.0%} of the time, {times:.1f} times its floor: {advice}"
 
 
 def first(profile_: Profile, count: int) -> Profile:

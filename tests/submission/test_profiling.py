@@ -1,6 +1,7 @@
 """What a profile counts, and what it advises; no test asserts a time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from eval.data.images import read_size
-from eval.submission.profiling import Machine, Part, _pruning, _replacing, first, profile
+from eval.submission.profiling import Machine, Part, _pruning, _replacing, _together, first, profile
+from eval.submission.profiling import _part as _of_passes
 
 SIDE = 24
 
@@ -98,6 +100,20 @@ def test_advice_follows_from_share_and_floor():
     assert len(pruning) == 2
     (replacing,) = _replacing((slow, near, pool, small))
     assert replacing == "pool: 9% of the time, 9.0 times its floor: look for another operator"
+
+
+def test_nothing_is_advised_on_a_time_that_is_doubtful():
+    """On a busy machine a layer was told to be the first to prune at a fifth of the least time possible."""
+    (below,) = _pruning((_part("below", 0.1, 9, 0.5),))
+    assert below.startswith("below: 100% of the time, 0.2 times its floor: other work disturbed one of the two")
+    pool = _together([replace(_part("pool", 0.1, 0, 0.02), spread_s=0.05)] * 2, lambda part: part.name)
+    (unsteady,) = _replacing(pool)
+    assert unsteady.startswith("pool: 100% of the time, 5.0 times its floor: its passes differ by 50%")
+
+
+def test_a_time_is_the_median_of_its_passes_and_its_spread_that_of_their_quartiles():
+    part = _of_passes([("net", "op", time_s, 1, 1) for time_s in (1.0, 5.0, 2.0, 4.0, 3.0)], Machine(1.0, 1.0))
+    assert (part.time_s, part.spread_s) == (3.0, 2.0)
 
 
 def test_a_long_list_is_cut_and_loses_nothing(found):
