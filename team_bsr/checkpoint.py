@@ -11,11 +11,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from eval.errors import RunError
 from eval.files import atomic_path, write_whole
+from eval.zoo.loading import read_tensors
+from eval.zoo.unwrapping import unwrapped
 from team_bsr.outputs import keep_zoo_whole
 from team_bsr.trainees import PFDNLITE, TRAINEES
 
@@ -64,19 +65,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_network(path: Path, trainee: str | None = None) -> nn.Module:
-    """Return the training network, float32 on the CPU, of a checkpoint's averaged weights or of a safetensors file.
+    """Return the training network, float32 on the CPU, of a checkpoint's averaged weights or of a file of weights.
 
-    The file may hold either form. ``trainee`` names the network in it; None for a checkpoint's own, or PFDNLite.
+    Weights are of either form, in a file of safetensors or of torch.save. ``trainee`` names the network in the file;
+    None for a checkpoint's own, or PFDNLite.
 
     Raises:
+        FileNotFoundError: there is no such file.
         RunError: the file holds another network, or is damaged.
     """
-    if path.suffix == ".safetensors":
-        name = trainee or PFDNLITE
-        try:
-            return TRAINEES[name].of_weights(safetensors.torch.load_file(path))
-        except (SafetensorError, RuntimeError, KeyError) as error:
-            raise RunError(f"{path}: expected weights of {name}, deploy or training form ({error})") from error
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a training checkpoint or weights, found no such file")
+    name = trainee or PFDNLITE
+    try:
+        content = read_tensors(path, path.read_bytes())
+        if not isinstance(content, dict) or "format" not in content:
+            return TRAINEES[name].of_weights(unwrapped(content, {}).state)
+    except (RunError, RuntimeError, KeyError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RunError(
+            f"{path}: expected a training checkpoint, or weights of {name} in deploy or training form ({reason})"
+        ) from error
     state = load_checkpoint(path)
     held = state.get("trainee", PFDNLITE)
     if trainee not in (None, held):

@@ -50,7 +50,9 @@ def train_command(
         str | None, typer.Option(help="Scale the recipe by a preset: cpu, cpu-minutes, gpu-minutes or finetune.")
     ] = None,
     steps: Annotated[str, typer.Option(help="Which steps are trained, separated by commas.")] = "1,2,3,4",
-    start: Annotated[Path | None, typer.Option(help="Start from this checkpoint, or from these weights.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Start from this checkpoint, or from these weights (.pth, .safetensors).")
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(help="Stop after this number of minutes; they are divided among the steps.", callback=above_0),

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 # By pydantic's kinds of faults; of others its own words are told.
 _EXPECTED = {
     "missing": "a value",
+    "unexpected_keyword_argument": "no such key",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "a number of at least {ge:g}",
     "less_than": "a number below {lt:g}",

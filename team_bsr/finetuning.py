@@ -1,5 +1,6 @@
 """Fine-tuning PFDNLite on images of one's own: from the weights that ship to a file that runs, measured both times."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,8 @@ from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
 from eval.data.likeness import shared_images
 from eval.errors import UsageError
-from eval.zoo.manifest import MODEL_ZOO
+from eval.zoo.checkpoints import MissingWeightsError, find_checkpoint
+from eval.zoo.manifest import MODEL_ZOO, find_model
 from team_bsr.checkpoint import load_network, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.outputs import check_folder, check_outputs, keep_zoo_whole
@@ -69,6 +71,16 @@ def _told_aside(found: Survey, left: Survey) -> str:
     return f"{HELD_OUT} {len(names)} of {len(found.images)} images, not trained on: {shown}"
 
 
+def _told_start(start: Path) -> str:
+    """Say what it starts from, and of the weights that ship, which others are here."""
+    if start != TRAINING_FORM:
+        return f"starts from {start}"
+    released = "their file, which python -m eval fetch weights --model_id 3 gets"
+    with suppress(MissingWeightsError):
+        released = find_checkpoint(find_model("PFDNLite"), "released").path
+    return f"starts from {start}, which ships; from the released weights, which have a higher PSNR: --start {released}"
+
+
 def finetune_command(
     data: Annotated[list[Path], typer.Option(help="Folder of HR images, with its subfolders; may be repeated.")],
     weights: Annotated[Path, typer.Option(help="File for the fused weights.")] = Path("finetuned.safetensors"),
@@ -78,7 +90,9 @@ def finetune_command(
     validation: Annotated[
         list[Path] | None, typer.Option("--validate", help="Set to measure on; every fifth image of --data if none.")
     ] = None,
-    start: Annotated[Path, typer.Option(help="Checkpoint, or weights, to start from.")] = TRAINING_FORM,
+    start: Annotated[
+        Path, typer.Option(help="Checkpoint, or weights (.pth, .safetensors), to start from.")
+    ] = TRAINING_FORM,
     minutes: Annotated[float, typer.Option(help="How long to train.", callback=above_0)] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the patches.")] = 0,
     precision: Precision = "auto",
@@ -93,6 +107,7 @@ def finetune_command(
     plan = Plan(load_recipe(preset="finetune")[3:], seed, taken)
     accelerator = accelerator_of(cpu, plan)
     first_network(plan.steps[0], plan, None, start)
+    accelerator.print(_told_start(start))
     images = found = survey(Sources(tuple(data), skip_bad=skip_bad))
     sets = [open_set(folder) for folder in validation or ()]
     if not sets:

@@ -111,7 +111,7 @@ class Step:
             else:
                 known = f"{', '.join(SCALABLE)}, or a value of {', '.join(SETTABLE)}"
                 raise UsageError(f"step{self.number}: expected a factor of {known}; got {name!r}")
-        return _checked(f"step{self.number}: ", {**asdict(self), **changed})
+        return checked_step(f"step{self.number}: ", {**asdict(self), **changed})
 
     def _times(self, name: str, given: Any) -> float:
         """Return a field times a factor, rounded to what it counts in; raises as ``scaled`` does."""
@@ -167,10 +167,10 @@ def _read_step(path: Path, number: int) -> Step:
     known = {field.name for field in fields(Step)} - {"number"}
     if unknown := set(values) - known:
         raise UsageError(f"{path}: expected keys of {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}")
-    return _checked(f"{path}: ", {**values, "number": number})
+    return checked_step(f"{path}: ", {**values, "number": number})
 
 
-def _checked(where: str, values: Mapping[str, Any]) -> Step:
+def checked_step(where: str, values: Mapping[str, Any]) -> Step:
     """Return a step of these values; ``where`` stands before the message of what is wrong with them.
 
     Raises:

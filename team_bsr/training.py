@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eval.device.groups import usable_cpus
-from eval.errors import RunError
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
     checkpoints,
-    load_checkpoint,
     load_network,
     rotate,
     save_checkpoint,
@@ -35,13 +33,9 @@ from team_bsr.progress import Pace, Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.resident import ResidentPatches, fits
+from team_bsr.resuming import TrainingError, last_good, newest_state
 from team_bsr.trainees import TRAINEES, pruned_blocks
 from team_bsr.validation import validate
-
-
-class TrainingError(RunError):
-    """Training cannot go on; the message says at which iteration, and from which checkpoint it can be resumed."""
-
 
 # More than cut patches for one GPU.
 _MOST_WORKERS = 8
@@ -55,54 +49,22 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
             nothing was trained then, nor written.
         TrainingError: a loss is not finite, or the folder holds a run of another plan, other images or another start.
     """
-    newest = _newest(run, plan)
+    newest = newest_state(run, plan)
     steps = [step for step in plan.steps if newest is None or newest["step"] <= step.number]
     for step in steps:
         large_images(run.pairs, plan.sampling(step, accelerator).step)
     progress = Progress(run.folder, plan.steps, accelerator.is_main_process)
+    if newest is not None:
+        accelerator.print(f"goes on from {checkpoints(run.folder)[-1]}")
     try:
         for step in steps:
-            _StepTrainer(step, plan, habits, run, accelerator).finish(_newest(run, plan), progress)
+            _StepTrainer(step, plan, habits, run, accelerator).finish(newest_state(run, plan), progress)
+    except KeyboardInterrupt:
+        accelerator.print(f"stopped: {last_good(run.folder)}; the same command goes on")
+        raise
     finally:
         progress.close()
     return checkpoints(run.folder)[-1]
-
-
-def _newest(run: Run, plan: Plan) -> dict[str, Any] | None:
-    """Return the state of the folder's newest checkpoint, once it is known to be of this run as far as it has come."""
-    # Hashed before anything is written: a run may overwrite or rotate away what it starts from.
-    start, found = run.start_sha256, checkpoints(run.folder)
-    if not found:
-        return None
-    state = load_checkpoint(found[-1])
-    if state["images"] != run.pairs.crc32:
-        raise TrainingError(f"{found[-1]} is of a run on other images; use a new --run_dir, or that run's --data")
-    # Older checkpoints do not say what their run started from.
-    if "start" in state and state["start"] != start:
-        raise TrainingError(
-            f"{found[-1]} is of a run with another --start: it began from {_weights(state['start'])}, now --start is "
-            f"{run.start or 'left out'}, {_weights(start)}; use a new --run_dir, or that run's --start"
-        )
-    before, now = _until(state["plan"], state["step"]), _until(asdict(plan), state["step"])
-    for name, value in before.items():
-        if value != now[name]:
-            raise TrainingError(
-                f"{found[-1]} is of a run with another plan: {name} was {value}, now is {now[name]}; use a new "
-                f"--run_dir, or the options of that run"
-            )
-    return state
-
-
-def _weights(sha256: str | None) -> str:
-    return "random weights" if sha256 is None else f"a file of SHA-256 {sha256}"
-
-
-def _until(plan: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return a plan without the steps after step ``number``, which may still change.
-
-    What an older checkpoint does not say of a step was as its default.
-    """
-    return {**plan, "steps": [asdict(Step(**step)) for step in plan["steps"] if step["number"] <= number]}
 
 
 @contextmanager
@@ -133,7 +95,9 @@ def first_network(step: Step, plan: Plan, newest: dict[str, Any] | None, start: 
         if step.stage == 2 and not pruned_blocks(network):
             network = prune(network, step.rule)
     if step.stage == 1 and pruned_blocks(network):
-        raise TrainingError(f"step {step.number} trains the unpruned network; --start is pruned already")
+        raise TrainingError(
+            f"step {step.number} trains the unpruned network; --start is pruned already: --steps 4 goes on"
+        )
     return network
 
 
@@ -212,7 +176,7 @@ class _StepTrainer:
     def _check(self, loss: Tensor) -> None:
         """Stop at a loss that is not finite: so are then all weights and losses after it."""
         if not math.isfinite(value := loss.item()):
-            raise TrainingError(f"{self._where()}: the loss is {value}; {self._last_good()}")
+            raise TrainingError(f"{self._where()}: the loss is {value}; {last_good(self.run.folder)}")
 
     def _position(self) -> int:
         return self.pace.position(self.step, self.iteration, self.began_s, self.elapsed_s)
@@ -243,7 +207,7 @@ class _StepTrainer:
         try:
             save_checkpoint(checkpoint_path(self.run.folder, self.step.number, self.iteration), state)
         except ValueError as error:
-            raise TrainingError(f"{self._where()}: {error}; {self._last_good()}") from error
+            raise TrainingError(f"{self._where()}: {error}; {last_good(self.run.folder)}") from error
         rotate(self.run.folder, self.step.number, self.habits.keep)
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -257,7 +221,3 @@ class _StepTrainer:
     def _where(self) -> str:
         within = "" if self.check_every == 1 else f" or one of the {self.check_every - 1} before it"
         return f"step {self.step.number}, iteration {self.iteration}{within}"
-
-    def _last_good(self) -> str:
-        found = checkpoints(self.run.folder)
-        return f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was written before"

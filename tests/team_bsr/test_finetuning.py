@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from eval.data.images import ImageSize, write_png
 from eval.errors import RunError, UsageError
+from eval.zoo.checkpoints import Checkpoint, MissingWeightsError
 from models.team03_PFDNLite import PFDNLite
 from team_bsr import finetuning
 from team_bsr.cli import app
@@ -111,6 +112,15 @@ def test_a_set_that_is_trained_on_is_told(folder, tmp_path, monkeypatch):
     assert f"{warning} ({folder / '0.png'})\n" in result.output
 
 
+def test_it_tells_what_it_starts_from_and_which_weights_are_better(tmp_path, monkeypatch):
+    ships = f"starts from {finetuning.TRAINING_FORM}, which ships; from the released weights, which have a higher PSNR"
+    monkeypatch.setattr(finetuning, "find_checkpoint", Mock(side_effect=MissingWeightsError))
+    assert finetuning._told_start(finetuning.TRAINING_FORM).startswith(f"{ships}: --start their file, which python -m")
+    monkeypatch.setattr(finetuning, "find_checkpoint", lambda *_: Checkpoint(tmp_path / "r.pth", "", "released"))
+    assert finetuning._told_start(finetuning.TRAINING_FORM) == f"{ships}: --start {tmp_path / 'r.pth'}"
+    assert finetuning._told_start(tmp_path / "own.ckpt") == f"starts from {tmp_path / 'own.ckpt'}"
+
+
 def test_ten_images_make_it_better_on_those_held_out(folder, tmp_path, monkeypatch):
     """Twelve iterations of a shrunk step; the file is the network's deploy form."""
     (step,) = finetuning.load_recipe(preset="finetune")[3:]
@@ -121,6 +131,7 @@ def test_ten_images_make_it_better_on_those_held_out(folder, tmp_path, monkeypat
     arguments = ["finetune", "--data", folder, "--weights", weights, "--run_dir", tmp_path / "run", "--cpu"]
     result = CliRunner().invoke(app, [*map(str, arguments), "--minutes", "60"], catch_exceptions=False)
     assert result.exit_code == 0
+    assert f"starts from {finetuning.TRAINING_FORM}, which ships; " in result.output
     assert "held out 2 of 10 images, not trained on: 2.png, 7.png\n" in result.output
     line = next(line for line in result.output.splitlines() if line.startswith("held out: "))
     before_db, after_db = (float(line.split()[place]) for place in (2, 5))

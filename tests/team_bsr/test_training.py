@@ -330,11 +330,42 @@ def test_a_run_of_before_a_setting_was_there_goes_on(pairs, tmp_path):
     assert train(Plan((step,)), Habits(), run, Accelerator(cpu=True)) == last
 
 
+def test_a_run_whose_plan_is_refused_today_is_told_by_step_and_key(pairs, tmp_path):
+    run, plan = Run(tmp_path / "run", pairs), Plan((small_step(iterations=1),))
+    last = train(plan, Habits(), run, Accelerator(cpu=True))
+    state = load_checkpoint(last)
+    state["plan"]["steps"][0].update(hr_patch=32, dropped=1)
+    save_checkpoint(last, state)
+    with pytest.raises(TrainingError) as refused:
+        train(plan, Habits(), run, Accelerator(cpu=True))
+    assert str(refused.value) == (
+        f"{last} is of a run whose plan is refused today: step 1: hr_patch: expected a number of at least 40, got 32; "
+        f"dropped: expected no such key, got 1; use a new --run_dir, where --start {last} goes on from its weights"
+    )
+
+
+def test_a_run_that_is_stopped_tells_where_it_goes_on_and_then_from_where(pairs, tmp_path, capsys):
+    plan, cpu, run = Plan((small_step(iterations=3),), network="abpn"), Accelerator(cpu=True), Run(tmp_path, pairs)
+    for stop, told in ((1, "no checkpoint was written before"), (3, "the last good checkpoint is {}")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("team_bsr.training._StepTrainer._check", _stop_at(stop))
+            with pytest.raises(KeyboardInterrupt):
+                train(plan, Habits(checkpoint_every=2), run, cpu)
+        told = told.format(tmp_path / "step1-0000002.ckpt")
+        assert capsys.readouterr().out.endswith(f"stopped: {told}; the same command goes on\n")
+    train(plan, Habits(), run, cpu)
+    assert capsys.readouterr().out.startswith(f"goes on from {tmp_path / 'step1-0000002.ckpt'}\n")
+
+
 def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, pairs, tmp_path):
     run, first = Run(tmp_path / "run", pairs), small_step(iterations=1)
     train(Plan((first,)), Habits(), run, Accelerator(cpu=True))
-    for other in (Plan((first,), seed=1), Plan((small_step(iterations=2),))):
-        with pytest.raises(TrainingError, match=r"another plan: (seed|steps) was .* use a new --run_dir"):
+    for other, told in (
+        (Plan((first,), seed=1), "seed was 0, now is 1; use a new --run_dir"),
+        (Plan((small_step(iterations=2),)), "step 1: iterations was 1, now is 2; use a new --run_dir"),
+        (Plan((small_step(2, iterations=1),)), "steps was 1, now is none; use a new --run_dir"),
+    ):
+        with pytest.raises(TrainingError, match=f"another plan: {told}"):
             train(other, Habits(), run, Accelerator(cpu=True))
     write_png(images / "4.png", np.zeros((64, 64, 3), np.uint8))
     more = open_pairs(survey(Sources((images,))), tmp_path / "cache")
@@ -388,7 +419,7 @@ def test_a_step_may_start_from_a_pruned_checkpoint_but_not_stage_1(pairs, tmp_pa
         train(Plan((small_step(),)), Habits(), Run(tmp_path / "c", pairs, start=second), Accelerator(cpu=True))
 
 
-@pytest.mark.parametrize("form", ["training", "deploy"])
+@pytest.mark.parametrize("form", ["training", "deploy", "released"])
 def test_a_step_starts_from_weights_in_either_form(pairs, tmp_path, form):
     """With a rate of almost 0 it ends with the function it started from; float16 keeps 11 bits."""
     torch.manual_seed(5)
@@ -397,8 +428,11 @@ def test_a_step_starts_from_weights_in_either_form(pairs, tmp_path, form):
     file = tmp_path / "start.safetensors"
     if form == "training":
         file.write_bytes(weights_content(source, torch.float16, {"step": "4"}))
-    else:
+    elif form == "deploy":
         write_weights(reparameterize(source), file)
+    else:
+        file = tmp_path / "start.pth"
+        torch.save({"params": fused}, file)
     plan = Plan((small_step(4, stage=2, iterations=1, rate=1e-12),))
     last = train(plan, Habits(), Run(tmp_path / "run", pairs, start=file), Accelerator(cpu=True))
     ended = reparameterize(load_network(last)).state_dict()
@@ -412,8 +446,12 @@ def test_a_step_starts_from_weights_in_either_form(pairs, tmp_path, form):
 def test_weights_of_another_network_are_no_start(tmp_path):
     write_weights(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
     (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
+    with pytest.raises(
+        FileNotFoundError, match=r"absent\.pth: expected a training checkpoint or weights, found no such"
+    ):
+        load_network(tmp_path / "absent.pth")
     for name in ("other", "damaged"):
-        with pytest.raises(RunError, match=rf"{name}\.safetensors: expected weights of pfdnlite"):
+        with pytest.raises(RunError, match=rf"{name}\.safetensors: expected a training checkpoint, or weights of pfdn"):
             load_network(tmp_path / f"{name}.safetensors")
 
 
