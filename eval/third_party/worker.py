@@ -5,6 +5,7 @@ It shares its process with third-party code. What it says is therefore a claim, 
 
 import contextlib
 import os
+import re
 import sys
 from io import FileIO
 from pathlib import Path
@@ -55,7 +56,8 @@ class Worker:
         except BaseException as error:
             # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
             otherwise = State.FAILED_TO_BUILD if operation in ("give", "load") else State.FAILED_TO_RUN
-            return Message({"fault": described(error, otherwise)})
+            fault = described(error, otherwise)
+            return Message({"fault": {key: _as_handed_over(said) for key, said in fault.items()}})
 
     def _give(self, request: Message) -> Message:
         _place(request.header["place"]).write_bytes(request.payload)
@@ -178,6 +180,11 @@ def _load(request: Message, device: torch.device) -> Loaded:
 def _given() -> Path:
     """Return the folder of what the submission is given; its code may write there."""
     return Path(os.environ["ESR_SCRATCH"]) / "given"
+
+
+def _as_handed_over(said: str) -> str:
+    """Name files in a text as they are called where they came from, not by where they lie here."""
+    return re.sub(rf"{re.escape(str(_given()))}/(code/|checkpoint/)?", "", said)
 
 
 def _place(place: str) -> Path:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from eval.third_party.wire import Message
 from eval.third_party.worker import Worker
 
 
@@ -33,3 +34,19 @@ def test_an_output_that_is_no_plain_tensor_is_told_by_what_it_is(output: object,
     assert (advice in found["dtype"]) == (isinstance(output, torch.Tensor) and type(output) is not torch.Tensor)
     if advice in found["dtype"]:
         assert type(output.detach().as_subclass(torch.Tensor)) is torch.Tensor
+
+
+class Failing(Worker):
+    """Fails at whatever it is asked for."""
+
+    def _go(self, _request: Message) -> Message:
+        raise ValueError(f"{self.given}/code/net.py and {self.given}/checkpoint/w.pth, {self.given}/models/team01.py")
+
+
+def test_a_fault_names_files_as_they_are_called_where_they_came_from(monkeypatch, tmp_path):
+    monkeypatch.setenv("ESR_SCRATCH", str(tmp_path))
+    worker = Failing()
+    worker.given = tmp_path / "given"
+    fault = worker.answer(Message({"op": "go"})).header["fault"]
+    assert fault["text"] == "ValueError: net.py and w.pth, models/team01.py"
+    assert str(tmp_path) not in fault["trace"]
