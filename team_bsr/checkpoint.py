@@ -4,6 +4,7 @@ Weights are safetensors, of the deploy form or of the training form, from which 
 whole or not at all.
 """
 
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from eval.errors import RunError
-from eval.files import atomic_path, write_whole
+from eval.files import write_whole
 from eval.zoo.loading import read_tensors
 from eval.zoo.unwrapping import unwrapped
 from team_bsr.outputs import keep_zoo_whole
@@ -35,13 +36,15 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: an averaged weight is not finite, so nothing is written.
+        OSError: it cannot be written; names ``path``.
     """
     for name, value in state["ema"].items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{path}: not written, for {name} is not finite")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
-        torch.save({"format": FORMAT, **state}, partial)
+    # In memory first: on a full disk torch.save raises what is no OSError and names no file.
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, content)
+    write_whole(path, content.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.trainees import deploy_form
 from team_bsr.training import first_network, train
-from team_bsr.validation import open_set
+from team_bsr.validation import open_sets
 
 app = new_app()
 Folders = list[Path]
@@ -90,7 +90,7 @@ def train_command(
     check_folder("--run_dir", run_dir)
     taken = precision_here(precision, cpu, run_dir)
     plan = Plan(chosen_steps(load_recipe(recipe, preset), steps), seed, taken, network)
-    sets = [open_set(folder) for folder in validation or ()]
+    sets = open_sets(validation)
     accelerator = accelerator_of(cpu, plan)
     images = survey(Sources(tuple(data), tuple(lr_data or ()), skip_bad))
     tell = accelerator.print

@@ -18,6 +18,7 @@ from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import build_network, load_checkpoint, weights_content
 from team_bsr.network import TrainingPFDNLite, reparameterize
 from team_bsr.outputs import check_outputs, keep_zoo_whole
+from team_bsr.validation import open_set
 
 EXPORTED = Path("pfdnlite_exported.safetensors")
 
@@ -68,7 +69,7 @@ def export_command(
     for flag, path, content in (("--weights", weights, fused), ("--training", training, unfused)):
         if path is not None:
             keep_zoo_whole(path, content, flag)
-    dataset = open_dataset(images, None if images else SAMPLE)
+    dataset = open_set(images, "--images") if images else open_dataset(None, SAMPLE)
     agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
     for dtype, largest in agreement.largest.items():
         typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")

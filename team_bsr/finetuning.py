@@ -22,7 +22,7 @@ from team_bsr.sources import Sources, decoded
 from team_bsr.survey import Survey, survey
 from team_bsr.trainees import deploy_form
 from team_bsr.training import first_network, train
-from team_bsr.validation import open_set, validate
+from team_bsr.validation import open_sets, validate
 
 TRAINING_FORM = MODEL_ZOO / "pfdnlite_training.safetensors"
 HELD_OUT = "held out"
@@ -109,7 +109,7 @@ def finetune_command(
     first_network(plan.steps[0], plan, None, start)
     accelerator.print(_told_start(start))
     images = found = survey(Sources(tuple(data), skip_bad=skip_bad))
-    sets = [open_set(folder) for folder in validation or ()]
+    sets = open_sets(validation)
     if not sets:
         images, held = split_off(found)
         sets = [held]

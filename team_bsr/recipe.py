@@ -129,6 +129,7 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
     """Read ``step1.toml`` to ``step4.toml``, and apply ``presets/NAME.toml`` if a preset is named.
 
     Raises:
+        UsageError: a step has no file.
         UsageError: there is no such preset; the message lists those that there are.
         UsageError: a file holds an unknown key, misses one, or holds a value out of range; the message names it.
     """
@@ -163,6 +164,8 @@ def chosen_steps(recipe: tuple[Step, ...], steps: str) -> tuple[Step, ...]:
 
 
 def _read_step(path: Path, number: int) -> Step:
+    if not path.is_file():
+        raise UsageError(f"--recipe {path.parent}: expected step1.toml to step4.toml, found no {path.name}")
     values = toml_of(path)
     known = {field.name for field in fields(Step)} - {"number"}
     if unknown := set(values) - known:

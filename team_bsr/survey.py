@@ -104,6 +104,8 @@ def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, s
     left_out: list[tuple[Path, str]] = []
     files: dict[Path, Path] = {}
     for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found no such folder")
         inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
         no_hr = no_hr_by_name(inside)
         left_out += no_hr.items()

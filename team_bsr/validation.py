@@ -1,6 +1,6 @@
 """PSNR of a network in training, on named sets of images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -18,15 +18,36 @@ from models.team03_PFDNLite import PFDNLite
 from team_bsr.trainees import deploy_form
 
 
-def open_set(folder: Path) -> Dataset:
-    """Open a folder in any layout that the harness knows.
+def open_sets(folders: Iterable[Path] | None) -> list[Dataset]:
+    """Open folders by ``open_set``, which are told apart by their names.
+
+    Raises:
+        UsageError: two sets have one name.
+    """
+    sets: dict[str, Dataset] = {}
+    for folder in folders or ():
+        dataset = open_set(folder)
+        if (other := sets.setdefault(dataset.name, dataset)) is not dataset:
+            raise UsageError(
+                f"--validate {folder}: expected a set of a name of its own, got {dataset.name}, as {other.folder} is "
+                "called; rename one of the folders"
+            )
+    return list(sets.values())
+
+
+def open_set(folder: Path, flag: str = "--validate") -> Dataset:
+    """Open the folder that a flag names, in any layout that the harness knows.
 
     Raises:
         UsageError: there is no such folder, or it has no HR images.
         RunError: files are missing or damaged.
     """
-    dataset = open_dataset(folder, None)
-    if not dataset.has_hr:
+    try:
+        dataset = open_dataset(folder, None)
+    except UsageError as error:
+        told = str(error).replace("--data_dir", flag).replace("choose by --dataset", "name the folder of one")
+        raise UsageError(told) from error
+    if flag == "--validate" and not dataset.has_hr:
         raise UsageError(f"--validate {folder}: expected HR images, found {dataset.layout}")
     return dataset
 

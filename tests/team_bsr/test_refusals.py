@@ -1,5 +1,6 @@
 """What cannot end well is refused before anything is trained or written."""
 
+import errno
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,12 +13,12 @@ from eval.data.images import write_png
 from eval.errors import RunError, UsageError
 from eval.zoo.manifest import MODEL_ZOO
 from team_bsr import finetuning
-from team_bsr.checkpoint import checkpoints
+from team_bsr.checkpoint import checkpoints, save_checkpoint
 from team_bsr.cli import app
 from team_bsr.outputs import check_folder
 from team_bsr.plan import Habits, Plan, Run, accelerator_of
 from team_bsr.training import train
-from team_bsr.validation import open_set, validate
+from team_bsr.validation import open_set, open_sets, validate
 from tests.team_bsr.test_cli import checkpoint, fresh_accelerate, invoke
 from tests.team_bsr.test_network import random_network
 from tests.team_bsr.test_training import images, pairs, small_step
@@ -185,3 +186,51 @@ def test_a_file_bars_a_folder_even_where_it_may_be_written_and_run(tmp_path):
     with pytest.raises(UsageError, match=f"got {file}, which cannot"):
         check_folder("--run_dir", file / "run")
     check_folder("--run_dir", tmp_path / "new" / "run")
+
+
+def test_a_disk_that_is_full_is_told_by_the_checkpoint_s_name_and_leaves_nothing(tmp_path):
+    """Of a file that cannot grow torch.save says "unexpected pos 11867520 vs 11867408"."""
+    resource = pytest.importorskip("resource")
+    state, limits = (
+        {"pruned_blocks": [], "ema": random_network().state_dict()},
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"step1-0000005\.ckpt") as refused:
+            save_checkpoint(tmp_path / "step1-0000005.ckpt", state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.errno == errno.EFBIG
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_refused_by_the_flag_that_names_them(images, tmp_path):
+    source, _ = checkpoint(tmp_path / "source.ckpt", (2, 3))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "steps").mkdir()
+    absent, empty = tmp_path / "absent", tmp_path / "empty"
+    begins = ("train", "--run_dir", tmp_path / "run", "--cpu")
+    for words, told in (
+        ((*begins, "--data", absent), f"--data {absent}: expected a folder with HR images, found no such folder"),
+        ((*begins, "--data", images, "--validate", absent), f"--validate {absent}: no such folder"),
+        ((*begins, "--data", images, "--validate", empty), f"--validate {empty}: holds no images and no set"),
+        (
+            (*begins, "--data", images, "--recipe", tmp_path / "steps"),
+            f"--recipe {tmp_path / 'steps'}: expected step1.toml to step4.toml, found no step1.toml",
+        ),
+        (("export", source, "--weights", tmp_path / "w", "--images", absent), f"--images {absent}: no such folder"),
+    ):
+        with pytest.raises((UsageError, OSError)) as refused:
+            invoke(*words)
+        assert str(refused.value).startswith(told)
+
+
+def test_two_validation_sets_of_one_name_are_refused(tmp_path):
+    """Their PSNR would stand under one name, and one would be lost."""
+    folders = [tmp_path / parent / "val" for parent in "ab"]
+    for folder in folders:
+        write_png(folder / "1.png", np.zeros((52, 60, 3), np.uint8))
+    assert [dataset.folder for dataset in open_sets(folders[:1])] == folders[:1]
+    with pytest.raises(UsageError, match=rf"--validate {folders[1]}: .* got val, as {folders[0]} is called"):
+        open_sets(folders)
