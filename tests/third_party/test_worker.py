@@ -1,5 +1,7 @@
 """What a worker says of the outputs of a network, in this process."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -40,13 +42,12 @@ class Failing(Worker):
     """Fails at whatever it is asked for."""
 
     def _go(self, _request: Message) -> Message:
-        raise ValueError(f"{self.given}/code/net.py and {self.given}/checkpoint/w.pth, {self.given}/models/team01.py")
+        given = f"{os.environ['ESR_SCRATCH']}/given"
+        raise ValueError(f"{given}/code/net.py and {given}/checkpoint/w.pth, {given}/models/team01.py")
 
 
 def test_a_fault_names_files_as_they_are_called_where_they_came_from(monkeypatch, tmp_path):
     monkeypatch.setenv("ESR_SCRATCH", str(tmp_path))
-    worker = Failing()
-    worker.given = tmp_path / "given"
-    fault = worker.answer(Message({"op": "go"})).header["fault"]
+    fault = Failing().answer(Message({"op": "go"})).header["fault"]
     assert fault["text"] == "ValueError: net.py and w.pth, models/team01.py"
     assert str(tmp_path) not in fault["trace"]
