@@ -1,8 +1,12 @@
 """Whether the run that a folder holds is the one that is asked for, so that it may be gone on with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from eval.errors import RunError, UsageError
 from team_bsr.checkpoint import checkpoints, load_checkpoint
@@ -12,6 +16,21 @@ from team_bsr.recipe import checked_step
 
 class TrainingError(RunError):
     """Training cannot go on; the message says at which iteration, and from which checkpoint it can be resumed."""
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let no other process train in a run's folder meanwhile: both would write, and delete, the same checkpoints.
+
+    Raises:
+        UsageError: one does already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UsageError(f"{folder}: another training runs there; use a new --run_dir, or wait for its end") from error
 
 
 def newest_state(run: Run, plan: Plan) -> dict[str, Any] | None:

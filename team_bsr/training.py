@@ -7,7 +7,7 @@ state; so a run that was killed and resumed ends with the same weights as one th
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eval.device.groups import usable_cpus
+from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
@@ -33,7 +34,7 @@ from team_bsr.progress import Pace, Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
 from team_bsr.resident import ResidentPatches, fits
-from team_bsr.resuming import TrainingError, last_good, newest_state
+from team_bsr.resuming import TrainingError, alone_in, last_good, newest_state
 from team_bsr.trainees import TRAINEES, pruned_blocks
 from team_bsr.validation import validate
 
@@ -45,10 +46,15 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
     """Carry out the plan's steps that ``run.folder`` does not hold yet; return the last checkpoint.
 
     Raises:
-        UsageError, RunError: processes cannot share a step's batch evenly, or no image is as large as its patches;
-            nothing was trained then, nor written.
+        UsageError, RunError: another training runs in the folder, processes cannot share a step's batch evenly, or no
+            image is as large as its patches; nothing was trained then, nor written.
         TrainingError: a loss is not finite, or the folder holds a run of another plan, other images or another start.
     """
+    with alone_in(run.folder) if accelerator.is_main_process else nullcontext():
+        return _train(plan, habits, run, accelerator)
+
+
+def _train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Path:
     newest = newest_state(run, plan)
     steps = [step for step in plan.steps if newest is None or newest["step"] <= step.number]
     for step in steps:
@@ -114,7 +120,8 @@ class _StepTrainer:
     def __init__(self, step: Step, plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> None:
         self.step, self.plan, self.habits, self.run, self.accelerator = step, plan, habits, run, accelerator
         self.pace = Pace(plan.steps, run.minutes, accelerator.device)
-        self.iteration, self.position, self.elapsed_s, self.began_s, self.psnr_db = 0, 0, 0.0, 0.0, {}
+        self.iteration, self.position, self.psnr_db = 0, 0, {}
+        self.started, self.elapsed_s, self.began_s = 0.0, 0.0, 0.0
         self.on_gpu = accelerator.device.type == "cuda"
         # To read a loss is to wait for the GPU.
         every = math.gcd(habits.log_every, habits.checkpoint_every, habits.validate_every)
@@ -127,31 +134,44 @@ class _StepTrainer:
             self._load(newest)
         elif newest is not None:
             self.elapsed_s = self.began_s = newest["elapsed_s"]
-        started, elapsed_before = time.monotonic(), self.elapsed_s
+        # As if it had begun so long ago.
+        self.started = time.monotonic() - self.elapsed_s
         progress.begin(self.iteration, self.position)
-        for lr, hr in self._batches():
-            # A GPU may still be computing it.
-            loss = self.optimise(lr, hr, self.step.rate_at(self.position, self.iteration))
-            self.average.update(self.iteration)
-            self.iteration += 1
-            if self.iteration % self.check_every == 0:
-                self._check(loss)
-            self.elapsed_s = elapsed_before + time.monotonic() - started
-            self.position = self._position()
-            ended = self.position >= self.step.iterations
-            if ended:
-                self._check(loss)
-            if ended or self.iteration % self.habits.validate_every == 0:
-                self._validate(progress)
-            if ended or self.iteration % self.habits.checkpoint_every == 0:
+        try:
+            for lr, hr in self._batches():
+                # The state of half an iteration could not be gone on from.
+                with ctrl_c_after_keeping():
+                    hold_ctrl_c()
+                    if self._iterate(lr, hr, progress):
+                        break
+        except KeyboardInterrupt:
+            if self.iteration:
                 self._save()
-            if ended or self.iteration % self.habits.log_every == 0:
-                progress.report(self.step, self.iteration, self.position, loss.item())
-            if ended:
-                break
+            raise
         self.optimise.release()
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
+
+    def _iterate(self, lr: Tensor, hr: Tensor, progress: Progress) -> bool:
+        """Do one iteration, and what is due after it; tell whether it was the step's last one."""
+        # A GPU may still be computing it.
+        loss = self.optimise(lr, hr, self.step.rate_at(self.position, self.iteration))
+        self.average.update(self.iteration)
+        self.iteration += 1
+        if self.iteration % self.check_every == 0:
+            self._check(loss)
+        self.elapsed_s = time.monotonic() - self.started
+        self.position = self._position()
+        ended = self.position >= self.step.iterations
+        if ended:
+            self._check(loss)
+        if ended or self.iteration % self.habits.validate_every == 0:
+            self._validate(progress)
+        if ended or self.iteration % self.habits.checkpoint_every == 0:
+            self._save()
+        if ended or self.iteration % self.habits.log_every == 0:
+            progress.report(self.step, self.iteration, self.position, loss.item())
+        return ended
 
     def _prepare(self, network: nn.Module) -> None:
         self.network = network.to(self.accelerator.device)

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from eval.data.images import write_png
-from eval.errors import RunError
+from eval.errors import RunError, UsageError
 from models.team08_ABPN import ABPN
 from team_bsr import training
 from team_bsr.checkpoint import (
@@ -40,6 +40,7 @@ from team_bsr.plan import Habits, Plan, Run, accelerator_of, precision_here
 from team_bsr.progress import Progress
 from team_bsr.pruning import prune
 from team_bsr.recipe import Step
+from team_bsr.resuming import alone_in
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
 from team_bsr.training import TrainingError, train
@@ -344,17 +345,48 @@ def test_a_run_whose_plan_is_refused_today_is_told_by_step_and_key(pairs, tmp_pa
     )
 
 
-def test_a_run_that_is_stopped_tells_where_it_goes_on_and_then_from_where(pairs, tmp_path, capsys):
-    plan, cpu, run = Plan((small_step(iterations=3),), network="abpn"), Accelerator(cpu=True), Run(tmp_path, pairs)
-    for stop, told in ((1, "no checkpoint was written before"), (3, "the last good checkpoint is {}")):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("team_bsr.training._StepTrainer._check", _stop_at(stop))
-            with pytest.raises(KeyboardInterrupt):
-                train(plan, Habits(checkpoint_every=2), run, cpu)
-        told = told.format(tmp_path / "step1-0000002.ckpt")
-        assert capsys.readouterr().out.endswith(f"stopped: {told}; the same command goes on\n")
-    train(plan, Habits(), run, cpu)
-    assert capsys.readouterr().out.startswith(f"goes on from {tmp_path / 'step1-0000002.ckpt'}\n")
+def test_ctrl_c_waits_for_the_end_of_an_iteration_and_loses_none(pairs, tmp_path, capsys, monkeypatch):
+    plan, cpu = Plan((small_step(iterations=4),), network="abpn"), Accelerator(cpu=True)
+    usual, run = train(plan, Habits(), Run(tmp_path / "usual", pairs), cpu), Run(tmp_path / "stopped", pairs)
+    capsys.readouterr()
+    update, stopped_at = MovingAverage.update, tmp_path / "stopped" / "step1-0000003.ckpt"
+    for number, made in ((0, tmp_path / "stopped" / "step1-0000001.ckpt"), (2, stopped_at)):
+
+        def stop(self, iteration, number=number):
+            # After the weights of this iteration, and before their average.
+            if iteration == number:
+                os.kill(os.getpid(), signal.SIGINT)
+            update(self, iteration)
+
+        monkeypatch.setattr(MovingAverage, "update", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, Habits(), run, cpu)
+        assert capsys.readouterr().out.endswith(
+            f"stopped: the last good checkpoint is {made}; the same command goes on\n"
+        )
+    monkeypatch.setattr(MovingAverage, "update", update)
+    assert_same_weights(usual, train(plan, Habits(), run, cpu))
+    assert capsys.readouterr().out.startswith(f"goes on from {stopped_at}\n")
+
+
+def test_ctrl_c_before_the_first_iteration_leaves_no_checkpoint(pairs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("team_bsr.training._StepTrainer._batches", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(Plan((small_step(),), network="abpn"), Habits(), Run(tmp_path / "run", pairs), Accelerator(cpu=True))
+    assert not checkpoints(tmp_path / "run")
+    assert "stopped: no checkpoint was written before;" in capsys.readouterr().out
+
+
+def _interrupted(_trainer):
+    raise KeyboardInterrupt
+
+
+def test_one_training_at_a_time_runs_in_a_folder(pairs, tmp_path):
+    plan, cpu, run = Plan((small_step(iterations=1),), network="abpn"), Accelerator(cpu=True), Run(tmp_path, pairs)
+    with alone_in(tmp_path), pytest.raises(UsageError, match="another training runs there; use a new --run_dir"):
+        train(plan, Habits(), run, cpu)
+    assert not checkpoints(tmp_path)
+    assert train(plan, Habits(), run, cpu).exists()
 
 
 def test_a_run_goes_on_with_its_own_plan_only_but_later_steps_may_change(images, pairs, tmp_path):
