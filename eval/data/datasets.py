@@ -20,7 +20,7 @@ from eval.data import layouts
 from eval.data.aliases import ALIASES
 from eval.data.fetch import fetchable_sets, fetched_sets
 from eval.data.images import ImageError, ImageSize, is_grey
-from eval.data.naming import folders_below, lr_beside_hr, role_of
+from eval.data.naming import folders_below, lr_beside_hr, read_name, role_of
 from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
 from eval.files import states_of
@@ -167,20 +167,26 @@ def find_dataset(data_dir: Path, name: str | None) -> Found:
 
     Raises:
         UsageError: there is no such set, or it is not clear which is meant.
+        RunError: a folder of it may not be read.
     """
-    found = _find_only(data_dir) if name is None else _find_named(data_dir, name)
+    try:
+        found = _find_only(data_dir) if name is None else _find_named(data_dir, name)
+    except OSError as error:
+        raise RunError(f"--dataset {name or data_dir}: {error.filename}: cannot be read ({error.strerror})") from error
     empty = not found.pairs and not found.faults
     return replace(found, faults=[f"{found.folder}: no images ({found.layout})"]) if empty else found
 
 
 def sets_in(data_dir: Path) -> list[str | None]:
-    """Return what a folder holds, for ``find_dataset``: sets by their names, and None for the folder itself."""
+    """Return what a folder holds, at any depth, for ``find_dataset``: sets by name, and None for the folder itself."""
     folder = Path(os.path.abspath(data_dir))
     by_words = layouts.sets_by_words(folder)
     own = any(layout.in_own_folder for layout in layouts.matching_layouts(folder.parent, folder.name))
-    if "" in by_words or (own and not by_words and layouts.is_paired(folder.parent, folder.name)):
+    if "" in by_words:
+        return [None, *sorted(filter(None, by_words))]
+    if own and not by_words and layouts.is_paired(folder.parent, folder.name):
         return [None]
-    names = layouts.list_datasets(folder)
+    names = layouts.list_datasets(folder, deeper=True)
     if layouts.has_images(folder):
         return [None, *names]
     return [*names] if len(names) > 1 else [None]
@@ -220,12 +226,17 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
         return _plain_folder(name, folder)
     names = layouts.list_datasets(data_dir)
     if len(names) == 1:
-        return _find_named(data_dir, names[0])
+        found, its = _find_named(data_dir, names[0]), read_name(names[0])
+        # LR, or x4, names no set.
+        return replace(found, name=called) if called and its.is_bare else found
     challenge = [name for name in names if name in ALIASES["valid"]]
     if len(challenge) == 1:
         return _find_named(data_dir, challenge[0])
     if not names and (inner := layouts.only_inner(folder)) != folder:
         return _find_only(inner, called)
+    names = layouts.list_datasets(folder, deeper=True)
+    if len(names) == 1:
+        return _find_named(data_dir, names[0])
     if not names:
         raise UsageError(
             f"--data_dir {data_dir}: holds no images and no set in a known layout (docs/data.md lists the layouts)"
@@ -254,7 +265,7 @@ def _find_named(data_dir: Path, name: str) -> Found:
     if os.path.basename(os.path.abspath(data_dir)).casefold() == name.casefold():
         # The folder of the set itself was given, and its name too.
         return _find_only(data_dir)
-    known = ", ".join([*layouts.list_datasets(data_dir), SAMPLE])
+    known = ", ".join([*layouts.list_datasets(data_dir, deeper=True), SAMPLE])
     looked_for = ", ".join(f"{alias}_HR" for alias in ALIASES.get(name, ()))
     where = f" (looked for the folders {looked_for})" if looked_for else ""
     advice = "docs/data.md says where sets come from and how their folders are called"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from eval.data.images import is_image_file
-from eval.data.naming import Half, folders_below, halves, told_tails
+from eval.data.naming import DEEPEST, Half, folders_below, halves, set_name, told_tails
 from eval.data.pairs import ImagePair
 
 
@@ -53,14 +53,14 @@ def matching_layouts(data_dir: Path, name: str) -> list[Layout]:
     return with_both or with_hr[:1]
 
 
-def sets_by_words(root: Path) -> dict[str, list[Layout]]:
+def sets_by_words(root: Path, depth: int = DEEPEST) -> dict[str, list[Layout]]:
     """Find sets whose halves are told by words in the names of folders: ``GTmod12`` and ``LRbicx4``, ``HR`` and ``LQ``.
 
     Returns:
         By the name of a set, empty for one that ``root`` itself is, the ways in which its halves go together.
     """
     by_words: dict[tuple[str, ...], list[Half]] = defaultdict(list)
-    for half in halves(root, filter(_has_readable_images, folders_below(root))):
+    for half in halves(root, filter(_has_readable_images, folders_below(root, depth))):
         by_words[tuple(map(str.casefold, half.words))].append(half)
     found = {}
     for same_words in by_words.values():
@@ -113,18 +113,26 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(filter(is_image_file, folder.iterdir()))
 
 
-def list_datasets(data_dir: Path) -> list[str]:
-    """Return the names of the sets that lie directly in a folder, the challenge's under their full names."""
-    by_words = sets_by_words(data_dir)
-    halved = {folder.parts[0] for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
-    names = set()
+def list_datasets(data_dir: Path, deeper: bool = False, depth: int = DEEPEST) -> list[str]:
+    """Return the names of the sets that lie directly in a folder, the challenge's under their full names.
+
+    If ``deeper``, those in folders that are no set themselves, too, called by the path: ``BSDS500/test``.
+    """
+    by_words = sets_by_words(data_dir, depth)
+    told = set(map(str.casefold, by_words))
+    halved = {folder for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
+    tops, names = {half.parts[0] for half in halved}, set()
     for child in folders_below(data_dir, 1):
         called = {name for layout in LAYOUTS if (name := layout.set_of("hr", child.name))}
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
         if paired := {name for name in called if is_paired(data_dir, name)}:
             names |= paired
-        elif child.name not in halved and (own or _has_readable_images(only_inner(child))) and not _is_partner(child):
+        elif child.name not in tops and (own or _has_readable_images(only_inner(child))) and not _is_partner(child):
             names.add(child.name)
+        elif deeper and depth > 1 and set_name(child.name).casefold() not in told and not _is_partner(child):
+            inside = {f"{child.name}/{name}" for name in list_datasets(child, deeper, depth - 1)}
+            in_pairs = {above.as_posix() for half in halved for above in (half, *half.parents)}
+            names |= {name for name in inside - in_pairs if set_name(name).casefold() not in told}
     known = {_folders_of(layout, name) for name in names for layout in LAYOUTS}
     names |= {
         name for name, ways in by_words.items() if name and not known.intersection(_folders_of(way, "") for way in ways)

@@ -11,7 +11,7 @@ from typing import Literal
 Role = Literal["HR", "LR"]
 _SCALE = 4
 # Of the path under a folder that is searched for the halves of sets.
-_DEEPEST = 4
+DEEPEST = 4
 # A word begins behind what is no letter, or with a capital behind a small letter: Set5LR, valid_lr; not DSLR.
 _START = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _LOW = r"(?i:low)(?:$|(?=\d)|(?<=w)(?=[A-Z])|(?=(?i:res|q|x\d)))"
@@ -92,8 +92,16 @@ def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
         scales = [name.scale for name in names if name.scale]
         role = _nearest_role(names)
         if role and set(scales) <= {_SCALE}:
-            words = dict.fromkeys(word for name in names for word in name.rest)
-            yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), tuple(words))
+            yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), _words(names))
+
+
+def _words(names: Iterable[Name]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for name in names for word in name.rest))
+
+
+def set_name(path: str) -> str:
+    """Return the name of the set that words in a path under a folder of sets tell; empty for the folder itself."""
+    return "_".join(_words(map(read_name, Path(path).parts)))
 
 
 def _nearest_role(names: Sequence[Name]) -> Role | None:
@@ -104,7 +112,7 @@ def _nearest_role(names: Sequence[Name]) -> Role | None:
     return "LR" if any(name.is_bare and name.scale for name in names) else None
 
 
-def folders_below(root: Path, depth: int = _DEEPEST) -> Iterator[Path]:
+def folders_below(root: Path, depth: int = DEEPEST) -> Iterator[Path]:
     """Yield the folders under ``root``, hidden ones apart, in order; links are followed, as deep as ``depth``."""
     try:
         with os.scandir(root) as found:

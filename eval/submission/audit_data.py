@@ -14,7 +14,7 @@ from eval.data.datasets import HR_FOLDER, LR_FOLDER, Found, find_dataset, sets_i
 from eval.data.images import ImageError, read_image
 from eval.data.likeness import alike, thumbnail
 from eval.data.pairs import SCALE, ImagePair, same_names
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 from eval.submission.generators import GENERATORS
 
 # Two ways of making LR images differ by less in the mean; noise, compression and shifts by more.
@@ -87,18 +87,27 @@ class AuditedSet:
 
 
 def locate(folder: Path) -> list[Found]:
-    """Return the sets that a folder is or holds, as a run would open them.
+    """Return the sets that a folder is or holds, as a run would open them; of several, what is unclear has a fault.
 
     Raises:
-        UsageError: it holds no images, or it is not clear what one of its sets is.
+        UsageError: it holds no images, or is one set of which it is not clear what it is.
+        RunError: it is one set and may not be read.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
+    names = sets_in(folder)
+    return [_located(folder, name, alone=len(names) == 1) for name in names]
+
+
+def _located(folder: Path, name: str | None, alone: bool) -> Found:
     try:
-        return [find_dataset(folder, name) for name in sets_in(folder)]
-    except UsageError as error:
+        return find_dataset(folder, name)
+    except (UsageError, RunError) as error:
         # Those are flags of a run; here folders are arguments.
-        raise UsageError(str(error).removeprefix("--data_dir ").removeprefix("--dataset ")) from error
+        fault = str(error).removeprefix("--data_dir ").removeprefix("--dataset ")
+        if alone:
+            raise type(error)(fault) from error
+        return Found(name or folder.name, "unclear", folder, [], [fault])
 
 
 def audit_set(found: Found, progress: Callable[[object], None] = lambda _: None) -> AuditedSet:

@@ -14,6 +14,7 @@ from eval.data.description import description
 from eval.data.images import write_png
 from eval.errors import UsageError
 from eval.report.page.gallery import find_dataset
+from eval.submission.audit_data import locate
 
 NAMES = ("baby", "bird")
 
@@ -128,6 +129,53 @@ def test_the_command_tells_what_is_unclear_and_goes_on(tmp_path: Path):
     assert "--dataset a: lies in" in result.stderr
     for name in ("b", tmp_path.name):
         assert f"data     {name}: 2 images in" in result.stdout
+
+
+def test_sets_at_any_depth_are_listed_once_and_opened_by_their_paths(tmp_path: Path):
+    build(tmp_path, {f"BSDS500/{part}/{{}}.png": 32 for part in ("train", "test")})
+    build(tmp_path, {"all/Set5/HR/{}.png": 32, "all/Set5/LR/{}.png": 8, "all/photos/{}.png": 32, "own/{}.png": 32})
+    build(tmp_path, {"B100/GTmod12/{}.png": 32, "B100/LRbicx4/{}.png": 8, "B100/LRbicx2/{}.png": 16})
+    names = ["B100", "BSDS500/test", "BSDS500/train", "all/photos", "all_Set5", "own"]
+    assert sets_in(tmp_path) == names
+    opened = [open_dataset(tmp_path, name) for name in names]
+    assert [its.name for its in opened] == ["B100", "BSDS500_test", "BSDS500_train", "all_photos", "all_Set5", "own"]
+    assert [len(its.pairs) for its in opened] == [2] * 6
+    # Of a folder alone, the one set that lies directly in it is meant.
+    build(tmp_path, {"mixed/Set5/{}.png": 32, "mixed/rest/a/{}.png": 32, "mixed/rest/b/{}.png": 32})
+    assert open_dataset(tmp_path / "mixed", None).name == "Set5"
+    build(tmp_path, {"more/all/a/{}.png": 32, "more/all/b/{}.png": 32, "more/c/c/{}.png": 32, "more/c/d/{}.png": 32})
+    with pytest.raises(UsageError, match="choose by --dataset: all/a, all/b, c/c, c/d, sample"):
+        open_dataset(tmp_path / "more", None)
+
+
+def test_lr_images_alone_are_called_by_the_name_of_their_set(tmp_path: Path):
+    build(tmp_path, {"one/LR/{}.png": 8, "two/LR/x4/{}.png": 8})
+    opened = [open_dataset(tmp_path, name) for name in ("one", "two")]
+    assert [(its.name, its.layout) for its in opened] == [("one", LR_FOLDER), ("two", LR_FOLDER)]
+
+
+def test_an_unclear_set_hides_no_other(tmp_path: Path):
+    build(tmp_path, {"GT/{}.png": 32, "HR/{}.png": 32, "LQ/{}.png": 8, "Set5/HR/{}.png": 32, "Set5/LQ/{}.png": 8})
+    assert sets_in(tmp_path) == [None, "Set5"]
+    unclear, clear = locate(tmp_path)
+    assert "in more than one layout" in unclear.faults[0]
+    assert (clear.name, len(clear.pairs)) == ("Set5", 2)
+
+
+def test_a_set_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build(tmp_path, {"S/HR/{}.png": 32, "S/LR/{}.png": 8, "T/{}.png": 32})
+    iterate = Path.iterdir
+
+    def refusing(self: Path):
+        if self.name == "LR":
+            raise PermissionError(13, "Permission denied", str(self))
+        return iterate(self)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    result = CliRunner().invoke(app, ["data", str(tmp_path)])
+    assert f"--dataset S: {tmp_path}/S/LR: cannot be read (Permission denied)" in result.stderr
+    assert "data     T: 2 images in" in result.stdout
+    assert [its.name for its in locate(tmp_path) if not its.faults] == ["T"]
 
 
 def test_a_set_with_folders_of_results_in_it_is_one_set(tmp_path: Path):
