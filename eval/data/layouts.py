@@ -64,7 +64,7 @@ def sets_by_words(root: Path, depth: int = DEEPEST) -> dict[str, list[Layout]]:
         by_words[tuple(map(str.casefold, half.words))].append(half)
     found = {}
     for same_words in by_words.values():
-        hr, lr = ([half for half in same_words if half.role == role] for role in ("HR", "LR"))
+        hr, lr = (_surest([half for half in same_words if half.role == role]) for role in ("HR", "LR"))
         if hr and lr:
             folders = [(one.folder, other.folder) for one in hr for other in _likeliest(lr)]
             found["_".join(hr[0].words)] = [_layout_of(root, *both) for both in folders]
@@ -77,6 +77,10 @@ def _has_readable_images(folder: Path) -> bool:
     # Of somebody else's, below the folder that is meant.
     except PermissionError:
         return False
+
+
+def _surest(same_role: list[Half]) -> list[Half]:
+    return [half for half in same_role if half.is_sure] or same_role
 
 
 def _likeliest(lr: list[Half]) -> list[Half]:

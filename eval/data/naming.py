@@ -16,6 +16,8 @@ DEEPEST = 4
 _START = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _LOW = r"(?i:low)(?:$|(?=\d)|(?<=w)(?=[A-Z])|(?=(?i:res|q|x\d)))"
 _ROLE_WORD = re.compile(_START + rf"(?:((?i:hr|gt|high|orig|groundtruth))|(?i:lr|lq)|{_LOW})")
+# Names of the two halves beside each other; alone, a folder called so may hold anything.
+_OF_A_PAIR = {"input": "LR", "inputs": "LR", "target": "HR", "targets": "HR"}
 _SCALE_WORD = re.compile(r"(?i)x([2-9]|1[0-9])|([2-9])x")
 _SCALE_AT_END = re.compile(r"(?i)(?:x|(?<=lr)|(?<=hr))([2-9])$")
 # How LR was made, or how HR was cut: no part of a set's name.
@@ -76,23 +78,31 @@ def read_name(name: str) -> Name:
 
 @dataclass(frozen=True)
 class Half:
-    """A folder with images that are the HR or the LR half of a set at x4, by the names on the way to it."""
+    """A folder with images that are the HR or the LR half of a set at x4, by the names on the way to it.
+
+    ``is_sure`` is False for ``input`` and ``target``, which give way to names that say LR and HR themselves.
+    """
 
     folder: Path
     role: Role
     scale: int | None
     bicubic: bool
     words: tuple[str, ...]
+    is_sure: bool
 
 
 def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
     """Yield the folders under ``root`` that say by name that they are half of a set; those of other scales are none."""
     for folder in folders:
-        names = [read_name(part) for part in folder.relative_to(root).parts]
+        parts = folder.relative_to(root).parts
+        names = [read_name(part) for part in parts]
+        if not (is_sure := _nearest_role(names) is not None):
+            names = [_in_a_pair(part) for part in parts]
         scales = [name.scale for name in names if name.scale]
         role = _nearest_role(names)
         if role and set(scales) <= {_SCALE}:
-            yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), _words(names))
+            bicubic = any(name.bicubic for name in names)
+            yield Half(folder, role, scales[-1] if scales else None, bicubic, _words(names), is_sure)
 
 
 def _words(names: Iterable[Name]) -> tuple[str, ...]:
@@ -102,6 +112,10 @@ def _words(names: Iterable[Name]) -> tuple[str, ...]:
 def set_name(path: str) -> str:
     """Return the name of the set that words in a path under a folder of sets tell; empty for the folder itself."""
     return "_".join(_words(map(read_name, Path(path).parts)))
+
+
+def _in_a_pair(name: str) -> Name:
+    return read_name(_OF_A_PAIR.get(name.lower(), name))
 
 
 def _nearest_role(names: Sequence[Name]) -> Role | None:
@@ -145,7 +159,7 @@ def role_of(folder: Path, stems: Sequence[str]) -> Role | Literal["unclear"]:
     if stems and all(map(_LR_TAIL.search, stems)):
         return "LR"
     if not has_scale:
-        return "HR"
+        return "LR" if _in_a_pair(path.name).role == "LR" and near(path, "HR") else "HR"
     return "LR" if near(path, "HR") or near(path.parent, "HR") else "unclear"
 
 
@@ -164,10 +178,11 @@ def _role_on_the_way(path: Path) -> tuple[Role | None, bool]:
 
 
 def near(folder: Path, role: Role) -> list[Path]:
-    """Return the folders in and beside a folder that have a role by their own names."""
+    """Return the folders in and beside a folder that have a role by their own names; ``input`` if it is itself half."""
     path = Path(os.path.abspath(folder))
     around = [*folders_below(path, 1), *folders_below(path.parent, 1)]
-    return [other for other in around if other != path and read_name(other.name).role == role]
+    read = _in_a_pair if _in_a_pair(path.name).role else read_name
+    return [other for other in around if other != path and read(other.name).role == role]
 
 
 def lr_beside_hr(stems: Iterable[str]) -> list[str]:

@@ -35,6 +35,10 @@ PAIRED = {
     "tails of a known layout": ("", "Set5", "", "Set5/HR/{}_HR_x4 Set5/LR_bicubic/X4/{}_LRBI_x4"),
     "HR and LQ": ("", None, "", "HR/{} LQ/{}x4"),
     "gt and lq": ("", "Set5", "", "Set5/gt/{} Set5/lq/{}"),
+    "gt and input": ("", "Set5", "", "Set5/gt/{} Set5/input/{}"),
+    "target and input": ("Set5", None, "Set5/", "Set5/target/{} Set5/input/{}"),
+    "Targets and Inputs above a set": ("", "Set5", "", "Targets/Set5/{} Inputs/Set5/{}"),
+    "LQ before input, GT before target": ("", "Set5", "", "Set5/GT/{} Set5/LQ/{} Set5/input/{} Set5/target/{}"),
     "LSDIR": ("val1", None, "val1/", "val1/HR/val/{} val1/X4/val/{}x4"),
     "LSDIR by name": ("", "val1", "val1/", "val1/HR/val/{} val1/X4/val/{}x4"),
     "a hub's": ("", "Set5", "", "Set5_HR/{} Set5_LR_x4/{}"),
@@ -89,6 +93,20 @@ def test_hr_whose_lr_lies_near_says_so(tmp_path: Path):
         "HR: NAME; LR: made of HR by MATLAB's bicubic",
         f"not used: the LR images in {tmp_path}/Set5/LRbicx4; to measure pairs, name the folder that holds both halves",
     ]
+
+
+def test_input_says_lr_beside_hr_alone(tmp_path: Path):
+    build(tmp_path, {"S/gt/{}.png": 32, "S/input/{}.png": 8, "T/photos/{}.png": 32, "T/input/{}.png": 32})
+    build(tmp_path, {"input/Set5/HR/{}.png": 32, "input/Set5/LR/{}.png": 8, "U/target/{}.png": 32})
+    assert open_dataset(tmp_path / "S" / "input", None).layout == LR_FOLDER
+    assert description(open_dataset(tmp_path / "S" / "gt", None))[1].startswith(
+        f"not used: the LR images in {tmp_path}/S/i"
+    )
+    for folder in ("T/photos", "T/input", "U/target"):
+        dataset = open_dataset(tmp_path / folder, None)
+        assert (dataset.layout, len(description(dataset))) == (HR_FOLDER, 1), folder
+    assert sets_in(tmp_path / "T") == ["input", "photos"]
+    assert open_dataset(tmp_path, "input_Set5").name == "input_Set5"
 
 
 def test_a_scale_alone_asks(tmp_path: Path):
