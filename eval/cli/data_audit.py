@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.cli.terminal import Terminal
+from eval.report.escapes import counted
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
 from eval.submission.audit_data import AuditedSet, audit_set, leaks, locate, tally
@@ -31,7 +32,7 @@ def show_audit(folder: Path, against: Sequence[Path]) -> bool:
 
 
 def _show(audited: AuditedSet, terminal: Terminal) -> None:
-    terminal.say(f"{audited.name}: {len(audited.images)} images, layout: {audited.layout}")
+    terminal.say(f"{audited.name}: {counted(len(audited.images), 'image')}, layout: {audited.layout}")
     columns = (
         Column("image", "Image", left=True),
         Column("made_by", "LR made by", left=True, wraps=True),
@@ -45,7 +46,7 @@ def _show(audited: AuditedSet, terminal: Terminal) -> None:
         Column("largest", "Largest difference"),
         Column("share", "Differing samples", "%", 2, scale=0.01),
     )
-    if counted := tally(audited.images):
-        terminal.show(to_terminal(Table.of(counts, counted)))
+    if tallied := tally(audited.images):
+        terminal.show(to_terminal(Table.of(counts, tallied)))
     for fault in audited.faults:
         terminal.say(fault)

@@ -24,9 +24,8 @@ def show_data(
     if place is None:
         raise UsageError("data: give a folder, or set ESR_DATA")
     if not place.is_dir():
-        raise UsageError(
-            f"{place}: no such folder; give the folder of your image sets, by argument, --data_dir or ESR_DATA"
-        )
+        what = "is a file" if place.exists() else "no such folder"
+        raise UsageError(f"{place}: {what}; give the folder of your image sets, by argument, --data_dir or ESR_DATA")
     terminal, faulty = Terminal(), False
     first, *others = split(datasets) or sets_in(place)
     if not others:
@@ -46,5 +45,8 @@ def _describe(terminal: Terminal, folder: Path, name: str | None) -> None:
     """Describe a set, with the command that runs a model on it."""
     dataset = open_dataset(folder, name)
     terminal.announce_data(dataset)
+    if name and split(name) != [name]:
+        # A comma separates names of sets.
+        folder, name = folder / name, None
     choice = f" --dataset {shlex.quote(name)}" if name else ""
     terminal.say(f"         python test_demo.py --model_id 3 --data_dir {shlex.quote(str(folder))}{choice}")

@@ -27,6 +27,7 @@ from eval.report.audits import tables as audit_report
 from eval.report.audits.beside import differences
 from eval.report.audits.findings import doubts, undercount_words
 from eval.report.board import headlines_of
+from eval.report.escapes import counted
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.papers.challenge_table import challenge_tables
@@ -71,7 +72,7 @@ def report(
     content = gather(found, options)
     for board in content.boards:
         rows = board.records
-        terminal.say(f"\n{board.conditions.title.replace(' · ', ', ')}, {rows[0].dataset.num_images} images")
+        terminal.say(f"\n{board.conditions.title.replace(' · ', ', ')}, {counted(rows[0].dataset.num_images, 'image')}")
         terminal.headline(board.headline)
         if finished := [row for row in rows if row.complete]:
             terminal.table(finished)

@@ -14,6 +14,7 @@ from eval.cli.submitting import LARGEST_MIB, Limit
 from eval.cli.terminal import Terminal
 from eval.data.datasets import open_dataset
 from eval.errors import RunError, UsageError
+from eval.report.escapes import counted
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
 from eval.submission.archive import archive_faults
@@ -74,7 +75,9 @@ def pack(
     record = pack_results(source, images, device, wish, results, terminal)
     seconds = (record.mean("runtime_ms") or 0) / 1000
     on = f"{seconds:.4f} s an image on {record.environment.machine}"
-    terminal.say(f"{results}: {len(images.pairs)} images and readme.txt, {results.stat().st_size:,} bytes; {on}")
+    terminal.say(
+        f"{results}: {counted(len(images.pairs), 'image')} and readme.txt, {results.stat().st_size:,} bytes; {on}"
+    )
     if factsheet is None:
         terminal.say("no factsheet: `python -m eval factsheet` writes one; send it along by --factsheet")
     faults = archive_faults(results, limit)

@@ -11,6 +11,7 @@ from eval.cli.program import new_app
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
+from eval.report.escapes import counted
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, all_models, find_model
 
 
@@ -110,7 +111,7 @@ def make_lr(
     if not paths:
         raise UsageError(f"{hr_dir}: expected a folder that contains HR images (PNG, JPEG, BMP, WebP or TIFF)")
     write_lr_images(paths, lr_dir, scale)
-    typer.echo(f"{len(paths)} images written to {lr_dir}")
+    typer.echo(f"{counted(len(paths), 'image')} written to {lr_dir}")
 
 
 fetch_app = new_app()

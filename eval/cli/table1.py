@@ -13,6 +13,7 @@ from eval.config import EAGER, Protocol, RunConfig, split
 from eval.data.datasets import Dataset, NoSuchSetError, open_dataset
 from eval.errors import RunError, UsageError
 from eval.records.store import check_writable
+from eval.report.escapes import counted
 from eval.report.papers import table1 as paper
 from eval.report.tables import write_files
 from eval.run.launch import Launch
@@ -73,7 +74,7 @@ def _measure_set(
     if not dataset.has_hr:
         return [replace(cell, missing=f"no HR images; {published.obtain}") for cell in empty]
     if (images := len(dataset.pairs)) != published.images:
-        name = f"{published.name} ({images} images)"
+        name = f"{published.name} ({counted(images, 'image')})"
         other = f"{name}: the published set has {published.images}"
         empty = [replace(cell, set_name=name, unlike=(*cell.unlike, other)) for cell in empty]
     return [_measure_cell(session, *pair, dataset) for pair in zip(empty, sources.values(), strict=True)]

@@ -16,7 +16,7 @@ from rich.text import Text
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
-from eval.report.escapes import visible, written_lines, written_out
+from eval.report.escapes import counted, visible, written_lines, written_out
 from eval.report.headline import Headline
 from eval.report.renderers import to_terminal
 from eval.report.table import Figure, Table
@@ -82,7 +82,7 @@ class Terminal(Observer):
         # It brings torch and OpenCV, which commands that read records do without.
         from eval.data.description import description
 
-        self.say(f"data     {dataset.name}: {len(dataset.pairs)} images in {dataset.folder}")
+        self.say(f"data     {dataset.name}: {counted(len(dataset.pairs), 'image')} in {dataset.folder}")
         self.say(f"         layout: {dataset.layout}")
         for line in description(dataset):
             self.say(f"         {line}")

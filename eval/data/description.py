@@ -7,8 +7,8 @@ from pathlib import Path
 
 from eval.data.datasets import HR_FOLDER, LR_FOLDER, Dataset, is_sample
 from eval.data.layouts import has_images
-from eval.data.naming import Role, folders_below, near
-from eval.data.pairs import ImagePair
+from eval.data.naming import Role, folders_below, near, read_name
+from eval.data.pairs import SCALE, ImagePair
 
 _LACKING: dict[str, Role] = {HR_FOLDER: "LR", LR_FOLDER: "HR"}
 
@@ -58,7 +58,9 @@ def not_used(dataset: Dataset) -> list[str]:
     first = dataset.pairs[0].hr or dataset.pairs[0].lr
     if lacks is None or first is None:
         return []
-    folders = [folder for folder in near(first.parent, lacks) if any(map(has_images, [folder, *folders_below(folder)]))]
+    # LR images of another scale pair with nothing here.
+    at_scale = [folder for folder in near(first.parent, lacks) if read_name(folder.name).scale in (None, SCALE)]
+    folders = [folder for folder in at_scale if any(map(has_images, [folder, *folders_below(folder)]))]
     listed = ", ".join(map(str, folders))
     to_pair = "to measure pairs, name the folder that holds both halves"
     return [f"not used: the {lacks} images in {listed}; {to_pair}"] if folders else []

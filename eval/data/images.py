@@ -125,6 +125,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: this user may not read it") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: {error} Save it as PNG, or cut it into parts") from error
     # Pillow's readers meet damage with whatever exception their code runs into.

@@ -141,7 +141,11 @@ def folders_below(root: Path, depth: int = DEEPEST) -> Iterator[Path]:
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell whether an entry is a folder, or a link to one: not one that loops, or leads where one may not look."""
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+    if not entry.is_symlink():
+        return entry.is_dir()
+    # A link to a folder that holds it shows what is listed already, once more.
+    inside = Path(os.path.realpath(os.path.dirname(entry.path)))
+    return os.path.isdir(entry.path) and not inside.is_relative_to(os.path.realpath(entry.path))
 
 
 def role_of(folder: Path, stems: Sequence[str]) -> Role | Literal["unclear"]:

@@ -87,3 +87,8 @@ def plain(text: str, most: int) -> str:
 def listed(words: Sequence[str]) -> str:
     """Return words as a list in a sentence: "a, b and c"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s: "1 image", "5 images"."""
+    return f"{number} {noun}" + "s" * (number != 1)

@@ -10,7 +10,7 @@ from eval.ranking.comparison import Side, compare_sides, psnr_between
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
 from eval.records.record import Record
-from eval.report.escapes import listed, visible
+from eval.report.escapes import counted, listed, visible
 from eval.report.ranked import Ranked
 
 _NAMED_AT_MOST = 4
@@ -112,7 +112,7 @@ def _by_psnr(records: Sequence[Record], ranked: Ranked) -> Headline:
         return Headline("No model of this table has a PSNR." if networks else "No network of this table ran.")
     psnr_db, best = max(known)
     name, dataset = visible(records[best].model.full_name), records[best].dataset
-    on = f"on {visible(dataset.name)} ({dataset.num_images} images)"
+    on = f"on {visible(dataset.name)} ({counted(dataset.num_images, 'image')})"
     if len(known) == 1:
         return Headline(f"{name} has {psnr_db:.2f} dB {on}.", ranked.notes[:1])
     claim = f"{name} has the highest PSNR of {len(known)} networks {on}, {psnr_db:.2f} dB."
@@ -131,7 +131,7 @@ def _psnr_words(records: Sequence[Record], index: int) -> str:
     said = "; it ".join(f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels)
     images = len(records[index].psnrs_db)
     if said and images < LEAST_SAMPLES:
-        return f"No difference in PSNR can be settled on {images} images: it takes {LEAST_SAMPLES}."
+        return f"No difference in PSNR can be settled on {counted(images, 'image')}: it takes {LEAST_SAMPLES}."
     return f"In PSNR, {visible(records[index].model.full_name)} {said} (95%, {images} images)." if said else ""
 
 

@@ -9,7 +9,7 @@ from eval.records.current import Group, complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, filled_columns, flag_notes, legend
-from eval.report.escapes import latex, markdown_text, visible
+from eval.report.escapes import counted, latex, markdown_text, visible
 from eval.report.headline import Headline
 from eval.report.renderers import to_csv, to_latex, to_markdown
 from eval.report.selection import edition_of
@@ -63,7 +63,7 @@ def write_report(records: Sequence[Record], folder: Path, headlines: Headlines |
     tables = current(records)
     parts = [
         # Visible ones have no end of a line, which would end the comment.
-        f"% {latex(visible(its.dataset))}, {rows[0].dataset.num_images} images, {its.protocol}, "
+        f"% {latex(visible(its.dataset))}, {counted(rows[0].dataset.num_images, 'image')}, {its.protocol}, "
         f"{latex(visible(its.place))}\n{leaderboard(rows)}"
         for its, rows in finished(tables)
     ]
@@ -106,7 +106,9 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
     parts = ["# Results"]
     for conditions, rows in finished(groups):
         where = markdown_text(f"{conditions.protocol}, {conditions.place}")
-        parts.append(f"## {markdown_text(conditions.dataset)} ({rows[0].dataset.num_images} images, {where})")
+        parts.append(
+            f"## {markdown_text(conditions.dataset)} ({counted(rows[0].dataset.num_images, 'image')}, {where})"
+        )
         if said := (headlines or {}).get(conditions):
             parts.append(" ".join((f"**{markdown_text(said.claim)}**", *map(markdown_text, said.details))))
         parts.append(to_markdown(Table.about((LABEL, *filled_columns(rows)), rows)))

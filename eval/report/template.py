@@ -7,7 +7,7 @@ from eval.data.aliases import ALIASES
 from eval.records.conditions import Conditions
 from eval.records.current import Group
 from eval.records.record import Record
-from eval.report.escapes import visible
+from eval.report.escapes import counted, visible
 from eval.report.table import NONE
 
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
@@ -40,7 +40,11 @@ def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> st
 
 
 def _template_title(conditions: Conditions, rows: Sequence[Record], tested: Sequence[Record] | None) -> str:
-    sets = [f"{visible(its[0].dataset.name)}, {its[0].dataset.num_images} images" for its in (rows, tested) if its]
+    sets = [
+        f"{visible(its[0].dataset.name)}, {counted(its[0].dataset.num_images, 'image')}"
+        for its in (rows, tested)
+        if its
+    ]
     return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}"
 
 

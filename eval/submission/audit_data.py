@@ -94,7 +94,7 @@ def locate(folder: Path) -> list[Found]:
         RunError: it is one set and may not be read.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
+        raise UsageError(f"{folder}: {'is a file, expected a folder' if folder.exists() else 'no such folder'}")
     names = sets_in(folder)
     return [_located(folder, name, alone=len(names) == 1) for name in names]
 

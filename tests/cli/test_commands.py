@@ -352,7 +352,7 @@ def test_a_set_that_may_be_taken_for_two_hides_no_other(command, tmp_path: Path,
     for name in ("a/LQ", "b/LQ", "c/LQ"):
         write_png(tmp_path / name / "0.png", random_image(12, 12))
     done = command("-m", "eval", "data", tmp_path, code=1)
-    assert [name for name in "abc" if f"data     {name}: 1 images in" in done.stdout] == ["a", "c"]
+    assert [name for name in "abc" if f"data     {name}: 1 image in" in done.stdout] == ["a", "c"]
     assert f"--dataset b: lies in {tmp_path} in more than one layout" in done.stderr
     # A name that no set has is wrong usage still.
     done = command("-m", "eval", "data", tmp_path, "--datasets", "d", code=2)
@@ -377,7 +377,7 @@ def test_table1_of_which_a_run_failed_is_no_success(command, tmp_path: Path, ran
     for name in ("Set5", "Set14"):
         write_png(tmp_path / "sets" / name / "0.png", random_image(48, 48))
     done = command("-m", "eval", "table1", "--data_dir", tmp_path / "sets", "--device", "cpu", code=code)
-    told = "Set14 (1 images), PFDNLite (selftrained): not measured: too little memory"
+    told = "Set14 (1 image), PFDNLite (selftrained): not measured: too little memory"
     assert (told in done.stdout) == bool(code)
 
 

@@ -196,6 +196,28 @@ def test_a_set_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: 
     assert [its.name for its in locate(tmp_path) if not its.faults] == ["T"]
 
 
+def test_a_link_to_a_folder_that_holds_it_shows_nothing_twice(tmp_path: Path):
+    build(tmp_path, {"Set5/GT/{}.png": 32, "Set5/LQ/{}.png": 8})
+    (tmp_path / "loop").symlink_to(".")
+    (tmp_path / "again").symlink_to("Set5")
+    assert sets_in(tmp_path) == ["Set5", "again"]
+
+
+def test_lr_of_another_scale_is_no_half_to_pair_with(tmp_path: Path):
+    build(tmp_path, {"S/GT/{}.png": 48, "S/LRbicx3/{}.png": 16})
+    assert description(open_dataset(tmp_path / "S" / "GT", None)) == ["HR: NAME; LR: made of HR by MATLAB's bicubic"]
+
+
+def test_the_command_tells_a_file_and_shows_commands_that_run(tmp_path: Path):
+    build(tmp_path, {"a,b/{}.png": 32, "c/{}.png": 32})
+    (tmp_path / "c" / "bird.png").unlink()
+    said = CliRunner().invoke(app, ["data", str(tmp_path)]).stdout
+    assert f"python test_demo.py --model_id 3 --data_dir {tmp_path}/a,b\n" in said
+    assert "data     c: 1 image in" in said
+    result = CliRunner().invoke(app, ["data", str(tmp_path / "c" / "baby.png")])
+    assert "baby.png: is a file; give the folder" in str(result.exception)
+
+
 def test_a_set_with_folders_of_results_in_it_is_one_set(tmp_path: Path):
     build(
         tmp_path, {"Set5/image_SRF_4/{}_HR.png": 32, "Set5/image_SRF_4/{}_LR.png": 8, "Set5/image_SRF_2/{}_HR.png": 3}

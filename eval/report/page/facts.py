@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from eval.records.record import Record
 from eval.report.board import Board
+from eval.report.escapes import counted
 from eval.zoo.model_info import ZOO
 
 
@@ -15,7 +16,7 @@ def facts_of(board: Board) -> list[tuple[str, str]]:
     weights = Counter(map(_weights_of, complete))
     days = sorted({f"{record.started_at:%Y-%m-%d}" for record in records})
     return [
-        ("Set", f"{board.conditions.dataset}, {complete[0].dataset.num_images} images"),
+        ("Set", f"{board.conditions.dataset}, {counted(complete[0].dataset.num_images, 'image')}"),
         ("Protocol", board.conditions.protocol),
         ("Device", _several({record.environment.machine for record in complete})),
         ("Settings", _several({_settings(record) for record in complete})),

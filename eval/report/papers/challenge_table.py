@@ -7,7 +7,7 @@ from textwrap import indent
 from eval.metrics.registry import METRICS
 from eval.ranking.scoring import competition_ranks
 from eval.report.board import Board, Row
-from eval.report.escapes import latex_text
+from eval.report.escapes import counted, latex_text
 from eval.report.renderers import to_latex
 from eval.report.selection import RAN
 from eval.report.table import BEST, Cell, Column, Table, are_alike
@@ -65,7 +65,7 @@ def _with_ranks(heading: Column, rows: Sequence[Row]) -> list[Cell]:
 
 def _caption(board: Board) -> str:
     its, edition = board.conditions, board.ranked.edition
-    where = f"{its.dataset}, {board.rows[0].record.dataset.num_images} images, protocol {its.protocol}"
+    where = f"{its.dataset}, {counted(board.rows[0].record.dataset.num_images, 'image')}, protocol {its.protocol}"
     text = f"Results on {where}{f', on {its.machine}' if its.machine else ''}."
     if board.ranked.rows and edition:
         text += f" Ranked by the rules of {edition.year}; below the rule: the baseline, and who is not ranked."

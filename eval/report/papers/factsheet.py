@@ -10,7 +10,7 @@ from eval.errors import RunError
 from eval.records.conditions import manner_of
 from eval.records.current import current
 from eval.records.record import Protocol, Record
-from eval.report.escapes import latex_figure, latex_text
+from eval.report.escapes import counted, latex_figure, latex_text
 from eval.report.papers.factsheet_facts import Step, Team
 from eval.report.papers.table1 import read_table1
 from eval.report.table import number
@@ -93,20 +93,20 @@ def _weights(record: Record) -> tuple[str, str | None]:
 def _complexity(model: str, records: Sequence[Record]) -> dict[str, Any]:
     own = [record for record in records if record.model.name == model]
     known = [record.complexity for record in own if record.complexity]
-    counted = [its for its in known if None not in (its.flops, its.activations)]
-    if not counted:
+    analysed = [its for its in known if None not in (its.flops, its.activations)]
+    if not analysed:
         names = ", ".join(sorted({record.model.name for record in records})) or "none"
         raise RunError(
             f"method.model: expected a complete record of {model}, of whole images in float32, with its complexity, "
             f"got such records of: {names}; "
             f"run: python -m eval run --models {model}"
         )
-    its = counted[-1]
+    its = analysed[-1]
     timed = [(record, ms) for record in own if (ms := record.mean("runtime_ms")) is not None]
     timed.sort(key=lambda pair: (pair[0].settings.protocol == Protocol.STEADY, pair[0].started_at))
     notes = [
-        f"On {record.timed_part or f'{len(record.images)} images'} of {record.dataset.name} it takes {ms:.2f} ms an "
-        f"image on {record.environment.machine} (protocol {record.settings.protocol})."
+        f"On {record.timed_part or counted(len(record.images), 'image')} of {record.dataset.name} it takes {ms:.2f} ms "
+        f"an image on {record.environment.machine} (protocol {record.settings.protocol})."
         for record, ms in timed[-1:]
     ]
     others = {record.model.full_name for record in records if record.model.own_weights}
