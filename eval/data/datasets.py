@@ -149,7 +149,9 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
     if not data_dir.is_dir():
         from_environment = str(data_dir) == os.path.expanduser(os.environ.get("ESR_DATA", ""))
         flag = "--data_dir, from the variable ESR_DATA," if from_environment else "--data_dir"
-        raise UsageError(f"{flag} {data_dir}: {'is a file' if data_dir.exists() else 'no such folder'}")
+        raise UsageError(
+            f"{flag} {data_dir}: {'is a file, expected a folder' if data_dir.exists() else 'no such folder'}"
+        )
     return _checked(find_dataset(data_dir, name))
 
 

@@ -385,9 +385,12 @@ class TestWrongUsage:
         assert message == "--dataset Test2K: give the folder that holds it by --data_dir, or set ESR_DATA"
 
     def test_no_such_folder(self, tmp_path: Path, put):
-        for folder in (tmp_path / "absent", put("photo.png")):
-            assert refused(UsageError, folder, None) == f"--data_dir {folder}: no such folder"
-            assert refused(UsageError, folder, "S") == f"--data_dir {folder}: no such folder"
+        for folder, what in (
+            (tmp_path / "absent", "no such folder"),
+            (put("photo.png"), "is a file, expected a folder"),
+        ):
+            assert refused(UsageError, folder, None) == f"--data_dir {folder}: {what}"
+            assert refused(UsageError, folder, "S") == f"--data_dir {folder}: {what}"
 
     def test_a_folder_that_a_variable_names_is_not_called_a_flag_alone(self, tmp_path: Path, monkeypatch):
         monkeypatch.setenv("ESR_DATA", str(tmp_path / "gone"))
