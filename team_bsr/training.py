@@ -142,8 +142,9 @@ class _StepTrainer:
                 # The state of half an iteration could not be gone on from.
                 with ctrl_c_after_keeping():
                     hold_ctrl_c()
-                    if self._iterate(lr, hr, progress):
-                        break
+                    loss = self._iterate(lr, hr)
+                if self._follow_up(loss, progress):
+                    break
         except KeyboardInterrupt:
             if self.iteration:
                 self._save()
@@ -152,18 +153,19 @@ class _StepTrainer:
         # The next step reads the checkpoint that the first process has just written.
         self.accelerator.wait_for_everyone()
 
-    def _iterate(self, lr: Tensor, hr: Tensor, progress: Progress) -> bool:
-        """Do one iteration, and what is due after it; tell whether it was the step's last one."""
-        # A GPU may still be computing it.
+    def _iterate(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """Do one iteration; return its loss, which a GPU may still be computing."""
         loss = self.optimise(lr, hr, self.step.rate_at(self.position, self.iteration))
         self.average.update(self.iteration)
         self.iteration += 1
-        if self.iteration % self.check_every == 0:
-            self._check(loss)
         self.elapsed_s = time.monotonic() - self.started
         self.position = self._position()
+        return loss
+
+    def _follow_up(self, loss: Tensor, progress: Progress) -> bool:
+        """Do what is due after an iteration; tell whether it was the step's last one."""
         ended = self.position >= self.step.iterations
-        if ended:
+        if ended or self.iteration % self.check_every == 0:
             self._check(loss)
         if ended or self.iteration % self.habits.validate_every == 0:
             self._validate(progress)
