@@ -80,9 +80,8 @@ def export_command(
         typer.echo(f"{training}: {training.stat().st_size} bytes, to go on from by train --start")
     if onnx is not None:
         _write_onnx(reparameterize(network.float()), onnx, dataset)
-    typer.echo(
-        f"{weights}: step {state.get('step')}, iteration {state.get('iteration')}\n\n{manifest_row(weights, name)}"
-    )
+    of = f"step {state['step']}, iteration {state['iteration']}" if "step" in state else "pruned, not trained since"
+    typer.echo(f"{weights}: {of}\n\n{manifest_row(weights, name)}")
 
 
 def _training_content(network: TrainingPFDNLite, state: dict[str, Any]) -> bytes:

@@ -62,6 +62,7 @@ def test_prune_then_export_gives_weights_that_the_deploy_class_takes(tmp_path, i
     assert torch.equal(pruned["block2.conv3.0.weight"], stage1_state["block2.conv3.0.weight"])
     weights = tmp_path / "weights.safetensors"
     output = invoke("export", tmp_path / "stage2.ckpt", "--weights", weights, "--images", images)
+    assert f"{weights}: pruned, not trained since\n" in output
     deploy = PFDNLite()
     deploy.load_state_dict(safetensors.torch.load_file(weights), strict=True)
     x = torch.rand(1, 3, 21, 17)
