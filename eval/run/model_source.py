@@ -264,6 +264,7 @@ def zoo_model(spec: ModelSpec, weights: str | None = None, weights_key: str | No
     """Find a model's weights, if it has any, and return what can be run; arguments as for ``find_checkpoint``."""
     if not spec.checkpoints:
         if weights or weights_key:
-            raise UsageError(f"--weights {weights or weights_key}: {spec.label} has no weights; leave the flag out")
+            given = f"--weights {weights}" if weights else f"--weights_key {weights_key}"
+            raise UsageError(f"{given}: {spec.label} has no weights; leave the flag out")
         return ZooModel(spec, None)
     return ZooModel(spec, replace(find_checkpoint(spec, weights), key=weights_key))

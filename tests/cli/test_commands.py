@@ -90,6 +90,7 @@ def test_several_models_and_sets_in_one_table(command, tmp_path: Path, hr_folder
         (("--model_id", "-1", "--data_dir", "absent"), "--data_dir absent: no such folder"),
         (("--model_id", "-1", "--tile", "large"), "--tile large: expected auto, none, or a number"),
         (("--model_id", "-1", "--weights", "x.pth"), "--weights x.pth: Bicubic has no weights; leave the flag out"),
+        (("--model_id", "-1", "--weights_key", "ema"), "--weights_key ema: Bicubic has no weights; leave the flag out"),
         (("--model_id", "3,5"), "for several: python -m eval run --models 3,5"),
         (("--model_id", "3", "--weights", "absent.pth"), "--weights absent.pth: no such file"),
         (("--model_id", "-1", "--protocol", "best"), "'best' is not one of"),
