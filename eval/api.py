@@ -100,9 +100,9 @@ def evaluate(
             others it is known.
         metrics: their names, as in ``--metrics``; where only ``config`` names some, it is those.
         config: how it is run; by default as ``test_demo.py`` does it, the official protocol.
-        images_dir: where SR images are written, ``<model>/<set>/`` under it; of a network that is given as such or as
-            ``"FILE.py:CLASS"``, the folder's name holds the weights' hash, too, and where they are not plain torch's
-            in float32, engine, precision, TF32 or tiles; the record's ``images_folder`` says it. None to write none.
+        images_dir: where SR images are written: ``<model>/<set>/`` under it for a model of the zoo as plain torch in
+            float32, else a folder that also names weights, engine, precision, TF32 or tiles; the record's
+            ``images_folder`` says which. None to write none.
         progress: show a bar.
 
     Raises:
