@@ -108,8 +108,9 @@ def find_records(places: Sequence[Path]) -> list[Record]:
         inside = place / RECORDS_FOLDER
         found = {place: read_record(place)} if place.is_file() else _records_in(inside) or _records_in(place)
         if not found:
+            what = "no records found" if place.exists() else "no such file or folder"
             raise UsageError(
-                f"{place}: no records found; expected a folder given as --save_dir, a folder of records, or a record"
+                f"{place}: {what}; expected a folder given as --save_dir, a folder of records, or a record"
             )
         records |= {path.resolve(): record for path, record in found.items()}
     return sorted(records.values(), key=lambda record: record.started_at)

@@ -75,7 +75,7 @@ class Part:
     def doubt(self) -> str | None:
         """Why nothing follows from its time, in words; None where something does."""
         if self.spread_s > _UNSTEADY * self.time_s:
-            return f"its passes differ by {self.spread_s / self.time_s:.0%}, as where other work disturbs: {_AGAIN}"
+            return f"between passes it differs by {1e3 * self.spread_s:.1f} ms, as where other work disturbs: {_AGAIN}"
         if self.times_floor is not None and self.times_floor < _POSSIBLE:
             return f"other work disturbed one of the two, or its data stay in the cache: {_AGAIN}"
         return None

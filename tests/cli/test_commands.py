@@ -278,7 +278,7 @@ def test_steady_runs_of_two_models_share_a_group_and_make_a_report(command, tmp_
 
 def test_a_report_of_nothing_says_so(command, tmp_path: Path):
     result = command("-m", "eval", "report", "absent", code=2)
-    assert "absent: no records found; expected a folder given as --save_dir" in result.stderr
+    assert "absent: no such file or folder; expected a folder given as --save_dir" in result.stderr
     assert "Traceback" not in result.stderr
 
 

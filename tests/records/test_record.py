@@ -281,8 +281,8 @@ def test_records_are_found_in_files_in_folders_and_below_them(tmp_path: Path):
     found = find_records([file, tmp_path / "run", tmp_path / "bare"])
     assert [record.started_at.second for record in found] == [1, 2, 3]
     (tmp_path / "empty").mkdir()
-    for name in ("empty", "absent"):
-        with pytest.raises(UsageError, match=f"{name}: no records found"):
+    for name, what in (("empty", "no records found"), ("absent", "no such file or folder")):
+        with pytest.raises(UsageError, match=f"{name}: {what}; expected"):
             find_records([file, tmp_path / name])
 
 

@@ -108,7 +108,7 @@ def test_nothing_is_advised_on_a_time_that_is_doubtful():
     assert below.startswith("below: 100% of the time, 0.2 times its floor: other work disturbed one of the two")
     pool = _together([replace(_part("pool", 0.1, 0, 0.02), spread_s=0.05)] * 2, lambda part: part.name)
     (unsteady,) = _replacing(pool)
-    assert unsteady.startswith("pool: 100% of the time, 5.0 times its floor: its passes differ by 50%")
+    assert unsteady.startswith("pool: 100% of the time, 5.0 times its floor: between passes it differs by 100.0 ms")
 
 
 def test_a_time_is_the_median_of_its_passes_and_its_spread_that_of_their_quartiles():
