@@ -35,8 +35,8 @@ def _show(audited: AuditedSet, terminal: Terminal) -> None:
     terminal.say(f"{audited.name}: {counted(len(audited.images), 'image')}, layout: {audited.layout}")
     columns = (
         Column("image", "Image", left=True),
-        Column("made_by", "LR made by", left=True, wraps=True),
-        Column("faults", "What is wrong", left=True, wraps=True),
+        Column("made_by", "LR made by", left=True),
+        Column("faults", "What is wrong", left=True),
     )
     rows = [(its.name, its.made_by, "; ".join(its.faults) or None) for its in audited.images]
     terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))

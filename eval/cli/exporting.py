@@ -51,7 +51,7 @@ def export_model(
     exported = [export(exportable, name, save_dir, images) for name in names]
     columns = (
         Column("format", "Format", left=True),
-        Column("files", "Files", left=True, wraps=True),
+        Column("files", "Files", left=True),
         Column("largest", "Largest difference", "1e-6 of range", 1, scale=1e-6),
         Column("torch", "PSNR by torch", "dB", 4),
         Column("other", "exported", "dB", 4),

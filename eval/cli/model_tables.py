@@ -22,8 +22,8 @@ def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
         Column("id", "Id"),
         Column("model", "Model", left=True),
         *_COUNTED,
-        Column("weights", "Weights", left=True, wraps=True),
-        Column("note", "Note", left=True, wraps=True),
+        Column("weights", "Weights", left=True),
+        Column("note", "Note", left=True),
     )
     rows = [(spec.id, spec.name, *_costs(spec), _weights_here(spec), spec.note) for spec in specs]
     return to_terminal(Table.of(columns, rows), collapse_padding=True)
@@ -55,9 +55,9 @@ def entries_table(checkout: Checkout) -> rich.table.Table:
     """Return one row an entry: its id, its label, the range of its input, its weights and whether they are here."""
     columns = (
         Column("id", "Id", wraps=True),
-        Column("entry", "Entry", left=True, wraps=True),
+        Column("entry", "Entry", left=True),
         Column("range", "Range", wraps=True),
-        Column("weights", "Weights", left=True, wraps=True),
+        Column("weights", "Weights", left=True),
     )
     rows = [(its.id, its.label, _range(its), _weights_of(checkout, its)) for its in checkout.entries]
     return to_terminal(Table.of(columns, rows))

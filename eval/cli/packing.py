@@ -105,8 +105,8 @@ def _show_faults(faults: Sequence[Fault], terminal: Terminal) -> None:
     columns = (
         Column("code", "Finding", left=True),
         Column("refuses", "Server", left=True),
-        Column("text", "What was found", left=True, wraps=True),
-        Column("fix", "What to do", left=True, wraps=True),
+        Column("text", "What was found", left=True),
+        Column("fix", "What to do", left=True),
     )
     rows = [(its.code, "refuses" if its.refuses else "takes it", its.text, its.fix) for its in faults]
     if rows:

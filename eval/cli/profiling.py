@@ -121,8 +121,8 @@ def _source(
 
 def _table(title: str, parts: "Sequence[Part]") -> Table:
     columns = (
-        Column("name", title, left=True, wraps=True),
-        Column("kinds", "Operators", left=True, wraps=True),
+        Column("name", title, left=True),
+        Column("kinds", "Operators", left=True),
         Column("time_s", "Time", "ms", 2, scale=1e-3),
         Column("share", "Share", "%", 1, scale=0.01),
         Column("flops", "FLOPs", "G", 3, scale=1e9),

@@ -20,7 +20,7 @@ class Column:
         scale: divides a figure before it is printed.
         higher_is_better: None where a figure only describes.
         left: whether it is aligned to the left, as names are.
-        wraps: whether a narrow terminal may break its cells; names it always may.
+        wraps: whether a narrow terminal may break its cells too, as it may those of the left.
     """
 
     key: str

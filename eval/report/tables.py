@@ -119,7 +119,7 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
 def failures_table(records: Sequence[Record], *more: Figure) -> Table:
     """Return one row a record that is not complete: its state and why, and what else is asked for."""
     what = Figure("what", "What", left=True, of=lambda record: record.outcome.partition(": ")[0])
-    why = Figure("why", "Why", left=True, wraps=True, of=lambda record: record.outcome.partition(": ")[2])
+    why = Figure("why", "Why", left=True, of=lambda record: record.outcome.partition(": ")[2])
     return Table.about([LABEL, SET, *more, what, why], records)
 
 

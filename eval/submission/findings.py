@@ -34,8 +34,8 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     columns = (
         Column("title", "Check", left=True),
         Column("status", "Result", left=True),
-        Column("why", "Why", left=True, wraps=True),
-        Column("fix", "What to do", left=True, wraps=True),
+        Column("why", "Why", left=True),
+        Column("fix", "What to do", left=True),
     )
     return Table.of(columns, [(its.title, its.status, its.why, its.fix or None) for its in findings])
 

@@ -13,7 +13,7 @@ from eval.report.table import Column, Table, number
 from eval.toml_files import read_toml
 
 TABLE1 = Path(__file__).with_suffix(".toml")
-_SET = Column("set", "PSNR", "dB", left=True, wraps=True)
+_SET = Column("set", "PSNR", "dB", left=True)
 
 
 class PublishedSet(Frozen):
