@@ -126,6 +126,12 @@ def why_no_file(path: str | Path) -> str | None:
     return "a folder, no file" if os.path.isdir(path) else "no such file"
 
 
+def is_of_variable(data_dir: Path | None) -> bool:
+    """Tell whether a folder of image sets is that of ``ESR_DATA``, which stands for all commands: it was not typed."""
+    named = os.environ.get("ESR_DATA")
+    return bool(named) and data_dir == Path(os.path.expanduser(named))
+
+
 def states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Return what tells files from ones that were written to since: path, size in bytes, time of the change in ns.
 

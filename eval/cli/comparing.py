@@ -1,6 +1,5 @@
 """``python -m eval compare``: two models, two folders of records, or two published results, and what is settled."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from eval.cli import flags
 from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig, split
 from eval.errors import RunError, UsageError
+from eval.files import is_of_variable
 from eval.ranking.comparison import Comparison, Side, compare_sides
 from eval.ranking.from_results_json import read_results
 from eval.records.conditions import manner_of
@@ -63,7 +63,7 @@ def compare(
     of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
     of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
     if kind != "model":
-        others = {"data_dir": _if_typed(data_dir), "sandbox": sandbox, "repeats": repeats}
+        others = {"data_dir": None if is_of_variable(data_dir) else data_dir, "sandbox": sandbox, "repeats": repeats}
         _refuse_idle(
             _settings(config) | of_a_file | others,
             "has an effect only when models are run, not when records or results.json are compared",
@@ -86,12 +86,6 @@ def _settings(config: RunConfig) -> dict[str, object]:
     """Return the settings that are not as by default."""
     plain = RunConfig(protocol=Protocol.STEADY)
     return {name: value for name, value in config if value != getattr(plain, name)}
-
-
-def _if_typed(data_dir: Path | None) -> Path | None:
-    """Return the flag's value, but none where it is that of ESR_DATA, which stands for all commands."""
-    of_variable = os.environ.get("ESR_DATA")
-    return None if of_variable and data_dir == Path(of_variable).expanduser() else data_dir
 
 
 def _refuse_idle(given: dict[str, object], why: str) -> None:

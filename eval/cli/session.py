@@ -1,6 +1,5 @@
 """An evaluation for a person at a terminal: what is used is said, and tables are printed and written at the end."""
 
-import os
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from eval.cli.terminal import Terminal
 from eval.config import RunConfig
 from eval.data.datasets import SAMPLE, Dataset, check_metric_sizes, open_dataset
 from eval.device.memory import freeze_imports, keep_freed_memory
+from eval.files import is_of_variable
 from eval.metrics.registry import find_metrics
 from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
@@ -50,7 +50,7 @@ class Session:
         for dataset in datasets:
             check_metric_sizes(dataset, metrics)
         check_writable(self.save_dir, RECORDS_FOLDER)
-        if data_dir and set(names) == {SAMPLE} and str(data_dir) != os.path.expanduser(os.environ.get("ESR_DATA", "")):
+        if data_dir and set(names) == {SAMPLE} and not is_of_variable(data_dir):
             self.terminal.say(f"note: --data_dir {data_dir} has no effect: {SAMPLE} comes with scikit-image")
         idle = [metric.title for metric in metrics if metric.needs == "hr" and metric.key != "psnr_db"]
         if idle and not any(dataset.has_hr for dataset in datasets):
