@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from eval.cli import NEEDED
 from tests.conftest import PROJECT
 
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -58,8 +59,30 @@ def test_what_the_code_imports_is_declared():
 def test_outside_of_its_environment_a_command_says_which_one_it_needs(door: list[str]):
     # -S leaves out what is installed, as the system's own Python does.
     done = subprocess.run([sys.executable, "-S", *door], cwd=PROJECT, capture_output=True, text=True)
-    remedy = "lacks typer; activate the project's environment (. .venv/bin/activate), or make it first: make demo"
+    remedy = "activate the project's environment (. .venv/bin/activate), or make it first: make demo"
     assert (done.returncode, remedy in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+@pytest.mark.parametrize("door", [["test_demo.py"], ["-m", "eval", "score", "results"], ["-m", "team_bsr"]])
+def test_an_environment_that_lacks_a_part_of_the_dependencies_is_told_which(door: list[str]):
+    """As that of a notebook service, or one that is older than the last dependency."""
+    module, *more = door if door[0] != "-m" else door[1:]
+    run = f"run_{'path' if module.endswith('.py') else 'module'}({module!r}, run_name='__main__')"
+    code = (
+        f"import sys, runpy; sys.modules |= dict.fromkeys(['isal', 'yaml']); sys.argv = {[module, *more]}; runpy.{run}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert (done.returncode, " lacks isal, yaml; activate" in done.stderr, "Traceback" in done.stderr) == (
+        2,
+        True,
+        False,
+    )
+
+
+def test_what_every_command_looks_for_are_the_dependencies():
+    owners = packages_distributions()
+    looked_for = {owner.lower() for name in NEEDED for owner in owners[name]}
+    assert looked_for == {Requirement(asked).name for asked in DECLARED["dependencies"]}
 
 
 def test_training_without_its_extra_says_what_to_install():
