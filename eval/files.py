@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
@@ -35,6 +36,11 @@ def check_in_place() -> None:
             f"{PROJECT}: holds a copy of the code without {_MODEL_ZOO}: the project runs from its own folder only. "
             "There: pip install -e ."
         )
+
+
+def extras() -> dict[str, list[str]]:
+    """Return the packages that only some commands need, by the extra of pyproject.toml that has them."""
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 
 
 @contextmanager

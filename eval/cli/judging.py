@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from eval.cli.flags import DEFAULT_SAVE_DIR, EditionFlag, out, some
+from eval.cli.program import check_installed
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
@@ -62,6 +63,7 @@ def report(
     ] = False,
 ) -> None:
     """Write tables and a web page from the newest complete record of each model, set, protocol and device."""
+    check_installed("plotly", *(["matplotlib"] if figures else []))
     rules = None if edition is None else find_edition(edition)
     found = find_records(records)
     if not complete_ones(current(found)):

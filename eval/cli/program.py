@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,13 +19,11 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from eval.errors import RunError, UsageError
-from eval.files import check_in_place
+from eval.files import check_in_place, extras
 from eval.report.escapes import written_lines
 
 USAGE_EXIT, FAILURE_EXIT = 2, 1
 _CTRL_C_EXIT, _SIGTERM_EXIT = 130, 143
-# Packages that only some commands need, with the extra of pyproject.toml that has them.
-_EXTRAS = {"plotly": "report", "matplotlib": "report", "accelerate": "train", "tensorboard": "train", "onnx": "export"}
 
 
 def run_program(program: Callable[..., None] | typer.Typer) -> None:
@@ -56,11 +55,23 @@ def errors_told() -> Iterator[None]:
         sys.exit(FAILURE_EXIT)
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        if package not in _EXTRAS:
+        extra = next((name for name, packages in extras().items() if package in packages), None)
+        if extra is None:
             raise
-        command = f'pip install -e ".[{_EXTRAS[package]}]"'
+        command = f'pip install -e ".[{extra}]"'
         _print(UsageError(f"this needs {package}, which is not installed; in the project's folder: {command}"))
         sys.exit(USAGE_EXIT)
+
+
+def check_installed(*packages: str) -> None:
+    """Refuse what needs packages of an extra that are not here, before anything is computed.
+
+    Raises:
+        ModuleNotFoundError: one of them is not; ``errors_told`` says how to install it.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The parts around the networks: files, bicubic, metrics, the clock, weights; and what is here beside them."""
 
 import hashlib
-import importlib.util
 import math
 import re
 import shutil
@@ -23,7 +22,7 @@ from eval.device.nvml import open_gpu
 from eval.device.placing import finish
 from eval.doctor.findings import Finding, judged, noted
 from eval.errors import RunError
-from eval.files import PROJECT
+from eval.files import PROJECT, extras
 from eval.metrics.psnr_ssim import PEAK, SSIM_C1, psnr, ssim
 from eval.zoo.checkpoints import MissingWeightsError, find_checkpoint
 from eval.zoo.manifest import all_models
@@ -33,14 +32,6 @@ _REDUCED_SHA256 = "4b5ef1f214478af352e14676ac59186d52db3ecfc839cd53d1af840f870f5
 # The steps of a clock that times networks of a few milliseconds.
 _COARSEST_CLOCK_S = 1e-5
 _CLOCK_SHARE, _CLOCK_MS = 0.05, 0.05
-_PACKAGES = {
-    "plotly": "the page of report",
-    "matplotlib": "the figures of report",
-    "accelerate": "training",
-    "einops": "some third-party submissions",
-    "onnx": "export",
-    "ray": "--launcher ray",
-}
 _PROGRAMS = {"g++": "--engine compiled", "pdflatex": "setting the factsheet"}
 
 
@@ -150,7 +141,12 @@ def note_versions() -> Iterator[Finding]:
 
 def note_optional() -> Iterator[Finding]:
     """List what is not installed, with what needs it."""
-    absent = [f"{name} ({use})" for name, use in _PACKAGES.items() if importlib.util.find_spec(name) is None]
+    absent = [
+        f"{name} (pip install -e '.[{extra}]')"
+        for extra, packages in extras().items()
+        for name in packages
+        if extra != "test" and _version(name) is None
+    ]
     absent += [f"{name} ({use})" for name, use in _PROGRAMS.items() if shutil.which(name) is None]
     yield noted("optional parts", f"not installed: {', '.join(absent)}" if absent else "all installed")
 

@@ -284,11 +284,13 @@ def test_a_report_of_nothing_says_so(command, tmp_path: Path):
 
 def test_a_package_of_an_extra_that_is_absent_is_told_with_its_command(command, tmp_path: Path, monkeypatch):
     write_record(make_record((30.0,), key="a" * 64), tmp_path / "in" / "records")
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    done = command("-m", "eval", "report", "in", "--out", "page", code=2)
-    expected = 'this needs plotly, which is not installed; in the project\'s folder: pip install -e ".[report]"'
-    assert expected in done.stderr
+    for package, more in (("matplotlib", ["--figures"]), ("plotly", [])):
+        monkeypatch.setitem(sys.modules, package, None)
+        done = command("-m", "eval", "report", "in", "--out", "page", *more, code=2)
+        expected = f'{package}, which is not installed; in the project\'s folder: pip install -e ".[report]"'
+        assert (expected in done.stderr, done.stdout) == (True, "")
+    # Pictures of many models are read for minutes.
+    assert not (tmp_path / "page").exists()
 
 
 def test_a_terminal_that_cannot_show_a_character_ends_no_run(program, hr_folder: Path):

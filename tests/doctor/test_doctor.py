@@ -104,6 +104,16 @@ def test_versions_other_than_the_pinned_ones_are_named(monkeypatch):
     assert "torch 2.11.0 (" in finding.words
 
 
+def test_absent_packages_are_named_with_the_extra_that_brings_them(monkeypatch):
+    there = parts._version
+    monkeypatch.setattr(
+        parts, "_version", lambda name: None if name in ("onnxruntime", "tensorboard", "ruff") else there(name)
+    )
+    (finding,) = parts.note_optional()
+    assert "tensorboard (pip install -e '.[train]'), onnxruntime (pip install -e '.[export]')" in finding.words
+    assert "ruff" not in finding.words
+
+
 def test_the_command_ends_with_1_if_and_only_if_something_is_wrong(monkeypatch):
     monkeypatch.setattr(networks, "check_networks", lambda *_: iter(()))
     result = CliRunner().invoke(app, ["doctor", "--device", "cpu"])
