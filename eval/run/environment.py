@@ -88,7 +88,9 @@ def commit() -> str | None:
 def _answer(*command: str) -> str | None:
     """Return what a program prints; None where it cannot be run."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        told = subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
+        # A path of git's is bytes of the file system, whatever the locale.
+        return os.fsdecode(told).strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

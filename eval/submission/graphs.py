@@ -144,7 +144,7 @@ def write_ncnn(network: nn.Module, folder: Path, name: str) -> list[Path]:
         traced.save(f"{scratch}/net.pt")
         shapes = [f"inputshape=[1,3,{_PROBE_SIZE[0]},{_PROBE_SIZE[1]}]f32", "inputshape2=[1,3,64,48]f32"]
         command = [sys.executable, "-c", "import pnnx; pnnx.pnnx()", f"{scratch}/net.pt", *shapes, "fp16=0"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=scratch)
         made = [Path(scratch, f"net.ncnn.{suffix}") for suffix in ("param", "bin")]
         if done.returncode or not all(path.is_file() for path in made):
             said = (done.stderr or done.stdout).strip().splitlines()

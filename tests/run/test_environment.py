@@ -47,6 +47,13 @@ def test_a_linux_processor(monkeypatch, text: str, machine: str, matrix_units: b
     assert device_name(torch.device("cpu")) == name
 
 
+def test_a_path_that_is_no_text_of_the_locale_is_read(monkeypatch: pytest.MonkeyPatch):
+    # What a process decodes by, if it is not told.
+    monkeypatch.setattr("subprocess._text_encoding", lambda: "ascii")
+    words = (sys.executable, "-c", "import os; os.write(1, os.fsencode('/home/\\xe9\\n'))")
+    assert environment._answer(*words) == "/home/\xe9"
+
+
 @pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 def test_a_limit_of_the_library_of_convolutions_is_another_machine(monkeypatch, variable: str):
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
