@@ -13,6 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 from eval.errors import UsageError
 
@@ -69,6 +70,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def mute(stream: TextIO) -> None:
+    """Send what a stream writes nowhere: its reader has gone, and what waits would raise when the process ends."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def what_bars(folder: Path) -> Path | None:

@@ -1,5 +1,6 @@
 """How far a run has come, by its iterations or by its share of the minutes it may take, and what it tells of that."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast
 from torch.utils.tensorboard import SummaryWriter
 
+from eval.files import mute
 from team_bsr.recipe import Step
 from team_bsr.sources import SCALE
 
@@ -82,11 +84,10 @@ class Progress:
         pixels_a_second = lr_pixels(step, position - counted) / took_s
         left = lr_pixels(step, step.iterations - position)
         after = sum(lr_pixels(later, later.iterations) for later in self.steps if later.number > step.number)
-        print(
+        _say(
             f"step {step.number}  {iteration}/{step.iterations}  {step.loss} {loss:.5f}  "
             f"rate {rate:.2e}  {done * step.batch / took_s:.1f} patches/s  "
-            f"step ends in {_time(left, pixels_a_second)}, all in {_time(left + after, pixels_a_second)}",
-            flush=True,
+            f"step ends in {_time(left, pixels_a_second)}, all in {_time(left + after, pixels_a_second)}"
         )
         figures = {"loss": loss, "rate": rate, "lr_pixels_per_s": lr_pixels(step, done) / took_s}
         _add(self.writer, figures, step, iteration)
@@ -96,13 +97,21 @@ class Progress:
         if self.writer is None:
             return
         shown = "  ".join(f"{name} {value:.3f} dB" for name, value in psnr_db.items())
-        print(f"step {step.number}  {iteration}/{step.iterations}  PSNR: {shown}", flush=True)
+        _say(f"step {step.number}  {iteration}/{step.iterations}  PSNR: {shown}")
         _add(self.writer, {f"psnr_db/{name}": value for name, value in psnr_db.items()}, step, iteration)
 
     def close(self) -> None:
         """Flush what TensorBoard has not written yet."""
         if self.writer is not None:
             self.writer.close()
+
+
+def _say(line: str) -> None:
+    """Print a line at once; a reader that goes, as ``tee`` does with its terminal, ends no training."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        mute(sys.stdout)
 
 
 def _add(writer: SummaryWriter, values: dict[str, float], step: Step, iteration: int) -> None:

@@ -1,6 +1,5 @@
 """What a person sees while models run, and the table at the end. Plain text when the output is no terminal."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from eval.files import mute
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
@@ -45,9 +45,7 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Say nothing from now on."""
         self.quiet = True
-        # What waits to be written would raise when the process ends.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), self.file.fileno())
+        mute(self.file)
 
 
 class Terminal(Observer):

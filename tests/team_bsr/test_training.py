@@ -184,6 +184,20 @@ def test_progress_counts_from_where_a_step_goes_on(tmp_path, capsys, monkeypatch
     assert expected in capsys.readouterr().out
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_a_reader_that_goes_ends_no_training(tmp_path, monkeypatch):
+    """As ``tee`` does when its terminal is closed."""
+    progress, (reading, writing) = Progress(tmp_path, (step := small_step(),), active=True), os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        for iteration in (1, 2):
+            progress.report(step, iteration, iteration, 0.5)
+            progress.validated(step, iteration, {"Set5": 30.0})
+        progress.close()
+        pipe.write("at the end")
+
+
 def test_two_reports_at_one_position_leave_the_time_open(tmp_path, capsys, monkeypatch):
     """As where minutes are limited, each iteration is reported, and one takes less time than it counts for."""
     step = small_step(batch=2, iterations=1190)
