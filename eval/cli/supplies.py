@@ -53,13 +53,13 @@ def fetch_weights(
     if not every and not keys:
         raise UsageError(f"--model_id {model_id}: expected ids or names of models, separated by commas")
     specs = list(all_models()) if every else [find_model(key) for key in keys]
-    failures = []
+    folder, failures = to or cache_folder(), []
     for spec in specs:
         if not spec.checkpoints:
             typer.echo(f"{spec.label}: has no weights, so there is nothing to download")
         for known in spec.checkpoints:
             try:
-                typer.echo(_fetched(known, to or cache_folder()))
+                typer.echo(_fetched(known, folder))
             except (RunError, OSError) as error:
                 failures.append(str(error))
     if failures:

@@ -276,6 +276,14 @@ def test_steady_runs_of_two_models_share_a_group_and_make_a_report(command, tmp_
     assert r"\begin{tabular}" in (tmp_path / "page" / "leaderboard.tex").read_text()
 
 
+def test_a_cache_folder_that_cannot_be_is_said_once(command, tmp_path: Path):
+    (tmp_path / "file").touch()
+    done = command("-m", "eval", "fetch", "weights", "--all", ESR_CACHE="file", code=1)
+    assert done.stderr == (
+        "error: file: this cache folder cannot be written (File exists); set ESR_CACHE to a folder that can be\n"
+    )
+
+
 def test_a_report_of_nothing_says_so(command, tmp_path: Path):
     result = command("-m", "eval", "report", "absent", code=2)
     assert "absent: no such file or folder; expected a folder given as --save_dir" in result.stderr
