@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,6 +14,11 @@ from eval.device.following import Following
 from eval.device.transfer import device_of
 from eval.errors import one_reason
 from eval.metrics.figures import Complexity, Flag
+
+with warnings.catch_warnings():
+    # It scripts a function of its own, of which torch 2.14 says on every command's terminal that this is deprecated.
+    warnings.simplefilter("ignore")
+    from fvcore.nn import FlopCountAnalysis
 
 INPUT_SIDE = 256
 BOUND_SHARE = 0.8

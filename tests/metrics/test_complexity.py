@@ -32,6 +32,11 @@ def test_counts_by_hand():
     assert complexity.flops_by_operator == {"conv": complexity.flops}
 
 
+def test_what_counts_flops_brings_no_warning_of_its_own(program):
+    """As at an import with a newer torch, on the terminal of every command."""
+    assert program("-W", "error", "-c", "import eval.metrics.complexity").stderr == ""
+
+
 def test_leaves_no_hooks_and_no_gradients():
     network = Small()
     measure_complexity(network, input_side=10)
