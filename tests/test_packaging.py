@@ -30,6 +30,8 @@ def test_every_dependency_has_one_version_and_every_version_is_of_a_dependency()
     assert {asked.name: str(asked.specifier) for asked in ASKED if asked.specifier} == {
         "torch": ">=2.11",
         "numpy": ">=2",
+        # From there on it takes Literal.
+        "typer": ">=0.19",
     }
 
 
