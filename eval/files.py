@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
-from typing import TextIO
+from typing import IO
 
 from eval.errors import UsageError
 
@@ -72,7 +72,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def mute(stream: TextIO) -> None:
+def mute(stream: IO[str]) -> None:
     """Send what a stream writes nowhere: its reader has gone, and what waits would raise when the process ends."""
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
