@@ -18,8 +18,8 @@ CUDA_PACKAGES = (
 _CUDA_WORDS = re.compile(
     # Of errors of CUDA itself, only those that say that there is no device, or no kernel for it. Whatever failed, torch
     # goes on with "CUDA kernel errors might be asynchronously reported".
-    r"nvcc|CUDA_HOME|CUDA kernel(?! errors might)|no kernel image|not compiled with CUDA|No CUDA|CUDA extension"
-    r"|CUDA error: (invalid device|CUDA driver version)|only supported on CUDA",
+    r"nvcc|CUDA_HOME|CUDA kernel(?! errors might)|no kernel image|not compiled with CUDA|No CUDA|No HIP|CUDA extension"
+    r"|NVIDIA driver on your system|CUDA error: (invalid device|CUDA driver version)|only supported on CUDA",
     re.I,
 )
 _MAX_CHARS, _BEGINNING = 300, 180

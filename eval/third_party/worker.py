@@ -29,7 +29,7 @@ from eval.third_party.faults import described
 from eval.third_party.graphs import counted_forward, graph_of, load_graph
 from eval.third_party.loading import Loaded, load_entry, load_model_file
 from eval.third_party.shims import install
-from eval.third_party.shims.cuda import OnCpu
+from eval.third_party.shims.cuda import OnCpu, wants_gpu
 from eval.third_party.wire import Message, WireError, receive, send
 
 MAX_INPUT_BYTES = 2**31
@@ -39,6 +39,8 @@ class Worker:
     """Answers requests about one submission."""
 
     def __init__(self) -> None:
+        # Asked for before third-party code, which may change it.
+        self._scratch = os.environ.get("ESR_SCRATCH")
         # Set by the first request.
         self.loaded: Loaded
         self.notes: set[str] = set()
@@ -57,7 +59,11 @@ class Worker:
             # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
             otherwise = State.FAILED_TO_BUILD if operation in ("give", "load") else State.FAILED_TO_RUN
             fault = described(error, otherwise)
-            return Message({"fault": {key: _as_handed_over(said) for key, said in fault.items()}})
+            return Message({"fault": {key: self._as_handed_over(said) for key, said in fault.items()}})
+
+    def _as_handed_over(self, said: str) -> str:
+        """Name files in a text as they are called where they came from, not by where they lie here."""
+        return re.sub(rf"{re.escape(f'{self._scratch}/given/')}(code/|checkpoint/)?", "", said)
 
     def _give(self, request: Message) -> Message:
         _place(request.header["place"]).write_bytes(request.payload)
@@ -97,7 +103,7 @@ class Worker:
         try:
             return self._forward()
         except (AssertionError, RuntimeError) as error:
-            if self.mode or self.loaded.device.type != "cpu" or "CUDA" not in str(error):
+            if self.mode or self.loaded.device.type != "cpu" or not wants_gpu(error):
                 raise
             self.mode = OnCpu(self.notes)
             return self._forward()
@@ -180,11 +186,6 @@ def _load(request: Message, device: torch.device) -> Loaded:
 def _given() -> Path:
     """Return the folder of what the submission is given; its code may write there."""
     return Path(os.environ["ESR_SCRATCH"]) / "given"
-
-
-def _as_handed_over(said: str) -> str:
-    """Name files in a text as they are called where they came from, not by where they lie here."""
-    return re.sub(rf"{re.escape(str(_given()))}/(code/|checkpoint/)?", "", said)
 
 
 def _place(place: str) -> Path:

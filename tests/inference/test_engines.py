@@ -2,8 +2,10 @@
 
 import copy
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -364,6 +366,18 @@ def test_what_is_wrong_with_the_device_is_not_told_of_the_engine(monkeypatch, er
     monkeypatch.setattr(eager, "prepare", fail)
     with pytest.raises(type(error)):
         prepare(nn.Identity(), CPU, Execution())
+
+
+def test_compiling_needs_no_headers_of_python_and_says_nothing_of_them(tmp_path: Path, monkeypatch, recwarn):
+    def compiles(_program: object, package_path: IO[bytes], **_options: object) -> None:
+        warnings.warn("Can't find Python.h in /usr/include/python3.13", UserWarning, stacklevel=2)
+        package_path.write(b"machine code")
+
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", compiles)
+    monkeypatch.setattr("torch._inductor.aoti_load_package", lambda path: Path(path).read_bytes())
+    assert packages.packaged(compiled.exported(Tiny())) == b"machine code"
+    assert not recwarn
 
 
 def test_without_a_compiler_it_says_what_to_install(tmp_path: Path, monkeypatch):

@@ -40,6 +40,7 @@ def chained() -> Exception:
         (RuntimeError(f"CUDA error: no kernel image is available for execution\n{CUDA_ADDS}"), State.NEEDS_OPERATOR),
         (RuntimeError(f"CUDA error: no CUDA-capable device is detected\n{CUDA_ADDS}"), State.NEEDS_OPERATOR),
         (RuntimeError(f"CUDA error: invalid device ordinal\n{CUDA_ADDS}"), State.NEEDS_OPERATOR),
+        (RuntimeError("Found no NVIDIA driver on your system. Please check that"), State.NEEDS_OPERATOR),
         (RuntimeError("[enforce fail] can't allocate memory: 99 bytes"), State.OUT_OF_MEMORY),
         (FileNotFoundError(2, "No such file", "model_zoo/x.pth"), State.MISSING_CHECKPOINT),
         (FileNotFoundError(2, "No such file", "other.txt"), State.FAILED_TO_RUN),

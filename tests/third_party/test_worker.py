@@ -1,11 +1,14 @@
 """What a worker says of the outputs of a network, in this process."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import _get_current_function_mode
 
+from eval.third_party.shims.cuda import OnCpu
 from eval.third_party.wire import Message
 from eval.third_party.worker import Worker
 
@@ -38,11 +41,43 @@ def test_an_output_that_is_no_plain_tensor_is_told_by_what_it_is(output: object,
         assert type(output.detach().as_subclass(torch.Tensor)) is torch.Tensor
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        AssertionError("Torch not compiled with CUDA enabled"),
+        # Of a torch with CUDA, which a plain pip install brings on Linux, or with HIP.
+        RuntimeError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"),
+        RuntimeError("No CUDA GPUs are available"),
+        RuntimeError("No HIP GPUs are available"),
+    ],
+)
+def test_a_forward_that_asks_for_a_gpu_runs_on_the_cpu_whatever_torch_is_installed(error: Exception):
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(_get_current_function_mode(), OnCpu):
+            raise error
+        return x + torch.ones(1, device="cuda:0")
+
+    worker = Worker()
+    worker.loaded, worker.lr = SimpleNamespace(device=torch.device("cpu"), forward=forward), torch.zeros(1, 3, 2, 2)
+    assert worker.answer(Message({"op": "go"})).header == {"shape": [1, 3, 2, 2], "dtype": "float32"}
+    assert 'device="cuda" on a CPU' in worker.notes
+
+
+def test_another_error_of_a_forward_is_told_as_it_is():
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    worker = Worker()
+    worker.loaded, worker.lr = SimpleNamespace(device=torch.device("cpu"), forward=forward), torch.zeros(1, 3, 2, 2)
+    assert "mat1 and mat2" in worker.answer(Message({"op": "go"})).header["fault"]["text"]
+    assert worker.mode is None
+
+
 class Failing(Worker):
     """Fails at whatever it is asked for."""
 
     def _go(self, _request: Message) -> Message:
-        given = f"{os.environ['ESR_SCRATCH']}/given"
+        given = f"{os.environ.pop('ESR_SCRATCH')}/given"
         raise ValueError(f"{given}/code/net.py and {given}/checkpoint/w.pth, {given}/models/team01.py")
 
 

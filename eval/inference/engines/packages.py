@@ -30,8 +30,9 @@ def packaged(program: ExportedProgram) -> Callable[[Tensor], Tensor]:
         if path.exists():
             return inductor.aoti_load_package(str(path))
     with atomic_path(path) as partial, partial.open("w+b") as file, warnings.catch_warnings():
-        # torch's own, of its own.
+        # torch's own, of its own; and of headers for Python, which machine code without Python does without.
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="Can't find Python.h")
         # Weights become constants of it, laid out as the kernels want them.
         inductor.aoti_compile_and_package(program, package_path=file, inductor_configs={"freezing": True})
     return inductor.aoti_load_package(str(path))

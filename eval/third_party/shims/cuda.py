@@ -23,6 +23,11 @@ def install(notes: set[str]) -> None:
     torch.cuda.jiterator._create_jit_fn = _noted(create_jit_fn, "torch.cuda.jiterator on a CPU", notes)
 
 
+def wants_gpu(error: Exception) -> bool:
+    """Tell whether an error says that there is no GPU, in the words of a torch for CPUs, for CUDA or for AMD's HIP."""
+    return any(word in str(error) for word in ("CUDA", "NVIDIA driver", "HIP"))
+
+
 class OnCpu(TorchFunctionMode):
     """While it is entered, every function of torch that is given a CUDA device takes the CPU.
 
