@@ -331,7 +331,7 @@ def test_names_tell_whose_weights_ran(hr_folder: Path):
     assert source_of_upscaler(loaded).info == result.record.model
     named = source_of_upscaler(loaded, "mine").info
     assert (named.full_name, named.weights_sha256) == ("mine (selftrained)", result.record.model.weights_sha256)
-    assert api.evaluate(Nearest(), hr_folder, name="b c", config=UNTIMED, **QUIET).summary()["model"] == "b_c"
+    assert api.evaluate(Nearest(), hr_folder, name="b c", config=UNTIMED, **QUIET).summary()["model"] == "b c"
     # A layer more, though it holds no weights.
     loaded.network.also = nn.ReLU()
     assert source_of_upscaler(loaded).info.origin == "memory"

@@ -4,6 +4,7 @@ import errno
 import pickle
 import re
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from eval.device.exhausted import is_exhausted
@@ -37,12 +38,15 @@ class SubmissionError(Exception):
         self.state = state
 
 
-def described(error: BaseException, otherwise: State) -> dict[str, str]:
-    """Return an exception's state (``otherwise`` if it says nothing of it), one line why, and where it came from."""
+def described(error: BaseException, otherwise: State, named: Callable[[str], str] = str) -> dict[str, str]:
+    """Return an exception's state (``otherwise`` if it says nothing of it), one line why, and where it came from.
+
+    ``named`` writes a text with the names of files as they are to be told.
+    """
     said = str(error) or "no reason given"
     text = said if isinstance(error, SubmissionError) else f"{type(error).__name__}: {said}"
-    trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
-    return {"state": (_state(error) or otherwise).value, "text": one_line(text), "trace": trace}
+    trace = named("".join(traceback.format_exception(error)))[-_MAX_TRACE_CHARS:]
+    return {"state": (_state(error) or otherwise).value, "text": one_line(named(text)), "trace": trace}
 
 
 def plain_lines(text: str) -> str:

@@ -58,8 +58,7 @@ class Worker:
         except BaseException as error:
             # Third-party code can raise anything, SystemExit and KeyboardInterrupt included.
             otherwise = State.FAILED_TO_BUILD if operation in ("give", "load") else State.FAILED_TO_RUN
-            fault = described(error, otherwise)
-            return Message({"fault": {key: self._as_handed_over(said) for key, said in fault.items()}})
+            return Message({"fault": described(error, otherwise, self._as_handed_over)})
 
     def _as_handed_over(self, said: str) -> str:
         """Name files in a text as they are called where they came from, not by where they lie here."""

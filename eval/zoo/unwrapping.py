@@ -89,7 +89,7 @@ def _chosen(content: object, wanted: Mapping[str, Tensor], key: str | None) -> t
     if "" in only or len(only) == 1:
         name = "" if "" in only else only[0]
         return name, found[name], []
-    inner = any(name and isinstance(its, dict) for name, its in _parts(content, _DEEPEST))
+    inner = any(name and isinstance(its, dict) and its for name, its in _parts(content, _DEEPEST))
     chosen_by = "; --weights_key chooses one, as a.b.c" if inner else ""
     raise RunError(
         "expected a dictionary of tensors, or one under a key such as params_ema; "

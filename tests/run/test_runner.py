@@ -142,7 +142,8 @@ def test_counts_weights_and_flags_stand_in_the_record(hr_folder: Path, tmp_path:
     assert record.complexity.num_params == 150_688
     assert record.model.weights_sha256 == checkpoint.sha256
     assert record.model.checkpoint is None
-    assert [flag.code for flag in record.flags] == ["parameters"]
+    # What random weights make of an image may have an odd range, which is a flag of the run.
+    assert [flag.code for flag in record.flags if flag.of_network] == ["parameters"]
 
 
 def test_ctrl_c_keeps_what_was_finished(hr_folder: Path, tmp_path: Path):
