@@ -47,7 +47,7 @@ def train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pat
 
     Raises:
         UsageError, RunError: another training runs in the folder, processes cannot share a step's batch evenly, or no
-            image is as large as its patches; nothing was trained then, nor written.
+            image is as large as its patches; nothing was trained then.
         TrainingError: a loss is not finite, or the folder holds a run of another plan, other images or another start.
     """
     with alone_in(run.folder) if accelerator.is_main_process else nullcontext():
@@ -137,6 +137,10 @@ class _StepTrainer:
         # As if it had begun so long ago.
         self.started = time.monotonic() - self.elapsed_s
         progress.begin(self.iteration, self.position)
+        if self.position >= self.step.iterations and self.run.sets and not self.psnr_db:
+            # The last validation was broken off.
+            self._validate(progress)
+            self._save()
         try:
             for lr, hr in self._batches():
                 # The state of half an iteration could not be gone on from.
@@ -146,8 +150,10 @@ class _StepTrainer:
                 if self._follow_up(loss, progress):
                     break
         except KeyboardInterrupt:
-            if self.iteration:
-                self._save()
+            with ctrl_c_after_keeping():
+                hold_ctrl_c()
+                if self.iteration:
+                    self._save()
             raise
         self.optimise.release()
         # The next step reads the checkpoint that the first process has just written.
@@ -205,6 +211,8 @@ class _StepTrainer:
 
     def _validate(self, progress: Progress) -> None:
         if self.run.sets and self.accelerator.is_main_process:
+            # If it is broken off, a checkpoint shall not hold that of former weights.
+            self.psnr_db = {}
             self.psnr_db = validate(self.average.module, self.run.sets)
             progress.validated(self.step, self.iteration, self.psnr_db)
 

@@ -383,6 +383,41 @@ def test_ctrl_c_waits_for_the_end_of_an_iteration_and_loses_none(pairs, tmp_path
     assert capsys.readouterr().out.startswith(f"goes on from {stopped_at}\n")
 
 
+def test_a_validation_that_ctrl_c_breaks_off_leaves_no_psnr_of_former_weights_and_is_done_again(
+    images, pairs, tmp_path, monkeypatch
+):
+    plan, cpu, sets = Plan((small_step(iterations=4),), network="abpn"), Accelerator(cpu=True), [open_set(images)]
+    habits = Habits(validate_every=2)
+    whole = train(plan, habits, Run(tmp_path / "whole", pairs, sets), cpu)
+    run, done = Run(tmp_path / "stopped", pairs, sets), []
+
+    def broken_off(network, sets):
+        done.append(len(done))
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return validate(network, sets)
+
+    monkeypatch.setattr("team_bsr.training.validate", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, habits, run, cpu)
+    assert load_checkpoint(tmp_path / "stopped" / "step1-0000004.ckpt")["psnr_db"] == {}
+    assert load_checkpoint(train(plan, habits, run, cpu))["psnr_db"] == load_checkpoint(whole)["psnr_db"] != {}
+    train(plan, habits, run, cpu)
+    assert len(done) == 3
+
+
+def test_a_second_ctrl_c_waits_for_the_checkpoint_that_the_first_one_asked_for(pairs, tmp_path, monkeypatch):
+    def impatient(path, state):
+        os.kill(os.getpid(), signal.SIGINT)
+        save_checkpoint(path, state)
+
+    monkeypatch.setattr("team_bsr.training._StepTrainer._check", _stop_at(2))
+    monkeypatch.setattr("team_bsr.training.save_checkpoint", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        train(Plan((small_step(),), network="abpn"), Habits(), Run(tmp_path, pairs), Accelerator(cpu=True))
+    assert [path.name for path in checkpoints(tmp_path)] == ["step1-0000002.ckpt"]
+
+
 def test_ctrl_c_before_the_first_iteration_leaves_no_checkpoint(pairs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("team_bsr.training._StepTrainer._batches", _interrupted)
     with pytest.raises(KeyboardInterrupt):
