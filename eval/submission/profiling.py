@@ -55,7 +55,7 @@ class Part:
         flops: multiply-adds.
         moved_bytes: of inputs and outputs, each once.
         floor_s: what the machine would take at least.
-        spread_s: between the quartiles of the passes.
+        passes_s: the time of each pass.
     """
 
     name: str
@@ -64,7 +64,12 @@ class Part:
     flops: int
     moved_bytes: int
     floor_s: float
-    spread_s: float = 0.0
+    passes_s: tuple[float, ...] = ()
+
+    @property
+    def spread_s(self) -> float:
+        """The time between the quartiles of the passes."""
+        return float(np.subtract(*np.quantile(self.passes_s or (0.0,), (0.75, 0.25))))
 
     @property
     def times_floor(self) -> float | None:
@@ -84,7 +89,8 @@ class Part:
         kinds = tuple(dict.fromkeys((*self.kinds, *other.kinds)))
         flops, moved_bytes = self.flops + other.flops, self.moved_bytes + other.moved_bytes
         time_s, floor_s = self.time_s + other.time_s, self.floor_s + other.floor_s
-        return Part(self.name, kinds, time_s, flops, moved_bytes, floor_s, self.spread_s + other.spread_s)
+        passes_s = tuple(mine_s + its_s for mine_s, its_s in zip(self.passes_s, other.passes_s, strict=True))
+        return Part(self.name, kinds, time_s, flops, moved_bytes, floor_s, passes_s)
 
 
 @dataclass(frozen=True)
@@ -187,8 +193,8 @@ def profile(network: nn.Module, x: Tensor, passes: int = 5) -> Profile:
 def _part(calls: Sequence[tuple[str, str, float, int, int]], machine: Machine) -> Part:
     """Return one operator from its calls in all passes."""
     name, kind, _, flops, moved = calls[0]
-    low_s, time_s, high_s = np.quantile([call[2] for call in calls], (0.25, 0.5, 0.75)).tolist()
-    return Part(name, (kind,), time_s, flops, moved, machine.floor_s(flops, moved), high_s - low_s)
+    passes_s = tuple(call[2] for call in calls)
+    return Part(name, (kind,), statistics.median(passes_s), flops, moved, machine.floor_s(flops, moved), passes_s)
 
 
 def _together(parts: Iterable[Part], key: Callable[[Part], str]) -> tuple[Part, ...]:

@@ -106,9 +106,16 @@ def test_nothing_is_advised_on_a_time_that_is_doubtful():
     """On a busy machine a layer was told to be the first to prune at a fifth of the least time possible."""
     (below,) = _pruning((_part("below", 0.1, 9, 0.5),))
     assert below.startswith("below: 100% of the time, 0.2 times its floor: other work disturbed one of the two")
-    pool = _together([replace(_part("pool", 0.1, 0, 0.02), spread_s=0.05)] * 2, lambda part: part.name)
+    passes_s = (0.0, 0.075, 0.1, 0.125, 0.2)
+    pool = _together([replace(_part("pool", 0.1, 0, 0.02), passes_s=passes_s)] * 2, lambda part: part.name)
     (unsteady,) = _replacing(pool)
     assert unsteady.startswith("pool: 100% of the time, 5.0 times its floor: between passes it differs by 100.0 ms")
+
+
+def test_parts_that_vary_against_each_other_are_steady_together():
+    parts = [replace(_part("pool", 0.1, 0, 0.02), passes_s=(0.05, 0.15)), _part("pool", 0.1, 0, 0.02)]
+    (pool,) = _together([parts[0], replace(parts[1], passes_s=(0.15, 0.05))], lambda part: part.name)
+    assert (pool.spread_s, pool.doubt) == (0.0, None)
 
 
 def test_a_time_is_the_median_of_its_passes_and_its_spread_that_of_their_quartiles():
