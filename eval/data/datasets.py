@@ -163,7 +163,9 @@ def _refuse_own_sample(data_dir: Path) -> None:
 
 
 def find_dataset(data_dir: Path, name: str | None) -> Found:
-    """Find what ``open_dataset`` opens of a folder that exists, and open no file; a set without a pair has a fault.
+    """Find what ``open_dataset`` opens of a folder that exists; a set without a pair has a fault.
+
+    It opens no file, the first pair of ``input`` beside HR apart.
 
     Raises:
         UsageError: there is no such set, or it is not clear which is meant.
@@ -305,8 +307,9 @@ def _plain_folder(name: str, folder: Path) -> Found:
     role = role_of(folder, stems)
     if role == "unclear":
         raise UsageError(
-            f"--data_dir {folder}: cannot tell whether these are HR or LR images: the name contains only the scale. "
-            "Rename the folder, or link to it, so that its name ends in HR or LR"
+            f"--data_dir {folder}: cannot tell whether these are HR or LR images: the name tells only the scale, "
+            "or input beside a folder of HR. Rename the folder, or link to it, so that its name ends in HR or LR; "
+            "folders LR and HR beside each other are measured as pairs"
         )
     if role == "LR":
         return Found(name, LR_FOLDER, folder, [ImagePair(path.stem, lr=path, hr=None) for path in images], [])

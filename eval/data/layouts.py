@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from eval.data.images import is_image_file
-from eval.data.naming import DEEPEST, Half, folders_below, halves, set_name, told_tails
-from eval.data.pairs import ImagePair
+from eval.data.naming import DEEPEST, Half, folders_below, halves, hr_beside_input, set_name, told_tails
+from eval.data.pairs import ImagePair, check_pairs
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,28 @@ def sets_by_words(root: Path, depth: int = DEEPEST) -> dict[str, list[Layout]]:
     Returns:
         By the name of a set, empty for one that ``root`` itself is, the ways in which its halves go together.
     """
+    of_images = list(filter(_has_readable_images, folders_below(root, depth)))
     by_words: dict[tuple[str, ...], list[Half]] = defaultdict(list)
-    for half in halves(root, filter(_has_readable_images, folders_below(root, depth))):
+    for half in halves(root, of_images):
         by_words[tuple(map(str.casefold, half.words))].append(half)
     found = {}
     for same_words in by_words.values():
-        hr, lr = (_surest([half for half in same_words if half.role == role]) for role in ("HR", "LR"))
+        hr, lr = ([half for half in same_words if half.role == role] for role in ("HR", "LR"))
         if hr and lr:
             folders = [(one.folder, other.folder) for one in hr for other in _likeliest(lr)]
             found["_".join(hr[0].words)] = [_layout_of(root, *both) for both in folders]
+    return _inputs_beside_hr(root, of_images) | found
+
+
+def _inputs_beside_hr(root: Path, folders: list[Path]) -> dict[str, list[Layout]]:
+    """Find sets in ``input`` beside HR, GT or target: those whose first pair is x4, not degraded at one size."""
+    found = defaultdict(list)
+    for lr in folders:
+        for hr in filter(_has_readable_images, hr_beside_input(lr)):
+            way = _layout_of(root, hr, lr)
+            pairs, _ = pair_files(root, "", way)
+            if pairs and not check_pairs(pairs[:1])[1]:
+                found[set_name(str(lr.parent.relative_to(root)))].append(way)
     return found
 
 
@@ -77,10 +90,6 @@ def _has_readable_images(folder: Path) -> bool:
     # Of somebody else's, below the folder that is meant.
     except PermissionError:
         return False
-
-
-def _surest(same_role: list[Half]) -> list[Half]:
-    return [half for half in same_role if half.is_sure] or same_role
 
 
 def _likeliest(lr: list[Half]) -> list[Half]:

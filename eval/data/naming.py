@@ -16,8 +16,6 @@ DEEPEST = 4
 _START = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _LOW = r"(?i:low)(?:$|(?=\d)|(?<=w)(?=[A-Z])|(?=(?i:res|q|x\d)))"
 _ROLE_WORD = re.compile(_START + rf"(?:((?i:hr|gt|high|orig|groundtruth))|(?i:lr|lq)|{_LOW})")
-# Names of the two halves beside each other; alone, a folder called so may hold anything.
-_OF_A_PAIR = {"input": "LR", "inputs": "LR", "target": "HR", "targets": "HR"}
 _SCALE_WORD = re.compile(r"(?i)x([2-9]|1[0-9])|([2-9])x")
 _SCALE_AT_END = re.compile(r"(?i)(?:x|(?<=lr)|(?<=hr))([2-9])$")
 # How LR was made, or how HR was cut: no part of a set's name.
@@ -78,31 +76,23 @@ def read_name(name: str) -> Name:
 
 @dataclass(frozen=True)
 class Half:
-    """A folder with images that are the HR or the LR half of a set at x4, by the names on the way to it.
-
-    ``is_sure`` is False for ``input`` and ``target``, which give way to names that say LR and HR themselves.
-    """
+    """A folder with images that are the HR or the LR half of a set at x4, by the names on the way to it."""
 
     folder: Path
     role: Role
     scale: int | None
     bicubic: bool
     words: tuple[str, ...]
-    is_sure: bool
 
 
 def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
     """Yield the folders under ``root`` that say by name that they are half of a set; those of other scales are none."""
     for folder in folders:
-        parts = folder.relative_to(root).parts
-        names = [read_name(part) for part in parts]
-        if not (is_sure := _nearest_role(names) is not None):
-            names = [_in_a_pair(part) for part in parts]
+        names = [read_name(part) for part in folder.relative_to(root).parts]
         scales = [name.scale for name in names if name.scale]
         role = _nearest_role(names)
         if role and set(scales) <= {_SCALE}:
-            bicubic = any(name.bicubic for name in names)
-            yield Half(folder, role, scales[-1] if scales else None, bicubic, _words(names), is_sure)
+            yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), _words(names))
 
 
 def _words(names: Iterable[Name]) -> tuple[str, ...]:
@@ -112,10 +102,6 @@ def _words(names: Iterable[Name]) -> tuple[str, ...]:
 def set_name(path: str) -> str:
     """Return the name of the set that words in a path under a folder of sets tell; empty for the folder itself."""
     return "_".join(_words(map(read_name, Path(path).parts)))
-
-
-def _in_a_pair(name: str) -> Name:
-    return read_name(_OF_A_PAIR.get(name.lower(), name))
 
 
 def _nearest_role(names: Sequence[Name]) -> Role | None:
@@ -148,11 +134,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) and not inside.is_relative_to(os.path.realpath(entry.path))
 
 
+def hr_beside_input(folder: Path) -> list[Path]:
+    """Return the folders called HR, GT or target beside one called ``input``; none for a folder of another name."""
+    if folder.name.lower() not in ("input", "inputs"):
+        return []
+    beside = [(other, read_name(other.name)) for other in folders_below(folder.parent, 1)]
+    targets = ("target", "targets")
+    return [other for other, its in beside if (its.is_bare and its.role == "HR") or other.name.lower() in targets]
+
+
 def role_of(folder: Path, stems: Sequence[str]) -> Role | Literal["unclear"]:
     """Return what the images of a folder are, by its name, by those above it, and by the ends of the files' names.
 
     A name above counts where it ends in a role or the one below it names no set. A scale alone
-    (``X4``) is unclear unless the files' names or an HR folder beside it tell; what says nothing at all is HR.
+    (``X4``) is unclear unless the files' names or an HR folder beside it tell; ``input`` beside HR is unclear, as it
+    may be LR or degraded at the size of HR; what says nothing at all is HR.
     """
     path = Path(os.path.abspath(folder))
     role, has_scale = _role_on_the_way(path)
@@ -163,17 +159,19 @@ def role_of(folder: Path, stems: Sequence[str]) -> Role | Literal["unclear"]:
     if stems and all(map(_LR_TAIL.search, stems)):
         return "LR"
     if not has_scale:
-        return "LR" if _in_a_pair(path.name).role == "LR" and near(path, "HR") else "HR"
+        return "HR"
     return "LR" if near(path, "HR") or near(path.parent, "HR") else "unclear"
 
 
-def _role_on_the_way(path: Path) -> tuple[Role | None, bool]:
+def _role_on_the_way(path: Path) -> tuple[Role | Literal["unclear"] | None, bool]:
     """Return the role that the names of a path tell, and whether one of those that count is a scale alone."""
     has_scale, bare_below = False, True
-    for part in reversed(path.parts[1:]):
-        name = read_name(part)
+    for at in (path, *path.parents):
+        name = read_name(at.name)
         if name.role and (bare_below or name.ends_in_role):
             return name.role, has_scale
+        if hr_beside_input(at):
+            return "unclear", has_scale
         if not (bare_below or name.is_bare):
             break
         has_scale |= name.is_bare and name.scale is not None
@@ -182,11 +180,10 @@ def _role_on_the_way(path: Path) -> tuple[Role | None, bool]:
 
 
 def near(folder: Path, role: Role) -> list[Path]:
-    """Return the folders in and beside a folder that have a role by their own names; ``input`` if it is itself half."""
+    """Return the folders in and beside a folder that have a role by their own names."""
     path = Path(os.path.abspath(folder))
     around = [*folders_below(path, 1), *folders_below(path.parent, 1)]
-    read = _in_a_pair if _in_a_pair(path.name).role else read_name
-    return [other for other in around if other != path and read(other.name).role == role]
+    return [other for other in around if other != path and read_name(other.name).role == role]
 
 
 def lr_beside_hr(stems: Iterable[str]) -> list[str]:

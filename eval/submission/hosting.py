@@ -83,8 +83,10 @@ class Phase:
     def _refuse_lr(self, stems: Sequence[str]) -> None:
         # By the rules that tell what a folder is that a network is run on.
         told = f"{self.hr}: expected a folder of HR images alone"
-        if role_of(self.hr, stems) == "LR":
-            raise UsageError(f"{told}; by its name, or those of its files, it holds LR images: name the HR folder")
+        if role_of(self.hr, stems) != "HR":
+            raise UsageError(
+                f"{told}; by its name, or those of its files, it holds or may hold LR images: name the HR folder"
+            )
         if mixed := lr_beside_hr(stems):
             text = f"got also LR images, by the names of {len(mixed)} of them ({mixed[0]} and its LR image, for one)"
             raise UsageError(f"{told}, {text}; move the LR images to another folder")

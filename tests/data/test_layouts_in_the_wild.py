@@ -37,7 +37,6 @@ PAIRED = {
     "gt and lq": ("", "Set5", "", "Set5/gt/{} Set5/lq/{}"),
     "gt and input": ("", "Set5", "", "Set5/gt/{} Set5/input/{}"),
     "target and input": ("Set5", None, "Set5/", "Set5/target/{} Set5/input/{}"),
-    "Targets and Inputs above a set": ("", "Set5", "", "Targets/Set5/{} Inputs/Set5/{}"),
     "LQ before input, GT before target": ("", "Set5", "", "Set5/GT/{} Set5/LQ/{} Set5/input/{} Set5/target/{}"),
     "LSDIR": ("val1", None, "val1/", "val1/HR/val/{} val1/X4/val/{}x4"),
     "LSDIR by name": ("", "val1", "val1/", "val1/HR/val/{} val1/X4/val/{}x4"),
@@ -95,13 +94,33 @@ def test_hr_whose_lr_lies_near_says_so(tmp_path: Path):
     ]
 
 
-def test_input_says_lr_beside_hr_alone(tmp_path: Path):
-    build(tmp_path, {"S/gt/{}.png": 32, "S/input/{}.png": 8, "T/photos/{}.png": 32, "T/input/{}.png": 32})
-    build(tmp_path, {"input/Set5/HR/{}.png": 32, "input/Set5/LR/{}.png": 8, "U/target/{}.png": 32})
-    assert open_dataset(tmp_path / "S" / "input", None).layout == LR_FOLDER
-    assert description(open_dataset(tmp_path / "S" / "gt", None))[1].startswith(
-        f"not used: the LR images in {tmp_path}/S/i"
-    )
+def test_input_beside_hr_is_never_measured_as_hr(tmp_path: Path):
+    build(tmp_path, {"Inputs/Set5/{}.png": 32, "Targets/Set5/{}.png": 128, "S/gt/{}.png": 32, "S/input/X4/{}.png": 8})
+    build(tmp_path, {"T/target/{}.png": 32, "T/input/{}.png": 8, "U/target/{}.png": 32, "U/input/X4/{}.png": 8})
+    for folder in ("Inputs", "Inputs/Set5", "S/input/X4", "T/input", "U/input"):
+        with pytest.raises(
+            UsageError, match=r"cannot tell whether these are HR or LR.*folders LR and HR beside each other"
+        ):
+            open_dataset(tmp_path / folder, None)
+    with pytest.raises(UsageError, match="cannot tell whether"):
+        open_dataset(tmp_path / "Inputs", "Set5")
+    for folder in ("Targets", "T/target", "U/target"):
+        assert open_dataset(tmp_path / folder, None).layout == HR_FOLDER
+    assert sets_in(tmp_path / "U") == ["input", "target"]
+    assert sets_in(tmp_path / "T") == [None]
+
+
+def test_input_and_target_of_one_size_are_no_pair(tmp_path: Path):
+    build(tmp_path, {"target/{}.png": 32, "input/{}.png": 32})
+    assert sets_in(tmp_path) == ["input", "target"]
+    assert open_dataset(tmp_path, "target").layout == HR_FOLDER
+    with pytest.raises(UsageError, match="cannot tell whether"):
+        open_dataset(tmp_path, "input")
+
+
+def test_input_says_nothing_without_hr_beside_it(tmp_path: Path):
+    build(tmp_path, {"T/photos/{}.png": 32, "T/input/{}.png": 32, "U/target/{}.png": 32})
+    build(tmp_path, {"input/Set5/HR/{}.png": 32, "input/Set5/LR/{}.png": 8, "HR_photos/{}.png": 32})
     for folder in ("T/photos", "T/input", "U/target"):
         dataset = open_dataset(tmp_path / folder, None)
         assert (dataset.layout, len(description(dataset))) == (HR_FOLDER, 1), folder

@@ -226,7 +226,8 @@ def test_references_that_are_one_file_elsewhere_are_refused(hr: Path, names: tup
             r"got also LR images, by the names of 1 of them \(img_",
         ),
         ("pairs", ("0901", "0901x4"), r"got also LR images, by the names of 1 of them \(0901 and"),
-        ("valid_LR", ("0901", "0902"), "by its name, or those of its files, it holds LR images"),
+        ("X4", ("0901", "0902"), "it holds or may hold LR images: name the HR folder"),
+        ("valid_LR", ("0901", "0902"), "by its name, or those of its files, it holds or may hold LR images"),
     ],
 )
 def test_lr_images_are_no_secret_ground_truth(tmp_path: Path, random_image, folder: str, names, words: str):
