@@ -12,6 +12,7 @@ from eval.cli.terminal import Terminal
 from eval.config import RunConfig
 from eval.data.datasets import SAMPLE, Dataset, check_metric_sizes, open_dataset
 from eval.device.memory import freeze_imports, keep_freed_memory
+from eval.errors import UsageError
 from eval.files import is_of_variable
 from eval.metrics.registry import find_metrics
 from eval.records.current import complete_ones, current, holds
@@ -25,6 +26,17 @@ from eval.run.launch import Launch
 from eval.run.model_source import ModelSource
 
 INTERRUPTED_EXIT = 130
+
+
+def _refuse_one_name(datasets: Sequence[Dataset]) -> None:
+    """Refuse different sets of one name, as ``a/b`` and ``a_b`` have: nothing tells their rows in a table apart."""
+    by_name = {dataset.name: dataset for dataset in datasets}
+    for first in datasets:
+        if first.pairs != (other := by_name[first.name]).pairs:
+            raise UsageError(
+                f"--datasets: {first.folder} and {other.folder} hold two sets that are both called {first.name} in "
+                "tables; rename one, or give them to two commands with a --save_dir each"
+            )
 
 
 class Session:
@@ -46,6 +58,7 @@ class Session:
     def open(self, data_dir: Path | None, names: Sequence[str | None]) -> list[Dataset]:
         """Find and check all sets, and where results go, before any model runs on one of them."""
         datasets = [open_dataset(data_dir, name) for name in names]
+        _refuse_one_name(datasets)
         metrics = find_metrics(self.evaluation.config.metrics)
         for dataset in datasets:
             check_metric_sizes(dataset, metrics)

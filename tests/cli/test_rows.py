@@ -1,6 +1,7 @@
 """One model's failure, in whatever phase and of whatever kind, is its own row; the others' figures stay."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from eval.cli.session import Session
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.device import placing
-from eval.errors import EngineError, RunError
+from eval.errors import EngineError, RunError, UsageError
 from eval.inference.upscaler import Upscaler
 from eval.records.current import complete_ones, current
 from eval.records.record import Mean, State
@@ -91,6 +92,15 @@ def session(tmp_path: Path, monkeypatch):
 
     yield make
     torch.set_num_threads(1)
+
+
+def test_two_sets_of_one_name_are_refused(session, hr_folder: Path, tmp_path: Path):
+    for name in ("a/b", "a_b", "a/c"):
+        shutil.copytree(hr_folder, tmp_path / name)
+    run = session("accuracy")
+    with pytest.raises(UsageError, match=r"a/b and .*/a_b hold two sets that are both called a_b in tables; rename"):
+        run.open(tmp_path, ["a/b", "a_b"])
+    assert [its.name for its in run.open(tmp_path, ["a/b", "a/c", "a/b"])] == ["a_b", "a_c", "a_b"]
 
 
 def ended(run: Session, dataset) -> int:
