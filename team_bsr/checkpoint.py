@@ -6,16 +6,17 @@ whole or not at all.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eval.errors import RunError
-from eval.files import write_whole
+from eval.files import why_no_file, write_whole
 from eval.zoo.loading import read_tensors
 from eval.zoo.unwrapping import unwrapped
 from team_bsr.outputs import keep_zoo_whole
@@ -54,12 +55,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         RunError: it is no checkpoint of this trainer, or of another format.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a training checkpoint, found no such file")
+    return _checked(path, _read(path, "a training checkpoint"))
+
+
+def _read(path: Path, expected: str) -> object:
+    if fault := why_no_file(path):
+        raise FileNotFoundError(f"{path}: expected {expected}, found {fault}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler meets in a foreign file
-        raise RunError(f"{path}: not a training checkpoint ({error})") from error
+        return read_tensors(path, path.read_bytes())
+    except RunError as error:
+        raise RunError(f"{path}: expected {expected} ({str(error).removeprefix(f'{path}: ')})") from error
+
+
+def _checked(path: Path, state: Any) -> dict[str, Any]:
     missing = [key for key in NETWORK_KEYS if not isinstance(state, dict) or key not in state]
     if missing or state["format"] != FORMAT:
         what = f"no {missing[0]!r}" if missing else f"format {state['format']}"
@@ -77,23 +85,34 @@ def load_network(path: Path, trainee: str | None = None) -> nn.Module:
         FileNotFoundError: there is no such file.
         RunError: the file holds another network, or is damaged.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a training checkpoint or weights, found no such file")
     name = trainee or PFDNLITE
-    try:
-        content = read_tensors(path, path.read_bytes())
-        if not isinstance(content, dict) or "format" not in content:
-            return TRAINEES[name].of_weights(unwrapped(content, {}).state)
-    except (RunError, RuntimeError, KeyError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise RunError(
-            f"{path}: expected a training checkpoint, or weights of {name} in deploy or training form ({reason})"
-        ) from error
-    state = load_checkpoint(path)
+    expected = f"a training checkpoint, or weights of {name} in deploy or training form"
+    content = _read(path, expected)
+    # Other trainers write a key "format", too.
+    if not isinstance(content, dict) or not content.keys() >= set(NETWORK_KEYS):
+        try:
+            return TRAINEES[name].of_weights(_weights(content, TRAINEES[name].forms()))
+        except (RunError, RuntimeError, KeyError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise RunError(f"{path}: expected {expected} ({reason})") from error
+    state = _checked(path, content)
     held = state.get("trainee", PFDNLITE)
     if trainee not in (None, held):
         raise RunError(f"{path}: expected weights of {trainee}, got those of {held}")
     return build_network(state)
+
+
+def _weights(content: object, forms: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the state dict in a file that is nearest to one of a network's forms, by its names."""
+    found: list[tuple[int, dict[str, Tensor]]] = []
+    for wanted in forms:
+        # What it says advises a flag of the harness.
+        with suppress(RunError):
+            state = unwrapped(content, wanted).state
+            found.append((len(state.keys() ^ wanted.keys()), state))
+    if not found:
+        raise RunError("it holds no dictionary of tensors, or several of which none has the network's names")
+    return min(found, key=lambda its: its[0])[1]
 
 
 def build_network(state: Mapping[str, Any]) -> nn.Module:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from models.team08_ABPN import ABPN
 from team_bsr.network import TrainingPFDNLite, network_of_weights, reparameterize
+from team_bsr.pruning import PRUNED_BLOCKS
 
 PFDNLITE = "pfdnlite"
 
@@ -25,6 +27,13 @@ class Trainee:
     build: Callable[[Sequence[int]], nn.Module]
     of_weights: Callable[[Mapping[str, Tensor]], nn.Module]
     can_be_pruned: bool
+
+    def forms(self) -> list[dict[str, Tensor]]:
+        """Return state dicts of the network's forms, unpruned and pruned, in training and as it ships."""
+        # What is drawn here counts nowhere: a seed's branches stay its own.
+        with torch.random.fork_rng():
+            networks = [self.build(pruned) for pruned in ((), PRUNED_BLOCKS)[: 1 + self.can_be_pruned]]
+        return [form.state_dict() for network in networks for form in (network, deploy_form(network))]
 
 
 def _abpn(state: Mapping[str, Tensor]) -> ABPN:

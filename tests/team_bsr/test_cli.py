@@ -299,9 +299,9 @@ def test_unknown_steps_are_wrong_usage(tmp_path, images):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: path.write_bytes(b"no checkpoint"), "not a training checkpoint"),
+        (lambda path: path.write_bytes(b"no checkpoint"), "expected a training checkpoint [(]"),
         (lambda path: torch.save({"params": {}}, path), "got one with no 'format'"),
-        (lambda path: torch.save(SimpleNamespace(), path), "not a training checkpoint"),
+        (lambda path: torch.save(SimpleNamespace(), path), "expected a training checkpoint [(]"),
     ],
 )
 def test_foreign_files_are_no_checkpoints(tmp_path, write, message):
