@@ -55,7 +55,7 @@ def unwrapped(content: object, wanted: Mapping[str, Tensor], key: str | None = N
     where, found, others = _chosen(content, wanted, key)
     besides = f"; also there: {_listing(others)} (--weights_key chooses)" if others else ""
     steps = [f"taken from the key {_printable(where)}{besides}"] if where else []
-    if key is None and (nameless := _nameless(content)):
+    if key is None and (nameless := _nameless(content, wanted)):
         steps.append(f"passed over: {_listing(nameless)} ({_NAMELESS})")
     state, left_out = _tensors(found, wanted)
     prefix = _prefix(state, wanted)
@@ -75,7 +75,7 @@ def _chosen(content: object, wanted: Mapping[str, Tensor], key: str | None) -> t
     found = {name: its for name, its in _parts(content, deepest) if isinstance(its, dict) and _tensors_of(its)}
     if key is not None:
         if (chosen := _at(key, found)) is None:
-            raise RunError(f"--weights_key {key}: there are {_there(content, found)}")
+            raise RunError(f"--weights_key {key}: there are {_there(content, found, wanted)}")
         return key, chosen, []
     if "" in found and _fits(found[""], wanted):
         return "", found[""], []
@@ -93,7 +93,7 @@ def _chosen(content: object, wanted: Mapping[str, Tensor], key: str | None) -> t
     chosen_by = "; --weights_key chooses one, as a.b.c" if inner else ""
     raise RunError(
         "expected a dictionary of tensors, or one under a key such as params_ema; "
-        f"got {_there(content, found)}{chosen_by}"
+        f"got {_there(content, found, wanted)}{chosen_by}"
     )
 
 
@@ -110,10 +110,19 @@ def _tensors_of(values: Mapping | list | tuple) -> list[Tensor]:
     return [its for its in (values.values() if isinstance(values, Mapping) else values) if isinstance(its, Tensor)]
 
 
-def _nameless(content: object) -> list[str]:
-    """Return the dotted keys of lists of weights; states of random numbers are whole numbers."""
-    lists = ((name, its) for name, its in _parts(content, _DEEPEST) if isinstance(its, (list, tuple)))
-    return [name or "a list" for name, its in lists if any(map(torch.is_floating_point, _tensors_of(its)))]
+def _nameless(content: object, wanted: Mapping[str, Tensor]) -> list[str]:
+    """Return the dotted keys of lists that hold most of a network's tensors in their order, as averages without names.
+
+    Losses, an optimizer's betas and states of random numbers do not.
+    """
+    lists = {name: _tensors_of(its) for name, its in _parts(content, _DEEPEST) if isinstance(its, (list, tuple))}
+    return [name or "a list" for name, its in lists.items() if len(its) > len(wanted) / 2 and _in_order(its, wanted)]
+
+
+def _in_order(tensors: list[Tensor], wanted: Mapping[str, Tensor]) -> bool:
+    """Tell whether tensors have the shapes of some of a network's, in its order: buffers may be left out."""
+    shapes = iter([value.shape for value in wanted.values()])
+    return all(tensor.shape in shapes for tensor in tensors)
 
 
 def _at(key: str, found: Mapping[str, dict]) -> dict | None:
@@ -217,12 +226,12 @@ def _kind(tensor: Tensor) -> str:
     return f"{where}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _there(content: object, found: Mapping[str, Any]) -> str:
+def _there(content: object, found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
     """Return what a file holds, for a message: the keys that hold tensors, else those at its top."""
     if not isinstance(content, dict):
         return f"a {type(content).__name__}: save a state_dict, torch.save(network.state_dict(), FILE)"
     keys = [name for name in found if name] or list(map(str, content))
-    nameless = _nameless(content)
+    nameless = _nameless(content, wanted)
     besides = f", and {_listing(nameless)} ({_NAMELESS})" if nameless else ""
     return f"the keys {_listing(keys)}{besides}" if keys else "an empty dictionary"
 

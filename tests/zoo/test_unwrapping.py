@@ -72,6 +72,11 @@ SAME = {
         {"model": STATE, "ema": {"decay": 0.9, "shadow_params": list(RAW.values())}, "rng": [torch.arange(3)]},
         (taken("model"), "passed over: ema.shadow_params (tensors without names: copy them into the network"),
     ),
+    "losses and an optimizer's betas": (
+        {"model": STATE, "losses": [torch.tensor(0.5)] * 6, "betas": (torch.tensor(0.9), torch.tensor(0.99))},
+        (taken("model"),),
+    ),
+    "a few tensors of one shape": ({"model": STATE, "means": [torch.zeros(2)] * 3}, (taken("model"),)),
     "a step beside": ({"params": STATE, "step": torch.tensor(7)}, ("taken from the key params",)),
 }
 
@@ -124,6 +129,13 @@ def test_a_list_of_averages_alone_is_told_with_what_to_do():
     assert message.endswith(
         "and shadow_params (tensors without names: copy them into the network, and save its state_dict)"
     )
+
+
+def test_averages_without_names_of_a_network_with_buffers_are_told():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    wanted = network.state_dict()
+    found = unwrapped({"model": wanted, "ema": {"shadow_params": list(network.parameters())}}, wanted)
+    assert found.steps[1].startswith("passed over: ema.shadow_params")
 
 
 def test_a_whole_module_stands_for_its_state():
