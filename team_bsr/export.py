@@ -69,7 +69,7 @@ def export_command(
     for flag, path, content in (("--weights", weights, fused), ("--training", training, unfused)):
         if path is not None:
             keep_zoo_whole(path, content, flag)
-    dataset = open_set(images, "--images") if images else open_dataset(None, SAMPLE)
+    dataset = open_set(images, "--images", needs_hr=False) if images else open_dataset(None, SAMPLE)
     agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
     for dtype, largest in agreement.largest.items():
         typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")

@@ -35,20 +35,21 @@ def open_sets(folders: Iterable[Path] | None) -> list[Dataset]:
     return list(sets.values())
 
 
-def open_set(folder: Path, flag: str = "--validate") -> Dataset:
+def open_set(folder: Path, flag: str = "--validate", needs_hr: bool = True) -> Dataset:
     """Open the folder that a flag names, in any layout that the harness knows.
 
     Raises:
-        UsageError: there is no such folder, or it has no HR images.
+        UsageError: there is no such folder, or it has no HR images and needs them.
         RunError: files are missing or damaged.
     """
     try:
         dataset = open_dataset(folder, None)
     except UsageError as error:
-        told = str(error).replace("--data_dir", flag).replace("choose by --dataset", "name the folder of one")
+        # A path may hold the flag's name, too.
+        told = str(error).replace("--data_dir", flag, 1).replace("choose by --dataset", "name the folder of one")
         raise UsageError(told) from error
-    if flag == "--validate" and not dataset.has_hr:
-        raise UsageError(f"--validate {folder}: expected HR images, found {dataset.layout}")
+    if needs_hr and not dataset.has_hr:
+        raise UsageError(f"{flag} {folder}: expected HR images, found {dataset.layout}")
     return dataset
 
 

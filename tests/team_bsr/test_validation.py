@@ -9,12 +9,14 @@ import torch
 from accelerate import Accelerator
 
 from eval.data.images import write_png
+from eval.errors import UsageError
 from team_bsr import plan
 from team_bsr.losses import LOSSES
 from team_bsr.optimisation import Optimisation
 from team_bsr.plan import Habits, Plan
 from team_bsr.trainees import TRAINEES, Trainee
 from team_bsr.validation import open_set, validate
+from tests.refusals import said
 from tests.team_bsr.test_network import random_network
 from tests.team_bsr.test_optimisation import Replayed
 from tests.team_bsr.test_training import small_step
@@ -98,3 +100,11 @@ def test_a_set_without_hr_images_is_refused(tmp_path):
     write_png(tmp_path / "LR" / "a.png", np.zeros((12, 12, 3), np.uint8))
     with pytest.raises(Exception, match=r"--validate .*LR: expected HR images, found LR folder"):
         open_set(Path(tmp_path / "LR"))
+    with pytest.raises(UsageError, match=r"^--images .*LR: expected HR images, found LR folder"):
+        open_set(tmp_path / "LR", "--images")
+    assert not open_set(tmp_path / "LR", "--images", needs_hr=False).has_hr
+
+
+def test_a_path_is_told_as_it_is_whatever_its_name(tmp_path):
+    folder = tmp_path / "of--data_dir"
+    assert said(UsageError, open_set, folder) == f"--validate {folder}: no such folder"
