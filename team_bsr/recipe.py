@@ -129,9 +129,8 @@ def load_recipe(folder: Path = RECIPES, preset: str | None = None) -> tuple[Step
     """Read ``step1.toml`` to ``step4.toml``, and apply ``presets/NAME.toml`` if a preset is named.
 
     Raises:
-        UsageError: a step has no file.
-        UsageError: there is no such preset; the message lists those that there are.
-        UsageError: a file holds an unknown key, misses one, or holds a value out of range; the message names it.
+        UsageError: a step has no file, or there is no such preset; or a file holds an unknown key, misses one, or holds
+            a value out of range. The message names what is wrong, and lists the presets that there are.
     """
     steps = tuple(_read_step(folder / f"step{number}.toml", number) for number in STEPS)
     if preset is None:
