@@ -139,6 +139,13 @@ def why_no_file(path: str | Path) -> str | None:
     return "a folder, no file" if os.path.isdir(path) else "no such file"
 
 
+def why_no_folder(path: str | Path) -> str | None:
+    """Return why a path that a user names is no folder, as in "no such folder"; None if it is one."""
+    if os.path.isdir(path):
+        return None
+    return "a file, no folder" if os.path.exists(path) else "no such folder"
+
+
 def is_of_variable(data_dir: Path | None) -> bool:
     """Tell whether a folder of image sets is that of ``ESR_DATA``, which stands for all commands: it was not typed."""
     named = os.environ.get("ESR_DATA")

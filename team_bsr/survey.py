@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eval.data.images import ImageError, ImageSize, is_image_file, read_size
 from eval.errors import RunError
+from eval.files import why_no_folder
 from team_bsr.halves import no_hr_by_name, no_hr_by_size
 from team_bsr.recipe import Step
 from team_bsr.sources import BAD_ADVICE, Sources, lr_partners, pair_fault
@@ -104,8 +105,8 @@ def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, s
     left_out: list[tuple[Path, str]] = []
     files: dict[Path, Path] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found no such folder")
+        if reason := why_no_folder(folder):
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found {reason}")
         inside = sorted(path for path in folder.rglob("*") if is_image_file(path))
         no_hr = no_hr_by_name(inside)
         left_out += no_hr.items()

@@ -12,6 +12,7 @@ from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.data.datasets import open_dataset, sets_in
 from eval.errors import RunError, UsageError
+from eval.files import why_no_folder
 
 
 def show_data(
@@ -23,9 +24,8 @@ def show_data(
     place = folder or data_dir
     if place is None:
         raise UsageError("data: give a folder, or set ESR_DATA")
-    if not place.is_dir():
-        what = "is a file" if place.exists() else "no such folder"
-        raise UsageError(f"{place}: {what}; give the folder of your image sets, by argument, --data_dir or ESR_DATA")
+    if reason := why_no_folder(place):
+        raise UsageError(f"{place}: {reason}; give the folder of your image sets, by argument, --data_dir or ESR_DATA")
     terminal, faulty = Terminal(), False
     first, *others = split(datasets) or sets_in(place)
     if not others:

@@ -14,6 +14,7 @@ from eval.cli.submitting import LARGEST_MIB, Limit
 from eval.cli.terminal import Terminal
 from eval.data.datasets import open_dataset
 from eval.errors import RunError, UsageError
+from eval.files import why_no_file
 from eval.report.escapes import counted
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
@@ -57,8 +58,8 @@ def pack(
         raise UsageError(
             f"--suffix {suffix}: expected letters, digits, _, - and . alone, for it becomes part of a file's name"
         )
-    if factsheet is not None and not factsheet.is_file():
-        raise UsageError(f"--factsheet {factsheet}: no such file; `python -m eval factsheet` writes one")
+    if factsheet is not None and (reason := why_no_file(factsheet)):
+        raise UsageError(f"--factsheet {factsheet}: {reason}; `python -m eval factsheet` writes one")
     of_a_file = {"model_file": model_file, "checkpoint": checkpoint, "data_range": data_range}
     asked = Asked(**of_a_file, model_args=model_args, weights_key=weights_key, sandbox=sandbox)
     (source,) = sources_of(asked, model_id, weights, takes_checkouts=False)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from eval.errors import RunError, UsageError
+from eval.files import why_no_file
 from eval.frozen import Frozen
 from eval.ranking.baselines import Published
 from eval.ranking.gates import Gate, PositiveFloat, PositiveInt, Role, Verdict
@@ -187,8 +188,8 @@ def find_edition(asked: int | str, for_ranking: bool = True) -> Edition:
 
 
 def _edition_of_file(path: Path, for_ranking: bool) -> Edition:
-    if not path.is_file():
-        raise UsageError(f"--edition {path}: no such file; `python -m eval new-edition` writes one")
+    if reason := why_no_file(path):
+        raise UsageError(f"--edition {path}: {reason}; `python -m eval new-edition` writes one")
     found = list(read_editions(path).values())
     if len(found) != 1:
         raise UsageError(f"--edition {path}: expected one [[edition]] table, got {len(found)}")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from eval.errors import RunError, UsageError, explain
+from eval.files import why_no_file
 from eval.json_files import NoJsonError, json_of
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
@@ -197,8 +198,8 @@ def read_results(path: Path) -> dict[str, ModelResult]:
         UsageError: there is no such file.
         RunError: it is no JSON, names a model or key twice, lacks a key, or has a value that cannot be; all are listed.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected the results.json that the challenge's test_demo.py writes")
+    if reason := why_no_file(path):
+        raise UsageError(f"{path}: {reason}; expected the results.json that the challenge's test_demo.py writes")
     written = "the JSON that the challenge's test_demo.py writes"
     content = _content_of(path, written, object_pairs_hook=_unique)
     if not isinstance(content, dict) or not content:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from eval.data.images import read_image
 from eval.errors import RunError, UsageError, one_reason
-from eval.files import atomic_path
+from eval.files import atomic_path, why_no_file, why_no_folder
 from eval.submission.scoring_program import LITTER, Fault, Scored, png_files, score
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -67,12 +67,10 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
         UsageError: there is no such file, or it is a folder.
         OSError, RunError: it cannot be read on this machine.
     """
-    if path.is_dir():
+    if reason := why_no_file(path):
         raise UsageError(
-            f"{path}: is a folder, expected a zip; make one of its content: zip -X -r ../results.zip . in it"
+            f"{path}: {reason}; expected a zip, as of a folder's content: zip -X -r ../results.zip . in it"
         )
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
     with path.open("rb") as file:
         begins = file.read(len(_MEMBER))
         if not zipfile.is_zipfile(file):
@@ -182,9 +180,8 @@ def score_archive(path: Path, hr: Path, luma: bool, most_mib: float) -> Scored:
         ImageError: an HR image is damaged, or would be converted in silence.
         RunError: the zip cannot be unpacked on this machine.
     """
-    if not hr.is_dir():
-        what = "is a file, expected the folder of HR images" if hr.exists() else "no such folder"
-        raise UsageError(f"--hr {hr}: {what}")
+    if reason := why_no_folder(hr):
+        raise UsageError(f"--hr {hr}: {reason}; expected the folder of HR images")
     for reference in png_files(hr):
         read_image(reference)
     faults = archive_faults(path, most_mib)

@@ -15,6 +15,7 @@ from eval.data.images import ImageError, read_image
 from eval.data.likeness import alike, thumbnail
 from eval.data.pairs import SCALE, ImagePair, same_names
 from eval.errors import RunError, UsageError
+from eval.files import why_no_folder
 from eval.submission.generators import GENERATORS
 
 # Two ways of making LR images differ by less in the mean; noise, compression and shifts by more.
@@ -93,8 +94,8 @@ def locate(folder: Path) -> list[Found]:
         UsageError: it holds no images, or is one set of which it is not clear what it is.
         RunError: it is one set and may not be read.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: {'is a file, expected a folder' if folder.exists() else 'no such folder'}")
+    if reason := why_no_folder(folder):
+        raise UsageError(f"{folder}: {reason}")
     names = sets_in(folder)
     return [_located(folder, name, alone=len(names) == 1) for name in names]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eval.data.datasets import Dataset
 from eval.errors import UsageError
-from eval.files import why_no_file, why_unfit
+from eval.files import why_no_file, why_no_folder, why_unfit
 from eval.run.model_source import ModelSource
 from eval.third_party.bubblewrap import shows
 from eval.third_party.checkout import read_checkout
@@ -69,8 +69,9 @@ def choose_model_file(
             raise UsageError(f"{name}: {reason}")
         if path and (unfit := why_unfit(path, path.parent)):
             raise UsageError(f"{name}: {unfit}; name the file itself if it may be read")
-    if absent := [str(folder) for folder in more if not folder.is_dir()]:
-        raise UsageError(f"--with {', '.join(absent)}: no such folder")
+    for folder in more:
+        if reason := why_no_folder(folder):
+            raise UsageError(f"--with {folder}: {reason}")
     folders, weights = tuple(folder.resolve() for folder in more), checkpoint and checkpoint.resolve()
     return ModelFile(Path(file).resolve(), class_name, weights, data_range, rules, folders)
 

@@ -234,7 +234,7 @@ def test_the_command_tells_a_file_and_shows_commands_that_run(tmp_path: Path):
     assert f"python test_demo.py --model_id 3 --data_dir {tmp_path}/a,b\n" in said
     assert "data     c: 1 image in" in said
     result = CliRunner().invoke(app, ["data", str(tmp_path / "c" / "baby.png")])
-    assert "baby.png: is a file; give the folder" in str(result.exception)
+    assert "baby.png: a file, no folder; give the folder" in str(result.exception)
 
 
 def test_a_set_with_folders_of_results_in_it_is_one_set(tmp_path: Path):

@@ -91,6 +91,12 @@ def test_what_is_no_edition_is_wrong_usage(asked: str, message: str):
         find_edition(asked)
 
 
+def test_a_folder_is_no_edition(tmp_path: Path):
+    (tmp_path / "a.toml").mkdir()
+    with pytest.raises(UsageError, match=r"--edition .*a\.toml: a folder, no file; `python -m eval new-edition`"):
+        find_edition(str(tmp_path / "a.toml"))
+
+
 def test_the_command_writes_a_file_that_others_take(command, tmp_path: Path, published: Path):
     assert command("-m", "eval", "new-edition", "2999").stdout.count("the rules of 20") == 1
     command("-m", "eval", "new-edition", "2999", code=2)

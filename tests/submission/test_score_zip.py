@@ -535,9 +535,9 @@ def test_no_zip_and_no_folder_are_told(tmp_path: Path, upload: Path, hr: Path):
         score_archive(tmp_path / "absent.zip", hr, False, 500)
     with pytest.raises(UsageError, match="--hr"):
         score_archive(zipped(upload), tmp_path / "absent", False, 500)
-    with pytest.raises(UsageError, match="upload: is a folder, expected a zip"):
+    with pytest.raises(UsageError, match="upload: a folder, no file; expected a zip"):
         score_archive(upload, hr, False, 500)
-    with pytest.raises(UsageError, match=r"--hr .*a\.zip: is a file, expected the folder of HR images"):
+    with pytest.raises(UsageError, match=r"--hr .*a\.zip: a file, no folder; expected the folder of HR images"):
         score_archive(zipped(upload), tmp_path / "a.zip", False, 500)
 
 

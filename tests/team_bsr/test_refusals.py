@@ -213,6 +213,7 @@ def test_folders_are_refused_by_the_flag_that_names_them(images, tmp_path):
     begins = ("train", "--run_dir", tmp_path / "run", "--cpu")
     for words, told in (
         ((*begins, "--data", absent), f"--data {absent}: expected a folder with HR images, found no such folder"),
+        ((*begins, "--data", source), f"--data {source}: expected a folder with HR images, found a file, no folder"),
         ((*begins, "--data", images, "--validate", absent), f"--validate {absent}: no such folder"),
         ((*begins, "--data", images, "--validate", empty), f"--validate {empty}: holds no images and no set"),
         (

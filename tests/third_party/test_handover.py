@@ -156,6 +156,8 @@ def test_links_that_are_named_are_not_followed_out_of_their_folder(home: Path):
         choose_model_file(f"{home / 'network.py'}:Net", home / "data" / "key", 1.0, RULES)
     with pytest.raises(UsageError, match=r"--with .*absent: no such folder"):
         choose_model_file(f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES, [home / "absent"])
+    with pytest.raises(UsageError, match=r"--with .*plain\.pth: a file, no folder"):
+        choose_model_file(f"{home / 'network.py'}:Net", home / "plain.pth", 1.0, RULES, [home / "plain.pth"])
 
 
 def test_files_that_change_after_they_were_read_are_of_no_key(home: Path, hr_folder: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from eval.errors import UsageError
+from eval.files import why_no_file
 from eval.frozen import Frozen
 from eval.toml_files import read_toml
 
@@ -106,8 +107,8 @@ def read_team(path: Path) -> Team:
         UsageError: there is no such file.
         RunError: it is no TOML, lacks a key, or has an unknown one or a wrong value.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; team_bsr/team.toml is an example")
+    if reason := why_no_file(path):
+        raise UsageError(f"{path}: {reason}; team_bsr/team.toml is an example")
     return read_toml(path, Team)
 
 
