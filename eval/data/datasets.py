@@ -23,7 +23,7 @@ from eval.data.images import ImageError, ImageSize, is_grey
 from eval.data.naming import folders_below, lr_beside_hr, read_name, role_of
 from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
-from eval.files import is_of_variable, states_of
+from eval.files import is_of_variable, states_of, why_no_folder
 from eval.metrics.registry import Metric
 
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
@@ -146,10 +146,9 @@ def open_dataset(data_dir: Path | None, name: str | None) -> Dataset:
             )
     if data_dir is None:
         raise NoSuchSetError(f"--dataset {name}: give the folder that holds it by --data_dir, or set ESR_DATA")
-    if not data_dir.is_dir():
+    if reason := why_no_folder(data_dir):
         flag = "--data_dir, from the variable ESR_DATA," if is_of_variable(data_dir) else "--data_dir"
-        what = "is a file, expected a folder" if data_dir.exists() else "no such folder"
-        raise UsageError(f"{flag} {data_dir}: {what}")
+        raise UsageError(f"{flag} {data_dir}: {reason}")
     return _checked(find_dataset(data_dir, name))
 
 

@@ -387,7 +387,7 @@ class TestWrongUsage:
     def test_no_such_folder(self, tmp_path: Path, put):
         for folder, what in (
             (tmp_path / "absent", "no such folder"),
-            (put("photo.png"), "is a file, expected a folder"),
+            (put("photo.png"), "a file, no folder"),
         ):
             assert refused(UsageError, folder, None) == f"--data_dir {folder}: {what}"
             assert refused(UsageError, folder, "S") == f"--data_dir {folder}: {what}"
