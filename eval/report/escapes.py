@@ -10,12 +10,12 @@ import unicodedata
 from collections.abc import Sequence
 
 _INFINITE = re.compile(r"(-?)\binf\b")
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _ACCENTS = dict(
     zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
 )  # fmt: skip
 # Characters without a decomposition, and those of ASCII that the oldest font encoding shows as others.
 _SYMBOLS = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "\u00df": r"\ss{}",
     "\u00e6": r"\ae{}", "\u00c6": r"\AE{}", "\u00f8": r"\o{}", "\u00d8": r"\O{}", "\u0142": r"\l{}",
     "\u0141": r"\L{}", "\u0153": r"\oe{}", "\u0131": r"\i{}", "\u2013": "--", "\u2014": "---", "\u2018": "`",
@@ -51,8 +51,13 @@ def inert(cell: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Escape what LaTeX would read as a command; ends of lines stay."""
-    return "".join(_SPECIAL.get(char, f"\\{char}" if char in "#$%&_{}" else char) for char in written_lines(text))
+    """Return text as LaTeX in ASCII, which plain pdflatex compiles; ends of lines stay.
+
+    A character that LaTeX has no command for becomes its code point: [U+4E2D].
+    """
+    escaped = "".join(map(_character, unicodedata.normalize("NFC", written_lines(text))))
+    # After a line's end, LaTeX takes these for an argument or a star.
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
 def latex_figure(text: str) -> str:
@@ -61,17 +66,13 @@ def latex_figure(text: str) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Return text as LaTeX in ASCII; a character that LaTeX has no command for becomes its code point: [U+4E2D]."""
-    escaped = "".join(map(_character, unicodedata.normalize("NFC", visible(text))))
-    # After a line's end, LaTeX takes these for an argument or a star.
-    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
+    """Return text that is not ``visible`` yet as LaTeX, on one line."""
+    return latex(visible(text))
 
 
 def _character(char: str) -> str:
-    if char in _SYMBOLS:
-        return _SYMBOLS[char]
-    if char.isascii():
-        return latex(char)
+    if char.isascii() or char in _SYMBOLS:
+        return _SYMBOLS.get(char, f"\\{char}" if char in "#$%&_{}" else char)
     base, *marks = unicodedata.normalize("NFD", char)
     if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         letter = rf"\{base}" if base in "ij" else base

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -83,13 +83,13 @@ def _csv_cell(value: Value) -> Value:
     return inert(written_out(value)) if isinstance(value, str) else value
 
 
-def to_latex(table: Table, text: Callable[[str], str] = latex, rule_after: int = 0) -> str:
+def to_latex(table: Table, rule_after: int = 0) -> str:
     """Return a booktabs table; the best figure is bold, the second underlined.
 
-    ``text`` escapes headings and names; one more rule stands after so many rows, none for 0.
+    One more rule stands after so many rows, none for 0.
     """
-    headings = [text(column.heading) for column in table.columns]
-    rows = [[_latex_cell(cell, text) for cell in row] for row in table.rows]
+    headings = [latex(column.heading) for column in table.columns]
+    rows = [[_latex_cell(cell) for cell in row] for row in table.rows]
     widths = _widths(headings, rows)
     lines = [f"{'&'.join(_aligned(cells, table.columns, widths))}\\\\" for cells in (headings, *rows)]
     if rule_after:
@@ -99,9 +99,8 @@ def to_latex(table: Table, text: Callable[[str], str] = latex, rule_after: int =
     return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end])
 
 
-def _latex_cell(cell: Cell, text: Callable[[str], str]) -> str:
-    is_text = isinstance(cell.value, str)
-    printed = text(cell.text) if is_text else latex_figure(cell.text)
+def _latex_cell(cell: Cell) -> str:
+    printed = latex(cell.text) if isinstance(cell.value, str) else latex_figure(cell.text)
     if cell.mark:
         printed = f"{_LATEX_MARKS[cell.mark]}{{{printed}}}"
     return printed if cell.rank is None else f"{printed}$_{{({cell.rank})}}$"

@@ -19,6 +19,7 @@ from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figures
+from eval.report.tables import leaderboard
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
 from tests.report.test_page import HOSTILE, STEADY, many, renamed
@@ -218,7 +219,8 @@ def test_the_challenge_table_names_models_without_any_figure():
 @needs_pdflatex
 def test_latex_reads_hostile_tables(tmp_path: Path):
     record = renamed(make_record(), name=HOSTILE, team=r"\input{/etc/passwd}$x_y^%#&~{}", label=f"03_{HOSTILE}")
-    table = challenge_tables([board_of([record, make_record(label="00_RLFN")])])
+    records = [record, make_record(label="00_中_é")]
+    table = challenge_tables([board_of(records)]) + leaderboard(records)
     head = "\\documentclass[twocolumn]{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
     log = compile_latex(f"{head}{table}\\end{{document}}\n", tmp_path)
     assert "passwd" not in log

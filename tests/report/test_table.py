@@ -6,7 +6,6 @@ import math
 import pytest
 from rich.console import Console
 
-from eval.report.escapes import latex_text
 from eval.report.renderers import to_csv, to_html, to_latex, to_markdown, to_terminal
 from eval.report.table import Cell, Column, Figure, Table, best_and_second, number
 
@@ -77,8 +76,8 @@ def test_csv_is_unrounded_and_inert():
 
 
 def test_latex():
-    ranked = Table((NAME,), ((Cell("a~", "a~", rank=2),), (Cell("é", "é", "best", 1),)))
-    assert [" ".join(line.split()) for line in to_latex(ranked, latex_text, rule_after=1).split("\n")] == [
+    rows = (Cell("a~", "a~", rank=2),), (Cell("é", "é", "best", 1),), (Cell("中", "中"),)
+    assert [" ".join(line.split()) for line in to_latex(Table((NAME,), rows), rule_after=1).split("\n")] == [
         r"\begin{tabular}{l}",
         r"\toprule",
         r"Model \\",
@@ -86,12 +85,14 @@ def test_latex():
         r"a\textasciitilde{}$_{(2)}$ \\",
         r"\midrule",
         r"\textbf{\'{e}}$_{(1)}$ \\",
+        # Plain pdflatex knows no such letter, and a bracket there would be an argument.
+        r"{}[U+4E2D] \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
     first, second, _ = to_latex(TABLE.marked()).split("\n")[4:7]
     assert first.split() == [r"a\_b", "&", r"\underline{27.00}", "&", r"\textbf{2.0}", r"\\"]
-    assert second.split() == ["=1|<b>\\&", "&", r"\textbf{$\infty$}", "&", "-", r"\\"]
+    assert second.split() == [r"=1\textbar{}\textless{}b\textgreater{}\&", "&", r"\textbf{$\infty$}", "&", "-", r"\\"]
 
 
 def test_html():

@@ -7,7 +7,7 @@ from textwrap import indent
 from eval.metrics.registry import METRICS
 from eval.ranking.scoring import competition_ranks
 from eval.report.board import Board, Row
-from eval.report.escapes import counted, latex_text
+from eval.report.escapes import counted, latex, visible
 from eval.report.renderers import to_latex
 from eval.report.selection import RAN
 from eval.report.table import BEST, Cell, Column, Table, are_alike
@@ -32,7 +32,7 @@ def _table(board: Board, number: int) -> str:
     rows += [(*_names(row), *(_plain(row, heading) for heading in headings)) for row in others]
     table = Table((Column("team", "Team", left=True), Column("model", "Model"), *headings), tuple(rows))
     heads = r"\centering", rf"\caption{{{_caption(board)}}}", rf"\label{{tab:results{number}}}"
-    body = "\n".join((*heads, to_latex(table, latex_text, len(ranked) if others else 0)))
+    body = "\n".join((*heads, to_latex(table, len(ranked) if others else 0)))
     return f"\\begin{{table*}}[t]\n{indent(body, '  ')}\n\\end{{table*}}\n"
 
 
@@ -44,7 +44,7 @@ def _is_ranked(row: Row, board: Board) -> bool:
 
 
 def _names(row: Row) -> tuple[Cell, Cell]:
-    name = row.record.model.short_name
+    name = visible(row.record.model.short_name)
     return row.cell("team"), Cell(name, name)
 
 
@@ -65,12 +65,13 @@ def _with_ranks(heading: Column, rows: Sequence[Row]) -> list[Cell]:
 
 def _caption(board: Board) -> str:
     its, edition = board.conditions, board.ranked.edition
-    where = f"{its.dataset}, {counted(board.rows[0].record.dataset.num_images, 'image')}, protocol {its.protocol}"
-    text = f"Results on {where}{f', on {its.machine}' if its.machine else ''}."
+    images = counted(board.rows[0].record.dataset.num_images, "image")
+    where = f"{visible(its.dataset)}, {images}, protocol {its.protocol}"
+    text = f"Results on {where}{f', on {visible(its.machine)}' if its.machine else ''}."
     if board.ranked.rows and edition:
         text += f" Ranked by the rules of {edition.year}; below the rule: the baseline, and who is not ranked."
     failed = [row.label for row in board.rows if not row.record.complete]
     if failed:
         text += f" Not measured: {', '.join(failed)}."
     text += " In brackets: rank in each figure. FLOPs are multiply-adds of one 256x256 input."
-    return latex_text(text)
+    return latex(text)
