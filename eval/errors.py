@@ -1,8 +1,12 @@
 """The errors that a user can cause and mend; commands print them without a traceback."""
 
+import re
+
 from pydantic import ValidationError
 
 _MOST_CHARACTERS = 200
+# Letters and marks by their class that show nothing: fillers, joiners, selectors of variants.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 class UsageError(ValueError):
@@ -30,9 +34,14 @@ def explain(error: ValidationError) -> str:
 def printable(text: str, instead: str = "?") -> str:
     """Return text with every character replaced that a terminal or a page would not print but obey.
 
-    These are control characters, line ends, and marks of direction.
+    These are control characters, line ends, and marks of direction; nor would it show fillers.
     """
-    return "".join(char if char.isprintable() else instead for char in text)
+    return "".join(char if is_shown(char) else instead for char in text)
+
+
+def is_shown(char: str) -> bool:
+    """Tell whether a reader sees a character, or the place that a space takes."""
+    return char.isprintable() and not _BLANK.match(char)
 
 
 def one_reason(error: BaseException) -> str:

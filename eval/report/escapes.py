@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from eval.errors import is_shown
+
 _INFINITE = re.compile(r"(-?)\binf\b")
 _ACCENTS = dict(
     zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
@@ -31,8 +33,8 @@ def visible(text: str) -> str:
 
 
 def written_out(text: str) -> str:
-    """Return text with everything written out that would not print: control characters, marks of direction."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    """Return text with everything written out that would not show: control characters, marks of direction, fillers."""
+    return "".join(char if is_shown(char) else ascii(char)[1:-1] for char in text)
 
 
 def written_lines(text: str) -> str:
@@ -42,7 +44,7 @@ def written_lines(text: str) -> str:
 
 def markdown_text(text: str) -> str:
     """Escape what Markdown or HTML would read as markup, and the end of a line as well."""
-    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|" else char for char in written_out(text))
+    return "".join(f"\\{char}" if char in r"\`*_{}[]<>#|~$&" else char for char in written_out(text))
 
 
 def inert(cell: str) -> str:

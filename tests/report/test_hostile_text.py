@@ -10,11 +10,11 @@ from rich.console import Console
 from eval.cli.judging import report, score
 from eval.cli.program import run_program
 from eval.cli.terminal import Terminal
-from eval.errors import RunError
+from eval.errors import RunError, printable
 from eval.records.record import Record
 from eval.records.store import write_record
 from eval.report.columns import LABEL, SET
-from eval.report.escapes import latex, markdown_text
+from eval.report.escapes import latex, markdown_text, visible
 from eval.report.headline import Headline
 from eval.report.renderers import to_csv, to_html, to_latex, to_markdown, to_terminal
 from eval.report.table import Column, Table
@@ -89,7 +89,14 @@ def test_tables_in_files_hold_them_as_text(render: Callable[[Table], str]):
 
 def test_markdown_and_latex_hold_them_as_text():
     assert markdown_text(f"a{RED}\n# b") == r"a\\x1b\[31m\\n\# b"
+    assert markdown_text("a~~x~~ $x$ A&amp;B") == r"a\~\~x\~\~ \$x\$ A\&amp;B"
     assert latex(f"a{RED}\nb") == "a\\textbackslash{}x1b[31m\nb"
+
+
+def test_what_shows_nothing_is_written_out():
+    assert visible("\u3164") == r"\u3164"
+    assert visible("a\ufe0f\u200b") == r"a\ufe0f\u200b"
+    assert printable("a\u3164\u200bb", "_") == "a__b"
 
 
 def test_no_file_and_no_line_of_a_report_or_a_ranking_holds_one(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -56,11 +56,11 @@ def test_figures_of_unlike_measures_have_no_mark():
 
 def test_markdown():
     assert to_markdown(TABLE.marked()).splitlines() == [
-        "| Model      |   PSNR [dB] |   FLOPs [G] |",
-        "|:-----------|------------:|------------:|",
-        r"| a\_b       |     *27.00* |     **2.0** |",
-        r"| =1\|\<b\>& |     **inf** |           - |",
-        "| c          |       20.00 |       *3.1* |",
+        "| Model       |   PSNR [dB] |   FLOPs [G] |",
+        "|:------------|------------:|------------:|",
+        r"| a\_b        |     *27.00* |     **2.0** |",
+        r"| =1\|\<b\>\& |     **inf** |           - |",
+        "| c           |       20.00 |       *3.1* |",
     ]
     assert to_markdown(Table.headed(["why"], [["two\nlines "]])).splitlines()[2] == "| two lines |"
 
