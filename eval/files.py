@@ -72,6 +72,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def beginning(name: str, most_bytes: int = 80) -> str:
+    """Return as much of a name as leaves room beside it: a file's or a folder's name has 255 bytes at most."""
+    return name.encode()[:most_bytes].decode(errors="ignore")
+
+
 def mute(stream: IO[str]) -> None:
     """Send what a stream writes nowhere: its reader has gone, and what waits would raise when the process ends."""
     with open(os.devnull, "wb") as nowhere:

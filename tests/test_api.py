@@ -279,6 +279,10 @@ def test_the_line_of_a_network_that_failed_is_the_errors_cause(hr_folder: Path, 
         (5, "5"),
         ("../up\\a:b\x1b[31m\n\u202e", "up_a_b_[31m__"),
         (" -.", "network"),
+        ("\u3164", "network"),
+        # With what is appended, a folder's name has 255 bytes at most.
+        ("é" * 200, "é" * 40),
+        ("路" * 90, "路" * 26),
     ],
 )
 def test_a_name_keeps_what_a_folder_may_be_called(hr_folder: Path, tmp_path: Path, name: str, label: str):

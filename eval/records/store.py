@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from eval.contents import text_of
 from eval.errors import RunError, UsageError, explain
-from eval.files import write_whole
+from eval.files import beginning, write_whole
 from eval.json_files import NoJsonError, json_of
 from eval.records.record import SCHEMA_VERSION, Record
 
 RECORDS_FOLDER = "records"
-_LONGEST_PART_BYTES = 80
 # As long as a usual record.
 _PROBE_BYTES = 2**16
 
@@ -31,7 +30,8 @@ def write_record(record: Record, folder: Path) -> Path:
         RunError: the file that it would replace is no record of this schema version.
     """
     own = f"{record.started_at:%Y%m%dT%H%M%S%f}Z_{os.getpid()}"
-    parts = [_short(record.model.label), _short(record.dataset.name), record.settings.protocol]
+    # The key tells records apart.
+    parts = [beginning(record.model.label), beginning(record.dataset.name), record.settings.protocol]
     stem = "_".join((*parts, record.key[:16] if record.key else own))
     incomplete = folder / f"{stem}_incomplete.json"
     if record.complete or not record.key:
@@ -76,11 +76,6 @@ def check_writable(save_dir: Path, inside: str = "") -> None:
             probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
         raise UsageError(f"--save_dir {save_dir}: cannot be written: {error.strerror}; name another folder") from error
-
-
-def _short(name: str) -> str:
-    """Return the beginning of a name: a file's name has 255 bytes at most, and the key tells records apart."""
-    return name.encode()[:_LONGEST_PART_BYTES].decode(errors="ignore")
 
 
 def read_records(folder: Path) -> list[Record]:

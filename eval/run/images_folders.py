@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 
 from eval.config import EAGER, FULL_PRECISION
+from eval.files import beginning
 from eval.records.record import Record
 from eval.run.tasks import EvaluationTask
 from eval.zoo.model_info import IN_MEMORY
 
-_SHOWN_OF_A_HASH, _LONGEST_PART = 8, 60
+_SHOWN_OF_A_HASH, _MOST_BYTES_OF_WEIGHTS = 8, 60
 # In a folder of images: the ``images_key`` of those that may be written there.
 CLAIM = ".images_key"
 
@@ -79,7 +80,7 @@ def _names(task: EvaluationTask, kept: bool) -> Iterator[str]:
     info, config = task.model.info, task.config
     # A network in memory has its weights' hash: a name can be that of any.
     known = str(info.weights_sha256)[:_SHOWN_OF_A_HASH] if info.origin == IN_MEMORY else info.checkpoint
-    weights = (known or PurePath(info.weights_file or "").stem)[:_LONGEST_PART]
+    weights = beginning(known or PurePath(info.weights_file or "").stem, _MOST_BYTES_OF_WEIGHTS)
     engine = config.engine if config.engine != EAGER else ""
     precision = config.precision if config.precision != FULL_PRECISION else ""
     tf32 = "tf32" if config.tf32 and "tf32" not in config.idle else ""

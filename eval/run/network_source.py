@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
 from eval.errors import RunError, UsageError, one_reason, printable
-from eval.files import importing_beside, module_of, why_no_file
+from eval.files import beginning, importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.sources import hash_of_file
@@ -162,9 +162,13 @@ def source_of_file(
 
 
 def _as_folder(name: str) -> str:
-    """Return a name as folders of every system take it; what writes tables escapes the rest of it itself."""
+    """Return the beginning of a name without what a folder's cannot hold; tables escape the rest of it themselves.
+
+    Names that Windows keeps for devices, such as ``nul.txt``, stay as they are.
+    """
     composed = unicodedata.normalize("NFC", str(name))
-    return re.sub(r'[/\\:*?"<>|]', "_", printable(composed, "_")).lstrip("._- ").rstrip(". ") or "network"
+    plain = re.sub(r'[/\\:*?"<>|]', "_", printable(composed, "_")).lstrip("._- ")
+    return beginning(plain).rstrip(". ") or "network"
 
 
 def _check(network: nn.Module) -> None:

@@ -17,7 +17,7 @@ from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.placing import worker_gpu
 from eval.errors import UsageError, printable
-from eval.files import PROJECT, sha256_within, states_of, why_unfit
+from eval.files import PROJECT, beginning, sha256_within, states_of, why_unfit
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
@@ -39,7 +39,7 @@ from eval.zoo.model_info import OF_A_FILE, ModelInfo
 LARGEST_RANGE = 65535.0
 _MOST_SHIMS, _MOST_STEPS = 40, 10
 # Labels become names of folders.
-_LONGEST_LABEL = 100
+_MOST_BYTES_OF_A_LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class ModelFile(OfFiles):
         return ModelInfo(
             id=0,
             name=self.class_name,
-            label=printable(f"{self.file.stem}-{self.class_name}")[:_LONGEST_LABEL],
+            label=beginning(printable(f"{self.file.stem}-{self.class_name}"), _MOST_BYTES_OF_A_LABEL),
             team="",
             scale=SCALE,
             data_range=self.data_range,
