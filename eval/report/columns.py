@@ -133,14 +133,19 @@ def legend(records: Iterable[Record]) -> list[str]:
 
 
 def _memory_notes(records: Sequence[Record]) -> list[str]:
-    """Say how memory was taken; of several ways, of which models, for their figures are not comparable."""
-    ways: dict[str, list[str]] = defaultdict(list)
+    """Say how memory was taken; of several ways or devices, of which models, for their figures are not comparable."""
+    ways: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for its in records:
-        if its.peak_memory_method:
-            ways[its.peak_memory_method].append(visible(its.model.full_name))
+        method, device = memory_measure(its)
+        if method:
+            ways[method, device][visible(its.model.full_name)] = None
     if len(ways) == 1:
-        return [f"Mem: {way}." for way in ways]
-    return [f"Mem of {listed(labels)}, not comparable with others: {way}." for way, labels in sorted(ways.items())]
+        return [f"Mem: {method}." for method, _ in ways]
+    many = len({device for _, device in ways}) > 1
+    return [
+        f"Mem of {listed(list(labels))}, not comparable with others: {method}{f', on {visible(device)}' * many}."
+        for (method, device), labels in sorted(ways.items())
+    ]
 
 
 def _metric_notes(records: Sequence[Record]) -> list[str]:

@@ -144,6 +144,21 @@ def test_the_legend_says_what_the_times_hold():
     assert not any(line.startswith("Time") for line in legend([untimed]))
 
 
+def test_the_legend_says_of_which_models_memory_is_not_comparable():
+    twice = [make_record(label=label, dataset=its) for its in ("Set2", "Set5") for label in ("00_RLFN", "03_PFDNLite")]
+    assert [line for line in legend(twice) if line.startswith("Mem")] == ["Mem: by hand."]
+    otherwise = [changed(record, peak_memory_method="by eye") for record in twice[::2]]
+    assert legend([*otherwise, *twice[1::2]])[-2:] == [
+        "Mem of 00_RLFN, not comparable with others: by eye.",
+        "Mem of 03_PFDNLite, not comparable with others: by hand.",
+    ]
+    elsewhere = changed(twice[0], environment={"cpu": "Another"})
+    assert legend([elsewhere, *twice[1::2]])[-2:] == [
+        "Mem of 03_PFDNLite, not comparable with others: by hand, on A processor.",
+        "Mem of 00_RLFN, not comparable with others: by hand, on Another.",
+    ]
+
+
 def test_the_legend_says_which_figures_are_of_tiles():
     def cut(label: str, tile: int | None, overlap: int | None) -> Record:
         settings = {"protocol": "accuracy", "tile": tile, "tile_overlap": overlap}
