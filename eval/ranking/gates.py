@@ -1,5 +1,6 @@
 """Gates: the least PSNR on a part of the challenge's images, compared as it is printed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ Role = Literal["valid", "test"]
 GateRule = Literal["rounded", "strict"]
 # The challenge prints PSNR to so many decimals and compares what it prints.
 PRINTED_DECIMALS = 2
+_MOST_DECIMALS = 9
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 
@@ -56,7 +58,7 @@ class Gate(Frozen):
     sets: tuple[str, ...]
     images: PositiveInt
     psnr_db: PositiveFloat | None = None
-    decimals: int = Field(PRINTED_DECIMALS, ge=0, le=9)
+    decimals: int = Field(PRINTED_DECIMALS, ge=0, le=_MOST_DECIMALS)
 
     @property
     def least(self) -> str:
@@ -70,3 +72,15 @@ class Gate(Frozen):
         printed = float(f"{psnr_db:.{self.decimals}f}")
         passes = printed >= self.psnr_db, psnr_db >= self.psnr_db
         return Verdict(self.role, psnr_db, self.psnr_db, *passes, self.decimals)
+
+
+def psnr_decimals(gates: Iterable[Gate], strict_db: Iterable[float] = ()) -> int:
+    """Return to how many decimals PSNRs are printed under gates, so that each shows on which side of them it lies.
+
+    ``strict_db`` are those that are compared unrounded: where rounding would show another side there are more.
+    """
+    gates, psnrs_db = list(gates), list(strict_db)
+    decimals = max((gate.decimals for gate in gates), default=PRINTED_DECIMALS)
+    pairs = [(db, gate.psnr_db) for db in psnrs_db for gate in gates if gate.psnr_db is not None]
+    told = (n for n in range(decimals, _MOST_DECIMALS) if all((round(db, n) < its) == (db < its) for db, its in pairs))
+    return next(told, _MOST_DECIMALS)

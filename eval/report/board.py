@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eval.ranking.editions import Edition
+from eval.ranking.gates import psnr_decimals
 from eval.ranking.scoring import Place
 from eval.records.conditions import Conditions
 from eval.records.current import Group
@@ -171,10 +172,8 @@ def make_board(
 
 
 def _as_gated(column: Figure, ranked: Ranked) -> Figure:
-    """Return a column that shows on which side of a gate a PSNR lies: of as many decimals as the gate's, at least."""
-    if column.key != "psnr_db":
-        return column
-    return replace(column, decimals=max([column.decimals, *(gate.decimals for gate in ranked.gates)]))
+    """Return a column that shows on which side of a gate a PSNR lies."""
+    return replace(column, decimals=psnr_decimals(ranked.gates)) if column.key == "psnr_db" else column
 
 
 def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import rich.table
 
-from eval.ranking.editions import Edition
-from eval.ranking.gates import PRINTED_DECIMALS
+from eval.ranking.gates import psnr_decimals
 from eval.ranking.scoring import Place, Ranking, Row
 from eval.report.escapes import markdown_text
 from eval.report.renderers import to_csv, to_latex, to_markdown, to_terminal
@@ -18,17 +17,18 @@ from eval.report.tables import write_files
 NAME = Figure("model", "Model", left=True, of=name_of)
 
 
-def _psnr(key: str, edition: Edition) -> Figure:
+def _psnr(key: str, ranking: Ranking) -> Figure:
     """Return a set's column, as its gate is printed: PSNR decides who takes part, not who is first."""
     title = f"PSNR {key} [dB]"
-    decimals = next((gate.decimals for gate in edition.gates if gate.role == key), PRINTED_DECIMALS)
+    strict = [row.entry.psnr_db[key] for row in ranking.rows if ranking.gate == "strict" and key in row.entry.psnr_db]
+    decimals = psnr_decimals((gate for gate in ranking.edition.gates if gate.role == key), strict)
     return Figure(f"psnr_{key}_db", title, decimals=decimals, wraps=True, of=lambda row: row.entry.psnr_db.get(key))
 
 
 def _figures(ranking: Ranking) -> list[Figure]:
     """Return the columns of figures: PSNR, what the tracks are made of, scores and their total."""
     edition = ranking.edition
-    figures = [_psnr(key, edition) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
+    figures = [_psnr(key, ranking) for key in dict.fromkeys(key for row in ranking.rows for key in row.entry.psnr_db)]
     for metric in dict.fromkeys(metric for track in edition.tracks for metric in track.metrics):
         its, of = FIGURES[metric], attrgetter(f"entry.{metric}")
         figures.append(replace(its, title=its.heading, unit="", wraps=True, of=of, measure=None))

@@ -19,6 +19,7 @@ from eval.data.naming import folders_below, lr_beside_hr, role_of
 from eval.data.png import encode_png
 from eval.errors import UsageError
 from eval.ranking.editions import Edition, Track
+from eval.ranking.gates import psnr_decimals
 from eval.submission import scoring_program
 from eval.submission.archive import write_archive
 from eval.submission.texts import filled
@@ -166,8 +167,7 @@ def _leaderboard(edition: Edition) -> dict[str, Any]:
         {"title": title, "key": key, "index": place, "sorting": "desc" if more else "asc", "precision": decimals}
         for place, (key, title, more, decimals) in enumerate(_COLUMNS)
     ]
-    # A PSNR shows on which side of a gate it lies.
-    columns[0]["precision"] = max([columns[0]["precision"], *(gate.decimals for gate in edition.gates)])
+    columns[0]["precision"] = psnr_decimals(edition.gates)
     return {"title": "Results", "key": "main", "submission_rule": "Force_Best", "columns": columns}
 
 

@@ -177,6 +177,10 @@ def test_a_gate_is_written_in_its_own_decimals_everywhere():
     assert "02_A is not ranked: PSNR below the gate: 26.774490 dB on valid (least 26.775)." in text
     assert "01_A reaches 26.775 dB on valid only as printed: 26.774600." in text
     assert "26.774 |" in markdown(scored)
+    # Compared unrounded, 26.7749 does not show as the gate that it misses.
+    for rule, shown in (("rounded", "26.775 |"), ("strict", "26.7749 |")):
+        near = Scored(rank([BASE, entry("01_A", 1, psnr_db={"valid": 26.7749})], rules, BASE, rule), scored.measured)
+        assert shown in markdown(near)
     assert three_decimals(26.7).gates[0].least == "26.700"
     # More decimals than it is compared to: it is not rounded away.
     assert find_edition(2024).gates[0].model_copy(update={"psnr_db": 26.775}).least == "26.775"
