@@ -79,12 +79,13 @@ def test_a_strip_shows_input_bicubic_networks_and_ground_truth_where_networks_ga
 def test_captions_of_crops_stand_beside_each_other_and_inside(tmp_path: Path, hr_folder: Path):
     long = hr_folder / "a_long_name_of_a_photograph.png"
     (hr_folder / "image0.png").rename(long)
-    labels = ("00_RLFN", "03_PFDNLite", "09_TheLongNameOfANetwork")
+    labels = ("00_RLFN", "03_PFDNLite", "09_TheLongNameOfANetwork", f"11_{'N' * 200}")
     records = [measured(tmp_path / "r", hr_folder, label, 9, (long.stem,)) for label in labels]
     (its,) = gather(records, PageOptions(roots=(tmp_path / "r",))).comparisons
     for figure in (strip(its), comparison(its)):
         figure.draw_without_rendering()
         boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes if axes.get_xlabel()]
+        assert all(len(axes.get_xlabel()) < 120 for axes in figure.axes)
         assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
         assert not any(one.overlaps(other) for one, other in pairwise(boxes))
 

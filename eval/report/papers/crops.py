@@ -25,6 +25,8 @@ _STRIP_CELLS, _MODELS_IN_A_STRIP = (128 // CELL) ** 2, 3
 _BICUBIC = "bicubic"
 # Of its place a caption may be so wide: letters of other resolutions differ in width.
 _SHARE = 0.95
+# More letters of a name have no room below a picture.
+_MOST_LETTERS = 80
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,11 @@ def _tiles(lines: int, columns: int) -> tuple[Figure, Sequence[Axes]]:
 
 
 def _captions_fitted(figure: Figure, columns: int) -> Figure:
-    """Break captions that are wider than a picture's place, and make room below the pictures for the longest one."""
+    """Cut captions, break those wider than a picture's place, and make room below the pictures for the longest one."""
     most, lines = _SHARE * COLUMN_INCHES / columns * figure.dpi, 1
     for label in (axes.xaxis.label for axes in figure.axes):
-        parts = label.get_text().split("\n")
+        parts = [f"{its[:_MOST_LETTERS]}…" if len(its) > _MOST_LETTERS else its for its in label.get_text().split("\n")]
+        label.set_text("\n".join(parts))
         for letters in range(max(map(len, parts)), 0, -1):
             if label.get_window_extent().width <= most:
                 break
