@@ -12,6 +12,7 @@ import torch
 
 from eval.config import RunConfig
 from eval.data.datasets import Dataset
+from eval.report.escapes import counted
 from eval.report.renderers import to_markdown
 from eval.report.table import Column, Table
 from eval.report.tables import write_files
@@ -132,7 +133,7 @@ def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, f
     images, most = len(dataset.pairs), PRESETS[config.preset].images
     part = f"{most} of " if most < images else ""
     facts = [
-        f"{label} against itself, {part}{images} images of {dataset.name}, preset {config.preset}",
+        f"{label} against itself, {part}{counted(images, 'image')} of {dataset.name}, preset {config.preset}",
         f"{environment.gpu or environment.cpu}, {config.threads} thread(s), torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]

@@ -129,10 +129,11 @@ def _psnr_words(records: Sequence[Record], index: int) -> str:
             kind = "does not differ significantly from" if its.covers(0) else kind
             kinds[kind].append(visible(record.model.full_name))
     said = "; it ".join(f"{kind} {_listing(labels)}" for kind, labels in kinds.items() if labels)
-    images = len(records[index].psnrs_db)
-    if said and images < LEAST_SAMPLES:
-        return f"No difference in PSNR can be settled on {counted(images, 'image')}: it takes {LEAST_SAMPLES}."
-    return f"In PSNR, {visible(records[index].model.full_name)} {said} (95%, {images} images)." if said else ""
+    number = len(records[index].psnrs_db)
+    images = counted(number, "image")
+    if said and number < LEAST_SAMPLES:
+        return f"No difference in PSNR can be settled on {images}: it takes {LEAST_SAMPLES}."
+    return f"In PSNR, {visible(records[index].model.full_name)} {said} (95%, {images})." if said else ""
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from eval.ranking.editions import Edition, Metric
 from eval.ranking.entries import Entry, Measured
 from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
-from eval.report.escapes import visible
+from eval.report.escapes import counted, visible
 from eval.report.table import Figure
 from eval.zoo.model_info import with_weights
 
@@ -146,7 +146,7 @@ def _gate_notes(scored: Scored) -> list[str]:
             if role in verdicts - roles
         ]
     else:
-        parts = " and ".join(f"{gate.sets[0]} ({gate.images} images)" for gate in gates.values())
+        parts = " and ".join(f"{gate.sets[0]} ({counted(gate.images, 'image')})" for gate in gates.values())
         sets = ", ".join(map(visible, measured.sets))
         lines = [f"No gate was applied: it is defined on {parts}, measured was {sets}."]
     return lines + [

@@ -20,6 +20,7 @@ from eval.data.png import encode_png
 from eval.errors import UsageError
 from eval.ranking.editions import Edition, Track
 from eval.ranking.gates import psnr_decimals
+from eval.report.escapes import counted
 from eval.submission import scoring_program
 from eval.submission.archive import write_archive
 from eval.submission.texts import filled
@@ -209,17 +210,17 @@ def _no_gate(edition: Edition) -> str:
 
 def _sizes(phases: Sequence[Phase], counts: Sequence[int]) -> Iterator[str]:
     for phase, count in zip(phases, counts, strict=True):
-        yield f"- {phase.name}: {count} images, LR and HR"
+        yield f"- {phase.name}: {counted(count, 'image')}, LR and HR"
 
 
 def notes(challenge: Challenge) -> Iterator[str]:
     """Yield what an organiser shall know of a bundle: the images of each phase, and what about them is unlikely."""
     for phase, role in zip(challenge.phases, ("valid", "test"), strict=False):
         count = phase.count()
-        yield f"{phase.name}: {count} images of {phase.hr}"
+        yield f"{phase.name}: {counted(count, 'image')} of {phase.hr}"
         for gate in challenge.edition.gates:
             if gate.role == role and gate.psnr_db and gate.images != count:
-                rule = f"{gate.least} dB of {challenge.edition.year} ({role}) for {gate.images} images"
+                rule = f"{gate.least} dB of {challenge.edition.year} ({role}) for {counted(gate.images, 'image')}"
                 yield f"warning: evaluation.md asks for the {rule}, and {phase.name} has {count}: change one of them"
         for below in filter(has_images, folders_below(phase.hr)):
             yield f"warning: images in {below} are not in the bundle: a phase has those of its folder alone"

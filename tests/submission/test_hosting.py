@@ -261,7 +261,7 @@ def test_the_pages_say_the_images_of_each_phase_and_no_gate_that_is_not_known(hr
     write_png(tmp_path / "final" / "1001.png", random_image(32, 40))
     write_bundle(_challenge(2023, hr, tmp_path / "final"), tmp_path / "out")
     data = (tmp_path / "out" / "data.md").read_text()
-    assert "- Phase 0: 2 images, LR and HR\n- Phase 1: 1 images, LR and HR\n" in data
+    assert "- Phase 0: 2 images, LR and HR\n- Phase 1: 1 image, LR and HR\n" in data
     assert "It is not known whether a least PSNR is asked for." in (tmp_path / "out" / "evaluation.md").read_text()
 
 
