@@ -62,7 +62,9 @@ class Muon(Optimizer):
                 if (gradient := parameter.grad) is None:
                     continue
                 state = self.state[parameter]
-                momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+                if not state:
+                    state["momentum"] = torch.zeros_like(gradient)
+                momentum = state["momentum"]
                 momentum.lerp_(gradient, 1 - _MOMENTUM)
                 # One step ahead, as Nesterov's.
                 matrix = gradient.lerp(momentum, _MOMENTUM).flatten(1)

@@ -8,22 +8,9 @@ from importlib.util import find_spec
 
 # What pyproject.toml asks for in any case, as it is imported.
 NEEDED = (
-    *(
-        "typer",
-        "rich",
-        "pydantic",
-        "torch",
-        "numpy",
-        "fvcore",
-        "safetensors",
-        "cv2",
-        "PIL",
-        "isal",
-        "skimage",
-        "pandas",
-    ),
-    *("jinja2", "psutil", "pynvml", "pooch", "requests", "tqdm", "platformdirs", "filelock", "yaml"),
-)
+    "typer", "rich", "pydantic", "torch", "numpy", "fvcore", "safetensors", "cv2", "PIL", "isal", "skimage", "pandas",
+    "jinja2", "psutil", "pynvml", "pooch", "requests", "tqdm", "platformdirs", "filelock", "yaml",
+)  # fmt: skip
 _REMEDY = (
     "activate the project's environment (. .venv/bin/activate), or make it first: make demo; "
     "or install into this one, in the project's folder: pip install -e ."
