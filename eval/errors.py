@@ -1,6 +1,7 @@
 """The errors that a user can cause and mend; commands print them without a traceback."""
 
 import re
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
@@ -37,6 +38,12 @@ def printable(text: str, instead: str = "?") -> str:
     These are control characters, line ends, and marks of direction; nor would it show fillers.
     """
     return "".join(char if is_shown(char) else instead for char in text)
+
+
+def first_of(words: Sequence[str], most: int) -> str:
+    """Return words with commas, of more than ``most`` the first ones and how many more there are."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def is_shown(char: str) -> bool:

@@ -10,7 +10,7 @@ import typer
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
 from eval.data.likeness import shared_images
-from eval.errors import UsageError
+from eval.errors import UsageError, first_of
 from eval.zoo.checkpoints import MissingWeightsError, find_checkpoint
 from eval.zoo.manifest import MODEL_ZOO, find_model
 from team_bsr.checkpoint import load_network, write_weights
@@ -67,8 +67,7 @@ def split_off(images: Survey) -> tuple[Survey, Dataset]:
 
 def _told_aside(found: Survey, left: Survey) -> str:
     names = [path.name for path in found.images if path not in left.images]
-    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return f"{HELD_OUT} {len(names)} of {len(found.images)} images, not trained on: {shown}"
+    return f"{HELD_OUT} {len(names)} of {len(found.images)} images, not trained on: {first_of(names, _SHOWN)}"
 
 
 def _told_start(start: Path) -> str:

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from eval.device.nvml import Gpu, open_gpu
+from eval.errors import first_of
 from eval.timing.samples import what_disturbed
 from eval.timing.usage import Look, Used, look, name_of, spent_s, used_between, with_descendants
 from eval.timing.warmup import Timed, TimingError, WorkerEndedError
@@ -121,9 +122,8 @@ class Watch:
         seen = self._seen.get(reason)
         if seen is None:
             return reason
-        pids = [pid for pid, _ in seen.processes.most_common()]
-        more = f" and {len(pids) - _LISTED} more" if len(pids) > _LISTED else ""
-        who = f"pid {', '.join(map(str, pids[:_LISTED]))}{more}" if pids else ""
+        pids = [str(pid) for pid, _ in seen.processes.most_common()]
+        who = f"pid {first_of(pids, _LISTED)}" if pids else ""
         share = f"{seen.cpu_s / seen.wall_s:.0%} of a core" if seen.wall_s else ""
         priority = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
         low = f"this command at nice {priority}" if share and priority > 0 else ""

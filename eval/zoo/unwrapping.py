@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eval.errors import RunError
+from eval.errors import RunError, first_of
 
 # Trainers keep the weights under one of these keys; averaged ones (ema, params_ema, model_ema) are tried before.
 WRAPPERS = (
@@ -237,8 +237,7 @@ def _there(content: object, found: Mapping[str, Any], wanted: Mapping[str, Tenso
 
 
 def _listing(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN_KEYS} more" if len(names) > _SHOWN_KEYS else ""
-    return ", ".join(_printable(name)[:80] for name in names[:_SHOWN_KEYS]) + more
+    return first_of([_printable(name)[:80] for name in names], _SHOWN_KEYS)
 
 
 def _printable(text: str) -> str:
