@@ -10,10 +10,11 @@ from bench.all_years_orders import Compared, compare_orders
 from bench.all_years_plot import draw_fronts
 from bench.all_years_rows import NOT_YET, Cost, Row, Year, by_year, giga_flops_of, ratio_of
 from eval.report.columns import COLUMNS, STEADY_COLUMNS
-from eval.report.escapes import markdown_text, visible
+from eval.report.escapes import markdown_text
 from eval.report.renderers import to_csv, to_markdown
 from eval.report.table import NONE, Cell, Figure, Table
 from eval.report.tables import write_files
+from eval.words import visible
 
 NAME = "all-years"
 _COMMAND = "python -m bench.all_years --checkouts DIR --data_dir DIR"

@@ -28,6 +28,7 @@ from eval.errors import RunError, UsageError, one_reason
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 from eval.run.environment import describe_environment, device_name
+from eval.words import counted
 
 _WORDS = {True: "right", False: "WRONG", None: ""}
 
@@ -59,7 +60,9 @@ def report(
         path.write_text(_page(where, rows), encoding="utf-8")
     typer.echo(f"{path}")
     if wrong := sum(row.right is False for its in rows.values() for row in its):
-        raise RunError(f"{wrong} row(s) are not as they must be; each is a lead: write a test that fails, and mend it")
+        raise RunError(
+            f"{counted(wrong, 'row')} must be otherwise; each is a lead: write a test that fails, and mend it"
+        )
 
 
 def _found(checked: tuple[Callable, int], device: torch.device, left_s: float) -> list[Row]:

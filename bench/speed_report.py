@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from bench.speed_parts import TEMPLATE_LIKE
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
+from eval.words import counted
 
 # Beside speed.json: what ``bench.machines`` measured on one kind of processor after another, and its rows in order.
 MACHINES = "speed-machines.json"
@@ -51,7 +52,7 @@ def _head(figures: dict[str, Any]) -> str:
 def _machine(env: dict[str, Any]) -> str:
     """Return a processor, its instructions where they were looked at, and the threads that were used of it."""
     instructions = f" ({env['instructions']})" if env.get("instructions") else ""
-    return f"{env['cpu']}{instructions}, {env['threads']} thread(s)"
+    return f"{env['cpu']}{instructions}, {counted(env['threads'], 'thread')}"
 
 
 def _run(run: dict[str, Any]) -> tuple[float, float]:
@@ -134,7 +135,7 @@ def _beside_template(seconds: dict[str, float | str], side: str) -> str:
 
 def _described(machine: dict[str, Any]) -> str:
     """Return a line about a machine and what was run there."""
-    images = f"{machine['images']} images, {machine['threads']} thread(s)"
+    images = f"{machine['images']} images, {counted(machine['threads'], 'thread')}"
     rounds = machine.get("rounds")
     how = "" if rounds is None else ", one run" if rounds == 1 else f", medians of {rounds} runs"
     torch = f", torch {machine['torch']}" if "torch" in machine else ""
@@ -198,7 +199,9 @@ def _plot(by_size: dict[float, float], threads: int, out: Path) -> None:
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     axes.plot([float(size) for size in by_size], list(by_size.values()), "o-", color="#c2410c")
     axes.set(xlabel="SR image [megapixels]", ylabel="time [s]", xscale="log", yscale="log")
-    axes.set_title(f"PFDNLite in tiles of 256, channels-last, fp32, {threads} thread(s)", fontsize=10, loc="left")
+    axes.set_title(
+        f"PFDNLite in tiles of 256, channels-last, fp32, {counted(threads, 'thread')}", fontsize=10, loc="left"
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     figure.savefig(out, metadata={"Date": None})

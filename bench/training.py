@@ -22,6 +22,7 @@ from eval.config import split
 from eval.report.renderers import to_markdown
 from eval.report.table import Table
 from eval.run.environment import device_name
+from eval.words import counted
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import checkpoints, load_checkpoint, load_network, write_weights
 from team_bsr.data import open_pairs
@@ -56,7 +57,7 @@ def speed(
     layout: Annotated[str | None, typer.Option(help="channels-first or channels-last; by default both.")] = None,
 ) -> None:
     """Time one step (forward, L1, backward, AdamW) of each form: the rounds are interleaved."""
-    where = f"{torch.get_num_threads()} thread(s), {device_name(torch.device(device))}"
+    where = f"{counted(torch.get_num_threads(), 'thread')}, {device_name(torch.device(device))}"
     typer.echo(f"{batch} patches of {side}x{side} LR, {where}\n")
     settings = [(its, how) for its, how in SETTINGS if its == (precision or its) and how == (layout or how)]
     rows = []

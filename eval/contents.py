@@ -6,7 +6,7 @@ import re
 import zipfile
 from enum import StrEnum
 
-from eval.errors import printable
+from eval.words import printable
 
 # Where the words are that tell text and safetensors.
 _HEAD_BYTES = 4096

@@ -8,6 +8,7 @@ import typer
 from eval.cli.program import new_app
 from eval.data.likeness import shared_images, thumbnails
 from eval.errors import UsageError
+from eval.words import counted
 from team_bsr.checkpoint import load_network, save_checkpoint, write_weights
 from team_bsr.data import open_pairs
 from team_bsr.export import export_command
@@ -108,7 +109,7 @@ def train_command(
         pairs = open_pairs(images, run_dir / "cache")
     for line in (*(f"skipped: {fault}" for fault in pairs.skipped), *shared_images(sets, pairs.thumbnails())):
         tell(line)
-    tell(f"{len(pairs)} images, {accelerator.device}, {accelerator.num_processes} process(es)")
+    tell(f"{counted(len(pairs), 'image')}, {accelerator.device}, {counted(accelerator.num_processes, 'process')}")
     tell(f"done: {train(plan, habits, Run(run_dir, pairs, sets, start, minutes), accelerator)}")
 
 

@@ -13,6 +13,7 @@ from eval.data.datasets import SAMPLE, Dataset, open_dataset
 from eval.errors import UsageError
 from eval.files import write_whole
 from eval.submission import graphs
+from eval.words import counted
 from eval.zoo.checkpoints import file_sha256
 from models.team03_PFDNLite import PFDNLite
 from team_bsr.checkpoint import build_network, load_checkpoint, weights_content
@@ -72,7 +73,9 @@ def export_command(
     dataset = open_set(images, "--images", needs_hr=False) if images else open_dataset(None, SAMPLE)
     agreement = verify(network, (pair.read()[0] for pair in dataset.pairs))
     for dtype, largest in agreement.largest.items():
-        typer.echo(f"fused - unfused on {len(dataset.pairs)} images of {dataset.name}, {dtype}: {largest:.1e}")
+        typer.echo(
+            f"fused - unfused on {counted(len(dataset.pairs), 'image')} of {dataset.name}, {dtype}: {largest:.1e}"
+        )
     typer.echo(f"8-bit samples changed by fusing in float32: {agreement.changed} of {agreement.samples}")
     write_whole(weights, fused)
     if training is not None:
@@ -101,5 +104,5 @@ def _write_onnx(deploy: PFDNLite, path: Path, dataset: Dataset) -> None:
         typer.echo(f"not compared with torch: onnxruntime is not installed; {graphs.INSTALL}")
         return
     largest = agreement.largest[torch.float32]
-    typer.echo(f"ONNX Runtime - torch on {len(dataset.pairs)} images of {dataset.name}: {largest:.1e}")
+    typer.echo(f"ONNX Runtime - torch on {counted(len(dataset.pairs), 'image')} of {dataset.name}: {largest:.1e}")
     typer.echo(f"8-bit samples changed by it: {agreement.changed} of {agreement.samples}")

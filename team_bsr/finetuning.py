@@ -10,7 +10,8 @@ import typer
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset
 from eval.data.likeness import shared_images
-from eval.errors import UsageError, first_of
+from eval.errors import UsageError
+from eval.words import first_of
 from eval.zoo.checkpoints import MissingWeightsError, find_checkpoint
 from eval.zoo.manifest import MODEL_ZOO, find_model
 from team_bsr.checkpoint import load_network, write_weights

@@ -21,6 +21,7 @@ from eval.config import AUTO
 from eval.data.datasets import Dataset
 from eval.device.gain import half_precision_gain
 from eval.errors import UsageError
+from eval.words import counted
 from eval.zoo.checkpoints import file_sha256
 from team_bsr.checkpoint import checkpoints, load_checkpoint
 from team_bsr.data import Pairs
@@ -181,7 +182,7 @@ def describe_data(plan: Plan, images: Survey) -> Iterator[str]:
 def describe(plan: Plan, habits: Habits, minutes: float | None, accelerator: Accelerator) -> Iterator[str]:
     """Yield the lines of ``--dry_run``: steps, and the time expected from a few timed iterations."""
     yield f"network  {plan.network}"
-    yield f"device   {accelerator.device}, {accelerator.num_processes} process(es), precision {plan.precision}"
+    yield f"device   {accelerator.device}, {counted(accelerator.num_processes, 'process')}, precision {plan.precision}"
     yield f"seed     {plan.seed}"
     for step in plan.steps:
         yield (

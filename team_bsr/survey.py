@@ -12,6 +12,7 @@ from pathlib import Path
 from eval.data.images import ImageError, ImageSize, is_image_file, read_size
 from eval.errors import RunError
 from eval.files import why_no_folder
+from eval.words import counted, first_of
 from team_bsr.halves import no_hr_by_name, no_hr_by_size
 from team_bsr.recipe import Step
 from team_bsr.sources import BAD_ADVICE, Sources, lr_partners, pair_fault
@@ -44,7 +45,7 @@ class Survey:
         by_reason = defaultdict(list)
         for path, reason in self.left_out:
             by_reason[reason].append(path.name)
-        parts = [f"{len(names)} {reason} ({_some(names)})" for reason, names in by_reason.items()]
+        parts = [f"{len(names)} {reason} ({first_of(names, MOST_NAMED)})" for reason, names in by_reason.items()]
         if self.faults:
             parts.append(f"{len(self.faults)} that cannot be used")
         left_out = f"; left out: {', '.join(parts)}" if parts else ""
@@ -70,10 +71,10 @@ def survey(sources: Sources) -> Survey:
     unfit = _unfit(images, partners)
     faults += unfit.values()
     if faults and not sources.skip_bad:
-        raise RunError(f"{_some(faults, '; ')}; {BAD_ADVICE}")
+        raise RunError(f"{first_of(faults, MOST_NAMED, '; ')}; {BAD_ADVICE}")
     images = {path: size for path, size in images.items() if path not in unfit}
     if not images:
-        raise RunError(f"none of the {len(files)} images can be used: {_some(faults, '; ')}")
+        raise RunError(f"none of {counted(len(files), 'image')} can be used: {first_of(faults, MOST_NAMED, '; ')}")
     kept = {path: partner for path, partner in partners.items() if path in images}
     paired = {partner.resolve() for partner in kept.values()}
     unused = tuple((path, reason) for path, reason in left_out if path.resolve() not in paired)
@@ -91,12 +92,12 @@ def steps_left_out(steps: Sequence[Step], images: Survey) -> Iterator[str]:
         if len(small) == len(images.images):
             raise RunError(
                 f"step {step.number}: expected images of at least {step.hr_patch} pixels a side, the size of its "
-                f"patches; all {len(small)} are smaller: {_some(small)}"
+                f"patches; all {len(small)} are smaller: {first_of(small, MOST_NAMED)}"
             )
         if small:
             yield (
                 f"step {step.number}   leaves out {len(small)} of {len(images.images)} images, which are smaller than "
-                f"its patches of {step.hr_patch} pixels: {_some(small)}"
+                f"its patches of {step.hr_patch} pixels: {first_of(small, MOST_NAMED)}"
             )
 
 
@@ -146,9 +147,3 @@ def _unfit(images: dict[Path, ImageSize], partners: dict[Path, Path]) -> dict[Pa
         if fault:
             unfit[path] = fault
     return unfit
-
-
-def _some(names: Sequence[str], separator: str = ", ") -> str:
-    """Join the first few of a list, and count the others."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return separator.join(names[:MOST_NAMED]) + more

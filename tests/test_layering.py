@@ -9,7 +9,16 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # Each folder or module may import those of the floors before it, and itself. docs/architecture.md has the same list.
 FLOORS = [
-    ["eval.cache", "eval.contents", "eval.errors", "eval.expressions", "eval.files", "eval.frozen", "eval.intervals"],
+    [
+        "eval.cache",
+        "eval.contents",
+        "eval.errors",
+        "eval.expressions",
+        "eval.files",
+        "eval.frozen",
+        "eval.intervals",
+        "eval.words",
+    ],
     ["eval.config", "eval.json_files", "eval.sources", "eval.toml_files"],
     ["eval.data.png", "eval.data.resize", "eval.data.image_cache"],
     ["eval.data.images"],

@@ -12,7 +12,6 @@ import torch
 
 from eval.config import RunConfig
 from eval.data.datasets import Dataset
-from eval.report.escapes import counted
 from eval.report.renderers import to_markdown
 from eval.report.table import Column, Table
 from eval.report.tables import write_files
@@ -22,6 +21,7 @@ from eval.run.speed_pass import opened_together
 from eval.timing.interleaved import measure_together
 from eval.timing.presets import PRESETS
 from eval.timing.samples import Ratio
+from eval.words import counted
 
 P50_WITHIN = 0.01
 
@@ -134,7 +134,7 @@ def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, f
     part = f"{most} of " if most < images else ""
     facts = [
         f"{label} against itself, {part}{counted(images, 'image')} of {dataset.name}, preset {config.preset}",
-        f"{environment.gpu or environment.cpu}, {config.threads} thread(s), torch {environment.torch}",
+        f"{environment.gpu or environment.cpu}, {counted(environment.threads, 'thread')}, torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]
     (path,) = write_files(folder, {"aa.md": markdown("A model against itself", facts, trial)})

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.cli.terminal import Terminal
-from eval.report.escapes import counted
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
 from eval.submission.audit_data import AuditedSet, audit_set, leaks, locate, tally
+from eval.words import counted
 
 
 def show_audit(folder: Path, against: Sequence[Path]) -> bool:

@@ -9,6 +9,7 @@ import typer
 from eval.cli.flags import Device
 from eval.config import AUTO
 from eval.errors import RunError, UsageError
+from eval.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,8 @@ def doctor(
             wrong += finding.outcome is Outcome.WRONG
     if wrong:
         raise RunError(
-            f"{wrong} check(s) failed, see the lines above: do not use figures of this installation until they pass"
+            f"{counted(wrong, 'check')} failed, see the lines above: do not use figures of this installation "
+            "until they pass"
         )
     terminal.say("All checks passed.")
 

@@ -28,13 +28,13 @@ from eval.report.audits import tables as audit_report
 from eval.report.audits.beside import differences
 from eval.report.audits.findings import doubts, undercount_words
 from eval.report.board import headlines_of
-from eval.report.escapes import counted
 from eval.report.page.gallery import image_roots
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.factsheet import factsheet as factsheet_report
 from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.tables import write_files, write_report
+from eval.words import counted
 
 _RECORDS_HELP = "Read these records: files, folders of them, or folders given as --save_dir."
 

@@ -15,13 +15,13 @@ from eval.cli.terminal import Terminal
 from eval.data.datasets import open_dataset
 from eval.errors import RunError, UsageError
 from eval.files import why_no_file
-from eval.report.escapes import counted
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
 from eval.submission.archive import archive_faults
 from eval.submission.packing import ResultsWish, bundle_of, pack_code, pack_results
 from eval.submission.scoring_program import Fault, Scored
 from eval.submission.subject import subject_of
+from eval.words import counted
 
 
 def pack(

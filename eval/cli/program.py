@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from eval.errors import RunError, UsageError
 from eval.files import check_in_place, extras
-from eval.report.escapes import written_lines
+from eval.words import written_lines
 
 USAGE_EXIT, FAILURE_EXIT = 2, 1
 _CTRL_C_EXIT, _SIGTERM_EXIT = 130, 143

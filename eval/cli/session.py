@@ -19,11 +19,11 @@ from eval.records.current import complete_ones, current, holds
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, check_writable, read_records
 from eval.report.board import Board, headlines_of, make_boards
-from eval.report.escapes import visible
 from eval.report.tables import write_tables
 from eval.run.evaluation import BrokenOffError, Evaluation
 from eval.run.launch import Launch
 from eval.run.model_source import ModelSource
+from eval.words import visible
 
 INTERRUPTED_EXIT = 130
 

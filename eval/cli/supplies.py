@@ -11,7 +11,7 @@ from eval.cli.program import new_app
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
-from eval.report.escapes import counted
+from eval.words import counted
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, all_models, find_model
 
 

@@ -13,11 +13,11 @@ from eval.config import EAGER, Protocol, RunConfig, split
 from eval.data.datasets import Dataset, NoSuchSetError, open_dataset
 from eval.errors import RunError, UsageError
 from eval.records.store import check_writable
-from eval.report.escapes import counted
 from eval.report.papers import table1 as paper
 from eval.report.tables import write_files
 from eval.run.launch import Launch
 from eval.run.model_source import ZooModel, zoo_model
+from eval.words import counted
 from eval.zoo.checkpoints import MissingWeightsError
 from eval.zoo.manifest import find_model
 from eval.zoo.model_info import with_weights

@@ -16,12 +16,12 @@ from eval.files import mute
 from eval.metrics.registry import METRICS
 from eval.records.record import Record
 from eval.report.columns import COLUMNS, LABEL, SET, filled_columns, flag_notes, legend
-from eval.report.escapes import counted, visible, written_lines, written_out
 from eval.report.headline import Headline
 from eval.report.renderers import to_terminal
 from eval.report.table import Figure, Table
 from eval.report.tables import failures_table
 from eval.run.observer import Observer
+from eval.words import counted, first_of, visible, written_lines, written_out
 
 if TYPE_CHECKING:
     from eval.data.datasets import Dataset
@@ -166,9 +166,7 @@ def _marked(columns: Sequence[Figure], records: Sequence[Record]) -> Table:
 
 def _listing(names: Sequence[str]) -> str:
     """Return how many names there are, and the first few of them."""
-    shown = ", ".join(map(visible, names[:_SHOWN_NAMES]))
-    more = ", ..." if len(names) > _SHOWN_NAMES else ""
-    return f"{len(names)} other file(s): {shown}{more}"
+    return f"{counted(len(names), 'other file')}: {first_of(list(map(visible, names)), _SHOWN_NAMES)}"
 
 
 def _fitting(table: Table, console: Console) -> Table:

@@ -25,6 +25,7 @@ from eval.data.pairs import SCALE, ImagePair, check_pairs
 from eval.errors import RunError, UsageError
 from eval.files import is_of_variable, states_of, why_no_folder
 from eval.metrics.registry import Metric
+from eval.words import counted
 
 HR_FOLDER = "HR folder, LR made by the exact bicubic"
 LR_FOLDER = "LR folder, no HR"
@@ -335,5 +336,5 @@ def _checked(found: Found) -> Dataset:
     lr_sizes, of_files = check_pairs(found.pairs)
     if faults := [*found.faults, *of_files]:
         listing = "\n".join(f"  {fault}" for fault in faults)
-        raise RunError(f"--dataset {found.name}: cannot be used; {len(faults)} fault(s) found\n{listing}")
+        raise RunError(f"--dataset {found.name}: cannot be used; {counted(len(faults), 'fault')} found\n{listing}")
     return Dataset(found.name, found.layout, found.folder, tuple(found.pairs), tuple(lr_sizes))

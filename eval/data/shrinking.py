@@ -12,6 +12,7 @@ from eval.data.images import ImageError, ImageSize, read_image, write_png
 from eval.data.pairs import cut, same_names
 from eval.data.resize import imresize
 from eval.errors import RunError, UsageError
+from eval.words import counted
 
 
 def write_lr_images(images: Sequence[Path], folder: Path, scale: int) -> None:
@@ -32,8 +33,8 @@ def write_lr_images(images: Sequence[Path], folder: Path, scale: int) -> None:
     if faults:
         listing = "\n".join(f"  {fault}" for fault in faults)
         raise RunError(
-            f"{images[0].parent}: {len(faults)} fault(s) found, so nothing was written to {folder}; mend, rename or "
-            f"remove these files\n{listing}"
+            f"{images[0].parent}: {counted(len(faults), 'fault')} found, so nothing was written to {folder}; mend, "
+            f"rename or remove these files\n{listing}"
         )
     for path in images:
         write_png(_target(path, folder, scale), _shrunk(read_image(path), scale))

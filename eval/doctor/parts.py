@@ -24,6 +24,7 @@ from eval.doctor.findings import Finding, judged, noted
 from eval.errors import RunError
 from eval.files import PROJECT, extras
 from eval.metrics.psnr_ssim import PEAK, SSIM_C1, psnr, ssim
+from eval.words import counted
 from eval.zoo.checkpoints import MissingWeightsError, find_checkpoint
 from eval.zoo.manifest import all_models
 
@@ -118,7 +119,7 @@ def check_weights() -> Iterator[Finding]:
 
 def note_device(device: torch.device, name: str) -> Iterator[Finding]:
     """Say which device there is; of a GPU, what NVIDIA's library tells of it."""
-    yield noted("device", f"{device}, {name}, {torch.get_num_threads()} CPU thread(s)")
+    yield noted("device", f"{device}, {name}, {counted(torch.get_num_threads(), 'CPU thread')}")
     if device.type != "cuda":
         return
     gpu = open_gpu(device)
@@ -129,7 +130,7 @@ def note_device(device: torch.device, name: str) -> Iterator[Finding]:
     absent = [what for what, value in told.items() if value is None]
     yield noted("NVML", f"does not tell: {', '.join(absent)}" if absent else "tells all that is asked")
     if others := gpu.processes():
-        yield noted("GPU", f"{len(others)} process(es) compute on it now; runtimes will not be trustworthy")
+        yield noted("GPU", f"{counted(len(others), 'process')} compute on it now; runtimes will not be trustworthy")
 
 
 def note_versions() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from eval.intervals import LEAST_SAMPLES, Interval, paired_difference, paired_ra
 from eval.ranking.from_results_json import ModelResult
 from eval.records.conditions import tf32_of
 from eval.records.record import Record
+from eval.words import counted
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _psnr_difference(first: Side, second: Side) -> tuple[Interval | None, str]:
         return None, "PSNR is not compared: one of the two reproduces an image exactly, which is infinitely many dB"
     # Of an image that both reproduce exactly, the difference is 0.
     known = np.array([(0.0, 0.0) if math.inf in pair else pair for pair in pairs]).T
-    few = f"no difference in PSNR can be settled on {len(pairs)} images: it takes {LEAST_SAMPLES}"
+    few = f"no difference in PSNR can be settled on {counted(len(pairs), 'image')}: it takes {LEAST_SAMPLES}"
     return paired_difference(known[0][:, None], known[1][:, None]), few * (len(pairs) < LEAST_SAMPLES)
 
 
@@ -237,7 +238,7 @@ def _baseline_of(record: Record, beside: Iterable[Record]) -> Record | None:
 def settings_of(record: Record) -> str:
     """Return how a model was timed, as far as its ratio to another one depends on it besides the machine."""
     settings, environment = record.settings, record.environment
-    threads = "" if environment.gpu else f"{environment.threads} thread(s)"
+    threads = "" if environment.gpu else counted(environment.threads, "thread")
     return ", ".join(filter(None, (settings.engine, settings.precision, tf32_of(record), threads)))
 
 

@@ -12,6 +12,7 @@ from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
 from eval.records.conditions import is_timed, memory_measure, tf32_of, unusual_of
 from eval.records.record import Record
+from eval.words import counted
 from eval.zoo.model_info import ZOO
 
 # A bootstrap over fewer samples would take its ignorance for certainty.
@@ -199,7 +200,7 @@ def _why_unpaired(rows: Sequence[Sequence[Record]], protocol: str) -> str:
         return "Models were timed in separate runs, so ranks have no intervals; time them in one command"
     kept = min(int((~np.isnan(_samples(record))).sum()) for its in rows for record in its)
     if kept < LEAST_KEPT:
-        return f"Only {kept} undisturbed sample(s) of a model and set, too few for intervals of ranks"
+        return f"Only {counted(kept, 'undisturbed sample')} of a model and set, too few for intervals of ranks"
     return ""
 
 

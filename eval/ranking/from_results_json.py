@@ -14,6 +14,7 @@ from eval.files import why_no_file
 from eval.json_files import NoJsonError, json_of
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
+from eval.words import first_of
 
 SHOWN_FAULTS, _SHOWN_CHARACTERS = 10, 400
 OFFICIAL = "official"
@@ -228,7 +229,7 @@ def read_results(path: Path) -> dict[str, ModelResult]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:
-        raise ValueError(f"every name must be unique, repeated: {', '.join(map(repr, repeated[:SHOWN_FAULTS]))}")
+        raise ValueError(f"every name must be unique, repeated: {first_of(list(map(repr, repeated)), SHOWN_FAULTS)}")
     return dict(pairs)
 
 

@@ -13,6 +13,7 @@ from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
 from eval.metrics.registry import METRICS
 from eval.timing.samples import Timing
+from eval.words import counted
 from eval.zoo.model_info import ModelInfo
 
 SCHEMA_VERSION = 1
@@ -199,7 +200,7 @@ class Environment(Frozen):
     @property
     def machine(self) -> str:
         """What computed, as far as times depend on it."""
-        return self.gpu or f"{self.device_name}, {self.threads} thread(s)"
+        return self.gpu or f"{self.device_name}, {counted(self.threads, 'thread')}"
 
 
 class Record(Frozen):

@@ -12,7 +12,6 @@ from eval.records.current import Group
 from eval.records.record import Record
 from eval.report.board_intervals import Interval, psnr_intervals, runtime_intervals
 from eval.report.columns import filled_columns, legend
-from eval.report.escapes import visible
 from eval.report.explanations import flag_words
 from eval.report.headline import Headline, headline
 from eval.report.ranked import Ranked, editions_with_baseline, rank_rows
@@ -20,10 +19,11 @@ from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
 from eval.report.selection import RAN, baseline_of, edition_of, links_of, state_of
 from eval.report.table import NONE, Cell, Column, Figure, Table, number
+from eval.words import first_of, visible
 from eval.zoo.model_info import ZOO
 
 BELOW_GATE = "below the gate"
-_LISTED_AT_MOST = 12
+_LISTED = 12
 TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
 HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "peak_memory_mib"})
 # A mark says something where more figures differ than have one.
@@ -232,12 +232,12 @@ def _between_ranks(baseline: Place, ranked: Ranked) -> float | None:
 def _warnings(rows: Sequence[Row]) -> list[str]:
     """Return what a reader must know before the figures."""
     lines = [
-        f"{state[0].upper()}{state[1:]}: {_listing([row.label for row in rows if row.state == state])}."
+        f"{state[0].upper()}{state[1:]}: {first_of([row.label for row in rows if row.state == state], _LISTED)}."
         for state in dict.fromkeys(row.state for row in rows if row.state != RAN)
     ]
     flagged = [f"{row.label} ({', '.join(note.title for note in row.flags)})" for row in rows if row.flags]
     if flagged:
-        lines.append(f"Models with flags, whose figures may mislead (see the rows): {_listing(flagged)}.")
+        lines.append(f"Models with flags, whose figures may mislead (see the rows): {first_of(flagged, _LISTED)}.")
     tilings = {(row.record.settings.tile, row.record.settings.tile_overlap) for row in rows}
     if len(tilings) > 1:
         lines.append("Models ran on tiles of different sizes, which also changes runtime and PSNR.")
@@ -249,11 +249,5 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     models = ((row.label, row.record.model) for row in rows)
     unknown = sorted(label for label, its in models if its.origin == ZOO and its.weights_file and not its.checkpoint)
     if unknown:
-        lines.append(f"Weights that are not listed in the manifest: {_listing(unknown)}.")
+        lines.append(f"Weights that are not listed in the manifest: {first_of(unknown, _LISTED)}.")
     return lines
-
-
-def _listing(items: Sequence[str]) -> str:
-    """Return items as a list in a sentence, a long one cut short."""
-    more = len(items) - _LISTED_AT_MOST
-    return ", ".join(items) if more <= 1 else f"{', '.join(items[:_LISTED_AT_MOST])} and {more} more"

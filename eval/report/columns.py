@@ -8,9 +8,9 @@ from functools import partial
 from eval.metrics.registry import METRICS, Metric
 from eval.records.conditions import Conditions, conditions_of, manner_of, memory_measure
 from eval.records.record import ImageResult, Protocol, Record
-from eval.report.escapes import listed, visible
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
+from eval.words import counted, listed, visible
 
 LABEL = Figure("model", "Model", left=True, of=lambda record: visible(record.model.full_name))
 SET = Figure("dataset", "Set", left=True, of=lambda record: record.dataset.name)
@@ -205,10 +205,8 @@ def _timing_notes(records: Sequence[Record]) -> list[str]:
             notes.append(f"{where} in {len(groups)} separate runs; ratios compare models of one run only: {runs}.")
     dropped = sum(map(Counter, {timing.group: timing.dropped for _, timing in timed}.values()), Counter())
     if dropped:
-        what = (
-            f"Dropped because other work disturbed them: {dropped.total()} measurement(s), each one image on all models"
-        )
-        notes.append(f"{what}: {what_disturbed(dropped)}.")
+        what = f"{counted(dropped.total(), 'measurement')}, each one image on all models"
+        notes.append(f"Dropped because other work disturbed them: {what}: {what_disturbed(dropped)}.")
     return notes
 
 

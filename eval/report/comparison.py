@@ -5,10 +5,11 @@ from pathlib import Path
 
 from eval.intervals import Interval
 from eval.ranking.comparison import Comparison
-from eval.report.escapes import markdown_text, visible
+from eval.report.escapes import markdown_text
 from eval.report.renderers import to_csv, to_markdown
 from eval.report.table import NONE, Column, Table
 from eval.report.tables import write_files
+from eval.words import visible
 
 _COLUMNS = (
     Column("dataset", "Set", left=True),

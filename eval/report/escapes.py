@@ -7,9 +7,8 @@ name within a sentence goes through ``visible``, so that it keeps to its line, a
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
-from eval.errors import is_shown
+from eval.words import visible, written_lines, written_out
 
 _INFINITE = re.compile(r"(-?)\binf\b")
 _ACCENTS = dict(
@@ -25,21 +24,6 @@ _SYMBOLS = {
     "\u00b1": r"\ensuremath{\pm}", "\u00b2": r"\ensuremath{^2}", "\u00b5": r"\ensuremath{\mu}",
     "\u00b7": r"\ensuremath{\cdot}",
 }  # fmt: skip
-
-
-def visible(text: str) -> str:
-    """Return a name as ``written_out`` does, and its backslashes doubled, so that it means no other name."""
-    return written_out(text.replace("\\", "\\\\"))
-
-
-def written_out(text: str) -> str:
-    """Return text with everything written out that would not show: control characters, marks of direction, fillers."""
-    return "".join(char if is_shown(char) else ascii(char)[1:-1] for char in text)
-
-
-def written_lines(text: str) -> str:
-    """Return text as ``written_out`` does, but for tabs and ends of lines, which stay."""
-    return "".join(char if char in "\n\t" else written_out(char) for char in text)
 
 
 def markdown_text(text: str) -> str:
@@ -85,13 +69,3 @@ def _character(char: str) -> str:
 def plain(text: str, most: int) -> str:
     """Return what a file's name can hold of a text, letters, digits and hyphens of ASCII; at most so many."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:most]
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a list in a sentence: "a, b and c"."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which takes an s: "1 image", "5 images"."""
-    return f"{number} {noun}" + "s" * (number != 1)

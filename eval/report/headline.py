@@ -10,8 +10,8 @@ from eval.ranking.comparison import Side, compare_sides, psnr_between
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Place
 from eval.records.record import Record
-from eval.report.escapes import counted, listed, visible
 from eval.report.ranked import Ranked
+from eval.words import counted, listed, visible
 
 _NAMED_AT_MOST = 4
 

@@ -12,8 +12,9 @@ from rich import box
 from rich.console import OverflowMethod
 from rich.text import Text
 
-from eval.report.escapes import inert, latex, latex_figure, markdown_text, written_lines, written_out
+from eval.report.escapes import inert, latex, latex_figure, markdown_text
 from eval.report.table import BEST, SECOND, Cell, Column, Table, Value
+from eval.words import written_lines, written_out
 
 # Where a heading is broken in a terminal.
 _BREAK = re.compile(r" (?=\[|of )|(?<=_)|(?<=\bGate) ")

@@ -8,8 +8,8 @@ from eval.ranking.editions import Edition, Metric
 from eval.ranking.entries import Entry, Measured
 from eval.ranking.scoring import Ranking, Row
 from eval.report.columns import COLUMNS
-from eval.report.escapes import counted, visible
 from eval.report.table import Figure
+from eval.words import counted, visible
 from eval.zoo.model_info import with_weights
 
 # How each figure is headed and printed, as in all tables.

@@ -9,12 +9,13 @@ from eval.records.current import Group, complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
 from eval.report.columns import LABEL, SET, columns_of, filled_columns, flag_notes, legend
-from eval.report.escapes import counted, latex, markdown_text, visible
+from eval.report.escapes import latex, markdown_text
 from eval.report.headline import Headline
 from eval.report.renderers import to_csv, to_latex, to_markdown
 from eval.report.selection import edition_of
 from eval.report.table import Figure, Table
 from eval.report.template import finished, template_tables
+from eval.words import counted, visible
 
 Headlines = Mapping[Conditions, Headline]
 # What stands before the figures in CSV.

@@ -7,8 +7,8 @@ from eval.data.aliases import ALIASES
 from eval.records.conditions import Conditions
 from eval.records.current import Group
 from eval.records.record import Record
-from eval.report.escapes import counted, visible
 from eval.report.table import NONE
+from eval.words import counted, visible
 
 _TEMPLATE = "{:20s}\t{:10s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"
 _TEMPLATE_WITH_TEST = "{:20s}\t{:10s}\t{:10s}\t{:14s}\t{:14s}\t{:14s}\t{:10s}\t{:10s}\t{:8s}\t{:8s}\t{:8s}\n"

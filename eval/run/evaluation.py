@@ -35,6 +35,7 @@ from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
 from eval.timing.presets import preset_of
 from eval.timing.samples import Timing
 from eval.timing.warmup import TimingError
+from eval.words import counted
 
 
 class BrokenOffError(KeyboardInterrupt):
@@ -121,10 +122,12 @@ class Evaluation:
         left = open_pairs(np.array(samples, dtype=float), places)
         if not left:
             self.observer.say(
-                f"settled  the order of the {places} fastest model(s), each pair at 95%, after {rounds} rounds"
+                f"settled  the order of the {places} fastest, each pair at 95%, after {counted(rounds, 'round')}"
             )
         for faster, slower in left:
-            words = f"{labels[faster]} faster than {labels[slower]}: not settled at 95% after {rounds} rounds"
+            words = (
+                f"{labels[faster]} faster than {labels[slower]}: not settled at 95% after {counted(rounds, 'round')}"
+            )
             self.observer.say(f"unsettled  {words}")
 
     def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
@@ -148,7 +151,7 @@ class Evaluation:
             self.records.append(record)
         left = [task for task in tasks if task.key not in done]
         if jobs > 1 and len(left) == 1:
-            share = f"it runs with its share of {self.config.threads} thread(s)"
+            share = f"it runs with its share of the threads, {self.config.threads}"
             self.observer.say(f"note: --jobs {jobs} has no effect: one pass is left to run; {share}")
         if self.launch.launcher == RAY:
             done |= self._gather(left, carry_out_on_ray(left, self.launch.ray_address))
@@ -175,7 +178,7 @@ class Evaluation:
         """Store the records of tasks that are carried out elsewhere, as they come."""
         done = {}
         how = "side by side" if self.launch.jobs > 1 or self.launch.launcher == RAY else "in a process of their own"
-        self.observer.say(f"running  {len(tasks)} passes {how}, {self.config.threads} thread(s) each")
+        self.observer.say(f"running  {len(tasks)} passes {how}, threads of each: {self.config.threads}")
         try:
             with self.observer.progress("models x sets", len(tasks), "passes") as on_pass:
                 for task, record in results:
@@ -282,7 +285,7 @@ def _why_compiling_lost(took: Compiled, images: int) -> str | None:
     ready = f"{took.ready_s:.1f} s to start instead of {took.beside_ready_s:.1f} s"
     each = f"{took.image_ms:.0f} ms per image instead of {took.beside_ms:.0f} ms"
     pays = "it is never faster here" if took.pays_from is None else f"it is faster from {took.pays_from} such images on"
-    return f"took {lost_s:.1f} s longer over these {images} image(s) than {took.beside}: {ready}, {each}; {pays}"
+    return f"took {lost_s:.1f} s longer over {counted(images, 'image')} than {took.beside}: {ready}, {each}; {pays}"
 
 
 def _kept_apart(tasks: Sequence[EvaluationTask]) -> bool:

@@ -19,11 +19,12 @@ from torch.nn.parameter import is_lazy
 
 from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
 from eval.data.images import ImageSize
-from eval.errors import RunError, UsageError, one_reason, printable
+from eval.errors import RunError, UsageError, one_reason
 from eval.files import beginning, importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.sources import hash_of_file
+from eval.words import printable
 from eval.zoo.checkpoints import own_checkpoint, zoo_info
 from eval.zoo.from_file import UNTRAINED, build_network
 from eval.zoo.loading import load_weights, with_weights_told

@@ -21,6 +21,7 @@ from eval.data.images import read_image
 from eval.errors import RunError, UsageError, one_reason
 from eval.files import atomic_path, why_no_file, why_no_folder
 from eval.submission.scoring_program import LITTER, Fault, Scored, png_files, score
+from eval.words import counted
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PLAIN = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
@@ -118,14 +119,14 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
         yield Fault("zip64", text, "zip plain files, not a stream: zip -X, or `pack`", False)
     if odd := [name for name in names if not name.isascii()]:
         shown = unicodedata.normalize("NFC", odd[0]).encode("ascii", "backslashreplace").decode()
-        text = f"{len(odd)} name(s) are not ASCII (first: {shown})"
+        text = f"not ASCII: {counted(len(odd), 'name')} (first: {shown})"
         yield Fault("non-ascii", text, "name files by a-z, 0-9, _", False)
     if outside := [name for name in names if name.startswith(("/", "\\")) or ".." in PurePosixPath(name).parts]:
         yield Fault("outside", f"{outside[0]!r} leads out of the folder", "zip relative paths")
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         yield Fault("twice", f"{twice[0]} stands in it twice: the last one counts", "make the zip anew")
     if litter := [name for name in names if any(LITTER.match(part) for part in PurePosixPath(name).parts)]:
-        text = f"{len(litter)} file(s) of an operating system (first: {litter[0]})"
+        text = f"{counted(len(litter), 'file')} of an operating system (first: {litter[0]})"
         yield Fault("litter", text, "zip -X -r ../results.zip . in the folder, or use `pack`", False)
 
 

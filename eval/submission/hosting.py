@@ -20,10 +20,10 @@ from eval.data.png import encode_png
 from eval.errors import UsageError
 from eval.ranking.editions import Edition, Track
 from eval.ranking.gates import psnr_decimals
-from eval.report.escapes import counted
 from eval.submission import scoring_program
 from eval.submission.archive import write_archive
 from eval.submission.texts import filled
+from eval.words import counted, first_of
 
 _PAGES = ("overview", "evaluation", "data", "terms")
 _PROGRAM, _BUNDLE = "scoring_program.zip", "bundle.zip"
@@ -66,7 +66,7 @@ class Phase:
         found = image_files(self.hr) if self.hr.is_dir() else []
         others = [path.name for path in found if path.suffix.lower() != ".png"]
         if not found or others:
-            raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {', '.join(others[:3]) or 'none'}")
+            raise UsageError(f"{self.hr}: expected a folder of HR images, PNG; got {first_of(others, 3) or 'none'}")
         self._refuse_lr([path.stem for path in found])
         names = Counter(map(_as_on_a_mac, found))
         if alike := [path.name for path in found if names[_as_on_a_mac(path)] > 1]:

@@ -16,6 +16,7 @@ from eval.sources import imported_modules
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
 from eval.submission.subject import Facts, Subject, names_of
 from eval.third_party.submission import ModelFile, Submission
+from eval.words import first_of
 from eval.zoo.checkpoints import Checkpoint, file_sha256
 from eval.zoo.loading import read_state
 
@@ -85,7 +86,9 @@ def construction_work(facts: Facts) -> Finding:
     classes = [node for node in ast.walk(_tree(facts.subject)) if isinstance(node, ast.ClassDef)]
     found = [work for node in classes for work in _work_of(node)]
     if found:
-        return failed("; ".join(found[:3]), "a constructor makes layers only: the harness warms up and loads weights")
+        return failed(
+            first_of(found, 3, "; "), "a constructor makes layers only: the harness warms up and loads weights"
+        )
     return passed("constructors make layers and nothing else")
 
 

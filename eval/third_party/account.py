@@ -14,6 +14,7 @@ import torch
 from eval.device.pixels import to_tensor
 from eval.metrics.figures import FlagCode
 from eval.third_party.guard import Used
+from eval.words import counted
 
 # A worker only has bytes to move outside of the timed forward. So many times what that takes here is allowed, as its
 # outputs can be of another type or order, and then some for threads that wait actively before they sleep.
@@ -73,7 +74,7 @@ class Spent:
             return "late", f"{told}; to move its bytes, {_ms(allowed_s)} are allowed"
         if self.forward_cpu_s > threads * self.forward_s * _MORE_THREADS + _WAITING_S:
             told = f"{_ms(self.forward_cpu_s)} of processor time in a forward of {_ms(self.forward_s)}"
-            return "turn", f"{told}: more than {threads} thread(s) can use"
+            return "turn", f"{told}: more than {counted(threads, 'thread')} can use"
         return None
 
     def slowness(self) -> str | None:

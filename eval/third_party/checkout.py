@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.errors import UsageError, one_reason, printable
+from eval.errors import UsageError, one_reason
 from eval.expressions import dotted, is_composed, value_of
 from eval.files import why_unfit
 from eval.sources import hash_of_sources, imported_modules
 from eval.third_party.entries import MODEL_ZOO, Checkout, Entry
+from eval.words import printable
 
 DEMO = "test_demo.py"
 SELECT = "select_model"

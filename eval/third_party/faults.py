@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eval.device.exhausted import is_exhausted
-from eval.errors import printable
 from eval.records.record import State
+from eval.words import printable
 
 # Packages whose kernels exist for CUDA only.
 CUDA_PACKAGES = (

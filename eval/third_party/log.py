@@ -4,7 +4,7 @@ import select
 import threading
 from io import FileIO
 
-from eval.errors import printable
+from eval.words import printable
 
 _CHUNK_BYTES = 2**16
 _PATIENCE_MS = 1000

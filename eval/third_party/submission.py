@@ -16,7 +16,7 @@ from eval.config import EAGER, Protocol, RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.placing import worker_gpu
-from eval.errors import UsageError, printable
+from eval.errors import UsageError
 from eval.files import PROJECT, beginning, sha256_within, states_of, why_unfit
 from eval.records.record import State
 from eval.run.failures import CannotRunError
@@ -34,6 +34,7 @@ from eval.third_party.kinds import SandboxKind
 from eval.third_party.processor import processors
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import start
+from eval.words import printable
 from eval.zoo.model_info import OF_A_FILE, ModelInfo
 
 LARGEST_RANGE = 65535.0

@@ -11,10 +11,10 @@ import psutil
 import torch
 
 from eval.device.nvml import Gpu, open_gpu
-from eval.errors import first_of
 from eval.timing.samples import what_disturbed
 from eval.timing.usage import Look, Used, look, name_of, spent_s, used_between, with_descendants
 from eval.timing.warmup import Timed, TimingError, WorkerEndedError
+from eval.words import first_of
 
 # The kernel counts processor time in steps of 10 ms a core.
 FOREIGN_SHARE = 0.25

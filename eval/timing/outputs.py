@@ -15,6 +15,7 @@ import numpy as np
 from eval.data.pairs import ImagePair
 from eval.metrics.figures import Flag
 from eval.metrics.psnr_ssim import psnr
+from eval.words import counted
 
 # Each undoes itself, and keeps the size.
 _TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
@@ -100,5 +101,9 @@ def differing_psnr(timed_db: Mapping[str, float], judged_db: Mapping[str, float]
     margin_db = max(_MARGIN_DB / math.sqrt(len(shared) or 1), _LEAST_MARGIN_DB)
     if abs(difference_db) <= margin_db and not infinite:
         return None
-    told = f"by {difference_db:+.2f} dB on the mean of {len(shared)} images" if shared else "by an infinite PSNR"
+    told = (
+        f"by {difference_db:+.2f} dB on the mean of {counted(len(shared), 'image')}"
+        if shared
+        else "by an infinite PSNR"
+    )
     return Flag(code="timed", text=f"timed output differs from the judged one {told}; {margin_db:.2f} dB are allowed")

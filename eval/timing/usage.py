@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psutil
 
-from eval.errors import printable
+from eval.words import printable
 
 # What processes of one name took, in s, by pid.
 Used = Counter[int]

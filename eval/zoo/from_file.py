@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from eval.errors import UsageError
+from eval.words import first_of
 
 # What is said of a network to which no weights were given.
 UNTRAINED = "untrained: drawn with seed 0"
@@ -77,4 +78,4 @@ def _networks_of(module: ModuleType) -> str:
     classes = [name for name in own if isinstance(getattr(module, name), type)]
     networks = [name for name in classes if issubclass(getattr(module, name), nn.Module)]
     functions = [name for name in own if inspect.isfunction(getattr(module, name))]
-    return ", ".join([*networks, *functions][:_MOST_LISTED]) or "none"
+    return first_of([*networks, *functions], _MOST_LISTED) or "none"

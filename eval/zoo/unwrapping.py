@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eval.errors import RunError, first_of
+from eval.errors import RunError
+from eval.words import first_of
 
 # Trainers keep the weights under one of these keys; averaged ones (ema, params_ema, model_ema) are tried before.
 WRAPPERS = (

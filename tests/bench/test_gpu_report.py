@@ -47,7 +47,7 @@ def test_all_that_is_right_ends_with_0(monkeypatch, tmp_path: Path):
 def test_what_fails_or_takes_too_long_costs_nothing_that_was_found(monkeypatch, tmp_path: Path):
     checks = {"failing": (_failing, 60), "endless": (_endless, 1), "right": (_right, 60)}
     result, page = _run(monkeypatch, tmp_path, **checks)
-    assert "2 row(s)" in str(result.exception)
+    assert "2 rows" in str(result.exception)
     for words in ("before", "RuntimeError: CUDA error", "not within 1 s", "1.5 ms"):
         assert words in page
 

@@ -51,9 +51,9 @@ ENVIRONMENT = {"cpu": "A", "torch": "2.13.0", "opencv": "5", "numpy": "2", "thre
 
 def test_the_report_tells_the_machine_that_it_was_measured_on():
     figures = {"date": "2026-11-24", "images": 9, "rounds": 3, "set": "Set5", "environment": ENVIRONMENT}
-    assert " of Set5. Measured on A, 8 thread(s); torch 2.13.0, " in speed_report._head(figures)
+    assert " of Set5. Measured on A, 8 threads; torch 2.13.0, " in speed_report._head(figures)
     figures["environment"] = ENVIRONMENT | {"instructions": "AVX2"}
-    assert " Measured on A (AVX2), 8 thread(s); " in speed_report._head(figures)
+    assert " Measured on A (AVX2), 8 threads; " in speed_report._head(figures)
 
 
 def test_the_reports_own_machine_is_a_column_with_loading_and_compiling():
@@ -95,8 +95,8 @@ def test_each_machine_has_a_column_with_its_date():
         ["PSNR", "bf16", "184 to 198", ""],
     ]
     assert lines[-2:] == [
-        "- AVX2: A, 100 images, 2 thread(s). Measured then",
-        "- AMX: B, 20 images, 8 thread(s), medians of 3 runs, torch 2.13.0",
+        "- AVX2: A, 100 images, 2 threads. Measured then",
+        "- AMX: B, 20 images, 8 threads, medians of 3 runs, torch 2.13.0",
     ]
 
 

@@ -118,7 +118,7 @@ def test_faulty_images_are_all_named_before_any_network_runs(command, tmp_path: 
     result = command("test_demo.py", "--model_id", "-1", "--data_dir", hr_folder, code=1)
     assert "torn.png" in result.stderr
     assert "text.png" in result.stderr
-    assert "2 fault(s)" in result.stderr
+    assert "2 faults" in result.stderr
     assert not (tmp_path / "results").exists()
 
 
@@ -232,7 +232,7 @@ def test_make_lr_names_all_that_is_wrong_and_writes_nothing(command, tmp_path: P
     assert not (tmp_path / "lr").exists()
     told = result.stderr.splitlines()
     assert told[0] == (
-        f"error: {hr_folder}: 5 fault(s) found, so nothing was written to {tmp_path / 'lr'}; mend, rename or remove "
+        f"error: {hr_folder}: 5 faults found, so nothing was written to {tmp_path / 'lr'}; mend, rename or remove "
         "these files"
     )
     assert told[1:3] == [

@@ -46,9 +46,7 @@ def test_a_model_timed_on_two_machines_in_one_folder_is_not_chosen_for_the_user(
         record(tmp_path / "a", "03_PFDNLite", (30.0, 31.0), 0.8, second, environment={"threads": threads})
     record(tmp_path / "b", "03_PFDNLite", (30.0, 31.0), 0.4)
     done = command("-m", "eval", "compare", "a", "b", code=1)
-    assert (
-        "a: 03_PFDNLite on Set2 was timed on A processor, 1 thread(s) and A processor, 2 thread(s); give" in done.stderr
-    )
+    assert "a: 03_PFDNLite on Set2 was timed on A processor, 1 thread and A processor, 2 threads; give" in done.stderr
 
 
 def test_weights_of_our_own_are_named_and_still_the_same_model(command, tmp_path: Path):

@@ -18,6 +18,7 @@ from eval.data.images import ImageSize, read_image, write_png
 from eval.data.pairs import ImagePair
 from eval.errors import RunError, UsageError
 from eval.report.page.gallery import find_dataset
+from eval.words import counted
 
 # layout, folder of HR, folder of LR, tail of an HR file's name, tail of an LR file's name
 LAYOUTS = [
@@ -63,7 +64,7 @@ def faults(data_dir: Path, name: str, called: str | None = None) -> list[str]:
     """Return the faults that the one error lists, and compare the number that it states."""
     first, *rest = refused(RunError, data_dir, name).splitlines()
     assert all(line.startswith("  ") for line in rest)
-    assert first == f"--dataset {called or name}: cannot be used; {len(rest)} fault(s) found"
+    assert first == f"--dataset {called or name}: cannot be used; {counted(len(rest), 'fault')} found"
     return [line.removeprefix("  ") for line in rest]
 
 

@@ -155,7 +155,7 @@ def test_the_command_that_looks(tmp_path: Path):
     assert "data     Set5: 2 images in" in said
     assert "HR: Set5/GT/NAME; LR: Set5/LQ/NAME" in said
     assert f"python test_demo.py --model_id 3 --data_dir {tmp_path} --dataset 'my photos'" in said
-    assert "--dataset old: cannot be used; 1 fault(s) found" in result.stderr
+    assert "--dataset old: cannot be used; 1 fault found" in result.stderr
     assert CliRunner().invoke(app, ["data", str(tmp_path / "my photos")]).exit_code == 0
 
 

@@ -18,7 +18,7 @@ from eval.report.audits.as_json import as_json
 from eval.report.audits.beside import differences
 from eval.report.audits.findings import findings
 from eval.report.audits.tables import markdown, recomputed_table, sections, terminal_tables, write
-from eval.report.columns import visible
+from eval.words import visible
 from tests.conftest import PROJECT
 
 

@@ -93,7 +93,7 @@ def test_runs_apart_are_compared_by_their_common_baseline():
     ("changes", "reason"),
     [
         ({"is_baseline": True}, "each as its own baseline"),
-        ({"settings": "eager, fp32, 2 thread(s)"}, "one by eager, fp32, 1 thread(s), one by eager, fp32, 2 thread(s)"),
+        ({"settings": "eager, fp32, 2 threads"}, "one by eager, fp32, 1 thread, one by eager, fp32, 2 threads"),
         ({"baseline_ratio": Interval(1.6, -math.inf, math.inf)}, "too few undisturbed samples"),
         ({"baseline_made_of": ("others", "code", "eager")}, "runs, beside RLFN of other weights, code or settings"),
         ({"inputs_sha256": "1"}, "the two models were timed in separate runs, on other images"),
@@ -101,7 +101,7 @@ def test_runs_apart_are_compared_by_their_common_baseline():
 )
 def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reason: str):
     """A model that is its own baseline has the ratio 1 however fast it is, and RLFN is another one on more threads."""
-    alone = {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1), "settings": "eager, fp32, 1 thread(s)"}
+    alone = {"baseline": "RLFN", "baseline_ratio": Interval(1.0, 0.9, 1.1), "settings": "eager, fp32, 1 thread"}
     alone |= {"baseline_made_of": ("weights", "code", "eager"), "inputs_sha256": "0"}
     first = side("RLFN", group="g1", is_baseline=True, **alone)
     assert compare_sides(first, side("A", group="g2", **alone)).runtime is not None
@@ -119,9 +119,9 @@ def test_a_side_knows_what_its_ratio_depends_on():
     ]
     found = [Side.of_record(record) for record in records]
     assert [its.is_baseline for its in found] == [True, False]
-    assert found[0].settings == "eager, fp32, 2 thread(s)"
+    assert found[0].settings == "eager, fp32, 2 threads"
     assert found[0].inputs_sha256 == "2" * 64
-    made_of = ("0" * 64, "1" * 64, "eager, fp32, 2 thread(s)")
+    made_of = ("0" * 64, "1" * 64, "eager, fp32, 2 threads")
     assert [its.baseline_made_of for its in found] == [made_of, None]
     other = changed(records[0], timing={"group": "two"}, model={"weights_sha256": "f" * 64})
     assert Side.of_record(records[1], [other, records[0]]).baseline_made_of == made_of
@@ -260,7 +260,7 @@ def test_a_side_knows_its_images_and_whether_it_rounded_to_tf32():
     config = RunConfig(device="cuda", protocol="official", tf32=False)
     record = changed(make_record(config=config), dataset={"sha256": "a" * 64})
     assert Side.of_record(record).images_sha256 == "a" * 64
-    assert settings_of(record) == "eager, fp32, no TF32, 2 thread(s)"
+    assert settings_of(record) == "eager, fp32, no TF32, 2 threads"
 
 
 def test_models_that_were_timed_together_by_other_engines_are_told():

@@ -441,7 +441,7 @@ def test_entries_of_steady_records_by_hand():
     # Median of 1 and 3 is 2, of 10, 20 and 60 is 20; the third image lost all samples.
     assert found.runtime_ms == 11
     assert (found.flops, found.num_params, found.psnr_db) == (11_952_734_208, 218_288, {"Set2": pytest.approx(26.95)})
-    assert found.device == "A processor, 2 thread(s)"
+    assert found.device == "A processor, 2 threads"
 
 
 def on(dataset: str, db: float, label: str = "03_PFDNLite", count: int = 200) -> Record:
@@ -599,7 +599,7 @@ def paired(kept: int, groups: tuple[str, str] = ("one", "one")) -> Measured:
 def test_what_was_not_paired_has_no_intervals():
     for measured, note in (
         (paired(10, ("one", "two")), "Models were timed in separate runs"),
-        (paired(9), "Only 9 undisturbed sample(s)"),
+        (paired(9), "Only 9 undisturbed samples"),
     ):
         assert measured.notes[0].startswith(note)
         assert all(found.samples_ms is None for found in measured.entries)

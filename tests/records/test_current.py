@@ -42,9 +42,9 @@ def test_other_conditions_are_other_tables():
     assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
     assert [conditions.title for conditions, _ in groups] == [
         "Set2 · official · A GPU",
-        "Set2 · official · A processor, 2 thread(s)",
+        "Set2 · official · A processor, 2 threads",
         "Set2 · accuracy · A processor",
-        "Set3 · official · A processor, 2 thread(s)",
+        "Set3 · official · A processor, 2 threads",
     ]
 
 
@@ -275,7 +275,7 @@ def test_tables_are_named_by_what_they_do_not_all_share():
     assert names_of([one, other_set]) == ("Set", ["Set2", "Set3"])
     assert names_of([one, accuracy]) == ("Set, protocol", ["Set2 · official", "Set2 · accuracy"])
     gpu = replace(one, device="cuda", machine="A GPU")
-    assert names_of([one, gpu]) == ("Set, machine", ["Set2 · A processor, 2 thread(s)", "Set2 · A GPU"])
+    assert names_of([one, gpu]) == ("Set, machine", ["Set2 · A processor, 2 threads", "Set2 · A GPU"])
     assert names_of([one, replace(one, device="mps")]) == ("Set, device", ["Set2 · cpu", "Set2 · mps"])
 
 

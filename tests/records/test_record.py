@@ -207,9 +207,9 @@ def test_where_records_cannot_be_written_is_told_before_the_work(tmp_path: Path)
 
 def test_a_devices_name_comes_from_one_place():
     its = make_record().environment
-    assert (its.device_name, its.machine) == ("A processor", "A processor, 2 thread(s)")
+    assert (its.device_name, its.machine) == ("A processor", "A processor, 2 threads")
     told = its.model_copy(update={"instructions": "AVX2"})
-    assert (told.device_name, told.machine) == ("A processor, AVX2", "A processor, AVX2, 2 thread(s)")
+    assert (told.device_name, told.machine) == ("A processor, AVX2", "A processor, AVX2, 2 threads")
     apple = its.model_copy(update={"gpu": "Apple M2, MPS"})
     assert (apple.device_name, apple.machine) == ("Apple M2, MPS", "Apple M2, MPS")
 

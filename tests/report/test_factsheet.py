@@ -82,7 +82,7 @@ def test_complexity_and_runtime_are_measured(records: list[Record]):
     text = " ".join(filled(records).split())
     assert "PFDNLite has 0.218~M parameters and 11.95~G multiply-adds" in text
     assert "36.10~M activations and 24 convolutions" in text
-    assert "On 2 images of Set2 it takes 12.35 ms an image on A processor, 2 thread(s) (protocol steady)." in text
+    assert "On 2 images of Set2 it takes 12.35 ms an image on A processor, 2 threads (protocol steady)." in text
 
 
 def test_other_weights_precisions_tiles_and_networks_of_that_name_do_not_take_the_place(records: list[Record]):

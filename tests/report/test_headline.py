@@ -145,7 +145,7 @@ def test_why_ranks_may_be_open_is_told_as_in_the_ranking(three: list[Record]):
     unknown = "Whether ranks are settled is unknown: "
     for records, rules, reason in (
         ([apart, *others], find_edition(2024), "models were timed in separate runs, so ranks have no intervals"),
-        ([*map(few, three)], find_edition(2024), "only 6 undisturbed sample(s) of a model and set, too few for"),
+        ([*map(few, three)], find_edition(2024), "only 6 undisturbed samples of a model and set, too few for"),
         (three, rank_sum(), "Rank sum ranks by sums of ranks, which have no intervals."),
     ):
         (board,) = make_boards(current(records), rules)

@@ -10,14 +10,15 @@ from rich.console import Console
 from eval.cli.judging import report, score
 from eval.cli.program import run_program
 from eval.cli.terminal import Terminal
-from eval.errors import RunError, printable
+from eval.errors import RunError
 from eval.records.record import Record
 from eval.records.store import write_record
 from eval.report.columns import LABEL, SET
-from eval.report.escapes import latex, markdown_text, visible
+from eval.report.escapes import latex, markdown_text
 from eval.report.headline import Headline
 from eval.report.renderers import to_csv, to_html, to_latex, to_markdown, to_terminal
 from eval.report.table import Column, Table
+from eval.words import printable, visible
 from tests.records.test_record import changed, make_record
 
 RED = "\x1b[31m"

@@ -272,7 +272,7 @@ def test_a_model_page_tells_provenance(tmp_path: Path):
     assert texts[texts.index("Licence") + 1] == "MIT"
     assert texts[texts.index("Weights SHA-256") + 1] == "0" * 64
     assert texts[texts.index("Operators without a rule") + 1] == "aten::silu x6"
-    assert texts[texts.index("CPU") + 1] == "A processor, 2 thread(s)"
+    assert texts[texts.index("CPU") + 1] == "A processor, 2 threads"
 
 
 def test_a_former_report_is_replaced(tmp_path: Path):

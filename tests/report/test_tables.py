@@ -37,7 +37,7 @@ def test_the_template_table_with_test_columns():
     records = [make_record((26.9,), dataset="valid"), make_record((27.0, 27.0), dataset="test")]
     records.append(make_record((25.0,), label="00_RLFN", dataset="valid"))
     title, *lines = template_tables(current(records), "valid", "test").splitlines()
-    assert title == "# valid, 1 image and test, 2 images; protocol official, on A processor, 2 thread(s)"
+    assert title == "# valid, 1 image and test, 2 images; protocol official, on A processor, 2 threads"
     assert lines[0] == (
         "Model               \tVal PSNR  \tTest PSNR \tVal Time [ms] \tTest Time [ms]\tAve Time [ms] \t"
         "Params [M]\tFLOPs [G] \tActs [M]\tMem [M] \tConv    "
@@ -54,10 +54,10 @@ def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
     records.append(make_record((24.0,), settings={"device": "cuda"}, environment={"gpu": "NVIDIA H100"}))
     parts = [part.splitlines() for part in template_tables(current(records), "valid", None).split("\n\n")]
     assert [part[0] for part in parts] == [
-        "# Set2, 1 image; protocol official, on A processor, 2 thread(s)",
+        "# Set2, 1 image; protocol official, on A processor, 2 threads",
         "# Set2, 1 image; protocol official, on NVIDIA H100",
-        "# Set9, 1 image; protocol official, on A processor, 2 thread(s)",
-        "# valid, 1 image; protocol official, on A processor, 2 thread(s)",
+        "# Set9, 1 image; protocol official, on A processor, 2 threads",
+        "# valid, 1 image; protocol official, on A processor, 2 threads",
     ]
     assert [part[2].split()[1] for part in parts] == ["27.00", "24.00", "26.00", "25.00"]
     # Only the challenge's own set fills "Val" columns.
@@ -90,7 +90,7 @@ def test_hostile_set_names_stay_text():
     record = make_record((20.0,), dataset='=HYPERLINK("x")|<b>')
     assert csv_table([record]).splitlines()[1].split(",")[1] == '"\'=HYPERLINK(""x"")|<b>"'
     heading = next(line for line in markdown_tables(current([record])).splitlines() if line.startswith("## "))
-    assert heading == r'## =HYPERLINK("x")\|\<b\> (1 image, official, A processor, 2 thread(s))'
+    assert heading == r'## =HYPERLINK("x")\|\<b\> (1 image, official, A processor, 2 threads)'
 
 
 def test_hostile_labels_stay_one_cell_of_text():
@@ -211,7 +211,7 @@ def test_steady_records_show_their_ratio_with_its_interval():
     assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
     notes = legend(STEADY)
     assert "Ratio: of runtimes to 00_RLFN, with its 95% interval; paired by image and round." in notes
-    dropped = "Dropped because other work disturbed them: 2 measurement(s), each one image on all models"
+    dropped = "Dropped because other work disturbed them: 2 measurements, each one image on all models"
     assert f"{dropped}: 2 by thermal slowdown." in notes
 
 
@@ -308,9 +308,9 @@ def test_a_report_keeps_protocols_devices_and_sets_apart(tmp_path: Path):
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     headings = [line for line in paths[0].read_text().splitlines() if line.startswith("## ")]
     assert headings == [
-        "## Set2 (2 images, steady, A processor, 2 thread(s))",
-        "## Set2 (1 image, official, A processor, 2 thread(s))",
-        "## Set9 (1 image, official, A processor, 2 thread(s))",
+        "## Set2 (2 images, steady, A processor, 2 threads)",
+        "## Set2 (1 image, official, A processor, 2 threads)",
+        "## Set9 (1 image, official, A processor, 2 threads)",
     ]
     assert paths[2].read_text().count(r"\begin{tabular}") == 3
 

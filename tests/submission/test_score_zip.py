@@ -446,7 +446,7 @@ def test_no_name_of_an_upload_reaches_a_terminal_as_it_is(tmp_path: Path, upload
     with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
         archive.writestr("._\x1b]0;owned\x07.png", b"x")
     (fault,) = archive_faults(tmp_path / "odd.zip", 500)
-    assert fault.text == "1 file(s) of an operating system (first: ._?]0;owned?.png)"
+    assert fault.text == "1 file of an operating system (first: ._?]0;owned?.png)"
     for name in NAMES:
         # The last one is no UTF-8, as an old zip unpacks it.
         (upload / name).rename(upload / os.fsdecode(name.replace("09", "x\x1b\u202e").encode() + b"\xff.png"))

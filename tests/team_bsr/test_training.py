@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from eval.data.images import write_png
 from eval.errors import RunError, UsageError
+from eval.words import counted
 from models.team08_ABPN import ABPN
 from team_bsr import training
 from team_bsr.checkpoint import (
@@ -273,7 +274,7 @@ def test_two_processes_take_the_gradient_of_one(images, tmp_path):
         run_dir = tmp_path / str(processes)
         result = run_command(command(run_dir, images, steps, "--steps", "1", "--minutes", "1e6", processes=processes))
         assert result.returncode == 0, result.stderr
-        assert f"{processes} process(es)" in result.stdout
+        assert counted(processes, "process") in result.stdout
         state = load_checkpoint(run_dir / "step1-0000001.ckpt")["optimizer"][0]["state"]
         gradients.append(torch.cat([state[key]["exp_avg"].flatten() / (1 - 0.9) for key in sorted(state)]))
     assert gradients[0].abs().max() > 1e-3

@@ -56,7 +56,7 @@ def known_cost(monkeypatch: pytest.MonkeyPatch):
         ({"around_s": 5.0}, None, None),
         ({"before_cpu_s": 0.006}, "turn", "6 ms of processor time in the turns of others"),
         ({"before_cpu_s": math.inf}, "turn", "its processes woke in the turns of others"),
-        ({"forward_cpu_s": 0.19}, "turn", "190 ms of processor time in a forward of 100 ms: more than 1 thread(s)"),
+        ({"forward_cpu_s": 0.19}, "turn", "190 ms of processor time in a forward of 100 ms: more than 1 thread"),
         ({"forward_cpu_s": 0.12}, None, None),
     ],
 )

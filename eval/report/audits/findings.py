@@ -9,8 +9,8 @@ from eval.ranking.doubtful import OFF_SCALE, all_off_scale, misstated_means, off
 from eval.ranking.editions import Edition, Track
 from eval.ranking.from_results_json import Results, common_roles, size_words
 from eval.ranking.scoring import Ranking
-from eval.report.escapes import visible
 from eval.report.table import number
+from eval.words import counted, first_of, visible
 
 COLD_SHARE = 0.05
 _LISTED = 8
@@ -33,8 +33,7 @@ def cold_share(mean_ms: float, without_first_ms: float) -> float:
 
 
 def _listing(items: Sequence[str]) -> str:
-    more = f", and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return "; ".join(items[:_LISTED]) + more
+    return first_of(items, _LISTED, "; ")
 
 
 def _cold_starts(audit: Audit) -> Iterator[str]:
@@ -50,7 +49,9 @@ def _cold_starts(audit: Audit) -> Iterator[str]:
         yield f"No model's first image is more than {COLD_SHARE:.0%} of its mean time."
         return
     texts = [text for _, text in sorted(cold, reverse=True)]
-    share = f"A cold first image is more than {COLD_SHARE:.0%} of the published mean time in {len(cold)} case(s)"
+    share = (
+        f"A cold first image is more than {COLD_SHARE:.0%} of the published mean time in {counted(len(cold), 'case')}"
+    )
     yield f"{share}. Without it: {_listing(texts)}."
 
 

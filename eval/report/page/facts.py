@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from eval.records.record import Record
 from eval.report.board import Board
-from eval.report.escapes import counted
+from eval.words import counted
 from eval.zoo.model_info import ZOO
 
 
@@ -34,7 +34,7 @@ def environment_facts(record: Record) -> list[tuple[str, str]]:
     switches |= {"TF32 in matmul": its.matmul_tf32, "deterministic": its.deterministic}
     facts = [
         ("GPU", its.gpu),
-        ("CPU", f"{its.cpu}, {its.threads} thread(s)"),
+        ("CPU", f"{its.cpu}, {counted(its.threads, 'thread')}"),
         ("CUDA", its.cuda),
         ("cuDNN", its.cudnn),
         ("Driver", its.driver),

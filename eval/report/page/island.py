@@ -8,9 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from eval.report.board import Board, Row
-from eval.report.escapes import written_out
 from eval.report.page.gallery import set_of
 from eval.report.selection import RAN, spec_of
+from eval.words import written_out
 
 _DIGITS = 6
 _PLOTTED = ("psnr_db", "runtime_ms", "num_params", "flops", "activations", "peak_memory_mib")

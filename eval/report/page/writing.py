@@ -14,13 +14,14 @@ from eval.records.conditions import names_of
 from eval.records.current import PROTOCOLS, current
 from eval.records.record import Record
 from eval.report.board import HIDDEN_AT_FIRST, Board, make_boards
-from eval.report.escapes import plain, written_out
+from eval.report.escapes import plain
 from eval.report.explanations import COLUMN_HELP
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
 from eval.report.tables import write_files
+from eval.words import written_out
 
 ASSETS = Path(__file__).with_name("assets")
 ASSET_FOLDER = "page"

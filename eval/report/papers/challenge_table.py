@@ -7,10 +7,11 @@ from textwrap import indent
 from eval.metrics.registry import METRICS
 from eval.ranking.scoring import competition_ranks
 from eval.report.board import Board, Row
-from eval.report.escapes import counted, latex, visible
+from eval.report.escapes import latex
 from eval.report.renderers import to_latex
 from eval.report.selection import RAN
 from eval.report.table import BEST, Cell, Column, Table, are_alike
+from eval.words import counted, visible
 
 # Of the metrics the challenge prints the first, PSNR.
 _LEFT_OUT = frozenset({"rank", "p90_ms", "kernels_ms", "ratio", *(row.key for row in [*METRICS.values()][1:])})

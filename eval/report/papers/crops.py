@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 from eval.data.pairs import SCALE
 from eval.data.resize import imresize
 from eval.metrics.psnr_ssim import PEAK
-from eval.report.escapes import visible
 from eval.report.page.gallery import Comparison, readable
 from eval.report.page.windows import CELL, Area, choose_window, disagreement, pixels_of, squared_errors
+from eval.words import visible
 
 COLUMN_INCHES = 3.3
 _COLUMNS = 4

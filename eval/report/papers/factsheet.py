@@ -10,10 +10,11 @@ from eval.errors import RunError
 from eval.records.conditions import manner_of
 from eval.records.current import current
 from eval.records.record import Protocol, Record
-from eval.report.escapes import counted, latex_figure, latex_text
+from eval.report.escapes import latex_figure, latex_text
 from eval.report.papers.factsheet_facts import Step, Team
 from eval.report.papers.table1 import read_table1
 from eval.report.table import number
+from eval.words import counted
 from eval.zoo.model_info import ZOO
 
 # What a set is called, by a hash too where others have its name, and how many images it has.

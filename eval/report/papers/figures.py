@@ -14,9 +14,10 @@ from matplotlib.transforms import Bbox
 from eval.files import atomic_path
 from eval.records.conditions import names_of
 from eval.report.board import Board, Row
-from eval.report.escapes import plain, visible
+from eval.report.escapes import plain
 from eval.report.page.gallery import Comparison
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
+from eval.words import visible
 
 FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from eval.files import atomic_path
-from eval.report.escapes import visible
+from eval.words import visible
 
 _TIME, _FLOOR = "#8ab4e8", "#0b5cad"
 
