@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import typer
 
-from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.finding import SAMPLE
 from eval.errors import UsageError
 from eval.files import write_whole
 from eval.submission import graphs

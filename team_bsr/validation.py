@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from eval.data.datasets import Dataset, open_dataset
+from eval.data.finding import FolderError
 from eval.data.pairs import ImagePair
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import UsageError
@@ -44,10 +45,8 @@ def open_set(folder: Path, flag: str = "--validate", needs_hr: bool = True) -> D
     """
     try:
         dataset = open_dataset(folder, None)
-    except UsageError as error:
-        # A path may hold the flag's name, too.
-        told = str(error).replace("--data_dir", flag, 1).replace("choose by --dataset", "name the folder of one")
-        raise UsageError(told) from error
+    except FolderError as error:
+        raise UsageError(error.said(f"{flag} ", "name the folder of one")) from error
     if needs_hr and not dataset.has_hr:
         raise UsageError(f"{flag} {folder}: expected HR images, found {dataset.layout}")
     return dataset

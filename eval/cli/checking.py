@@ -8,7 +8,8 @@ from typing import Any
 from eval.cli.running import Asked, check_openings
 from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig
-from eval.data.datasets import SAMPLE, Dataset, NoSuchSetError, open_dataset
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.finding import SAMPLE, NoSuchSetError
 from eval.errors import RunError, UsageError, one_reason
 from eval.ranking.editions import Edition, find_edition
 from eval.ranking.entries import measured_baseline, weighted_score

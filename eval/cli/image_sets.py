@@ -10,7 +10,8 @@ from eval.cli.flags import DataDir, Datasets
 from eval.cli.program import FAILURE_EXIT
 from eval.cli.terminal import Terminal
 from eval.config import split
-from eval.data.datasets import open_dataset, sets_in
+from eval.data.datasets import open_dataset
+from eval.data.finding import sets_in
 from eval.errors import RunError, UsageError
 from eval.files import why_no_folder
 

@@ -10,7 +10,8 @@ import typer
 from eval.cli.program import FAILURE_EXIT
 from eval.cli.terminal import Terminal
 from eval.config import RunConfig
-from eval.data.datasets import SAMPLE, Dataset, check_metric_sizes, open_dataset
+from eval.data.datasets import Dataset, check_metric_sizes, open_dataset
+from eval.data.finding import SAMPLE
 from eval.device.memory import freeze_imports, keep_freed_memory
 from eval.errors import UsageError
 from eval.files import is_of_variable

@@ -10,7 +10,8 @@ from eval.cli.flags import DEFAULT_SAVE_DIR, DataDir, Datasets, SaveDir, configu
 from eval.cli.program import FAILURE_EXIT
 from eval.cli.session import Session
 from eval.config import EAGER, Protocol, RunConfig, split
-from eval.data.datasets import Dataset, NoSuchSetError, open_dataset
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.finding import NoSuchSetError
 from eval.errors import RunError, UsageError
 from eval.records.store import check_writable
 from eval.report.papers import table1 as paper

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eval.data.datasets import HR_FOLDER, LR_FOLDER, Dataset, is_sample
+from eval.data.datasets import Dataset, is_sample
+from eval.data.finding import HR_FOLDER, LR_FOLDER
 from eval.data.layouts import has_images
 from eval.data.naming import Role, folders_below, near, read_name
 from eval.data.pairs import SCALE, ImagePair

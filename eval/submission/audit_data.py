@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eval.data.datasets import HR_FOLDER, LR_FOLDER, Found, find_dataset, sets_in
+from eval.data.finding import HR_FOLDER, LR_FOLDER, FolderError, Found, find_dataset, sets_in
 from eval.data.images import ImageError, read_image
 from eval.data.likeness import alike, thumbnail
 from eval.data.pairs import SCALE, ImagePair, same_names
@@ -104,10 +104,10 @@ def _located(folder: Path, name: str | None, alone: bool) -> Found:
     try:
         return find_dataset(folder, name)
     except (UsageError, RunError) as error:
-        # Those are flags of a run; here folders are arguments.
-        fault = str(error).removeprefix("--data_dir ").removeprefix("--dataset ")
+        # Here folders are arguments.
+        fault = error.said("", "give one of them") if isinstance(error, FolderError) else str(error)
         if alone:
-            raise type(error)(fault) from error
+            raise (RunError if isinstance(error, RunError) else UsageError)(fault) from error
         return Found(name or folder.name, "unclear", folder, [], [fault])
 
 

@@ -364,7 +364,7 @@ def test_a_set_that_may_be_taken_for_two_hides_no_other(command, tmp_path: Path,
         write_png(tmp_path / name / "0.png", random_image(12, 12))
     done = command("-m", "eval", "data", tmp_path, code=1)
     assert [name for name in "abc" if f"data     {name}: 1 image in" in done.stdout] == ["a", "c"]
-    assert f"--dataset b: lies in {tmp_path} in more than one layout" in done.stderr
+    assert f"--data_dir {tmp_path}: holds b in more than one layout" in done.stderr
     # A name that no set has is wrong usage still.
     done = command("-m", "eval", "data", tmp_path, "--datasets", "d", code=2)
     assert "error: --dataset d: not in" in done.stderr
@@ -397,7 +397,7 @@ def test_table1_says_what_is_wrong_with_a_set_that_is_here(tmp_path: Path, rando
         write_png(tmp_path / "Set5" / name / "0.png", random_image(12, 12))
     published = next(row for row in paper.read_table1()[1] if row.dataset == "Set5")
     (cell,) = table1._measure_set(None, {"PFDNLite": "no weights"}, published, tmp_path)
-    assert f"--dataset Set5: lies in {tmp_path} in more than one layout" in cell.missing
+    assert f"--data_dir {tmp_path}: holds Set5 in more than one layout" in cell.missing
     (cell,) = table1._measure_set(None, {"PFDNLite": "no weights"}, published, tmp_path / "Set5" / "HR")
     assert cell.missing.startswith(f"images not found ({tmp_path / 'Set5' / 'HR'}); ")
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import eval.data.datasets
-from eval.data.datasets import HR_FOLDER, LR_FOLDER, SAMPLE_FILES, Dataset, open_dataset
+import eval.data.finding
+from eval.data.datasets import SAMPLE_FILES, Dataset, open_dataset
 from eval.data.description import description
+from eval.data.finding import HR_FOLDER, LR_FOLDER
 from eval.data.images import ImageSize, read_image, write_png
 from eval.data.pairs import ImagePair
 from eval.errors import RunError, UsageError
@@ -243,7 +244,7 @@ class TestLayouts:
         put(f"{name}_LR/b.png", 4, 5)
         message = refused(UsageError, tmp_path, name)
         assert message == (
-            f"--dataset {name}: lies in {tmp_path} in more than one layout: "
+            f"--data_dir {tmp_path}: holds {name} in more than one layout: "
             f"{name} (challenge), {name} (HR and LR); keep one"
         )
         for half in ("HR", "LR"):
@@ -344,14 +345,14 @@ def test_the_folder_of_a_set_and_its_name_are_one(tmp_path: Path, put):
     ],
 )
 def test_a_name_holds_no_folder_and_no_drive(path: type, name: str, plain: str):
-    assert eval.data.datasets._plain_name(name, path) == plain
+    assert eval.data.finding._plain_name(name, path) == plain
 
 
 # Files and folders (with / at the end), what is asked for, and the whole error.
 VALID = "DIV2K_LSDIR_valid_HR/1.png DIV2K_LSDIR_valid_LR/1x4.png "
 VALID_TWICE = VALID + VALID.replace("DIV2K_LSDIR", "LSDIR_DIV2K")
 THRICE = "S/HR/1.png S/LR/1.png S/LR_bicubic/X4/1x4.png"
-LAYOUTS_OF_S = "--dataset S: lies in {root} in more than one layout: S (benchmark), S (HR and LR); keep one"
+LAYOUTS_OF_S = "--data_dir {root}: holds S in more than one layout: S (benchmark), S (HR and LR); keep one"
 WRONG = [
     ("B/1.png A/HR/1.png C_HR/1.png A/LR/ C_LR/ empty/", "a?",
      "--dataset a?: not in {root}; there are: A, B, C, sample; {advice}"),
@@ -360,7 +361,7 @@ WRONG = [
      "there are: DIV2K_LSDIR_valid, sample; {advice}"),
     ("B/1.png A/image_SRF_4/1_HR.png A/image_SRF_4/1_LR.png C_LR/1.png", None,
      "--data_dir {root}: holds several sets; choose by --dataset: A, B, C_LR, sample"),
-    (VALID_TWICE, "valid", "--dataset DIV2K_LSDIR_valid: lies in {root} in more than one layout: "
+    (VALID_TWICE, "valid", "--data_dir {root}: holds DIV2K_LSDIR_valid in more than one layout: "
      "DIV2K_LSDIR_valid (challenge), LSDIR_DIV2K_valid (challenge); keep one"),
     (VALID_TWICE, None, "--data_dir {root}: holds several sets; choose by --dataset: "
      "DIV2K_LSDIR_valid, LSDIR_DIV2K_valid, sample"),

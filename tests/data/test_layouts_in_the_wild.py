@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 import eval.api
 from eval.cli.app import app
-from eval.data.datasets import HR_FOLDER, LR_FOLDER, open_dataset, sets_in
+from eval.data.datasets import open_dataset
 from eval.data.description import description
+from eval.data.finding import HR_FOLDER, LR_FOLDER, sets_in
 from eval.data.images import write_png
 from eval.errors import UsageError
 from eval.report.page.gallery import find_dataset
@@ -163,7 +164,7 @@ def test_the_command_tells_what_is_unclear_and_goes_on(tmp_path: Path):
     build(tmp_path, {"a/GT/{}.png": 32, "a/HR/{}.png": 32, "a/LQ/{}.png": 8, "b/{}.png": 32, "{}.png": 32})
     result = CliRunner().invoke(app, ["data", str(tmp_path)])
     assert result.exit_code == 1
-    assert "--dataset a: lies in" in result.stderr
+    assert ": holds a in more than one layout" in result.stderr
     for name in ("b", tmp_path.name):
         assert f"data     {name}: 2 images in" in result.stdout
 
@@ -210,7 +211,7 @@ def test_a_set_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "iterdir", refusing)
     result = CliRunner().invoke(app, ["data", str(tmp_path)])
-    assert f"--dataset S: {tmp_path}/S/LR: cannot be read (Permission denied)" in result.stderr
+    assert f"{tmp_path}/S/LR: cannot be read (Permission denied)" in result.stderr
     assert "data     T: 2 images in" in result.stdout
     assert [its.name for its in locate(tmp_path) if not its.faults] == ["T"]
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from eval.data.datasets import SAMPLE, open_dataset
+from eval.data.datasets import open_dataset
+from eval.data.finding import SAMPLE
 from eval.data.images import read_image, write_png
 from eval.data.likeness import thumbnails
 from eval.data.resize import imresize

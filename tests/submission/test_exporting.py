@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 import yaml
 
-from eval.data.datasets import SAMPLE, Dataset, open_dataset
+from eval.data.datasets import Dataset, open_dataset
+from eval.data.finding import SAMPLE
 from eval.data.images import read_image, write_png
 from eval.errors import RunError, UsageError
 from eval.files import module_of

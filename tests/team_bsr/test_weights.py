@@ -6,7 +6,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from eval.data.datasets import SAMPLE, open_dataset
+from eval.data.datasets import open_dataset
+from eval.data.finding import SAMPLE
 from eval.device.pixels import to_tensor, to_uint8
 from eval.metrics.psnr_ssim import psnr
 from eval.zoo.bicubic import Bicubic

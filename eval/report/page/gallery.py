@@ -130,7 +130,8 @@ def find_dataset(record: Record) -> "Dataset":
         UsageError: it is no longer there.
         RunError: files of it are missing or damaged.
     """
-    from eval.data.datasets import SAMPLE, is_sample, open_dataset
+    from eval.data.datasets import is_sample, open_dataset
+    from eval.data.finding import SAMPLE
 
     its = record.dataset
     if is_sample(its.name, its.folder):
