@@ -33,7 +33,8 @@ def _of(figure_key: str, dataset: str = "set14", **changed: Any) -> Figure:
         record = getattr(row, dataset)
         return figure.of(record) if record is not None and record.complete else None
 
-    return replace(figure, of=value, **changed)
+    # All are measured alike, and the page marks none.
+    return replace(figure, of=value, measure=None, **changed)
 
 
 def _dispatched(row: Row) -> int | None:

@@ -9,16 +9,20 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from statistics import NormalDist
 
 import numpy as np
 
 CONFIDENCE = 0.95
 # The differences of fewer samples have one sign by chance in more than a twentieth of all cases: of five in 2/32.
 LEAST_SAMPLES = 6
+# Of runtimes, whose rounds are resampled, too: a bootstrap over fewer would take its ignorance for certainty.
+LEAST_RUNTIMES = 10
 RESAMPLES = 1000
 # Who looks again and again whether an order is settled finds some day what is not there. So there are at most so many
 # looks, and each has its part of the twentieth of cases in which all of them together may be wrong.
 LOOKS = 10
+_MOST_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,24 @@ class Interval:
         """Half of the interval's length as a part of the estimate."""
         return (self.high - self.low) / 2 / abs(self.estimate)
 
+    def decimals(self, value: float, least: int) -> int:
+        """Return with how many decimals, ``least`` or more, an interval that does not hold a value shows it."""
+        if self.covers(value):
+            return least
+        near = min((self.low, self.high), key=lambda end: abs(end - value))
+        return next((digits for digits in range(least, _MOST_DECIMALS) if round(near - value, digits)), _MOST_DECIMALS)
+
+    def texts(self, value: float, sign: str = "") -> tuple[str, str]:
+        """Return the estimate and both ends with three decimals, or as many as show that a value lies outside."""
+        digits = self.decimals(value, 3)
+        estimate, low, high = (f"{each:{sign}z.{digits}f}" for each in (self.estimate, self.low, self.high))
+        return estimate, f"[{low}, {high}]"
+
+    def widened(self, factor: float) -> "Interval":
+        """Return the interval with its ends so many times as far from the estimate."""
+        low, high = (self.estimate + (end - self.estimate) * factor for end in (self.low, self.high))
+        return Interval(self.estimate, low, high)
+
 
 @dataclass(frozen=True)
 class Resampled:
@@ -47,29 +69,55 @@ class Resampled:
         estimates: of the samples themselves, ``(models,)``.
         drawn: of bootstrap samples, ``(models, resamples)``.
         kept: how many samples each model has.
+        rounds: in how many rounds.
     """
 
     estimates: np.ndarray
     drawn: np.ndarray
     kept: int
+    rounds: int
 
     def interval(self, model: int, other: int, compare: np.ufunc, confidence: float = CONFIDENCE) -> Interval:
         """Return how two models compare, with the interval of this pair by itself.
 
-        It is unbounded for fewer than six samples: resampling so few would take ignorance for certainty.
+        It is unbounded for fewer samples than ``least_kept``. With one sample an image it is widened by ``narrowness``.
         """
         estimate = float(compare(self.estimates[model], self.estimates[other]))
-        if self.kept < LEAST_SAMPLES:
+        if self.kept < least_kept(self.rounds):
             return Interval(estimate, -math.inf, math.inf)
         tail = (1 - confidence) / 2
         low, high = np.nanquantile(compare(self.drawn[model], self.drawn[other]), (tail, 1 - tail))
-        return Interval(estimate, float(low), float(high))
+        found = Interval(estimate, float(low), float(high))
+        return found.widened(narrowness(self.kept, confidence)) if self.rounds == 1 else found
+
+
+def least_kept(rounds: int) -> int:
+    """Return how many samples an interval takes."""
+    return LEAST_SAMPLES if rounds == 1 else LEAST_RUNTIMES
+
+
+@lru_cache
+def narrowness(samples: int, confidence: float = CONFIDENCE) -> float:
+    """Return how many times too narrow the bootstrap's interval of a mean is for few samples.
+
+    Samples spread less than what they are drawn from, by sqrt(1 - 1/n) on average, and how much is uncertain itself,
+    which Student's t allows for (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). Its quantile is
+    that of the normal distribution and a series in 1/(n - 1) (Abramowitz and Stegun, 26.7.5).
+    """
+    z, freedom = NormalDist().inv_cdf((1 + confidence) / 2), samples - 1
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    t = z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+    return t / z * math.sqrt(samples / freedom)
 
 
 def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return how many times a model's runtime is the baseline's, with its 95% interval.
 
-    The interval is unbounded for less than six samples.
+    The interval is unbounded for fewer samples than ``least_kept``.
 
     The runtime of a model is the mean over images of its median over rounds, so that single disturbed samples do
     not count. Images and rounds are resampled with replacement, the same ones for both models.
@@ -89,7 +137,7 @@ def paired_ratio(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resampl
 def paired_difference(model: np.ndarray, baseline: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return a model's mean less the baseline's, with its 95% interval; arguments as ``paired_ratio``.
 
-    The interval is unbounded for less than six samples.
+    The interval is unbounded for fewer samples than ``least_kept``.
     """
     return _paired(model, baseline, np.subtract, (seed, resamples))
 
@@ -119,7 +167,7 @@ def resampled(samples: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) ->
         raise ValueError("no image has a sample of both models in the same round")
     draw = _draw_means if samples.shape[2] == 1 else _draw_medians
     kept = int((~np.isnan(samples[0])).sum())
-    return Resampled(_means(_medians(samples)), draw(samples, seed, resamples), kept)
+    return Resampled(_means(_medians(samples)), draw(samples, seed, resamples), kept, samples.shape[2])
 
 
 def open_pairs(samples_ms: np.ndarray, places: int, resamples: int = RESAMPLES) -> list[tuple[int, int]]:

@@ -65,7 +65,8 @@ class Neighbours:
             return "not separable"
         # Of equal means either order is as good: times grow along an order, and PSNR falls.
         gap = self.gap or (1 if self.figure == "runtime_ms" else -1)
-        return "settled" if (self.difference.estimate > 0) == (gap > 0) else "reversed"
+        settled = "settled" if self.figure == "psnr_db" else "apart in this pass"
+        return settled if (self.difference.estimate > 0) == (gap > 0) else "reversed"
 
 
 @dataclass(frozen=True)

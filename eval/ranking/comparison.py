@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.errors import RunError
-from eval.intervals import LEAST_SAMPLES, Interval, paired_difference, paired_ratio
+from eval.intervals import LEAST_SAMPLES, Interval, least_kept, paired_difference, paired_ratio
 from eval.ranking.from_results_json import ModelResult
 from eval.records.conditions import tf32_of
 from eval.records.record import Record
@@ -88,6 +88,7 @@ class Comparison:
         psnr: first's mean PSNR less second's in dB, paired by image; None if it cannot be compared.
         runtime: first's runtime over second's; None if it cannot be compared.
         notes: why something cannot be compared, and what a figure rests on.
+        scope: beyond what the verdict on runtimes does not reach, as words before it; empty for models timed together.
     """
 
     first: str
@@ -96,6 +97,7 @@ class Comparison:
     psnr: Interval | None
     runtime: Interval | None
     notes: tuple[str, ...] = ()
+    scope: str = ""
 
     @property
     def figures(self) -> dict[str, float | None]:
@@ -118,9 +120,8 @@ class Comparison:
     def _psnr_words(self) -> str:
         if self.psnr is None:
             return ""
-        found = f"{self.psnr.estimate:+.3f} dB"
-        if math.isfinite(self.psnr.high):
-            found += f" [{self.psnr.low:+.3f}, {self.psnr.high:+.3f}]"
+        estimate, ends = self.psnr.texts(0, "+")
+        found = f"{estimate} dB {ends}" if math.isfinite(self.psnr.high) else f"{estimate} dB"
         if self.psnr.covers(0):
             return f"the PSNR difference is not significant ({found})"
         return f"its PSNR is {'higher' if self.psnr.estimate > 0 else 'lower'} ({found})"
@@ -128,13 +129,13 @@ class Comparison:
     def _runtime_words(self) -> str:
         if self.runtime is None:
             return ""
-        found = f"runtime ratio {self.runtime.estimate:.3f}"
+        estimate, ends = self.runtime.texts(1)
+        found = f"runtime ratio {estimate}"
         if not math.isfinite(self.runtime.high):
             return f"the runtimes cannot be told apart ({found}, of too few undisturbed samples)"
-        found += f" [{self.runtime.low:.3f}, {self.runtime.high:.3f}]"
         if self.runtime.covers(1):
-            return f"the runtimes do not differ significantly ({found})"
-        return f"it is {'faster' if self.runtime.estimate < 1 else 'slower'} ({found})"
+            return f"{self.scope}the runtimes do not differ significantly ({found} {ends})"
+        return f"{self.scope}it is {'faster' if self.runtime.estimate < 1 else 'slower'} ({found} {ends})"
 
 
 def compare_sides(first: Side, second: Side) -> Comparison:
@@ -153,7 +154,16 @@ def compare_sides(first: Side, second: Side) -> Comparison:
     runtime, runtime_note = _runtime_ratio(first, second)
     part = f"on {first.dataset} runtimes are of {first.timed_part}" if runtime and first.timed_part else ""
     notes = tuple(filter(None, (psnr_note, runtime_note, part)))
-    return Comparison(first.label, second.label, first.dataset, psnr, runtime, notes)
+    return Comparison(first.label, second.label, first.dataset, psnr, runtime, notes, _scope(first, second))
+
+
+def _scope(first: Side, second: Side) -> str:
+    """Return within what a verdict on runtimes holds, where that is less than "on this machine"."""
+    if first.group.startswith("published"):
+        return "in these passes, one a model, "
+    if first.machine != second.machine:
+        return f"relative to {first.baseline}, each on its own machine, "
+    return ""
 
 
 def psnr_between(first: Record, second: Record) -> Interval | None:
@@ -188,14 +198,18 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
         return None, f"runtime is not compared: {lacking.label} was not timed by the steady protocol"
     if first.group and first.group == second.group and first.samples_ms.shape == second.samples_ms.shape:
         published = first.group.startswith("published")
-        note = "runtimes are published ones, one an image, with cold starts in them" if published else ""
+        note = (
+            "runtimes are published ones, one an image, with cold starts in them; how much another pass of the same "
+            "network would differ, they do not tell"
+        ) * published
         if published and first.machine != second.machine:
             note += "; the two files name no GPU: of two GPUs this is their ratio as well"
         if first.settings != second.settings:
             note = f"the two ran otherwise: {first.label} by {first.settings}, {second.label} by {second.settings}"
         kept = int(np.isfinite(first.samples_ms - second.samples_ms).sum())
-        few = f"no runtime ratio can be settled on {kept} undisturbed samples: it takes {LEAST_SAMPLES}"
-        notes = (note, few * (kept < LEAST_SAMPLES))
+        least = least_kept(first.samples_ms.shape[1])
+        few = f"no runtime ratio can be settled on {counted(kept, 'undisturbed sample')}: it takes {least}"
+        notes = (note, few * (kept < least))
         return paired_ratio(first.samples_ms, second.samples_ms), "; ".join(filter(None, notes))
     return _ratio_by_baseline(first, second)
 

@@ -8,15 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from eval.errors import RunError, UsageError
+from eval.intervals import LEAST_RUNTIMES
 from eval.ranking.editions import Edition
 from eval.ranking.entries import Entry, Measured
 from eval.records.conditions import is_timed, memory_measure, tf32_of, unusual_of
 from eval.records.record import Record
 from eval.words import counted
 from eval.zoo.model_info import ZOO
-
-# A bootstrap over fewer samples would take its ignorance for certainty.
-LEAST_KEPT = 10
 
 
 def select(
@@ -199,7 +197,7 @@ def _why_unpaired(rows: Sequence[Sequence[Record]], protocol: str) -> str:
     if not all(len(group) == 1 for group in groups):
         return "Models were timed in separate runs, so ranks have no intervals; time them in one command"
     kept = min(int((~np.isnan(_samples(record))).sum()) for its in rows for record in its)
-    if kept < LEAST_KEPT:
+    if kept < LEAST_RUNTIMES:
         return f"Only {counted(kept, 'undisturbed sample')} of a model and set, too few for intervals of ranks"
     return ""
 
@@ -211,7 +209,8 @@ def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together:
     wrong = [ms for ms in runtimes if not 0 < ms < math.inf]
     if wrong:
         raise RunError(f"{model.label}: expected a runtime above 0 ms, its record says {wrong[0]}; measure it again")
-    psnrs = {roles[its.dataset.name] or its.dataset.name: its.mean("psnr_db") for its in records}
+    parts = {roles[its.dataset.name] or its.dataset.name: its for its in records}
+    psnrs = {name: its.mean("psnr_db") for name, its in parts.items()}
     return Entry(
         model.label,
         sum(runtimes) / len(runtimes) if len(runtimes) == len(records) else None,
@@ -219,8 +218,10 @@ def _entry(records: Sequence[Record], roles: Mapping[str, str | None], together:
         flops=first.counts["flops"] or None,
         num_params=first.counts["num_params"] or None,
         activations=first.counts["activations"] or None,
-        peak_memory_mib=first.peak_memory_mib,
+        peak_memory_mib=first.peak_memory_mib or None,
         psnr_db={name: db for name, db in psnrs.items() if db is not None},
+        # A set of one's own may be called valid or test, too: it has none of the challenge's images.
+        psnr_images={name: its.dataset.num_images if roles[its.dataset.name] else 0 for name, its in parts.items()},
         device=first.environment.machine,
         weights=model.own_weights,
         samples_ms=tuple(map(_samples, records)) if together else None,

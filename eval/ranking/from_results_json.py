@@ -163,7 +163,7 @@ def measured_from(results: Results) -> Measured:
             flops=result.flops * 1e9 or None,
             num_params=result.num_parameters * 1e6 or None,
             activations=result.activations * 1e6 or None,
-            peak_memory_mib=result.valid_memory,
+            peak_memory_mib=result.valid_memory or None,
             psnr_db={role: result.mean_db(role) for role in result.psnr_roles},
             psnr_images={role: len(result.psnrs(role)) for role in result.psnr_roles},
         )

@@ -50,6 +50,12 @@ class PairedOrder:
                 after[first] += 1
         return {index: (1 + before[index], len(ranked) - after[index]) for index in ranked}
 
+    def is_open(self, index: int) -> bool:
+        """Tell whether paired runtimes leave it open if an entry takes longer than a baseline that is among them."""
+        if self._entries[self._anchor] is not self._reference:
+            return False
+        return any(ratios.of(index, self._anchor).covers(1) for ratios in self._kinds)
+
     def _is_before(self, first: int, second: int, track: Track, ratios: "_Ratios") -> bool:
         """Tell whether one entry's total is the lesser one wherever in their intervals the runtimes lie.
 

@@ -24,12 +24,14 @@ class Place:
         rank: None for the baseline, which is not ranked.
         interval: the ranks that paired runtimes allow; None where nothing was paired, or the runtime does not count.
         worse: figures that the track asks to keep up with the baseline, and that are worse.
+        left_open: those that are worse as measured, but not at 95% by paired runtimes.
     """
 
     total: float | None
     rank: int | None = None
     interval: tuple[int, int] | None = None
     worse: tuple[Metric, ...] = ()
+    left_open: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,16 @@ def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOr
     intervals = order.intervals(track, ranked)
     places = []
     for index, row in enumerate(rows):
-        asked = () if row.is_baseline else track.not_worse
-        worse: tuple[Metric, ...] = tuple(metric for metric in asked if _is_worse(row.entry, reference, metric))
+        asked: tuple[Metric, ...] = () if row.is_baseline else track.not_worse
+        behind: list[Metric] = [metric for metric in asked if _is_worse(row.entry, reference, metric)]
+        left_open: tuple[Metric, ...] = tuple(
+            metric for metric in behind if metric == "runtime_ms" and order.is_open(index)
+        )
+        worse: tuple[Metric, ...] = tuple(metric for metric in behind if metric not in left_open)
         interval = intervals.get(index)
         if interval:
             interval = min(interval[0], ranks[index]), max(interval[1], ranks[index])
-        places.append(Place(totals[index], ranks.get(index), interval, worse))
+        places.append(Place(totals[index], ranks.get(index), interval, worse, left_open))
     return places
 
 

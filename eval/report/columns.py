@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from eval.metrics.registry import METRICS, Metric
-from eval.records.conditions import Conditions, conditions_of, manner_of, memory_measure
+from eval.records.conditions import conditions_of, manner_of, memory_measure
 from eval.records.record import ImageResult, Protocol, Record
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
@@ -33,12 +34,12 @@ def _cost(
     return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key), measure=measure)
 
 
-def _conditions(record: Record) -> Conditions:
-    """Return what times depend on besides model and set: of other conditions they are other measures."""
-    return replace(conditions_of(record), dataset="")
+def _timed_alike(record: Record) -> tuple:
+    """Return what times depend on besides model and set: of other conditions, or images, they are other measures."""
+    return replace(conditions_of(record), dataset=""), record.timed_images
 
 
-_time = partial(_cost, unit="ms", decimals=2, measure=_conditions)
+_time = partial(_cost, unit="ms", decimals=2, measure=_timed_alike)
 
 
 def _metric(row: Metric) -> Figure:
@@ -73,19 +74,23 @@ class RatioFigure(Figure):
         if not ratio:
             return Cell(self.text(None))
         estimate, low, high = map(self.text, (ratio.estimate, ratio.low, ratio.high))
-        return Cell(f"{estimate} [{low}, {high}]", ratio.estimate)
+        return Cell(f"{estimate} [{low}, {high}]", ratio.estimate, measure=self.measure and self.measure(item))
 
     def csv(self, item: Record) -> dict[str, Value]:
-        """Return the ratio and both ends of its interval, unrounded."""
+        """Return the ratio and both ends of its interval, unrounded, and to which model's runtime it is."""
         ratio = self.of(item)
-        parts = {"": "estimate", "_low": "low", "_high": "high"}
+        parts = {"": "estimate", "_low": "low", "_high": "high", "_to": "baseline"}
         return {f"{self.key}{tail}": ratio and getattr(ratio, part) for tail, part in parts.items()}
 
 
+def _timing(key: str) -> Callable[[Record], Any]:
+    return lambda record: record.timing and getattr(record.timing, key)
+
+
 STEADY_COLUMNS = (
-    _time("p90_ms", "p90", of=lambda record: record.timing and record.timing.p90_ms),
-    _time("kernels_ms", "GPU alone", of=lambda record: record.timing and record.timing.kernels_ms),
-    RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=lambda record: record.timing and record.timing.ratio),
+    _time("p90_ms", "p90", of=_timing("p90_ms")),
+    _time("kernels_ms", "GPU alone", of=_timing("kernels_ms")),
+    RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=_timing("ratio"), measure=_timing("group")),
 )
 
 

@@ -22,15 +22,12 @@ _COLUMNS = (
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
     """Return one row a pair and set: the difference in PSNR and the ratio of runtimes, each with its 95% interval."""
-    rows = [(its.dataset, its.first, its.second, _text(its.psnr, "+"), _text(its.runtime, "")) for its in found]
+    rows = [(its.dataset, its.first, its.second, _text(its.psnr, 0, "+"), _text(its.runtime, 1)) for its in found]
     return Table.of(_COLUMNS, rows)
 
 
-def _text(interval: Interval | None, sign: str) -> str:
-    if interval is None:
-        return NONE
-    low, high = f"{interval.low:{sign}.3f}", f"{interval.high:{sign}.3f}"
-    return f"{interval.estimate:{sign}.3f} [{low}, {high}]"
+def _text(interval: Interval | None, equal: float, sign: str = "") -> str:
+    return " ".join(interval.texts(equal, sign)) if interval else NONE
 
 
 def sentences(found: Sequence[Comparison]) -> list[str]:

@@ -97,9 +97,8 @@ def _runtime_words(record: Record, other: Record, records: Sequence[Record] = ()
         shown = f"{ratio.estimate:.2f} {known}"
         return f"The runtimes of {name} and {base} do not differ significantly (ratio {shown})."
     low, high = sorted(abs(100 * (1 - end)) for end in (ratio.low, ratio.high))
-    # With so many digits that the near end, which is no 0, does not look like one.
-    least = 0 if high - low >= 1 else 1
-    decimals = next((digits for digits in range(least, 4) if round(low, digits)), 4)
+    # In percent, with so many digits that the near end, which is no 0, does not look like one.
+    decimals = max(0 if high - low >= 1 else 1, ratio.decimals(1, 2) - 2)
     share, more = abs(100 * (1 - ratio.estimate)), "less" if ratio.estimate < 1 else "more"
     return f"{name} takes {share:.{decimals}f}% {more} time than {base} [{low:.{decimals}f}, {high:.{decimals}f}]."
 
@@ -110,12 +109,15 @@ def _by_psnr(records: Sequence[Record], ranked: Ranked) -> Headline:
     known = [(psnr, i) for i, record in networks if (psnr := record.mean("psnr_db")) is not None]
     if not known:
         return Headline("No model of this table has a PSNR." if networks else "No network of this table ran.")
-    psnr_db, best = max(known)
-    name, dataset = visible(records[best].model.full_name), records[best].dataset
+    psnr_db = max(psnr for psnr, _ in known)
+    first = [index for psnr, index in known if psnr == psnr_db]
+    best, names = first[0], [visible(records[index].model.full_name) for index in first]
+    dataset = records[best].dataset
     on = f"on {visible(dataset.name)} ({counted(dataset.num_images, 'image')})"
     if len(known) == 1:
-        return Headline(f"{name} has {psnr_db:.2f} dB {on}.", ranked.notes[:1])
-    claim = f"{name} has the highest PSNR of {len(known)} networks {on}, {psnr_db:.2f} dB."
+        return Headline(f"{names[0]} has {psnr_db:.2f} dB {on}.", ranked.notes[:1])
+    verb = "has" if len(names) == 1 else "share"
+    claim = f"{_listing(names)} {verb} the highest PSNR of {len(known)} networks {on}, {psnr_db:.2f} dB."
     return Headline(claim, (*filter(None, [_psnr_words(records, best)]), *ranked.notes[:1]))
 
 

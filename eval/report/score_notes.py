@@ -1,5 +1,6 @@
 """What must be known to read a ranking: its rules, how it was measured, who is not in it and why."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -165,11 +166,21 @@ def _exclusion(row: Row) -> str:
     return f"{name} is not ranked: PSNR below the gate: {below}."
 
 
+def _behind(rows: Iterable[tuple[Row, Sequence[Metric]]]) -> str:
+    return ", ".join(
+        f"{name_of(row)} ({', '.join(FIGURES[its].title for its in its_own)})" for row, its_own in rows if its_own
+    )
+
+
 def _condition_notes(ranking: Ranking) -> list[str]:
     lines = []
     for name in [track.name for track in ranking.edition.tracks]:
-        worse = ((row, row.places[name].worse) for row in ranking.rows if row.has_place)
-        broken = [f"{name_of(row)} ({', '.join(FIGURES[its].title for its in keys)})" for row, keys in worse if keys]
+        placed = [(row, row.places[name]) for row in ranking.rows if row.has_place]
+        broken = _behind((row, place.worse) for row, place in placed)
+        left_open = _behind((row, place.left_open) for row, place in placed)
+        asks = f"{name} asks not to be worse than the baseline elsewhere"
         if broken:
-            lines.append(f"* {name} asks not to be worse than the baseline elsewhere; worse are: {', '.join(broken)}.")
+            lines.append(f"* {asks}; worse are: {broken}.")
+        if left_open:
+            lines.append(f"{asks}; by runtimes it is not settled whether these are, so they have no star: {left_open}.")
     return lines

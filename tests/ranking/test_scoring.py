@@ -21,7 +21,7 @@ from eval.ranking.editions import Edition, Metric, Track, all_editions, edition_
 from eval.ranking.entries import Entry, Measured, measured_baseline, published_baseline, relative_score
 from eval.ranking.from_records import entries_from, select
 from eval.ranking.from_results_json import is_published, measured_from, read_results
-from eval.ranking.scoring import Ranking, competition_ranks, rank
+from eval.ranking.scoring import Ranking, Row, competition_ranks, rank
 from eval.records.record import Mean, Record
 from eval.records.store import write_record
 from eval.report.audits.tables import markdown as audit_markdown
@@ -222,6 +222,37 @@ def test_other_sets_have_no_gate():
     ranking = rank([BASE, replace(BASE, label="01_A", psnr_db={"Urban100": 20.0})], find_edition(2024), BASE)
     assert places(ranking)["01_A"] == "1"
     assert ranking.rows[-1].verdicts == ()
+
+
+@pytest.mark.parametrize("images", [2, 200])
+def test_a_set_of_ones_own_that_is_called_like_a_part_of_the_challenges_has_no_gate(images: int):
+    own = {"name": "valid", "layout": "HR and LR", "num_images": images}
+    records = [changed(steady(label, 1, 1), dataset=own) for label in ("00_RLFN", "03_PFDNLite")]
+    measured = entries_from(records, find_edition(2024))
+    assert measured.roles == ()
+    low = [replace(its, psnr_db={"valid": 20.0}) for its in measured.entries]
+    ranking = rank(low, find_edition(2024), low[0])
+    assert [row.verdicts for row in ranking.rows] == [(), ()]
+    assert any(note.startswith("No gate was applied: it is defined on") for note in notes(Scored(ranking, measured)))
+
+
+def test_a_runtime_that_is_not_surely_longer_than_the_baselines_has_no_star():
+    def asked(scale: float, seed: int) -> tuple[Row, str]:
+        records = [steady("00_RLFN", 1, 1), steady("03_PFDNLite", scale, seed)]
+        measured = entries_from(records, find_edition(2024))
+        base = measured_baseline(measured, find_edition(2024))
+        ranking = rank(measured.entries, find_edition(2024), base)
+        return next(row for row in ranking.rows if not row.is_baseline), "\n".join(notes(Scored(ranking, measured)))
+
+    by_flops = "Sub-track 2: FLOPs"
+    # 1% of noise on 30 samples: the mean of one is a little above the other's, by chance.
+    row, told = asked(1.005, 2)
+    assert row.entry.runtime_ms > 3.0
+    assert (row.places[by_flops].worse, row.places[by_flops].left_open) == ((), ("runtime_ms",))
+    assert "by runtimes it is not settled whether these are, so they have no star: 03_PFDNLite (Time)." in told
+    row, told = asked(1.1, 2)
+    assert (row.places[by_flops].worse, row.places[by_flops].left_open) == (("runtime_ms",), ())
+    assert "worse are: 03_PFDNLite (Time)." in told
 
 
 def test_a_sub_track_says_what_is_worse_than_the_baseline():
@@ -600,6 +631,7 @@ def test_what_was_not_paired_has_no_intervals():
     for measured, note in (
         (paired(10, ("one", "two")), "Models were timed in separate runs"),
         (paired(9), "Only 9 undisturbed samples"),
+        (paired(1), "Only 1 undisturbed sample of"),
     ):
         assert measured.notes[0].startswith(note)
         assert all(found.samples_ms is None for found in measured.entries)

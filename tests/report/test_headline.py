@@ -183,6 +183,11 @@ def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
         "In PSNR, 00_RLFN does not differ significantly from 02_PFDN; it is above 05_SPAN (95%, 6 images)."
     )
     assert found.details[1] == "No scores: the protocol accuracy measures no runtime; use --protocol steady."
+    twins = (make_record(PSNRS["00_RLFN"], label=label, settings=untimed) for label in ("00_RLFN", "01_Twin"))
+    assert (
+        boards(*twins).headline.claim
+        == "00_RLFN and 01_Twin share the highest PSNR of 2 networks on Set2 (6 images), 27.25 dB."
+    )
 
 
 def test_psnr_has_the_paired_interval_of_the_comparison_and_a_mark_for_a_tie(three: list[Record]):

@@ -245,7 +245,23 @@ def test_models_that_were_timed_apart_are_told():
 def test_csv_holds_the_ends_of_the_interval(tmp_path: Path):
     (tmp_path / "results.csv").write_text(csv_table(STEADY))
     frame = pd.read_csv(tmp_path / "results.csv").set_index("model")
-    assert frame.loc["03_PFDNLite", ["ratio", "ratio_low", "ratio_high"]].tolist() == [0.75, 0.7391, 0.7612]
+    of_ratio = ["ratio", "ratio_low", "ratio_high", "ratio_to"]
+    assert frame.loc["03_PFDNLite", of_ratio].tolist() == [0.75, 0.7391, 0.7612, "00_RLFN"]
+
+
+def test_ratios_of_two_runs_are_not_marked_against_each_other():
+    marked = {key: f"\\textbf{{{text}" for key, text in (("ratio", "0.750 [0.739, 0.761]"), ("time", "15.00"))}
+    assert all(text in leaderboard(STEADY) for text in marked.values())
+    apart = leaderboard([STEADY[0], changed(STEADY[1], timing={"group": "another"})])
+    assert marked["ratio"] not in apart
+    assert marked["time"] in apart
+
+
+def test_times_over_other_images_are_not_marked_against_each_other():
+    part = {"image_names": ("a",), "samples_ms": STEADY[1].timing.samples_ms[:1]}
+    text = leaderboard([STEADY[0], changed(STEADY[1], timing=part)])
+    assert r"\textbf{15.00}" not in text
+    assert "15.00" in text
 
 
 def test_flags_are_told_below_the_table():

@@ -144,7 +144,7 @@ def test_every_ratio_must_be_tight(dataset, monkeypatch: pytest.MonkeyPatch):
 
 def test_it_is_judged_from_the_least_number_of_rounds_on_and_every_second_one(dataset):
     for least, stops in ((3, 4), (4, 4), (5, 6)):
-        tight = Preset("tight", images=2, rounds=(least, 50), budget_s=60, half_width=0.01)
+        tight = Preset("tight", images=3, rounds=(least, 50), budget_s=60, half_width=0.01)
         (timing, _) = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 1.0, [])], dataset, tight)
         assert (timing.stopped_by, len(timing.samples_ms[0])) == ("interval", stops)
 
@@ -204,7 +204,7 @@ def test_an_interval_is_tight_by_its_part_of_the_ratio(dataset, monkeypatch: pyt
 
 def test_places_to_settle_are_timed_until_they_are_or_to_the_end_of_the_budget(dataset):
     # Clocks without a spread settle at once; equal ones never do, and the budget ends them.
-    limits = Preset("limits", images=2, rounds=(4, 4), budget_s=60, half_width=-1.0, settle=1)
+    limits = Preset("limits", images=3, rounds=(4, 4), budget_s=60, half_width=-1.0, settle=1)
     apart = measure_together([Clockwork("A", 2.0, []), Clockwork("B", 3.0, [])], dataset, limits)
     assert {(its.stopped_by, len(its.samples_ms[0])) for its in apart} == {("settled", 4)}
     poor = Preset("poor", images=2, rounds=(6, 4), budget_s=0, half_width=-1.0, settle=1)

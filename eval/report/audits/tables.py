@@ -12,7 +12,7 @@ from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Ranking
 from eval.report.audits.as_json import as_json
-from eval.report.audits.findings import cold_share, findings, name
+from eval.report.audits.findings import ONE_PASS, cold_share, findings, name
 from eval.report.escapes import markdown_text
 from eval.report.renderers import to_markdown, to_terminal
 from eval.report.score import rank_text
@@ -56,7 +56,11 @@ def sections(audit: Audit) -> list[Section]:
         about = f"The same, had the flagged models the bound's FLOPs. {_NOT_RANKED}"
         found.append(_score_section("With FLOPs at the bound", about, audit.at_bound))
     for figure, title, about in (
-        ("runtime_ms", "Neighbours in time [ms]", "In the published order, differences without the first image."),
+        (
+            "runtime_ms",
+            "Neighbours in time [ms]",
+            f"In the published order, differences without the first image. {ONE_PASS}",
+        ),
         ("psnr_db", "Neighbours in PSNR [dB]", "In the order of each set."),
     ):
         pairs = [pair for pair in audit.neighbours if pair.figure == figure]
@@ -132,10 +136,8 @@ def _score_section(title: str, about: str, ranking: Ranking) -> Section:
 def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> Section:
     rows = []
     for pair in pairs:
-        difference = pair.difference
-        interval = f"[{difference.low:+.3f}, {difference.high:+.3f}]"
-        cells = [name(pair.first), name(pair.second), pair.role, f"{pair.gap:+.3f}"]
-        rows.append([*cells, f"{difference.estimate:+.3f}", interval, pair.verdict])
+        cells = [name(pair.first), name(pair.second), pair.role, f"{pair.gap:+z.3f}"]
+        rows.append([*cells, *pair.difference.texts(0, "+"), pair.verdict])
     headings = ("First", "Second", "Set", "Gap of means", "Difference", "95% interval", "Order")
     return Section(title, f"Second less first, image by image. {about}", Table.headed(headings, rows, 3))
 
