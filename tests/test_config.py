@@ -1,5 +1,7 @@
 """One configuration: what it checks, what it says, what decides figures, and how its fields become flags."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -15,6 +17,8 @@ from eval.errors import RunError, UsageError
 from eval.ranking.editions import find_edition
 from eval.ranking.from_records import entries_from
 from eval.records.conditions import conditions_of
+from eval.report.columns import legend
+from eval.report.tables import csv_table
 from tests.records.test_record import changed, make_record
 from tests.refusals import said
 
@@ -171,6 +175,13 @@ def test_a_new_flag_is_one_field(monkeypatch: pytest.MonkeyPatch):
     usual = changed(make_record(), config=None)
     unusual = usual.model_copy(update={"config": seen[0]})
     assert (conditions_of(usual).manner, conditions_of(unusual).manner) == ("", "dither 0.25, ensemble True")
+    assert [row["other_settings"] for row in csv.DictReader(io.StringIO(csv_table([usual, unusual])))] == [
+        "",
+        "dither 0.25, ensemble True",
+    ]
+    assert "Settings that are not the default (plain torch in float32): dither 0.25, ensemble True." in legend(
+        [unusual]
+    )
     with pytest.raises(RunError, match=r"different flags cannot be ranked.*as by default.*dither 0\.25, ensemble True"):
         entries_from([usual, unusual], find_edition(2024))
     with pytest.raises(UsageError, match=r"--dither 0\.25: submissions run by their own forward"):

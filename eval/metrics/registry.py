@@ -5,11 +5,14 @@ imports OpenCV: what reads records only needs the rows.
 """
 
 import importlib
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,20 +50,27 @@ class Metric:
     def compute(
         self, sr: "np.ndarray", hr: "np.ndarray | None", lr: "np.ndarray", device: "torch.device | None" = None
     ) -> float | None:
-        """Return the figure of one image, ``inf`` dB for identical ones; None where there is no HR image to compare.
+        """Return the figure of one image, ``inf`` dB for identical ones; None only where there is no HR image.
 
         Args:
             sr: super-resolved image, ``(4h, 4w, 3)``, uint8.
             hr: ground truth of the same shape, or None.
             lr: the input, ``(h, w, 3)``, uint8.
             device: where it is computed; None, and any that is no GPU of CUDA, is the CPU.
+
+        Raises:
+            RunError: the function returns no number.
         """
         reference = {"hr": hr, "lr": lr}[self.needs]
         if reference is None:
             return None
         if self.on_gpu and device is not None and device.type == "cuda":
-            return _found(self.on_gpu)(sr, reference, device)
-        return _found(self.function)(sr, reference)
+            figure = _found(self.on_gpu)(sr, reference, device)
+        else:
+            figure = _found(self.function)(sr, reference)
+        if not (isinstance(figure, Real) and figure > -math.inf):
+            raise RunError(f"expected a number, got {figure!r}")
+        return figure
 
 
 def _found(function: str) -> Callable[..., float]:
@@ -73,6 +83,8 @@ _PSNR_SSIM, _LUMA, _CONSISTENCY = "eval.metrics.psnr_ssim", "eval.metrics.luma",
 _RGB = "RGB, 8 bits, 4-pixel border, mean over images"
 _Y = "MATLAB's luma rounded to 8 bits, 4-pixel border, mean over images"
 _REDUCED = "of the SR image, reduced by MATLAB's bicubic, to the LR image; RGB, 8 bits, no border, mean over images"
+# What a record says of an image besides its metrics.
+OF_IMAGES = ("name", "lr_height", "lr_width", "runtime_ms")
 # The order of columns. SSIM needs a window of 11 pixels inside the border.
 METRICS = {
     "psnr": Metric("psnr_db", "PSNR", "dB", 2, "hr", f"{_PSNR_SSIM}:psnr", f"{_RGB}.", on_gpu=f"{_ON_GPU}:psnr"),
@@ -88,7 +100,17 @@ def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
 
     Raises:
         UsageError: one is unknown; the message lists those that exist.
+        RunError: rows share a key, or one has another figure's, or the function of one of them cannot be imported.
     """
+    keys = Counter([*OF_IMAGES, *(metric.key for metric in METRICS.values())])
+    if shared := [key for key, count in keys.items() if count > 1]:
+        raise RunError(f"{__name__}: expected a key of its own in each row; taken twice: {', '.join(shared)}")
     if unknown := [name for name in names if name not in METRICS]:
         raise UsageError(f"--metrics {', '.join(unknown)}: no such metric; there are {', '.join(METRICS)}")
-    return tuple(metric for name, metric in METRICS.items() if name in names)
+    found = {name: metric for name, metric in METRICS.items() if name in names}
+    for name, metric in found.items():
+        try:
+            _found(metric.function)
+        except (ImportError, AttributeError) as error:
+            raise RunError(f"{__name__}: the function of {name}, {metric.function}: {error}") from error
+    return tuple(found.values())

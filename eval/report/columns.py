@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from eval.config import EAGER
 from eval.metrics.registry import METRICS, Metric
-from eval.records.conditions import conditions_of, manner_of, memory_measure
+from eval.records.conditions import conditions_of, is_timed, manner_of, memory_measure
 from eval.records.record import ImageResult, Protocol, Record
 from eval.report.table import Cell, Figure, Value
 from eval.timing.samples import what_disturbed
@@ -111,6 +112,18 @@ def _is_filled(figure: Figure, records: Sequence[Record]) -> bool:
     return any(figure.of(record) is not None for record in records)
 
 
+def _engine_notes(records: Sequence[Record]) -> list[str]:
+    """Say which engines untimed networks ran by, where not all by plain torch: these have no table of their own."""
+    untimed = [record for record in records if record.model.is_network and record.complete and not is_timed(record)]
+    models: dict[str, list[str]] = defaultdict(list)
+    for record in untimed:
+        models[record.settings.engine].append(record.model.full_name)
+    if set(models) <= {EAGER}:
+        return []
+    named = [f"{engine} ({listed([*dict.fromkeys(map(visible, names))])})" for engine, names in sorted(models.items())]
+    return [f"Engines: {', '.join(named if len(models) > 1 else models)}."]
+
+
 def legend(records: Iterable[Record]) -> list[str]:
     """Return the sentences that a table of these records needs to be understood."""
     records = list(records)
@@ -128,7 +141,8 @@ def legend(records: Iterable[Record]) -> list[str]:
             lines += ["GPU alone: time of the GPU's kernels only; Time also contains the CPU's time to launch them."]
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
-        lines.append(f"Networks did not run as plain torch in float32, but as: {'; '.join(manners)}.")
+        lines.append(f"Settings that are not the default (plain torch in float32): {'; '.join(manners)}.")
+    lines += _engine_notes(records)
     lines += _tile_notes(records)
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")

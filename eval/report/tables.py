@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.files import write_whole
-from eval.records.conditions import Conditions
+from eval.records.conditions import Conditions, unusual_of
 from eval.records.current import Group, complete_ones, current, failures
 from eval.records.record import Record
 from eval.records.store import RECORDS_FOLDER, read_records
@@ -31,6 +31,7 @@ _DESCRIBED = tuple(
         "engine": lambda record: record.settings.engine,
         "precision": lambda record: record.settings.precision,
         "tile": lambda record: record.settings.tile,
+        "other_settings": lambda record: ", ".join(unusual_of(record)) or None,
         "checkpoint": lambda record: record.model.checkpoint or record.model.weights_file,
         "weights_sha256": lambda record: record.model.weights_sha256,
         "model_id": lambda record: None if record.model.is_own else record.model.id,

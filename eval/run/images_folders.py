@@ -23,9 +23,9 @@ def images_folder(task: EvaluationTask, images_dir: Path, known: Sequence[Record
     """Return the folder for a task's SR images, under ``images_dir``; it is theirs from now on.
 
     The same model, run the same way, writes over its images. Another one of the same label (other weights, another
-    precision or engine, tiles) gets a folder that names what is different. ``known`` are the records of that folder of
-    results, oldest first. Where no record will say whose images they are, which is ``kept``, the plain name is that of
-    plain runs alone.
+    precision, engine or setting, tiles) gets a folder that names what is different. ``known`` are the records of that
+    folder of results, oldest first. Where no record will say whose images they are, which is ``kept``, the plain name
+    is that of plain runs alone.
     """
     # Some disks do not tell folders apart by the case of their names.
     owners = {folder.casefold(): owner for folder, owner in _owners(known)}
@@ -85,7 +85,7 @@ def _names(task: EvaluationTask, kept: bool) -> Iterator[str]:
     precision = config.precision if config.precision != FULL_PRECISION else ""
     tf32 = "tf32" if config.tf32 and "tf32" not in config.idle else ""
     tiles = f"tile{config.tile}" if isinstance(config.tile, int) else ""
-    manner = list(filter(None, (engine, precision, tf32, tiles)))
+    manner = list(filter(None, (engine, precision, tf32, tiles, *(its.replace(" ", "") for its in config.unusual))))
     if info.origin != IN_MEMORY and (kept or not manner):
         yield info.label
     yield "-".join(filter(None, (info.label, weights, *manner)))

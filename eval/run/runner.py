@@ -1,6 +1,5 @@
 """Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext, suppress
@@ -18,7 +17,6 @@ from eval.data.pairs import ImagePair
 from eval.device.memory import PeakMemory
 from eval.device.numerics import cudnn_switches
 from eval.device.placing import threads_set
-from eval.errors import RunError
 from eval.inference.engines.registry import ENGINES
 from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import Flag
@@ -26,7 +24,7 @@ from eval.metrics.registry import find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
 from eval.run.compiling import timed_beside
 from eval.run.environment import commit, machine_state
-from eval.run.failures import Ending, failure_of
+from eval.run.failures import CannotRunError, Ending, failure_of
 from eval.run.interrupts import hold_ctrl_c
 from eval.run.keys import measuring_sha256
 from eval.run.model_source import LoadedModel
@@ -186,9 +184,14 @@ def _finish(
     (lr, hr), (sr, runtime_ms) = images, out
     # Beside a timed network the GPU does nothing else; what is not timed is measured where the network ran.
     device = None if task.config.is_timed else torch.device(task.config.device)
-    figures = {metric.key: metric.compute(sr, hr, lr, device) for metric in find_metrics(task.config.metrics)}
-    if wrong := [f"{key} {value}" for key, value in figures.items() if value is not None and not value > -math.inf]:
-        raise RunError(f"expected figures, got {', '.join(wrong)}")
+    figures = {}
+    for metric in find_metrics(task.config.metrics):
+        try:
+            figures[metric.key] = metric.compute(sr, hr, lr, device)
+        except Exception as error:
+            what = failure_of(error)
+            reason = f"metric {metric.title} ({metric.function}): {what.reason}"
+            raise CannotRunError(what.state, reason, what.traceback) from error
     height, width, _ = lr.shape
     taken_ms = runtime_ms if task.config.is_timed else None
     result = ImageResult(name=pair.name, lr_height=height, lr_width=width, runtime_ms=taken_ms, **figures)

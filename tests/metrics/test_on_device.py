@@ -84,9 +84,11 @@ def test_what_cannot_be_compared_is_refused(function, random_image):
 def test_a_gpu_computes_what_it_can_and_the_cpu_the_rest(name: str, random_image, monkeypatch):
     asked = []
     for metric in ("psnr", "ssim"):
-        monkeypatch.setattr(on_device, metric, lambda _sr, _hr, device, metric=metric: asked.append(metric) or device)
+        monkeypatch.setattr(
+            on_device, metric, lambda _sr, _hr, device, metric=metric: asked.append((metric, device)) or -7.0
+        )
     sr, lr, gpu = random_image(48, 48), random_image(12, 12), torch.device("cuda")
     figure = METRICS[name].compute(sr, random_image(48, 48, 1), lr, gpu)
-    assert asked == ([name] if name in ("psnr", "ssim") else [])
-    assert (figure == gpu) == bool(asked)
+    assert asked == ([(name, gpu)] if name in ("psnr", "ssim") else [])
+    assert (figure == -7.0) == bool(asked)
     assert isinstance(METRICS[name].compute(sr, random_image(48, 48, 1), lr, torch.device("mps")), float)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import torch
 
 from eval.data.datasets import open_dataset
 from eval.data.resize import imresize
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 from eval.metrics.consistency import lr_psnr
 from eval.metrics.luma import luma, psnr_y, ssim_y
-from eval.metrics.registry import METRICS, find_metrics
+from eval.metrics.registry import METRICS, OF_IMAGES, find_metrics
 from eval.records.record import FIGURES, ImageResult, means_of
 from eval.report.columns import COLUMNS, legend
 from tests.records.test_record import make_record
@@ -147,6 +148,27 @@ def test_a_row_is_all_that_a_record_and_a_table_need(row):
     column = next(column for column in COLUMNS if column.key == row.key)
     assert (column.cell(record).text, column.heading.split()[0]) == ("inf", row.title.split()[0])
     assert f"{row.title}: {row.meaning}" in legend([record])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"key": "psnr_db"}, "expected a key of its own in each row; taken twice: psnr_db"),
+        ({"key": "name"}, "taken twice: name"),
+        ({"function": "eval.metrics.luma:psnr_z"}, "the function of mae, eval.metrics.luma:psnr_z: module"),
+        ({"function": "eval.metrics.mea:mae"}, "the function of mae, eval.metrics.mea:mae: No module named"),
+    ],
+)
+def test_a_faulty_row_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch, changes: dict, told: str):
+    row = replace(METRICS["psnr_y"], **{"key": "mae_levels"} | changes)
+    monkeypatch.setitem(METRICS, "mae", row)
+    with pytest.raises(RunError, match=re.escape(told)):
+        find_metrics(["psnr", "mae"])
+
+
+def test_what_else_an_image_has_is_no_metrics_key():
+    assert set(OF_IMAGES) | {row.key for row in METRICS.values()} >= ImageResult.model_fields.keys()
+    assert set(OF_IMAGES) <= ImageResult.model_fields.keys()
 
 
 def test_a_figure_that_a_later_version_took_is_kept():

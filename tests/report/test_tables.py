@@ -135,7 +135,13 @@ def test_half_precision_stands_beside_float32_and_in_a_table_of_its_own(tmp_path
         "# Set2, 1 image; protocol accuracy, on A processor, bf16",
     ]
     assert [line.split()[1] for line in lines if line.startswith("03")] == ["21.00", "20.00"]
-    assert any("but as: bf16." in line for line in legend([half]))
+    assert "Settings that are not the default (plain torch in float32): bf16." in legend([half])
+    # Engines whose figures share a table are named there.
+    assert "Engines: compiled." in legend([half])
+    assert "Engines: compiled (03_PFDNLite), eager (00_RLFN)." in legend(
+        [half, changed(plain, model={"label": "00_RLFN"})]
+    )
+    assert not any(line.startswith("Engines") for line in legend([plain]))
 
 
 def test_the_legend_says_what_the_times_hold():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import write_png
 from eval.errors import RunError
@@ -19,6 +20,12 @@ from eval.zoo.manifest import find_model
 from tests.tasks import config_of
 
 PLAIN = config_of(tile=None)
+
+
+class WithDither(RunConfig):
+    """A configuration with a field of one's own."""
+
+    dither: float = 0.0
 
 
 def with_weights(folder: Path, name: str, seed: int):
@@ -81,10 +88,11 @@ def test_weights_of_one_name_are_told_apart_by_the_key(ran, hr_folder: Path, tmp
         ({"device": "cuda"}, "08_ABPN"),
         # A CPU has none.
         ({"tf32": True}, "08_ABPN"),
+        ({"dither": 0.25}, "08_ABPN-a-dither0.25"),
     ],
 )
 def test_where_no_record_is_kept_the_name_alone_tells(hr_folder: Path, tmp_path: Path, manner: dict, name: str):
-    config = PLAIN.replaced(**manner)
+    config = WithDither(**dict(PLAIN) | manner)
     task = EvaluationTask(with_weights(tmp_path, "a.pth", 0), open_dataset(hr_folder, None), config)
     assert images_folder(task, tmp_path / "sr", [], kept=False) == tmp_path / "sr" / name / "photos"
     assert images_folder(task, tmp_path / "out", []) == tmp_path / "out" / "08_ABPN" / "photos"

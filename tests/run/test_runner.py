@@ -189,6 +189,28 @@ def test_a_failure_keeps_what_was_finished_and_names_the_image(hr_folder: Path, 
     assert [image.name for image in record.images] == ["image0"]
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (None, "expected a number, got None"),
+        (math.nan, "expected a number, got nan"),
+        ("30", "expected a number, got '30'"),
+        (torch.zeros(2), r"expected a number, got tensor([0., 0.])"),
+        (ZeroDivisionError("what"), "ZeroDivisionError: what"),
+    ],
+)
+def test_a_faulty_metric_is_named_as_the_fault(hr_folder: Path, monkeypatch: pytest.MonkeyPatch, result, told: str):
+    def luma(*_images) -> object:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr("eval.metrics.luma.psnr_y", luma)
+    record = run(job_of(hr_folder, metrics=("psnr", "psnr_y")), quiet)
+    assert record.reason == f"at image image0: metric PSNR-Y (eval.metrics.luma:psnr_y): {told}"
+    assert (record.traceback is not None) == isinstance(result, Exception)
+
+
 def test_an_error_of_any_kind_ends_the_run_with_its_traceback(hr_folder: Path):
     record = run(job_of(hr_folder, network=Failing(ZeroDivisionError("a mistake"))), quiet)
     assert (record.status, record.state) == ("failed", "failed to run")
