@@ -490,6 +490,25 @@ def test_valid_and_test_are_averaged_and_gated_only_if_whole():
     assert part.entries[0].psnr_db == {"DIV2K_LSDIR_valid": pytest.approx(26.8)}
 
 
+@pytest.mark.parametrize(
+    ("figure", "changes"),
+    [
+        ("flops", {"complexity": {"flops": 0}}),
+        ("num_params", {"complexity": {"num_params": 0}}),
+        ("activations", {"complexity": {"activations": 0}}),
+        ("peak_memory_mib", {"peak_memory_mib": 0.0}),
+    ],
+)
+def test_a_figure_of_0_is_none_that_was_taken(tmp_path: Path, figure: str, changes: dict):
+    (found,) = entries_from([changed(make_record(label="00_RLFN"), **changes)], find_edition(2024)).entries
+    assert getattr(found, figure) is None
+    published = {"flops": "flops", "num_params": "num_parameters", "activations": "activations"}
+    its = result([10.0]) | {published.get(figure, "valid_memory"): 0.0}
+    (tmp_path / "results.json").write_text(json.dumps({"A": its}))
+    (entry,) = measured_from(read_results(tmp_path / "results.json")).entries
+    assert getattr(entry, figure) is None
+
+
 def test_records_that_do_not_belong_together_are_refused():
     rules = find_edition(2024)
     one, other = make_record(), make_record(label="00_RLFN")
