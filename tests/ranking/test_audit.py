@@ -307,12 +307,21 @@ def test_faults_of_all_kinds_are_listed_together(tmp_path: Path):
     assert [line.split("'")[1] for line in str(caught.value).splitlines()[1:]] == ["NaN", "Below", "Short"]
 
 
-def test_many_faults_are_cut_short(tmp_path: Path):
+@pytest.mark.parametrize(("models", "more"), [(30, ["  and 20 more"]), (10, [])])
+def test_many_faults_are_cut_short(tmp_path: Path, models: int, more: list[str]):
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({f"m{i}": result([1.0]) | {"valid_psnr": ["x"] * 500} for i in range(30)}))
-    with pytest.raises(RunError, match="and 20 more") as caught:
+    path.write_text(json.dumps({f"m{i}": result([1.0]) | {"valid_psnr": ["x"] * 500} for i in range(models)}))
+    with pytest.raises(RunError) as caught:
         read_results(path)
+    assert str(caught.value).splitlines()[11:] == more
     assert len(str(caught.value)) < 6000
+
+
+def test_neighbours_in_psnr_have_the_gap_of_their_means(audited):
+    means = {"A": 27.5, "B": 27.0, "C": 27.0}
+    found = audited({name: result([1.0, 1.0], [db - 1, db + 1]) for name, db in means.items()})
+    gaps = {pair.first + pair.second: pair.gap for pair in found.neighbours if pair.figure == "psnr_db"}
+    assert gaps == {"AB": -0.5, "BC": 0.0}
 
 
 def test_one_image_is_enough(audited):
