@@ -153,7 +153,12 @@ def _find_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: 
     (found_name, layout), *others = found
     if others:
         ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
-        raise FolderError(data_dir, f"holds {name} in more than one layout: {ways}; keep one")
+        advice = "keep one"
+        if len({layouts.folders_of(way, its) for its, way in found}) == 1:
+            first = [(layouts.pair_files(data_dir, its, way)[0][0], way) for its, way in found]
+            pairs = ", ".join(f"{pair.hr} with {pair.lr} ({way.name})" for pair, way in first)
+            advice = f"each pairs other files of the same folders: {pairs}; rename files so that one of them pairs all"
+        raise FolderError(data_dir, f"holds {name} in more than one layout: {ways}; {advice}")
     return Found(_plain_name(name), layout.name, data_dir, *layouts.pair_files(data_dir, found_name, layout))
 
 

@@ -10,13 +10,15 @@ from typing import Literal
 from eval.data.images import is_image_file
 from eval.data.naming import DEEPEST, Half, folders_below, halves, hr_beside_input, set_name, told_tails
 from eval.data.pairs import ImagePair, check_pairs
+from eval.errors import RunError
 
 
 @dataclass(frozen=True)
 class Layout:
     """How a set lies on disk. ``hr`` and ``lr`` are folders under the data folder, with ``{name}`` for the set's name.
 
-    An image's name is its HR file's stem less ``hr_tail``; its LR file's stem is that name plus one of ``lr_tails``.
+    It stands in the first of them: sets in folders of HR and LR are told by words (``eval.data.naming``). An image's
+    name is its HR file's stem less ``hr_tail``; its LR file's stem is that name plus one of ``lr_tails``.
     """
 
     name: str
@@ -24,6 +26,16 @@ class Layout:
     lr: str
     hr_tail: str = ""
     lr_tails: tuple[str, ...] = ("x4", "")
+
+    def __post_init__(self) -> None:
+        """Refuse templates by which sets would not be found and listed; folders that words tell are none."""
+        hr, lr = (half.replace("{{", "").replace("}}", "") for half in (self.hr, self.lr))
+        for half in (hr, lr) if set(hr + lr) & set("{}") else ():
+            if "{name}" not in half.split("/")[0] or set(half.replace("{name}", "")) & set("{}"):
+                raise RunError(
+                    f"layout '{self.name}': {half}: expected {{name}}, for the set's name, in its first folder, and no "
+                    "other braces; where sets lie in folders of HR and LR, add their words to eval/data/naming.py"
+                )
 
     @property
     def in_own_folder(self) -> bool:
@@ -50,7 +62,20 @@ def matching_layouts(data_dir: Path, name: str) -> list[Layout]:
     """Return the layouts in which a set has its HR and LR folders; if there is none, one in which it has the HR."""
     with_hr = [layout for layout in LAYOUTS if os.path.isdir(data_dir / layout.hr.format(name=name))]
     with_both = [layout for layout in with_hr if os.path.isdir(data_dir / layout.lr.format(name=name))]
-    return with_both or with_hr[:1]
+    alike = defaultdict(list)
+    for layout in with_both:
+        alike[folders_of(layout, name)].append(layout)
+    return [layout for rows in alike.values() for layout in _fitting_files(data_dir, name, rows)] or with_hr[:1]
+
+
+def _fitting_files(data_dir: Path, name: str, rows: list[Layout]) -> list[Layout]:
+    """Return, of layouts with the same folders, the one that pairs most files; several that pair as many others."""
+    if len(rows) == 1:
+        return rows
+    hr_folder, lr_folder = (data_dir / folder for folder in folders_of(rows[0], name))
+    paired = {row: _pair_by_tails(hr_folder, lr_folder, row)[0] for row in rows}
+    best = [row for row in rows if len(paired[row]) == max(map(len, paired.values()))]
+    return best if any(paired[row] != paired[best[0]] for row in best) else best[:1]
 
 
 def sets_by_words(root: Path, depth: int = DEEPEST) -> dict[str, list[Layout]]:
@@ -133,7 +158,7 @@ def list_datasets(data_dir: Path, deeper: bool = False, depth: int = DEEPEST) ->
     """
     by_words = sets_by_words(data_dir, depth)
     told = set(map(str.casefold, by_words))
-    halved = {folder for ways in by_words.values() for way in ways for folder in _folders_of(way, "")}
+    halved = {folder for ways in by_words.values() for way in ways for folder in folders_of(way, "")}
     tops, names = {half.parts[0] for half in halved}, set()
     for child in folders_below(data_dir, 1):
         called = {name for layout in LAYOUTS if (name := layout.set_of("hr", child.name))}
@@ -146,14 +171,15 @@ def list_datasets(data_dir: Path, deeper: bool = False, depth: int = DEEPEST) ->
             inside = {f"{child.name}/{name}" for name in list_datasets(child, deeper, depth - 1)}
             in_pairs = {above.as_posix() for half in halved for above in (half, *half.parents)}
             names |= {name for name in inside - in_pairs if set_name(name).casefold() not in told}
-    known = {_folders_of(layout, name) for name in names for layout in LAYOUTS}
+    known = {folders_of(layout, name) for name in names for layout in LAYOUTS}
     names |= {
-        name for name, ways in by_words.items() if name and not known.intersection(_folders_of(way, "") for way in ways)
+        name for name, ways in by_words.items() if name and not known.intersection(folders_of(way, "") for way in ways)
     }
     return sorted(names)
 
 
-def _folders_of(layout: Layout, name: str) -> tuple[Path, Path]:
+def folders_of(layout: Layout, name: str) -> tuple[Path, Path]:
+    """Return the HR and the LR folder of a set, under the data folder."""
     return Path(layout.hr.format(name=name)), Path(layout.lr.format(name=name))
 
 
@@ -178,11 +204,14 @@ def _is_partner(folder: Path) -> bool:
 
 def pair_files(data_dir: Path, name: str, layout: Layout) -> tuple[list[ImagePair], list[str]]:
     """Pair the files of a set by name, in whichever normal form, and say what has no partner, or more than one."""
-    hr_folder, lr_folder = (data_dir / folder.format(name=name) for folder in (layout.hr, layout.lr))
+    hr_folder, lr_folder = (data_dir / folder for folder in folders_of(layout, name))
     if not lr_folder.is_dir():
         hint = f"to have LR made by the exact bicubic, name the HR folder itself: {hr_folder}"
         return [], [f"{lr_folder}: no such folder; the LR images of the layout '{layout.name}' belong there; {hint}"]
-    layout = _with_told_tails(layout, hr_folder, lr_folder)
+    return _pair_by_tails(hr_folder, lr_folder, _with_told_tails(layout, hr_folder, lr_folder))
+
+
+def _pair_by_tails(hr_folder: Path, lr_folder: Path, layout: Layout) -> tuple[list[ImagePair], list[str]]:
     hr_by_name = _by_stem(hr_folder, layout.hr_tail)
     lr_by_stem = _by_stem(lr_folder)
     if hr_folder == lr_folder:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from eval.data import layouts
+from eval.data.finding import FolderError, find_dataset
 from eval.data.layouts import (
     LAYOUTS,
     Layout,
@@ -19,6 +20,8 @@ from eval.data.layouts import (
     pair_files,
 )
 from eval.data.pairs import ImagePair
+from eval.errors import RunError
+from tests.refusals import said
 
 _BY_NAME = {layout.name: layout for layout in LAYOUTS}
 CHALLENGE, DIV2K, SELFEXSR, BENCHMARK, HR_AND_LR = (
@@ -38,13 +41,11 @@ def touch(tmp_path: Path):
     return make
 
 
-NEW = (
-    Layout("new", hr="{name}_target", lr="{name}_input"),
-    Layout("by half", hr="targets/{name}", lr="inputs/{name}"),
-)
+NEW = Layout("new", hr="{name}_target", lr="{name}_input")
+OURS = Layout("ours", hr="{name}/HR", lr="{name}/LR", hr_tail="-full", lr_tails=("-quarter",))
 
 
-@pytest.fixture(params=[*LAYOUTS, NEW[0]], ids=lambda its: its.name)
+@pytest.fixture(params=[*LAYOUTS, NEW, OURS], ids=lambda its: its.name)
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """Each row, and one that nobody has written yet."""
     monkeypatch.setattr(layouts, "LAYOUTS", tuple({**_BY_NAME, request.param.name: request.param}.values()))
@@ -62,11 +63,63 @@ def test_a_set_of_any_row_is_found_listed_and_paired(layout: Layout, tmp_path: P
     assert pair.lr.stem == f"1{lr_tail}"
 
 
-def test_a_row_whose_first_folder_names_no_set_is_found_by_name(tmp_path: Path, touch, monkeypatch):
-    monkeypatch.setattr(layouts, "LAYOUTS", (*LAYOUTS, NEW[1]))
-    touch("targets/S/1.png", "inputs/S/1.png")
-    assert matching_layouts(tmp_path, "S") == [NEW[1]]
-    list_datasets(tmp_path)
+@pytest.mark.parametrize(
+    ("hr", "lr", "wrong"),
+    [
+        ("targets/{name}", "inputs/{name}", "targets/{name}"),
+        ("{name}/HR", "inputs/{name}", "inputs/{name}"),
+        ("{name}/HR", "LR", "LR"),
+        ("{nme}/HR", "{name}/LR", "{nme}/HR"),
+        ("{name}/HR", "{name}/{scale}", "{name}/{scale}"),
+        ("{name}/HR", "{name}/LR}", "{name}/LR}"),
+        ("name}/HR", "name}/LR", "name}/HR"),
+    ],
+)
+def test_a_row_by_which_sets_would_not_be_listed_is_refused(hr: str, lr: str, wrong: str):
+    assert said(RunError, Layout, "typed", hr, lr) == (
+        f"layout 'typed': {wrong}: expected {{name}}, for the set's name, in its first folder, and no other braces; "
+        "where sets lie in folders of HR and LR, add their words to eval/data/naming.py"
+    )
+
+
+def test_folders_with_braces_are_found_by_their_words(tmp_path: Path, touch):
+    touch("{name}/HR_1/a.png", "{name}/LR_1/a.png", "x{/GT/a.png", "x{/LQ/a.png")
+    assert list_datasets(tmp_path, deeper=True) == ["name_1", "x"]
+
+
+BY_X4 = Layout("by x4", hr="{name}/HR", lr="{name}/LR", lr_tails=("x4",))
+
+
+@pytest.mark.parametrize(
+    ("row", "files", "expected"),
+    [
+        (OURS, ("HR/p.png", "LR/p.png"), "HR and LR"),
+        (OURS, ("HR/p-full.png", "LR/p-quarter.png"), "ours"),
+        (OURS, ("HR/p-full.png", "LR/p-quarter.png", "HR/q-full.png", "LR/q-quarter.png", "HR/r.png"), "ours"),
+        (OURS, ("HR/p_HR_x4.png", "LR/p_LRBI_x4.png"), "HR and LR"),
+        (BY_X4, ("HR/p.png", "LR/px4.png"), "HR and LR"),
+        (BY_X4, ("HR/p.png", "LR/px4.png", "LR/p.png"), "by x4"),
+    ],
+    ids=["theirs", "ours", "most", "told by names", "both alike", "one partner"],
+)
+def test_of_rows_with_the_same_folders_the_one_that_pairs_the_files_is_taken(
+    tmp_path: Path, touch, monkeypatch: pytest.MonkeyPatch, row: Layout, files: tuple[str, ...], expected: str
+):
+    monkeypatch.setattr(layouts, "LAYOUTS", (*LAYOUTS, row))
+    touch(*(f"Quux/{file}" for file in files))
+    assert names(matching_layouts(tmp_path, "Quux")) == [expected]
+    assert find_dataset(tmp_path, "Quux").layout == find_dataset(tmp_path / "Quux", None).layout == expected
+
+
+def test_rows_that_pair_as_many_others_are_named_with_their_files(tmp_path: Path, touch, monkeypatch):
+    monkeypatch.setattr(layouts, "LAYOUTS", (*LAYOUTS, OURS))
+    touch("Quux/HR/p-full.png", "Quux/LR/p-quarter.png", "Quux/HR/q.png", "Quux/LR/q.png")
+    inside = tmp_path / "Quux"
+    assert said(FolderError, find_dataset, tmp_path, "Quux") == (
+        f"--data_dir {tmp_path}: holds Quux in more than one layout: Quux (HR and LR), Quux (ours); each pairs other "
+        f"files of the same folders: {inside}/HR/q.png with {inside}/LR/q.png (HR and LR), {inside}/HR/p-full.png with "
+        f"{inside}/LR/p-quarter.png (ours); rename files so that one of them pairs all"
+    )
 
 
 def names(layouts: list[Layout]) -> list[str]:
