@@ -3,22 +3,20 @@
 Names and heads of files are read, no pixels; so a plan is known to be one that can be carried out before it begins.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.data.images import ImageError, ImageSize, is_image_file, read_size
+from eval.data.not_hr import MOST_NAMED, left_out_in_words, no_hr_by_name, no_hr_by_size, none_in_words
 from eval.errors import RunError
 from eval.files import why_no_folder
 from eval.words import counted, first_of
-from team_bsr.halves import no_hr_by_name, no_hr_by_size
 from team_bsr.recipe import Step
 from team_bsr.sources import BAD_ADVICE, Sources, lr_partners, pair_fault
 
 TWICE = "found twice"
-MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,8 @@ class Survey:
     def __str__(self) -> str:
         """Say in one line what was found, what is used, and what is not and why."""
         found = len(self.images) + len(self.left_out) + len(self.faults)
-        by_reason = defaultdict(list)
-        for path, reason in self.left_out:
-            by_reason[reason].append(path.name)
-        parts = [f"{len(names)} {reason} ({first_of(names, MOST_NAMED)})" for reason, names in by_reason.items()]
-        if self.faults:
-            parts.append(f"{len(self.faults)} that cannot be used")
-        left_out = f"; left out: {', '.join(parts)}" if parts else ""
+        faults = [f"{len(self.faults)} that cannot be used"] if self.faults else []
+        left_out = left_out_in_words(self.left_out, faults)
         return f"{len(self.images)} of {found} in {', '.join(map(str, self.sources.hr))}{left_out}"
 
 
@@ -113,11 +106,7 @@ def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, s
         left_out += no_hr.items()
         candidates = [path for path in inside if path not in no_hr]
         if not candidates:
-            reasons = f": the {len(inside)} there are {', '.join(set(no_hr.values()))}" if inside else " there"
-            advice = (
-                "; if they are HR images, rename the folder or the files so that their names say HR" if inside else ""
-            )
-            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found none{reasons}{advice}")
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found {none_in_words(no_hr)}")
         for path in candidates:
             if files.setdefault(path.resolve(), path) is not path:
                 left_out.append((path, TWICE))

@@ -11,6 +11,7 @@ from eval.cli.program import new_app
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.errors import RunError, UsageError
+from eval.files import why_no_folder
 from eval.words import counted
 from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, all_models, find_model
 
@@ -103,15 +104,19 @@ def make_lr(
         int, typer.Option("--scale", min=2, help="How many times smaller LR images are than HR images.")
     ] = 4,
 ) -> None:
-    """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale."""
+    """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale, LR by name left out."""
     from eval.data.layouts import image_files
+    from eval.data.not_hr import left_out_in_words, no_hr_by_name, none_in_words
     from eval.data.shrinking import write_lr_images
 
-    paths = image_files(hr_dir) if hr_dir.is_dir() else []
+    inside = image_files(hr_dir) if hr_dir.is_dir() else []
+    no_hr = no_hr_by_name(inside)
+    paths = [path for path in inside if path not in no_hr]
     if not paths:
-        raise UsageError(f"{hr_dir}: expected a folder that contains HR images (PNG, JPEG, BMP, WebP or TIFF)")
+        found = why_no_folder(hr_dir) or none_in_words(no_hr)
+        raise UsageError(f"{hr_dir}: expected a folder with HR images (PNG, JPEG, BMP, WebP or TIFF), found {found}")
     write_lr_images(paths, lr_dir, scale)
-    typer.echo(f"{counted(len(paths), 'image')} written to {lr_dir}")
+    typer.echo(f"{counted(len(paths), 'image')} written to {lr_dir}{left_out_in_words(no_hr.items())}")
 
 
 fetch_app = new_app()

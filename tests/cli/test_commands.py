@@ -192,12 +192,29 @@ def test_table1_says_which_figures_are_not_of_the_published_weights_and_images(c
         assert "Urban100 (2 images)" in text
 
 
-def test_make_lr(command, tmp_path: Path, hr_folder: Path):
+def test_make_lr_is_the_exact_bicubic(command, tmp_path: Path, hr_folder: Path):
     command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
     assert sorted(path.name for path in (tmp_path / "lr").iterdir()) == ["image0x4.png", "image1x4.png"]
     expected = imresize(read_image(hr_folder / "image1.png"), 0.25)
     assert np.array_equal(read_image(tmp_path / "lr" / "image1x4.png"), expected)
     command("-m", "eval", "make-lr", tmp_path / "absent", tmp_path / "lr", code=2)
+
+
+def test_make_lr_leaves_out_what_training_leaves_out_and_says_so(command, tmp_path: Path, random_image):
+    folder = tmp_path / "Set5" / "image_SRF_4"
+    for name, side in (("a_HR", 32), ("a_LR", 8), ("a_SRCNN", 32), ("b_HR", 32), ("b_LR", 8)):
+        write_png(folder / f"{name}.png", random_image(side, side))
+    left_out = "2 LR images by their names (a_LR.png, b_LR.png), 1 neither _HR nor _LR beside such pairs (a_SRCNN.png)"
+    result = command("-m", "eval", "make-lr", folder, tmp_path / "made")
+    assert result.stdout == f"2 images written to {tmp_path / 'made'}; left out: {left_out}\n"
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["a_HRx4.png", "b_HRx4.png"]
+    lr_alone = tmp_path / "DIV2K_LR_bicubic"
+    write_png(lr_alone / "a.png", random_image(32, 32))
+    assert command("-m", "eval", "make-lr", lr_alone, tmp_path / "none", code=2).stderr == (
+        f"error: {lr_alone}: expected a folder with HR images (PNG, JPEG, BMP, WebP or TIFF), found none: the 1 "
+        "there are LR images by their names; if they are HR images, rename the folder or the files "
+        "so that their names say HR\n"
+    )
 
 
 def test_make_lr_writes_over_no_image(command, tmp_path: Path, hr_folder: Path, random_image):

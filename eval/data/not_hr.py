@@ -1,6 +1,6 @@
 """Which files of a folder are no HR images, though they look like it: LR halves of sets, and what lies beside them.
 
-Sets are unpacked in many ways, and an LR image that is trained on as HR does silent harm. Names tell most: those of
+Sets are unpacked in many ways, and an LR image that is taken for HR does silent harm. Names tell most: those of
 folders by the rule that evaluation has, so that none is LR to the one and HR to the other; and those of files, as
 ``0001_LR.png`` or ``babyLRBI_x4.png``. Where they do not, the pictures do: of two files of one name, the same at a
 quarter of the size.
@@ -14,12 +14,14 @@ from pathlib import Path
 from eval.data.images import ImageSize
 from eval.data.likeness import are_alike
 from eval.data.naming import role_of
+from eval.words import first_of
 
 FACTORS = (2, 3, 4, 8)
 _MARK = re.compile(r"(?:_((?i:HR|LR|LQ|GT))|(?<=[a-z0-9])(HR|LR|LQ|GT))(?:BI|BD|DN)?(?:_?x\d)?$")
 NAMED_LR = "LR images by their names"
 SIZED_LR = "smaller copies of other images"
 BESIDE_PAIRS = "neither _HR nor _LR beside such pairs"
+MOST_NAMED = 4
 
 
 def no_hr_by_name(files: Iterable[Path]) -> dict[Path, str]:
@@ -54,6 +56,25 @@ def no_hr_by_size(sizes: Mapping[Path, ImageSize]) -> dict[Path, str]:
         # Sets number their files alike: only the pictures can tell.
         reasons |= {path: SIZED_LR for path in paths if sizes[path] in parts and are_alike(path, largest)}
     return reasons
+
+
+def left_out_in_words(left_out: Iterable[tuple[Path, str]], others: Iterable[str] = ()) -> str:
+    """Return "; left out: 2 LR images by their names (a_LR.png, b_LR.png)" and what else is; nothing if nothing is."""
+    by_reason = defaultdict(list)
+    for path, reason in left_out:
+        by_reason[reason].append(path.name)
+    parts = [f"{len(names)} {reason} ({first_of(names, MOST_NAMED)})" for reason, names in by_reason.items()]
+    return f"; left out: {', '.join([*parts, *others])}" if parts or others else ""
+
+
+def none_in_words(no_hr: Mapping[Path, str]) -> str:
+    """Return what was found in a folder whose images, if it has any, are no HR images, and what to do."""
+    return (
+        f"none: the {len(no_hr)} there are {', '.join(set(no_hr.values()))}; if they are HR images, rename the folder "
+        "or the files so that their names say HR"
+        if no_hr
+        else "none there"
+    )
 
 
 def _mark(stem: str) -> str | None:
