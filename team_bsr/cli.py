@@ -41,7 +41,7 @@ def train_command(
         Folders | None, typer.Option("--lr_data", help="Take their LR images from this folder; may be repeated.")
     ] = None,
     validation: Annotated[
-        Folders | None, typer.Option("--validate", help="Validate on this set; may be repeated.")
+        Folders | None, typer.Option("--validate", help="Validate on the set in this folder; may be repeated.")
     ] = None,
     recipe: Annotated[Path, typer.Option(help="Read step1.toml to step4.toml and presets from this folder.")] = RECIPES,
     network: Annotated[

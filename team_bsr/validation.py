@@ -12,6 +12,7 @@ from eval.data.finding import FolderError
 from eval.data.pairs import ImagePair
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import UsageError
+from eval.files import why_no_folder
 from eval.inference.upscaler import reflect_up_to
 from eval.metrics.psnr_ssim import psnr
 from eval.zoo.manifest import find_model
@@ -43,6 +44,8 @@ def open_set(folder: Path, flag: str = "--validate", needs_hr: bool = True) -> D
         UsageError: there is no such folder, or it has no HR images and needs them.
         RunError: files are missing or damaged.
     """
+    if reason := why_no_folder(folder):
+        raise UsageError(f"{flag} {folder}: {reason}; expected the path of a set's folder, as $ESR_DATA/Set5")
     try:
         dataset = open_dataset(folder, None)
     except FolderError as error:

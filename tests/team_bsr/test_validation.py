@@ -107,4 +107,5 @@ def test_a_set_without_hr_images_is_refused(tmp_path):
 
 def test_a_path_is_told_as_it_is_whatever_its_name(tmp_path):
     folder = tmp_path / "of--data_dir"
-    assert said(UsageError, open_set, folder) == f"--validate {folder}: no such folder"
+    expected = f"--validate {folder}: no such folder; expected the path of a set's folder, as $ESR_DATA/Set5"
+    assert said(UsageError, open_set, folder) == expected
