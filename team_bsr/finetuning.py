@@ -88,7 +88,8 @@ def finetune_command(
         Path, typer.Option("--run_dir", help="Folder of checkpoints; an existing run is continued.")
     ] = Path("runs/finetune"),
     validation: Annotated[
-        list[Path] | None, typer.Option("--validate", help="Folder of a set to measure on; every fifth image of --data if none.")
+        list[Path] | None,
+        typer.Option("--validate", help="Folder of a set to measure on; every fifth image of --data if none."),
     ] = None,
     start: Annotated[
         Path, typer.Option(help="Checkpoint, or weights (.pth, .safetensors), to start from.")

@@ -10,7 +10,7 @@ from eval.cache import download_cache
 from eval.contents import Kind, kind_of, not_itself
 from eval.errors import RunError, UsageError
 from eval.files import why_no_file
-from eval.zoo.manifest import MODEL_ZOO, CheckpointSpec, ModelSpec
+from eval.zoo.manifest import MANIFEST, MODEL_ZOO, CheckpointSpec, ModelSpec
 from eval.zoo.model_info import ModelInfo
 
 
@@ -103,6 +103,9 @@ def _verified(path: Path, known: CheckpointSpec) -> Checkpoint:
             f"{path}: expected SHA-256 {known.sha256} ({known.bytes:,} bytes), got {digest} "
             f"({path.stat().st_size:,} bytes); the file is damaged or another one: remove it, or name it by --weights"
         )
+    if (size := path.stat().st_size) != known.bytes:
+        told = f"expected bytes = {size}, the size of the file of this sha256; got {known.bytes}"
+        raise RunError(f"{MANIFEST.name}: the checkpoint {known.file}: {told}")
     return Checkpoint(path, digest, known.name)
 
 

@@ -53,23 +53,26 @@ def build_network(module: ModuleType, name: str, arguments: Mapping[str, Any]) -
         return made
     if not callable(made) or isinstance(made, nn.Module):
         raise UsageError(f"{module.__file__} has no class or function {name}; it has {_networks_of(module)}")
-    _check_arguments(made, name, arguments)
+    if fault := fault_of_arguments(made, name, arguments):
+        raise UsageError(f"{fault}; give them by --model_args NAME=VALUE,NAME=VALUE")
     network = made(**arguments)
     if not isinstance(network, nn.Module):
         raise UsageError(f"{name} made a {type(network).__name__}; expected a torch.nn.Module")
     return network
 
 
-def _check_arguments(made: Any, name: str, arguments: Mapping[str, Any]) -> None:
+def fault_of_arguments(made: Any, name: str, arguments: Mapping[str, Any]) -> str | None:
+    """Return what a class or function takes and why it cannot be called so; None if it can be, or does not say."""
     try:
         signature = inspect.signature(made)
     except (TypeError, ValueError):
-        return
+        return None
     try:
         signature.bind(**arguments)
     except TypeError as error:
         wanted = ", ".join(map(str, signature.parameters.values()))
-        raise UsageError(f"{name}({wanted}): {error}; give them by --model_args NAME=VALUE,NAME=VALUE") from error
+        return f"{name}({wanted}): {error}"
+    return None
 
 
 def _networks_of(module: ModuleType) -> str:

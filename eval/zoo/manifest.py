@@ -102,8 +102,11 @@ class ModelSpec(Frozen):
         """Construct the network on the CPU, in eval mode, with untrained weights.
 
         Raises:
-            RunError: there is no such module or class; the message names the row and the nearest name.
+            RunError: there is no such module or class, or it takes other arguments; the message names the row, and
+                the nearest name or what is taken.
         """
+        from eval.zoo.from_file import fault_of_arguments
+
         module, _, class_name = self.target.partition(":")
         # Before the import, so that what is remembered is what is imported.
         hash_at_first(PROJECT, *self._made_of)
@@ -116,7 +119,10 @@ class ModelSpec(Frozen):
             raise _no_module(self, module) from error
         if not hasattr(found, class_name):
             raise _no_class(self, module, class_name, dir(found))
-        return getattr(found, class_name)(**self.arguments).eval()
+        made = getattr(found, class_name)
+        if fault := fault_of_arguments(made, class_name, self.arguments):
+            raise RunError(f"{_row(self, 'arguments')}: {fault}")
+        return made(**self.arguments).eval()
 
     def check_target(self) -> None:
         """See that the project has the module and the class, by reading alone; errors as of ``build``."""
@@ -139,8 +145,8 @@ def _no_class(spec: ModelSpec, module: str, class_name: str, known: Iterable[str
     return RunError(f"{_row(spec)}: {module} has no class {class_name}.{_nearest(class_name, known)}")
 
 
-def _row(spec: ModelSpec) -> str:
-    return f"{MANIFEST.name}: the row of {spec.label}: target {spec.target!r}"
+def _row(spec: ModelSpec, key: str = "target") -> str:
+    return f"{MANIFEST.name}: the row of {spec.label}: {key} {getattr(spec, key)!r}"
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

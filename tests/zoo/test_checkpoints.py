@@ -298,6 +298,14 @@ class TestFinding:
                 "the file is damaged or another one: remove it, or name it by --weights"
             )
 
+    def test_a_wrong_size_in_the_manifest_is_an_error(self, folders: Folders, spec: ModelSpec):
+        (folders.zoo / "tiny_released.pth").write_bytes(RELEASED)
+        wrong = spec.checkpoints[0].model_copy(update={"bytes": 123456})
+        assert said(RunError, find_checkpoint, spec.model_copy(update={"checkpoints": (wrong,)})) == (
+            f"manifest.toml: the checkpoint tiny_released.pth: expected bytes = {len(RELEASED)}, the size of the file "
+            "of this sha256; got 123456"
+        )
+
     def test_by_path_it_may_be_any_file(self, folders: Folders, spec: ModelSpec, tmp_path: Path):
         path = tmp_path / "my own.pth"
         path.write_bytes(saved({"a": torch.zeros(1)}))

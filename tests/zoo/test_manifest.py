@@ -272,6 +272,19 @@ class TestBuilding:
         spec = find_model("ABPN").model_copy(update={"target": target})
         assert said(RunError, spec.build) == f"manifest.toml: the row of 08_ABPN: target '{target}': {message}"
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"in_features": 2, "out": 3}, "missing a required argument: 'out_features'"),
+            ({"in_features": 2, "out_features": 3, "bais": True}, "got an unexpected keyword argument 'bais'"),
+        ],
+    )
+    def test_arguments_that_the_class_does_not_take_name_the_row_and_the_key(self, arguments: dict, message: str):
+        spec = find_model("ABPN").model_copy(update={"target": "torch.nn:Linear", "arguments": arguments})
+        told = said(RunError, spec.build)
+        assert told.startswith(f"manifest.toml: the row of 08_ABPN: arguments {arguments!r}: Linear(in_features: int, ")
+        assert told.endswith(f"): {message}")
+
     def test_what_a_networks_own_file_lacks_is_not_a_misspelt_target(self, tmp_path: Path, monkeypatch):
         (tmp_path / "brand_new.py").write_text("import no_such_package\n")
         monkeypatch.syspath_prepend(tmp_path)
