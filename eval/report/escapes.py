@@ -7,6 +7,7 @@ name within a sentence goes through ``visible``, so that it keeps to its line, a
 
 import re
 import unicodedata
+from itertools import chain, pairwise
 
 from eval.words import visible, written_lines, written_out
 
@@ -25,6 +26,9 @@ _SYMBOLS = {
     "\u00b7": r"\ensuremath{\cdot}",
 }  # fmt: skip
 
+# Neighbours that fonts print as another character, such as a dash or an opening mark.
+_LIGATURES = frozenset(("--", "``", "''", ",,", "?`", "!`"))
+
 
 def markdown_text(text: str) -> str:
     """Escape what Markdown or HTML would read as markup, and the end of a line as well."""
@@ -41,7 +45,9 @@ def latex(text: str) -> str:
 
     A character that LaTeX has no command for becomes its code point: [U+4E2D].
     """
-    escaped = "".join(map(_character, unicodedata.normalize("NFC", written_lines(text))))
+    characters = [_character(char) for char in unicodedata.normalize("NFC", written_lines(text))]
+    between = ("{}" if last[-1:] + char[0] in _LIGATURES else "" for last, char in pairwise(["", *characters]))
+    escaped = "".join(chain.from_iterable(zip(between, characters, strict=True)))
     # After a line's end, LaTeX takes these for an argument or a star.
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 

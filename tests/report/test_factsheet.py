@@ -143,6 +143,8 @@ def test_hostile_text_stays_text(tmp_path: Path):
         ("[1ex]", "{}[1ex]"),
         ("中", "{}[U+4E2D]"),
         ("a<b>|\"c\"", r"a\textless{}b\textgreater{}\textbar{}''c''"),
+        ("a--b---?`!``''", "a-{}-b-{}-{}-?{}`!{}`{}`'{}'"),
+        ("-\u2013\"\"", "-{}--''{}''"),
         ("\u202e", r"\textbackslash{}u202e"),
     ],
 )  # fmt: skip
