@@ -150,7 +150,7 @@ def test_a_gate_of_three_decimals_is_drawn_as_it_is():
 def test_two_machines_figures_have_names_of_their_own(tmp_path: Path):
     boards = [board_of([changed(make_record(), environment={"threads": threads})]) for threads in (1, 2)]
     names = [path.stem for path in write_figures(boards, [], tmp_path)[::2]]
-    assert names == ["0-tradeoff-Set2-A-processor-1-thread-s", "1-tradeoff-Set2-A-processor-2-thread-s"]
+    assert names == ["0-tradeoff-Set2-A-processor-1-thread", "1-tradeoff-Set2-A-processor-2-threads"]
 
 
 def test_a_model_far_below_does_not_flatten_the_others():
@@ -181,6 +181,15 @@ def test_the_challenge_table_ranks_each_figure():
     assert r"textbf{10.00}$_{(1)}$" in cells
     assert lines[lines.index(r"\bottomrule") - 1].split("&")[1].strip() == "RLFN"
     assert "Not measured: 09\\_x." in table
+
+
+def test_a_caption_speaks_of_no_rule_and_no_ranks_that_its_table_has_not():
+    (alone,) = (line for line in challenge_tables([board_of(STEADY[:1])]).splitlines() if "caption" in line)
+    assert "rule" not in alone
+    assert "rank" not in alone.lower()
+    (both,) = (line for line in challenge_tables([board_of(STEADY)]).splitlines() if "caption" in line)
+    assert "below the rule: the baseline" in both
+    assert "In brackets: rank" in both
 
 
 def test_the_challenge_table_gives_bicubic_no_rank_and_takes_none_from_others():

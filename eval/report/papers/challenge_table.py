@@ -32,7 +32,7 @@ def _table(board: Board, number: int) -> str:
     rows = [(*names, *cells) for names, *cells in zip(map(_names, ranked), *columns, strict=True)]
     rows += [(*_names(row), *(_plain(row, heading) for heading in headings)) for row in others]
     table = Table((Column("team", "Team", left=True), Column("model", "Model"), *headings), tuple(rows))
-    heads = r"\centering", rf"\caption{{{_caption(board)}}}", rf"\label{{tab:results{number}}}"
+    heads = r"\centering", rf"\caption{{{_caption(board, table, len(others))}}}", rf"\label{{tab:results{number}}}"
     body = "\n".join((*heads, to_latex(table, len(ranked) if others else 0)))
     return f"\\begin{{table*}}[t]\n{indent(body, '  ')}\n\\end{{table*}}\n"
 
@@ -64,15 +64,18 @@ def _with_ranks(heading: Column, rows: Sequence[Row]) -> list[Cell]:
     return [replace(cell, mark=BEST * (rank == 1), rank=rank) for cell, rank in zip(cells, ranks, strict=True)]
 
 
-def _caption(board: Board) -> str:
+def _caption(board: Board, table: Table, below: int) -> str:
     its, edition = board.conditions, board.ranked.edition
     images = counted(board.rows[0].record.dataset.num_images, "image")
     where = f"{visible(its.dataset)}, {images}, protocol {its.protocol}"
     text = f"Results on {where}{f', on {visible(its.machine)}' if its.machine else ''}."
-    if board.ranked.rows and edition:
-        text += f" Ranked by the rules of {edition.year}; below the rule: the baseline, and who is not ranked."
+    if board.ranked.rows and edition and len(table.rows) > below:
+        text += f" Ranked by the rules of {edition.year}"
+        text += "; below the rule: the baseline, and who is not ranked." if below else "."
     failed = [row.label for row in board.rows if not row.record.complete]
     if failed:
         text += f" Not measured: {', '.join(failed)}."
-    text += " In brackets: rank in each figure. FLOPs are multiply-adds of one 256x256 input."
+    if any(cell.rank for row in table.rows for cell in row):
+        text += " In brackets: rank in each figure."
+    text += " FLOPs are multiply-adds of one 256x256 input."
     return latex(text)
