@@ -50,10 +50,13 @@ class Interval:
         return next((digits for digits in range(least, _MOST_DECIMALS) if round(near - value, digits)), _MOST_DECIMALS)
 
     def texts(self, value: float, sign: str = "") -> tuple[str, str]:
-        """Return the estimate and both ends with three decimals, or as many as show that a value lies outside."""
+        """Return the estimate and both ends with three decimals, or as many as show that a value lies outside.
+
+        Of an unbounded interval it is said that samples were too few.
+        """
         digits = self.decimals(value, 3)
         estimate, low, high = (f"{each:{sign}z.{digits}f}" for each in (self.estimate, self.low, self.high))
-        return estimate, f"[{low}, {high}]"
+        return estimate, f"[{low}, {high}]" if math.isfinite(self.high) else "(too few samples)"
 
     def widened(self, factor: float) -> "Interval":
         """Return the interval with its ends so many times as far from the estimate."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from eval.config import EAGER
+from eval.intervals import Interval
 from eval.metrics.registry import METRICS, Metric
 from eval.records.conditions import conditions_of, is_timed, manner_of, memory_measure
 from eval.records.record import ImageResult, Protocol, Record
@@ -74,8 +75,10 @@ class RatioFigure(Figure):
         ratio = self.of(item)
         if not ratio:
             return Cell(self.text(None))
-        estimate, low, high = map(self.text, (ratio.estimate, ratio.low, ratio.high))
-        return Cell(f"{estimate} [{low}, {high}]", ratio.estimate, measure=self.measure and self.measure(item))
+        # That to itself is known however few samples there are.
+        itself = ratio.estimate == 1 and ratio.baseline == item.model.label
+        interval = Interval(1.0, 1.0, 1.0) if itself else Interval(ratio.estimate, ratio.low, ratio.high)
+        return Cell(" ".join(interval.texts(1)), ratio.estimate, measure=self.measure and self.measure(item))
 
     def csv(self, item: Record) -> dict[str, Value]:
         """Return the ratio and both ends of its interval, unrounded, and to which model's runtime it is."""

@@ -11,10 +11,12 @@ from eval.cli.judging import report
 from eval.cli.session import Session
 from eval.config import Protocol, RunConfig
 from eval.metrics.figures import Flag
+from eval.ranking.comparison import Side, compare_sides
 from eval.records.current import current
 from eval.records.record import Mean, Record
 from eval.records.store import write_record
-from eval.report.columns import columns_of, legend
+from eval.report.columns import STEADY_COLUMNS, columns_of, legend
+from eval.report.comparison import comparison_table
 from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
 from eval.report.tables import csv_table, leaderboard, markdown_tables, write_report, write_tables
@@ -47,6 +49,16 @@ def test_the_template_table_with_test_columns():
         "03_PFDNLite", "26.90", "27.00", "100.00", "75.00", "87.50", "0.218", "11.95", "36.10", "105.46", "24"
     ]  # fmt: skip
     assert cells[0][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
+
+
+def test_of_too_few_samples_a_ratio_has_no_interval_but_that_to_itself_is_one():
+    ratios = [Ratio(baseline="00_RLFN", estimate=its, low=-math.inf, high=math.inf) for its in (1.0, 0.75)]
+    records = [steady(label, 20.0, its) for label, its in zip(("00_RLFN", "03_PFDNLite"), ratios, strict=True)]
+    cells = [STEADY_COLUMNS[-1].cell(its).text for its in records]
+    assert cells == ["1.000 [1.000, 1.000]", "0.750 (too few samples)"]
+    found = compare_sides(*(Side.of_record(its, records) for its in reversed(records)))
+    (row,) = comparison_table([found]).rows
+    assert row[-2].text == "+0.000 (too few samples)"
 
 
 def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
