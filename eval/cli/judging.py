@@ -33,6 +33,7 @@ from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.factsheet import factsheet as factsheet_report
 from eval.report.papers.factsheet_facts import read_steps, read_team
+from eval.report.papers.former import CHALLENGE_TABLE, former_files
 from eval.report.tables import write_files, write_report
 from eval.words import counted
 
@@ -59,7 +60,10 @@ def report(
         bool, typer.Option("--latex", help="Write tables in the form of the challenge's report: challenge.tex.")
     ] = False,
     figures: Annotated[
-        bool, typer.Option("--figures", help="Write figures/: PDF and PNG files that are one column wide.")
+        bool,
+        typer.Option(
+            "--figures", help="Write figures/: PDF and PNG files that are one column wide, instead of former ones."
+        ),
     ] = False,
 ) -> None:
     """Write tables and a web page from the newest complete record of each model, set, protocol and device."""
@@ -81,12 +85,14 @@ def report(
     terminal.not_run(failures(found))
     paths = [*write_report(found, save_dir, headlines_of(content.boards)), write_page(content, save_dir, options)]
     if latex:
-        paths += write_files(save_dir, {"challenge.tex": challenge_tables(content.boards)})
+        paths += write_files(save_dir, {CHALLENGE_TABLE: challenge_tables(content.boards)})
     if figures:
         from eval.report.papers.figures import write_figures
 
         paths += write_figures(content.boards, content.comparisons, save_dir)
     terminal.say(f"written: {', '.join(map(str, paths))}")
+    if former := former_files(save_dir, paths):
+        terminal.say(f"of a former report, not written anew: {', '.join(map(str, former))}")
 
 
 def factsheet(

@@ -19,6 +19,7 @@ from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figures
+from eval.report.papers.former import former_files
 from eval.report.tables import leaderboard
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -151,6 +152,18 @@ def test_two_machines_figures_have_names_of_their_own(tmp_path: Path):
     boards = [board_of([changed(make_record(), environment={"threads": threads})]) for threads in (1, 2)]
     names = [path.stem for path in write_figures(boards, [], tmp_path)[::2]]
     assert names == ["0-tradeoff-Set2-A-processor-1-thread", "1-tradeoff-Set2-A-processor-2-threads"]
+
+
+def test_figures_of_a_former_report_go_and_foreign_files_stay(tmp_path: Path):
+    former = write_figures([board_of([make_record(dataset=name)]) for name in ("Set5", "Set14")], [], tmp_path)
+    mine = [tmp_path / "figures" / name for name in ("1-tradeoff.pdf", "network.pdf", "1-tradeoff-Set14.svg")]
+    table = tmp_path / "challenge.tex"
+    for path in (*mine, table):
+        path.write_text("mine", encoding="utf-8")
+    assert former_files(tmp_path, former) == [table]
+    now = write_figures([board_of([make_record(dataset="Set5")])], [], tmp_path)
+    assert sorted((tmp_path / "figures").iterdir()) == sorted([*now, *mine])
+    assert former_files(tmp_path, [table]) == now
 
 
 def test_a_model_far_below_does_not_flatten_the_others():

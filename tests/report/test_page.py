@@ -296,6 +296,8 @@ def test_the_command_writes_the_page_beside_tables_and_figures(command, tmp_path
     page = (board / "index.html").read_text()
     assert "<h1>Ours</h1>" in page
     assert "No scores by the rules of 2024" in page
+    told = command("-m", "eval", "report", "r", "--out", "board").stdout.replace("\n", "")
+    assert f"not written anew: {Path('board/challenge.tex')}, {Path('board/figures/0-tradeoff-Set2.pdf')}," in told
 
 
 def test_one_label_of_two_origins_is_two_rows():

@@ -17,9 +17,9 @@ from eval.report.board import Board, Row
 from eval.report.escapes import plain
 from eval.report.page.gallery import Comparison
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
+from eval.report.papers.former import FIGURE_FOLDER, former_figures
 from eval.words import visible
 
-FIGURE_FOLDER = "figures"
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"
 _FONT_SIZE = 7
 _NAMED_AT_MOST = 15
@@ -38,7 +38,10 @@ _PLACES = (
 
 
 def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
-    """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG in figures/."""
+    """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG in figures/.
+
+    Those of a former report are removed then.
+    """
     # As far as tables differ, so that a paper's figures have the same names whatever machine made them.
     _, names = names_of([board.conditions for board in boards])
     drawn = [(f"tradeoff-{plain(name, 60)}", tradeoff(board)) for name, board in zip(names, boards, strict=True)]
@@ -52,6 +55,8 @@ def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], fo
             paths.append(folder / FIGURE_FOLDER / f"{number}-{name}.{form}")
             with atomic_path(paths[-1]) as partial:
                 figure.savefig(partial, format=form, dpi=300, metadata=metadata)
+    for path in former_figures(folder, paths):
+        path.unlink()
     return paths
 
 
