@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,15 @@ from matplotlib.figure import Figure
 from eval.data.images import write_png
 from eval.ranking.editions import find_edition
 from eval.records.current import current
-from eval.report.board import Board, make_board
+from eval.records.record import Mean
+from eval.report.board import Board, BoardCell, make_board
 from eval.report.page.island import board_data
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figures
 from eval.report.papers.former import former_files
+from eval.report.papers.names import place_names
 from eval.report.tables import leaderboard
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -172,6 +174,50 @@ def test_a_model_far_below_does_not_flatten_the_others():
     assert axes.get_ylim()[0] > 20
     assert "1 below" in [text.get_text() for text in axes.texts]
     assert tradeoff(board_of(records[-3:])).axes[0].get_ylim()[0] < 12
+
+
+def test_the_model_that_is_ranked_first_is_shown_however_far_below_it_lies():
+    lower = [renamed(make_record((psnr, psnr)), id=98, name="Low", label=f"9{psnr}_Low") for psnr in (12.0, 9.0)]
+    board = board_of([*many(20), *lower])
+    rows = [
+        replace(its, cells={**its.cells, "rank": BoardCell("1", 1)}) if "912" in its.label else its
+        for its in board.rows
+    ]
+    axes = tradeoff(replace(board, rows=tuple(rows))).axes[0]
+    assert 9 < axes.get_ylim()[0] < 12
+    assert "1 below" in [text.get_text() for text in axes.texts]
+
+
+def test_a_name_is_nearest_to_its_own_marker_or_at_the_end_of_a_line():
+    middles, reaches, half = np.array([[0.0, 0.0], [6.0, 0.0]]), np.array([4.0, 4.0]), np.array([10.0, 3.0])
+    room, nothing = np.array([0.0, 0.0, 60.0, 60.0]), np.empty((0, 4))
+    places = place_names(middles, reaches, {0: half, 1: half}, room, nothing)
+    # Above and below each other's markers are nearly as near as the own.
+    assert places[1][0].tolist() == [6 + 4 + 2.5 + 10, 0]
+    assert places[0][0].tolist() == [-(4 + 2.5 + 10), 0]
+    assert [len(line) for _, line in places.values()] == [0, 0]
+    # In a narrow room, on a line from the middle of the marker.
+    middle, line = place_names(middles, reaches, {0: half}, np.array([0.0, 0.0, 14.0, 60.0]), nothing)[0]
+    assert middle.tolist() == [0, 4 + 8 + 3]
+    assert line[[0, -1]].tolist() == [[0, 0], [0, 4 + 8]]
+    # What is there already is not covered, and where there is no room, there is no name.
+    (middle, _) = place_names(middles, reaches, {0: half}, np.array([0.0, 0.0, 14.0, 60.0]), np.array([[0, 15, 9, 9]]))[
+        0
+    ]
+    assert middle[1] < 0
+    assert place_names(middles, reaches, {0: half}, np.array([0.0, 0.0, 9.0, 60.0]), nothing) == {}
+
+
+def test_every_name_of_fifteen_models_stands_in_the_figure_by_itself():
+    rng, crowd = np.random.default_rng(3), []
+    for number, (psnr, ms) in enumerate(rng.normal((27, 10), (0.06, 2), (15, 2))):
+        its = renamed(make_record((psnr,)), id=number, name=f"Network{number}", label=f"{number:02}_Network{number}")
+        crowd.append(changed(its, means=its.means | {"runtime_ms": Mean(mean=ms, count=1)}))
+    figure = tradeoff(board_of(crowd))
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 15
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_dollars_are_no_formula(tmp_path: Path):

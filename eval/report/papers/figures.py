@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 from eval.files import atomic_path
 from eval.records.conditions import names_of
@@ -18,23 +18,13 @@ from eval.report.escapes import plain
 from eval.report.page.gallery import Comparison
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 from eval.report.papers.former import FIGURE_FOLDER, former_figures
+from eval.report.papers.names import place_names
 from eval.words import visible
 
 _INK, _ACCENT, _SOFT = "#222222", "#0b5cad", "#8a929c"
 _FONT_SIZE = 7
 _NAMED_AT_MOST = 15
 _MANY = 8
-# Where a name is tried beside its marker: direction in marker radii, and alignment.
-_PLACES = (
-    ((1, 0), "left", "center"),
-    ((0, 1), "center", "bottom"),
-    ((0, -1), "center", "top"),
-    ((-1, 0), "right", "center"),
-    ((0.7, 0.7), "left", "bottom"),
-    ((-0.7, 0.7), "right", "bottom"),
-    ((0.7, -0.7), "left", "top"),
-    ((-0.7, -0.7), "right", "top"),
-)
 
 
 def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
@@ -83,7 +73,7 @@ def tradeoff(board: Board) -> Figure | None:
         axes.annotate(f"gate {gate.least} dB", (0.01, least), xycoords=across, va="bottom", fontsize=6)
     if max(costs) > 12 * min(costs):
         scale_by_logarithm(axes, costs)
-    _leave_out_far_below(axes, psnrs)
+    _leave_out_far_below(axes, rows, psnrs)
     _style(axes, title, f"PSNR on {board.conditions.dataset} [dB]")
     others = [i for i in range(len(rows)) if i not in front] if len(rows) <= _NAMED_AT_MOST else []
     _name_markers(axes, rows, list(zip(costs, psnrs, strict=True)), [*front, *others])
@@ -132,10 +122,14 @@ def scale_by_logarithm(axes: Axes, costs: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _leave_out_far_below(axes: Axes, psnrs: Sequence[float]) -> None:
-    """Show no models so far below the others that these would lie on one line, and say how many there are."""
+def _leave_out_far_below(axes: Axes, rows: Sequence[Row], psnrs: Sequence[float]) -> None:
+    """Show no models so far below the others that these would lie on one line, and say how many there are.
+
+    Whatever is not below the one that is ranked first is shown.
+    """
     low, high = np.quantile(psnrs, (0.25, 0.75))
-    shown = [psnr_db for psnr_db in psnrs if psnr_db >= low - 4 * (high - low)]
+    first = [psnr_db for row, psnr_db in zip(rows, psnrs, strict=True) if row.figure("rank") == 1]
+    shown = [psnr_db for psnr_db in psnrs if psnr_db >= min([low - 4 * (high - low), *first])]
     below = len(psnrs) - len(shown)
     if below and len(psnrs) >= _MANY:
         margin = 0.16 * (max(shown) - min(shown))
@@ -153,28 +147,37 @@ def _style(axes: Axes, title: str, ylabel: str) -> None:
 
 
 def _name_markers(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[float, float]], named: Iterable[int]) -> None:
-    """Write names beside their markers, each where it covers no marker and no name before it, or not at all."""
+    """Write the names of the markers that are in view, beside them or at the end of a line."""
     figure, canvas = axes.figure, axes.figure.canvas
     assert isinstance(figure, Figure)
     assert isinstance(canvas, FigureCanvasAgg)
     figure.draw_without_rendering()
-    renderer = canvas.get_renderer()
-    radii = [area**0.5 / 2 for area in _areas(rows)]
-    reaches = np.array(radii) * (figure.dpi / 72)
-    middles = axes.transData.transform(places)
-    taken = [Bbox([middle - reach, middle + reach]) for middle, reach in zip(middles, reaches, strict=True)]
-    for index in named:
-        others = [box for box in taken if box is not taken[index]]
-        for (x, y), horizontal, vertical in _PLACES:
-            offset = (radii[index] + 2.5) * np.array((x, y))
-            text = axes.annotate(
-                visible(rows[index].record.model.short_name), places[index], offset, textcoords="offset points",
-                ha=horizontal, va=vertical, fontsize=6, parse_math=False,
-                path_effects=[withStroke(linewidth=2, foreground="white")],
-            )  # fmt: skip
-            box = text.get_window_extent(renderer)
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-            if inside and not any(box.overlaps(other) for other in others):
-                taken.append(box)
-                break
+    # The axes stay as they are now, whatever is written into them.
+    figure.set_layout_engine("none")
+    points, renderer = 72 / figure.dpi, canvas.get_renderer()
+
+    def box_of(extent: BboxBase) -> np.ndarray:
+        return np.hstack((extent.min + extent.max, extent.size)) / 2 * points
+
+    notes = np.reshape([box_of(text.get_window_extent(renderer)) for text in axes.texts], (-1, 4))
+    room = box_of(Bbox.from_extents(axes.bbox.x0, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1))
+    pixels = axes.transData.transform(places)
+    texts = {
+        index: axes.annotate(
+            visible(rows[index].record.model.short_name), places[index], (0, 0), textcoords="offset points",
+            ha="center", va="center", fontsize=6, parse_math=False, zorder=4,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
+        for index in named if axes.bbox.contains(*pixels[index])
+    }  # fmt: skip
+    halves = {index: box_of(text.get_window_extent(renderer))[2:] for index, text in texts.items()}
+    found = place_names(pixels * points, np.sqrt(_areas(rows)) / 2, halves, room, notes)
+    for index, text in texts.items():
+        if index not in found:
             text.remove()
+            continue
+        middle, line = found[index]
+        text.xyann = middle - pixels[index] * points
+        if len(line):
+            ends = axes.transData.inverted().transform(line[[0, -1]] / points)
+            axes.plot(*ends.T, ".-", color=_INK, linewidth=0.5, markersize=2, markevery=[0], scalex=False, scaley=False)
