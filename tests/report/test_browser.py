@@ -349,12 +349,20 @@ def test_a_model_far_below_does_not_flatten_the_others(browser: Browser, page: P
     assert browser.js("return Report.viewOf(arguments[0], [27])", [*psnrs, 12.0])["range"][1] == pytest.approx(27.12)
 
 
-def test_names_do_not_cover_each_other(browser: Browser, page: Path):
+def test_names_are_inside_and_nearest_to_their_own_marker_and_cover_none(browser: Browser, page: Path):
     browser.open(page)
     place = "return Report.placeNames({pixels: arguments[0], sizes: [10, 10, 10], lengths: [8, 8, 8]}, arguments[1])"
     assert browser.js(place, [[0, 0], [300, 0], [600, 0]], [0, 1, 2]) == ["top center"] * 3
-    assert browser.js(place, [[0, 0], [30, 0], [600, 0]], [1, 0]) == ["bottom center", "top center", None]
-    assert browser.js(place, [[0, 0], [0, 1], [0, 2]], [0, 1, 2]).count("top center") == 1
+    # A name is 54.4 wide. Above the first marker it would begin left of the axis.
+    assert browser.js(place, [[0, 0], [200, 0], [300, 0]], [0, 1, 2]) == ["middle right", "top center", "top center"]
+    assert browser.js(place, [[0, 0], [200, 0], [300, 0]], [0, 1]) == ["middle right", "top center", None]
+    # Above or below, it would be 2.25 from its own marker and 2.9 from the other, 30 beside it.
+    assert browser.js(place, [[0, 0], [30, 0], [600, 0]], [0, 1]) == [None, "middle right", None]
+    # Above the last marker it would end outside; the one in the middle is too near on the left.
+    assert browser.js(place, [[0, 0], [20, 0], [100, 0]], [2]) == [None, None, "middle left"]
+    assert browser.js(place, [[0, 0], [60, 0], [100, 0]], [2]) == [None, None, None]
+    assert browser.js(place, [[0, 0], [45, 0], [600, 0]], [0, 1]) == ["top center", "middle right", None]
+    assert browser.js(place, [[0, 0], [0, 1], [0, 2]], [0, 1, 2]) == [None] * 3
 
 
 def test_the_axis_can_be_chosen(browser: Browser, steady_page: Path):

@@ -201,10 +201,8 @@ def test_a_name_is_nearest_to_its_own_marker_or_at_the_end_of_a_line():
     assert middle.tolist() == [0, 4 + 8 + 3]
     assert line[[0, -1]].tolist() == [[0, 0], [0, 4 + 8]]
     # What is there already is not covered, and where there is no room, there is no name.
-    (middle, _) = place_names(middles, reaches, {0: half}, np.array([0.0, 0.0, 14.0, 60.0]), np.array([[0, 15, 9, 9]]))[
-        0
-    ]
-    assert middle[1] < 0
+    narrow, there = np.array([0.0, 0.0, 14.0, 60.0]), np.array([[0, 15, 9, 9]])
+    assert place_names(middles, reaches, {0: half}, narrow, there)[0][0][1] < 0
     assert place_names(middles, reaches, {0: half}, np.array([0.0, 0.0, 9.0, 60.0]), nothing) == {}
 
 
