@@ -614,6 +614,16 @@ def test_pictures_need_no_new_browser(browser: Browser, gallery: Path):
     browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
+def test_the_note_says_how_many_images_are_not_lossless(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    note = "Report.showBoard(0); return document.getElementById('compare-note').textContent"
+    assert "Pictures are lossless." in browser.js(note)
+    some = browser.js(f"Report.comparison.images[0].lossless = false; {note}")
+    assert "Pictures of 1 of 2 images are visually lossless (AVIF), all others lossless; PSNR and" in some
+    every = browser.js(f"Report.comparison.images[1].lossless = false; {note}")
+    assert "Pictures are visually lossless (AVIF); PSNR and" in every
+
+
 def test_images_can_be_ordered_and_stepped_through(browser: Browser, gallery: Path):
     open_gallery(browser, gallery)
     browser.click('#order option[value="name"]')

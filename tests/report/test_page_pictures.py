@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from eval.data.images import read_image, write_png
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import ImageResult, Record, means_of
-from eval.report.page.gallery import contenders_of, find_comparison, image_roots, rank_images
+from eval.report.page.gallery import Comparison, contenders_of, find_comparison, image_roots, rank_images
 from eval.report.page.pictures import make_plan, write_pictures
 from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
 from eval.report.page.writing import PageOptions
@@ -200,15 +201,46 @@ def test_the_window_is_where_the_interest_is():
 
 
 def test_the_budget_decides_what_is_kept():
-    assert make_plan(12, 5, 512 * 512, 60e6).lossless
-    windows = make_plan(12, 100, 1024 * 768, 60e6)
+    assert make_plan(12, [512 * 512] * 5, 60e6).lossless
+    windows = make_plan(12, [1024 * 768] * 100, 60e6)
     assert (windows.images, windows.lossless) == (100, False)
     assert 256**2 < windows.max_pixels == int(60e6 / 1200 / 0.33)
-    few = make_plan(102, 200, 2040 * 1356, 60e6)
+    few = make_plan(102, [2040 * 1356] * 200, 60e6)
     assert 0 < few.images < 200
     assert few.max_pixels == 256**2
-    assert make_plan(102, 1, 2040 * 1356, -1.0).images == 0
+    assert make_plan(102, [2040 * 1356], -1.0).images == 0
     assert few.images * 102 * few.max_pixels * 0.33 <= 60e6
+
+
+def test_one_large_image_costs_small_ones_nothing():
+    # Lossless they take 1.25 MB for each model; as many of the largest size would take ten times as much.
+    sizes = [100_000] * 5 + [500_000]
+    assert make_plan(10, sizes, 12.5e6).lossless
+    # The first one is lossless as long as the others can be kept whole: 0.125 + 0.297 MB for each model.
+    assert make_plan(10, sizes, 4.3e6).lossless
+    assert make_plan(10, sizes, 4.2e6).lossless is False
+    # The large one has what the small ones leave: 1,000,000 - 500,000 pixels.
+    assert make_plan(1, [600_000, *[100_000] * 5], 330_000.0).max_pixels == 500_000
+
+
+def test_what_a_small_set_leaves_of_its_share_goes_to_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rng, records = np.random.default_rng(0), []
+    for name, side in (("large", 160), ("small", 48)):
+        write_png(tmp_path / name / f"{name}0.png", rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        record = measured(tmp_path / "r" / name, tmp_path / name, "00_RLFN", 9, (f"{name}0",))
+        record = record.model_copy(update={"images_folder": "00_RLFN/photos"})
+        records.append(changed(record, dataset={"name": name}))
+    given = {}
+
+    def watched(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable) -> dict:
+        given[comparison.dataset] = budget_bytes
+        return write_pictures(comparison, folder, budget_bytes, done)
+
+    monkeypatch.setattr("eval.report.page.pictures.write_pictures", watched)
+    page = page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r" / "large", tmp_path / "r" / "small")))
+    assert list(written(page)) == ["large", "small"]
+    taken = sum(path.stat().st_size for path in (page.parent / written(page)["small"]["folder"]).iterdir())
+    assert given == {"small": 27e6, "large": 54e6 - taken}
 
 
 def test_pictures_keep_to_the_budget_even_of_noise(tmp_path: Path):

@@ -52,18 +52,37 @@ class Plan:
         return _LOSSLESS if self.lossless else _LOSSY
 
 
-def make_plan(num_pictures: int, num_images: int, image_pixels: int, budget_bytes: float) -> Plan:
-    """Divide a budget of bytes among the pictures of images: of each those of the models, bicubic and HR.
+def make_plan(num_pictures: int, sizes: Sequence[int], budget_bytes: float) -> Plan:
+    """Return how to keep the first of images, so that those behind it have their share of a budget of bytes.
 
-    ``image_pixels`` are the largest image's; from ``budget_bytes`` comes off what former images took.
+    Each has pictures of the models, bicubic and HR. It is lossless where the others can still be kept whole.
+    ``sizes`` are the pixels of each image; from ``budget_bytes`` comes off what former images took.
     """
-    each = max(0.0, budget_bytes) / (num_pictures * num_images)
-    if image_pixels * _LOSSLESS_BYTES <= each:
-        return Plan(num_images, image_pixels, lossless=True)
-    pixels, least = int(each / _LOSSY_BYTES), min(_LEAST_WINDOW, image_pixels)
+    image, *others = sizes
+    each = max(0.0, budget_bytes) / num_pictures
+    if image * _LOSSLESS_BYTES + sum(others) * _LOSSY_BYTES <= each:
+        return Plan(len(sizes), image, lossless=True)
+    pixels, least = _share(sizes, each / _LOSSY_BYTES), min(_LEAST_WINDOW, image)
     if pixels >= least:
-        return Plan(num_images, min(pixels, image_pixels), lossless=False)
-    return Plan(int(each * num_images / (least * _LOSSY_BYTES)), least, lossless=False)
+        return Plan(len(sizes), min(pixels, image), lossless=False)
+    return Plan(int(each / (least * _LOSSY_BYTES)), least, lossless=False)
+
+
+def _share(sizes: Sequence[int], pixels: float) -> int:
+    """Return how many pixels each image may keep of so many together; what small ones leave goes to the others."""
+    for place, size in enumerate(sorted(sizes)):
+        share = pixels / (len(sizes) - place)
+        if size > share:
+            return int(share)
+        pixels -= size
+    return max(sizes)
+
+
+def sizes_of(comparison: Comparison) -> list[int]:
+    """Return the pixels of a picture of each image, in the order of interest."""
+    images = (image for its in comparison.contenders for image in its.record.images)
+    pixels = {image.name: image.lr_height * image.lr_width * SCALE**2 for image in images}
+    return [pixels[its.name] for its in comparison.interests]
 
 
 def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable[[object], None]) -> dict:
@@ -75,11 +94,9 @@ def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, do
         ``labels`` of the models and ``images``, in the order of interest; addresses are within ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = (image.lr_height * image.lr_width for its in comparison.contenders for image in its.record.images)
-    pixels = max(sizes) * SCALE**2
-    images, left = [], budget_bytes
+    sizes, images, left = sizes_of(comparison), [], budget_bytes
     for number, interest in enumerate(comparison.interests):
-        plan = make_plan(len(comparison.contenders) + 2, len(comparison.interests) - number, pixels, left)
+        plan = make_plan(len(comparison.contenders) + 2, sizes[number:], left)
         if plan.images == 0:
             break
         stem = folder / f"{number:03}"

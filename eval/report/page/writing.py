@@ -150,17 +150,20 @@ def _board_view(board: Board, index: int, addresses: dict[str, str]) -> dict:
 
 def _write_comparisons(comparisons: Sequence[Comparison], folder: Path, options: PageOptions) -> dict[str, dict]:
     """Write the pictures of each set and return what the page must know of them, by set."""
-    comparable = {}
-    if comparisons:
-        from eval.report.page.pictures import write_pictures
-    for number, comparison in enumerate(comparisons):
-        address = f"{PICTURE_FOLDER}/{number}"
-        budget = options.megabytes * 1e6 / len(comparisons)
+    if not comparisons:
+        return {}
+    from eval.report.page.pictures import sizes_of, write_pictures
+
+    # The smallest first, for what it leaves of its share goes to the others.
+    by_size = sorted(range(len(comparisons)), key=lambda place: sum(sizes_of(comparisons[place])))
+    written, left = {}, options.megabytes * 1e6
+    for number, place in enumerate(by_size):
+        comparison, address = comparisons[place], f"{PICTURE_FOLDER}/{place}"
         with options.watch(comparison.dataset, len(comparison.interests)) as done:
-            written = write_pictures(comparison, folder / address, budget, done)
-        if written["images"]:
-            comparable[comparison.dataset] = {"folder": address, **written}
-    return comparable
+            its = write_pictures(comparison, folder / address, left / (len(by_size) - number), done)
+        left -= sum(path.stat().st_size for path in (folder / address).iterdir() if _OURS.fullmatch(path.name))
+        written[comparison.dataset] = {"folder": address, **its}
+    return {its.dataset: written[its.dataset] for its in comparisons if written[its.dataset]["images"]}
 
 
 def page_addresses(boards: Sequence[Board]) -> dict[str, str]:

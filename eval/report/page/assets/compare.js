@@ -203,7 +203,9 @@ Report.errors = (key, codes) => Report.errorCodes.set(document.currentScript.get
     const { images, of: all } = Report.comparison;
     const parts = images.some((image) => image.size[0] * image.size[1] > 1.05 * image.area[2] * image.area[3])
       ? "Each image is cropped to the region where the models differ most." : "Images are shown without the 4 pixels at their border.";
-    const kept = images.every((image) => image.lossless) ? "Pictures are lossless." : "Pictures are visually lossless (AVIF); PSNR and errors are of the original pixels.";
+    const lossy = images.filter((image) => !image.lossless).length;
+    const which = lossy < images.length ? ` of ${lossy} of ${images.length} images are visually lossless (AVIF), all others lossless` : " are visually lossless (AVIF)";
+    const kept = lossy ? `Pictures${which}; PSNR and errors are of the original pixels.` : "Pictures are lossless.";
     const left = images.length < all ? ` ${images.length} of ${all} images are shown: those with the lowest PSNR and those with the largest differences.` : "";
     return `${parts} ${kept}${left} Click or drag to move the square that is zoomed.`;
   };
