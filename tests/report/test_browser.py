@@ -365,6 +365,16 @@ def test_names_are_inside_and_nearest_to_their_own_marker_and_cover_none(browser
     assert browser.js(place, [[0, 0], [0, 1], [0, 2]], [0, 1, 2]) == [None] * 3
 
 
+def test_no_plot_offers_to_send_what_it_shows(browser: Browser, steady_page: Path):
+    buttons = browser.js(
+        "return [...document.querySelectorAll('.plot')].map(plot =>"
+        " [...plot.querySelectorAll('.modebar-btn')].map(each => each.dataset.title))"
+    )
+    assert [len(titles) for titles in buttons] == [6, 6, 6]
+    assert not any(word in title.lower() for titles in buttons for title in titles for word in ("share", "cloud"))
+    assert browser.js("return [...document.querySelectorAll('.plot')].map(its => its._context.plotlyServerURL)") == [""] * 3
+
+
 def test_the_axis_can_be_chosen(browser: Browser, steady_page: Path):
     title = "return document.getElementById('tradeoff-plot').layout.xaxis.title.text"
     assert browser.js(title) == "Time [ms]"

@@ -11,6 +11,8 @@
   const CONFIG = {
     displaylogo: false, responsive: true, displayModeBar: innerWidth < 640 ? false : "hover",
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    // What was measured is sent nowhere.
+    showSendToCloud: false, plotlyServerURL: "",
   };
   const LONGEST_NAME = 24;
   const LR_TO_MEGAPIXELS = 16 / 1e6;
