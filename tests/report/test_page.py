@@ -169,6 +169,19 @@ def test_a_failed_row_is_shown_with_its_reason(tmp_path: Path):
     assert [row["complete"] for row in read.data["boards"][0]["rows"]] == [True, False]
 
 
+def test_the_page_opens_on_a_table_with_figures(tmp_path: Path):
+    """A steady run whose models were all disturbed, or of bicubic alone, says less than an official one."""
+    official = [make_record(label="00_RLFN"), make_record()]
+    fails = {"status": "failed", "reason": "disturbed"}
+    timed = steady("00_RLFN", 20.0, None)
+    disturbed, bicubic = timed.model_copy(update=fails), renamed(timed, id=-1, label="-1_Bicubic")
+    opened = []
+    for number, records in enumerate(([timed], [disturbed], [disturbed, bicubic])):
+        data = Reader(page_of([*official, *records], tmp_path / str(number))).data
+        opened.append(data["boards"][data["board"]]["title"].split(" · ")[1])
+    assert opened == ["steady", "official", "official"]
+
+
 def test_a_row_below_the_gate_says_so():
     records = [
         make_record((psnr,) * 200, label=label, dataset="DIV2K_LSDIR_test")

@@ -106,8 +106,16 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
 
 
 def _opened(boards: Sequence[Board]) -> int:
-    """Return which table is shown first: one whose models were timed together, else one with times, else the first."""
-    return min(range(len(boards)), key=lambda place: PROTOCOLS.index(boards[place].conditions.protocol))
+    """Return which table is shown first: of those with figures of a network, one whose models were timed together.
+
+    Else it is one with times, else the first.
+    """
+
+    def place_of(board: Board) -> tuple[bool, int]:
+        measured = any(record.complete and record.model.is_network for record in board.records)
+        return not measured, PROTOCOLS.index(board.conditions.protocol)
+
+    return min(range(len(boards)), key=lambda place: place_of(boards[place]))
 
 
 def _clear(paths: Iterable[Path]) -> None:
