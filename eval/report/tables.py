@@ -118,15 +118,15 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
     return "\n\n".join(parts) + "\n"
 
 
-def failures_table(records: Sequence[Record], *more: Figure) -> Table:
-    """Return one row a record that is not complete: its state and why, and what else is asked for."""
+def failures_table(records: Sequence[Record]) -> Table:
+    """Return one row a record that is not complete: its protocol, its state and why."""
+    protocol = Figure("protocol", "Protocol", left=True, of=lambda record: record.settings.protocol.value)
     what = Figure("what", "What", left=True, of=lambda record: record.outcome.partition(": ")[0])
     why = Figure("why", "Why", left=True, of=lambda record: record.outcome.partition(": ")[2])
-    return Table.about([LABEL, SET, *more, what, why], records)
+    return Table.about([LABEL, SET, protocol, what, why], records)
 
 
 def _markdown_failures(records: Sequence[Record]) -> str:
     """Return a GitHub table of the models that did not run, with state and reason; empty if all did."""
     failed = failures(records)
-    protocol = Figure("protocol", "Protocol", left=True, of=lambda record: record.settings.protocol.value)
-    return f"\n## Did not run\n\n{to_markdown(failures_table(failed, protocol))}\n" if failed else ""
+    return f"\n## Did not run\n\n{to_markdown(failures_table(failed))}\n" if failed else ""

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -167,6 +168,28 @@ def test_a_failed_row_is_shown_with_its_reason(tmp_path: Path):
     assert "out of memory at img3" in read.texts
     assert read.attributes("td", "data-text").count("failed") == 1
     assert [row["complete"] for row in read.data["boards"][0]["rows"]] == [True, False]
+
+
+def test_page_terminal_and_markdown_tell_the_same_failures(command, tmp_path: Path):
+    """A run that failed after a complete one leaves its row as it was; that it failed is said all the same."""
+    good = make_record(label="00_RLFN")
+    later = {"started_at": good.started_at + timedelta(hours=1), "key": "1" * 64, "state": State.REFUSED}
+    bad = make_record((), label="00_RLFN", status="failed", reason="its weights are damaged", **later)
+    for record in (good, bad):
+        write_record(record, tmp_path / "r" / "records")
+    said = command("-m", "eval", "report", "r", "--out", "out").stdout
+    read = Reader(tmp_path / "out" / "index.html")
+    row = ["00_RLFN", "Set2", "official", "refused", "its weights are damaged"]
+    place = read.texts.index("Did not run")
+    assert read.texts[place + 6 : place + 11] == row
+    assert "some did not run" in read.texts
+    in_markdown = (tmp_path / "out" / "leaderboard.md").read_text().partition("## Did not run")[2]
+    assert [cell.strip().replace("\\", "") for cell in in_markdown.splitlines()[-1].strip("|").split("|")] == row
+    assert said.partition("Did not run")[2].split("\n")[4].split()[:4] == row[:4]
+
+
+def test_where_all_ran_no_failures_are_told(tmp_path: Path):
+    assert "Did not run" not in Reader(page_of([make_record()], tmp_path)).texts
 
 
 def test_the_page_opens_on_a_table_with_figures(tmp_path: Path):

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from eval.ranking.editions import Edition
 from eval.records.conditions import names_of
-from eval.records.current import PROTOCOLS, current
+from eval.records.current import PROTOCOLS, current, failures
 from eval.records.record import Record
 from eval.report.board import HIDDEN_AT_FIRST, Board, make_boards
 from eval.report.escapes import plain
@@ -20,7 +21,8 @@ from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
 from eval.report.page.island import board_data, island
 from eval.report.page.models import model_views
-from eval.report.tables import write_files
+from eval.report.renderers import to_html
+from eval.report.tables import failures_table, write_files
 from eval.words import written_out
 
 ASSETS = Path(__file__).with_name("assets")
@@ -58,10 +60,11 @@ class PageOptions:
 
 @dataclass(frozen=True)
 class Content:
-    """What a page shows: tables, and sets whose pictures can be compared."""
+    """What a page shows: tables, sets whose pictures can be compared, and the newest records that are not complete."""
 
     boards: tuple[Board, ...]
     comparisons: tuple[Comparison, ...]
+    failed: tuple[Record, ...] = ()
 
 
 def gather(records: Sequence[Record], options: PageOptions) -> Content:
@@ -71,7 +74,7 @@ def gather(records: Sequence[Record], options: PageOptions) -> Content:
     for board in boards:
         rows.setdefault(set_of(board.conditions), []).extend((row.label, row.record) for row in board.rows)
     found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
-    return Content(boards, tuple(its for its in found if its))
+    return Content(boards, tuple(its for its in found if its), tuple(failures(records)))
 
 
 def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
@@ -98,7 +101,8 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
     of_a_model, index = environment.get_template("model.html"), environment.get_template("index.html")
     pages = {its.address: of_a_model.render(**shared, model=its) for its in model_views(boards, addresses)}
     counts = {"num_models": len(addresses), "opened": data["board"], "choice": choice}
-    pages["index.html"] = index.render(**shared, **counts, views=views, island=island(data))
+    failed = Markup(to_html(failures_table(content.failed), "small") if content.failed else "")
+    pages["index.html"] = index.render(**shared, **counts, views=views, failed=failed, island=island(data))
     write_files(folder / ASSET_FOLDER, assets)
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     write_files(folder, pages)
