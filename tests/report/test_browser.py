@@ -597,6 +597,33 @@ def test_crops_move_together_and_tell_their_psnr(browser: Browser, gallery: Path
     assert "dB" in browser.one("#crop-status").get_attribute("textContent")
 
 
+BORDER = "Images are shown without the 4 pixels at their border."
+
+
+@pytest.mark.parametrize(
+    ("models", "large", "crop", "said"),
+    [
+        (2, 0, None, BORDER),
+        (2, 2, 64, "Each image is cropped to the region where the models differ most."),
+        (2, 1, 64, "A large image is cropped to the region where the models differ most."),
+        (1, 2, 64, "Each image is cropped to the region where errors are largest."),
+    ],
+)
+def test_the_note_says_what_of_the_images_is_shown(
+    browser: Browser, gallery: Path, models: int, large: int, crop: int | None, said: str
+):
+    """The borders of images of 192x160 and 128x128 are more than a twentieth of their area."""
+    open_gallery(browser, gallery)
+    browser.js(
+        "const its = Report.comparisons.photos;"
+        "its.labels.length = arguments[0];"
+        "its.images.slice(0, arguments[1]).forEach(image => { image.area[2] = image.area[3] = arguments[2]; });"
+        "Report.changed('board')",
+        *(models, large, crop),
+    )
+    assert browser.one("#compare-note").text.startswith(said)
+
+
 def test_a_model_without_a_picture_cannot_be_chosen(browser: Browser, tmp_path: Path):
     for number in range(2):
         pixels = np.random.default_rng(number).integers(0, 256, (128, 128, 3), dtype=np.uint8)

@@ -200,9 +200,13 @@ Report.errors = (key, codes) => Report.errorCodes.set(document.currentScript.get
   };
 
   const note = () => {
-    const { images, of: all } = Report.comparison;
-    const parts = images.some((image) => image.size[0] * image.size[1] > 1.05 * image.area[2] * image.area[3])
-      ? "Each image is cropped to the region where the models differ most." : "Images are shown without the 4 pixels at their border.";
+    const { images, labels, of: all } = Report.comparison;
+    // The border that PSNR leaves out is as wide as a cell.
+    const cropped = images.filter(({ size, area }) => size.some((side, i) => side - 2 * CELL > area[2 + i]));
+    const where = labels.length > 1 ? "the models differ most" : "errors are largest";
+    const parts = cropped.length
+      ? `${cropped.length === images.length ? "Each image" : "A large image"} is cropped to the region where ${where}.`
+      : "Images are shown without the 4 pixels at their border.";
     const lossy = images.filter((image) => !image.lossless).length;
     const which = lossy < images.length ? ` of ${lossy} of ${images.length} images are visually lossless (AVIF), all others lossless` : " are visually lossless (AVIF)";
     const kept = lossy ? `Pictures${which}; PSNR and errors are of the original pixels.` : "Pictures are lossless.";
