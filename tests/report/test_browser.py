@@ -14,7 +14,7 @@ import pytest
 
 from eval.data.images import write_png
 from eval.metrics.figures import Flag
-from eval.records.record import Record
+from eval.records.record import Mean, Record
 from eval.report.page.writing import PageOptions
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -350,6 +350,31 @@ def test_a_model_far_below_does_not_flatten_the_others(browser: Browser, page: P
     assert browser.js("return Report.viewOf(arguments[0], [27])", [*psnrs, 12.0])["range"][1] == pytest.approx(27.12)
 
 
+def test_what_is_chosen_or_ranked_first_is_not_left_out(browser: Browser, tmp_path: Path):
+    """The fastest models lie far below the others, which are 16 and the baseline."""
+    slow = [steady(f"{10 + n}_Net{n}", 20.0 + n, None) for n in range(16)]
+    fast = [steady(f"{30 + n}_Fast{n}", 5.0 + n, None) for n in range(3)]
+    psnrs_db = [28.0 + n / 100 for n in range(16)] + [20.0, 19.0, 18.0]
+    records = [
+        changed(renamed(its, id=place), means=its.means | {"psnr_db": Mean(mean=db, count=2)})
+        for place, (its, db) in enumerate(zip([*slow, *fast], psnrs_db, strict=True))
+    ]
+    browser.open(page_of([steady("00_RLFN", 30.0, None), *records], tmp_path), width=390)
+    browser.js("Report.leaderboard.chooseOnly(['12_Net2']); Report.changed('chosen')")
+    plot = "const plot = document.getElementById('tradeoff-plot');"
+    least, note = f"{plot} return plot.layout.yaxis.range?.[0]", f"{plot} return plot.layout.annotations[0]?.text"
+    ranks = "return Report.leaderboard.rules.rows.map(row => row.cells.rank[1])"
+    best = browser.js(ranks).index(1)
+    assert browser.js("return Report.current.rows[arguments[0]].label", best) == "30_Fast0"
+    assert 18 < browser.js(least) < 20
+    assert browser.js(note) == "2 models are hidden at a lower PSNR;<br>double-click to show all"
+    browser.js("Report.leaderboard.chooseOnly(['31_Fast1']); Report.changed('chosen')")
+    assert 17 < browser.js(least) < 19
+    assert browser.js(note) == "1 model is hidden at a lower PSNR;<br>double-click to show all"
+    box = browser.js("return document.querySelector('#tradeoff-plot .annotation-text-g').getBoundingClientRect()")
+    assert 0 < box["left"] < box["right"] < 390
+
+
 def test_names_are_inside_and_nearest_to_their_own_marker_and_cover_none(browser: Browser, page: Path):
     browser.open(page)
     place = "return Report.placeNames({pixels: arguments[0], sizes: [10, 10, 10], lengths: [8, 8, 8]}, arguments[1])"
@@ -373,7 +398,10 @@ def test_no_plot_offers_to_send_what_it_shows(browser: Browser, steady_page: Pat
     )
     assert [len(titles) for titles in buttons] == [6, 6, 6]
     assert not any(word in title.lower() for titles in buttons for title in titles for word in ("share", "cloud"))
-    assert browser.js("return [...document.querySelectorAll('.plot')].map(its => its._context.plotlyServerURL)") == [""] * 3
+    assert (
+        browser.js("return [...document.querySelectorAll('.plot')].map(its => its._context.plotlyServerURL)")
+        == [""] * 3
+    )
 
 
 def test_the_axis_can_be_chosen(browser: Browser, steady_page: Path):

@@ -144,11 +144,12 @@
     label: { text: `gate ${text} dB`, textposition: "start", yanchor: "bottom", font: { color: Report.colour("soft"), size: 12 } },
   }));
 
-  // The range of dB that is shown at first: without models so far below the others that these would lie on one line.
-  Report.viewOf = (psnrs, gates = []) => {
+  // The range of dB that is shown at first: without models so far below the others that these would lie on one line,
+  // but for those whose dB must be seen.
+  Report.viewOf = (psnrs, gates = [], kept = []) => {
     const sorted = [...psnrs].sort((a, b) => a - b);
     const quarter = (share) => sorted[Math.floor(share * (sorted.length - 1))];
-    const least = quarter(0.25) - 4 * (quarter(0.75) - quarter(0.25));
+    const least = Math.min(quarter(0.25) - 4 * (quarter(0.75) - quarter(0.25)), ...kept);
     const shown = sorted.filter((psnr) => psnr >= least);
     const below = sorted.length - shown.length;
     if (!below || sorted.length < 8) return { below: 0 };
@@ -158,10 +159,13 @@
     return { below, range: [low - margin, high + margin] };
   };
 
+  // In two lines, which fit on a phone.
   const belowNote = ({ below }) => (below ? [{
-    text: `${below} model(s) with a lower PSNR are hidden; double-click to show all`, xref: "paper", yref: "paper", x: 0.01, y: 0.01,
-    showarrow: false, font: { color: Report.colour("soft"), size: 12 },
+    text: `${below} ${below === 1 ? "model is" : "models are"} hidden at a lower PSNR;<br>double-click to show all`, align: "left",
+    xref: "paper", yref: "paper", x: 0.01, y: 0.01, showarrow: false, font: { color: Report.colour("soft"), size: 12 },
   }] : []);
+
+  const psnrsOf = (rows) => rows.map((row) => row.psnr_db);
 
   const drawTradeoff = () => {
     const target = document.getElementById("tradeoff-plot");
@@ -172,7 +176,11 @@
       return;
     }
     if (!target._fullLayout) target.replaceChildren();
-    const view = Report.viewOf(rows.map((row) => row.psnr_db), Report.leaderboard.rules.gates.map(([least]) => least));
+    const { gates, rows: ruled } = Report.leaderboard.rules;
+    const chosen = new Map(Report.leaderboard.chosen);
+    // What is chosen or ranked first is seen, wherever it lies.
+    const kept = rows.filter(({ index }) => chosen.has(index) || ruled[index].cells.rank[1] === 1);
+    const view = Report.viewOf(psnrsOf(rows), gates.map(([least]) => least), psnrsOf(kept));
     const isLog = isWide(rows.map((row) => row[axis]));
     Plotly.react(target, tradeoffTraces(rows, isLog), layout({
       // What a reader zoomed to stays, as long as it is the same plot.
