@@ -1,5 +1,6 @@
 """The report's page in a real browser: Debian's chromium, driven by selenium. `make test` installs both."""
 
+import csv
 import json
 import math
 import re
@@ -15,8 +16,10 @@ import pytest
 from eval.data.images import write_png
 from eval.metrics.figures import Flag
 from eval.records.record import Mean, Record
+from eval.report.escapes import inert, latex, markdown_text
 from eval.report.page.writing import PageOptions
 from eval.timing.samples import Ratio
+from eval.words import visible
 from tests.records.test_record import changed, make_record
 from tests.report.test_headline import years_of
 from tests.report.test_page import HOSTILE, many, page_of, renamed
@@ -431,18 +434,34 @@ def test_a_flag_explains_itself_on_focus_and_escape_closes_it(browser: Browser, 
     assert not browser.one("#tip").is_displayed()
 
 
-def test_copies_are_what_is_shown_and_escaped(browser: Browser, page: Path):
-    browser.open(page)
-    show(browser, HOSTILE_BOARD)
-    copied = {form: browser.js("return Report.tableAs(Report.leaderboards[0], arguments[0])", form) for form in FORMS}
-    assert r"\<img src=x onerror=alert(1)\>" in copied["Markdown"]
-    assert copied["Markdown"].count("\n") == 3
-    assert r"\textbackslash{}\{\{7777*3\}\}" in copied["LaTeX"]
-    assert r"\&" in copied["LaTeX"]
-    assert ",'=1+1," in copied["CSV"]
-    assert ",25.00," in copied["CSV"]
+ESCAPED = (
+    *("[opt]name", "*star", "1-2", "-5", "-", "inf", "=1+1", "@x", "__proto__", "constructor", "toString"),
+    *(
+        "a~~x~~ $x$ A&amp;B &lt;",
+        '< > | " # % ^ \\ {}_',
+        "na\u00efve \u4e2d\u6587 \u0142 \u2013",
+        "a,b",
+        "tab\there\nline",
+    ),
+)
+
+
+def test_copies_are_escaped_as_the_files_of_a_report_are(browser: Browser, tmp_path: Path):
+    records = [renamed(make_record(), id=place, label=its, team=its) for place, its in enumerate(ESCAPED)]
+    browser.open(page_of(records, tmp_path))
+    names = sorted(map(visible, ESCAPED))
+    copied = {form: browser.js("return Report.tableAs(Report.leaderboard, arguments[0])", form) for form in FORMS}
+    _, *rows = csv.reader(copied["CSV"].splitlines())
+    assert sorted(row[0] for row in rows) == sorted(map(inert, names))
+    assert [row[-2] for row in rows] == [row[0] for row in rows]
+    for form, escape, first, separator, rows in (
+        ("Markdown", markdown_text, "| ", " | ", slice(2, None)),
+        ("LaTeX", latex, "  ", " & ", slice(4, -2)),
+    ):
+        lines = copied[form].splitlines()[rows]
+        assert sorted(line.removeprefix(first).split(separator)[0] for line in lines) == sorted(map(escape, names))
     browser.one(".board:not([hidden]) .filter-name").send_keys("nothing")
-    assert browser.js("return Report.tableAs(Report.leaderboards[0], 'CSV')").count("\n") == 1
+    assert browser.js("return Report.tableAs(Report.leaderboard, 'CSV')").count("\n") == 1
 
 
 FORMS = ("Markdown", "CSV", "LaTeX")

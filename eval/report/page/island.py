@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from eval.report.board import Board, Row
+from eval.report.escapes import inert, latex, markdown_text
 from eval.report.page.gallery import set_of
 from eval.report.selection import RAN, spec_of
 from eval.words import written_out
@@ -45,6 +46,16 @@ def board_data(board: Board) -> dict:
         "lr_pixels": [sizes[name] for name in names],
         "rows": [_row_data(row, names) for row in board.rows],
     }
+
+
+def escaped_texts(boards: Sequence[Board]) -> dict[str, dict[str, str]]:
+    """Return how each text of the tables is copied, by form; without those that no form changes."""
+    ruled = [each for board in boards for each in (board, *board.others)]
+    texts = {its.heading for each in ruled for its in each.headings}
+    for row in (row for each in ruled for row in each.rows):
+        texts |= {row.name, *(cell.text for cell in row.cells.values())}
+    forms = {text: {"Markdown": markdown_text(text), "LaTeX": latex(text), "CSV": inert(text)} for text in texts}
+    return {text: its for text, its in sorted(forms.items()) if {*its.values()} != {text}}
 
 
 def _edition_data(board: Board) -> dict:

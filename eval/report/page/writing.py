@@ -19,7 +19,7 @@ from eval.report.escapes import plain
 from eval.report.explanations import COLUMN_HELP
 from eval.report.page.facts import facts_of
 from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
-from eval.report.page.island import board_data, island
+from eval.report.page.island import board_data, escaped_texts, island
 from eval.report.page.models import model_views
 from eval.report.renderers import to_html
 from eval.report.tables import failures_table, write_files
@@ -95,6 +95,7 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
         "plotly": f"{ASSET_FOLDER}/{PLOTLY}",
         "board": _opened(boards),
         "boards": [view["data"] for view in views],
+        "escaped": escaped_texts(boards),
         "comparisons": _write_comparisons(content.comparisons, folder, options),
     }
     shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}

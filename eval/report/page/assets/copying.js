@@ -2,29 +2,29 @@
 "use strict";
 
 {
-  const markdown = (text) => text.replace(/[\\`*_{}[\]<>#|]/g, "\\$&").replace(/\s+/g, " ");
-  const latexSpecial = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" };
-  const latex = (text) => text.replace(/[\\~^#$%&_{}]/g, (char) => latexSpecial[char] ?? `\\${char}`);
   const NOTHING = "-";
-  const isNumber = (text) => /^-?[\d.]+(e[+-]?\d+)?$/.test(text);
-  // A spreadsheet must not run a name as a formula, nor read a range of ranks as a date.
-  const csv = (text) => {
-    if (text === NOTHING) return "";
-    if (/^\d+-\d+$/.test(text)) return text.replace("-", " to ");
-    const inert = /^[=+\-@\t\r]/.test(text) && !isNumber(text) ? `'${text}` : text;
-    return /[",\n\r]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
+
+  // Names and headings come escaped with the page; figures need it in no form.
+  const escaped = (text, form) => (Object.hasOwn(Report.escaped, text) ? Report.escaped[text][form] : text);
+
+  const figures = {
+    Markdown: (text) => text,
+    // A spreadsheet must not read a range of ranks as a date.
+    CSV: (text, key) => (text === NOTHING ? "" : key === "rank" ? text.replace("-", " to ") : text),
+    LaTeX: (text) => (text === "inf" ? "$\\infty$" : text),
   };
 
+  const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
   const forms = {
-    Markdown(headings, rows, numeric) {
-      const line = (cells) => `| ${cells.map(markdown).join(" | ")} |`;
+    Markdown([headings, ...rows], numeric) {
+      const line = (cells) => `| ${cells.join(" | ")} |`;
       const rule = `|${numeric.map((is) => (is ? "---:" : "---")).join("|")}|`;
       return [line(headings), rule, ...rows.map(line)].join("\n");
     },
-    CSV(headings, rows) { return [headings, ...rows].map((cells) => cells.map(csv).join(",")).join("\n"); },
-    LaTeX(headings, rows, numeric) {
-      const figure = (text, i) => (numeric[i] && text === "inf" ? "$\\infty$" : latex(text));
-      const line = (cells) => `  ${cells.map(figure).join(" & ")} \\\\`;
+    CSV(lines) { return lines.map((cells) => cells.map(quoted).join(",")).join("\n"); },
+    LaTeX([headings, ...rows], numeric) {
+      const line = (cells) => `  ${cells.join(" & ")} \\\\`;
       const columns = numeric.map((is) => (is ? "r" : "l")).join("");
       return [`\\begin{tabular}{${columns}}`, "  \\toprule", line(headings), "  \\midrule", ...rows.map(line),
         "  \\bottomrule", "\\end{tabular}"].join("\n");
@@ -33,10 +33,13 @@
 
   Report.tableAs = (board, form) => {
     const shown = board.headings.filter((heading) => !heading.hidden);
-    const keys = shown.map((heading) => heading.dataset.key);
-    const rows = board.visibleRows.map((row) => keys.map((key) => board.cell(row, key).dataset.text));
     const numeric = shown.map((heading) => heading.classList.contains("number"));
-    return `${forms[form](shown.map((heading) => heading.dataset.title), rows, numeric)}\n`;
+    const headings = shown.map((heading) => escaped(heading.dataset.title, form));
+    const rows = board.visibleRows.map((row) => shown.map(({ dataset: { key } }, i) => {
+      const { text } = board.cell(row, key).dataset;
+      return numeric[i] ? figures[form](text, key) : escaped(text, form);
+    }));
+    return `${forms[form]([headings, ...rows], numeric)}\n`;
   };
 
   // Where a browser keeps the clipboard from files, an invisible field is copied instead.
