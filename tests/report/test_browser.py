@@ -262,6 +262,36 @@ def test_an_address_holds_what_is_compared_with(browser: Browser, steady_page: P
     assert browser.js("return document.getElementById('baseline').selectedOptions[0].textContent") == "00_RLFN"
 
 
+def test_an_address_chooses_no_model_that_has_failed_since(browser: Browser, steady_page: Path):
+    title = browser.js("return encodeURIComponent(Report.current.title)")
+    browser.js("location.hash = arguments[0]", f"table={title}&model=09_Broken&model=05_SPAN&sort=label")
+    browser.until("return Report.leaderboard.chosen.length === 1", 20)
+    assert browser.js("return Report.leaderboard.chosen[0][0]") == 2
+    ticked = "return [...document.querySelectorAll('.pick input:disabled')].filter(its => its.checked).length"
+    assert browser.js(ticked) == 0
+
+
+def test_an_address_tells_pictures_from_models_of_their_names(browser: Browser, tmp_path: Path):
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_png(tmp_path / "photos" / "image0.png", photo)
+    records = []
+    for label, name, noise in (("00_RLFN", "hr", 9), ("03_PFDNLite", "bicubic", 20)):
+        its = measured(tmp_path / "r", tmp_path / "photos", label, noise, ("image0",))
+        records.append(changed(its, model={"label": name}, images_folder=its.sr_folder))
+    open_gallery(browser, page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r",))))
+    sides = "return ['left', 'right'].map(side => document.getElementById(side).value)"
+    for view, *kinds in (("error", "bicubic", "hr"), ("picture", "0", "1")):
+        for control, value in zip(("left", "right", "view"), (*kinds, view), strict=True):
+            browser.click(f'#{control} option[value="{value}"]')
+        # Only what a reader does is remembered, and the driver chooses by script.
+        browser.click("#theme")
+        browser.until(f"return location.hash.includes('view={view}')", 20)
+        address = browser.js("return location.href")
+        browser.driver.get("about:blank")
+        browser.driver.get(address)
+        assert browser.js(sides) == kinds
+
+
 def test_a_link_to_a_table_that_is_gone_changes_nothing(browser: Browser, page: Path):
     browser.open(page)
     before = browser.js("return Report.leaderboard.chosen")

@@ -157,6 +157,8 @@ class Leaderboard {
 
   choose(row, chosen) {
     const index = Number(row.dataset.row);
+    // It has no figures, and its box cannot be used.
+    if (row.querySelector(".pick input").disabled) return;
     if (chosen && !this.colours.has(index)) {
       const used = new Set(this.colours.values());
       const free = [...Array(Report.MOST_CHOSEN).keys()].find((slot) => !used.has(slot));

@@ -7,12 +7,11 @@
 
   const sorted = () => Report.leaderboard.headings.find((each) => each.getAttribute("aria-sort") !== "none");
 
-  // A picture is named by its model; what has no model has a name of its own.
-  const kindOf = (name) => {
-    const at = Report.comparison.labels.indexOf(name);
-    return at < 0 ? name : String(at);
+  // A picture is named by its model; what has no model has a name of its own, in a field of its own: a model can have any.
+  const kindOf = (wanted, side) => {
+    const at = Report.comparison.labels.indexOf(wanted.get(side));
+    return at < 0 ? wanted.get(`${side}-without-model`) : String(at);
   };
-  const nameOf = (kind) => Report.comparison.labels[kind] ?? kind;
 
   const view = () => {
     const shown = new URLSearchParams({ table: Report.current.title });
@@ -29,7 +28,10 @@
     const its = Report.comparison;
     if (its && !byId("compare-body").hidden) {
       shown.set("image", its.images.find((image) => image.key === byId("image").value)?.name ?? "");
-      for (const side of ["left", "right"]) shown.set(side, nameOf(byId(side).value));
+      for (const side of ["left", "right"]) {
+        const kind = byId(side).value;
+        if (its.labels[kind] === undefined) shown.set(`${side}-without-model`, kind); else shown.set(side, its.labels[kind]);
+      }
       shown.set("view", byId("view").value);
     }
     return shown;
@@ -58,7 +60,7 @@
     [...document.querySelectorAll("#axis input")].find((radio) => radio.value === wanted.get("axis") && !radio.disabled)?.click();
     if (!Report.comparison || byId("compare-body").hidden) return;
     choose(byId("image"), Report.comparison.images.find((image) => image.name === wanted.get("image"))?.key);
-    for (const side of ["left", "right"]) choose(byId(side), kindOf(wanted.get(side) ?? ""));
+    for (const side of ["left", "right"]) choose(byId(side), kindOf(wanted, side));
     choose(byId("view"), wanted.get("view"));
   };
 
