@@ -328,6 +328,28 @@ def test_paper_has_light_colours(browser: Browser, page: Path):
     assert browser.js(theme) == "dark"
 
 
+def test_plots_are_as_wide_as_paper_while_it_is_printed(browser: Browser, page: Path):
+    """Upright A4 is 794 pixels of CSS wide, margins among them."""
+    browser.open(page)
+    widths = "return [...document.querySelectorAll('.plot')].map(its => its._fullLayout.width)"
+    before = browser.js(widths)
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    assert browser.js(widths) == [pytest.approx(17 / 2.54 * 96, abs=0.1)] * 3
+    browser.js("dispatchEvent(new Event('afterprint'))")
+    assert browser.js(widths) == before == [1136, 552, 552]
+
+
+def test_plots_and_pictures_say_of_which_table_they_are(browser: Browser, page: Path):
+    browser.open(page)
+    shown = (
+        "return [...document.querySelectorAll('#tradeoff h2, #distributions h2, #compare h2')].map(h => h.innerText)"
+    )
+    for board, which in ((HOSTILE_BOARD, "Set1 · official"), (STEADY_BOARD, "Set2 · steady")):
+        show(browser, board)
+        title = f"{which} · A processor, 2 threads"
+        assert browser.js(shown) == [f"{it} {title}" for it in ("Trade-off", "Image by image", "Visual comparison")]
+
+
 def test_models_whose_names_begin_alike_have_a_line_each(browser: Browser, tmp_path: Path):
     long = "03_PFDNLite (checkpoint_epoch"
     alike = [renamed(make_record((db, db + 1)), label=f"{long}{epoch})") for epoch, db in ((10, 30.0), (20, 29.998))]

@@ -224,6 +224,7 @@ Report.showBoard = (index) => {
   Report.board = index;
   Report.leaderboards.forEach((each, place) => { each.root.hidden = place !== index; });
   for (const radio of document.querySelectorAll("#boards input")) radio.checked = Number(radio.value) === index;
+  for (const named of document.querySelectorAll("[data-shown]")) named.textContent = Report.current.title;
   Report.changed("board");
 };
 
@@ -241,7 +242,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Paper cannot be unfolded, and is white: plots are drawn anew in light colours, for their text has no other.
+// Paper cannot be unfolded, and is white and narrow: plots are drawn anew for it, in light colours and at its size.
 addEventListener("beforeprint", () => {
   for (const notes of document.querySelectorAll(".notes")) notes.open = true;
   Report.paper(true);

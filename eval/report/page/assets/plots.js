@@ -258,6 +258,10 @@
 
   const draw = () => { if (window.Plotly) { drawTradeoff(); drawDistributions(); } };
 
+  // Plots follow the window by themselves, the paper not.
+  const fit = () => { for (const plot of document.querySelectorAll(".js-plotly-plot")) Plotly.relayout(plot, { autosize: true }); };
+  for (const name of ["beforeprint", "afterprint"]) addEventListener(name, fit);
+
   for (const radio of axisRadios) radio.addEventListener("change", () => { axis = chosenAxis = radio.value; draw(); });
   baselineSelect.addEventListener("change", draw);
   Report.onChange((what) => { if (what === "board" || what === "edition") readyBoard(); draw(); });

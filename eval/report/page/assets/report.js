@@ -49,6 +49,7 @@ const Report = {
 
   Report.paper = (begins) => {
     onPaper = begins;
+    root.toggleAttribute("data-paper", begins);
     apply();
   };
 
