@@ -134,7 +134,7 @@ def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, f
     part = f"{most} of " if most < images else ""
     facts = [
         f"{label} against itself, {part}{counted(images, 'image')} of {dataset.name}, preset {config.preset}",
-        f"{environment.gpu or environment.cpu}, {counted(environment.threads, 'thread')}, torch {environment.torch}",
+        f"{environment.machine}, torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]
     (path,) = write_files(folder, {"aa.md": markdown("A model against itself", facts, trial)})

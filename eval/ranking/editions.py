@@ -128,7 +128,7 @@ class Edition(Frozen):
         return tuple(filter(None, (gate.judge(psnr_db.get(gate.role)) for gate in whole)))
 
     def runs_on(self, device: str) -> bool:
-        """Tell whether a device is the one on which the organisers time."""
+        """Tell whether a device, with or without its CPU, is the one on which the organisers time."""
         return _model_of(device) == _model_of(self.gpu)
 
 
@@ -137,7 +137,7 @@ class _Editions(Frozen):
 
 
 def _model_of(device: str) -> list[str]:
-    return [word for word in device.lower().split() if word not in ("nvidia", "geforce")]
+    return [word for word in device.partition(",")[0].lower().split() if word not in ("nvidia", "geforce")]
 
 
 def read_editions(path: Path) -> dict[int, Edition]:

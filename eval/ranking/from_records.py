@@ -44,7 +44,10 @@ def select(
 
 def _is_on(record: Record, device: str) -> bool:
     """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100"."""
-    return device == record.settings.device or device.lower() in record.environment.machine.lower()
+    # The name of a GPU's processor may hold the word CPU.
+    if device.partition(":")[0] in ("cuda", "mps", "cpu"):
+        return device == record.settings.device
+    return device.lower() in record.environment.machine.lower()
 
 
 def _is_named(dataset: str, name: str) -> bool:

@@ -199,8 +199,11 @@ class Environment(Frozen):
 
     @property
     def machine(self) -> str:
-        """What computed, as far as times depend on it."""
-        return self.gpu or f"{self.device_name}, {counted(self.threads, 'thread')}"
+        """What computed, as far as times depend on it: a GPU's kernels are started by a CPU."""
+        if self.gpu is None:
+            return f"{self.device_name}, {counted(self.threads, 'thread')}"
+        # The name of an Apple chip's GPU begins with the chip's.
+        return self.gpu if self.gpu.startswith(self.cpu) else f"{self.gpu}, {self.cpu}"
 
 
 class Record(Frozen):

@@ -34,7 +34,7 @@ def describe_environment(device: torch.device) -> Environment:
         numpy=np.__version__,
         opencv=cv2.__version__,
         fvcore=version("fvcore"),
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         gpu=_gpu_name(device),
         cuda=torch.version.cuda if on_cuda else None,
         cudnn=torch.backends.cudnn.version() if on_cuda else None,
@@ -97,7 +97,7 @@ def _answer(*command: str) -> str | None:
 
 def device_name(device: torch.device) -> str:
     """Return what a device is: the name of the GPU, or of the CPU with its instructions."""
-    return _gpu_name(device) or ", ".join(filter(None, (_cpu_name(), instructions())))
+    return _gpu_name(device) or ", ".join(filter(None, (cpu_name(), instructions())))
 
 
 def instructions() -> str | None:
@@ -115,11 +115,11 @@ def _gpu_name(device: torch.device) -> str | None:
     """Return a GPU's name; that of an Apple chip is the chip's, whose CPU is another device."""
     if device.type == "cuda":
         return gpu_name(device)
-    return None if device.type == "cpu" else f"{_cpu_name()}, {device.type.upper()}"
+    return None if device.type == "cpu" else f"{cpu_name()}, {device.type.upper()}"
 
 
 @cache
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """Return the processor's name as its system tells it; Python's own is "arm" for every Apple chip."""
     if sys.platform == "darwin":
         return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()

@@ -18,7 +18,7 @@ from eval.device.nvml import driver_version
 from eval.files import PROJECT
 from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
-from eval.run.environment import device_name
+from eval.run.environment import cpu_name, device_name
 from eval.sources import hash_at_first, hash_of_sources
 
 # Everything that they import is part of it; engines, metrics and the worker are found by name.
@@ -61,9 +61,12 @@ def libraries(engine: str) -> tuple[str, ...]:
 
 @cache
 def machine(device: str) -> tuple[str | int | None, ...]:
-    """Return what a device is, so that figures of another machine are not taken for this one's."""
+    """Return what a device is, so that figures of another machine are not taken for this one's.
+
+    Behind a GPU's name stands that of the CPU, which starts its kernels and so decides times.
+    """
     where = torch.device(device)
     name = device_name(where)
     if where.type == "cuda":
-        return name, driver_version()
+        return name, cpu_name(), driver_version()
     return name, os.cpu_count()

@@ -120,12 +120,12 @@ def _record(ray: Any, done: Any, task: EvaluationTask) -> Record:
 
 
 def _lost(task: EvaluationTask, reason: str) -> Record:
-    """Return the record of a task that did not come home, of the GPU that it was to have, which may not be here."""
+    """Return the record of a task that did not come home, of the machine that it was to have, which is not this one."""
     record = lost(task, reason)
     if task.machine is None or not task.config.device.startswith("cuda"):
         return record
-    gpu = str(task.machine[0])
-    return record.model_copy(update={"environment": record.environment.model_copy(update={"gpu": gpu})})
+    there = dict(zip(("gpu", "cpu"), task.machine, strict=False))
+    return record.model_copy(update={"environment": record.environment.model_copy(update=there)})
 
 
 def _resources(task: EvaluationTask) -> dict[str, Any]:

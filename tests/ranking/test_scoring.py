@@ -565,7 +565,7 @@ def test_gpus_of_one_name_are_not_ranked_together():
         make_record(label=label, environment={"gpu": "NVIDIA H100"}, settings={"device": f"cuda:{index}"})
         for index, label in enumerate(("03_PFDNLite", "00_RLFN"))
     )
-    with pytest.raises(RunError, match=r"different device .*H100, cuda:0 .*H100, cuda:1"):
+    with pytest.raises(RunError, match=r"different device .*H100, A processor, cuda:0 .*H100, A processor, cuda:1"):
         entries_from([one, other], find_edition(2024))
 
 
@@ -673,8 +673,21 @@ def test_a_device_is_chosen_by_a_part_of_its_name():
     ]
     assert select(both, device="h100") == both[1:]
     assert select(both, device="cuda") == both
-    with pytest.raises(RunError, match=r"different device cannot be ranked together: NVIDIA A100 .*one by --device"):
+    told = r"different device cannot be ranked together: NVIDIA A100, A processor .*one by --device"
+    with pytest.raises(RunError, match=told):
         entries_from(both, find_edition(2024))
+
+
+def test_times_of_one_gpu_in_two_hosts_are_not_ranked_together():
+    one, other = (
+        make_record(label=label, settings={"device": "cuda"}, environment={"gpu": "NVIDIA H100", "cpu": cpu})
+        for label, cpu in (("03_PFDNLite", "A slow CPU"), ("00_RLFN", "A fast CPU"))
+    )
+    with pytest.raises(RunError, match=r"different device .*H100, A fast CPU \(00.*H100, A slow CPU \(03.*by --device"):
+        entries_from([one, other], find_edition(2024))
+    assert select([one, other], device="slow") == [one]
+    with pytest.raises(UsageError, match="no record fits"):
+        select([one, other], device="cpu")
 
 
 def test_records_without_times_are_left_out_beside_timed_ones():
@@ -740,7 +753,7 @@ def test_the_notes_say_what_must_be_known(scored: Scored):
     assert "Score_Final = 0.7 Score_Runtime + 0.15 Score_FLOPs + 0.15 Score_Params" in text
     on_3090 = replace(scored, measured=replace(scored.measured, device="NVIDIA GeForce RTX 3090"))
     assert "not on the challenge's" not in "\n".join(notes(on_3090))
-    assert find_edition(2024).runs_on("nvidia rtx 3090")
+    assert find_edition(2024).runs_on("nvidia rtx 3090, A processor")
     assert not find_edition(2024).runs_on("NVIDIA GeForce RTX 3090 Ti")
 
 

@@ -41,7 +41,7 @@ def test_other_conditions_are_other_tables():
     groups = current(records)
     assert [len(rows) for _, rows in groups] == [1, 1, 1, 1]
     assert [conditions.title for conditions, _ in groups] == [
-        "Set2 · official · A GPU",
+        "Set2 · official · A GPU, A processor",
         "Set2 · official · A processor, 2 threads",
         "Set2 · accuracy · A processor",
         "Set3 · official · A processor, 2 threads",
@@ -69,7 +69,20 @@ def test_of_several_records_of_a_model_the_newest_complete_one_counts():
 def test_two_machines_that_share_a_folder_keep_both_in_every_protocol():
     for protocol in Protocol:
         both = [on("NVIDIA A100", protocol=protocol), on("NVIDIA H100", protocol=protocol, second=1)]
-        assert [conditions.machine for conditions, _ in current(both)] == ["NVIDIA A100", "NVIDIA H100"]
+        host = ", A processor" if protocol != Protocol.ACCURACY else ""
+        names = [f"NVIDIA A100{host}", f"NVIDIA H100{host}"]
+        assert [conditions.machine for conditions, _ in current(both)] == names
+
+
+def test_the_processor_beside_a_gpu_tells_machines_apart_only_where_time_was_taken():
+    def machines(protocol: Protocol) -> list[str]:
+        one, other = on("NVIDIA H100", protocol=protocol), on("NVIDIA H100", protocol=protocol, second=1)
+        both = [one, changed(other, environment={"cpu": "Another"})]
+        return [conditions.machine for conditions, _ in current(both)]
+
+    assert machines(Protocol.ACCURACY) == ["NVIDIA H100"]
+    for protocol in (Protocol.OFFICIAL, Protocol.STEADY):
+        assert machines(protocol) == ["NVIDIA H100, A processor", "NVIDIA H100, Another"]
 
 
 def test_threads_tell_machines_apart_only_where_time_was_taken():

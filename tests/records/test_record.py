@@ -210,7 +210,9 @@ def test_a_devices_name_comes_from_one_place():
     assert (its.device_name, its.machine) == ("A processor", "A processor, 2 threads")
     told = its.model_copy(update={"instructions": "AVX2"})
     assert (told.device_name, told.machine) == ("A processor, AVX2", "A processor, AVX2, 2 threads")
-    apple = its.model_copy(update={"gpu": "Apple M2, MPS"})
+    nvidia = its.model_copy(update={"gpu": "NVIDIA H100"})
+    assert (nvidia.device_name, nvidia.machine) == ("NVIDIA H100", "NVIDIA H100, A processor")
+    apple = its.model_copy(update={"cpu": "Apple M2", "gpu": "Apple M2, MPS"})
     assert (apple.device_name, apple.machine) == ("Apple M2, MPS", "Apple M2, MPS")
 
 

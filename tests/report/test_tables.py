@@ -67,7 +67,7 @@ def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
     parts = [part.splitlines() for part in template_tables(current(records), "valid", None).split("\n\n")]
     assert [part[0] for part in parts] == [
         "# Set2, 1 image; protocol official, on A processor, 2 threads",
-        "# Set2, 1 image; protocol official, on NVIDIA H100",
+        "# Set2, 1 image; protocol official, on NVIDIA H100, A processor",
         "# Set9, 1 image; protocol official, on A processor, 2 threads",
         "# valid, 1 image; protocol official, on A processor, 2 threads",
     ]
@@ -82,7 +82,7 @@ def test_csv_tells_machines_apart(tmp_path: Path):
         write_record(record, tmp_path / "records")
     write_tables(tmp_path, "Set2", None)
     frame = pd.read_csv(tmp_path / "results.csv")
-    assert frame["machine"].tolist() == ["NVIDIA A100", "NVIDIA H100"]
+    assert frame["machine"].tolist() == ["NVIDIA A100, A processor", "NVIDIA H100, A processor"]
     assert (tmp_path / "results.txt").read_text().count("03_PFDNLite") == 2
 
 

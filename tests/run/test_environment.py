@@ -18,10 +18,10 @@ ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
 @pytest.fixture(autouse=True)
 def _forgotten():
     """Names are asked for once a process."""
-    for asked in (environment._cpu_name, environment.commit):
+    for asked in (environment.cpu_name, environment.commit):
         asked.cache_clear()
     yield
-    for asked in (environment._cpu_name, environment.commit):
+    for asked in (environment.cpu_name, environment.commit):
         asked.cache_clear()
 
 

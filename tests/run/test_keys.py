@@ -188,13 +188,11 @@ def test_the_order_of_parts_does_not_count():
     )
 
 
-def test_a_gpus_driver_is_part_of_its_machine(monkeypatch):
+def test_a_gpus_machine_is_its_host_and_what_runs_it_too(monkeypatch):
     monkeypatch.setattr(keys, "device_name", lambda _device: "A GPU")
-    found = []
-    for driver in ("550.1", "560.2"):
-        monkeypatch.setattr(keys, "driver_version", lambda driver=driver: driver)
-        found.append(keys.machine.__wrapped__("cuda"))
-    assert found == [("A GPU", "550.1"), ("A GPU", "560.2")]
+    monkeypatch.setattr(keys, "cpu_name", lambda: "A processor")
+    monkeypatch.setattr(keys, "driver_version", lambda: "550.1")
+    assert keys.machine.__wrapped__("cuda") == ("A GPU", "A processor", "550.1")
 
 
 def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):

@@ -79,7 +79,7 @@ def test_a_node_says_what_it_is_and_its_records_keys_hold_that(cluster: str, hr_
 
 def test_the_command_s_own_machine_needs_no_gpu(monkeypatch: pytest.MonkeyPatch, hr_folder, tmp_path: Path):
     """Tasks hold what the node said; one that is lost is a row of that GPU."""
-    sent, gpu = [], Node("cuda", ("NVIDIA X", "1.2"))
+    sent, gpu = [], Node("cuda", ("NVIDIA X", "A processor there", "1.2"))
 
     def carry_out(tasks, address):
         sent.extend(tasks)
@@ -93,8 +93,9 @@ def test_the_command_s_own_machine_needs_no_gpu(monkeypatch: pytest.MonkeyPatch,
     evaluation = Evaluation(RunConfig(protocol="accuracy"), launch)
     (record,) = evaluation.run([BICUBIC], [open_dataset(hr_folder, None)])
     assert (sent[0].config.device, sent[0].machine) == ("cuda", gpu.machine)
-    assert (record.status, record.environment.gpu, record.reason) == ("failed", "NVIDIA X", "gone")
-    assert record.key == sent[0].key != replace(sent[0], machine=("NVIDIA Y", "1.2")).key
+    assert (record.status, record.environment.machine) == ("failed", "NVIDIA X, A processor there")
+    assert (record.reason, record.key) == ("gone", sent[0].key)
+    assert record.key != replace(sent[0], machine=("NVIDIA Y", "A processor there", "1.2")).key
 
 
 def test_a_ray_of_this_machine_s_processors_asks_nobody(monkeypatch: pytest.MonkeyPatch):
