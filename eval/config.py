@@ -190,7 +190,8 @@ class RunConfig(Frozen):
     def decides(self) -> dict[str, Any]:
         """The fields that figures depend on, those without effect left out: what a key is made of."""
         left_out = _NO_FIGURES | self.idle.keys()
-        return {name: value for name, value in self.model_dump(mode="json").items() if name not in left_out}
+        values = self.model_dump(mode="json") | {"device": one_form(self.device)}
+        return {name: value for name, value in values.items() if name not in left_out}
 
     @property
     def decides_pixels(self) -> dict[str, Any]:
@@ -212,6 +213,11 @@ class RunConfig(Frozen):
         words += [self.precision] if self.precision != FULL_PRECISION else []
         words += ["TF32 on" if self.tf32 else "TF32 off"] if "tf32" not in self.idle and self.tf32 is not None else []
         return ", ".join([*words, *self.unusual, *([f"{self.runs} runs"] if self.runs > 1 else [])])
+
+
+def one_form(device: str) -> str:
+    """Return a device's name as it is compared: the first GPU is ``cuda``, though ``--jobs`` takes that for any."""
+    return device.removesuffix(":0")
 
 
 def split(names: str | None) -> list[str]:

@@ -121,6 +121,14 @@ def test_what_has_no_effect_decides_nothing():
     assert RunConfig(device="cpu", preset="normal").decides == RunConfig(device="cpu").decides
 
 
+def test_the_first_gpu_is_one_device_by_either_name():
+    first, same, tenth = (RunConfig(device=device) for device in ("cuda", "cuda:0", "cuda:10"))
+    assert first.decides == same.decides
+    assert tenth.decides["device"] == "cuda:10"
+    # Processes of `--jobs` are spread over GPUs only where none is named.
+    assert same.device == "cuda:0"
+
+
 def test_what_was_given_in_vain_is_said_once():
     given = RunConfig(device="auto", preset="normal", seed=3, tf32=True)
     assert given.replaced(device="cpu").notes(given) == [

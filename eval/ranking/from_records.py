@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from eval.config import one_form
 from eval.errors import RunError, UsageError
 from eval.intervals import LEAST_RUNTIMES
 from eval.ranking.editions import Edition
@@ -46,7 +47,7 @@ def _is_on(record: Record, device: str) -> bool:
     """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100"."""
     # The name of a GPU's processor may hold the word CPU.
     if device.partition(":")[0] in ("cuda", "mps", "cpu"):
-        return device == record.settings.device
+        return one_form(device) == record.settings.device
     return device.lower() in record.environment.machine.lower()
 
 

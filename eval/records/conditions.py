@@ -32,7 +32,7 @@ class Conditions:
     @property
     def title(self) -> str:
         """All of them in one line; the device where it is not the first of its kind."""
-        other = self.device if self.device.partition(":")[2] not in ("", "0") else ""
+        other = self.device if ":" in self.device else ""
         return " · ".join(filter(None, (self.dataset, self.protocol, self.machine, other, self.manner)))
 
 

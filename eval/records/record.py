@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from eval.config import Protocol, RunConfig
+from eval.config import Protocol, RunConfig, one_form
 from eval.frozen import Frozen
 from eval.metrics.figures import Complexity, Flag
 from eval.metrics.registry import METRICS
@@ -139,7 +139,7 @@ class Settings(Frozen):
     """
 
     protocol: Protocol
-    device: str
+    device: Annotated[str, AfterValidator(one_form)]
     tile: int | None
     tile_overlap: int | None
     runs: int = 1

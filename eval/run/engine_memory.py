@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from eval.cache import download_cache
-from eval.config import AUTO, RunConfig
+from eval.config import AUTO, RunConfig, one_form
 from eval.errors import RunError
 from eval.files import PROJECT, write_whole
 from eval.inference.engines.choosing import Choice
@@ -52,6 +52,6 @@ def _place(info: ModelInfo, config: RunConfig, placed_tiles: bool) -> Path:
         "machine": machine(config.device),
         "libraries": libraries(AUTO),
         "code": hash_of_sources(PROJECT, _DECIDING),
-        "how": [config.device, threads_of(info, config), config.precision, config.tf32, placed_tiles],
+        "how": [one_form(config.device), threads_of(info, config), config.precision, config.tf32, placed_tiles],
     }
     return download_cache() / _FOLDER / f"{hash_of(decision)}.json"

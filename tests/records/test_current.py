@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from eval.config import RunConfig
+from eval.ranking.from_records import select
 from eval.records.conditions import Conditions, conditions_of, manner_of, names_of
 from eval.records.current import complete_ones, current, failures, found_and_used, holds
 from eval.records.record import Protocol, Record, Settings
@@ -125,15 +126,26 @@ def test_a_run_that_did_not_find_its_weights_is_no_other_model():
 
 
 def test_two_devices_of_one_machine_are_told_apart_beside_another_machine():
-    places = (("cuda:0", "H100"), ("cuda:1", "H100"), ("cuda:0", "H200"))
+    places = (("cuda", "H100"), ("cuda:1", "H100"), ("cuda", "H200"))
     tables = [Conditions("Set5", "steady", device, machine) for device, machine in places]
     assert names_of(tables) == (
         "Set, machine, device",
-        ["Set5 · H100 · cuda:0", "Set5 · H100 · cuda:1", "Set5 · H200 · cuda:0"],
+        ["Set5 · H100 · cuda", "Set5 · H100 · cuda:1", "Set5 · H200 · cuda"],
     )
     assert [its.title for its in tables[:2]] == ["Set5 · steady · H100", "Set5 · steady · H100 · cuda:1"]
     # Where the machine says it all, the device is left out.
     assert names_of(tables[1:])[1] == ["Set5 · H100", "Set5 · H200"]
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_the_first_gpu_is_one_device_by_either_name(protocol: Protocol):
+    both = [
+        make_record(label=label, settings=settings(protocol, device), environment={"gpu": "H100"})
+        for label, device in (("00_RLFN", "cuda"), ("03_PFDNLite", "cuda:0"))
+    ]
+    ((conditions, rows),) = current(both)
+    assert (conditions.device, len(rows)) == ("cuda", 2)
+    assert [select(both, device=name) for name in ("cuda", "cuda:0")] == [both] * 2
 
 
 def test_devices_of_one_name_are_two():

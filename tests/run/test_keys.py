@@ -188,6 +188,14 @@ def test_the_order_of_parts_does_not_count():
     )
 
 
+def test_the_first_gpu_has_one_key_by_either_name(task: EvaluationTask, monkeypatch):
+    monkeypatch.setattr("eval.run.tasks.machine", lambda _device: ("A GPU", "A processor", "550.1"))
+    for part in ("key", "figures_key", "images_key"):
+        keyed = [getattr(replace(task, config=CONFIG.replaced(device=name)), part) for name in ("cuda", "cuda:0")]
+        assert len(set(keyed)) == 1
+        assert getattr(replace(task, config=CONFIG.replaced(device="cuda:1")), part) != keyed[0]
+
+
 def test_a_gpus_machine_is_its_host_and_what_runs_it_too(monkeypatch):
     monkeypatch.setattr(keys, "device_name", lambda _device: "A GPU")
     monkeypatch.setattr(keys, "cpu_name", lambda: "A processor")
