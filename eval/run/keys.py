@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -68,5 +69,6 @@ def machine(device: str) -> tuple[str | int | None, ...]:
     where = torch.device(device)
     name = device_name(where)
     if where.type == "cuda":
-        return name, cpu_name(), driver_version()
-    return name, os.cpu_count()
+        return name, cpu_name(), driver_version(), torch.backends.cudnn.version()
+    # The operators of Apple's GPUs, and products on its CPUs, are the system's.
+    return name, os.cpu_count(), platform.mac_ver()[0]

@@ -200,7 +200,16 @@ def test_a_gpus_machine_is_its_host_and_what_runs_it_too(monkeypatch):
     monkeypatch.setattr(keys, "device_name", lambda _device: "A GPU")
     monkeypatch.setattr(keys, "cpu_name", lambda: "A processor")
     monkeypatch.setattr(keys, "driver_version", lambda: "550.1")
-    assert keys.machine.__wrapped__("cuda") == ("A GPU", "A processor", "550.1")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert keys.machine.__wrapped__("cuda") == ("A GPU", "A processor", "550.1", 91002)
+
+
+@pytest.mark.parametrize("device", ["mps", "cpu"])
+def test_apples_machine_is_its_system_too(monkeypatch, device: str):
+    monkeypatch.setattr(keys, "device_name", lambda _device: "An Apple chip")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(keys.platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
+    assert keys.machine.__wrapped__(device) == ("An Apple chip", 8, "15.1")
 
 
 def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):
@@ -383,7 +392,7 @@ def said(**changes) -> SimpleNamespace:
 
 def test_processors_of_one_name_and_another_number_are_two_machines(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)
-    name, count = keys.machine.__wrapped__("cpu")
+    name, count, _ = keys.machine.__wrapped__("cpu")
     assert name
     assert count == 4096
 
