@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -123,6 +124,13 @@ def cpu_name() -> str:
     """Return the processor's name as its system tells it; Python's own is "arm" for every Apple chip."""
     if sys.platform == "darwin":
         return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    if sys.platform == "win32":
+        import winreg
+
+        # What Python tells is family, model and stepping, which several processors share.
+        place = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as processor:
+            return str(winreg.QueryValueEx(processor, "ProcessorNameString")[0]).strip()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -124,8 +124,9 @@ def _lost(task: EvaluationTask, reason: str) -> Record:
     record = lost(task, reason)
     if task.machine is None or not task.config.device.startswith("cuda"):
         return record
-    there = dict(zip(("gpu", "cpu"), task.machine, strict=False))
-    return record.model_copy(update={"environment": record.environment.model_copy(update=there)})
+    gpu, cpu, *_ = task.machine
+    environment = record.environment.model_copy(update={"gpu": gpu, "cpu": cpu})
+    return record.model_copy(update={"environment": environment})
 
 
 def _resources(task: EvaluationTask) -> dict[str, Any]:

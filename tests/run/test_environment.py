@@ -1,7 +1,9 @@
 """What a machine is called: every chip has its name, and a GPU is never taken for its CPU."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from eval.run.environment import describe_environment, device_name
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC 7003\nflags\t: avx2\n"
 HIDDEN = "cpu family\t: {family}\nmodel\t\t: 17\nmodel name\t: {name}\n"
+KIND = "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD"
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
 
 
@@ -73,6 +76,30 @@ def test_an_apple_chip_has_its_own_name_and_its_gpu_another(monkeypatch):
     on_gpu, on_cpu = (describe_environment(torch.device(kind)) for kind in ("mps", "cpu"))
     assert (on_gpu.machine, on_cpu.gpu) == ("Apple M2 Pro, MPS", None)
     assert on_cpu.machine.startswith("Apple M2 Pro, ")
+
+
+@pytest.mark.parametrize(
+    ("told", "name"), [("AMD Ryzen 9 5900X 12-Core Processor    ", "AMD Ryzen 9 5900X 12-Core Processor"), (None, KIND)]
+)
+def test_a_windows_processor(monkeypatch, told: str | None, name: str):
+    def value(key: str, name: str) -> tuple[str, int]:
+        assert key == r"machine HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        if told is None:
+            raise FileNotFoundError(name)
+        return {"ProcessorNameString": told}[name], 1
+
+    registry = SimpleNamespace(
+        HKEY_LOCAL_MACHINE="machine", OpenKey=lambda *key: nullcontext(" ".join(key)), QueryValueEx=value
+    )
+
+    def absent(*_arguments, **_options) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setitem(sys.modules, "winreg", registry)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(environment.platform, "processor", lambda: KIND)
+    assert environment.cpu_name() == name
 
 
 def test_the_commit_is_asked_for_once(monkeypatch):
