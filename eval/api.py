@@ -218,7 +218,7 @@ def open_dataset(dataset: Images, data_dir: str | Path | None = None) -> Dataset
     folder = data_dir or os.environ.get("ESR_DATA")
     place = _expanded(dataset)
     inside = data_dir and not place.is_absolute() and (_expanded(data_dir) / place).is_dir()
-    if isinstance(dataset, Path) or (os.sep in dataset and place.is_dir() and not inside):
+    if isinstance(dataset, Path) or ({os.sep, os.altsep} & set(dataset) and place.is_dir() and not inside):
         return datasets.open_dataset(place, None)
     return datasets.open_dataset(_expanded(folder) if folder else None, dataset)
 

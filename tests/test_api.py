@@ -246,6 +246,16 @@ def test_what_is_wrong_is_said(hr_folder: Path, call, message: str):
         call(hr_folder)
 
 
+@pytest.mark.parametrize(("sep", "altsep"), [("/", None), ("\\", "/")])
+def test_a_name_with_any_separator_of_the_system_is_a_folder(
+    hr_folder: Path, monkeypatch, sep: str, altsep: str | None
+):
+    monkeypatch.setattr("os.sep", sep)
+    monkeypatch.setattr("os.altsep", altsep)
+    monkeypatch.chdir(hr_folder.parent.parent)
+    assert api.open_dataset(f"{hr_folder.parent.name}/{hr_folder.name}").name == hr_folder.name
+
+
 def test_a_network_that_fails_is_an_error_with_its_reason(hr_folder: Path):
     class Wrong(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
