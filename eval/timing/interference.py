@@ -68,9 +68,11 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         """Look who is there: whoever computes on the GPU now is taken for part of the set-up."""
-        self._gpu = open_gpu(self._device)
-        if self._gpu is not None:
-            self._gpu_processes = self._gpu.processes() or frozenset()
+        gpu = self._gpu = open_gpu(self._device)
+        told = (gpu and gpu.processes(), gpu and gpu.clock_mhz())
+        self._gpu_processes = told[0] or frozenset()
+        # Of what it does not tell, nothing is noticed.
+        self.gpu_watched = self._device.type == "cpu" or None not in told
         self._refuse_ended_workers()
         self._last = self._look()
         self.begin()

@@ -242,6 +242,12 @@ def test_times_that_hold_the_giving_back_of_memory_say_so():
     assert note.replace(", 03_PFDNLite", "") in legend([STEADY[0], submission])
 
 
+def test_a_gpu_that_could_not_be_watched_is_told():
+    note = "The GPU reported no processes or no clock, so what disturbed its work is not dropped."
+    assert note not in legend(STEADY)
+    assert note in legend([STEADY[0], changed(STEADY[1], timing={"gpu_watched": False})])
+
+
 def test_times_of_a_part_of_the_images_are_told():
     def part(record: Record) -> Record:
         return changed(record, timing={"image_names": ("a",), "samples_ms": record.timing.samples_ms[:1]})

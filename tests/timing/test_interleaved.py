@@ -74,6 +74,14 @@ def test_known_times_give_known_figures(dataset):
     assert max(max(row) for row in first.samples_ms) == 36.0
 
 
+@pytest.mark.parametrize(("device", "watched"), [("cpu", True), ("mps", False)])
+def test_a_gpu_that_was_not_watched_is_on_record(dataset, device: str, watched: bool):
+    model = Clockwork("A", 1.0, [])
+    model.device = torch.device(device)
+    (timing,) = measure_together([model], dataset, TEST)
+    assert timing.gpu_watched == watched
+
+
 def test_every_size_is_warmed_until_it_settles(dataset):
     log: list = []
     (timing,) = measure_together([Clockwork("A", 1.0, log)], dataset, TEST)
