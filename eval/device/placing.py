@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 
@@ -10,6 +11,8 @@ from eval.config import AUTO
 from eval.errors import UsageError
 
 DEVICES = (AUTO, "cuda", "cpu", "mps")
+# By which a process reaches GPUs: of AMD; of NVIDIA, in WSL too, which has one for all makes.
+GPU_FILES = ("/dev/kfd", "/dev/dri") if torch.version.hip else ("/dev/nvidia*", "/dev/dxg")
 
 
 def pick_device(name: str) -> torch.device:
@@ -76,6 +79,11 @@ def threads_set(threads: int | None) -> Iterator[None]:
 def gpu_name(device: torch.device) -> str | None:
     """Return the name of an NVIDIA or AMD GPU; None for another device, and for one that is not in this machine."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" and torch.cuda.is_available() else None
+
+
+def gpu_files() -> list[Path]:
+    """Return the device files by which a process reaches this machine's GPUs; folders of them, too."""
+    return sorted(path for pattern in GPU_FILES for path in Path("/").glob(pattern[1:]))
 
 
 def equal_gpus(device: torch.device) -> list[str]:

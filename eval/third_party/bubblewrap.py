@@ -22,6 +22,8 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # Of a prefix of Python; what else lies there (other environments, data) is nobody's business.
 _PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/sys/devices/system/cpu")
+# Where AMD's library looks for GPUs; /sys/devices is what the others lead to.
+_AMD, _OF_AMD = Path("/dev/kfd"), ("/sys/devices", "/sys/class/kfd", "/sys/class/drm", "/sys/dev/char")
 # The kernel tells the owner of a process what keys there are, though not what is in them.
 _HIDDEN_IN_PROC = ("/proc/keys", "/proc/key-users")
 # For programs that insist on these two; large files belong in scratch.
@@ -47,7 +49,7 @@ class Mounts:
     Attributes:
         readable: files and folders, visible read-only at their own paths, and where a path itself leads if it is a
             link (never give a link that third-party code made, nor a folder with sockets: they can be spoken to).
-        devices: device nodes to pass through (for CUDA: /dev/nvidia*).
+        devices: device nodes to pass through, such as /dev/nvidia*.
     """
 
     readable: tuple[Path, ...] = ()
@@ -102,6 +104,7 @@ def _options(mounts: Mounts, limits: Limits) -> list[str]:
     hidden = _hidden_below([*paths, *(folder for folder in _SYSTEM if not os.path.islink(folder))])
     options += _bound("--ro-bind", hidden, os.devnull)
     options += _bound("--dev-bind", map(str, mounts.devices))
+    options += _bound("--ro-bind-try", _OF_AMD if _AMD in mounts.devices else ())
     options += _bound("--ro-bind", filter(os.path.exists, _HIDDEN_IN_PROC), os.devnull)
     # The host's root keeps its uid behind the other number: /proc/sys would be its to write. The rest is memory.
     options += _read_only_but_for_processes() if mounts.devices else ["--remount-ro", "/proc"]

@@ -23,6 +23,11 @@ _CUDA_WORDS = re.compile(
     r"|NVIDIA driver on your system|CUDA error: (invalid device|CUDA driver version)|only supported on CUDA",
     re.I,
 )
+# A GPU that the harness has and its sandbox does not is no fault of the network's.
+NO_GPU = (
+    "--device cuda: the sandbox has no GPU: {}; use --device cpu, or --sandbox none, which gives their code your full"
+    " permissions"
+)
 _MAX_CHARS, _BEGINNING = 300, 180
 _TRACEBACK = "Traceback (most recent call last)"
 # What a user can mend: a full disk, a used-up quota or limit, a disk that fails.

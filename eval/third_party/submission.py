@@ -15,7 +15,7 @@ import torch
 from eval.config import EAGER, Protocol, RunConfig
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
-from eval.device.placing import worker_gpu
+from eval.device.placing import GPU_FILES, gpu_files, worker_gpu
 from eval.errors import UsageError
 from eval.files import PROJECT, beginning, sha256_within, states_of, why_unfit
 from eval.records.record import State
@@ -27,7 +27,7 @@ from eval.third_party.bubblewrap import OURS, Mounts
 from eval.third_party.checkout import source_of
 from eval.third_party.connection import Connection
 from eval.third_party.entries import MODEL_ZOO, Checkout, Entry
-from eval.third_party.faults import one_line
+from eval.third_party.faults import NO_GPU, one_line
 from eval.third_party.guard import Limits
 from eval.third_party.handover import Handed, files_below, files_beside
 from eval.third_party.kinds import SandboxKind
@@ -266,7 +266,9 @@ def opened(
     threads = config.threads or torch.get_num_threads()
     command = [sys.executable, "-m", "eval.third_party.worker"]
     shown = {its.place: os.path.realpath(its.path) for its in handed if its.is_shown}
-    devices = tuple(sorted(Path("/dev").glob("nvidia*"))) if device.type == "cuda" else ()
+    devices = tuple(gpu_files()) if device.type == "cuda" else ()
+    if device.type == "cuda" and not devices and rules.sandbox is not SandboxKind.NONE:
+        raise CannotRunError(State.DEVICE_FAILED, NO_GPU.format(f"there is no {' or '.join(GPU_FILES)} to show in it"))
     mounts = Mounts((OURS, *map(Path, shown.values())), devices)
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
     # Passes side by side must not all have the same processors.

@@ -25,7 +25,7 @@ from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
 from eval.metrics.trials import try_network
 from eval.records.record import State
-from eval.third_party.faults import described
+from eval.third_party.faults import NO_GPU, SubmissionError, described
 from eval.third_party.graphs import counted_forward, graph_of, load_graph
 from eval.third_party.loading import Loaded, load_entry, load_model_file
 from eval.third_party.shims import install
@@ -76,6 +76,8 @@ class Worker:
             keep_freed_memory()
             self.tf32 = header["tf32"]
         device = torch.device(header["device"])
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise SubmissionError(State.MISSING_DEPENDENCY, NO_GPU.format("torch finds none there"))
         self.notes = install(device, trusted=header["trusted"], weights_folders=[str(_given() / "model_zoo")])
         _forget_our_models()
         with OnCpu(self.notes) if device.type == "cpu" else contextlib.nullcontext():

@@ -1,5 +1,6 @@
 """Which devices there are, working on one of several GPUs, and recording on it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from eval.device.clock import kernels_ms, timed
 from eval.device.graphs import Recorder
-from eval.device.placing import current, equal_gpus, finish, pick_device, release, worker_gpu
+from eval.device.placing import current, equal_gpus, finish, gpu_files, pick_device, release, worker_gpu
 from eval.errors import UsageError
 from tests.device.fake_cuda import FakeCuda
 
@@ -24,6 +25,15 @@ def test_devices():
     for name in ("gpu", "cuda:x", "cpu:0", ""):
         with pytest.raises(UsageError, match=f"--device {name}: expected one of auto, cuda, cpu, mps"):
             pick_device(name)
+
+
+def test_the_files_of_gpus_are_those_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """In WSL there is no /dev/nvidia0 but one file for all makes."""
+    monkeypatch.setattr("eval.device.placing.GPU_FILES", [f"{tmp_path}/nvidia*", f"{tmp_path}/dxg"])
+    assert gpu_files() == []
+    for name in ("dxg", "null", "nvidia0", "nvidiactl"):
+        (tmp_path / name).touch()
+    assert [path.name for path in gpu_files()] == ["dxg", "nvidia0", "nvidiactl"]
 
 
 def test_an_absent_device_is_an_error_and_no_fallback(monkeypatch: pytest.MonkeyPatch):

@@ -240,6 +240,21 @@ for top in sorted(name for name in os.listdir("/proc") if not name.isdigit() and
     assert said[3:] == []
 
 
+def test_what_tells_of_amd_gpus_is_shown_read_only_where_one_is(
+    bubblewrap: SandboxKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """/dev/null stands for the GPU's file."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        PREAMBLE + "say(f\"{sorted(os.listdir('/sys/devices'))} {os.statvfs('/sys/devices').f_flag & 1}\")"
+    )
+    shown = Mounts((script,), devices=(Path(os.devnull),))
+    for amd, seen in ((Path("/dev/kfd"), ["system"]), (Path(os.devnull), sorted(os.listdir("/sys/devices")))):
+        monkeypatch.setattr("eval.third_party.bubblewrap._AMD", amd)
+        with start([sys.executable, str(script)], bubblewrap, shown, DEFAULT, {}) as sandboxed:
+            assert _said(sandboxed) == [f"{seen} 1"]
+
+
 @pytest.mark.parametrize("devices", [(), (Path(os.devnull),)], ids=["no device", "a device"])
 def test_what_keys_there_are_is_hidden(bubblewrap: SandboxKind, tmp_path: Path, devices: tuple):
     script = tmp_path / "program.py"

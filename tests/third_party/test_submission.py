@@ -18,7 +18,7 @@ import torch
 
 from eval.data.datasets import open_dataset
 from eval.data.images import ImageSize, read_image, write_png
-from eval.errors import UsageError
+from eval.errors import RunError, UsageError
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import Record, State
 from eval.run.failures import CannotRunError
@@ -31,7 +31,7 @@ from eval.third_party.claims import checked_counts
 from eval.third_party.connection import Connection
 from eval.third_party.faults import SubmissionError
 from eval.third_party.graphs import load_graph
-from eval.third_party.sandbox import Limits, SandboxKind, choose_sandbox
+from eval.third_party.sandbox import Limits, Mounts, SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.conftest import PROJECT
 from tests.planted_checkout import PLANTED, copy_of_planted
@@ -443,3 +443,30 @@ def test_a_full_disk_or_a_worker_that_does_not_start_costs_the_proof_alone():
     assert complexity is claimed
     assert flag.text.startswith("its counts are claims alone: ")
     assert "No space left on device" in flag.text
+
+
+def test_a_worker_is_shown_the_files_of_gpus_and_none_starts_without_them(monkeypatch: pytest.MonkeyPatch):
+    def start(_command: object, _kind: object, mounts: Mounts, *_more: object) -> None:
+        shown.append(mounts.devices)
+        raise RunError("no worker")
+
+    def open_on(device: str, kind: SandboxKind, files: list[Path]) -> None:
+        monkeypatch.setattr(submission, "gpu_files", lambda: files)
+        with submission.opened(None, Rules(kind), config_of(device=device), {}):
+            pass
+
+    shown: list[tuple[Path, ...]] = []
+    monkeypatch.setattr(submission, "start", start)
+    for device, kind, files in (
+        ("cpu", SandboxKind.BUBBLEWRAP, [Path("/dev/dxg")]),
+        ("cuda", SandboxKind.BUBBLEWRAP, [Path("/dev/dxg")]),
+        ("cuda", SandboxKind.NONE, []),
+    ):
+        with pytest.raises(RunError, match="no worker"):
+            open_on(device, kind, files)
+    assert shown == [(), (Path("/dev/dxg"),), ()]
+    with pytest.raises(
+        CannotRunError, match=r"^--device cuda: the sandbox has no GPU: there is no /dev/.*--device cpu"
+    ):
+        open_on("cuda", SandboxKind.BUBBLEWRAP, [])
+    assert len(shown) == 3

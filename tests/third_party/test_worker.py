@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import _get_current_function_mode
 
+from eval.device.numerics import cudnn_switches
 from eval.third_party.shims.cuda import OnCpu
 from eval.third_party.wire import Message
 from eval.third_party.worker import Worker
@@ -86,3 +87,12 @@ def test_a_fault_names_files_as_they_are_called_where_they_came_from(monkeypatch
     fault = Failing().answer(Message({"op": "go"})).header["fault"]
     assert fault["text"] == "ValueError: net.py and w.pth, models/team01.py"
     assert str(tmp_path) not in fault["trace"]
+
+
+def test_a_gpu_that_the_sandbox_does_not_have_is_no_fault_of_the_network(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asked = {"op": "load", "threads": torch.get_num_threads(), "tf32": False, "as_template": True, "device": "cuda"}
+    with cudnn_switches(False):
+        fault = Worker().answer(Message(asked)).header["fault"]
+    assert fault["state"] == "missing dependency"
+    assert fault["text"].startswith("--device cuda: the sandbox has no GPU: torch finds none there; use --device cpu")
