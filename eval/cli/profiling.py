@@ -58,7 +58,8 @@ def profile_model(
     found = _profiled(source, config, size, passes)
     terminal, shown = Terminal(), first(found, _SHOWN)
     machine = found.machine
-    rates = f"{machine.multiply_adds_per_s / 1e9:.0f} G multiply-adds/s, {machine.bytes_per_s / 1e9:.1f} GB/s"
+    tf32 = f" ({machine.tf32_per_s / 1e9:.0f} in TF32, which convolutions take)" if machine.tf32_per_s else ""
+    rates = f"{machine.multiply_adds_per_s / 1e9:.0f} G multiply-adds/s{tf32}, {machine.bytes_per_s / 1e9:.1f} GB/s"
     terminal.say(f"{source.info.label}, {size}x{size} on {config.device}: {1000 * found.whole_s:.2f} ms; {rates}")
     for title, parts in (("Layer", shown.layers), ("Operator", found.kinds)):
         terminal.show(to_terminal(_table(title, parts), overflow="fold"))

@@ -76,6 +76,17 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
 
 
 @contextmanager
+def products_in_tf32() -> Iterator[None]:
+    """Let matrix products round float32 to TF32 for a block of code."""
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, _TF32
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
+
+
+@contextmanager
 def cudnn_trials() -> Iterator[None]:
     """Let cuDNN try its algorithms on each new shape and keep the fastest: for work whose shapes stay the same."""
     before = torch.backends.cudnn.benchmark

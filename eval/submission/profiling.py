@@ -1,7 +1,8 @@
 """Where a network's time goes, operator by operator, and how far each is from what the machine could do.
 
 The floor of an operator is the time of its multiply-adds at the rate of the machine's matrix product, or of its bytes
-at the machine's memory bandwidth, whichever is longer. Both are measured here first, by the same threads.
+at the machine's memory bandwidth, whichever is longer. Both are measured here first, by the same threads; where
+convolutions take TF32, as torch has it on a GPU, their floor is that of a product in TF32.
 """
 
 import statistics
@@ -19,11 +20,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from eval.device.clock import Forward, timed
+from eval.device.numerics import convolutions_take_tf32, products_in_tf32
 from eval.device.placing import finish
 from eval.metrics.branches import branches_of
 
 _WARM_UP = 3
 _SIDE, _BYTES = 1024, 2**26
+# Of a smaller product on a GPU the time is that of starting the kernel.
+_GPU_SIDE = 4096
 _TRIES = 5
 _FAR, _WORTH = 4.0, 0.03
 # A time is doubted that is less than this share of its floor, or whose passes differ by more than this share of it.
@@ -34,14 +38,20 @@ _AGAIN = "measure again on an idle machine"
 
 @dataclass(frozen=True)
 class Machine:
-    """What a device can do: multiply-adds a second in a float32 matrix product, bytes a second in a copy."""
+    """What a device can do: multiply-adds a second in a float32 matrix product, bytes a second in a copy.
+
+    Attributes:
+        tf32_per_s: multiply-adds a second in a product in TF32, where convolutions take it.
+    """
 
     multiply_adds_per_s: float
     bytes_per_s: float
+    tf32_per_s: float | None = None
 
-    def floor_s(self, flops: int, moved_bytes: int) -> float:
-        """Return the least time that so much work and traffic take."""
-        return max(flops / self.multiply_adds_per_s, moved_bytes / self.bytes_per_s)
+    def floor_s(self, kind: str, flops: int, moved_bytes: int) -> float:
+        """Return the least time that an operator's work and traffic take."""
+        rate = self.tf32_per_s if kind == "convolution" else None
+        return max(flops / (rate or self.multiply_adds_per_s), moved_bytes / self.bytes_per_s)
 
 
 @dataclass(frozen=True)
@@ -151,13 +161,21 @@ class _Watch(TorchDispatchMode):
 
 @torch.no_grad()
 def measure_machine(device: torch.device) -> Machine:
-    """Measure a device's matrix product of 1024x1024 and its copy of 64 MiB; the best of five each."""
-    square = torch.rand(_SIDE, _SIDE, device=device)
+    """Measure a device's matrix product of 1024x1024 (CUDA: 4096x4096) and its copy of 64 MiB; the best of five each.
+
+    Where convolutions take TF32, the product is measured in TF32 as well.
+    """
+    side = _GPU_SIDE if device.type == "cuda" else _SIDE
+    square = torch.rand(side, side, device=device)
     source = torch.rand(_BYTES // 4, device=device)
     target = torch.empty_like(source)
     product_s = _best_s(lambda x: torch.mm(x, x), square)
     copy_s = _best_s(target.copy_, source)
-    return Machine(_SIDE**3 / product_s, 2 * _BYTES / copy_s)
+    tf32_per_s = None
+    if device.type == "cuda" and convolutions_take_tf32():
+        with products_in_tf32():
+            tf32_per_s = side**3 / _best_s(lambda x: torch.mm(x, x), square)
+    return Machine(side**3 / product_s, 2 * _BYTES / copy_s, tf32_per_s)
 
 
 def _best_s(work: Forward, x: Tensor) -> float:
@@ -194,7 +212,7 @@ def _part(calls: Sequence[tuple[str, str, float, int, int]], machine: Machine) -
     """Return one operator from its calls in all passes."""
     name, kind, _, flops, moved = calls[0]
     passes_s = tuple(call[2] for call in calls)
-    return Part(name, (kind,), statistics.median(passes_s), flops, moved, machine.floor_s(flops, moved), passes_s)
+    return Part(name, (kind,), statistics.median(passes_s), flops, moved, machine.floor_s(kind, flops, moved), passes_s)
 
 
 def _together(parts: Iterable[Part], key: Callable[[Part], str]) -> tuple[Part, ...]:

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from eval.data.images import read_size
-from eval.submission.profiling import Machine, Part, _pruning, _replacing, _together, first, profile
+from eval.device.numerics import cudnn_switches, products_take_tf32
+from eval.submission import profiling
+from eval.submission.profiling import (
+    Machine,
+    Part,
+    _pruning,
+    _replacing,
+    _together,
+    first,
+    measure_machine,
+    profile,
+)
 from eval.submission.profiling import _part as _of_passes
 
 SIDE = 24
@@ -70,8 +81,29 @@ def test_other_looks_at_the_same_memory_are_no_work():
 
 def test_the_floor_is_the_longer_of_work_and_traffic():
     machine = Machine(multiply_adds_per_s=100.0, bytes_per_s=10.0)
-    assert machine.floor_s(200, 10) == 2.0
-    assert machine.floor_s(100, 50) == 5.0
+    assert machine.floor_s("mm", 200, 10) == 2.0
+    assert machine.floor_s("convolution", 100, 50) == 5.0
+
+
+def test_the_floor_of_convolutions_in_tf32_is_that_of_a_product_in_tf32():
+    """On an A100 such a convolution was told to be disturbed: it took a sixth of the least time in float32."""
+    machine = Machine(multiply_adds_per_s=100.0, bytes_per_s=10.0, tf32_per_s=800.0)
+    conv, product = (_of_passes([("net", kind, 2.0, 800, 1)], machine) for kind in ("convolution", "mm"))
+    assert (conv.times_floor, conv.doubt) == (2.0, None)
+    assert product.times_floor == 0.25
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_a_gpus_product_is_also_measured_as_its_convolutions_round(monkeypatch: pytest.MonkeyPatch, tf32: bool):
+    """The CPU works as a GPU would, whose product in TF32 takes a fourth of the time."""
+    rand = torch.rand
+    monkeypatch.setattr(profiling.torch, "rand", lambda *size, device: rand(*size[:1]))
+    monkeypatch.setattr(profiling, "_best_s", lambda _work, _x: 0.25 if products_take_tf32() else 1.0)
+    with cudnn_switches(tf32):
+        machine = measure_machine(torch.device("cuda"))
+    assert machine.multiply_adds_per_s == 4096**3
+    assert machine.tf32_per_s == (4 * 4096**3 if tf32 else None)
+    assert not products_take_tf32()
 
 
 def test_hooks_are_gone_afterwards_and_the_output_is_as_before():
