@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import cycle, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as connections_with_news
@@ -90,29 +91,32 @@ def _in_processes(tasks: Sequence[EvaluationTask], jobs: int) -> Iterator[tuple[
     """Yield each task with its record, or with None if its process died."""
     waiting = deque(tasks)
     # One after another they run on one: cards of a kind differ, too.
-    gpus = deque(equal_gpus(torch.device(tasks[0].config.device)) if tasks and jobs > 1 else ())
-    running: dict[Connection, tuple[SpawnProcess, EvaluationTask]] = {}
+    gpus = equal_gpus(torch.device(tasks[0].config.device)) if tasks and jobs > 1 else []
+    # A process that ends leaves its GPU to its successor.
+    free = list(islice(cycle(gpus or [None]), jobs))
+    running: dict[Connection, tuple[SpawnProcess, EvaluationTask, str | None]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                gpus.rotate(-1)
-                connection, process = _start(gpus[-1] if gpus else None)
-                running[connection] = process, waiting.popleft()
+            while waiting and free:
+                gpu = free.pop(0)
+                connection, process = _start(gpu)
+                running[connection] = process, waiting.popleft(), gpu
                 _send(connection, running[connection][1])
             news = connections_with_news(running)
             for connection in [its for its in running if its in news]:
-                process, task = running[connection]
+                process, task, gpu = running[connection]
                 record = _received(connection)
                 goes_on = record is not None and record.complete and not task.config.is_timed
                 if goes_on and waiting:
-                    running[connection] = process, waiting.popleft()
+                    running[connection] = process, waiting.popleft(), gpu
                     _send(connection, running[connection][1])
                 else:
                     del running[connection]
                     _end(connection, process)
+                    free.append(gpu)
                 yield task, record
     finally:
-        for connection, (process, _) in running.items():
+        for connection, (process, *_) in running.items():
             _end(connection, process)
 
 
