@@ -31,7 +31,7 @@ class Trainee:
     def forms(self) -> list[dict[str, Tensor]]:
         """Return state dicts of the network's forms, unpruned and pruned, in training and as it ships."""
         # What is drawn here counts nowhere: a seed's branches stay its own.
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=()):
             networks = [self.build(pruned) for pruned in ((), PRUNED_BLOCKS)[: 1 + self.can_be_pruned]]
         return [form.state_dict() for network in networks for form in (network, deploy_form(network))]
 

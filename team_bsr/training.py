@@ -75,9 +75,9 @@ def _train(plan: Plan, habits: Habits, run: Run, accelerator: Accelerator) -> Pa
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Let what is initialised inside depend on ``seed`` alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """Let what is initialised inside, on the CPU, depend on ``seed`` alone; the state of GPUs is left alone."""
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(seed)
         yield
 
 

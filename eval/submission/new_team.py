@@ -81,7 +81,7 @@ def _write(team: NewTeam, former: bytes) -> None:
     name = team.name
     write_whole(team.network, filled("network.py", name=name, id=f"{team.id:02}"))
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(team.id)
+        torch.default_generator.manual_seed(team.id)
         network = getattr(module_of(team.network, f"new_{team.module}"), name)().eval()
     with atomic_path(team.weights) as partial:
         safetensors.torch.save_file(network.state_dict(), partial)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -44,7 +45,8 @@ from team_bsr.recipe import Step
 from team_bsr.resuming import alone_in
 from team_bsr.sources import Sources
 from team_bsr.survey import survey
-from team_bsr.training import TrainingError, train
+from team_bsr.trainees import TRAINEES
+from team_bsr.training import TrainingError, first_network, train
 from team_bsr.validation import open_set, validate
 from tests.conftest import PROJECT
 from tests.rounding import rounding
@@ -658,3 +660,19 @@ def test_patches_are_cut_beside_a_gpu_that_would_wait_for_them(monkeypatch, aske
     monkeypatch.setattr(training, "usable_cpus", lambda: 16)
     told = SimpleNamespace(device=torch.device(device), num_processes=processes)
     assert training._workers(asked, told) == expected
+
+
+def test_what_is_drawn_at_first_leaves_gpus_alone(monkeypatch):
+    """torch forks the state of every card that it sees, with a warning where there are several."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("get_rng_state", "set_rng_state", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_given, name=name: pytest.fail(name))
+    plan = Plan((small_step(),), seed=5, network="abpn")
+    before = torch.get_rng_state()
+    with warnings.catch_warnings(action="error"):
+        drawn, again = (first_network(plan.steps[0], plan, None, None).state_dict() for _ in range(2))
+        forms = TRAINEES["abpn"].forms()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(weights, again[name]) for name, weights in drawn.items())
+    assert len(forms) == 2
