@@ -175,6 +175,8 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
+    free = min([psutil.virtual_memory().available, *free_bytes()])
     if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min([psutil.virtual_memory().available, *free_bytes()])
+        # It shares the machine's memory, and its driver may give out more than it recommends.
+        return max(0, min(free, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()))
+    return free

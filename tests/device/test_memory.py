@@ -128,6 +128,18 @@ def test_on_mps_the_drivers_figures_are_reported(monkeypatch: pytest.MonkeyPatch
     assert available_bytes(torch.device("mps")) == 20 * memory.MIB
 
 
+@pytest.mark.parametrize(("taken_mib", "free_mib", "expected"), [(28, 9, 0), (5, 9, 9), (20, 9, 5)])
+def test_memory_that_mps_shares_is_never_less_than_none(
+    monkeypatch: pytest.MonkeyPatch, taken_mib: int, free_mib: int, expected: int
+):
+    """Less than nothing was taken for enough to hold whole images."""
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 25 * memory.MIB)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: taken_mib * memory.MIB)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=free_mib * memory.MIB))
+    monkeypatch.setattr(memory, "free_bytes", lambda: iter(()))
+    assert available_bytes(torch.device("mps")) == expected * memory.MIB
+
+
 def test_what_is_free_is_what_a_device_can_still_give(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=7, total=11))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (5, 13))
