@@ -10,6 +10,7 @@ from torch import nn
 from eval.data.datasets import Dataset, open_dataset
 from eval.data.finding import FolderError
 from eval.data.pairs import ImagePair
+from eval.device.numerics import cudnn_switches
 from eval.device.pixels import to_tensor, to_uint8
 from eval.errors import UsageError
 from eval.files import why_no_folder
@@ -56,6 +57,7 @@ def open_set(folder: Path, flag: str = "--validate", needs_hr: bool = True) -> D
 
 
 @torch.inference_mode()
+@cudnn_switches(tf32=False)
 def validate(network: nn.Module, sets: Sequence[Dataset]) -> dict[str, float]:
     """Return each set's mean PSNR in dB by the challenge's protocol, of the deploy form in float32."""
     deploy = deploy_form(network).eval()

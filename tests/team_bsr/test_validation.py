@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 
 from eval.data.images import write_png
+from eval.device.numerics import convolutions_take_tf32, cudnn_switches
 from eval.errors import UsageError
-from team_bsr import plan
+from team_bsr import plan, validation
 from team_bsr.losses import LOSSES
 from team_bsr.optimisation import Optimisation
 from team_bsr.plan import Habits, Plan
@@ -36,6 +37,16 @@ def test_validation_is_the_mean_psnr_of_8_bit_rgb_less_4_pixels(tmp_path):
         expected.append(10 * np.log10(255**2 / (error**2).mean()))
     # The fused network may round a few samples to the other side, by one level of 255.
     assert validate(network, [dataset])["hr"] == pytest.approx(np.mean(expected), abs=1e-3)
+
+
+def test_validation_rounds_nothing_to_tf32_and_training_may(tmp_path, monkeypatch):
+    write_png(tmp_path / "hr" / "0.png", np.zeros((32, 32, 3), np.uint8))
+    dataset, network, seen = open_set(tmp_path / "hr"), random_network((2, 3)), []
+    monkeypatch.setattr(validation, "psnr", lambda *_: seen.append(convolutions_take_tf32()) or 30.0)
+    with cudnn_switches(tf32=True):
+        assert [validate(network, [dataset]) for _ in range(2)] == [{"hr": 30.0}] * 2
+        assert convolutions_take_tf32()
+    assert seen == [False, False]
 
 
 def test_the_dry_run_times_each_step_s_network_and_share_of_a_batch(monkeypatch):
