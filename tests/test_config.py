@@ -82,6 +82,10 @@ def test_others_begin_at_zero(name: str):
         RunConfig(tile=8, **{name: -1})
 
 
+def test_the_seed_is_zero_where_nobody_names_one():
+    assert RunConfig().seed == 0
+
+
 @pytest.mark.parametrize("name", ["streams", "workers"])
 def test_streams_and_workers_are_idle_where_each_image_is_timed(name: str):
     assert name in RunConfig(protocol="official").idle
@@ -231,3 +235,5 @@ def test_one_image_has_its_streams_share_of_the_threads():
     untimed = RunConfig(protocol=Protocol.ACCURACY, device="cpu", threads=4)
     assert [untimed.replaced(streams=its).threads_each for its in (None, 1, 2, 8)] == [4, 4, 2, 1]
     assert RunConfig(protocol=Protocol.ACCURACY, device="cpu").threads_each is None
+    # On a GPU there are no streams to share them.
+    assert untimed.replaced(device="cuda", streams=2).threads_each == 4
