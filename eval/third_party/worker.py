@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from eval.config import AUTO
 from eval.data.pairs import SCALE
 from eval.device.clock import kernels_ms
 from eval.device.memory import device_peak_mib, keep_freed_memory, reset_device_peak, return_free_memory
 from eval.device.numerics import set_cudnn_switches, set_full_precision_on_cpu
 from eval.device.pixels import to_tensor
-from eval.device.placing import finish
+from eval.device.placing import finish, pick_device
 from eval.inference.outputs import output_in_words, what_to_return
 from eval.metrics.behaviour import inspect
 from eval.metrics.complexity import attempt, measure_complexity
@@ -76,7 +77,7 @@ class Worker:
             keep_freed_memory()
             self.tf32 = header["tf32"]
         device = torch.device(header["device"])
-        if device.type == "cuda" and not torch.cuda.is_available():
+        if device.type == "cuda" and pick_device(AUTO).type != "cuda":
             raise SubmissionError(State.MISSING_DEPENDENCY, NO_GPU.format("torch finds none there"))
         self.notes = install(device, trusted=header["trusted"], weights_folders=[str(_given() / "model_zoo")])
         _forget_our_models()
