@@ -23,7 +23,7 @@ from eval.records.record import Record
 from eval.records.store import read_record, write_record
 from eval.report import score as score_report
 from eval.report.audits import tables as audit_report
-from eval.report.page.gallery import Contender, rank_images
+from eval.report.page.gallery import ModelImages, rank_images
 from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.factsheet import factsheet
@@ -119,7 +119,7 @@ def test_sets_of_which_every_image_is_identical(tmp_path: Path):
     assert [row["psnrs_db"] for row in rows] == [[None, None]] * 2
     assert tradeoff(content.boards[0]) is None
     assert write_figures(content.boards, content.comparisons, tmp_path) == []
-    assert rank_images([Contender(its.model.label, its, ()) for its in records]) == []
+    assert rank_images([ModelImages(its.model.label, its, ()) for its in records]) == []
     # With three rows best figures are marked; equal ones share the mark.
     three = [*records, make_record((30.0, INF), label="05_SPAN")]
     assert challenge_tables(gather(three, PageOptions()).boards).count(r"\textbf{$\infty$}$_{(1)}$") == 2

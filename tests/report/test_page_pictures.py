@@ -14,7 +14,7 @@ import pytest
 from eval.data.images import read_image, write_png
 from eval.metrics.psnr_ssim import psnr
 from eval.records.record import ImageResult, Record, means_of
-from eval.report.page.gallery import Comparison, contenders_of, find_comparison, image_roots, rank_images
+from eval.report.page.gallery import Comparison, find_comparison, image_roots, models_of, rank_images
 from eval.report.page.pictures import make_plan, write_pictures
 from eval.report.page.windows import CODE_OF_ONE, CODES_PER_OCTAVE, choose_window, encode_errors, squared_errors
 from eval.report.page.writing import PageOptions
@@ -132,13 +132,13 @@ def test_names_that_leave_the_folder_are_not_followed(records: list[Record], tmp
     outside = make_record(label="00_x").model_copy(
         update={"model": records[0].model.model_copy(update={"label": "../r/00_RLFN"}), "images": records[0].images}
     )
-    assert contenders_of([("x", outside)], [tmp_path / "empty"]) == []
-    (contender,) = contenders_of([("a", records[0])], [tmp_path / "r"])
-    inside = contender.record.images[0].model_copy(update={"name": "../../03_PFDNLite/photos/image0"})
-    moved = contender.record.model_copy(update={"images": (inside,)})
-    (contender,) = contenders_of([("a", moved)], [tmp_path / "r"])
+    assert models_of([("x", outside)], [tmp_path / "empty"]) == []
+    (model,) = models_of([("a", records[0])], [tmp_path / "r"])
+    inside = model.record.images[0].model_copy(update={"name": "../../03_PFDNLite/photos/image0"})
+    moved = model.record.model_copy(update={"images": (inside,)})
+    (model,) = models_of([("a", moved)], [tmp_path / "r"])
     hr = read_image(tmp_path / "photos" / "image0.png")
-    assert contender.read(inside.name, hr) is None
+    assert model.read(inside.name, hr) is None
 
 
 def test_without_images_or_ground_truth_there_is_no_comparison(records: list[Record], tmp_path: Path, hr_folder: Path):
@@ -161,15 +161,15 @@ def test_contested_and_hard_images_come_first_by_turns(tmp_path: Path):
     ]
     for record in records:
         (tmp_path / record.model.label / "Set2").mkdir(parents=True)
-    contenders = contenders_of([(record.model.label, record) for record in records], [tmp_path])
-    ranked = rank_images(contenders)
+    models = models_of([(record.model.label, record) for record in records], [tmp_path])
+    ranked = rank_images(models)
     assert [its.name for its in ranked] == ["img2", "img1", "img0"]
     assert (ranked[0].mean_db, ranked[0].spread_db) == (26.5, 3.0)
 
 
 def test_the_baseline_of_2022_is_a_network_though_its_id_is_not_positive(records: list[Record], tmp_path: Path):
     both = [changed(records[0], model={"id": -1}), changed(records[1], model={"id": -1, "origin": "NTIRE2022_ESR"})]
-    found = contenders_of([(its.model.label, its) for its in both], (tmp_path / "r",))
+    found = models_of([(its.model.label, its) for its in both], (tmp_path / "r",))
     assert [its.record.model.is_network for its in found] == [False, True]
     assert [its.spread_db for its in rank_images(found)] == [0, 0]
 
@@ -250,7 +250,7 @@ def test_pictures_keep_to_the_budget_even_of_noise(tmp_path: Path):
         write_png(folder / f"image{number}.png", rng.integers(0, 256, (320, 320, 3), dtype=np.uint8))
     names = tuple(f"image{number}" for number in range(6))
     records = [measured(tmp_path / "r", folder, label, noise, names) for label, noise in (("00_A", 9), ("01_B", 20))]
-    comparison = find_comparison("photos", contenders_of([(its.model.label, its) for its in records], [tmp_path / "r"]))
+    comparison = find_comparison("photos", models_of([(its.model.label, its) for its in records], [tmp_path / "r"]))
     shown = write_pictures(comparison, tmp_path / "out", 1e6, lambda _: None)
     sizes = [path.stat().st_size for path in (tmp_path / "out").iterdir()]
     assert 0 < len(shown["images"]) < shown["of"] == 6

@@ -26,7 +26,7 @@ _SAME_DB = 1e-6
 
 
 @dataclass(frozen=True)
-class Contender:
+class ModelImages:
     """A model in a comparison: its label on the page, its record on the set, and the folders its images can lie in."""
 
     label: str
@@ -71,7 +71,7 @@ class Comparison:
     """A set whose pictures can be compared: who has images, which, and the pairs they belong to."""
 
     dataset: str
-    contenders: tuple[Contender, ...]
+    models: tuple[ModelImages, ...]
     interests: tuple[Interest, ...]
     pairs: dict[str, "ImagePair"]
 
@@ -98,23 +98,23 @@ def set_of(conditions: Conditions) -> str:
     return ", ".join(filter(None, (conditions.dataset, conditions.manner)))
 
 
-def contenders_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) -> list[Contender]:
-    """Return one contender a label whose folder of SR images exists under one of the roots."""
-    found: dict[str, Contender] = {}
+def models_of(records: Iterable[tuple[str, Record]], roots: Sequence[Path]) -> list[ModelImages]:
+    """Return one model a label whose folder of SR images exists under one of the roots."""
+    found: dict[str, ModelImages] = {}
     for label, record in records:
         inside = [(root, root / record.sr_folder) for root in roots]
         folders = tuple(its for root, its in inside if its.is_dir() and its.resolve().is_relative_to(root.resolve()))
         if record.complete and folders and label not in found:
-            found[label] = Contender(label, record, folders)
+            found[label] = ModelImages(label, record, folders)
     return list(found.values())
 
 
-def rank_images(contenders: Sequence[Contender]) -> list[Interest]:
-    """Return the images that all contenders have a PSNR of; the hardest and the most contested by turns."""
-    networks = [its for its in contenders if its.record.model.is_network] or contenders
+def rank_images(models: Sequence[ModelImages]) -> list[Interest]:
+    """Return the images that all models have a PSNR of; the hardest and the most contested by turns."""
+    networks = [its for its in models if its.record.model.is_network] or models
     psnrs_db = [its.record.psnrs_db for its in networks]
     interests = []
-    for image in contenders[0].record.images:
+    for image in models[0].record.images:
         figures = [its[image.name] for its in psnrs_db if image.name in its]
         if len(figures) == len(networks) and max(figures) < math.inf:
             interests.append(Interest(image.name, fmean(figures), max(figures) - min(figures)))
@@ -143,21 +143,21 @@ def find_dataset(record: Record) -> "Dataset":
         return open_dataset(folder, None)
 
 
-def readable(contenders: Sequence[Contender], image: str, hr: np.ndarray) -> Iterator[tuple[Contender, np.ndarray]]:
-    """Yield each contender's SR image, of those that have it."""
-    for contender in contenders:
-        if (sr := contender.read(image, hr)) is not None:
-            yield contender, sr
+def readable(models: Sequence[ModelImages], image: str, hr: np.ndarray) -> Iterator[tuple[ModelImages, np.ndarray]]:
+    """Yield each model's SR image, of those that have it."""
+    for model in models:
+        if (sr := model.read(image, hr)) is not None:
+            yield model, sr
 
 
-def find_comparison(dataset: str, contenders: Sequence[Contender]) -> Comparison | None:
+def find_comparison(dataset: str, models: Sequence[ModelImages]) -> Comparison | None:
     """Return what can be compared of a set; None where there are no SR images, or no ground truth any more."""
-    if not contenders:
+    if not models:
         return None
     try:
-        pairs = {pair.name: pair for pair in find_dataset(contenders[0].record).pairs if pair.hr is not None}
+        pairs = {pair.name: pair for pair in find_dataset(models[0].record).pairs if pair.hr is not None}
     except (UsageError, RunError, OSError):
         # It is gone, or a folder that this user may not look into.
         return None
-    interests = tuple(its for its in rank_images(contenders) if its.name in pairs)
-    return Comparison(dataset, tuple(contenders), interests, pairs) if interests else None
+    interests = tuple(its for its in rank_images(models) if its.name in pairs)
+    return Comparison(dataset, tuple(models), interests, pairs) if interests else None

@@ -80,7 +80,7 @@ def _share(sizes: Sequence[int], pixels: float) -> int:
 
 def sizes_of(comparison: Comparison) -> list[int]:
     """Return the pixels of a picture of each image, in the order of interest."""
-    images = (image for its in comparison.contenders for image in its.record.images)
+    images = (image for its in comparison.models for image in its.record.images)
     pixels = {image.name: image.lr_height * image.lr_width * SCALE**2 for image in images}
     return [pixels[its.name] for its in comparison.interests]
 
@@ -96,7 +96,7 @@ def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, do
     folder.mkdir(parents=True, exist_ok=True)
     sizes, images, left = sizes_of(comparison), [], budget_bytes
     for number, interest in enumerate(comparison.interests):
-        plan = make_plan(len(comparison.contenders) + 2, sizes[number:], left)
+        plan = make_plan(len(comparison.models) + 2, sizes[number:], left)
         if plan.images == 0:
             break
         stem = folder / f"{number:03}"
@@ -104,7 +104,7 @@ def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, do
         left -= sum(path.stat().st_size for path in folder.glob(f"{stem.name}[-.]*"))
         done(None)
     return {
-        "labels": [contender.label for contender in comparison.contenders],
+        "labels": [model.label for model in comparison.models],
         "of": len(comparison.interests),
         "images": [image for image in images if image],
     }
@@ -113,14 +113,14 @@ def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, do
 def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: Plan) -> dict | None:
     """Write one image's pictures, named by number so that no name of a record becomes a path."""
     lr, hr = comparison.read(interest.name)
-    srs = {contender.label: sr for contender, sr in readable(comparison.contenders, interest.name, hr)}
+    srs = {model.label: sr for model, sr in readable(comparison.models, interest.name, hr)}
     if not srs:
         return None
     errors = {label: squared_errors(sr, hr) for label, sr in srs.items()}
     bicubic = imresize(lr, Fraction(SCALE))
     window = _window(list(errors.values()), plan)
     area = pixels_of(window)
-    keys = {contender.label: str(number) for number, contender in enumerate(comparison.contenders)}
+    keys = {model.label: str(number) for number, model in enumerate(comparison.models)}
     kinds = {_HR: hr, _BICUBIC: bicubic, **{keys[label]: sr for label, sr in srs.items()}}
     sources = _save_all({kind: pixels[area] for kind, pixels in kinds.items()}, stem, plan)
     codes = {keys[label]: encode_errors(its[window]) for label, its in errors.items()}
@@ -138,9 +138,7 @@ def _write_image(comparison: Comparison, interest: Interest, stem: Path, plan: P
         "sources": sources,
         "thumbnail": _thumbnail(hr, stem),
         "errors": script.name,
-        "psnrs_db": {
-            keys[its.label]: _printed(its.record.psnrs_db.get(interest.name)) for its in comparison.contenders
-        },
+        "psnrs_db": {keys[its.label]: _printed(its.record.psnrs_db.get(interest.name)) for its in comparison.models},
     }
 
 

@@ -18,7 +18,7 @@ from eval.report.board import HIDDEN_AT_FIRST, Board, make_boards
 from eval.report.escapes import plain
 from eval.report.explanations import COLUMN_HELP
 from eval.report.page.facts import facts_of
-from eval.report.page.gallery import Comparison, contenders_of, find_comparison, set_of
+from eval.report.page.gallery import Comparison, find_comparison, models_of, set_of
 from eval.report.page.island import board_data, escaped_texts, island
 from eval.report.page.models import model_views
 from eval.report.renderers import to_html
@@ -73,7 +73,7 @@ def gather(records: Sequence[Record], options: PageOptions) -> Content:
     rows: dict[str, list[tuple[str, Record]]] = {}
     for board in boards:
         rows.setdefault(set_of(board.conditions), []).extend((row.label, row.record) for row in board.rows)
-    found = (find_comparison(dataset, contenders_of(its, options.roots)) for dataset, its in rows.items())
+    found = (find_comparison(dataset, models_of(its, options.roots)) for dataset, its in rows.items())
     return Content(boards, tuple(its for its in found if its), tuple(failures(records)))
 
 

@@ -94,8 +94,8 @@ def _read(its: Comparison, at_most: int) -> _Shown | None:
     """Read the most contested image with the SR images of so many networks; None where there are none."""
     name = max(its.interests, key=lambda interest: interest.spread_db).name
     lr, hr = its.read(name)
-    networks = [each for each in its.contenders if each.record.model.is_network][:at_most]
-    srs = [(visible(contender.record.model.short_name), sr) for contender, sr in readable(networks, name, hr)]
+    networks = [each for each in its.models if each.record.model.is_network][:at_most]
+    srs = [(visible(model.record.model.short_name), sr) for model, sr in readable(networks, name, hr)]
     if not srs:
         return None
     pictures = ((_BICUBIC, imresize(lr, Fraction(SCALE))), *srs)
