@@ -55,12 +55,17 @@ class Interval:
         Of an unbounded interval it is said that samples were too few.
         """
         digits = self.decimals(value, 3)
-        estimate, low, high = (f"{each:{sign}z.{digits}f}" for each in (self.estimate, self.low, self.high))
+        estimate, low, high = (_text(each, sign, digits) for each in (self.estimate, self.low, self.high))
         return estimate, f"[{low}, {high}]" if math.isfinite(self.high) else "(too few samples)"
 
     def widened(self, factor: float) -> "Interval":
-        """Return the interval with its ends so many times as far from the estimate."""
+        """Return the interval of a difference with its ends so many times as far from the estimate."""
         low, high = (self.estimate + (end - self.estimate) * factor for end in (self.low, self.high))
+        return Interval(self.estimate, low, high)
+
+    def widened_ratio(self, factor: float) -> "Interval":
+        """Return the interval of a ratio with the logarithms of its ends so much farther, alike for its inverse."""
+        low, high = (self.estimate * (end / self.estimate) ** factor for end in (self.low, self.high))
         return Interval(self.estimate, low, high)
 
 
@@ -91,7 +96,20 @@ class Resampled:
         tail = (1 - confidence) / 2
         low, high = np.nanquantile(compare(self.drawn[model], self.drawn[other]), (tail, 1 - tail))
         found = Interval(estimate, float(low), float(high))
-        return found.widened(narrowness(self.kept, confidence)) if self.rounds == 1 else found
+        if self.rounds > 1:
+            return found
+        widen = found.widened_ratio if compare is np.divide else found.widened
+        return widen(narrowness(self.kept, confidence))
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """Return a difference with its sign, which 0 has none of."""
+    return _text(value, "+", decimals)
+
+
+def _text(value: float, sign: str, decimals: int) -> str:
+    text = f"{value:{sign}.{decimals}f}"
+    return text if float(text) else f"{0:.{decimals}f}"
 
 
 def least_kept(rounds: int) -> int:

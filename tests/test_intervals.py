@@ -109,6 +109,14 @@ def test_few_images_widen_an_interval_as_students_t_does(samples: int, confidenc
     assert narrowness(samples, confidence) == pytest.approx(expected, rel=0.01)
 
 
+def test_a_ratio_of_few_images_is_settled_both_ways_or_neither():
+    random = np.random.default_rng(3)
+    for one, other in random.lognormal(0, 0.5, (50, 2, 8, 1)):
+        found, inverse = paired_ratio(one, other), paired_ratio(other, one)
+        assert 0 < found.low < found.estimate < found.high
+        assert (inverse.low, inverse.high) == pytest.approx((1 / found.high, 1 / found.low))
+
+
 @pytest.mark.parametrize("images", [6, 14, 30])
 def test_of_normal_differences_about_a_twentieth_of_intervals_misses_the_truth(images: int):
     draws = np.random.default_rng(0).normal(0, 1, (1000, images, 1))
@@ -131,7 +139,7 @@ def test_of_the_published_differences_more_miss(published):
     ("interval", "texts"),
     [
         (Interval(1e-6, 9e-7, 2e-6), ("+0.000001", "[+0.000001, +0.000002]")),
-        (Interval(-1e-6, -2e-6, 3e-7), ("+0.000", "[+0.000, +0.000]")),
+        (Interval(-1e-6, -2e-6, 3e-7), ("0.000", "[0.000, 0.000]")),
         (Interval(0.5, 0.25, 0.75), ("+0.500", "[+0.250, +0.750]")),
         (Interval(0.5, -math.inf, math.inf), ("+0.500", "(too few samples)")),
     ],

@@ -47,6 +47,10 @@ class Metric:
     on_gpu: str | None = None
     higher_is_better: bool = True
 
+    def function_on(self, device: "torch.device | None") -> str:
+        """Return which function computes on a device; None, and any that is no GPU of CUDA, is the CPU."""
+        return self.on_gpu if self.on_gpu and device is not None and device.type == "cuda" else self.function
+
     def compute(
         self, sr: "np.ndarray", hr: "np.ndarray | None", lr: "np.ndarray", device: "torch.device | None" = None
     ) -> float | None:
@@ -56,7 +60,7 @@ class Metric:
             sr: super-resolved image, ``(4h, 4w, 3)``, uint8.
             hr: ground truth of the same shape, or None.
             lr: the input, ``(h, w, 3)``, uint8.
-            device: where it is computed; None, and any that is no GPU of CUDA, is the CPU.
+            device: where it is computed, as ``function_on`` has it.
 
         Raises:
             RunError: the function returns no number.
@@ -64,10 +68,8 @@ class Metric:
         reference = {"hr": hr, "lr": lr}[self.needs]
         if reference is None:
             return None
-        if self.on_gpu and device is not None and device.type == "cuda":
-            figure = _found(self.on_gpu)(sr, reference, device)
-        else:
-            figure = _found(self.function)(sr, reference)
+        name = self.function_on(device)
+        figure = _found(name)(sr, reference, *([device] if name == self.on_gpu else []))
         if not (isinstance(figure, Real) and figure > -math.inf):
             raise RunError(f"expected a number, got {figure!r}")
         return figure
@@ -109,8 +111,9 @@ def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         raise UsageError(f"--metrics {', '.join(unknown)}: no such metric; there are {', '.join(METRICS)}")
     found = {name: metric for name, metric in METRICS.items() if name in names}
     for name, metric in found.items():
-        try:
-            _found(metric.function)
-        except (ImportError, AttributeError) as error:
-            raise RunError(f"{__name__}: the function of {name}, {metric.function}: {error}") from error
+        for function in filter(None, (metric.function, metric.on_gpu)):
+            try:
+                _found(function)
+            except (ImportError, AttributeError) as error:
+                raise RunError(f"{__name__}: the function of {name}, {function}: {error}") from error
     return tuple(found.values())

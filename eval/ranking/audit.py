@@ -65,8 +65,11 @@ class Neighbours:
             return "not separable"
         # Of equal means either order is as good: times grow along an order, and PSNR falls.
         gap = self.gap or (1 if self.figure == "runtime_ms" else -1)
-        settled = "settled" if self.figure == "psnr_db" else "apart in this pass"
-        return settled if (self.difference.estimate > 0) == (gap > 0) else "reversed"
+        confirmed = (self.difference.estimate > 0) == (gap > 0)
+        # Of times there is one pass.
+        if self.figure == "runtime_ms":
+            return "apart in this pass" if confirmed else "reversed in this pass"
+        return "settled" if confirmed else "reversed"
 
 
 @dataclass(frozen=True)

@@ -158,12 +158,13 @@ def compare_sides(first: Side, second: Side) -> Comparison:
 
 
 def _scope(first: Side, second: Side) -> str:
-    """Return within what a verdict on runtimes holds, where that is less than "on this machine"."""
+    """Return within what a verdict on runtimes holds, where that is less than "timed together"."""
     if first.group.startswith("published"):
         return "in these passes, one a model, "
-    if first.machine != second.machine:
-        return f"relative to {first.baseline}, each on its own machine, "
-    return ""
+    if first.group == second.group and first.group:
+        return ""
+    apart = "each on its own machine" if first.machine != second.machine else "each in its own run"
+    return f"relative to {first.baseline}, {apart}, "
 
 
 def psnr_between(first: Record, second: Record) -> Interval | None:

@@ -144,22 +144,24 @@ def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOr
     intervals = order.intervals(track, ranked)
     places = []
     for index, row in enumerate(rows):
-        asked: tuple[Metric, ...] = () if row.is_baseline else track.not_worse
-        behind: list[Metric] = [metric for metric in asked if _is_worse(row.entry, reference, metric)]
-        left_open: tuple[Metric, ...] = tuple(
-            metric for metric in behind if metric == "runtime_ms" and order.is_open(index)
-        )
-        worse: tuple[Metric, ...] = tuple(metric for metric in behind if metric not in left_open)
+        worse: list[Metric] = [] if row.is_baseline else _worse(row.entry, reference, track)
+        left_open: list[Metric] = ["runtime_ms"] if "runtime_ms" in worse and order.is_open(index) else []
+        worse = [metric for metric in worse if metric not in left_open]
         interval = intervals.get(index)
         if interval:
             interval = min(interval[0], ranks[index]), max(interval[1], ranks[index])
-        places.append(Place(totals[index], ranks.get(index), interval, worse, left_open))
+        places.append(Place(totals[index], ranks.get(index), interval, tuple(worse), tuple(left_open)))
     return places
 
 
-def _is_worse(entry: Entry, reference: Entry, metric: Metric) -> bool:
-    figure, baseline = getattr(entry, metric), getattr(reference, metric)
-    return figure is not None and baseline is not None and figure > baseline
+def _worse(entry: Entry, reference: Entry, track: Track) -> list[Metric]:
+    """Return the figures that a track asks to keep up with the baseline, and that are worse as measured."""
+
+    def is_worse(metric: Metric) -> bool:
+        figure, base = getattr(entry, metric), getattr(reference, metric)
+        return figure is not None and base is not None and figure > base
+
+    return [metric for metric in track.not_worse if is_worse(metric)]
 
 
 def _totals(track: Track, entries: Sequence[Entry], ranked: Sequence[int], reference: Entry) -> list[float | None]:

@@ -34,7 +34,8 @@ def psnr_intervals(records: Sequence[Record], baseline: int | None) -> list[Inte
         its, middle = psnr_between(record, base), base.mean("psnr_db")
         if its is None or middle is None or not math.isfinite(its.high):
             return None
-        text = f"{its.estimate:+.3f} dB [{its.low:+.3f}, {its.high:+.3f}] to {base.model.label}"
+        difference, ends = its.texts(0, "+")
+        text = f"{difference} dB {ends} to {base.model.label}"
         return Interval(middle + its.low, middle + its.estimate, middle + its.high, text, its.covers(0))
 
     return _placed([bounds(record) for record in records])

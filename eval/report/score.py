@@ -127,15 +127,16 @@ def csv_table(scored: Scored) -> str:
 
 
 class _PlaceFigure(Figure):
-    """What a row has in one track: five figures in CSV."""
+    """What a row has in one track: six figures in CSV."""
 
     def csv(self, item: Row) -> dict[str, Value]:
-        """Return rank, its interval, total, and the figures that are worse than the baseline's."""
+        """Return rank, its interval, total, the figures that are worse than the baseline's, and those left open."""
         place: Place | None = self.of(item)
-        first, last = (place and place.interval) or (None, None)
-        worse = " ".join(place.worse) if place else None
-        rank, total = (place.rank, place.total) if place else (None, None)
-        cells = {"rank": rank, "first": first, "last": last, "total": total, "worse": worse}
+        cells: dict[str, Value] = dict.fromkeys(("rank", "first", "last", "total", "worse", "left_open"))
+        if place:
+            first, last = place.interval or (None, None)
+            cells |= {"rank": place.rank, "first": first, "last": last, "total": place.total}
+            cells |= {"worse": " ".join(place.worse), "left_open": " ".join(place.left_open)}
         return {f"{what}: {self.key}": value for what, value in cells.items()}
 
 

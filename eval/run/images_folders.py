@@ -11,10 +11,11 @@ from pathlib import Path, PurePath
 from eval.config import EAGER, FULL_PRECISION
 from eval.files import beginning
 from eval.records.record import Record
+from eval.report.escapes import plain
 from eval.run.tasks import EvaluationTask
 from eval.zoo.model_info import IN_MEMORY
 
-_SHOWN_OF_A_HASH, _MOST_BYTES_OF_WEIGHTS = 8, 60
+_SHOWN_OF_A_HASH, _MOST_BYTES_OF_WEIGHTS, _MOST_BYTES_OF_A_SETTING = 8, 60, 40
 # In a folder of images: the ``images_key`` of those that may be written there.
 CLAIM = ".images_key"
 
@@ -85,7 +86,8 @@ def _names(task: EvaluationTask, kept: bool) -> Iterator[str]:
     precision = config.precision if config.precision != FULL_PRECISION else ""
     tf32 = "tf32" if config.tf32 and "tf32" not in config.idle else ""
     tiles = f"tile{config.tile}" if isinstance(config.tile, int) else ""
-    manner = list(filter(None, (engine, precision, tf32, tiles, *(its.replace(" ", "") for its in config.unusual))))
+    others = (plain(its, _MOST_BYTES_OF_A_SETTING) for its in config.unusual)
+    manner = list(filter(None, (engine, precision, tf32, tiles, *others)))
     if info.origin != IN_MEMORY and (kept or not manner):
         yield info.label
     yield "-".join(filter(None, (info.label, weights, *manner)))

@@ -190,7 +190,7 @@ def _finish(
             figures[metric.key] = metric.compute(sr, hr, lr, device)
         except Exception as error:
             what = failure_of(error)
-            reason = f"metric {metric.title} ({metric.function}): {what.reason}"
+            reason = f"metric {metric.title} ({metric.function_on(device)}): {what.reason}"
             raise CannotRunError(what.state, reason, what.traceback) from error
     height, width, _ = lr.shape
     taken_ms = runtime_ms if task.config.is_timed else None

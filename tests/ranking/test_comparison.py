@@ -82,7 +82,9 @@ def test_runs_apart_are_compared_by_their_common_baseline():
     assert found.runtime.high == pytest.approx(0.5 * (1 + 0.056), abs=0.002)
     assert found.notes == ("runtimes were taken apart, so each is taken as its ratio to RLFN's (a GPU; B GPU)",)
     assert "; relative to RLFN, each on its own machine, it is faster (runtime ratio 0.500" in found.sentence
-    assert "; it is faster" in compare_sides(first, replace(second, machine=first.machine)).sentence
+    apart = compare_sides(first, replace(second, machine=first.machine))
+    assert "; relative to RLFN, each in its own run, it is faster" in apart.sentence
+    assert "; it is faster" in compare_sides(side("A", 0.5), side("B")).sentence
     unknown = compare_sides(replace(first, baseline_made_of=None), second)
     assert unknown.runtime == found.runtime
     assert unknown.notes == (f"{found.notes[0]}, whose weights and code are not all on record",)

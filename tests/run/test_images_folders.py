@@ -88,7 +88,7 @@ def test_weights_of_one_name_are_told_apart_by_the_key(ran, hr_folder: Path, tmp
         ({"device": "cuda"}, "08_ABPN"),
         # A CPU has none.
         ({"tf32": True}, "08_ABPN"),
-        ({"dither": 0.25}, "08_ABPN-a-dither0.25"),
+        ({"dither": 0.25}, "08_ABPN-a-dither-0-25"),
     ],
 )
 def test_where_no_record_is_kept_the_name_alone_tells(hr_folder: Path, tmp_path: Path, manner: dict, name: str):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich.table
 
+from eval.intervals import signed
 from eval.ranking.audit import DROPPED, INPUT_SIDE, Audit, Neighbours
 from eval.ranking.editions import Edition
 from eval.ranking.scoring import Ranking
@@ -136,7 +137,7 @@ def _score_section(title: str, about: str, ranking: Ranking) -> Section:
 def _neighbour_section(title: str, about: str, pairs: Sequence[Neighbours]) -> Section:
     rows = []
     for pair in pairs:
-        cells = [name(pair.first), name(pair.second), pair.role, f"{pair.gap:+z.3f}"]
+        cells = [name(pair.first), name(pair.second), pair.role, signed(pair.gap)]
         rows.append([*cells, *pair.difference.texts(0, "+"), pair.verdict])
     headings = ("First", "Second", "Set", "Gap of means", "Difference", "95% interval", "Order")
     return Section(title, f"Second less first, image by image. {about}", Table.headed(headings, rows, 3))

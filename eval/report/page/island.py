@@ -52,8 +52,10 @@ def escaped_texts(boards: Sequence[Board]) -> dict[str, dict[str, str]]:
     """Return how each text of the tables is copied, by form; without those that no form changes."""
     ruled = [each for board in boards for each in (board, *board.others)]
     texts = {its.heading for each in ruled for its in each.headings}
+    # Figures are copied as figures.
+    words = {its.key for each in ruled for its in each.headings if its.left}
     for row in (row for each in ruled for row in each.rows):
-        texts |= {row.name, *(cell.text for cell in row.cells.values())}
+        texts |= {row.name, *(cell.text for key, cell in row.cells.items() if key in words)}
     forms = {text: {"Markdown": markdown_text(text), "LaTeX": latex(text), "CSV": inert(text)} for text in texts}
     return {text: its for text, its in sorted(forms.items()) if {*its.values()} != {text}}
 

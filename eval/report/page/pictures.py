@@ -85,6 +85,11 @@ def sizes_of(comparison: Comparison) -> list[int]:
     return [pixels[its.name] for its in comparison.interests]
 
 
+def pictures_of(comparison: Comparison) -> int:
+    """Return how many pictures there are of an image: each model's, HR and LR."""
+    return len(comparison.models) + 2
+
+
 def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, done: Callable[[object], None]) -> dict:
     """Write a set's pictures and errors into a folder of its own, and return what the page must know of them.
 
@@ -96,7 +101,7 @@ def write_pictures(comparison: Comparison, folder: Path, budget_bytes: float, do
     folder.mkdir(parents=True, exist_ok=True)
     sizes, images, left = sizes_of(comparison), [], budget_bytes
     for number, interest in enumerate(comparison.interests):
-        plan = make_plan(len(comparison.models) + 2, sizes[number:], left)
+        plan = make_plan(pictures_of(comparison), sizes[number:], left)
         if plan.images == 0:
             break
         stem = folder / f"{number:03}"

@@ -165,10 +165,11 @@ def _write_comparisons(comparisons: Sequence[Comparison], folder: Path, options:
     """Write the pictures of each set and return what the page must know of them, by set."""
     if not comparisons:
         return {}
-    from eval.report.page.pictures import sizes_of, write_pictures
+    from eval.report.page.pictures import pictures_of, sizes_of, write_pictures
 
     # The smallest first, for what it leaves of its share goes to the others.
-    by_size = sorted(range(len(comparisons)), key=lambda place: sum(sizes_of(comparisons[place])))
+    pixels = [sum(sizes_of(its)) * pictures_of(its) for its in comparisons]
+    by_size = sorted(range(len(comparisons)), key=pixels.__getitem__)
     written, left = {}, options.megabytes * 1e6
     for number, place in enumerate(by_size):
         comparison, address = comparisons[place], f"{PICTURE_FOLDER}/{place}"

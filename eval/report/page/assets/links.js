@@ -10,7 +10,8 @@
   // A picture is named by its model; what has no model has a name of its own, in a field of its own: a model can have any.
   const kindOf = (wanted, side) => {
     const at = Report.comparison.labels.indexOf(wanted.get(side));
-    return at < 0 ? wanted.get(`${side}-without-model`) : String(at);
+    // Addresses of former reports have only the one field.
+    return at < 0 ? wanted.get(`${side}-without-model`) ?? wanted.get(side) : String(at);
   };
 
   const view = () => {

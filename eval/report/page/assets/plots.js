@@ -82,17 +82,20 @@
 
   const isWide = (values) => Math.max(...values) > 12 * Math.min(...values);
 
-  // Pixels of each marker, as near as they must be known to keep names apart.
-  const pixelsOf = (rows, isLog) => {
+  // Pixels of each marker, as near as they must be known to keep names apart: Plotly leaves room beside what it shows,
+  // unless the range is given.
+  const pixelsOf = (rows, isLog, { range, gates }) => {
     const target = document.getElementById("tradeoff-plot");
-    const along = (values, length, ends = []) => {
-      const [least, greatest] = [Math.min(...values, ...ends), Math.max(...values, ...ends)];
-      return values.map((value) => (greatest > least ? (0.88 * length * (value - least)) / (greatest - least) : 0));
+    const along = (values, length, ends, share = 0.88) => {
+      const [least, greatest] = [Math.min(...ends), Math.max(...ends)];
+      return values.map((value) => (greatest > least ? (share * length * (value - least)) / (greatest - least) : 0));
     };
     const scaled = (cost) => (isLog ? Math.log(cost) : cost);
     const ends = axis === "runtime_ms" ? rows.flatMap((row) => row.interval_ms ?? []) : [];
-    const x = along(rows.map((row) => scaled(row[axis])), target.clientWidth - 80, ends.map(scaled));
-    const y = along(rows.map((row) => -row.psnr_db), target.clientHeight - 90);
+    const [costs, down] = [rows.map((row) => scaled(row[axis])), rows.map((row) => -row.psnr_db)];
+    const x = along(costs, target.clientWidth - 80, [...costs, ...ends.map(scaled)]);
+    const shown = (range ?? gates).map((db) => -db);
+    const y = range ? along(down, target.clientHeight - 90, shown, 1) : along(down, target.clientHeight - 90, [...down, ...shown]);
     return rows.map((row, i) => [x[i], y[i]]);
   };
 
@@ -114,14 +117,14 @@
     };
   };
 
-  const tradeoffTraces = (rows, isLog) => {
+  const tradeoffTraces = (rows, isLog, view) => {
     const chosen = new Map(Report.leaderboard.chosen);
     const scale = AXES[axis].scale;
     const colours = rows.map((row) => chosen.get(row.index) ?? Report.colour("muted-mark"));
     const front = Report.paretoFront(rows, axis);
     const sizes = markerSizes(rows);
     const lengths = rows.map((row) => Math.min(row.label.length, LONGEST_NAME));
-    const sides = Report.placeNames({ pixels: pixelsOf(rows, isLog), sizes, lengths }, namedFirst(rows, chosen, front));
+    const sides = Report.placeNames({ pixels: pixelsOf(rows, isLog, view), sizes, lengths }, namedFirst(rows, chosen, front));
     return [
       {
         x: front.map((row) => row[axis] / scale), y: front.map((row) => row.psnr_db), mode: "lines", hoverinfo: "skip",
@@ -152,11 +155,11 @@
     const least = Math.min(quarter(0.25) - 4 * (quarter(0.75) - quarter(0.25)), ...kept);
     const shown = sorted.filter((psnr) => psnr >= least);
     const below = sorted.length - shown.length;
-    if (!below || sorted.length < 8) return { below: 0 };
+    if (!below || sorted.length < 8) return { below: 0, gates };
     const ends = [...shown, ...gates.filter((gate) => gate >= least)];
     const [low, high] = [Math.min(...ends), Math.max(...ends)];
     const margin = 0.12 * (high - low);
-    return { below, range: [low - margin, high + margin] };
+    return { below, gates, range: [low - margin, high + margin] };
   };
 
   // In two lines, which fit on a phone.
@@ -182,7 +185,7 @@
     const kept = rows.filter(({ index }) => chosen.has(index) || ruled[index].cells.rank[1] === 1);
     const view = Report.viewOf(psnrsOf(rows), gates.map(([least]) => least), psnrsOf(kept));
     const isLog = isWide(rows.map((row) => row[axis]));
-    Plotly.react(target, tradeoffTraces(rows, isLog), layout({
+    Plotly.react(target, tradeoffTraces(rows, isLog, view), layout({
       // What a reader zoomed to stays, as long as it is the same plot.
       uirevision: `${Report.board} ${axis}`,
       shapes: gateLines(),
