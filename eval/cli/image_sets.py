@@ -11,7 +11,7 @@ from eval.cli.program import FAILURE_EXIT
 from eval.cli.terminal import Terminal
 from eval.config import split
 from eval.data.datasets import open_dataset
-from eval.data.finding import sets_in
+from eval.data.finding import FolderError, sets_in
 from eval.errors import RunError, UsageError
 from eval.files import why_no_folder
 
@@ -44,7 +44,10 @@ def show_data(
 
 def _describe(terminal: Terminal, folder: Path, name: str | None) -> None:
     """Describe a set, with the command that runs a model on it."""
-    dataset = open_dataset(folder, name)
+    try:
+        dataset = open_dataset(folder, name)
+    except FolderError as error:
+        raise UsageError(error.said("", "give one of them")) from error
     terminal.announce_data(dataset)
     if name and split(name) != [name]:
         # A comma separates names of sets.

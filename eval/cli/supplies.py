@@ -106,17 +106,19 @@ def make_lr(
 ) -> None:
     """Make LR images by the exact MATLAB bicubic; HR is first cut to multiples of the scale, LR by name left out."""
     from eval.data.layouts import image_files
-    from eval.data.not_hr import left_out_in_words, no_hr_by_name, none_in_words
+    from eval.data.not_hr import NAMED_LR, left_out_in_words, no_hr_by_name
     from eval.data.shrinking import write_lr_images
 
     inside = image_files(hr_dir) if hr_dir.is_dir() else []
-    no_hr = no_hr_by_name(inside)
-    paths = [path for path in inside if path not in no_hr]
-    if not paths:
-        found = why_no_folder(hr_dir) or none_in_words(no_hr)
+    if not inside:
+        found = why_no_folder(hr_dir) or "none there"
         raise UsageError(f"{hr_dir}: expected a folder with HR images (PNG, JPEG, BMP, WebP or TIFF), found {found}")
+    no_hr = no_hr_by_name(inside)
+    # Whoever names a folder of such names alone, as of images that were made smaller before, means these.
+    paths = [path for path in inside if path not in no_hr] or inside
     write_lr_images(paths, lr_dir, scale)
-    typer.echo(f"{counted(len(paths), 'image')} written to {lr_dir}{left_out_in_words(no_hr.items())}")
+    told = left_out_in_words(no_hr.items()) if len(paths) < len(inside) else f"; all are {NAMED_LR}" * bool(no_hr)
+    typer.echo(f"{counted(len(paths), 'image')} written to {lr_dir}{told}")
 
 
 fetch_app = new_app()

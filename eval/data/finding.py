@@ -36,7 +36,7 @@ class FolderError(UsageError):
     def __init__(self, folder: Path, fault: str, sets: Sequence[str] = ()) -> None:
         self.folder, self.fault, self.sets = folder, fault, sets
         flag = "--data_dir, from the variable ESR_DATA," if is_of_variable(folder) else "--data_dir"
-        super().__init__(self.said(f"{flag} ", "choose by --dataset"))
+        super().__init__(self.said(f"{flag} ", "choose by --dataset") + f", {SAMPLE}" * bool(sets))
 
     def said(self, flag: str, choose: str) -> str:
         """Return the fault for a command that takes the folder by another flag, and a set in another way."""
@@ -94,12 +94,12 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
     by_words = layouts.sets_by_words(folder)
     # HR and LR folders of several sets have no images themselves.
     if own and layouts.is_paired(folder.parent, folder.name) and ("" in by_words or not by_words):
-        return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name)
+        return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name, data_dir)
     ways = by_words.get("") or (next(iter(by_words.values())) if own and len(by_words) == 1 else [])
     if ways:
         return _find_layout(folder, [(name, way) for way in ways], name)
     if own:
-        return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name)
+        return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name, data_dir)
     if layouts.has_images(folder):
         return _plain_folder(name, folder)
     names = layouts.list_datasets(data_dir)
@@ -117,7 +117,7 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
         return _find_named(data_dir, names[0])
     if not names:
         raise FolderError(data_dir, "holds no images and no set in a known layout (docs/data.md lists the layouts)")
-    raise FolderError(data_dir, "holds several sets", [*names, SAMPLE])
+    raise FolderError(data_dir, "holds several sets", names)
 
 
 def _find_named(data_dir: Path, name: str) -> Found:
@@ -148,8 +148,13 @@ def _find_named(data_dir: Path, name: str) -> Found:
     raise NoSuchSetError(f"--dataset {name}: not in {data_dir}{where}; there are: {known}; {advice}")
 
 
-def _find_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: str) -> Found:
-    """Find a set, called ``name`` from now on, under the one name and in the one layout in which it was found."""
+def _find_layout(
+    data_dir: Path, found: list[tuple[str, layouts.Layout]], name: str, asked: Path | None = None
+) -> Found:
+    """Find a set, called ``name`` from now on, under the one name and in the one layout in which it was found.
+
+    ``asked`` is the folder that was given, where that is another one.
+    """
     (found_name, layout), *others = found
     if others:
         ways = ", ".join(f"{name} ({layout.name})" for name, layout in found)
@@ -158,7 +163,7 @@ def _find_layout(data_dir: Path, found: list[tuple[str, layouts.Layout]], name: 
             first = [(layouts.pair_files(data_dir, its, way)[0][0], way) for its, way in found]
             pairs = ", ".join(f"{pair.hr} with {pair.lr} ({way.name})" for pair, way in first)
             advice = f"each pairs other files of the same folders: {pairs}; rename files so that one of them pairs all"
-        raise FolderError(data_dir, f"holds {name} in more than one layout: {ways}; {advice}")
+        raise FolderError(asked or data_dir, f"holds {name} in more than one layout: {ways}; {advice}")
     return Found(_plain_name(name), layout.name, data_dir, *layouts.pair_files(data_dir, found_name, layout))
 
 
@@ -196,7 +201,7 @@ def _plain_folder(name: str, folder: Path) -> Found:
     if mixed := lr_beside_hr(stems):
         raise FolderError(
             folder,
-            f"holds HR and LR images in one folder, by the names of {len(mixed)} of them ({mixed[0]} and its LR image, "
-            "for one). Move the LR images into a folder LR, the others into HR beside it",
+            f"holds HR and LR images in one folder, by the names of {len(mixed)} of them ({min(mixed)}, for one). Move "
+            "the LR images into a folder LR, the others into HR beside it",
         )
     return Found(name, HR_FOLDER, folder, [ImagePair(path.stem, lr=None, hr=path) for path in images], [])

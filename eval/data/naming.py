@@ -186,11 +186,15 @@ def near(folder: Path, role: Role) -> list[Path]:
     return [other for other in around if other != path and read_name(other.name).role == role]
 
 
-def lr_beside_hr(stems: Iterable[str]) -> list[str]:
-    """Return the names in a folder that another one with the tail of an LR file belongs to: ``a`` where ``ax4`` is."""
+def lr_beside_hr(stems: Iterable[str]) -> dict[str, str]:
+    """Return the stems in a folder that have the tail of an LR file, each with the name there that it belongs to.
+
+    These are ``ax4`` and ``a`` where both are, or ``ax4`` and ``a_HR``.
+    """
     stems = set(stems)
-    heads = {stem[: found.start()] for stem in stems if (found := _LR_TAIL.search(stem))}
-    return sorted(heads & {_HR_TAIL.sub("", stem) for stem in stems})
+    tailed = {stem: stem[: found.start()] for stem in stems if (found := _LR_TAIL.search(stem))}
+    names = {_HR_TAIL.sub("", stem) for stem in stems}
+    return {stem: name for stem, name in sorted(tailed.items()) if name in names}
 
 
 def told_tails(hr_stems: Sequence[str], lr_stems: Sequence[str]) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from eval.data.images import ImageSize
 from eval.data.likeness import are_alike
-from eval.data.naming import role_of
+from eval.data.naming import lr_beside_hr, role_of
 from eval.words import first_of
 
 FACTORS = (2, 3, 4, 8)
@@ -31,10 +31,12 @@ def no_hr_by_name(files: Iterable[Path]) -> dict[Path, str]:
         by_folder[path.parent].append(path)
     reasons: dict[Path, str] = {}
     for folder, paths in by_folder.items():
-        marks = {path: _mark(path.stem) for path in paths}
+        stems = [path.stem for path in paths]
+        tailed = lr_beside_hr(stems)
+        marks = {path: "LR" if path.stem in tailed else _mark(path.stem) for path in paths}
         paired = {"HR", "LR"} <= set(marks.values())
         # A folder that is called by a scale alone may hold LR images: evaluation refuses it.
-        in_lr = role_of(folder, [path.stem for path in paths]) != "HR"
+        in_lr = role_of(folder, stems) != "HR"
         for path, mark in marks.items():
             if mark == "LR" or (mark is None and in_lr):
                 reasons[path] = NAMED_LR
@@ -70,8 +72,8 @@ def left_out_in_words(left_out: Iterable[tuple[Path, str]], others: Iterable[str
 def none_in_words(no_hr: Mapping[Path, str]) -> str:
     """Return what was found in a folder whose images, if it has any, are no HR images, and what to do."""
     return (
-        f"none: the {len(no_hr)} there are {', '.join(set(no_hr.values()))}; if they are HR images, rename the folder "
-        "or the files so that their names say HR"
+        f"none: the {len(no_hr)} there are {NAMED_LR}; if they are HR images, rename the folder or the files so that "
+        "their names say HR"
         if no_hr
         else "none there"
     )

@@ -18,6 +18,13 @@ def convolutions_take_tf32() -> bool:
     return _CONV.fp32_precision == _TF32
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Tell whether a GPU computes in TF32 where it may: NVIDIA's do from Ampere on."""
+    if device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def products_take_tf32() -> bool:
     """Tell whether matrix products may round float32 to TF32; torch ships it off."""
     return torch.backends.cuda.matmul.fp32_precision == _TF32

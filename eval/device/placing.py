@@ -12,7 +12,7 @@ from eval.errors import UsageError
 
 DEVICES = (AUTO, "cuda", "cpu", "mps")
 # By which a process reaches GPUs: of AMD; of NVIDIA, in WSL too, which has one for all makes.
-GPU_FILES = ("/dev/kfd", "/dev/dri") if torch.version.hip else ("/dev/nvidia*", "/dev/dxg")
+GPU_FILES = ("/dev/kfd", "/dev/dri/renderD*") if torch.version.hip else ("/dev/nvidia*", "/dev/dxg")
 
 
 def pick_device(name: str) -> torch.device:
@@ -82,7 +82,7 @@ def gpu_name(device: torch.device) -> str | None:
 
 
 def gpu_files() -> list[Path]:
-    """Return the device files by which a process reaches this machine's GPUs; folders of them, too."""
+    """Return the device files by which a process reaches this machine's GPUs."""
     return sorted(path for pattern in GPU_FILES for path in Path("/").glob(pattern[1:]))
 
 

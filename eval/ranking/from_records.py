@@ -44,11 +44,15 @@ def select(
 
 
 def _is_on(record: Record, device: str) -> bool:
-    """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100"."""
-    # The name of a GPU's processor may hold the word CPU.
+    """Tell whether a device is a record's: its kind, as in "cuda", or a part of its name, as in "H100".
+
+    The CPU beside a GPU is no device, but behind the GPU's name and a comma it tells which.
+    """
+    device, environment = device.lower(), record.environment
     if device.partition(":")[0] in ("cuda", "mps", "cpu"):
         return one_form(device) == record.settings.device
-    return device.lower() in record.environment.machine.lower()
+    name = environment.machine if "," in device else environment.device_name
+    return device in name.lower()
 
 
 def _is_named(dataset: str, name: str) -> bool:

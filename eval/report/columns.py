@@ -142,8 +142,8 @@ def legend(records: Iterable[Record]) -> list[str]:
         lines += [*_part_notes(records), *_timing_notes(records)]
         if any(record.timing and record.timing.kernels_ms for record in records):
             lines += ["GPU alone: time of the GPU's kernels only; Time also contains the CPU's time to launch them."]
-        if any(record.timing and not record.timing.gpu_watched for record in records):
-            lines += ["The GPU reported no processes or no clock, so what disturbed its work is not dropped."]
+        if silent := sorted({its for record in records if record.timing for its in record.timing.unwatched}):
+            lines += [f"The GPU did not tell {listed(silent)}, so nothing was dropped for what these would show."]
     manners = sorted({", ".join(manner_of(record)) for record in records} - {""})
     if manners:
         lines.append(f"Settings that are not the default (plain torch in float32): {'; '.join(manners)}.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -60,15 +61,24 @@ def libraries(engine: str) -> tuple[str, ...]:
     return tuple(f"{name} {its}" for name, its in versions.items())
 
 
-@cache
-def machine(device: str) -> tuple[str | int | None, ...]:
-    """Return what a device is, so that figures of another machine are not taken for this one's.
+class Machine(NamedTuple):
+    """What a device is, so that figures of another machine are not taken for this one's.
 
-    Behind a GPU's name stands that of the CPU, which starts its kernels and so decides times.
+    Attributes:
+        parts: what all figures depend on: the device's name, and versions or numbers.
+        host: the CPU beside a GPU, which starts its kernels, so that times depend on it, but no other figure.
     """
+
+    parts: tuple[str | int | None, ...]
+    host: str | None = None
+
+
+@cache
+def machine(device: str) -> Machine:
+    """Return what a device of this machine is."""
     where = torch.device(device)
     name = device_name(where)
     if where.type == "cuda":
-        return name, cpu_name(), driver_version(), torch.backends.cudnn.version()
+        return Machine((name, driver_version(), torch.backends.cudnn.version()), cpu_name())
     # The operators of Apple's GPUs, and products on its CPUs, are the system's.
-    return name, os.cpu_count(), platform.mac_ver()[0]
+    return Machine((name, os.cpu_count(), *filter(None, platform.mac_ver()[:1])))

@@ -10,7 +10,7 @@ from eval.device.placing import pick_device
 from eval.errors import UsageError, one_reason
 from eval.files import PROJECT
 from eval.records.record import Record
-from eval.run.keys import machine
+from eval.run.keys import Machine, machine
 from eval.run.processes import carry_out_quietly
 from eval.run.tasks import EvaluationTask, lost
 
@@ -44,7 +44,7 @@ class Node:
     """A machine that carries tasks out: the device that is used there, and what it is, as ``keys.machine`` has it."""
 
     device: str
-    machine: tuple[str | int | None, ...]
+    machine: Machine
 
 
 def node_of(device: str, address: str | None) -> Node:
@@ -120,13 +120,12 @@ def _record(ray: Any, done: Any, task: EvaluationTask) -> Record:
 
 
 def _lost(task: EvaluationTask, reason: str) -> Record:
-    """Return the record of a task that did not come home, of the machine that it was to have, which is not this one."""
+    """Return the record of a task that did not come home, of the GPU and the CPU beside it that it was to have."""
     record = lost(task, reason)
     if task.machine is None or not task.config.device.startswith("cuda"):
         return record
-    gpu, cpu, *_ = task.machine
-    environment = record.environment.model_copy(update={"gpu": gpu, "cpu": cpu})
-    return record.model_copy(update={"environment": environment})
+    there = {"gpu": task.machine.parts[0], "cpu": task.machine.host}
+    return record.model_copy(update={"environment": record.environment.model_copy(update=there)})
 
 
 def _resources(task: EvaluationTask) -> dict[str, Any]:

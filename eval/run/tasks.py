@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from eval.config import RunConfig
+from eval.config import Protocol, RunConfig
 from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
 from eval.device.memory import PeakMemory
@@ -18,7 +18,7 @@ from eval.metrics.figures import Flag, ModelAnalysis
 from eval.records.record import Compiled, DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
-from eval.run.keys import hash_of, libraries, machine, measuring_now, measuring_sha256
+from eval.run.keys import Machine, hash_of, libraries, machine, measuring_now, measuring_sha256
 from eval.run.model_source import LoadedModel, ModelSource
 from eval.zoo.model_info import IN_MEMORY, ModelInfo
 
@@ -42,12 +42,15 @@ class EvaluationTask:
     analysis: ModelAnalysis | None = None
     engine_asked: str | None = None
     left_out: tuple[str, ...] = ()
-    machine: tuple[str | int | None, ...] | None = None
+    machine: Machine | None = None
 
     @cached_property
     def key(self) -> str:
         """The hash of everything that the figures depend on; sources, weights and images are read for it, once."""
-        return hash_of({**self.making, "config": self.config.decides, "images": self.images_dir is not None})
+        its = self.machine or machine(self.config.device)
+        host = None if self.config.protocol is Protocol.ACCURACY else its.host
+        asked = {"config": self.config.decides, "images": self.images_dir is not None, "host": host}
+        return hash_of({**self.making, **asked})
 
     @cached_property
     def figures_key(self) -> str:
@@ -92,7 +95,7 @@ def making_of(
     info: ModelInfo,
     images: tuple[str, str | None],
     config: RunConfig,
-    where: tuple[str | int | None, ...] | None = None,
+    where: Machine | None = None,
 ) -> dict[str, object]:
     """Return everything that figures besides times depend on: what a ``figures_key`` is the hash of.
 
@@ -103,7 +106,7 @@ def making_of(
         "source": info.source_sha256,
         "measuring": measuring_sha256(info.by_worker),
         "libraries": libraries(config.engine),
-        "machine": where or machine(config.device),
+        "machine": (where or machine(config.device)).parts,
     }
 
 

@@ -90,7 +90,7 @@ class Phase:
                 f"{told}; by its name, or those of its files, it holds or may hold LR images: name the HR folder"
             )
         if mixed := lr_beside_hr(stems):
-            text = f"got also LR images, by the names of {len(mixed)} of them ({mixed[0]} and its LR image, for one)"
+            text = f"got also LR images, by the names of {len(mixed)} of them ({min(mixed)}, for one)"
             raise UsageError(f"{told}, {text}; move the LR images to another folder")
 
 

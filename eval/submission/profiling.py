@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from eval.device.clock import Forward, timed
-from eval.device.numerics import convolutions_take_tf32, products_in_tf32
+from eval.device.numerics import convolutions_take_tf32, has_tf32, products_in_tf32
 from eval.device.placing import finish
 from eval.metrics.branches import branches_of
 
@@ -172,7 +172,7 @@ def measure_machine(device: torch.device) -> Machine:
     product_s = _best_s(lambda x: torch.mm(x, x), square)
     copy_s = _best_s(target.copy_, source)
     tf32_per_s = None
-    if device.type == "cuda" and convolutions_take_tf32():
+    if has_tf32(device) and convolutions_take_tf32():
         with products_in_tf32():
             tf32_per_s = side**3 / _best_s(lambda x: torch.mm(x, x), square)
     return Machine(side**3 / product_s, 2 * _BYTES / copy_s, tf32_per_s)

@@ -268,7 +268,8 @@ def opened(
     shown = {its.place: os.path.realpath(its.path) for its in handed if its.is_shown}
     devices = tuple(gpu_files()) if device.type == "cuda" else ()
     if device.type == "cuda" and not devices and rules.sandbox is not SandboxKind.NONE:
-        raise CannotRunError(State.DEVICE_FAILED, NO_GPU.format(f"there is no {' or '.join(GPU_FILES)} to show in it"))
+        lacking = f"there is no {' or '.join(GPU_FILES)} to show in it"
+        raise CannotRunError(State.MISSING_DEPENDENCY, NO_GPU.format(lacking))
     mounts = Mounts((OURS, *map(Path, shown.values())), devices)
     name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
     # Passes side by side must not all have the same processors.

@@ -72,7 +72,8 @@ class Watch:
         told = (gpu and gpu.processes(), gpu and gpu.clock_mhz())
         self._gpu_processes = told[0] or frozenset()
         # Of what it does not tell, nothing is noticed.
-        self.gpu_watched = self._device.type == "cpu" or None not in told
+        silent = [what for what, its in zip(("its processes", "its clock"), told, strict=True) if its is None]
+        self.unwatched = () if self._device.type == "cpu" else tuple(silent)
         self._refuse_ended_workers()
         self._last = self._look()
         self.begin()

@@ -53,7 +53,7 @@ class _Rounds:
     irregular: Counter = field(default_factory=Counter)
     turns: int = 0
     stopped_by: str = "rounds"
-    gpu_watched: bool = True
+    unwatched: tuple[str, ...] = ()
 
 
 def measure_together(
@@ -86,7 +86,7 @@ def measure_together(
         "inputs_sha256": _digest([pair.name for pair in pairs], inputs),
         "dropped": dict(rounds.dropped),
         "stopped_by": rounds.stopped_by,
-        "gpu_watched": rounds.gpu_watched,
+        "unwatched": rounds.unwatched,
     }
     samples = [np.array(of_model).T for of_model in rounds.samples_ms]
     return [
@@ -118,7 +118,7 @@ def _run_rounds(
     least, _ = preset.rounds
     deadline = time.monotonic() + preset.budget_s * len(upscalers)
     with Watch(upscalers[0].device, upscalers) as watch:
-        rounds.gpu_watched = watch.gpu_watched
+        rounds.unwatched = watch.unwatched
         for count in range(1, 1 + preset.most_rounds):
             block = np.full((len(upscalers), len(inputs)), np.nan)
             judged = rounds.outputs.judged_image()

@@ -38,8 +38,8 @@ class Timing(Frozen):
             before the first one begins; what the samples have above it is the CPU starting them. None elsewhere.
         psnr_db: of what it returned in the rounds, on the mean of each image that was judged; empty in older records.
         flags: what its times do not show.
-        gpu_watched: False where a GPU did not tell its processes or its clock, so that nothing was dropped for what
-            happened on it; older records do not say.
+        unwatched: what a GPU did not tell, its processes or its clock, so that nothing was dropped for it; empty in
+            older records.
     """
 
     group: str
@@ -60,7 +60,7 @@ class Timing(Frozen):
     kernels_ms: float | None = None
     psnr_db: dict[str, float] = {}
     flags: tuple[Flag, ...] = ()
-    gpu_watched: bool = True
+    unwatched: tuple[str, ...] = ()
 
     def medians_ms(self) -> dict[str, float]:
         """Return each image's median over rounds, by name; without the images that lost every sample."""

@@ -210,11 +210,18 @@ def test_make_lr_leaves_out_what_training_leaves_out_and_says_so(command, tmp_pa
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["a_HRx4.png", "b_HRx4.png"]
     lr_alone = tmp_path / "DIV2K_LR_bicubic"
     write_png(lr_alone / "a.png", random_image(32, 32))
-    assert command("-m", "eval", "make-lr", lr_alone, tmp_path / "none", code=2).stderr == (
-        f"error: {lr_alone}: expected a folder with HR images (PNG, JPEG, BMP, WebP or TIFF), found none: the 1 "
-        "there are LR images by their names; if they are HR images, rename the folder or the files "
-        "so that their names say HR\n"
-    )
+    result = command("-m", "eval", "make-lr", lr_alone, tmp_path / "smaller")
+    assert result.stdout == f"1 image written to {tmp_path / 'smaller'}; all are LR images by their names\n"
+
+
+def test_make_lr_leaves_out_what_it_made(command, tmp_path: Path, random_image):
+    for name, side in (("a", 96), ("ax4", 24), ("b", 96), ("bx4", 24)):
+        write_png(tmp_path / "photos" / f"{name}.png", random_image(side, side))
+    result = command("-m", "eval", "make-lr", tmp_path / "photos", tmp_path / "made", "--scale", "3")
+    assert result.stdout.endswith("; left out: 2 LR images by their names (ax4.png, bx4.png)\n")
+    # What is smaller already can be made smaller again.
+    command("-m", "eval", "make-lr", tmp_path / "made", tmp_path / "again")
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["ax3x4.png", "bx3x4.png"]
 
 
 def test_make_lr_writes_over_no_image(command, tmp_path: Path, hr_folder: Path, random_image):
@@ -233,10 +240,10 @@ def test_make_lr_writes_over_no_image(command, tmp_path: Path, hr_folder: Path, 
         assert np.array_equal(read_image(path), other)
     assert len(list((tmp_path / "lr").iterdir())) == 1
     (tmp_path / "lr" / "image1x4.png").unlink()
-    # A second time it finds its own images.
+    # A second time it finds its own images; image0x4 is none of HR beside image0.
     for _ in range(2):
         command("-m", "eval", "make-lr", hr_folder, tmp_path / "lr")
-    assert len(list((tmp_path / "lr").iterdir())) == 3
+    assert len(list((tmp_path / "lr").iterdir())) == 2
 
 
 def test_make_lr_names_all_that_is_wrong_and_writes_nothing(command, tmp_path: Path, hr_folder: Path, random_image):
@@ -381,7 +388,8 @@ def test_a_set_that_may_be_taken_for_two_hides_no_other(command, tmp_path: Path,
         write_png(tmp_path / name / "0.png", random_image(12, 12))
     done = command("-m", "eval", "data", tmp_path, code=1)
     assert [name for name in "abc" if f"data     {name}: 1 image in" in done.stdout] == ["a", "c"]
-    assert f"--data_dir {tmp_path}: holds b in more than one layout" in done.stderr
+    assert f"{tmp_path}: holds b in more than one layout" in done.stderr
+    assert "--data_dir" not in done.stderr
     # A name that no set has is wrong usage still.
     done = command("-m", "eval", "data", tmp_path, "--datasets", "d", code=2)
     assert "error: --dataset d: not in" in done.stderr

@@ -137,7 +137,7 @@ def test_a_scale_alone_asks(tmp_path: Path):
 
 def test_hr_and_lr_in_one_folder(tmp_path: Path):
     build(tmp_path, {"Set5/{}.png": 32, "Set5/{}x4.png": 8})
-    with pytest.raises(UsageError, match=r"HR and LR images in one folder, by the names of 2 of them \(baby and its"):
+    with pytest.raises(UsageError, match=r"HR and LR images in one folder, by the names of 2 of them \(babyx4, for"):
         open_dataset(tmp_path / "Set5", None)
 
 

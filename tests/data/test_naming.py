@@ -60,8 +60,8 @@ def test_a_scale_beside_an_hr_folder_is_lr(tmp_path: Path):
 
 
 def test_lr_in_the_folder_of_hr():
-    assert lr_beside_hr(["a", "ax4", "b", "c_LR", "c"]) == ["a", "c"]
-    assert lr_beside_hr(["a", "b", "box4"]) == []
+    assert lr_beside_hr(["a", "ax4", "b", "c_LR", "c"]) == {"ax4": "a", "c_LR": "c"}
+    assert lr_beside_hr(["a", "b", "box4"]) == {}
 
 
 @pytest.mark.parametrize(

@@ -685,9 +685,12 @@ def test_times_of_one_gpu_in_two_hosts_are_not_ranked_together():
     )
     with pytest.raises(RunError, match=r"different device .*H100, A fast CPU \(00.*H100, A slow CPU \(03.*by --device"):
         entries_from([one, other], find_edition(2024))
-    assert select([one, other], device="slow") == [one]
-    with pytest.raises(UsageError, match="no record fits"):
-        select([one, other], device="cpu")
+    assert select([one, other], device="H100, A slow") == [one]
+    assert select([one, other], device="h100") == [one, other]
+    # The CPU beside a GPU is no device.
+    for device in ("cpu", "CPU", "slow"):
+        with pytest.raises(UsageError, match="no record fits"):
+            select([one, other], device=device)
 
 
 def test_records_without_times_are_left_out_beside_timed_ones():

@@ -58,7 +58,7 @@ def test_of_too_few_samples_a_ratio_has_no_interval_but_that_to_itself_is_one():
     assert cells == ["1.000 [1.000, 1.000]", "0.750 (too few samples)"]
     found = compare_sides(*(Side.of_record(its, records) for its in reversed(records)))
     (row,) = comparison_table([found]).rows
-    assert row[-2].text == "+0.000 (too few samples)"
+    assert row[-2].text == "0.000 (too few samples)"
 
 
 def test_every_set_machine_and_protocol_is_a_template_table_of_its_own():
@@ -243,9 +243,10 @@ def test_times_that_hold_the_giving_back_of_memory_say_so():
 
 
 def test_a_gpu_that_could_not_be_watched_is_told():
-    note = "The GPU reported no processes or no clock, so what disturbed its work is not dropped."
+    note = "The GPU did not tell its clock and its processes, so nothing was dropped for what these would show."
     assert note not in legend(STEADY)
-    assert note in legend([STEADY[0], changed(STEADY[1], timing={"gpu_watched": False})])
+    told = changed(STEADY[1], timing={"unwatched": ("its processes", "its clock")})
+    assert note in legend([STEADY[0], told])
 
 
 def test_times_of_a_part_of_the_images_are_told():

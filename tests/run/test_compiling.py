@@ -154,12 +154,12 @@ def replace_ms(image_ms: float) -> Compiled:
     [
         (
             TOOK,
-            "note: --engine compiled took 20.0 s longer over these 2 images than channels-last: 22.0 s to start"
+            "note: --engine compiled took 20.0 s longer over 2 images than channels-last: 22.0 s to start"
             " instead of 2.0 s, 80 ms per image instead of 100 ms; it is faster from 1000 such images on",
         ),
         (
             replace_ms(110.0),
-            "note: --engine compiled took 20.0 s longer over these 2 images than channels-last: 22.0 s to start"
+            "note: --engine compiled took 20.0 s longer over 2 images than channels-last: 22.0 s to start"
             " instead of 2.0 s, 110 ms per image instead of 100 ms; it is never faster here",
         ),
         (TOOK.model_copy(update={"ready_s": 1.0}), None),

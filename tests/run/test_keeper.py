@@ -14,6 +14,7 @@ from eval.records.store import read_records, write_record
 from eval.run import keeper
 from eval.run.evaluation import Evaluation
 from eval.run.keeper import Keeper
+from eval.run.keys import Machine
 from eval.run.launch import Launch
 from eval.run.model_source import zoo_model
 from eval.run.observer import Observer
@@ -95,7 +96,7 @@ def test_figures_are_told_where_a_damaged_record_takes_their_place(record: Recor
 
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
 def test_other_code_and_another_machine_decide_anew(record: Record, tmp_path: Path, monkeypatch, part: str):
-    monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
+    monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: Machine(("another",)))
     assert word(tmp_path, record) is None
 
 
@@ -115,7 +116,7 @@ def test_an_engine_that_is_no_more_has_no_word(record: Record, tmp_path: Path):
 
 def test_tf32_decides_by_itself_where_there_is_any(task: EvaluationTask, record: Record, tmp_path: Path, monkeypatch):
     assert word(tmp_path, record, ASKED.replaced(tf32=True))
-    monkeypatch.setattr("eval.run.tasks.machine", lambda _device: ("A GPU", "1"))
+    monkeypatch.setattr("eval.run.tasks.machine", lambda _device: Machine(("A GPU", "1")))
     on_gpu = task.config.replaced(device="cuda", tf32=True)
     record = changed(record, config=on_gpu, figures_key=replace(task, config=on_gpu).figures_key)
     asked = on_gpu.replaced(engine="auto")

@@ -100,7 +100,7 @@ def test_pixels_and_name_of_the_set(task: EvaluationTask, hr_folder: Path, rando
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])
 def test_code_libraries_and_machine(task: EvaluationTask, monkeypatch, part: str):
     before = task.key
-    monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
+    monkeypatch.setattr(f"eval.run.tasks.{part}", lambda _of: keys.Machine(("another",)))
     assert replace(task).key != before
 
 
@@ -189,7 +189,7 @@ def test_the_order_of_parts_does_not_count():
 
 
 def test_the_first_gpu_has_one_key_by_either_name(task: EvaluationTask, monkeypatch):
-    monkeypatch.setattr("eval.run.tasks.machine", lambda _device: ("A GPU", "A processor", "550.1"))
+    monkeypatch.setattr("eval.run.tasks.machine", lambda _device: keys.Machine(("A GPU", "550.1"), "A processor"))
     for part in ("key", "figures_key", "images_key"):
         keyed = [getattr(replace(task, config=CONFIG.replaced(device=name)), part) for name in ("cuda", "cuda:0")]
         assert len(set(keyed)) == 1
@@ -201,7 +201,17 @@ def test_a_gpus_machine_is_its_host_and_what_runs_it_too(monkeypatch):
     monkeypatch.setattr(keys, "cpu_name", lambda: "A processor")
     monkeypatch.setattr(keys, "driver_version", lambda: "550.1")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
-    assert keys.machine.__wrapped__("cuda") == ("A GPU", "A processor", "550.1", 91002)
+    assert keys.machine.__wrapped__("cuda") == keys.Machine(("A GPU", "550.1", 91002), "A processor")
+
+
+def test_the_cpu_beside_a_gpu_decides_times_alone(task: EvaluationTask):
+    for protocol, same in (("accuracy", True), ("official", False), ("steady", False)):
+        config = CONFIG.replaced(device="cuda", protocol=protocol)
+        one, other = (
+            replace(task, config=config, machine=keys.Machine(("A GPU", "550.1"), host)) for host in ("EPYC", "Xeon")
+        )
+        assert (one.key == other.key) is same
+        assert (one.figures_key, one.images_key) == (other.figures_key, other.images_key)
 
 
 @pytest.mark.parametrize("device", ["mps", "cpu"])
@@ -209,7 +219,7 @@ def test_apples_machine_is_its_system_too(monkeypatch, device: str):
     monkeypatch.setattr(keys, "device_name", lambda _device: "An Apple chip")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(keys.platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
-    assert keys.machine.__wrapped__(device) == ("An Apple chip", 8, "15.1")
+    assert keys.machine.__wrapped__(device) == keys.Machine(("An Apple chip", 8, "15.1"))
 
 
 def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):
@@ -381,7 +391,9 @@ def test_a_network_that_cannot_be_built_of_a_changed_source_is_tried_again(model
     change(models / "team08_ABPN.py")
     record = carry_out(broken, quiet)
     assert record.state is State.SOURCE_CHANGED
-    assert record.reason.startswith("its source changed while it ran: run it again (TypeError: ")
+    assert record.reason.startswith(
+        "its source changed while it ran: run it again (manifest.toml: the row of 08_ABPN: "
+    )
     assert not is_final(record)
 
 
@@ -392,15 +404,15 @@ def said(**changes) -> SimpleNamespace:
 
 def test_processors_of_one_name_and_another_number_are_two_machines(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)
-    name, count, _ = keys.machine.__wrapped__("cpu")
+    name, count, *_ = keys.machine.__wrapped__("cpu").parts
     assert name
     assert count == 4096
 
 
 def test_the_machine_that_carries_a_task_out_counts_and_not_the_one_that_asks(task: EvaluationTask, monkeypatch):
-    there = replace(task, machine=("Another processor", 64))
+    there = replace(task, machine=keys.Machine(("Another processor", 64)))
     assert there.key != task.key
-    monkeypatch.setattr("eval.run.tasks.machine", lambda _of: "another")
+    monkeypatch.setattr("eval.run.tasks.machine", lambda _of: keys.Machine(("another",)))
     assert replace(there).key == there.key
 
 
@@ -428,5 +440,5 @@ def test_figures_besides_times_have_a_key_of_their_own(task: EvaluationTask, tmp
         assert CHANGED[part](task, tmp_path).figures_key != before
     for part in ("measuring_sha256", "libraries", "machine"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"eval.run.tasks.{part}", lambda _of: "another")
+            patch.setattr(f"eval.run.tasks.{part}", lambda _of: keys.Machine(("another",)))
             assert replace(task).figures_key != before

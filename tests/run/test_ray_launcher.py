@@ -12,7 +12,7 @@ from eval.data.datasets import open_dataset
 from eval.errors import UsageError
 from eval.run import ray_launcher
 from eval.run.evaluation import Evaluation
-from eval.run.keys import machine
+from eval.run.keys import Machine, machine
 from eval.run.launch import Launch
 from eval.run.processes import carry_out
 from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
@@ -69,7 +69,7 @@ def test_a_process_of_a_cluster_carries_out_one_task(cluster: str, hr_folder, tm
 def test_a_node_says_what_it_is_and_its_records_keys_hold_that(cluster: str, hr_folder):
     node = node_of("auto", cluster)
     assert node == Node("cpu", machine("cpu"))
-    elsewhere = replace(task_of(hr_folder), machine=("another", 3))
+    elsewhere = replace(task_of(hr_folder), machine=Machine(("another", 3)))
     ((task, record),) = carry_out_on_ray([elsewhere], cluster)
     assert task is elsewhere
     assert record.key == replace(elsewhere, machine=node.machine).key == task_of(hr_folder).key != elsewhere.key
@@ -79,7 +79,7 @@ def test_a_node_says_what_it_is_and_its_records_keys_hold_that(cluster: str, hr_
 
 def test_the_command_s_own_machine_needs_no_gpu(monkeypatch: pytest.MonkeyPatch, hr_folder, tmp_path: Path):
     """Tasks hold what the node said; one that is lost is a row of that GPU."""
-    sent, gpu = [], Node("cuda", ("NVIDIA X", "A processor there", "1.2"))
+    sent, gpu = [], Node("cuda", Machine(("NVIDIA X", "1.2"), "A processor there"))
 
     def carry_out(tasks, address):
         sent.extend(tasks)
@@ -95,7 +95,7 @@ def test_the_command_s_own_machine_needs_no_gpu(monkeypatch: pytest.MonkeyPatch,
     assert (sent[0].config.device, sent[0].machine) == ("cuda", gpu.machine)
     assert (record.status, record.environment.machine) == ("failed", "NVIDIA X, A processor there")
     assert (record.reason, record.key) == ("gone", sent[0].key)
-    assert record.key != replace(sent[0], machine=("NVIDIA Y", "A processor there", "1.2")).key
+    assert record.key != replace(sent[0], machine=Machine(("NVIDIA Y", "1.2"), "A processor there")).key
 
 
 def test_a_ray_of_this_machine_s_processors_asks_nobody(monkeypatch: pytest.MonkeyPatch):

@@ -225,7 +225,7 @@ def test_references_that_are_one_file_elsewhere_are_refused(hr: Path, names: tup
             ("img_001_SRF_4_HR", "img_001_SRF_4_LR"),
             r"got also LR images, by the names of 1 of them \(img_",
         ),
-        ("pairs", ("0901", "0901x4"), r"got also LR images, by the names of 1 of them \(0901 and"),
+        ("pairs", ("0901", "0901x4"), r"got also LR images, by the names of 1 of them \(0901x4, for"),
         ("X4", ("0901", "0902"), "it holds or may hold LR images: name the HR folder"),
         ("valid_LR", ("0901", "0902"), "by its name, or those of its files, it holds or may hold LR images"),
     ],

@@ -93,16 +93,17 @@ def test_the_floor_of_convolutions_in_tf32_is_that_of_a_product_in_tf32():
     assert product.times_floor == 0.25
 
 
-@pytest.mark.parametrize("tf32", [True, False])
-def test_a_gpus_product_is_also_measured_as_its_convolutions_round(monkeypatch: pytest.MonkeyPatch, tf32: bool):
+@pytest.mark.parametrize(("capability", "tf32"), [((9, 0), True), ((9, 0), False), ((7, 5), True)])
+def test_a_gpus_product_is_also_measured_as_its_convolutions_round(monkeypatch, capability: tuple, tf32: bool):
     """The CPU works as a GPU would, whose product in TF32 takes a fourth of the time."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     rand = torch.rand
     monkeypatch.setattr(profiling.torch, "rand", lambda *size, device: rand(*size[:1]))
     monkeypatch.setattr(profiling, "_best_s", lambda _work, _x: 0.25 if products_take_tf32() else 1.0)
     with cudnn_switches(tf32):
         machine = measure_machine(torch.device("cuda"))
     assert machine.multiply_adds_per_s == 4096**3
-    assert machine.tf32_per_s == (4 * 4096**3 if tf32 else None)
+    assert machine.tf32_per_s == (4 * 4096**3 if tf32 and capability >= (8, 0) else None)
     assert not products_take_tf32()
 
 

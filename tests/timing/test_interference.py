@@ -422,15 +422,15 @@ def test_a_gpu_that_tells_no_processes_is_watched_without_them(gpu, monkeypatch:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
     with Watch(torch.device("cuda")) as watch:
-        assert watch.gpu_watched
+        assert watch.unwatched == ()
     monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", refuse)
     with Watch(torch.device("cuda")) as watch:
         assert watch.disturbance() is None
-        assert not watch.gpu_watched
+        assert watch.unwatched == ("its processes",)
 
 
-@pytest.mark.parametrize(("device", "watched"), [("cpu", True), ("cuda", False), ("mps", False)])
-def test_a_gpu_without_a_library_that_tells_of_it_is_not_watched(monkeypatch, device: str, watched: bool):
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_a_gpu_without_a_library_that_tells_of_it_is_not_watched(monkeypatch, device: str):
     monkeypatch.setattr(interference, "open_gpu", lambda _device: None)
     with Watch(torch.device(device)) as watch:
-        assert watch.gpu_watched == watched
+        assert watch.unwatched == (() if device == "cpu" else ("its processes", "its clock"))
