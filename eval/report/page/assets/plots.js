@@ -155,11 +155,11 @@
     const least = Math.min(quarter(0.25) - 4 * (quarter(0.75) - quarter(0.25)), ...kept);
     const shown = sorted.filter((psnr) => psnr >= least);
     const below = sorted.length - shown.length;
-    if (!below || sorted.length < 8) return { below: 0, gates };
+    if (!below || sorted.length < 8) return { below: 0 };
     const ends = [...shown, ...gates.filter((gate) => gate >= least)];
     const [low, high] = [Math.min(...ends), Math.max(...ends)];
     const margin = 0.12 * (high - low);
-    return { below, gates, range: [low - margin, high + margin] };
+    return { below, range: [low - margin, high + margin] };
   };
 
   // In two lines, which fit on a phone.
@@ -183,9 +183,10 @@
     const chosen = new Map(Report.leaderboard.chosen);
     // What is chosen or ranked first is seen, wherever it lies.
     const kept = rows.filter(({ index }) => chosen.has(index) || ruled[index].cells.rank[1] === 1);
-    const view = Report.viewOf(psnrsOf(rows), gates.map(([least]) => least), psnrsOf(kept));
+    const limits = gates.map(([least]) => least);
+    const view = Report.viewOf(psnrsOf(rows), limits, psnrsOf(kept));
     const isLog = isWide(rows.map((row) => row[axis]));
-    Plotly.react(target, tradeoffTraces(rows, isLog, view), layout({
+    Plotly.react(target, tradeoffTraces(rows, isLog, { ...view, gates: limits }), layout({
       // What a reader zoomed to stays, as long as it is the same plot.
       uirevision: `${Report.board} ${axis}`,
       shapes: gateLines(),
