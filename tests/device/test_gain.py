@@ -43,6 +43,20 @@ def test_first_calls_do_not_count_however_long_they_are(
     assert half_precision_gain(CPU, "bf16") == pytest.approx(gain)
 
 
+def test_one_disturbed_call_decides_nothing(monkeypatch):
+    """A call that takes as long as a turn, and twice as long as the others, is not the only one."""
+    half, processor = iter([0.5, *[0.05, 0.025, 0.03] * 2]), Processor(monkeypatch, float32=0.002, bfloat16=0.025)
+
+    def convolve(x: torch.Tensor, weight: torch.Tensor, padding: int) -> None:
+        if x.dtype == torch.bfloat16:
+            processor.now_s += next(half, 0.05)
+        else:
+            processor.convolve(x, weight, padding=padding)
+
+    monkeypatch.setattr(F, "conv2d", convolve)
+    assert half_precision_gain(CPU, "bf16") == pytest.approx(0.002 / 0.025)
+
+
 def test_a_slow_one_is_not_waited_for(monkeypatch):
     processor = Processor(monkeypatch, float32=0.002, float16=1.0)
     assert half_precision_gain(CPU, "fp16") == pytest.approx(0.002)

@@ -237,20 +237,25 @@ def test_a_set_of_ones_own_that_is_called_like_a_part_of_the_challenges_has_no_g
 
 
 def test_a_runtime_that_is_not_surely_longer_than_the_baselines_has_no_star():
-    def asked(scale: float, seed: int) -> tuple[Row, str]:
+    def asked(scale: float, seed: int) -> tuple[Row, str, dict]:
         records = [steady("00_RLFN", 1, 1), steady("03_PFDNLite", scale, seed)]
         measured = entries_from(records, find_edition(2024))
         base = measured_baseline(measured, find_edition(2024))
         ranking = rank(measured.entries, find_edition(2024), base)
-        return next(row for row in ranking.rows if not row.is_baseline), "\n".join(notes(Scored(ranking, measured)))
+        scored = Scored(ranking, measured)
+        csv_rows = {its["model"]: its for its in csv.DictReader(io.StringIO(csv_table(scored)))}
+        row = next(row for row in ranking.rows if not row.is_baseline)
+        return row, "\n".join(notes(scored)), csv_rows[row.entry.label]
 
     by_flops = "Sub-track 2: FLOPs"
     # 1% of noise on 30 samples: the mean of one is a little above the other's, by chance.
-    row, told = asked(1.005, 2)
+    row, told, cells = asked(1.005, 2)
     assert row.entry.runtime_ms > 3.0
     assert (row.places[by_flops].worse, row.places[by_flops].left_open) == ((), ("runtime_ms",))
     assert "by runtimes it is not settled whether these are, so they have no star: 03_PFDNLite (Time)." in told
-    row, told = asked(1.1, 2)
+    assert (cells[f"worse: {by_flops}"], cells[f"left_open: {by_flops}"]) == ("", "runtime_ms")
+    row, told, cells = asked(1.1, 2)
+    assert (cells[f"worse: {by_flops}"], cells[f"left_open: {by_flops}"]) == ("runtime_ms", "")
     assert (row.places[by_flops].worse, row.places[by_flops].left_open) == (("runtime_ms",), ())
     assert "worse are: 03_PFDNLite (Time)." in told
 

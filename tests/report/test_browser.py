@@ -292,6 +292,17 @@ def test_an_address_tells_pictures_from_models_of_their_names(browser: Browser, 
         assert browser.js(sides) == kinds
 
 
+def test_an_address_of_a_former_report_shows_its_pictures(browser: Browser, gallery: Path):
+    open_gallery(browser, gallery)
+    browser.click("#theme")
+    browser.until("return location.hash.includes('view=')", 20)
+    address = re.sub("&(left|right)(-without-model)?=[^&]*", "", browser.js("return location.href"))
+    browser.driver.get("about:blank")
+    browser.driver.get(f"{address}&left=bicubic&right=hr")
+    sides = "return ['left', 'right'].map(side => document.getElementById(side).value)"
+    assert browser.js(sides) == ["bicubic", "hr"]
+
+
 def test_a_link_to_a_table_that_is_gone_changes_nothing(browser: Browser, page: Path):
     browser.open(page)
     before = browser.js("return Report.leaderboard.chosen")

@@ -113,6 +113,8 @@ def test_a_metric_that_a_record_has_is_a_column_with_what_it_means(tmp_path: Pat
     row = METRICS["psnr_y"]
     assert f"PSNR-Y: {row.meaning}" in read.attributes("button", "data-tip")
     assert "ssim_y" not in read.attributes("td", "data-key")
+    # Figures are copied as figures: only words are escaped.
+    assert not any(re.fullmatch(r"[\d. \[\],-]+", text) for text in read.data["escaped"])
     table = challenge_tables(gather(records, PageOptions()).boards)
     assert "PSNR [dB]" in table
     assert "PSNR-Y" not in table

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,6 +242,26 @@ def test_what_a_small_set_leaves_of_its_share_goes_to_the_others(tmp_path: Path,
     assert list(written(page)) == ["large", "small"]
     taken = sum(path.stat().st_size for path in (page.parent / written(page)["small"]["folder"]).iterdir())
     assert given == {"small": 27e6, "large": 54e6 - taken}
+
+
+def test_a_set_of_many_models_is_no_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its images are smaller, but there are three models' of each."""
+    rng, records = np.random.default_rng(0), []
+    for name, side, labels in (("many", 96, ("00_RLFN", "02_PFDN", "05_SPAN")), ("one", 112, ("00_RLFN",))):
+        write_png(tmp_path / name / f"{name}0.png", rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        for label in labels:
+            its = measured(tmp_path / "r" / name, tmp_path / name, label, 9, (f"{name}0",))
+            its = its.model_copy(update={"images_folder": f"{label}/photos"})
+            records.append(changed(its, dataset={"name": name}))
+    order = []
+
+    def watched(comparison: Comparison, *given: Any) -> dict:
+        order.append(comparison.dataset)
+        return write_pictures(comparison, *given)
+
+    monkeypatch.setattr("eval.report.page.pictures.write_pictures", watched)
+    page_of(records, tmp_path / "out", PageOptions(roots=(tmp_path / "r" / "many", tmp_path / "r" / "one")))
+    assert order == ["one", "many"]
 
 
 def test_pictures_keep_to_the_budget_even_of_noise(tmp_path: Path):

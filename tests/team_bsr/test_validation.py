@@ -116,6 +116,13 @@ def test_a_set_without_hr_images_is_refused(tmp_path):
     assert not open_set(tmp_path / "LR", "--images", needs_hr=False).has_hr
 
 
+def test_a_set_in_two_layouts_is_told_by_the_folder_that_was_given(tmp_path):
+    for half, side in (("HR", 48), ("LR", 12), ("LR_bicubic/X4", 12)):
+        write_png(tmp_path / "S" / half / "a.png", np.zeros((side, side, 3), np.uint8))
+    told = said(UsageError, open_set, tmp_path / "S")
+    assert told.startswith(f"--validate {tmp_path / 'S'}: holds S in more than one layout: ")
+
+
 def test_a_path_is_told_as_it_is_whatever_its_name(tmp_path):
     folder = tmp_path / "of--data_dir"
     expected = f"--validate {folder}: no such folder; expected the path of a set's folder, as $ESR_DATA/Set5"
