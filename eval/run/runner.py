@@ -20,7 +20,7 @@ from eval.device.placing import threads_set
 from eval.inference.engines.registry import ENGINES
 from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import Flag
-from eval.metrics.registry import find_metrics
+from eval.metrics.registry import Metric, find_metrics
 from eval.records.record import ImageResult, Mean, Record, State, means_of
 from eval.run.compiling import timed_beside
 from eval.run.environment import commit, machine_state
@@ -160,16 +160,17 @@ def as_failed(record: Record, error: BaseException) -> Record:
 
 def _results(task: EvaluationTask, model: LoadedModel, streams: int) -> Generator[ImageResult, None, None]:
     """Yield each image's result in order; only untimed runs overlap anything with the network."""
+    finish = partial(_finish, task, find_metrics(task.config.metrics))
     if streams > 1 and isinstance(model, Upscaler):
-        return in_streams(task, model, streams, task.dataset.pairs, partial(_whole, task))
-    stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), partial(_finish, task))
+        return in_streams(task, model, streams, task.dataset.pairs, partial(_whole, finish))
+    stages = Stages(lambda pair: pair.read(), lambda images: model(images[0]), finish)
     workers = 0 if task.config.is_timed else task.config.workers or 0
     return run_stages(task.dataset.pairs, stages, workers, _depth(task.dataset, workers))
 
 
-def _whole(task: EvaluationTask, pair: ImagePair, network: Upscaler) -> ImageResult:
+def _whole(finish: Callable[..., ImageResult], pair: ImagePair, network: Upscaler) -> ImageResult:
     images = pair.read()
-    return _finish(task, pair, images, network(images[0]))
+    return finish(pair, images, network(images[0]))
 
 
 def _depth(dataset: Dataset, workers: int) -> int:
@@ -179,13 +180,17 @@ def _depth(dataset: Dataset, workers: int) -> int:
 
 
 def _finish(
-    task: EvaluationTask, pair: ImagePair, images: tuple[np.ndarray, np.ndarray | None], out: tuple
+    task: EvaluationTask,
+    metrics: Sequence[Metric],
+    pair: ImagePair,
+    images: tuple[np.ndarray, np.ndarray | None],
+    out: tuple,
 ) -> ImageResult:
     (lr, hr), (sr, runtime_ms) = images, out
     # Beside a timed network the GPU does nothing else; what is not timed is measured where the network ran.
     device = None if task.config.is_timed else torch.device(task.config.device)
     figures = {}
-    for metric in find_metrics(task.config.metrics):
+    for metric in metrics:
         try:
             figures[metric.key] = metric.compute(sr, hr, lr, device)
         except Exception as error:

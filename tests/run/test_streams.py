@@ -200,10 +200,10 @@ def test_how_many_images_fit_at_once(monkeypatch: pytest.MonkeyPatch):
 def test_a_failure_keeps_the_images_before_it_and_names_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch):
     whole = runner._finish
 
-    def finish(task, pair, images, out):
+    def finish(task, metrics, pair, images, out):
         if pair.name == "image4":
             raise OSError(28, "No space left on device")
-        return whole(task, pair, images, out)
+        return whole(task, metrics, pair, images, out)
 
     monkeypatch.setattr(runner, "_finish", finish)
     record = run(of_network(folder, KeepsItsInput(), threads=2, streams=2))
