@@ -239,15 +239,9 @@ def _ratio_by_baseline(first: Side, second: Side) -> tuple[Interval | None, str]
 
 def _baseline_of(record: Record, beside: Iterable[Record]) -> Record | None:
     """Return the record of what a model's ratio is to, timed together with it; None if it is not there."""
-    timing = record.timing
-    if timing is None or timing.ratio is None:
-        return None
-    for its in (record, *beside):
-        # Behind a label there may be a mark that tells versions apart, as in "00_RLFN (mine)".
-        names = its.model.label, its.model.label.partition(" (")[0]
-        if its.timing and its.timing.group == timing.group and timing.ratio.baseline in names:
-            return its
-    return None
+    group = record.timing and record.timing.group
+    baselines = (its for its in (record, *beside) if its.timing and its.timing.is_baseline)
+    return next((its for its in baselines if its.timing and its.timing.group == group), None)
 
 
 def settings_of(record: Record) -> str:

@@ -137,9 +137,18 @@ def read_record(path: Path) -> Record:
     """
     data = path.read_bytes()
     try:
-        return Record.model_validate_json(text_of(data))
+        return _with_ratio_to_itself(Record.model_validate_json(text_of(data)))
     except (ValidationError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {_why_no_record(data, error)}") from error
+
+
+def _with_ratio_to_itself(record: Record) -> Record:
+    """Return a record whose ratio to itself has its interval: older ones of few samples leave it open."""
+    timing = record.timing
+    if not timing or not timing.ratio or (timing.ratio.baseline, timing.ratio.estimate) != (record.model.label, 1):
+        return record
+    known = timing.ratio.model_copy(update={"low": 1.0, "high": 1.0})
+    return record.model_copy(update={"timing": timing.model_copy(update={"ratio": known})})
 
 
 def _why_no_record(data: bytes, error: ValidationError | UnicodeDecodeError) -> str:

@@ -75,9 +75,7 @@ class RatioFigure(Figure):
         ratio = self.of(item)
         if not ratio:
             return Cell(self.text(None))
-        # That to itself is known however few samples there are.
-        itself = ratio.estimate == 1 and ratio.baseline == item.model.label
-        interval = Interval(1.0, 1.0, 1.0) if itself else Interval(ratio.estimate, ratio.low, ratio.high)
+        interval = Interval(ratio.estimate, ratio.low, ratio.high)
         return Cell(" ".join(interval.texts(1)), ratio.estimate, measure=self.measure and self.measure(item))
 
     def csv(self, item: Record) -> dict[str, Value]:

@@ -47,8 +47,7 @@ def baseline_of(rows: Sequence[Record], preferred: str | None = None) -> int | N
     Rows that did not finish cannot be it.
     """
     complete = {index: record for index, record in enumerate(rows) if record.complete}
-    timed = [its.timing.ratio.baseline for its in complete.values() if its.timing and its.timing.ratio]
-    wanted = (preferred, *timed[:1])
-    named = [index for label in wanted for index, its in complete.items() if its.model.label == label]
+    named = [index for index, its in complete.items() if its.model.label == preferred]
+    timed = [index for index, its in complete.items() if its.timing and its.timing.is_baseline]
     networks = [index for index, its in complete.items() if its.model.is_network]
-    return next(iter((*named, *networks, *complete)), None)
+    return next(iter((*named, *timed, *networks, *complete)), None)

@@ -17,7 +17,7 @@ import numpy as np
 
 from eval.data.datasets import Dataset
 from eval.errors import RunError
-from eval.intervals import RESAMPLES, open_pairs, paired_ratio
+from eval.intervals import RESAMPLES, Interval, open_pairs, paired_ratio
 from eval.metrics.figures import Flag
 from eval.timing.gpu_figures import energy_mj, kernels_ms
 from eval.timing.interference import Watch
@@ -209,7 +209,9 @@ def _summary(samples_ms: np.ndarray, baseline_ms: np.ndarray, baseline: str) -> 
     if not kept.size:
         return {"p50_ms": None, "p90_ms": None, "ratio": None}
     p50_ms, p90_ms = np.quantile(kept, (0.5, 0.9)).tolist()
-    interval = paired_ratio(samples_ms, baseline_ms)
+    # The baseline's to itself is known however few samples there are.
+    itself = samples_ms is baseline_ms
+    interval = Interval(1.0, 1.0, 1.0) if itself else paired_ratio(samples_ms, baseline_ms)
     ratio = Ratio(baseline=baseline, estimate=interval.estimate, low=interval.low, high=interval.high)
     return {"p50_ms": p50_ms, "p90_ms": p90_ms, "ratio": ratio}
 

@@ -62,6 +62,11 @@ class Timing(Frozen):
     flags: tuple[Flag, ...] = ()
     unwatched: tuple[str, ...] = ()
 
+    @property
+    def is_baseline(self) -> bool:
+        """Tell whether the ratios of its group are to it: its own is exactly 1."""
+        return self.ratio is not None and self.ratio.low == self.ratio.high == 1
+
     def medians_ms(self) -> dict[str, float]:
         """Return each image's median over rounds, by name; without the images that lost every sample."""
         kept = (

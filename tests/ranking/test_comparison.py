@@ -115,11 +115,11 @@ def test_ratios_to_two_baselines_of_one_name_are_not_divided(changes: dict, reas
 
 
 def test_a_side_knows_what_its_ratio_depends_on():
-    ratio = Ratio(baseline="00_RLFN", estimate=1.0, low=1.0, high=1.0)
-    times = {"00_RLFN": ((1.0,), (1.0,)), "03_PFDNLite": ((2.0,), (2.0,))}
+    times = {"00_RLFN": 1.0, "03_PFDNLite": 2.0}
+    ratios = [Ratio(baseline="00_RLFN", estimate=ms, low=ms, high=ms) for ms in times.values()]
     records = [
-        make_record(label=label, timing=timing_of(its, ratio=ratio, group="one", inputs_sha256="2" * 64))
-        for label, its in times.items()
+        make_record(label=label, timing=timing_of(((ms,), (ms,)), ratio=its, group="one", inputs_sha256="2" * 64))
+        for (label, ms), its in zip(times.items(), ratios, strict=True)
     ]
     found = [Side.of_record(record) for record in records]
     assert [its.is_baseline for its in found] == [True, False]

@@ -14,11 +14,12 @@ from eval.metrics.figures import Flag
 from eval.ranking.comparison import Side, compare_sides
 from eval.records.current import current
 from eval.records.record import Mean, Record
-from eval.records.store import write_record
+from eval.records.store import read_record, write_record
 from eval.report.columns import STEADY_COLUMNS, columns_of, legend
 from eval.report.comparison import comparison_table
 from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
+from eval.report.selection import baseline_of
 from eval.report.tables import csv_table, leaderboard, markdown_tables, write_report, write_tables
 from eval.report.template import TemplateRow, template_table, template_tables
 from eval.run.launch import Launch
@@ -51,9 +52,15 @@ def test_the_template_table_with_test_columns():
     assert cells[0][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
 
 
-def test_of_too_few_samples_a_ratio_has_no_interval_but_that_to_itself_is_one():
+def test_of_too_few_samples_a_ratio_has_no_interval_but_that_to_itself_is_one(tmp_path: Path):
+    """Of an older record, too, which leaves its interval open; in the table, in CSV, and whatever its label becomes."""
     ratios = [Ratio(baseline="00_RLFN", estimate=its, low=-math.inf, high=math.inf) for its in (1.0, 0.75)]
     records = [steady(label, 20.0, its) for label, its in zip(("00_RLFN", "03_PFDNLite"), ratios, strict=True)]
+    records = [read_record(write_record(its, tmp_path)) for its in records]
+    marked = changed(records[0], model={"label": "00_RLFN (mine)"})
+    assert STEADY_COLUMNS[-1].cell(marked).text == "1.000 [1.000, 1.000]"
+    assert STEADY_COLUMNS[-1].csv(marked) == {"ratio": 1, "ratio_low": 1, "ratio_high": 1, "ratio_to": "00_RLFN"}
+    assert baseline_of([make_record(), marked]) == 1
     cells = [STEADY_COLUMNS[-1].cell(its).text for its in records]
     assert cells == ["1.000 [1.000, 1.000]", "0.750 (too few samples)"]
     found = compare_sides(*(Side.of_record(its, records) for its in reversed(records)))

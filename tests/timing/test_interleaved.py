@@ -231,6 +231,14 @@ def test_disturbed_samples_are_dropped_for_all_models_and_counted(dataset, monke
     assert second.ratio.estimate == pytest.approx(0.5)
 
 
+def test_the_baselines_ratio_to_itself_is_known_however_few_samples_there_are(dataset):
+    few = Preset("few", images=1, rounds=(1, 1), budget_s=60, half_width=1.0)
+    first, second = measure_together([Clockwork("A", 2.0, []), Clockwork("A", 1.0, [])], dataset, few)
+    assert first.ratio == Ratio(baseline="A", estimate=1.0, low=1.0, high=1.0)
+    assert second.ratio == Ratio(baseline="A", estimate=0.5, low=-math.inf, high=math.inf)
+    assert (first.is_baseline, second.is_baseline) == (True, False)
+
+
 def test_when_everything_is_disturbed_there_is_no_figure(dataset, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(interference.Watch, "disturbance", lambda self: "other processes on the CPU")
     monkeypatch.setattr(interference.Watch, "described", lambda self, reason: f"{reason} (31% of a core)")
