@@ -29,6 +29,7 @@ class Side:
         timed_part: over how many of the images the runtime is, as in "30 of 100 images"; empty where over all.
         baseline_made_of: the hashes of the baseline's weights and code, and its settings; None without its record.
         inputs_sha256: of the images that were timed.
+        is_published: whether its figures are those of a published results.json.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Side:
     timed_part: str = ""
     baseline_made_of: tuple[str | None, str, str] | None = None
     inputs_sha256: str = ""
+    is_published: bool = False
 
     @classmethod
     def of_record(cls, record: Record, beside: Iterable[Record] = ()) -> "Side":
@@ -77,7 +79,7 @@ class Side:
         """
         psnrs = {f"{index:04}": db for index, db in enumerate(result.psnrs(role))}
         samples = np.array(result.runtimes(role), dtype=float)[:, None]
-        return cls(name, role, source, psnrs, samples_ms=samples, group=f"published {role}")
+        return cls(name, role, source, psnrs, samples_ms=samples, group=role, is_published=True)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def compare_sides(first: Side, second: Side) -> Comparison:
 
 def _scope(first: Side, second: Side) -> str:
     """Return within what a verdict on runtimes holds, where that is less than "timed together"."""
-    if first.group.startswith("published"):
+    if first.is_published:
         return "in these passes, one a model, "
     if first.group == second.group and first.group:
         return ""
@@ -198,12 +200,11 @@ def _runtime_ratio(first: Side, second: Side) -> tuple[Interval | None, str]:
         lacking = first if first.samples_ms is None else second
         return None, f"runtime is not compared: {lacking.label} was not timed by the steady protocol"
     if first.group and first.group == second.group and first.samples_ms.shape == second.samples_ms.shape:
-        published = first.group.startswith("published")
         note = (
             "runtimes are published ones, one an image, with cold starts in them; how much another pass of the same "
             "network would differ, they do not tell"
-        ) * published
-        if published and first.machine != second.machine:
+        ) * first.is_published
+        if first.is_published and first.machine != second.machine:
             note += "; the two files name no GPU: of two GPUs this is their ratio as well"
         if first.settings != second.settings:
             note = f"the two ran otherwise: {first.label} by {first.settings}, {second.label} by {second.settings}"

@@ -181,6 +181,7 @@ def test_sides_of_records_and_of_published_results():
         for times in ((4.0, 2.0), (8.0, 4.0))
     ]
     sides = [Side.of_published(name, its, "valid", "results.json") for name, its in zip("AB", published, strict=True)]
+    assert [its.is_published for its in (*sides, found)] == [True, True, False]
     # One time an image, of which the mean counts, not the median.
     assert [its.samples_ms.shape for its in sides] == [(6, 1)] * 2
     found = compare_sides(*sides)
