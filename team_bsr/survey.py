@@ -3,13 +3,13 @@
 Names and heads of files are read, no pixels; so a plan is known to be one that can be carried out before it begins.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.data.images import ImageError, ImageSize, is_image_file, read_size
-from eval.data.not_hr import MOST_NAMED, left_out_in_words, no_hr_by_name, no_hr_by_size, none_in_words
+from eval.data.not_hr import MOST_NAMED, NAMED_LR, left_out_in_words, no_hr_by_name, no_hr_by_size
 from eval.errors import RunError
 from eval.files import why_no_folder
 from eval.words import counted, first_of
@@ -106,11 +106,19 @@ def _candidates(folders: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, s
         left_out += no_hr.items()
         candidates = [path for path in inside if path not in no_hr]
         if not candidates:
-            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found {none_in_words(no_hr)}")
+            raise FileNotFoundError(f"--data {folder}: expected a folder with HR images, found {_instead(no_hr)}")
         for path in candidates:
             if files.setdefault(path.resolve(), path) is not path:
                 left_out.append((path, TWICE))
     return list(files.values()), left_out
+
+
+def _instead(no_hr: Mapping[Path, str]) -> str:
+    """Return what was found in a folder whose images, if it has any, are no HR images, and what to do."""
+    if not no_hr:
+        return "none there"
+    mend = "if they are HR images, rename the folder or the files so that their names say HR"
+    return f"none: the {len(no_hr)} there are {NAMED_LR}; {mend}"
 
 
 def _sizes(files: Collection[Path]) -> dict[Path, ImageSize | ImageError]:

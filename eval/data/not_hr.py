@@ -69,16 +69,6 @@ def left_out_in_words(left_out: Iterable[tuple[Path, str]], others: Iterable[str
     return f"; left out: {', '.join([*parts, *others])}" if parts or others else ""
 
 
-def none_in_words(no_hr: Mapping[Path, str]) -> str:
-    """Return what was found in a folder whose images, if it has any, are no HR images, and what to do."""
-    return (
-        f"none: the {len(no_hr)} there are {NAMED_LR}; if they are HR images, rename the folder or the files so that "
-        "their names say HR"
-        if no_hr
-        else "none there"
-    )
-
-
 def _mark(stem: str) -> str | None:
     """Return "HR" or "LR" if a file's name ends so."""
     found = _MARK.search(stem)
