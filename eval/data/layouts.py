@@ -10,7 +10,6 @@ from typing import Literal
 from eval.data.images import is_image_file
 from eval.data.naming import DEEPEST, Half, folders_below, halves, hr_beside_input, set_name, told_tails
 from eval.data.pairs import ImagePair, check_pairs
-from eval.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,6 @@ class Layout:
     lr: str
     hr_tail: str = ""
     lr_tails: tuple[str, ...] = ("x4", "")
-
-    def __post_init__(self) -> None:
-        """Refuse templates by which sets would not be found and listed; folders that words tell are none."""
-        hr, lr = (half.replace("{{", "").replace("}}", "") for half in (self.hr, self.lr))
-        for half in (hr, lr) if set(hr + lr) & set("{}") else ():
-            if "{name}" not in half.split("/")[0] or set(half.replace("{name}", "")) & set("{}"):
-                raise RunError(
-                    f"layout '{self.name}': {half}: expected {{name}}, for the set's name, in its first folder, and no "
-                    "other braces; where sets lie in folders of HR and LR, add their words to eval/data/naming.py"
-                )
 
     @property
     def in_own_folder(self) -> bool:
