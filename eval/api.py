@@ -37,6 +37,7 @@ from eval.run.launch import Launch, resolved
 from eval.run.model_source import ModelSource, ZooModel, zoo_model
 from eval.run.network_source import NetworkSource, source_of_file, source_of_module, source_of_upscaler, state_of
 from eval.run.observer import Observer
+from eval.zoo.from_file import data_range_of
 from eval.zoo.manifest import all_models, find_model
 from eval.zoo.model_info import with_weights
 
@@ -274,7 +275,7 @@ def _range_of(models: Iterable[Model], given: float | None) -> float:
     """Return the data range of those of some models that do not say theirs; refuse one that none of them takes."""
     if given is not None and not any(isinstance(its, nn.Module) or _is_of_a_file(its) for its in models):
         raise UsageError(f"data_range={given}: only for a network that is given as such or as FILE.py:CLASS")
-    return 1.0 if given is None else given
+    return data_range_of(given)
 
 
 def _is_of_a_file(model: Model) -> bool:

@@ -104,7 +104,7 @@ def _source(
     """
     from eval.run.model_source import zoo_model
     from eval.run.network_source import source_of_file
-    from eval.zoo.from_file import parse_model_args
+    from eval.zoo.from_file import data_range_of, parse_model_args
     from eval.zoo.manifest import find_model
 
     if (model_id is None) == (model_file is None):
@@ -113,7 +113,7 @@ def _source(
         if weights is not None:
             raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
         arguments = parse_model_args(of_a_file["model_args"])
-        data_range = 1.0 if of_a_file["data_range"] is None else of_a_file["data_range"]
+        data_range = data_range_of(of_a_file["data_range"])
         return source_of_file(model_file, of_a_file["checkpoint"], data_range, weights_key, arguments)
     if idle := [f"--{name}" for name, value in of_a_file.items() if value is not None]:
         raise UsageError(f"{', '.join(idle)}: only with --model_file; weights of the zoo are named by --weights")

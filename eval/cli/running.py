@@ -19,7 +19,7 @@ from eval.third_party import choosing
 from eval.third_party.kinds import choose_sandbox
 from eval.third_party.submission import Rules
 from eval.third_party.zoo_worker import on_one_clock
-from eval.zoo.from_file import parse_model_args
+from eval.zoo.from_file import data_range_of, parse_model_args
 from eval.zoo.manifest import all_models, find_model
 
 DEFAULT_MODEL = "3"
@@ -68,8 +68,7 @@ class Asked:
             UsageError: one of them makes no sense.
         """
         parse_model_args(self.model_args)
-        data_range = 1.0 if self.data_range is None else self.data_range
-        found = choosing.choose_model_file(target, self.checkpoint, data_range, rules, self.more)
+        found = choosing.choose_model_file(target, self.checkpoint, data_range_of(self.data_range), rules, self.more)
         return replace(found, arguments=self.model_args or "", weights_key=self.weights_key)
 
     def refuse_idle_flags(

@@ -37,6 +37,11 @@ def parse_model_args(text: str | None) -> dict[str, Any]:
         raise UsageError(f"--model_args {text}: {expected}") from error
 
 
+def data_range_of(given: float | None) -> float:
+    """Return the data range of a network that no manifest describes: 1 where none is given."""
+    return 1.0 if given is None else given
+
+
 def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
