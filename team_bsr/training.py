@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eval.device.groups import usable_cpus
-from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
+from eval.run.interrupts import ctrl_c_after_keeping
 from team_bsr.checkpoint import (
     build_network,
     checkpoint_path,
@@ -144,14 +144,12 @@ class _StepTrainer:
         try:
             for lr, hr in self._batches():
                 # The state of half an iteration could not be gone on from.
-                with ctrl_c_after_keeping():
-                    hold_ctrl_c()
+                with ctrl_c_after_keeping(held=True):
                     loss = self._iterate(lr, hr)
                 if self._follow_up(loss, progress):
                     break
         except KeyboardInterrupt:
-            with ctrl_c_after_keeping():
-                hold_ctrl_c()
+            with ctrl_c_after_keeping(held=True):
                 if self.iteration:
                     self._save()
             raise

@@ -20,7 +20,7 @@ from eval.metrics.figures import ModelAnalysis
 from eval.records.record import Compiled, Record, State
 from eval.run.environment import commit
 from eval.run.images_folders import give_up_unused, images_folder
-from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
+from eval.run.interrupts import ctrl_c_after_keeping
 from eval.run.keeper import Keeper
 from eval.run.keys import measuring_sha256
 from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
@@ -182,8 +182,7 @@ class Evaluation:
         try:
             with self.observer.progress("models x sets", len(tasks), "passes") as on_pass:
                 for task, record in results:
-                    with _keeping():
-                        hold_ctrl_c()
+                    with _keeping(held=True):
                         self._store(record)
                         done[task.key] = record
                         on_pass(record)
@@ -269,10 +268,10 @@ class Evaluation:
 
 
 @contextmanager
-def _keeping() -> Iterator[None]:
+def _keeping(held: bool = False) -> Iterator[None]:
     """Run a block to whose end ctrl-C waits once its figures are there; in whatever part it is a ``BrokenOffError``."""
     try:
-        with ctrl_c_after_keeping():
+        with ctrl_c_after_keeping(held):
             yield
     except KeyboardInterrupt:
         raise BrokenOffError from None

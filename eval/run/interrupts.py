@@ -21,8 +21,8 @@ _holds: list[_Hold] = []
 
 
 @contextmanager
-def ctrl_c_after_keeping() -> Iterator[None]:
-    """Let ctrl-C wait for the end of a block from where ``hold_ctrl_c`` is called in it; then it comes.
+def ctrl_c_after_keeping(held: bool = False) -> Iterator[None]:
+    """Let ctrl-C wait for the end of a block from where ``hold_ctrl_c`` is called in it, or if ``held`` from its start.
 
     Python hands signals to the main thread alone: in another one nothing changes, nor where ctrl-C is ignored.
     """
@@ -30,7 +30,7 @@ def ctrl_c_after_keeping() -> Iterator[None]:
     if not _is_main_thread() or usual is None or isinstance(usual, int):
         yield
         return
-    hold = _Hold()
+    hold = _Hold(held)
 
     def wait_or_come(number: int, frame: FrameType | None) -> None:
         if hold.on:

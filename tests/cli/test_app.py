@@ -14,7 +14,7 @@ import typer
 from eval import files
 from eval.cli.app import COMMANDS, LazyGroup, app, summary_of
 from eval.cli.program import errors_told, single
-from eval.run.interrupts import ctrl_c_after_keeping, hold_ctrl_c
+from eval.run.interrupts import ctrl_c_after_keeping
 from tests.conftest import PROJECT
 
 
@@ -74,8 +74,7 @@ def test_sigterm_waits_for_what_is_being_kept_and_stays_ignored_where_it_is():
     kept = []
 
     def keep() -> None:
-        with ctrl_c_after_keeping():
-            hold_ctrl_c()
+        with ctrl_c_after_keeping(held=True):
             os.kill(os.getpid(), signal.SIGTERM)
             kept.append("a record")
 

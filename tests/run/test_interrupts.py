@@ -159,8 +159,7 @@ def test_in_another_thread_nothing_changes():
 def test_where_it_is_ignored_it_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with ctrl_c_after_keeping():
-            hold_ctrl_c()
+        with ctrl_c_after_keeping(held=True):
             ctrl_c()
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
