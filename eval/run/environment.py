@@ -21,7 +21,7 @@ from eval.device.numerics import convolutions_take_tf32, products_take_tf32
 from eval.device.nvml import driver_version, open_gpu
 from eval.device.placing import gpu_name
 from eval.files import PROJECT
-from eval.records.record import Environment, MachineState
+from eval.records.environment import Environment, MachineState
 
 
 def describe_environment(device: torch.device) -> Environment:

@@ -15,7 +15,8 @@ from eval.data.images import ImageSize
 from eval.device.memory import PeakMemory
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Flag, ModelAnalysis
-from eval.records.record import Compiled, DatasetInfo, ImageResult, MachineState, Record, Settings, State, means_of
+from eval.records.environment import MachineState
+from eval.records.record import Compiled, DatasetInfo, ImageResult, Record, Settings, State, means_of
 from eval.run.environment import describe_environment, machine_state
 from eval.run.failures import CannotRunError, Ending, failure_of
 from eval.run.keys import Machine, hash_of, libraries, machine, measuring_now, measuring_sha256

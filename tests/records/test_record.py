@@ -15,7 +15,8 @@ from eval.config import Protocol
 from eval.errors import RunError, UsageError
 from eval.metrics.figures import Complexity, Flag
 from eval.records import store
-from eval.records.record import DatasetInfo, Environment, ImageResult, MachineState, Record, Settings, means_of
+from eval.records.environment import Environment, MachineState
+from eval.records.record import DatasetInfo, ImageResult, Record, Settings, means_of
 from eval.records.store import by_key, check_writable, find_records, read_record, read_records, write_record
 from eval.zoo.model_info import ModelInfo
 
