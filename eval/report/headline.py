@@ -42,7 +42,9 @@ def headline(records: Sequence[Record], ranked: Ranked, baseline: int | None) ->
 
 
 def _first_words(leader: str, places: dict[str, Place], names: dict[str, str]) -> str:
-    """Say who is first of how many; equal totals share a rank."""
+    """Say who is first of how many; equal totals share a rank, and one among none is no place."""
+    if len(places) == 1:
+        return f"{names[leader]} is the only model ranked"
     first = [leader, *(label for label in places if label != leader and places[label].rank == 1)]
     if len(first) == 1:
         return f"{names[leader]} is first of {len(places)}"

@@ -59,7 +59,8 @@ def years_of(*baselines: str) -> list[int]:
 def test_a_score_that_equals_the_baselines_is_neither_before_nor_behind_it():
     baseline, same = (timed("00_RLFN", 20.0, PSNRS["00_RLFN"]), timed("02_PFDN", 20.0, PSNRS["02_PFDN"]))
     claim = boards(baseline, same, year=2024).headline.claim
-    assert claim.endswith(" with a score of 7.39, equal to that of the unranked baseline 00_RLFN (less is better).")
+    only = "02_PFDN is the only model ranked by the rules of NTIRE 2024"
+    assert claim == f"{only} with a score of 7.39, equal to that of the unranked baseline 00_RLFN (less is better)."
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +277,7 @@ def test_report_writes_the_headline_above_the_table_of_its_markdown(tmp_path: Pa
     headline = boards(*records, year=2024).headline
     assert heading.startswith("## Set2 (")
     assert line == " ".join((f"**{markdown_text(headline.claim)}**", *map(markdown_text, headline.details)))
-    assert line.startswith(r"**02\_PFDN is first of 1 by the rules of NTIRE 2024")
+    assert line.startswith(r"**02\_PFDN is the only model ranked by the rules of NTIRE 2024 with")
     assert table.startswith("| Model ")
 
 

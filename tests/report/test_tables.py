@@ -375,7 +375,7 @@ def test_run_and_report_write_the_same_leaderboard_with_headlines_and_failures(t
         write()
         texts.append((tmp_path / "leaderboard.md").read_text())
     assert texts[0] == texts[1]
-    assert r"**03\_PFDNLite is first of 1 by the rules" in texts[0]
+    assert r"**03\_PFDNLite is the only model ranked by the rules" in texts[0]
     assert "out of memory" in texts[0].partition("## Did not run")[2]
 
 
