@@ -9,15 +9,15 @@ from eval.report.columns import COLUMNS
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table, Value
 from eval.third_party.checkout import Checkout, Entry
-from eval.zoo.checkpoints import find_checkpoint
+from eval.zoo.checkpoints import MissingWeightsError, find_checkpoint
 from eval.zoo.manifest import ModelSpec
 
 # What is shown in 80 columns; the manifest holds the other counts.
 _COUNTED = tuple(its for its in COLUMNS if its.key in {"num_params", "flops"})
 
 
-def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
-    """Return one row a model, of one line or two in 80 columns, with its weights that are on this machine."""
+def zoo_table(specs: Sequence[ModelSpec]) -> tuple[rich.table.Table, list[str]]:
+    """Return one row a model, of one line or two in 80 columns, with its weights that are here; and what is wrong."""
     columns = (
         Column("id", "Id"),
         Column("model", "Model", left=True),
@@ -25,8 +25,9 @@ def zoo_table(specs: Sequence[ModelSpec]) -> rich.table.Table:
         Column("weights", "Weights", left=True),
         Column("note", "Note", left=True),
     )
-    rows = [(spec.id, spec.name, *_costs(spec), _weights_here(spec), spec.note) for spec in specs]
-    return to_terminal(Table.of(columns, rows), collapse_padding=True)
+    faults: list[str] = []
+    rows = [(spec.id, spec.name, *_costs(spec), _weights_here(spec, faults), spec.note) for spec in specs]
+    return to_terminal(Table.of(columns, rows), collapse_padding=True), faults
 
 
 def _costs(spec: ModelSpec) -> tuple[Value, ...]:
@@ -37,7 +38,8 @@ def _costs(spec: ModelSpec) -> tuple[Value, ...]:
     return tuple(getattr(spec.counts, column.key, None) for column in _COUNTED)
 
 
-def _weights_here(spec: ModelSpec) -> str:
+def _weights_here(spec: ModelSpec, faults: list[str]) -> str:
+    """Return the names of a model's weights that are here; add to ``faults`` why some of them cannot be used."""
     if not spec.checkpoints:
         return "no file named" if spec.target.startswith("models.") else "needs none"
     here = []
@@ -45,8 +47,11 @@ def _weights_here(spec: ModelSpec) -> str:
         try:
             find_checkpoint(spec, known.name)
             here.append(known.name)
-        except RunError:
+        except MissingWeightsError:
             continue
+        except RunError as error:
+            here.append(f"{known.name}: unusable")
+            faults.append(f"{spec.label}, {known.name}: {error}")
     # On lines of their own: the note needs the room.
     return ",\n".join(here) or "none"
 

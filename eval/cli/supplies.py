@@ -26,7 +26,10 @@ def list_models(
 
     terminal = Terminal()
     if not checkout:
-        terminal.show(zoo_table(all_models()))
+        table, faults = zoo_table(all_models())
+        terminal.show(table)
+        for fault in faults:
+            terminal.say(fault)
         return
     from eval.third_party.choosing import read_checkouts
 

@@ -120,7 +120,7 @@ def test_a_set_without_ground_truth_says_what_that_means(command, tmp_path: Path
 
 def test_the_zoo_takes_two_lines_a_model_in_80_columns():
     console = Console(file=io.StringIO(), width=80)
-    console.print(zoo_table(all_models()))
+    console.print(zoo_table(all_models())[0])
     rows = console.file.getvalue().rstrip().splitlines()[4:]
     assert max(map(len, rows)) <= 80
     starts = [place for place, row in enumerate(rows) if re.match(r" +-?\d+ ", row)]
@@ -138,7 +138,7 @@ def test_a_reader_that_goes_ends_no_run():
         os.close(reading)
         terminal.say("nobody reads this")
         terminal.warn("nor this")
-        terminal.show(zoo_table(all_models()))
+        terminal.show(zoo_table(all_models())[0])
         # What is left to write does not raise either, as when the process ends.
         pipe.write("at the end")
 

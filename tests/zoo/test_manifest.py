@@ -340,7 +340,7 @@ class TestFinding:
 def test_one_row_that_cannot_be_built_is_told_beside_the_others():
     misspelt = find_model("ABPN").model_copy(update={"target": "models.team08_ABPN:ABPM"})
     console = Console(file=io.StringIO(), width=300)
-    console.print(zoo_table([misspelt, find_model("Bicubic")]))
+    console.print(zoo_table([misspelt, find_model("Bicubic")])[0])
     text = console.file.getvalue()
     assert "cannot be built: manifest.toml: the row of 08_ABPN" in " ".join(text.split())
     assert "Bicubic" in text
