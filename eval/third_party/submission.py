@@ -18,7 +18,7 @@ from eval.data.pairs import SCALE
 from eval.device.placing import GPU_FILES, gpu_files, worker_gpu
 from eval.errors import UsageError
 from eval.files import PROJECT, beginning, sha256_within, states_of, why_unfit
-from eval.records.record import State
+from eval.records.record import SHOWN_OF_A_HASH, State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
 from eval.sources import hash_of_file
@@ -175,6 +175,12 @@ class Submission(OfFiles):
         return CannotRunError(State.MISSING_CHECKPOINT, one_line(f"{', '.join(missing)} is not in the checkout"))
 
 
+def _label(name: str) -> str:
+    """Return a name as it is shown; one of which letters are left out or replaced has its hash, which no other has."""
+    shown = beginning(printable(name), _MOST_BYTES_OF_A_LABEL)
+    return shown if shown == name else f"{shown}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:SHOWN_OF_A_HASH]}"
+
+
 @dataclass(frozen=True)
 class ModelFile(OfFiles):
     """A class or function of a single file with a checkpoint: the form that a participant has in hand.
@@ -199,7 +205,7 @@ class ModelFile(OfFiles):
         return ModelInfo(
             id=0,
             name=self.class_name,
-            label=beginning(printable(f"{self.file.stem}-{self.class_name}"), _MOST_BYTES_OF_A_LABEL),
+            label=_label(f"{self.file.stem}-{self.class_name}"),
             team="",
             scale=SCALE,
             data_range=self.data_range,

@@ -442,6 +442,19 @@ def test_a_model_file_needs_all_of_its_parts(
         choose_model_file(target, checkpoint and Path(checkpoint), data_range, RULES)
 
 
+def test_files_whose_names_differ_in_letters_that_are_not_shown_are_models_of_two_labels(tmp_path: Path):
+    """Else one command's SR images and rows would take the place of another's."""
+    labels = []
+    for stem in ("net", "net\u200b", "net\u200c", f"{'n' * 120}1", f"{'n' * 120}2"):
+        (tmp_path / f"{stem}.py").touch()
+        labels.append(choose_model_file(f"{tmp_path / stem}.py:Net", None, 1.0, RULES).info.label)
+    assert labels[0] == "net-Net"
+    hashes = [hashlib.sha256(f"net{letter}-Net".encode()).hexdigest()[:8] for letter in "\u200b\u200c"]
+    assert labels[1:3] == [f"net?-Net-{its}" for its in hashes]
+    assert len(set(labels)) == 5
+    assert all(len(label) == 109 for label in labels[3:])
+
+
 @pytest.mark.skipif(os.sep != "/", reason="needs links")
 def test_links_that_lead_nowhere_do_not_stop_the_reading(tmp_path: Path):
     shutil.copytree(PLANTED, tmp_path / "c")
