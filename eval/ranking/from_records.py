@@ -78,6 +78,7 @@ def entries_from(records: Sequence[Record], edition: Edition) -> Measured:
     rows = _by_model(records, sets)
     unpaired = _why_unpaired(rows, protocol)
     notes = [unpaired] if unpaired else []
+    notes += _other_software(rows)
     notes += _standing_twice(rows)
     notes += dict.fromkeys(f"{its.model.label}: {flag.text}" for row in rows for its in row for flag in its.flags)
     entries = tuple(_entry(row, roles, not unpaired) for row in rows)
@@ -113,12 +114,33 @@ def _by_model(records: Sequence[Record], sets: Sequence[str]) -> list[list[Recor
     by_label: dict[str, dict[str, Record]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: record.model.id):
         by_label[record.model.label][record.dataset.name] = record
+    _refuse_other_code(by_label)
     lacking = [f"{label} on {name}" for label, its in by_label.items() for name in sets if name not in its]
     if lacking:
         raise RunError(
             f"every model needs a record of each set; missing: {', '.join(lacking)}; run these, or give --datasets"
         )
     return [[its[name] for name in sets] for its in by_label.values()]
+
+
+def _refuse_other_code(by_label: Mapping[str, Mapping[str, Record]]) -> None:
+    """Refuse means over the sets of what is one network by its label only."""
+    for label, its in by_label.items():
+        if len({(record.model.source_sha256, record.model.weights_sha256) for record in its.values()}) > 1:
+            raise RunError(
+                f"{label}: its records of {' and '.join(its)} are of other code or weights; measure it on both anew, "
+                "in a new --save_dir"
+            )
+
+
+def _other_software(rows: Sequence[Sequence[Record]]) -> list[str]:
+    """Say by which versions of torch, and on which systems, models were measured, where they differ."""
+    software: dict[str, set[str]] = defaultdict(set)
+    for record in (record for row in rows for record in row):
+        environment = record.environment
+        software[f"torch {environment.torch}, {environment.platform}"].add(record.model.label)
+    told = "; ".join(f"{name} ({', '.join(sorted(labels))})" for name, labels in sorted(software.items()))
+    return [f"not all were measured by one software: {told}"] if len(software) > 1 else []
 
 
 def _standing_twice(rows: Sequence[Sequence[Record]]) -> list[str]:

@@ -55,6 +55,12 @@ def failures(records: Iterable[Record]) -> list[Record]:
     return [record for record in latest if not record.complete]
 
 
+def keys_shown(records: Iterable[Record]) -> set[str]:
+    """Return the keys of the records whose figures tables show: not those of which a newer one took the place."""
+    rows = [(its, _best(group)) for _, group in _by_model(records) for its in group]
+    return {its.key for its, best in rows if its.key and (its.key == best.key or _are_alike(its, best))}
+
+
 def _tables(records: Iterable[Record]) -> list[Group]:
     groups = [(key[0], list(group)) for key, group in _by_model(records)]
     first: dict[str, datetime] = {}
@@ -128,9 +134,14 @@ def _best(records: Sequence[Record]) -> Record:
     """Return the record of a model that counts: the newest complete one, unless one made alike holds more."""
     complete = [record for record in records if record.complete]
     newest = max(complete or records, key=lambda record: record.started_at)
-    # Without times, figures of the same making are the same, so none is lost by a run that took fewer.
-    alike = [] if is_timed(newest) else [record for record in complete if _made_of(record) == _made_of(newest)]
+    # None is lost by a run that took fewer.
+    alike = [record for record in complete if _are_alike(record, newest)]
     return max(alike or [newest], key=lambda record: (len(record.means), record.started_at))
+
+
+def _are_alike(record: Record, other: Record) -> bool:
+    """Tell whether figures are the same as far as both have them: those of one making are, but for times."""
+    return not is_timed(record) and record.complete and _made_of(record) == _made_of(other)
 
 
 def _made_of(record: Record) -> tuple:

@@ -12,7 +12,7 @@ def distinct(records: Sequence[Record]) -> list[Record]:
     """Return records whose labels tell models apart.
 
     Of models that share a label, those of a checkout name it. What then still shares one is told apart by the name of
-    its weights, by tiles, and by the number of averaged runs, as far as they differ.
+    its weights, by tiles and their overlap, and by the number of averaged runs, as far as they differ.
     """
     for describe in (_origins, _variants):
         alike: dict[str, list[int]] = defaultdict(list)
@@ -34,7 +34,11 @@ def _origins(records: Sequence[Record]) -> list[list[str]]:
 def _variants(records: Sequence[Record]) -> list[list[str]]:
     """Return lists of a word for each record: its weights, its tiles, its runs."""
     settings = _settings(records)
-    tiles = [f"tiles of {its.tile}" if its.tile else "" for its in settings]
+    overlaps: dict[int | None, set[int | None]] = defaultdict(set)
+    for its in settings:
+        overlaps[its.tile].add(its.tile_overlap)
+    by = [f", overlap {its.tile_overlap}" if len(overlaps[its.tile]) > 1 else "" for its in settings]
+    tiles = [f"tiles of {its.tile}{overlap}" if its.tile else "" for its, overlap in zip(settings, by, strict=True)]
     runs = [f"{its.runs} runs" if its.runs > 1 else "" for its in settings]
     return [_weights(records), tiles, runs]
 
@@ -42,11 +46,14 @@ def _variants(records: Sequence[Record]) -> list[list[str]]:
 def _settings(records: Sequence[Record]) -> list[Settings]:
     """Return each record's settings; one that did not finish as any complete one is taken for the newest of these."""
     complete = sorted((record for record in records if record.complete), key=lambda record: record.started_at)
-    known = {(record.settings.tile, record.settings.runs) for record in complete}
+    known = {_manner(record.settings) for record in complete}
     return [
-        its.settings if not complete or (its.settings.tile, its.settings.runs) in known else complete[-1].settings
-        for its in records
+        its.settings if not complete or _manner(its.settings) in known else complete[-1].settings for its in records
     ]
+
+
+def _manner(settings: Settings) -> tuple:
+    return settings.tile, settings.tile_overlap, settings.runs
 
 
 def _weights(records: Sequence[Record]) -> list[str]:

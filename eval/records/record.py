@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from eval.config import Protocol, RunConfig, one_form
 from eval.frozen import Frozen
@@ -177,8 +176,8 @@ class Record(Frozen):
     images_folder: str | None = None
     images_key: str | None = None
     figures_key: str | None = None
-    started_at: datetime
-    finished_at: datetime
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
     model: ModelInfo
     dataset: DatasetInfo
     settings: Settings

@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.config import AUTO, RunConfig
 from eval.errors import RunError
 from eval.inference.engines.registry import ENGINES
+from eval.records.current import keys_shown
 from eval.records.record import Record, Settings
 from eval.records.store import RECORDS_FOLDER, by_key, read_records, write_record
 from eval.run.keys import hash_of
@@ -41,15 +42,27 @@ class Keeper:
         return sorted([*self._known, *self._of_images], key=_started_at)
 
     def answers(self, keys: Iterable[str]) -> dict[str, Record]:
-        """Return the records that answer tasks of these keys, by key: of former commands, and of this one."""
+        """Return the records that answer tasks of these keys, by key: of former commands, and of this one.
+
+        None does that tables would not show, nor one whose SR images others lie in the place of: it is measured again.
+        """
         wanted = set(keys)
         known = {} if self.redo else by_key(record for record in self._known if record.key in wanted)
-        return {key: record for key, record in known.items() if is_final(record) and self._has_its_images(record)}
+        final = {key: record for key, record in known.items() if is_final(record) and self._has_its_images(record)}
+        shown = keys_shown(self._known) if final else set()
+        for key, record in final.items():
+            if record.complete and key not in shown:
+                what = f"{record.model.label} on {record.dataset.name}"
+                self.observer.say(f"again    {what}: tables show a newer record, made otherwise")
+        return {key: record for key, record in final.items() if key in shown or not record.complete}
 
     def _has_its_images(self, record: Record) -> bool:
-        """Tell whether the SR images that a run wrote are still there, if they are asked for."""
+        """Tell whether the SR images that a run wrote are still there, and its own, if they are asked for."""
         folder = record.images_folder and self.images_dir and self.images_dir / record.images_folder
-        return not folder or all((folder / f"{image.name}.png").is_file() for image in record.images)
+        if not folder:
+            return True
+        there = all((folder / f"{image.name}.png").is_file() for image in record.images)
+        return there and not any(_wrote_over(its, record) for its in self.beside_images())
 
     def store(self, record: Record) -> None:
         """Keep a record and say what is not complete; its figures are told if it cannot be written.
@@ -95,6 +108,12 @@ class Keeper:
             if decided and _made_alike(record, info, config):
                 return record.settings
         return None
+
+
+def _wrote_over(record: Record, former: Record) -> bool:
+    """Tell whether a record's run, finished or not, wrote other images where a former one's lay."""
+    same = record.images_folder == former.images_folder and record.images
+    return bool(same) and record.started_at > former.started_at and record.figures_key != former.figures_key
 
 
 def _started_at(record: Record) -> datetime:

@@ -26,7 +26,7 @@ from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
 from eval.sources import hash_of_file
 from eval.words import printable
 from eval.zoo.checkpoints import own_checkpoint, zoo_info
-from eval.zoo.from_file import UNTRAINED, build_network
+from eval.zoo.from_file import UNTRAINED, build_network, called_with
 from eval.zoo.loading import load_weights, with_weights_told
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import IN_MEMORY, ModelInfo
@@ -134,7 +134,7 @@ def source_of_file(
     """Return the network of ``FILE.py:NAME``, a class or a function, imported into this process: one's own code.
 
     It is built with ``arguments``; without ``weights`` it stays so, the same each time. ``called`` is its name in
-    tables; by default that of the file and the class.
+    tables; by default that of the file and the class, with the arguments.
 
     Raises:
         UsageError: there is no such file, class or function, or it wants other arguments.
@@ -156,7 +156,7 @@ def source_of_file(
         told = Unwrapped({}, (UNTRAINED,) if network.state_dict() else ())
         if weights is not None:
             told = load_weights(network, own_checkpoint(weights, weights_key))
-        found = source_of_module(network, data_range, called or f"{path.stem}-{name}")
+        found = source_of_module(network, data_range, called or called_with(f"{path.stem}-{name}", arguments or {}))
     # Its class alone would not tell what lies beside it.
     known = {"weights_file": weights and weights.name, "source_sha256": hash_of_file(path, str(arguments or {}))}
     return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=known), told))

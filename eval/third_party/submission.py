@@ -35,6 +35,7 @@ from eval.third_party.processor import processors
 from eval.third_party.remote import SandboxedUpscaler
 from eval.third_party.sandbox import start
 from eval.words import printable
+from eval.zoo.from_file import called_with, parse_model_args
 from eval.zoo.model_info import OF_A_FILE, ModelInfo
 
 LARGEST_RANGE = 65535.0
@@ -177,7 +178,7 @@ class Submission(OfFiles):
 
 def _label(name: str) -> str:
     """Return a name as it is shown; one of which letters are left out or replaced has its hash, which no other has."""
-    shown = beginning(printable(name), _MOST_BYTES_OF_A_LABEL)
+    shown = beginning(printable(name).replace("/", "_"), _MOST_BYTES_OF_A_LABEL)
     return shown if shown == name else f"{shown}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:SHOWN_OF_A_HASH]}"
 
 
@@ -205,7 +206,7 @@ class ModelFile(OfFiles):
         return ModelInfo(
             id=0,
             name=self.class_name,
-            label=_label(f"{self.file.stem}-{self.class_name}"),
+            label=_label(called_with(f"{self.file.stem}-{self.class_name}", parse_model_args(self.arguments))),
             team="",
             scale=SCALE,
             data_range=self.data_range,

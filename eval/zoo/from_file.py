@@ -46,6 +46,12 @@ def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
+def called_with(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a network's name with the arguments that it is built with, as "Net(dim=36)"; without any, its name."""
+    told = ",".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{name}({told})" if told else name
+
+
 def build_network(module: ModuleType, name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Return what a class or a function of a module makes of arguments; a network that the module holds, as it is.
 

@@ -540,6 +540,14 @@ def test_records_that_do_not_belong_together_are_refused():
         entries_from([make_record(settings={"protocol": "accuracy"})], rules)
 
 
+def test_models_measured_by_unlike_software_are_told():
+    one = make_record()
+    other = make_record(label="00_RLFN", environment={"torch": "1.13.1", "platform": "Windows"})
+    told = "not all were measured by one software: torch 1.13.1, Windows (00_RLFN); torch 2.13.0, Linux (03_PFDNLite)"
+    assert told in entries_from([one, other], find_edition(2024)).notes
+    assert not [note for note in entries_from([one], find_edition(2024)).notes if "software" in note]
+
+
 def test_times_over_other_images_of_a_set_are_not_ranked_together():
     rules, whole = find_edition(2024), steady("00_RLFN", 1, 1)
     part = timing(1, 2, "two", samples_ms=((1.0,) * 6,) * 3, image_names=("a", "c", "e"))
@@ -548,6 +556,15 @@ def test_times_over_other_images_of_a_set_are_not_ranked_together():
         told = f"Set2: 03_PFDNLite was timed on {count} of its images, 00_RLFN on 5 that are not the same"
         with pytest.raises(RunError, match=told):
             entries_from([whole, steady("03_PFDNLite", 1, 2, timing=its)], rules)
+
+
+@pytest.mark.parametrize("change", [{"source_sha256": "2" * 64}, {"weights_sha256": "3" * 64}])
+def test_one_entry_is_of_one_network(change: dict):
+    records = [on("valid", 27.0), changed(on("test", 27.0), model=change)]
+    with pytest.raises(
+        RunError, match=r"03_PFDNLite: its records of \S+_valid and \S+_test are of other code or weights"
+    ):
+        entries_from(records, find_edition(2024))
 
 
 def test_a_model_without_one_of_the_sets_is_named():

@@ -170,6 +170,13 @@ def test_tiles_and_averaged_runs_do_not_take_the_place_of_the_plain_run():
     assert labels(records) == [["03_PFDNLite", "03_PFDNLite (5 runs)", "03_PFDNLite (tiles of 64)"]]
 
 
+def test_tiles_that_overlap_otherwise_are_told_apart():
+    tiled = [make_record(settings=settings(tile=64, tile_overlap=by), second=by) for by in (0, 16)]
+    assert labels(tiled) == [["03_PFDNLite (tiles of 64, overlap 0)", "03_PFDNLite (tiles of 64, overlap 16)"]]
+    plain = make_record(settings=settings(tile=32, tile_overlap=8))
+    assert labels([plain, *tiled])[0][0] == "03_PFDNLite (tiles of 32)"
+
+
 def test_sets_of_one_name_and_other_images_are_two_tables():
     def of(sha256: str | None, second: int) -> Record:
         return changed(make_record(second=second), dataset={"sha256": sha256})

@@ -231,6 +231,7 @@ def test_records_are_sorted_by_time_and_an_absent_folder_has_none(tmp_path: Path
         ({"images": "none"}, "images"),
         ({"surprise": 1}, "surprise"),
         ({"status": "fine"}, "status"),
+        ({"started_at": "2026-01-02T03:04:05"}, "started_at"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path: Path, change: dict, message: str):

@@ -1,6 +1,7 @@
 """What ``auto`` took on a first run is its word on the next, as long as nothing has changed that it rests on."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from eval.run.processes import carry_out
 from eval.run.tasks import EvaluationTask
 from eval.zoo.manifest import find_model
 from tests.deadly import BICUBIC
-from tests.records.test_record import changed
+from tests.records.test_record import changed, make_record
 from tests.tasks import config_of
 
 ABPN = zoo_model(find_model("ABPN"), "selftrained")
@@ -92,6 +93,58 @@ def test_figures_are_told_where_a_damaged_record_takes_their_place(record: Recor
     with pytest.raises(RunError, match=f"these figures could not be written: .*{path.name}: not a record"):
         kept.store(record)
     assert lost == [record]
+
+
+def test_a_record_of_which_tables_show_a_newer_one_does_not_answer(tmp_path: Path):
+    """Else the tables of a command would show figures that it did not ask for."""
+    said: list[str] = []
+
+    class Told(Observer):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    untimed = {"settings": {"protocol": "accuracy"}}
+    first = make_record(key="a" * 64, figures_key="1", **untimed)
+    second = make_record((29.0, 19.0), key="b" * 64, figures_key="2", second=1, **untimed)
+    # Of the same making, with more in it, as that of two metrics.
+    third = make_record((29.0, 19.0), key="c" * 64, figures_key="2", second=2, **untimed)
+    for record in (first, second):
+        write_record(record, tmp_path / "records")
+    kept = Keeper(tmp_path, None, False, Told())
+    assert kept.answers(["a" * 64, "b" * 64]) == {"b" * 64: second}
+    assert said == ["again    03_PFDNLite on Set2: tables show a newer record, made otherwise"]
+    kept.store(third)
+    assert set(kept.answers(["a" * 64, "b" * 64, "c" * 64])) == {"b" * 64, "c" * 64}
+    # Measured again, it is the newest.
+    kept.store(changed(first, started_at=third.started_at + timedelta(seconds=1)))
+    assert set(kept.answers(["a" * 64, "b" * 64, "c" * 64])) == {"a" * 64}
+
+
+def test_of_times_the_newest_alone_answers(tmp_path: Path):
+    kept = Keeper(tmp_path, None, False, Observer())
+    for second, key in enumerate("ab"):
+        kept.store(make_record(key=key, figures_key="1", second=second))
+    assert set(kept.answers("ab")) == {"b"}
+    # Those of other machines stand in tables of their own.
+    kept.store(make_record(key="c", figures_key="1", second=2, environment={"cpu": "Another"}))
+    assert set(kept.answers("abc")) == {"b", "c"}
+
+
+def test_a_record_whose_images_others_were_written_over_does_not_answer(tmp_path: Path):
+    """A run that did not finish takes no row, but some images."""
+    lies = {"images_folder": "net-Net/Set2", "images_key": "k"}
+    first = make_record(key="a", figures_key="1", **lies)
+    broken = make_record(status="interrupted", key="b", figures_key="2", second=1, **lies)
+    folder = tmp_path / "net-Net" / "Set2"
+    folder.mkdir(parents=True)
+    for image in first.images:
+        (folder / f"{image.name}.png").touch()
+    kept = Keeper(tmp_path, tmp_path, False, Observer())
+    kept.store(first)
+    assert set(kept.answers("a")) == {"a"}
+    kept.store(broken)
+    assert not kept.answers("a")
+    assert set(Keeper(tmp_path, None, False, Observer()).answers("a")) == {"a"}
 
 
 @pytest.mark.parametrize("part", ["measuring_sha256", "libraries", "machine"])

@@ -455,6 +455,15 @@ def test_files_whose_names_differ_in_letters_that_are_not_shown_are_models_of_tw
     assert all(len(label) == 109 for label in labels[3:])
 
 
+def test_a_model_file_s_label_has_its_arguments(tmp_path: Path):
+    (tmp_path / "net.py").touch()
+    found = choose_model_file(f"{tmp_path / 'net'}.py:Net", None, 1.0, RULES)
+    labels = [replace(found, arguments=its).info.label for its in ("", "dim=8,act=relu", "dim=8, act='relu'")]
+    assert labels == ["net-Net", *["net-Net(dim=8,act=relu)"] * 2]
+    label = replace(found, arguments="file='a/b'").info.label
+    assert label == f"net-Net(file=a_b)-{hashlib.sha256(b'net-Net(file=a/b)').hexdigest()[:8]}"
+
+
 @pytest.mark.skipif(os.sep != "/", reason="needs links")
 def test_links_that_lead_nowhere_do_not_stop_the_reading(tmp_path: Path):
     shutil.copytree(PLANTED, tmp_path / "c")
