@@ -106,7 +106,7 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
     if len(names) == 1:
         found, its = _find_named(data_dir, names[0]), read_name(names[0])
         # LR, or x4, names no set.
-        return replace(found, name=called) if called and its.is_bare else found
+        return replace(found, name=name or found.name) if its.is_bare else found
     challenge = [name for name in names if name in ALIASES["valid"]]
     if len(challenge) == 1:
         return _find_named(data_dir, challenge[0])

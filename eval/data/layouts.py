@@ -126,8 +126,9 @@ def sets_called(root: Path, name: str) -> list[Layout]:
 
 
 def is_paired(data_dir: Path, name: str) -> bool:
-    """Tell whether a set has both its HR and its LR folder in some layout."""
-    return any(os.path.isdir(data_dir / layout.lr.format(name=name)) for layout in matching_layouts(data_dir, name))
+    """Tell whether a set has its HR and its LR folder in some layout, and HR does not hold folders alone, of sets."""
+    folders = [[data_dir / half for half in folders_of(layout, name)] for layout in matching_layouts(data_dir, name)]
+    return any(os.path.isdir(lr) and (_has_readable_images(hr) or not any(folders_below(hr, 1))) for hr, lr in folders)
 
 
 def has_images(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from eval.data.datasets import SAMPLE_FILES, Dataset, open_dataset
 from eval.data.description import description
 from eval.data.finding import HR_FOLDER, LR_FOLDER
 from eval.data.images import ImageSize, read_image, write_png
+from eval.data.naming import read_name
 from eval.data.pairs import ImagePair
 from eval.errors import RunError, UsageError
 from eval.report.page.gallery import find_dataset
@@ -133,8 +134,10 @@ class TestLayouts:
     )
     def test_lr_images_alone(self, tmp_path: Path, put, folder: str):
         paths = [put(f"{folder}/1.png", 3, 5), put(f"{folder}/2.png", 7, 4)]
-        for dataset in every_way(tmp_path / folder):
-            assert (dataset.name, dataset.layout, dataset.has_hr) == (folder, LR_FOLDER, False)
+        # A folder whose name is no set's is called by the one that holds it, if that was given.
+        holder = tmp_path.name if read_name(folder).is_bare else folder
+        for dataset, called in zip(every_way(tmp_path / folder), (folder, holder, folder), strict=True):
+            assert (dataset.name, dataset.layout, dataset.has_hr) == (called, LR_FOLDER, False)
             assert dataset.pairs == (ImagePair("1", paths[0], None), ImagePair("2", paths[1], None))
             assert dataset.lr_sizes == (ImageSize(3, 5), ImageSize(7, 4))
 

@@ -33,6 +33,9 @@ PAIRED = {
     "the same, the set itself": ("Set5", None, "Set5/", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/LRbicx2/{}"),
     "RCAN": ("", "Set5", "", "HR/Set5/x4/{}_HR_x4 LR/LRBI/Set5/x4/{}_LRBI_x4 HR/Set5/x2/{}_HR_x2"),
     "RCAN's only set": ("", None, "", "HR/Set5/x4/{}_HR_x4 LR/LRBI/Set5/x4/{}_LRBI_x4"),
+    "RCAN in a folder": ("", None, "S/", "S/HR/Set5/x4/{}_HR_x4 S/LR/LRBI/Set5/x4/{}_LRBI_x4"),
+    "RCAN in a folder, by name": ("", "S", "S/", "S/HR/Set5/x4/{}_HR_x4 S/LR/LRBI/Set5/x4/{}_LRBI_x4"),
+    "HR and LR by scale": ("S", None, "S/", "S/HR/x4/{} S/LR/x4/{}"),
     "tails of a known layout": ("", "Set5", "", "Set5/HR/{}_HR_x4 Set5/LR_bicubic/X4/{}_LRBI_x4"),
     "HR and LQ": ("", None, "", "HR/{} LQ/{}x4"),
     "gt and lq": ("", "Set5", "", "Set5/gt/{} Set5/lq/{}"),
@@ -186,10 +189,12 @@ def test_sets_at_any_depth_are_listed_once_and_opened_by_their_paths(tmp_path: P
         open_dataset(tmp_path / "more", None)
 
 
-def test_lr_images_alone_are_called_by_the_name_of_their_set(tmp_path: Path):
-    build(tmp_path, {"one/LR/{}.png": 8, "two/LR/x4/{}.png": 8})
-    opened = [open_dataset(tmp_path, name) for name in ("one", "two")]
-    assert [(its.name, its.layout) for its in opened] == [("one", LR_FOLDER), ("two", LR_FOLDER)]
+def test_images_of_one_kind_are_called_by_the_name_of_their_set(tmp_path: Path):
+    build(tmp_path, {"one/LR/{}.png": 8, "two/LR/x4/{}.png": 8, "three/GT/{}.png": 32})
+    layouts = {"one": LR_FOLDER, "two": LR_FOLDER, "three": HR_FOLDER}
+    for name, layout in layouts.items():
+        for its in (open_dataset(tmp_path, name), open_dataset(tmp_path / name, None)):
+            assert (its.name, its.layout) == (name, layout)
 
 
 def test_an_unclear_set_hides_no_other(tmp_path: Path):
