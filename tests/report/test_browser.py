@@ -339,6 +339,22 @@ def test_paper_has_light_colours(browser: Browser, page: Path):
     assert browser.js(theme) == "dark"
 
 
+def test_of_the_controls_paper_shows_what_is_chosen_as_text(browser: Browser, steady_page: Path):
+    browser.click(f'{SHOWN} [data-filter="state"] option[value="failed"]')
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    controls = (
+        "return [...document.querySelectorAll('select, .tools input, .tools summary')]"
+        ".filter(its => its.checkVisibility())"
+        ".map(its => [its.selectedOptions?.[0].textContent ?? its.value, getComputedStyle(its).borderStyle])"
+    )
+    shown = browser.js(controls)
+    said = browser.one(f"{SHOWN} .status").text
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    chosen = (f"NTIRE {EDITIONS[0]}, baseline SPAN", "failed", "05_SPAN")
+    assert shown == [[text, "none"] for text in chosen]
+    assert said == "1 of 4 models"
+
+
 def test_plots_are_as_wide_as_paper_while_it_is_printed(browser: Browser, page: Path):
     """Upright A4 is 794 pixels of CSS wide, margins among them."""
     browser.open(page)
