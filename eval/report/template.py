@@ -45,7 +45,10 @@ def _template_title(conditions: Conditions, rows: Sequence[Record], tested: Sequ
         for its in (rows, tested)
         if its
     ]
-    return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}"
+    # The template's rows have no room for them.
+    own = dict.fromkeys(its.model.full_name for its in (*rows, *(tested or ())) if its.model.own_weights)
+    weights = f"; weights that the authors did not release: {', '.join(map(visible, own))}" if own else ""
+    return f"# {' and '.join(sets)}; protocol {conditions.protocol}, on {visible(conditions.place)}{weights}"
 
 
 @dataclass(frozen=True)

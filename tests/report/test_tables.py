@@ -52,6 +52,14 @@ def test_the_template_table_with_test_columns():
     assert cells[0][:6] == ["00_RLFN", "25.00", "-", "100.00", "-", "-"]
 
 
+def test_the_line_above_a_template_table_names_weights_that_its_rows_do_not():
+    both = [make_record(dataset="valid"), make_record(dataset="test"), make_record(label="00_RLFN", dataset="valid")]
+    records = [*(changed(its, model={"checkpoint": "selftrained"}) for its in both[:2]), both[2]]
+    title, *lines = template_tables(current(records), "valid", "test").splitlines()
+    assert title.endswith(", 2 threads; weights that the authors did not release: 03_PFDNLite (selftrained)")
+    assert [line.split()[0] for line in lines] == ["Model", "00_RLFN", "03_PFDNLite"]
+
+
 def test_of_too_few_samples_a_ratio_has_no_interval_but_that_to_itself_is_one(tmp_path: Path):
     """Of an older record, too, which leaves its interval open; in the table, in CSV, and whatever its label becomes."""
     ratios = [Ratio(baseline="00_RLFN", estimate=its, low=-math.inf, high=math.inf) for its in (1.0, 0.75)]
