@@ -2,7 +2,9 @@
 
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,31 @@ def _environment(copy: Path) -> dict[str, str]:
     return os.environ | {"PATH": f"{links}{os.pathsep}{os.environ['PATH']}"}
 
 
+def run_in_group(line: str, folder: Path, environment: dict, limit_s: float) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell; when its time is over, or by ctrl-C, all that it has started ends with it."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, shell=True, cwd=folder, env=environment, start_new_session=True, **pipes) as shell:
+        try:
+            said = shell.communicate(timeout=limit_s)
+        except BaseException:
+            os.killpg(shell.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(line, shell.returncode, *said)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs groups of processes")
+def test_a_command_whose_time_is_over_leaves_nothing_running(tmp_path: Path):
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    line = "(echo begun; exec sleep 600) >fifo 2>&1 & wait"
+    with open(reader, encoding="utf-8") as fifo:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run_in_group(line, tmp_path, dict(os.environ), 2)
+        assert fifo.readline() == "begun\n"
+        # What still runs holds the other end open, and there is nothing to read.
+        assert select.select([fifo], [], [], 10)[0] == [fifo]
+
+
 def test_the_readme_shows_commands():
     assert len(COMMANDS) >= 6
 
@@ -62,9 +89,7 @@ def test_command_runs(line: str, copy: Path, request: pytest.FixtureRequest):
     records = (copy / "results" / "records").glob("*steady*" if "eval score" in line else "*")
     if reads_records and not any("incomplete" not in path.name for path in records):
         pytest.skip("shows what the slow command before it measured")
-    result = subprocess.run(
-        line, shell=True, cwd=copy, env=_environment(copy), capture_output=True, text=True, timeout=1200
-    )
+    result = run_in_group(line, copy, _environment(copy), 1200)
     if "every runtime sample was disturbed" in result.stdout + result.stderr:
         pytest.skip("this machine does other work, so that nothing could be timed")
     assert result.returncode == 0, result.stderr
