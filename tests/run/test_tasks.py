@@ -31,6 +31,23 @@ from tests.deadly import BICUBIC, Deadly, Placed, Source
 from tests.run.test_runner import timing_of
 from tests.tasks import config_of, task_of
 
+# The longest that a process may take to start and run two small images, on a machine that does other work.
+LIMIT_S = 120
+
+
+@pytest.fixture(autouse=True)
+def _bounded_wait(monkeypatch):
+    """Let a plan that waits for nothing, or a process that never answers, fail a test and not keep it for ever."""
+    wait = processes.connections_with_news
+
+    def bounded(running: dict) -> list:
+        assert running, "tasks wait, and no process runs: one that ended did not hand its place on"
+        news = wait(running, LIMIT_S)
+        assert news, f"none of {len(running)} processes answered within {LIMIT_S} s"
+        return news
+
+    monkeypatch.setattr(processes, "connections_with_news", bounded)
+
 
 def quiet(_result) -> None:
     pass
@@ -243,6 +260,7 @@ def test_the_gpu_of_a_process_that_ended_is_its_successors(hr_folder: Path, monk
 
     def news(running: dict) -> list[int]:
         """The process whose GPU is the next one in ``ending``, else all."""
+        assert running, "tasks wait, and no process runs: a GPU was not handed back"
         wanted = ending.pop(0) if ending else None
         return [its for its in running if wanted is None or gpus[its] == str(wanted)]
 
