@@ -89,7 +89,7 @@ def report(
     if figures:
         from eval.report.papers.figures import write_figures
 
-        paths += write_figures(content.boards, content.comparisons, save_dir)
+        paths += write_figures(content.boards, content.comparisons, save_dir, terminal.say)
     terminal.say(f"written: {', '.join(map(str, paths))}")
     if former := former_files(save_dir, paths):
         terminal.say(f"of a former report, not written anew: {', '.join(map(str, former))}")

@@ -67,7 +67,7 @@ def profile_model(
         terminal.say(f"- {sentence}")
     paths = write_files(save_dir, {"profile.json": json.dumps(asdict(found), indent=2) + "\n"})
     bars = [(part.name, 1000 * part.time_s, 1000 * part.floor_s) for part in shown.layers]
-    write_profile_figure(bars, save_dir / "profile.png")
+    write_profile_figure(bars, save_dir / "profile.png", terminal.say)
     terminal.say(f"written: {paths[0]}, {save_dir / 'profile.png'}")
 
 

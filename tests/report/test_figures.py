@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import get_data_path
 from matplotlib.figure import Figure
 
 from eval.data.images import write_png
@@ -17,11 +18,13 @@ from eval.records.record import Mean
 from eval.report.board import Board, BoardCell, make_board
 from eval.report.page.island import board_data
 from eval.report.page.writing import PageOptions, gather
+from eval.report.papers import fonts
 from eval.report.papers.challenge_table import challenge_tables
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
 from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figures
 from eval.report.papers.former import former_files
 from eval.report.papers.names import place_names
+from eval.report.papers.profile_figure import write_profile_figure
 from eval.report.tables import leaderboard
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -52,13 +55,13 @@ def compile_latex(text: str, folder: Path) -> str:
 def test_both_figures_as_pdf_and_png_a_column_wide(tmp_path: Path, hr_folder: Path):
     records = [measured(tmp_path / "r", hr_folder, *its) for its in (("00_RLFN", 9), ("03_PFDNLite", 20))]
     content = gather(records, PageOptions(roots=(tmp_path / "r",)))
-    paths = write_figures(content.boards, content.comparisons, tmp_path)
+    paths = write_figures(content.boards, content.comparisons, tmp_path, print)
     # No machine is named that is the only one.
     stems = ("0-tradeoff-photos", "1-comparison-photos", "2-strip-photos")
     assert [path.name for path in paths] == [f"{its}{suffix}" for its in stems for suffix in (".pdf", ".png")]
     assert all(path.read_bytes().startswith(b"%PDF") for path in paths[::2])
     assert tradeoff(content.boards[0]).get_size_inches()[0] == COLUMN_INCHES
-    again = write_figures(content.boards, content.comparisons, tmp_path / "again")
+    again = write_figures(content.boards, content.comparisons, tmp_path / "again", print)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
 
 
@@ -152,18 +155,18 @@ def test_a_gate_of_three_decimals_is_drawn_as_it_is():
 
 def test_two_machines_figures_have_names_of_their_own(tmp_path: Path):
     boards = [board_of([changed(make_record(), environment={"threads": threads})]) for threads in (1, 2)]
-    names = [path.stem for path in write_figures(boards, [], tmp_path)[::2]]
+    names = [path.stem for path in write_figures(boards, [], tmp_path, print)[::2]]
     assert names == ["0-tradeoff-Set2-A-processor-1-thread", "1-tradeoff-Set2-A-processor-2-threads"]
 
 
 def test_figures_of_a_former_report_go_and_foreign_files_stay(tmp_path: Path):
-    former = write_figures([board_of([make_record(dataset=name)]) for name in ("Set5", "Set14")], [], tmp_path)
+    former = write_figures([board_of([make_record(dataset=name)]) for name in ("Set5", "Set14")], [], tmp_path, print)
     mine = [tmp_path / "figures" / name for name in ("1-tradeoff.pdf", "network.pdf", "1-tradeoff-Set14.svg")]
     table = tmp_path / "challenge.tex"
     for path in (*mine, table):
         path.write_text("mine", encoding="utf-8")
     assert former_files(tmp_path, former) == [table]
-    now = write_figures([board_of([make_record(dataset="Set5")])], [], tmp_path)
+    now = write_figures([board_of([make_record(dataset="Set5")])], [], tmp_path, print)
     assert sorted((tmp_path / "figures").iterdir()) == sorted([*now, *mine])
     assert former_files(tmp_path, [table]) == now
 
@@ -221,7 +224,29 @@ def test_every_name_of_fifteen_models_stands_in_the_figure_by_itself():
 def test_dollars_are_no_formula(tmp_path: Path):
     board = board_of([renamed(make_record(), label="03_$\\frac$"), make_record(label="00_RLFN")])
     assert "$\\\\frac$" in texts_of(board)
-    assert len(write_figures([board], [], tmp_path)) == 2
+    assert len(write_figures([board], [], tmp_path, print)) == 2
+
+
+def test_letters_that_matplotlibs_font_lacks_are_of_another_font(tmp_path: Path, monkeypatch, recwarn):
+    """Its mathematical font, here for one of the system, has the letter that stands for a Chinese one."""
+    stix = Path(get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(tmp_path / "damaged.ttf"), str(stix)])
+    (tmp_path / "damaged.ttf").write_bytes(b"no font")
+    said: list[str] = []
+    pdf, _ = write_figures([board_of([make_record(dataset="ᶊ")])], [], tmp_path, said.append)
+    assert (b"STIXGeneral" in pdf.read_bytes(), said, list(recwarn)) == (True, [], [])
+
+
+def test_letters_that_no_font_has_are_named_once(tmp_path: Path, monkeypatch, recwarn):
+    monkeypatch.setattr(fonts, "findSystemFonts", list)
+    said: list[str] = []
+    board = board_of([renamed(make_record(), label="03_超分"), make_record(label="00_RLFN")])
+    assert len(write_figures([board], [], tmp_path, said.append)) == 2
+    assert [its.partition(";")[0] for its in said] == ["figures: no font of this machine has all letters of 超分"]
+    assert list(recwarn) == []
+    write_profile_figure([("层", 2.0, 1.0)], tmp_path / "profile.png", said.append)
+    assert " of 层; boxes stand for them. Install a font that has them" in said[1]
+    assert list(recwarn) == []
 
 
 def test_the_challenge_table_ranks_each_figure():

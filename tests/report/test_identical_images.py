@@ -118,7 +118,7 @@ def test_sets_of_which_every_image_is_identical(tmp_path: Path):
     rows = Reader(write_page(content, tmp_path / "out", PageOptions())).data["boards"][0]["rows"]
     assert [row["psnrs_db"] for row in rows] == [[None, None]] * 2
     assert tradeoff(content.boards[0]) is None
-    assert write_figures(content.boards, content.comparisons, tmp_path) == []
+    assert write_figures(content.boards, content.comparisons, tmp_path, print) == []
     assert rank_images([ModelImages(its.model.label, its, ()) for its in records]) == []
     # With three rows best figures are marked; equal ones share the mark.
     three = [*records, make_record((30.0, INF), label="05_SPAN")]

@@ -1,6 +1,6 @@
 """Figures for papers, as wide as a column: the trade-off plot and the visual comparison, as PDF and PNG."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from eval.report.board import Board, Row
 from eval.report.escapes import plain
 from eval.report.page.gallery import Comparison
 from eval.report.papers.crops import COLUMN_INCHES, comparison, strip
+from eval.report.papers.fonts import fonts_for
 from eval.report.papers.former import FIGURE_FOLDER, former_figures
 from eval.report.papers.names import place_names
 from eval.words import visible
@@ -27,11 +28,20 @@ _NAMED_AT_MOST = 15
 _MANY = 8
 
 
-def write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
+def write_figures(
+    boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path, say: Callable[[str], None]
+) -> list[Path]:
     """Write the trade-off of each table, and the comparison and the strip of each set, as PDF and PNG in figures/.
 
-    Those of a former report are removed then.
+    Those of a former report are removed then. What letters could not be drawn is said by ``say``.
     """
+    models = [record.model.short_name for board in boards for record in board.records]
+    images = [interest.name for its in comparisons for interest in its.interests]
+    with fonts_for([*models, *images, *(board.conditions.dataset for board in boards)], say):
+        return _write_figures(boards, comparisons, folder)
+
+
+def _write_figures(boards: Sequence[Board], comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     # As far as tables differ, so that a paper's figures have the same names whatever machine made them.
     _, names = names_of([board.conditions for board in boards])
     drawn = [(f"tradeoff-{plain(name, 60)}", tradeoff(board)) for name, board in zip(names, boards, strict=True)]
