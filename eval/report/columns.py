@@ -115,13 +115,13 @@ def _is_filled(figure: Figure, records: Sequence[Record]) -> bool:
 
 def _engine_notes(records: Sequence[Record]) -> list[str]:
     """Say which engines untimed networks ran by, where not all by plain torch: these have no table of their own."""
-    untimed = [record for record in records if record.model.is_network and record.complete and not is_timed(record)]
-    models: dict[str, list[str]] = defaultdict(list)
-    for record in untimed:
-        models[record.settings.engine].append(record.model.full_name)
+    models: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in records:
+        if record.model.is_network and record.complete and not is_timed(record):
+            models[record.settings.engine][visible(record.model.full_name)] = None
     if set(models) <= {EAGER}:
         return []
-    named = [f"{engine} ({listed([*dict.fromkeys(map(visible, names))])})" for engine, names in sorted(models.items())]
+    named = [f"{engine} ({listed(list(names))})" for engine, names in sorted(models.items())]
     return [f"Engines: {', '.join(named if len(models) > 1 else models)}."]
 
 
@@ -137,7 +137,8 @@ def legend(records: Iterable[Record]) -> list[str]:
         lines.append(
             f"Time: forward pass only, after warm-up; median over rounds, then mean over images; on {devices}."
         )
-        lines += [*_part_notes(records), *_timing_notes(records)]
+        lines += _notes_by([its for its in records if its.timing], _part_of)
+        lines += _timing_notes(records)
         if any(record.timing and record.timing.kernels_ms for record in records):
             lines += ["GPU alone: time of the GPU's kernels only; Time also contains the CPU's time to launch them."]
         if silent := sorted({its for record in records if record.timing for its in record.timing.unwatched}):
@@ -146,7 +147,7 @@ def legend(records: Iterable[Record]) -> list[str]:
     if manners:
         lines.append(f"Settings that are not the default (plain torch in float32): {'; '.join(manners)}.")
     lines += _engine_notes(records)
-    lines += _tile_notes(records)
+    lines += _notes_by(records, _tiles_of)
     if any(record.complexity for record in records):
         lines.append("FLOPs are multiply-adds (fvcore); they and Acts are for one 256x256 input.")
     if any(record.complexity and record.complexity.flops_by_hooks for record in records):
@@ -180,31 +181,30 @@ def _metric_notes(records: Sequence[Record]) -> list[str]:
     return [f"{listed(names)}: {meaning}" for meaning, names in titles.items()]
 
 
-def _tile_notes(records: Sequence[Record]) -> list[str]:
-    """Say which figures are of tiles: ``--tile auto`` cuts images where memory was too small for whole ones."""
-    cut: dict[tuple[int | None, int | None], list[str]] = defaultdict(list)
-    for its in records:
-        if its.settings.tile:
-            cut[its.settings.tile, its.settings.tile_overlap].append(visible(its.model.full_name))
+def _notes_by(records: Sequence[Record], what: Callable[[Record], str]) -> list[str]:
+    """Return each sentence that is to be said of some records, with their models unless it is said of all."""
+    models: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        models[what(record)].append(visible(record.model.full_name))
     return [
-        f"Images larger than {tile} LR pixels a side ran in tiles of {tile}"
-        + ("" if overlap is None else f" with an overlap of {overlap}")
-        + ("." if len(labels) == len(records) else f": {', '.join(labels)}.")
-        for (tile, overlap), labels in cut.items()
+        said + ("." if len(names) == len(records) else f": {', '.join(names)}.")
+        for said, names in models.items()
+        if said
     ]
 
 
-def _part_notes(records: Sequence[Record]) -> list[str]:
-    """Say which times are of a part of a set's images alone."""
-    parts: dict[str, list[str]] = defaultdict(list)
-    timed = [its for its in records if its.timing]
-    for its in timed:
-        if part := its.timed_part:
-            parts[f"{part} of {visible(its.dataset.name)}"].append(visible(its.model.full_name))
-    return [
-        f"Timed on {part}" + ("." if len(labels) == len(timed) else f": {', '.join(labels)}.")
-        for part, labels in parts.items()
-    ]
+def _tiles_of(record: Record) -> str:
+    """Say that figures are of tiles: ``--tile auto`` cuts images where memory was too small for whole ones."""
+    tile, overlap = record.settings.tile, record.settings.tile_overlap
+    if not tile:
+        return ""
+    said = f"Images larger than {tile} LR pixels a side ran in tiles of {tile}"
+    return said if overlap is None else f"{said} with an overlap of {overlap}"
+
+
+def _part_of(record: Record) -> str:
+    """Say that times are of a part of a set's images alone."""
+    return f"Timed on {record.timed_part} of {visible(record.dataset.name)}" if record.timed_part else ""
 
 
 def _timing_notes(records: Sequence[Record]) -> list[str]:

@@ -55,7 +55,7 @@ def write_tables(save_dir: Path, valid: str, test: str | None, headlines: Headli
     contents = {
         "results.txt": template_tables(tables, valid, test),
         "results.csv": csv_table(complete_ones(tables)),
-        "leaderboard.md": markdown_leaderboard(tables, records, headlines),
+        "leaderboard.md": markdown_leaderboard(tables, failures(records), headlines),
     }
     return write_files(save_dir, contents)
 
@@ -70,7 +70,7 @@ def write_report(records: Sequence[Record], folder: Path, headlines: Headlines |
         for its, rows in finished(tables)
     ]
     contents = {
-        "leaderboard.md": markdown_leaderboard(tables, records, headlines),
+        "leaderboard.md": markdown_leaderboard(tables, failures(records), headlines),
         "leaderboard.csv": csv_table(complete_ones(tables)),
         "leaderboard.tex": "\n".join(parts),
     }
@@ -95,16 +95,14 @@ def leaderboard(records: Sequence[Record]) -> str:
     return to_latex(Table.about((LABEL, *filled_columns(records)), records).marked(2, networks)) + "\n"
 
 
-def markdown_leaderboard(tables: Sequence[Group], records: Sequence[Record], headlines: Headlines | None) -> str:
-    """Return leaderboard.md: the tables, those of ``current``, and which of the records did not run.
+def markdown_leaderboard(
+    groups: Sequence[Group], failed: Sequence[Record] = (), headlines: Headlines | None = None
+) -> str:
+    """Return leaderboard.md: a GitHub table for each set under each conditions, with its headline, if there is one.
 
-    `run` and `report` write it to the same folder by default, so what one of them says the other must not leave out.
+    Its legend stands below each; what ``failed`` stands at the end. `run` and `report` write it to the same folder by
+    default, so what one of them says the other must not leave out.
     """
-    return markdown_tables(tables, headlines) + _markdown_failures(records)
-
-
-def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None) -> str:
-    """Return a GitHub table for each set under each conditions, with its headline, if there is one, and its legend."""
     parts = ["# Results"]
     for conditions, rows in finished(groups):
         where = markdown_text(f"{conditions.protocol}, {conditions.place}")
@@ -115,6 +113,8 @@ def markdown_tables(groups: Sequence[Group], headlines: Headlines | None = None)
             parts.append(" ".join((f"**{markdown_text(said.claim)}**", *map(markdown_text, said.details))))
         parts.append(to_markdown(Table.about((LABEL, *filled_columns(rows)), rows)))
         parts.append("\n".join(f"- {markdown_text(line)}" for line in (*legend(rows), *flag_notes(rows))))
+    if failed:
+        parts += ["## Did not run", to_markdown(failures_table(failed))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,9 +124,3 @@ def failures_table(records: Sequence[Record]) -> Table:
     what = Figure("what", "What", left=True, of=lambda record: record.outcome.partition(": ")[0])
     why = Figure("why", "Why", left=True, of=lambda record: record.outcome.partition(": ")[2])
     return Table.about([LABEL, SET, protocol, what, why], records)
-
-
-def _markdown_failures(records: Sequence[Record]) -> str:
-    """Return a GitHub table of the models that did not run, with state and reason; empty if all did."""
-    failed = failures(records)
-    return f"\n## Did not run\n\n{to_markdown(failures_table(failed))}\n" if failed else ""

@@ -18,7 +18,7 @@ from eval.report.board import Board, make_boards
 from eval.report.columns import LABEL
 from eval.report.escapes import markdown_text
 from eval.report.headline import _runtime_words
-from eval.report.tables import markdown_tables
+from eval.report.tables import markdown_leaderboard
 from eval.timing.samples import Ratio
 from tests.conftest import Command
 from tests.records.test_record import changed, make_record
@@ -235,7 +235,7 @@ def test_weights_that_the_manifest_does_not_know_are_called_by_their_file(tmp_pa
     own = read_record(write_record(renamed(make_record(), **tuned), tmp_path))
     assert LABEL.of(own) == Side.of_record(own).label == "03_PFDNLite (finetuned)"
     assert boards(own).rows[0].weights == "finetuned"
-    assert r"03\_PFDNLite (finetuned)" in markdown_tables(current([own]))
+    assert r"03\_PFDNLite (finetuned)" in markdown_leaderboard(current([own]))
     for file in ("PFDNLite", "released"):
         assert LABEL.of(renamed(own, weights_file=f"{file}.pth")) == f"03_PFDNLite ({file})"
     for change in ({"weights_file": None, "weights_sha256": None}, {"origin": "net"}):

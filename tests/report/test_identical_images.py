@@ -31,7 +31,7 @@ from eval.report.papers.factsheet_facts import read_steps, read_team
 from eval.report.papers.figures import tradeoff, write_figures
 from eval.report.papers.table1 import Cell, latex_table, markdown_table
 from eval.report.score_notes import notes
-from eval.report.tables import csv_table, leaderboard, markdown_tables
+from eval.report.tables import csv_table, leaderboard, markdown_leaderboard
 from eval.report.template import TemplateRow, template_table
 from eval.run.processes import carry_out
 from eval.zoo.manifest import find_model
@@ -77,7 +77,7 @@ def test_tables(records: list[Record]):
     rows = list(csv.DictReader(io.StringIO(csv_table(records))))
     assert [float(row["psnr_db"]) for row in rows] == [record.mean("psnr_db") for record in records]
     assert float(rows[0]["psnr_db"]) == INF
-    assert "| inf |" in " ".join(markdown_tables(current(records)).split())
+    assert "| inf |" in " ".join(markdown_leaderboard(current(records)).split())
     first, second, third = leaderboard(records).splitlines()[4:7]
     # Bicubic, which is no network, has the highest figure and no mark; RLFN with less noise is the best network.
     assert r"$\infty$" in first

@@ -20,7 +20,7 @@ from eval.report.comparison import comparison_table
 from eval.report.escapes import latex
 from eval.report.page.models import _complexity_facts
 from eval.report.selection import baseline_of
-from eval.report.tables import csv_table, leaderboard, markdown_tables, write_report, write_tables
+from eval.report.tables import csv_table, leaderboard, markdown_leaderboard, write_report, write_tables
 from eval.report.template import TemplateRow, template_table, template_tables
 from eval.run.launch import Launch
 from eval.timing.samples import Ratio
@@ -116,7 +116,7 @@ def test_csv_is_unrounded_and_pandas_reads_numbers(tmp_path: Path):
 def test_hostile_set_names_stay_text():
     record = make_record((20.0,), dataset='=HYPERLINK("x")|<b>')
     assert csv_table([record]).splitlines()[1].split(",")[1] == '"\'=HYPERLINK(""x"")|<b>"'
-    heading = next(line for line in markdown_tables(current([record])).splitlines() if line.startswith("## "))
+    heading = next(line for line in markdown_leaderboard(current([record])).splitlines() if line.startswith("## "))
     assert heading == r'## =HYPERLINK("x")\|\<b\> (1 image, official, A processor, 2 threads)'
 
 
@@ -124,14 +124,16 @@ def test_hostile_labels_stay_one_cell_of_text():
     record = make_record((20.0,), model={"label": "=1+1|<b>\n\u2028x"})
     (row,) = csv_table([record]).splitlines()[1:]
     assert row.startswith("'=1+1|<b>\\n\\u2028x,")
-    rows = [line for line in markdown_tables(current([record])).splitlines() if "1+1" in line and line.startswith("|")]
+    rows = [
+        line for line in markdown_leaderboard(current([record])).splitlines() if "1+1" in line and line.startswith("|")
+    ]
     assert len(rows) == 1
     assert r"=1+1\|\<b\>" in rows[0]
     assert sum("1+1" in line for line in leaderboard([record]).splitlines()) == 1
 
 
 def test_markdown_by_hand():
-    lines = markdown_tables(
+    lines = markdown_leaderboard(
         current([make_record((26.894, 26.904)), make_record((20.0, 22.0), label="00_RLFN")])
     ).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
@@ -238,7 +240,7 @@ STEADY = [
 
 
 def test_steady_records_show_their_ratio_with_its_interval():
-    rows = [line for line in markdown_tables(current(STEADY)).splitlines() if line.startswith("|")]
+    rows = [line for line in markdown_leaderboard(current(STEADY)).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert cells[0][3:6] == ["Time [ms]", "p90 [ms]", "Ratio [x]"]
     assert cells[3][3:6] == ["15.00", "15.00", "0.750 [0.739, 0.761]"]
@@ -306,7 +308,7 @@ def test_times_over_other_images_are_not_marked_against_each_other():
 
 def test_flags_are_told_below_the_table():
     flagged = make_record((20.0,), flags=(Flag(code="bound", text="FLOPs 1 are under *0.8*"),))
-    assert r"- 03\_PFDNLite: FLOPs 1 are under \*0.8\*" in markdown_tables(current([flagged])).splitlines()
+    assert r"- 03\_PFDNLite: FLOPs 1 are under \*0.8\*" in markdown_leaderboard(current([flagged])).splitlines()
 
 
 def test_latex_marks_the_best_and_the_second():
@@ -331,7 +333,7 @@ def test_latex_marks_networks_alone():
 def test_a_column_without_any_figure_is_left_out():
     images = [its.model_copy(update={"ssim": None}) for its in make_record().images]
     record = changed(make_record(), images=tuple(images), means={"psnr_db": make_record().means["psnr_db"]})
-    for text in (leaderboard([record]), markdown_tables(current([record]))):
+    for text in (leaderboard([record]), markdown_leaderboard(current([record]))):
         assert "PSNR [dB]" in text
         assert "SSIM" not in text
         assert "Time [ms]" not in text

@@ -1,8 +1,9 @@
 """One view a model: everything that its records and the manifest say of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
+from typing import Any
 
 from markupsafe import Markup
 
@@ -25,48 +26,31 @@ _IMAGE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
-    """One record of a model: its figures as the table prints them, and where they were taken."""
-
-    title: str
-    row: Row
-    figures: tuple[tuple[Column, str], ...]
-    environment: tuple[tuple[str, str], ...]
-    timing: tuple[tuple[str, str], ...]
-    complexity: tuple[tuple[str, str], ...]
-    hardest: Markup
-
-
-@dataclass(frozen=True)
-class ModelView:
-    """A model's page."""
-
-    address: str
-    label: str
-    note: str
-    provenance: tuple[tuple[str, str], ...]
-    runs: tuple[Run, ...]
-
-
-def model_views(boards: Sequence[Board], addresses: dict[str, str]) -> list[ModelView]:
-    """Return one view a model, with its row of every table."""
+def model_views(boards: Sequence[Board], addresses: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what each model's page shows: with its row of every table, as ``runs``."""
     views = []
     for label, address in addresses.items():
-        runs = tuple(_run(board, row) for board in boards for row in board.rows if row.label == label)
-        record = runs[0].row.record
+        runs = [_run(board, row) for board in boards for row in board.rows if row.label == label]
+        record = runs[0]["row"].record
         spec = spec_of(record)
-        views.append(ModelView(address, label, spec.note if spec else "", _provenance(record), runs))
+        view = {"address": address, "label": label, "note": spec.note if spec else ""}
+        views.append(view | {"provenance": _provenance(record), "runs": runs})
     return views
 
 
-def _run(board: Board, row: Row) -> Run:
+def _run(board: Board, row: Row) -> dict[str, Any]:
+    """Return one record of a model: its figures as the table prints them, and where they were taken."""
     rules = f" ({board.ranked.edition.year})" if board.ranked.edition else ""
     told = {its.key: replace(its, title=its.title + rules * (its.key in ("rank", "score"))) for its in board.headings}
-    figures = tuple((its, row.cells[key].text) for key, its in told.items() if key in row.cells)
-    its = row.record
-    facts = tuple(environment_facts(its)), tuple(_timing_facts(its)), tuple(_complexity_facts(its))
-    return Run(board.conditions.title, row, figures, *facts, _hardest(its))
+    return {
+        "title": board.conditions.title,
+        "row": row,
+        "figures": [(its, row.cells[key].text) for key, its in told.items() if key in row.cells],
+        "environment": environment_facts(row.record),
+        "timing": _timing_facts(row.record),
+        "complexity": _complexity_facts(row.record),
+        "hardest": _hardest(row.record),
+    }
 
 
 def _hardest(record: Record) -> Markup:
@@ -77,7 +61,7 @@ def _hardest(record: Record) -> Markup:
     return Markup(to_html(Table.of(_IMAGE_COLUMNS, rows), "small") if rows else "")
 
 
-def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
+def _provenance(record: Record) -> list[tuple[str, str]]:
     model, spec = record.model, spec_of(record)
     facts = [("From", "the zoo" if model.origin == ZOO else model.origin), ("Team", model.team)]
     if spec:
@@ -90,7 +74,7 @@ def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
         ("Data range", f"[0, {model.data_range:g}]" if model.data_range else ""),
         ("Changed to run here", ", ".join(model.shims)),
     ]
-    return tuple((name, str(value)) for name, value in facts if value)
+    return [(name, str(value)) for name, value in facts if value]
 
 
 def _weights_address(record: Record) -> str | None:

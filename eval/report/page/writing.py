@@ -100,7 +100,7 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
     }
     shared = {"title": options.title, "written_at": datetime.now(UTC), "styles": STYLES, "scripts": SCRIPTS}
     of_a_model, index = environment.get_template("model.html"), environment.get_template("index.html")
-    pages = {its.address: of_a_model.render(**shared, model=its) for its in model_views(boards, addresses)}
+    pages = {its["address"]: of_a_model.render(**shared, model=its) for its in model_views(boards, addresses)}
     counts = {"num_models": len(addresses), "opened": data["board"], "choice": choice}
     failed = Markup(to_html(failures_table(content.failed), "small") if content.failed else "")
     pages["index.html"] = index.render(**shared, **counts, views=views, failed=failed, island=island(data))
