@@ -36,17 +36,6 @@ COMMANDS = {
 }
 
 
-def summary_of(name: str) -> str:
-    """Return the first line of a command's help, read from its source: to import it may take seconds."""
-    module, function = COMMANDS[name].split(":")
-    # A group of commands has its help from the function that is its callback.
-    callback = f"{function}.callback()"
-    for found in _functions_of(module):
-        if found.name == function or callback in map(ast.unparse, found.decorator_list):
-            return (ast.get_docstring(found) or "").partition("\n")[0]
-    raise AssertionError(f"{module}.py: has no function {function}")
-
-
 @cache
 def _functions_of(module: str) -> list[ast.FunctionDef]:
     """Return the functions of a module beside this one, which is parsed once."""
@@ -72,8 +61,14 @@ class LazyGroup(Group):
         return command
 
     def summary(self, ctx: Any, name: str) -> str:
-        """Return the first line of a command's help; the command is not imported."""
-        return summary_of(name)
+        """Return the first line of a command's help, read from its source: to import it may take seconds."""
+        module, function = COMMANDS[name].split(":")
+        # A group of commands has its help from the function that is its callback.
+        callback = f"{function}.callback()"
+        for found in _functions_of(module):
+            if found.name == function or callback in map(ast.unparse, found.decorator_list):
+                return (ast.get_docstring(found) or "").partition("\n")[0]
+        raise AssertionError(f"{module}.py: has no function {function}")
 
 
 app = new_app(cls=LazyGroup)

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from eval.cli.flags import refuse_idle
 from eval.cli.running import Asked, check_openings
 from eval.cli.terminal import Terminal
 from eval.config import Protocol, RunConfig
@@ -48,8 +49,7 @@ def sources_of(
         raise UsageError(f"--models {asked.models}: only with --checkout; one of the zoo is named by --model_id")
     if model_id is not None:
         return [zoo_model(find_model(model_id), weights, asked.weights_key)]
-    if weights is not None:
-        raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
+    refuse_idle({"--weights": weights}, "only with --model_id; a file's weights are named by --checkpoint")
     return asked.sources(RunConfig(tile=None))
 
 

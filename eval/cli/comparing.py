@@ -60,38 +60,31 @@ def compare(
         given = " and ".join(f"{name} ({_kind(name)})" for name in (first, second))
         raise UsageError(f"expected two models, two folders of records, or two results.json; got {given}")
     (kind,) = kinds
-    of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
-    of_a_file |= {"weights_key": weights_key, "more": tuple(more or ())}
+    of_a_file = {"--checkpoint": checkpoint, "--data_range": data_range, "--model_args": model_args}
+    of_a_file |= {"--weights_key": weights_key, "--with": more}
     if kind != "model":
-        others = {"data_dir": None if is_of_variable(data_dir) else data_dir, "sandbox": sandbox, "repeats": repeats}
-        _refuse_idle(
-            _settings(config) | of_a_file | others,
-            "has an effect only when models are run, not when records or results.json are compared",
-        )
+        others = {"--data_dir": None if is_of_variable(data_dir) else data_dir}
+        others |= {"--sandbox": sandbox, "--repeats": repeats}
+        why = "has an effect only when models are run, not when records or results.json are compared; leave this out"
+        flags.refuse_idle(_settings(config) | of_a_file | others, why)
     if read := {"records": _of_records, "published": _published}.get(kind):
         _tell(_pairs(read(Path(first)), read(Path(second)), (first, second), split(datasets)), save_dir)
     else:
         from eval.cli.running import Asked
 
         if not any(".py:" in name for name in (first, second)):
-            _refuse_idle(of_a_file, "only with a model of a file, FILE.py:NAME")
+            flags.refuse_idle(of_a_file, "only with a model of a file, FILE.py:NAME; leave this out")
         if not any(":" in name for name in (first, second)):
-            _refuse_idle({"sandbox": sandbox}, "only with a model of a file or of a checkout")
-        asked = Asked(sandbox=sandbox, **of_a_file)
+            flags.refuse_idle({"--sandbox": sandbox}, "only with a model of a file or of a checkout; leave this out")
+        asked = Asked(None, (), None, checkpoint, data_range, more or (), model_args, weights_key, sandbox=sandbox)
         sources = {name: _source(name, asked) for name in (first, second)}
         _compare_models(sources, config, (data_dir, split(datasets) or [None]), repeats, save_dir)
 
 
 def _settings(config: RunConfig) -> dict[str, object]:
-    """Return the settings that are not as by default."""
+    """Return the settings that are not as by default, by their flags."""
     plain = RunConfig(protocol=Protocol.STEADY)
-    return {name: value for name, value in config if value != getattr(plain, name)}
-
-
-def _refuse_idle(given: dict[str, object], why: str) -> None:
-    idle = [f"--{'with' if name == 'more' else name}" for name, value in given.items() if value not in (None, ())]
-    if idle:
-        raise UsageError(f"{', '.join(idle)}: {why}; leave this out")
+    return {f"--{name}": value for name, value in config if value != getattr(plain, name)}
 
 
 def _kind(name: str) -> str:

@@ -33,13 +33,9 @@ def show_audit(folder: Path, against: Sequence[Path]) -> bool:
 
 def _show(audited: AuditedSet, terminal: Terminal) -> None:
     terminal.say(f"{audited.name}: {counted(len(audited.images), 'image')}, layout: {audited.layout}")
-    columns = (
-        Column("image", "Image", left=True),
-        Column("made_by", "LR made by", left=True),
-        Column("faults", "What is wrong", left=True),
-    )
+    titles = ("Image", "LR made by", "What is wrong")
     rows = [(its.name, its.made_by, "; ".join(its.faults) or None) for its in audited.images]
-    terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))
+    terminal.show(to_terminal(Table.headed(titles, rows, 3), overflow="fold"))
     counts = (
         Column("generator", "Generator", left=True),
         Column("exact", "Exact"),

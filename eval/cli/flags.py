@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import wraps
 from pathlib import Path
@@ -45,6 +45,16 @@ def some(names: str | None) -> str | None:
     if names is not None and not split(names):
         raise BadParameter(f"expected one name or several with commas between, got {names!r}; or leave the flag out.")
     return names
+
+
+def refuse_idle(given: Mapping[str, object], why: str) -> None:
+    """Refuse flags that would have no effect, ``given`` by name with their values; those left out have none.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    if idle := [flag for flag, value in given.items() if value not in (None, (), [])]:
+        raise UsageError(f"{', '.join(idle)}: {why}")
 
 
 DataDir = Annotated[

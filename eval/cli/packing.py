@@ -103,14 +103,9 @@ def show_scored(scored: Scored) -> None:
 
 
 def _show_faults(faults: Sequence[Fault], terminal: Terminal) -> None:
-    columns = (
-        Column("code", "Finding", left=True),
-        Column("refuses", "Server", left=True),
-        Column("text", "What was found", left=True),
-        Column("fix", "What to do", left=True),
-    )
+    titles = ("Finding", "Server", "What was found", "What to do")
     rows = [(its.code, "refuses" if its.refuses else "takes it", its.text, its.fix) for its in faults]
     if rows:
-        terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))
+        terminal.show(to_terminal(Table.headed(titles, rows, 4), overflow="fold"))
     else:
         terminal.say("nothing was found that a server would stumble on")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eval.cli.flags import Checkpoint, DataRange, Device, ModelArgs, OfTheZoo, Weights, WeightsKey, out
+from eval.cli.flags import Checkpoint, DataRange, Device, ModelArgs, OfTheZoo, Weights, WeightsKey, out, refuse_idle
 from eval.errors import RunError, UsageError, one_reason
 from eval.report.table import Column, Table
 
@@ -51,7 +51,7 @@ def profile_model(
     from eval.run.launch import resolved
     from eval.submission.profiling import first
 
-    of_a_file = {"checkpoint": checkpoint, "data_range": data_range, "model_args": model_args}
+    of_a_file = {"--checkpoint": checkpoint, "--data_range": data_range, "--model_args": model_args}
     source = _source(model_id, weights, weights_key, model_file, of_a_file)
     check_writable(save_dir)
     config = resolved(RunConfig(device=device, tile=None))
@@ -110,13 +110,11 @@ def _source(
     if (model_id is None) == (model_file is None):
         raise UsageError("profile: expected either --model_id or --model_file (your own code: it is imported)")
     if model_file is not None:
-        if weights is not None:
-            raise UsageError("--weights: only with --model_id; a file's weights are named by --checkpoint")
-        arguments = parse_model_args(of_a_file["model_args"])
-        data_range = data_range_of(of_a_file["data_range"])
-        return source_of_file(model_file, of_a_file["checkpoint"], data_range, weights_key, arguments)
-    if idle := [f"--{name}" for name, value in of_a_file.items() if value is not None]:
-        raise UsageError(f"{', '.join(idle)}: only with --model_file; weights of the zoo are named by --weights")
+        refuse_idle({"--weights": weights}, "only with --model_id; a file's weights are named by --checkpoint")
+        checkpoint, data_range, model_args = of_a_file.values()
+        arguments = parse_model_args(model_args)
+        return source_of_file(model_file, checkpoint, data_range_of(data_range), weights_key, arguments)
+    refuse_idle(of_a_file, "only with --model_file; weights of the zoo are named by --weights")
     return zoo_model(find_model(str(model_id)), weights, weights_key)
 
 

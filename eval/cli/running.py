@@ -76,16 +76,14 @@ class Asked:
     ) -> None:
         """Refuse flags that are for models which are not asked for, and say what those of the zoo have instead."""
         not_of_the_zoo = "--checkout and --model_file" if takes_checkouts else "--model_file"
-        of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range, "--with": self.more or None}
+        of_a_file = {"--checkpoint": self.checkpoint, "--data_range": self.data_range, "--with": self.more}
         of_a_file |= {"--model_args": self.model_args, "--weights_key": self.weights_key}
         of_others = {"--reference": self.reference, "--sandbox": self.sandbox, "--trust": self.trust or None}
         of_others["--timeout"] = self.timeout_s
-        for given, asked, wanted in (
-            (of_a_file, self.model_file, "--model_file"),
-            (of_others, self.checkouts or self.model_file, not_of_the_zoo),
-        ):
-            if idle := [flag for flag, value in given.items() if value is not None and not asked]:
-                raise UsageError(f"{', '.join(idle)}: only with {wanted}; {of_the_zoo}")
+        if not self.model_file:
+            flags.refuse_idle(of_a_file, f"only with --model_file; {of_the_zoo}")
+        if not (self.checkouts or self.model_file):
+            flags.refuse_idle(of_others, f"only with {not_of_the_zoo}; {of_the_zoo}")
         if self.model_file and self.models and not self.checkouts:
             raise UsageError(f"--models {self.models}: with --model_file, name models of the zoo by --reference")
 

@@ -23,24 +23,12 @@ def _complexity(key: str) -> Callable[[Record], int | None]:
     return lambda record: getattr(record.complexity, key, None)
 
 
-def _cost(
-    key: str,
-    title: str,
-    unit: str,
-    decimals: int,
-    scale: float = 1,
-    of: Callable | None = None,
-    measure: Callable | None = None,
-) -> Figure:
-    """Return the column of a figure that is better the lower it is; by default a count of the network's."""
-    return Figure(key, title, unit, decimals, scale, False, of=of or _complexity(key), measure=measure)
-
-
 def _timed_alike(record: Record) -> tuple:
     """Return what times depend on besides model and set: of other conditions, or images, they are other measures."""
     return replace(conditions_of(record), dataset=""), record.timed_images
 
 
+_cost = partial(Figure, higher_is_better=False)
 _time = partial(_cost, unit="ms", decimals=2, measure=_timed_alike)
 
 
@@ -53,10 +41,10 @@ def _metric(row: Metric) -> Figure:
 COLUMNS = (
     *map(_metric, METRICS.values()),
     _time("runtime_ms", "Time", of=lambda record: record.mean("runtime_ms")),
-    _cost("num_params", "Params", "M", 3, 1e6),
-    _cost("flops", "FLOPs", "G", 2, 1e9),
-    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9),
-    _cost("activations", "Acts", "M", 2, 1e6),
+    _cost("num_params", "Params", "M", 3, 1e6, of=_complexity("num_params")),
+    _cost("flops", "FLOPs", "G", 2, 1e9, of=_complexity("flops")),
+    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9, of=_complexity("flops_by_hooks")),
+    _cost("activations", "Acts", "M", 2, 1e6, of=_complexity("activations")),
     Figure("num_conv", "Conv", of=_complexity("num_conv")),
     _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib, measure=memory_measure),
 )

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from eval import files
-from eval.cli.app import COMMANDS, LazyGroup, app, summary_of
+from eval.cli.app import COMMANDS, LazyGroup, app
 from eval.cli.program import errors_told, single
 from eval.run.interrupts import ctrl_c_after_keeping
 from tests.conftest import PROJECT
@@ -23,7 +23,7 @@ def test_the_list_says_what_a_command_says_of_itself():
     assert isinstance(group, LazyGroup)
     for name in COMMANDS:
         found = group.get_command(None, name)
-        assert summary_of(name) == inspect.cleandoc(found.help).partition("\n")[0] != ""
+        assert group.summary(None, name) == inspect.cleandoc(found.help).partition("\n")[0] != ""
 
 
 def test_listing_imports_nothing_heavy():
