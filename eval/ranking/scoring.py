@@ -156,12 +156,8 @@ def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOr
 
 def _worse(entry: Entry, reference: Entry, track: Track) -> list[Metric]:
     """Return the figures that a track asks to keep up with the baseline, and that are worse as measured."""
-
-    def is_worse(metric: Metric) -> bool:
-        figure, base = getattr(entry, metric), getattr(reference, metric)
-        return figure is not None and base is not None and figure > base
-
-    return [metric for metric in track.not_worse if is_worse(metric)]
+    known = [its for its in track.not_worse if None not in (getattr(entry, its), getattr(reference, its))]
+    return [metric for metric in known if getattr(entry, metric) > getattr(reference, metric)]
 
 
 def _totals(track: Track, entries: Sequence[Entry], ranked: Sequence[int], reference: Entry) -> list[float | None]:

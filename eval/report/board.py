@@ -1,6 +1,5 @@
 """A table with all that is needed to read it: explained headings, ranks, marks, intervals, warnings."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,28 +17,14 @@ from eval.report.ranked import Ranked, editions_with_baseline, rank_rows
 from eval.report.score import rank_text
 from eval.report.score_notes import FIGURES
 from eval.report.selection import RAN, baseline_of, edition_of, links_of, state_of
-from eval.report.table import NONE, Cell, Column, Figure, Table, number
+from eval.report.table import NONE, Cell, Column, Table, number
 from eval.words import first_of, visible
 from eval.zoo.model_info import ZOO
 
-BELOW_GATE = "below the gate"
 _LISTED = 12
-TEXT_HEADINGS = (("team", "Team"), ("edition", "Edition"), ("state", "State"))
 HIDDEN_AT_FIRST = frozenset({"p90_ms", "ratio", "flops_by_hooks", "num_conv", "peak_memory_mib"})
 # A mark says something where more figures differ than have one.
 _LEAST_MARKED = 3
-
-
-@dataclass(frozen=True)
-class BoardCell(Cell):
-    """A cell whose figure may have an interval."""
-
-    interval: Interval | None = None
-
-    @property
-    def sorted_by(self) -> float | str | None:
-        """The value as scripts read it: they call infinity by its whole name."""
-        return "Infinity" if self.value == math.inf else self.value
 
 
 @dataclass(frozen=True)
@@ -57,7 +42,7 @@ class Row:
 
     Attributes:
         reason: why it failed, or what keeps it out of the ranking.
-        weights: the name of its weights where they are not those that its authors released.
+        intervals: those of its figures, by column; of a figure without one there is none.
         links: where its paper and code are, by what they are.
     """
 
@@ -66,8 +51,8 @@ class Row:
     state: str
     reason: str
     flags: tuple[FlagNote, ...]
-    cells: Mapping[str, BoardCell]
-    weights: str = ""
+    cells: Mapping[str, Cell]
+    intervals: Mapping[str, Interval | None]
     links: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -75,9 +60,9 @@ class Row:
         """What leaves the page calls it: the label, and the weights where they are not the released ones."""
         return visible(self.record.model.full_name)
 
-    def cell(self, key: str) -> BoardCell:
+    def cell(self, key: str) -> Cell:
         """Return the cell of a column; an empty one where the row has none."""
-        return self.cells.get(key, BoardCell(NONE))
+        return self.cells.get(key, Cell(NONE))
 
     def figure(self, key: str) -> float | None:
         """Return the unrounded figure of a column; None if it was not taken."""
@@ -156,30 +141,28 @@ def make_board(
     """
     ranked = rank_rows(records, edition, others)
     baseline = baseline_of(records, ranked.baseline)
-    columns = [_as_gated(its, ranked) for its in filled_columns(records)]
+    columns = [
+        # So a PSNR shows on which side of a gate it lies.
+        replace(its, decimals=psnr_decimals(ranked.gates)) if its.key == "psnr_db" else its
+        for its in filled_columns(records)
+    ]
     judged = [record.complete and record.model.is_network for record in records]
     table = Table.about(columns, records).marked(_LEAST_MARKED, judged)
     intervals = {"runtime_ms": runtime_intervals(records), "psnr_db": psnr_intervals(records, baseline)}
     rows = []
     for place, (record, cells) in enumerate(zip(records, table.rows, strict=True)):
-        figures = {its.key: BoardCell(**vars(cell)) for its, cell in zip(columns, cells, strict=True)}
-        for key in intervals.keys() & figures.keys():
-            figures[key] = replace(figures[key], interval=intervals[key][place])
-        rows.append(_row(record, figures, ranked))
+        figures = {its.key: cell for its, cell in zip(columns, cells, strict=True)}
+        rows.append(_row(record, figures, {key: its[place] for key, its in intervals.items()}, ranked))
     headings, said = _headings(ranked, columns, rows), headline(records, ranked, baseline)
     notes = tuple(legend(records)), tuple(_warnings(rows))
     return Board(conditions, headings, tuple(rows), baseline, ranked, *notes, said)
 
 
-def _as_gated(column: Figure, ranked: Ranked) -> Figure:
-    """Return a column that shows on which side of a gate a PSNR lies."""
-    return replace(column, decimals=psnr_decimals(ranked.gates)) if column.key == "psnr_db" else column
-
-
 def _headings(ranked: Ranked, columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the headings; a state is told where a row has another one than that it ran."""
     all_ran = all(row.state == RAN for row in rows)
-    texts = [Column(key, title, left=True) for key, title in TEXT_HEADINGS if key != "state" or not all_ran]
+    described = ("Team", "Edition") if all_ran else ("Team", "Edition", "State")
+    texts = [Column(title.lower(), title, left=True) for title in described]
     return Column("label", "Model", left=True), *_rank_headings(ranked), *columns, *texts
 
 
@@ -192,32 +175,32 @@ def _rank_headings(ranked: Ranked) -> list[Column]:
     return [rank, score] if ranked.edition.has_scores else [rank]
 
 
-def _row(record: Record, figures: Mapping[str, BoardCell], ranked: Ranked) -> Row:
+def _row(record: Record, figures: Mapping[str, Cell], intervals: Mapping[str, Interval | None], ranked: Ranked) -> Row:
     judged = ranked.rows.get(record.model.label)
     state, reason = state_of(record), record.reason or ""
     if record.complete and judged and judged.failed:
-        state = BELOW_GATE
+        state = "below the gate"
         reason = "; ".join(f"{its.psnr} dB on {its.role}, least {its.least}" for its in judged.failed)
     elif record.complete and record.model.label == ranked.baseline and ranked.rows:
         reason = "baseline, not ranked"
     elif record.complete and judged and judged.lacking:
         reason = f"not ranked: not measured: {', '.join(FIGURES[metric].title for metric in judged.lacking)}"
     texts = {"team": record.model.team, "edition": edition_of(record), "state": state}
-    described = {key: BoardCell(visible(text), visible(text)) for key, text in texts.items()}
+    described = {key: Cell(visible(text), visible(text)) for key, text in texts.items()}
     notes = tuple(FlagNote(*flag_words(flag), flag.text) for flag in record.flags)
     cells = {**_rank_cells(record, ranked), **figures, **described}
     label = visible(record.model.label)
-    return Row(record, label, state, visible(reason), notes, cells, record.model.own_weights, links_of(record))
+    return Row(record, label, state, visible(reason), notes, cells, intervals, links_of(record))
 
 
-def _rank_cells(record: Record, ranked: Ranked) -> dict[str, BoardCell]:
+def _rank_cells(record: Record, ranked: Ranked) -> dict[str, Cell]:
     if not ranked.rows or not ranked.edition:
         return {}
     place = ranked.places.get(record.model.label) if record.complete else None
     # In the order of the totals, as `score` has it, also where intervals leave it open.
     stands = place and (place.rank or _between_ranks(place, ranked))
     total = place and place.total
-    cells = {"rank": BoardCell(rank_text(place), stands), "score": BoardCell(number(total), total)}
+    cells = {"rank": Cell(rank_text(place), stands), "score": Cell(number(total), total)}
     return cells if ranked.edition.has_scores else {"rank": cells["rank"]}
 
 

@@ -57,11 +57,8 @@ def runtime_intervals(records: Sequence[Record]) -> list[Interval | None]:
 
 def _placed(bounds: Sequence[Interval | None]) -> list[Interval | None]:
     """Return the intervals with their places across the column."""
-    known = [its for its in bounds if its]
-    if not known:
-        return [None] * len(bounds)
-    least = min(its.low for its in known)
-    width = max(its.high for its in known) - least or 1.0
+    least = min((its.low for its in bounds if its), default=0.0)
+    width = max((its.high for its in bounds if its), default=0.0) - least or 1.0
 
     def place(value: float) -> float:
         return round(100 * (value - least) / width, 2)

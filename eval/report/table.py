@@ -1,5 +1,6 @@
 """The one table: columns with units, decimals and direction, rows of cells. ``renderers`` writes it in every form."""
 
+import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -64,6 +65,11 @@ class Cell:
     mark: str = ""
     rank: int | None = None
     measure: Hashable = None
+
+    @property
+    def sorted_by(self) -> Value:
+        """The value as a page's scripts read it: they call infinity by its whole name."""
+        return "Infinity" if self.value == math.inf else self.value
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from eval.data.images import write_png
 from eval.ranking.editions import find_edition
 from eval.records.current import current
 from eval.records.record import Mean
-from eval.report.board import Board, BoardCell, make_board
+from eval.report.board import Board, make_board
 from eval.report.page.island import board_data
 from eval.report.page.writing import PageOptions, gather
 from eval.report.papers import fonts
@@ -25,6 +25,7 @@ from eval.report.papers.figures import scale_by_logarithm, tradeoff, write_figur
 from eval.report.papers.former import former_files
 from eval.report.papers.names import place_names
 from eval.report.papers.profile_figure import write_profile_figure
+from eval.report.table import Cell
 from eval.report.tables import leaderboard
 from eval.timing.samples import Ratio
 from tests.records.test_record import changed, make_record
@@ -183,8 +184,7 @@ def test_the_model_that_is_ranked_first_is_shown_however_far_below_it_lies():
     lower = [renamed(make_record((psnr, psnr)), id=98, name="Low", label=f"9{psnr}_Low") for psnr in (12.0, 9.0)]
     board = board_of([*many(20), *lower])
     rows = [
-        replace(its, cells={**its.cells, "rank": BoardCell("1", 1)}) if "912" in its.label else its
-        for its in board.rows
+        replace(its, cells={**its.cells, "rank": Cell("1", 1)}) if "912" in its.label else its for its in board.rows
     ]
     axes = tradeoff(replace(board, rows=tuple(rows))).axes[0]
     assert 9 < axes.get_ylim()[0] < 12

@@ -194,7 +194,7 @@ def test_without_times_the_highest_psnr_is_first_and_ties_are_named():
 def test_psnr_has_the_paired_interval_of_the_comparison_and_a_mark_for_a_tie(three: list[Record]):
     board = boards(*three, year=2024)
     found = paired_difference(*(np.array(PSNRS[label])[:, None] for label in ("05_SPAN", "00_RLFN")))
-    base, tie, below = (row.cell("psnr_db").interval for row in board.rows)
+    base, tie, below = (row.intervals["psnr_db"] for row in board.rows)
     assert base is None
     assert tie.tied
     assert not below.tied

@@ -231,10 +231,10 @@ STEADY = [
 
 def test_a_runtime_has_its_ratios_interval():
     board = make_board(conditions_of(STEADY[0]), STEADY)
-    interval = board.rows[1].cell("runtime_ms").interval
+    interval = board.rows[1].intervals["runtime_ms"]
     assert (interval.low, interval.high) == (pytest.approx(9.0), pytest.approx(12.0))
     assert interval.text == "9.00 to 12.00 ms, if 00_RLFN takes 20.00 ms"
-    assert board.rows[0].cell("runtime_ms").interval is None
+    assert board.rows[0].intervals["runtime_ms"] is None
     # From 9 ms to 12 ms.
     assert interval.places == (0.0, 33.33, 100.0)
 

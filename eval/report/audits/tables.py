@@ -47,26 +47,21 @@ def recomputed_table(audit: Audit) -> str:
 
 def sections(audit: Audit) -> list[Section]:
     """Return the audit's tables."""
-    found = [_cold_section(audit), _rank_section(audit), _bound_section(audit)]
+    found = [_cold_section(audit), _rank_section(audit)]
     if audit.edition and any(audit.verdicts.values()):
-        found.insert(2, _gate_section(audit, audit.edition))
+        found.append(_gate_section(audit, audit.edition))
+    found.append(_bound_section(audit))
     if audit.ranking:
         about = f"Total of the main track, and ranks, from the published baseline's figures. {_NOT_RANKED}"
         found.append(_score_section(f"By the rules of {audit.ranking.edition.year}", about, audit.ranking))
     if audit.at_bound:
         about = f"The same, had the flagged models the bound's FLOPs. {_NOT_RANKED}"
         found.append(_score_section("With FLOPs at the bound", about, audit.at_bound))
-    for figure, title, about in (
-        (
-            "runtime_ms",
-            "Neighbours in time [ms]",
-            f"In the published order, differences without the first image. {ONE_PASS}",
-        ),
-        ("psnr_db", "Neighbours in PSNR [dB]", "In the order of each set."),
-    ):
-        pairs = [pair for pair in audit.neighbours if pair.figure == figure]
-        if pairs:
-            found.append(_neighbour_section(title, about, pairs))
+    if times := [pair for pair in audit.neighbours if pair.figure == "runtime_ms"]:
+        about = f"In the published order, differences without the first image. {ONE_PASS}"
+        found.append(_neighbour_section("Neighbours in time [ms]", about, times))
+    if psnrs := [pair for pair in audit.neighbours if pair.figure == "psnr_db"]:
+        found.append(_neighbour_section("Neighbours in PSNR [dB]", "In the order of each set.", psnrs))
     return found
 
 

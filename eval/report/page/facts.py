@@ -23,7 +23,7 @@ def facts_of(board: Board) -> list[tuple[str, str]]:
         ("Models", f"{sum(record.complete for record in records)} of {len(records)} complete"),
         ("Weights", ", ".join(f"{count} {name}" for name, count in weights.items())),
         ("Measured", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
-        ("Software", _several({_software(record) for record in complete})),
+        ("Software", _several({f"torch {record.environment.torch}" for record in complete})),
     ]
 
 
@@ -39,7 +39,7 @@ def environment_facts(record: Record) -> list[tuple[str, str]]:
         ("cuDNN", its.cudnn),
         ("Driver", its.driver),
         ("Switches on", ", ".join(name for name, on in switches.items() if on) or "none"),
-        ("Software", f"{_software(record)}, numpy {its.numpy}, OpenCV {its.opencv}, fvcore {its.fvcore}"),
+        ("Software", f"torch {its.torch}, numpy {its.numpy}, OpenCV {its.opencv}, fvcore {its.fvcore}"),
         ("Platform", f"{its.platform}, Python {its.python}"),
         ("Commit", its.commit),
         ("Load before, after", ", ".join("unknown" if load is None else f"{load:.1f}" for load in loads)),
@@ -49,10 +49,6 @@ def environment_facts(record: Record) -> list[tuple[str, str]]:
 
 def _several(values: Iterable[str]) -> str:
     return "; ".join(sorted(values))
-
-
-def _software(record: Record) -> str:
-    return f"torch {record.environment.torch}"
 
 
 def _settings(record: Record) -> str:

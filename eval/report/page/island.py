@@ -74,7 +74,7 @@ def _edition_data(board: Board) -> dict:
 
 
 def _row_by_edition(row: Row) -> dict:
-    interval = row.cell("psnr_db").interval
+    interval = row.intervals["psnr_db"]
     cells = {key: [row.cell(key).text, row.cell(key).sorted_by] for key in ("rank", "score", "state")}
     psnr = [*interval.places, interval.text, interval.tied] if interval else None
     return {"reason": row.reason, "out": row.state != RAN, "cells": cells, "psnr": psnr}
@@ -84,7 +84,7 @@ def _row_data(row: Row, names: Sequence[str]) -> dict:
     by_name = {image.name: image for image in row.record.images}
     timing, spec = row.record.timing, spec_of(row.record)
     runtimes = (timing and timing.medians_ms()) or {name: image.runtime_ms for name, image in by_name.items()}
-    interval = row.cell("runtime_ms").interval
+    interval = row.intervals["runtime_ms"]
     figures = {key: _finite(row.figure(key)) for key in _PLOTTED if key in row.cells}
     return {
         "label": row.label,

@@ -64,24 +64,18 @@ def _hardest(record: Record) -> Markup:
 def _provenance(record: Record) -> list[tuple[str, str]]:
     model, spec = record.model, spec_of(record)
     facts = [("From", "the zoo" if model.origin == ZOO else model.origin), ("Team", model.team)]
+    addresses = {its.sha256: its.url for its in spec.checkpoints} if spec else {}
     if spec:
         facts += [("Edition", spec.edition), ("Licence", spec.license), ("Paper", spec.paper)]
     facts += [
         ("Weights", model.checkpoint or (model.weights_file and "not in the manifest") or "none needed"),
         ("Weights SHA-256", model.weights_sha256),
-        ("Weights from", _weights_address(record)),
+        ("Weights from", addresses.get(model.weights_sha256)),
         ("Source SHA-256", model.source_sha256),
         ("Data range", f"[0, {model.data_range:g}]" if model.data_range else ""),
         ("Changed to run here", ", ".join(model.shims)),
     ]
     return [(name, str(value)) for name, value in facts if value]
-
-
-def _weights_address(record: Record) -> str | None:
-    """Return where the weights that were used can be had, told by their hash."""
-    spec = spec_of(record)
-    known = spec.checkpoints if spec else ()
-    return next((its.url for its in known if its.sha256 == record.model.weights_sha256), None)
 
 
 def _timing_facts(record: Record) -> list[tuple[str, str]]:

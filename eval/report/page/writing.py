@@ -1,7 +1,7 @@
 """Writing the page: HTML from templates that escape everything, and its scripts and styles beside it."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ PICTURE_FOLDER = "pictures"
 STYLES = ("page.css", "print.css")
 SCRIPTS = ("report.js", "tips.js", "leaderboard.js", "copying.js", "names.js", "plots.js", "compare.js", "links.js")
 PLOTLY = "plotly.min.js"
+# A report's files of pictures and models are named by number.
 _OURS = re.compile(r"\d{3}(-[A-Za-z0-9-]+)?\.(html|js|webp|avif)")
 
 
@@ -84,8 +85,9 @@ def write_page(content: Content, folder: Path, options: PageOptions) -> Path:
     """
     # What is not installed is found out before anything is removed.
     assets = _assets()
-    for made in (f"{PICTURE_FOLDER}/[0-9]*", MODEL_FOLDER):
-        _clear(folder.glob(f"{made}/*"))
+    for former in (*folder.glob(f"{PICTURE_FOLDER}/[0-9]*/*"), *folder.glob(f"{MODEL_FOLDER}/*")):
+        if _OURS.fullmatch(former.name) and former.is_file():
+            former.unlink()
     boards = content.boards
     addresses = page_addresses(boards)
     environment = _environment()
@@ -121,13 +123,6 @@ def _opened(boards: Sequence[Board]) -> int:
         return not measured, PROTOCOLS.index(board.conditions.protocol)
 
     return min(range(len(boards)), key=lambda place: place_of(boards[place]))
-
-
-def _clear(paths: Iterable[Path]) -> None:
-    """Remove the files of a former report: those that are named by number."""
-    for path in paths:
-        if _OURS.fullmatch(path.name) and path.is_file():
-            path.unlink()
 
 
 def _environment() -> Environment:

@@ -116,7 +116,7 @@ def _areas(rows: Sequence[Row]) -> list[float]:
 def _draw_markers(axes: Axes, rows: Sequence[Row], costs: Sequence[float], psnrs: Sequence[float]) -> None:
     axes.scatter(costs, psnrs, s=_areas(rows), color=_ACCENT, alpha=0.75, linewidth=0, zorder=2)
     for row, cost, psnr_db in zip(rows, costs, psnrs, strict=True):
-        interval = row.cell("runtime_ms").interval
+        interval = row.intervals["runtime_ms"]
         if interval and cost == row.figure("runtime_ms"):
             ends = [[cost - interval.low], [interval.high - cost]]
             axes.errorbar([cost], [psnr_db], xerr=ends, color=_INK, linewidth=0.7, capsize=1.5, zorder=3)
