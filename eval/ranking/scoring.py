@@ -156,7 +156,7 @@ def _places(track: Track, rows: Sequence[Row], reference: Entry, order: PairedOr
 
 def _worse(entry: Entry, reference: Entry, track: Track) -> list[Metric]:
     """Return the figures that a track asks to keep up with the baseline, and that are worse as measured."""
-    known = [its for its in track.not_worse if None not in (getattr(entry, its), getattr(reference, its))]
+    known: list[Metric] = [its for its in track.not_worse if None not in (getattr(entry, its), getattr(reference, its))]
     return [metric for metric in known if getattr(entry, metric) > getattr(reference, metric)]
 
 

@@ -13,7 +13,7 @@ from eval.metrics.registry import METRICS
 from eval.records.conditions import manner_of
 from eval.records.current import current
 from eval.records.record import Record
-from eval.report.tables import markdown_tables
+from eval.report.tables import markdown_leaderboard
 from eval.submission.inlining import one_file
 from eval.submission.texts import filled
 from eval.zoo.manifest import ModelSpec
@@ -67,7 +67,7 @@ def _card(spec: ModelSpec, class_name: str, records: Sequence[Record]) -> str:
         counts=""
         if counts is None
         else f"{counts.num_params / 1e6:.3f} M parameters, {counts.flops / 1e9:.2f} G multiply-adds for 256x256.",
-        measured=markdown_tables(current(records)) if records else "Nothing is on record yet.",
+        measured=markdown_leaderboard(current(records)) if records else "Nothing is on record yet.",
     )
 
 

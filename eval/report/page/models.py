@@ -64,7 +64,7 @@ def _hardest(record: Record) -> Markup:
 def _provenance(record: Record) -> list[tuple[str, str]]:
     model, spec = record.model, spec_of(record)
     facts = [("From", "the zoo" if model.origin == ZOO else model.origin), ("Team", model.team)]
-    addresses = {its.sha256: its.url for its in spec.checkpoints} if spec else {}
+    addresses: dict[str | None, str | None] = {its.sha256: its.url for its in spec.checkpoints} if spec else {}
     if spec:
         facts += [("Edition", spec.edition), ("Licence", spec.license), ("Paper", spec.paper)]
     facts += [
