@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 from math import comb
-from pathlib import Path
 from statistics import median
 
 import torch
+import typer
 
+from eval.cli.program import FAILURE_EXIT
+from eval.cli.session import Session
 from eval.config import RunConfig
 from eval.data.datasets import Dataset
 from eval.report.renderers import to_markdown
@@ -127,8 +129,13 @@ def markdown(title: str, facts: list[str], trial: Trial) -> str:
     return f"# {title}\n\n{listing}\n\n{to_markdown(Table.of(columns, rows))}\n"
 
 
-def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, folder: Path) -> Path:
-    """Write aa.md: what was timed where, the outcome, and a row a repeat."""
+def against_itself(session: Session, source: ModelSource, dataset: Dataset, repeats: int) -> None:
+    """Carry a trial out, say its outcome and write aa.md; end with exit code 1 where it does not pass."""
+    config, label = session.evaluation.config, source.info.full_name
+    with session.terminal.progress(label, repeats, "repeats") as on_repeat:
+        trial = run_trial(source, dataset, config, repeats, on_repeat)
+    for line in summary(trial):
+        session.terminal.say(line)
     environment = describe_environment(torch.device(config.device))
     images, most = len(dataset.pairs), PRESETS[config.preset].images
     part = f"{most} of " if most < images else ""
@@ -137,5 +144,7 @@ def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, f
         f"{environment.machine}, torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]
-    (path,) = write_files(folder, {"aa.md": markdown("A model against itself", facts, trial)})
-    return path
+    (path,) = write_files(session.save_dir, {"aa.md": markdown("A model against itself", facts, trial)})
+    session.terminal.say(f"written: {path}")
+    if not trial.passed:
+        raise typer.Exit(FAILURE_EXIT)

@@ -30,7 +30,7 @@ COMMANDS = {
     "pack": "packing:pack",
     "score-zip": "submitting:score_zip",
     "export": "exporting:export_model",
-    "audit-data": "organising:audit_data",
+    "audit-data": "data_audit:audit_data",
     "new-edition": "organising:new_edition",
     "host": "organising:host",
 }

@@ -22,8 +22,6 @@ from eval.report.renderers import to_terminal
 
 if TYPE_CHECKING:
     from eval.cli.running import Asked
-    from eval.cli.session import Session
-    from eval.data.datasets import Dataset
     from eval.run.model_source import ModelSource
 
 REPEATS = 40
@@ -132,6 +130,7 @@ def _compare_models(
     save_dir: Path,
 ) -> None:
     """Time two models together, or one against itself."""
+    from eval.cli.aa import against_itself
     from eval.cli.running import check_for_submissions, check_openings
     from eval.cli.session import Session
     from eval.run.launch import Launch
@@ -150,7 +149,7 @@ def _compare_models(
     opened = session.open(*images)
     check_openings(session.terminal, opened, sources)
     if itself:
-        _against_itself(session, sources[0], opened[0], repeats or REPEATS)
+        against_itself(session, sources[0], opened[0], repeats or REPEATS)
         return
     alike = len({source.info.label for source in sources}) == 1
     found = []
@@ -167,21 +166,6 @@ def _compare_models(
     _tell(found, save_dir)
 
 
-def _against_itself(session: "Session", source: "ModelSource", dataset: "Dataset", repeats: int) -> None:
-    from eval.cli.aa import run_trial, summary, write_trial
-    from eval.cli.program import FAILURE_EXIT
-
-    label = source.info.full_name
-    with session.terminal.progress(label, repeats, "repeats") as on_repeat:
-        trial = run_trial(source, dataset, session.evaluation.config, repeats, on_repeat)
-    for line in summary(trial):
-        session.terminal.say(line)
-    path = write_trial(trial, label, dataset, session.evaluation.config, session.save_dir)
-    session.terminal.say(f"written: {path}")
-    if not trial.passed:
-        raise typer.Exit(FAILURE_EXIT)
-
-
 def _of_records(folder: Path) -> Sides:
     """Return the complete records of a folder that count, by set and model; timed ones before untimed ones.
 
@@ -191,8 +175,8 @@ def _of_records(folder: Path) -> Sides:
     records = find_records([folder])
     for conditions, rows in current(records):
         for record in (row for row in rows if row.complete):
-            manner = ", ".join(manner_of(record))
-            key = (conditions.dataset, _with_manner(record.model.label, manner))
+            manner = f" ({', '.join(manner_of(record))})" if manner_of(record) else ""
+            key = (conditions.dataset, record.model.label + manner)
             side, other = Side.of_record(record, records), sides.get(key)
             if other is not None and other.samples_ms is not None and side.samples_ms is not None:
                 where = f"{other.machine} and {side.machine}"
@@ -200,16 +184,12 @@ def _of_records(folder: Path) -> Sides:
                     f"{folder}: {key[1]} on {key[0]} was timed on {where}; give folders that hold one of them"
                 )
             if other is None or record.timing is not None:
-                sides[key] = replace(side, label=_with_manner(side.label, manner))
+                sides[key] = replace(side, label=side.label + manner)
     if not sides:
         raise RunError(
             f"{folder}: expected at least one complete record, found none; run models with --save_dir {folder} first"
         )
     return sides
-
-
-def _with_manner(label: str, manner: str) -> str:
-    return f"{label} ({manner})" if manner else label
 
 
 def _published(file: Path) -> Sides:

@@ -1,8 +1,11 @@
-"""``audit-data``, carried out and shown."""
+"""``python -m eval audit-data``: what is wrong with image sets."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from eval.cli.program import FAILURE_EXIT
 from eval.cli.terminal import Terminal
 from eval.report.renderers import to_terminal
 from eval.report.table import Column, Table
@@ -10,10 +13,15 @@ from eval.submission.audit_data import AuditedSet, audit_set, leaks, locate, tal
 from eval.words import counted
 
 
-def show_audit(folder: Path, against: Sequence[Path]) -> bool:
-    """Audit all sets of a folder, print what was found, and tell whether anything is wrong or went unseen."""
+def audit_data(
+    folder: Annotated[Path, typer.Argument(help="A set of HR and LR images, or a folder of several.")],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="A folder whose pictures must not be in it; may be repeated.")
+    ] = None,
+) -> None:
+    """Say which program made LR images, and which images are misaligned, swapped, recompressed, doubled or leaked."""
     terminal = Terminal()
-    located, others = locate(folder), [its for other in against for its in locate(other)]
+    located, others = locate(folder), [its for other in against or () for its in locate(other)]
     total = sum(len(its.pairs) for its in [*located, *others])
     with terminal.progress("audit", total) as progress:
         audited = [audit_set(its, progress) for its in located]
@@ -28,7 +36,8 @@ def show_audit(folder: Path, against: Sequence[Path]) -> bool:
         terminal.say(f"not compared: {fault}")
     if against and not leaked:
         terminal.say("no picture of it is in the other folders" + ", as far as they could be compared" * bool(unseen))
-    return bool(leaked or unseen) or any(its.faults or any(image.faults for image in its.images) for its in audited)
+    if leaked or unseen or any(its.faults or any(image.faults for image in its.images) for its in audited):
+        raise typer.Exit(FAILURE_EXIT)
 
 
 def _show(audited: AuditedSet, terminal: Terminal) -> None:

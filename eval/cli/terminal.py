@@ -85,7 +85,8 @@ class Terminal(Observer):
         for line in description(dataset):
             self.say(f"         {line}")
         if dataset.left_out:
-            self.say(f"         not used: {_listing([path.name for path in dataset.left_out])}")
+            names = [visible(path.name) for path in dataset.left_out]
+            self.say(f"         not used: {counted(len(names), 'other file')}: {first_of(names, _SHOWN_NAMES)}")
 
     def announce(self, task: "EvaluationTask") -> None:
         """Say what is about to run, with which weights, and how; each once."""
@@ -112,9 +113,9 @@ class Terminal(Observer):
         """Show a bar with the count and the time left; yields what to call after each unit."""
         # Names of sets and models are no markup.
         label, label_column = written_out(label), TextColumn("{task.fields[label]}", markup=False)
-        columns = (label_column, BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+        counts = (BarColumn(), MofNCompleteColumn(), TextColumn(unit))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        with Progress(*columns, *times, console=self._err, disable=not self._err.is_terminal) as bar:
+        with Progress(label_column, *counts, *times, console=self._err, disable=not self._err.is_terminal) as bar:
             task = bar.add_task("", total=total, label=label)
 
             def advance(_done: object) -> None:
@@ -162,11 +163,6 @@ def _marked(columns: Sequence[Figure], records: Sequence[Record]) -> Table:
         rows = list(its)
         marked += Table.about(columns, rows).marked(_LEAST_MARKED, [record.model.is_network for record in rows]).rows
     return Table(tuple(columns), tuple(marked))
-
-
-def _listing(names: Sequence[str]) -> str:
-    """Return how many names there are, and the first few of them."""
-    return f"{counted(len(names), 'other file')}: {first_of(list(map(visible, names)), _SHOWN_NAMES)}"
 
 
 def _fitting(table: Table, console: Console) -> Table:
