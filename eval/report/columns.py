@@ -19,8 +19,9 @@ LABEL = Figure("model", "Model", left=True, of=lambda record: visible(record.mod
 SET = Figure("dataset", "Set", left=True, of=lambda record: record.dataset.name)
 
 
-def _complexity(key: str) -> Callable[[Record], int | None]:
-    return lambda record: getattr(record.complexity, key, None)
+def _of(part: str, key: str) -> Callable[[Record], Any]:
+    """Return what takes a figure from a part of a record; None where the record lacks that part."""
+    return lambda record: getattr(getattr(record, part), key, None)
 
 
 def _timed_alike(record: Record) -> tuple:
@@ -41,11 +42,11 @@ def _metric(row: Metric) -> Figure:
 COLUMNS = (
     *map(_metric, METRICS.values()),
     _time("runtime_ms", "Time", of=lambda record: record.mean("runtime_ms")),
-    _cost("num_params", "Params", "M", 3, 1e6, of=_complexity("num_params")),
-    _cost("flops", "FLOPs", "G", 2, 1e9, of=_complexity("flops")),
-    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9, of=_complexity("flops_by_hooks")),
-    _cost("activations", "Acts", "M", 2, 1e6, of=_complexity("activations")),
-    Figure("num_conv", "Conv", of=_complexity("num_conv")),
+    _cost("num_params", "Params", "M", 3, 1e6, of=_of("complexity", "num_params")),
+    _cost("flops", "FLOPs", "G", 2, 1e9, of=_of("complexity", "flops")),
+    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9, of=_of("complexity", "flops_by_hooks")),
+    _cost("activations", "Acts", "M", 2, 1e6, of=_of("complexity", "activations")),
+    Figure("num_conv", "Conv", of=_of("complexity", "num_conv")),
     _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib, measure=memory_measure),
 )
 
@@ -73,14 +74,10 @@ class RatioFigure(Figure):
         return {f"{self.key}{tail}": ratio and getattr(ratio, part) for tail, part in parts.items()}
 
 
-def _timing(key: str) -> Callable[[Record], Any]:
-    return lambda record: record.timing and getattr(record.timing, key)
-
-
 STEADY_COLUMNS = (
-    _time("p90_ms", "p90", of=_timing("p90_ms")),
-    _time("kernels_ms", "GPU alone", of=_timing("kernels_ms")),
-    RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=_timing("ratio"), measure=_timing("group")),
+    _time("p90_ms", "p90", of=_of("timing", "p90_ms")),
+    _time("kernels_ms", "GPU alone", of=_of("timing", "kernels_ms")),
+    RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=_of("timing", "ratio"), measure=_of("timing", "group")),
 )
 
 

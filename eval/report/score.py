@@ -14,7 +14,7 @@ from eval.report.score_notes import FIGURES, SCORES, Scored, interval_kind, name
 from eval.report.table import NONE, Figure, Table, Value
 from eval.report.tables import write_files
 
-NAME = Figure("model", "Model", left=True, of=name_of)
+NAME = Figure("model", "Model", left=True, of=lambda row: name_of(row.entry))
 
 
 def _psnr(key: str, ranking: Ranking) -> Figure:
@@ -57,9 +57,10 @@ def _gate_text(row: Row, rule: str) -> str:
     return "pass" if all(getattr(verdict, rule) for verdict in row.verdicts) else "below"
 
 
-def _gates() -> list[Figure]:
-    rules = ("rounded", "strict")
-    return [Figure(f"gate_{r}", f"Gate {r}", wraps=True, of=lambda row, r=r: _gate_text(row, r)) for r in rules]
+_GATES = (
+    Figure("gate_rounded", "Gate rounded", wraps=True, of=lambda row: _gate_text(row, "rounded")),
+    Figure("gate_strict", "Gate strict", wraps=True, of=lambda row: _gate_text(row, "strict")),
+)
 
 
 def main_table(ranking: Ranking) -> Table:
@@ -69,7 +70,7 @@ def main_table(ranking: Ranking) -> Table:
     title = f"Rank [{kind}]" if kind else "Rank"
     rank = Figure("rank", title, wraps=True, of=lambda row: rank_text(row.places.get(main)))
     ranked = [row.has_place and not row.is_baseline for row in ranking.rows]
-    return Table.about([rank, NAME, *_gates(), *_figures(ranking)], ranking.rows).marked(judged=ranked)
+    return Table.about([rank, NAME, *_GATES, *_figures(ranking)], ranking.rows).marked(judged=ranked)
 
 
 def track_table(ranking: Ranking) -> Table:
@@ -84,10 +85,6 @@ def track_table(ranking: Ranking) -> Table:
     return Table.about([NAME, *tracks], ranking.rows)
 
 
-def _has_sub_tracks(ranking: Ranking) -> bool:
-    return len(ranking.edition.tracks) > 1
-
-
 def terminal_tables(scored: Scored) -> list[rich.table.Table]:
     """Return the main ranking in two tables that fit a narrow terminal, and the other tracks, if there are any."""
     main = main_table(scored.ranking)
@@ -96,7 +93,7 @@ def terminal_tables(scored: Scored) -> list[rich.table.Table]:
     first = scores or [key for key in keys if key.startswith(("gate_", "psnr_"))]
     others = [key for key in keys if key not in first]
     tables = [main.chosen(["rank", NAME.key, *first]), main.chosen([NAME.key, *others])]
-    if _has_sub_tracks(scored.ranking):
+    if len(scored.ranking.edition.tracks) > 1:
         tables.append(track_table(scored.ranking))
     return [to_terminal(table, collapse_padding=True) for table in tables]
 
@@ -106,7 +103,7 @@ def markdown(scored: Scored) -> str:
     ranking = scored.ranking
     parts = [f"# Ranking by the rules of {ranking.edition.year}", f"## {ranking.edition.main.name}"]
     parts.append(to_markdown(main_table(ranking)))
-    if _has_sub_tracks(ranking):
+    if len(ranking.edition.tracks) > 1:
         parts += ["## Sub-tracks", to_markdown(track_table(ranking))]
     return "\n\n".join([*parts, "\n".join(f"- {markdown_text(note)}" for note in notes(scored))]) + "\n"
 
@@ -123,7 +120,7 @@ def csv_table(scored: Scored) -> str:
     )
     names = [track.name for track in ranking.edition.tracks]
     places = [_PlaceFigure(name, "", of=lambda row, name=name: row.places.get(name)) for name in names]
-    return to_csv(Table.unrounded((*described, *_gates(), *_figures(ranking), *places), ranking.rows))
+    return to_csv(Table.unrounded((*described, *_GATES, *_figures(ranking), *places), ranking.rows))
 
 
 class _PlaceFigure(Figure):

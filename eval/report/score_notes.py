@@ -32,12 +32,8 @@ class Scored:
     measured: Measured
 
 
-def name_of(row: Row) -> str:
-    """Return a row's name as tables show it: with its weights where they are not the released ones."""
-    return _named(row.entry)
-
-
-def _named(entry: Entry) -> str:
+def name_of(entry: Entry) -> str:
+    """Return an entry's name as tables show it: with its weights where they are not the released ones."""
     return visible(with_weights(entry.label.strip(), entry.weights))
 
 
@@ -47,7 +43,7 @@ def notes(scored: Scored) -> list[str]:
     edition, reference = ranking.edition, ranking.reference
     known = {its: value for metric, its in FIGURES.items() if (value := getattr(reference, metric))}
     figures = ", ".join(f"{its.title} {its.text(value)} {its.unit}" for its, value in known.items())
-    lines = [f"Rules of {edition.year} ({edition.source}). Baseline {_named(reference)}: {figures}."]
+    lines = [f"Rules of {edition.year} ({edition.source}). Baseline {name_of(reference)}: {figures}."]
     lines += _rule_notes(edition)
     lines.append(_time_note(measured))
     if measured.device and not edition.runs_on(measured.device):
@@ -141,7 +137,7 @@ def _gate_notes(scored: Scored) -> list[str]:
             if role not in verdicts
         ]
         lines += [
-            f"{name_of(row)} has no PSNR on {role}, so the gate was not held against it."
+            f"{name_of(row.entry)} has no PSNR on {role}, so the gate was not held against it."
             for role in gates
             for row, roles in judged
             if role in verdicts - roles
@@ -151,7 +147,7 @@ def _gate_notes(scored: Scored) -> list[str]:
         sets = ", ".join(map(visible, measured.sets))
         lines = [f"No gate was applied: it is defined on {parts}, measured was {sets}."]
     return lines + [
-        f"{name_of(row)} reaches {its.least} dB on {its.role} only as printed: {its.psnr}."
+        f"{name_of(row.entry)} reaches {its.least} dB on {its.role} only as printed: {its.psnr}."
         for row in scored.ranking.rows
         for its in row.verdicts
         if its.rounded and not its.strict
@@ -159,7 +155,7 @@ def _gate_notes(scored: Scored) -> list[str]:
 
 
 def _exclusion(row: Row) -> str:
-    name = name_of(row)
+    name = name_of(row.entry)
     if row.lacking:
         return f"{name} is not ranked: not measured: {', '.join(FIGURES[metric].title for metric in row.lacking)}."
     below = ", ".join(f"{its.psnr} dB on {its.role} (least {its.least})" for its in row.failed)
@@ -168,7 +164,7 @@ def _exclusion(row: Row) -> str:
 
 def _behind(rows: Iterable[tuple[Row, Sequence[Metric]]]) -> str:
     return ", ".join(
-        f"{name_of(row)} ({', '.join(FIGURES[its].title for its in its_own)})" for row, its_own in rows if its_own
+        f"{name_of(row.entry)} ({', '.join(FIGURES[its].title for its in its_own)})" for row, its_own in rows if its_own
     )
 
 
