@@ -151,17 +151,13 @@ def _compare_models(
     if itself:
         against_itself(session, sources[0], opened[0], repeats or REPEATS)
         return
-    alike = len({source.info.label for source in sources}) == 1
     found = []
     for dataset in opened:
         before = len(session.records)
         records = session.run(sources, [dataset])[before:]
         if failed := [record for record in records if not record.complete]:
             raise RunError("; ".join(f"{record.model.label}: {record.outcome}" for record in failed))
-        sides = [Side.of_record(record) for record in records]
-        if alike:
-            sides = [replace(side, label=f"{side.label} of {name}") for side, name in zip(sides, named, strict=True)]
-        found.append(compare_sides(*sides))
+        found.append(_compared(list(map(Side.of_record, records)), list(named)))
     session.terminal.table(session.records)
     _tell(found, save_dir)
 
@@ -215,16 +211,18 @@ def _pairs(first: Sides, second: Sides, names: tuple[str, str], datasets: Sequen
             couples = [(*ours.values(), *theirs.values())]
         else:
             couples = [(ours[label], theirs[label]) for label in ours if label in theirs]
-        for one, other in couples:
-            if one.label == other.label:
-                one, other = (
-                    replace(its, label=f"{its.label} of {name}") for its, name in zip((one, other), names, strict=True)
-                )
-            found.append(compare_sides(one, other))
+        found += [_compared(couple, names) for couple in couples]
     if not found:
         listings = [", ".join(sorted({f"{label} on {name}" for name, label in its})) for its in (first, second)]
         raise RunError(f"nothing to compare: {names[0]} holds {listings[0]}; {names[1]} holds {listings[1]}")
     return found
+
+
+def _compared(couple: Sequence[Side], names: Sequence[str]) -> Comparison:
+    """Compare two models; of one label each is called by what it was named by, too."""
+    if len({side.label for side in couple}) == 1:
+        couple = [replace(side, label=f"{side.label} of {name}") for side, name in zip(couple, names, strict=True)]
+    return compare_sides(*couple)
 
 
 def _tell(found: Sequence[Comparison], save_dir: Path) -> None:

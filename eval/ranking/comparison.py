@@ -23,7 +23,6 @@ class Side:
         samples_ms: runtimes ``(images, rounds)``, NaN where one was dropped; None if there are none.
         group: samples of one group are paired, image by image and round by round.
         baseline_ratio: the ratio to ``baseline``'s runtime with its interval; None if it was not timed beside one.
-        is_baseline: whether it is the baseline itself.
         settings: how it ran, as far as a ratio depends on it: engine, precision, TF32, threads.
         images_sha256: of the set's files; None where it is not known.
         timed_part: over how many of the images the runtime is, as in "30 of 100 images"; empty where over all.

@@ -76,7 +76,6 @@ class Board:
 
     Attributes:
         baseline: place of the row that others are compared with; None if no row has figures.
-        headline: what is read first.
         others: the same table by the rules of other editions whose baselines are in it.
     """
 

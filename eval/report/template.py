@@ -27,11 +27,10 @@ def template_tables(tables: Sequence[Group], valid: str, test: str | None) -> st
     Rows that are not complete are left out. Those of the set ``test`` stand in columns beside those of ``valid`` under
     the same conditions; without it tables are of one set each.
     """
-    groups, parts = finished(tables), []
-    halves = {conditions: rows for conditions, rows in groups if conditions.dataset == test}
-    for conditions, rows in groups:
-        tested = halves.get(replace(conditions, dataset=test or "")) if conditions.dataset == valid else None
-        if conditions.dataset != test or replace(conditions, dataset=valid) not in dict(groups):
+    groups, parts = dict(finished(tables)), []
+    for conditions, rows in groups.items():
+        tested = groups.get(replace(conditions, dataset=test)) if test and conditions.dataset == valid else None
+        if conditions.dataset != test or replace(conditions, dataset=valid) not in groups:
             title, is_the_challenges = _template_title(conditions, rows, tested), rows[0].dataset.name in _VALID
             others = None if tested is None else list(map(TemplateRow.of_record, tested))
             table = template_table(list(map(TemplateRow.of_record, rows)), others, is_the_challenges)
