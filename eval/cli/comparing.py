@@ -64,7 +64,9 @@ def compare(
         others = {"--data_dir": None if is_of_variable(data_dir) else data_dir}
         others |= {"--sandbox": sandbox, "--repeats": repeats}
         why = "has an effect only when models are run, not when records or results.json are compared; leave this out"
-        flags.refuse_idle(_settings(config) | of_a_file | others, why)
+        plain = RunConfig(protocol=Protocol.STEADY)
+        settings = {f"--{name}": value for name, value in config if value != getattr(plain, name)}
+        flags.refuse_idle(settings | of_a_file | others, why)
     if read := {"records": _of_records, "published": _published}.get(kind):
         _tell(_pairs(read(Path(first)), read(Path(second)), (first, second), split(datasets)), save_dir)
     else:
@@ -77,12 +79,6 @@ def compare(
         asked = Asked(None, (), None, checkpoint, data_range, more or (), model_args, weights_key, sandbox=sandbox)
         sources = {name: _source(name, asked) for name in (first, second)}
         _compare_models(sources, config, (data_dir, split(datasets) or [None]), repeats, save_dir)
-
-
-def _settings(config: RunConfig) -> dict[str, object]:
-    """Return the settings that are not as by default, by their flags."""
-    plain = RunConfig(protocol=Protocol.STEADY)
-    return {f"--{name}": value for name, value in config if value != getattr(plain, name)}
 
 
 def _kind(name: str) -> str:

@@ -98,11 +98,6 @@ class Audit:
     at_bound: Ranking | None
     sizes: Mapping[str, tuple[int, int]]
 
-    @property
-    def is_beyond(self) -> bool:
-        """Tell whether there are more images than the edition's set has: no gate applies then."""
-        return is_beyond(self.sizes)
-
 
 def audit(source: str, results: Results, edition: Edition | None = None) -> Audit:
     """Look for all that the module's head names; the edition is told by its baseline's figures if not given."""

@@ -98,15 +98,21 @@ def _is_filled(figure: Figure, records: Sequence[Record]) -> bool:
     return any(figure.of(record) is not None for record in records)
 
 
+def _grouped(pairs: Iterable[tuple[Any, str]]) -> dict[Any, list[str]]:
+    """Return under the first of each pair its second ones, each once."""
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for key, name in dict.fromkeys(pairs):
+        groups[key].append(name)
+    return groups
+
+
 def _engine_notes(records: Sequence[Record]) -> list[str]:
     """Say which engines untimed networks ran by, where not all by plain torch: these have no table of their own."""
-    models: dict[str, dict[str, None]] = defaultdict(dict)
-    for record in records:
-        if record.model.is_network and record.complete and not is_timed(record):
-            models[record.settings.engine][visible(record.model.full_name)] = None
+    untimed = [its for its in records if its.model.is_network and its.complete and not is_timed(its)]
+    models = _grouped((its.settings.engine, visible(its.model.full_name)) for its in untimed)
     if set(models) <= {EAGER}:
         return []
-    named = [f"{engine} ({listed(list(names))})" for engine, names in sorted(models.items())]
+    named = [f"{engine} ({listed(names)})" for engine, names in sorted(models.items())]
     return [f"Engines: {', '.join(named if len(models) > 1 else models)}."]
 
 
@@ -142,16 +148,13 @@ def legend(records: Iterable[Record]) -> list[str]:
 
 def _memory_notes(records: Sequence[Record]) -> list[str]:
     """Say how memory was taken; of several ways or devices, of which models, for their figures are not comparable."""
-    ways: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for its in records:
-        method, device = memory_measure(its)
-        if method:
-            ways[method, device][visible(its.model.full_name)] = None
+    taken = [its for its in records if its.peak_memory_method]
+    ways = _grouped((memory_measure(its), visible(its.model.full_name)) for its in taken)
     if len(ways) == 1:
         return [f"Mem: {method}." for method, _ in ways]
     many = len({device for _, device in ways}) > 1
     return [
-        f"Mem of {listed(list(labels))}, not comparable with others: {method}{f', on {visible(device)}' * many}."
+        f"Mem of {listed(labels)}, not comparable with others: {method}{f', on {visible(device)}' * many}."
         for (method, device), labels in sorted(ways.items())
     ]
 
@@ -159,10 +162,7 @@ def _memory_notes(records: Sequence[Record]) -> list[str]:
 def _metric_notes(records: Sequence[Record]) -> list[str]:
     """Say how each metric that was taken is defined, those of one definition together."""
     taken = {key for record in records for key in record.means}
-    titles: dict[str, list[str]] = defaultdict(list)
-    for row in METRICS.values():
-        if row.key in taken:
-            titles[row.meaning].append(row.title)
+    titles = _grouped((row.meaning, row.title) for row in METRICS.values() if row.key in taken)
     return [f"{listed(names)}: {meaning}" for meaning, names in titles.items()]
 
 

@@ -58,9 +58,8 @@ def rank_rows(rows: Sequence[Record], edition: Edition | None = None, others: Se
     called = rules.baseline.among(complete)
     unranked = Ranked(rules, gates=gates, baseline=next((label for label in complete if label in called), None))
     if not any(map(is_timed, rows)):
-        return replace(
-            unranked, notes=("No scores: the protocol accuracy measures no runtime; use --protocol steady.",)
-        )
+        why = "No scores: the protocol accuracy measures no runtime; use --protocol steady."
+        return replace(unranked, notes=(why,))
     other_half = [record for record in others if role and _role(rules, record) not in (None, role)]
     try:
         return _ranked(unranked, rules, [*rows, *other_half])

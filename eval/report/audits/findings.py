@@ -7,7 +7,7 @@ from itertools import pairwise
 from eval.ranking.audit import LEAST_SHARE_OF_BOUND, MOST_COMPARED, Audit, Undercount
 from eval.ranking.doubtful import OFF_SCALE, all_off_scale, misstated_means, off_scale
 from eval.ranking.editions import Edition, Track
-from eval.ranking.from_results_json import Results, common_roles, size_words
+from eval.ranking.from_results_json import Results, common_roles, is_beyond, size_words
 from eval.ranking.scoring import Ranking
 from eval.report.table import number
 from eval.words import counted, first_of, visible
@@ -77,7 +77,7 @@ def _gates(audit: Audit) -> Iterator[str]:
         return
     for role, sizes in audit.sizes.items():
         yield f"{size_words(role, sizes, audit.edition)}."
-    if audit.is_beyond:
+    if is_beyond(audit.sizes):
         yield "No gate was applied, and nothing ranked."
     judged = [(f"{name(label)} {v.psnr} on {v.role}", v) for label, vs in audit.verdicts.items() for v in vs]
     below = [text for text, verdict in judged if not verdict.rounded]
