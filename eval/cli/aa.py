@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 from math import comb
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -136,6 +137,13 @@ def against_itself(session: Session, source: ModelSource, dataset: Dataset, repe
         trial = run_trial(source, dataset, config, repeats, on_repeat)
     for line in summary(trial):
         session.terminal.say(line)
+    session.terminal.say(f"written: {write_trial(trial, label, dataset, config, session.save_dir)}")
+    if not trial.passed:
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def write_trial(trial: Trial, label: str, dataset: Dataset, config: RunConfig, folder: Path) -> Path:
+    """Write aa.md: what was timed where, the outcome, and a row a repeat."""
     environment = describe_environment(torch.device(config.device))
     images, most = len(dataset.pairs), PRESETS[config.preset].images
     part = f"{most} of " if most < images else ""
@@ -144,7 +152,5 @@ def against_itself(session: Session, source: ModelSource, dataset: Dataset, repe
         f"{environment.machine}, torch {environment.torch}",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {environment.commit}",
     ]
-    (path,) = write_files(session.save_dir, {"aa.md": markdown("A model against itself", facts, trial)})
-    session.terminal.say(f"written: {path}")
-    if not trial.passed:
-        raise typer.Exit(FAILURE_EXIT)
+    (path,) = write_files(folder, {"aa.md": markdown("A model against itself", facts, trial)})
+    return path
