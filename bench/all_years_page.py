@@ -9,7 +9,7 @@ from typing import Any
 from bench.all_years_orders import Compared, compare_orders
 from bench.all_years_plot import draw_fronts
 from bench.all_years_rows import NOT_YET, Cost, Row, Year, by_year, giga_flops_of, ratio_of
-from eval.report.columns import COLUMNS, STEADY_COLUMNS
+from eval.report.columns import COLUMNS
 from eval.report.escapes import markdown_text
 from eval.report.renderers import to_csv, to_markdown
 from eval.report.table import NONE, Cell, Figure, Table
@@ -22,7 +22,7 @@ _COMMAND = "python -m bench.all_years --checkouts DIR --data_dir DIR"
 _LEVELS_DB = (26.5, 26.6, 26.7, 26.8, 26.9)
 # Flags of FLOPs that do not show all of the work.
 _UNCOUNTED = {"bound", "counters", "operators"}
-_RECORD_COLUMNS = {figure.key: figure for figure in (*COLUMNS, *STEADY_COLUMNS)}
+_RECORD_COLUMNS = {figure.key: figure for figure in COLUMNS}
 
 
 def _of(figure_key: str, dataset: str = "set14", **changed: Any) -> Figure:

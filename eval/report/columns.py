@@ -38,23 +38,6 @@ def _metric(row: Metric) -> Figure:
     return Figure(row.key, row.title, row.unit, row.decimals, 1, better, of=lambda record: record.mean(row.key))
 
 
-# Decimals are those of the challenge's own table.
-COLUMNS = (
-    *map(_metric, METRICS.values()),
-    _time("runtime_ms", "Time", of=lambda record: record.mean("runtime_ms")),
-    _cost("num_params", "Params", "M", 3, 1e6, of=_of("complexity", "num_params")),
-    _cost("flops", "FLOPs", "G", 2, 1e9, of=_of("complexity", "flops")),
-    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9, of=_of("complexity", "flops_by_hooks")),
-    _cost("activations", "Acts", "M", 2, 1e6, of=_of("complexity", "activations")),
-    Figure("num_conv", "Conv", of=_of("complexity", "num_conv")),
-    _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib, measure=memory_measure),
-)
-
-
-# Shown only where a record has them: those for which it keeps no field.
-_RARE = {"flops_by_hooks", "kernels_ms", *(its.key for its in METRICS.values())} - ImageResult.model_fields.keys()
-
-
 @dataclass(frozen=True)
 class RatioFigure(Figure):
     """The ratio of the steady protocol: one text with its interval, three figures in CSV."""
@@ -79,13 +62,26 @@ STEADY_COLUMNS = (
     _time("kernels_ms", "GPU alone", of=_of("timing", "kernels_ms")),
     RatioFigure("ratio", "Ratio", "x", 3, 1, False, of=_of("timing", "ratio"), measure=_of("timing", "group")),
 )
+# Decimals are those of the challenge's own table.
+COLUMNS = (
+    *map(_metric, METRICS.values()),
+    _time("runtime_ms", "Time", of=lambda record: record.mean("runtime_ms")),
+    *STEADY_COLUMNS,
+    _cost("num_params", "Params", "M", 3, 1e6, of=_of("complexity", "num_params")),
+    _cost("flops", "FLOPs", "G", 2, 1e9, of=_of("complexity", "flops")),
+    _cost("flops_by_hooks", "FLOPs '22", "G", 2, 1e9, of=_of("complexity", "flops_by_hooks")),
+    _cost("activations", "Acts", "M", 2, 1e6, of=_of("complexity", "activations")),
+    Figure("num_conv", "Conv", of=_of("complexity", "num_conv")),
+    _cost("peak_memory_mib", "Mem", "MiB", 1, of=lambda record: record.peak_memory_mib, measure=memory_measure),
+)
+# Shown only where a record has them: those for which it keeps no field.
+_RARE = {"flops_by_hooks", "kernels_ms", *(its.key for its in METRICS.values())} - ImageResult.model_fields.keys()
 
 
 def columns_of(records: Sequence[Record]) -> tuple[Figure, ...]:
-    """Return the columns that records fill: those of the steady protocol stand behind the time."""
-    place = [figure.key for figure in COLUMNS].index("runtime_ms") + 1
-    steady = STEADY_COLUMNS if any(record.timing for record in records) else ()
-    columns = (*COLUMNS[:place], *steady, *COLUMNS[place:])
+    """Return the columns that records can fill: without times of the steady protocol none of that."""
+    timed = any(record.timing for record in records)
+    columns = (its for its in COLUMNS if timed or its not in STEADY_COLUMNS)
     return tuple(its for its in columns if its.key not in _RARE or _is_filled(its, records))
 
 
