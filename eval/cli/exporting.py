@@ -30,7 +30,7 @@ def export_model(
     from eval.data.datasets import open_dataset
     from eval.records.store import find_records
     from eval.report.renderers import to_terminal
-    from eval.report.table import Column, Table
+    from eval.report.table import Figure, Table
     from eval.run.model_source import zoo_model
     from eval.submission.exporting import FORMATS, Exportable, export
     from eval.zoo.loading import load_network
@@ -49,20 +49,16 @@ def export_model(
     own = tuple(its for its in known if (its.model.weights_sha256, its.model.weights_key) == exported_weights)
     exportable = Exportable(source.spec, load_network(source.spec, source.checkpoint), own)
     exported = [export(exportable, name, save_dir, images) for name in names]
-    columns = (
-        Column("format", "Format", left=True),
-        Column("files", "Files", left=True),
-        Column("largest", "Largest difference", "1e-6 of range", 1, scale=1e-6),
-        Column("torch", "PSNR by torch", "dB", 4),
-        Column("other", "exported", "dB", 4),
+    figures = (
+        Figure("format", "Format", left=True, of=lambda its: its.format),
+        Figure("files", "Files", left=True, of=lambda its: ", ".join(path.name for path in its.files)),
+        Figure("largest", "Largest difference", "1e-6 of range", 1, scale=1e-6, of=lambda its: its.largest),
+        Figure("torch", "PSNR by torch", "dB", 4, of=lambda its: its.psnr_db and its.psnr_db[0]),
+        Figure("other", "exported", "dB", 4, of=lambda its: its.psnr_db and its.psnr_db[1]),
     )
-    rows = [
-        (its.format, ", ".join(path.name for path in its.files), its.largest, *(its.psnr_db or (None, None)))
-        for its in exported
-    ]
     terminal = Terminal()
     terminal.say(f"{source.spec.label} in {save_dir}, compared on five sizes and on {images.name}")
-    terminal.show(to_terminal(Table.of(columns, rows), overflow="fold"))
+    terminal.show(to_terminal(Table.about(figures, exported), overflow="fold"))
     for its in exported:
         if its.missing:
             terminal.say(f"{its.format}: not compared with torch: {its.missing} is not installed")

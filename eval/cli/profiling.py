@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from eval.cli.flags import Checkpoint, DataRange, Device, ModelArgs, OfTheZoo, Weights, WeightsKey, out, refuse_idle
 from eval.errors import RunError, UsageError, one_reason
-from eval.report.table import Column, Table
+from eval.report.table import Figure, Table
 
 if TYPE_CHECKING:
     from eval.config import RunConfig
@@ -119,17 +118,15 @@ def _source(
 
 
 def _table(title: str, parts: "Sequence[Part]") -> Table:
-    columns = (
-        Column("name", title, left=True),
-        Column("kinds", "Operators", left=True),
-        Column("time_s", "Time", "ms", 2, scale=1e-3),
-        Column("share", "Share", "%", 1, scale=0.01),
-        Column("flops", "FLOPs", "G", 3, scale=1e9),
-        Column("moved_bytes", "Moved", "MB", 1, scale=1e6),
-        Column("floor_s", "Floor", "ms", 2, scale=1e-3),
-        Column("times_floor", "Times floor", decimals=1),
-    )
     total_s = sum(part.time_s for part in parts)
-    values = {"kinds": lambda part: ", ".join(part.kinds), "share": lambda part: part.time_s / total_s}
-    rows = [[values.get(its.key, attrgetter(its.key))(part) for its in columns] for part in parts]
-    return Table.of(columns, rows)
+    figures = (
+        Figure("name", title, left=True, of=lambda part: part.name),
+        Figure("kinds", "Operators", left=True, of=lambda part: ", ".join(part.kinds)),
+        Figure("time_s", "Time", "ms", 2, scale=1e-3, of=lambda part: part.time_s),
+        Figure("share", "Share", "%", 1, scale=0.01, of=lambda part: part.time_s / total_s),
+        Figure("flops", "FLOPs", "G", 3, scale=1e9, of=lambda part: part.flops),
+        Figure("moved_bytes", "Moved", "MB", 1, scale=1e6, of=lambda part: part.moved_bytes),
+        Figure("floor_s", "Floor", "ms", 2, scale=1e-3, of=lambda part: part.floor_s),
+        Figure("times_floor", "Times floor", decimals=1, of=lambda part: part.times_floor),
+    )
+    return Table.about(figures, parts)

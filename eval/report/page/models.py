@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 from markupsafe import Markup
@@ -13,16 +13,16 @@ from eval.report.board import Board, Row
 from eval.report.page.facts import environment_facts
 from eval.report.renderers import to_html
 from eval.report.selection import spec_of
-from eval.report.table import Column, Table
+from eval.report.table import Figure, Table
 from eval.timing.samples import what_disturbed
 from eval.zoo.model_info import ZOO
 
 _HARDEST = 10
 _PSNR = METRICS["psnr"]
-_IMAGE_COLUMNS = (
-    Column("image", "Image", left=True),
-    Column("size", "LR pixels"),
-    Column(_PSNR.key, _PSNR.title, _PSNR.unit, _PSNR.decimals),
+_IMAGE_FIGURES = (
+    Figure("image", "Image", left=True, of=lambda image: image.name),
+    Figure("size", "LR pixels", of=lambda image: f"{image.lr_width}x{image.lr_height}"),
+    Figure(_PSNR.key, _PSNR.title, _PSNR.unit, _PSNR.decimals, of=lambda image: image.psnr_db),
 )
 
 
@@ -55,10 +55,8 @@ def _run(board: Board, row: Row) -> dict[str, Any]:
 
 def _hardest(record: Record) -> Markup:
     """Return a table of the images with the lowest PSNR; nothing where there is none."""
-    scored = [(db, its) for its in record.images if (db := its.psnr_db) is not None]
-    hardest = sorted(scored, key=itemgetter(0))[:_HARDEST]
-    rows = [(its.name, f"{its.lr_width}x{its.lr_height}", db) for db, its in hardest]
-    return Markup(to_html(Table.of(_IMAGE_COLUMNS, rows), "small") if rows else "")
+    hardest = sorted((its for its in record.images if its.psnr_db is not None), key=attrgetter("psnr_db"))
+    return Markup(to_html(Table.about(_IMAGE_FIGURES, hardest[:_HARDEST]), "small") if hardest else "")
 
 
 def _provenance(record: Record) -> list[tuple[str, str]]:
