@@ -18,6 +18,7 @@ from eval.report.board import Board, make_boards
 from eval.report.columns import LABEL
 from eval.report.escapes import markdown_text
 from eval.report.headline import _runtime_words
+from eval.report.page.writing import PageOptions, gather, write_page
 from eval.report.tables import markdown_leaderboard
 from eval.timing.samples import Ratio
 from tests.conftest import Command
@@ -222,9 +223,9 @@ def test_bicubic_is_not_the_best_of_a_column_about_networks(three: list[Record])
     assert marks == {"peak_memory_mib": ["00_RLFN"], "runtime_ms": ["05_SPAN"]}
 
 
-def test_weights_that_are_not_the_released_ones_are_told_in_rows_and_tables():
-    own = renamed(make_record(), checkpoint="selftrained")
-    assert boards(own).rows[0].weights == "selftrained"
+def test_weights_that_are_not_the_released_ones_are_told_in_rows_and_tables(tmp_path: Path):
+    own, options = renamed(make_record(), checkpoint="selftrained"), PageOptions()
+    assert ">selftrained weights</button>" in write_page(gather([own], options), tmp_path, options).read_text("utf-8")
     assert LABEL.of(own) == "03_PFDNLite (selftrained)"
     assert LABEL.of(renamed(own, label="03_PFDNLite (selftrained)")) == "03_PFDNLite (selftrained)"
     assert LABEL.of(renamed(make_record(), checkpoint="released")) == "03_PFDNLite"
@@ -234,7 +235,6 @@ def test_weights_that_the_manifest_does_not_know_are_called_by_their_file(tmp_pa
     tuned = {"checkpoint": None, "weights_file": "finetuned.pth", "weights_sha256": "f" * 64}
     own = read_record(write_record(renamed(make_record(), **tuned), tmp_path))
     assert LABEL.of(own) == Side.of_record(own).label == "03_PFDNLite (finetuned)"
-    assert boards(own).rows[0].weights == "finetuned"
     assert r"03\_PFDNLite (finetuned)" in markdown_leaderboard(current([own]))
     for file in ("PFDNLite", "released"):
         assert LABEL.of(renamed(own, weights_file=f"{file}.pth")) == f"03_PFDNLite ({file})"
