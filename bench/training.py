@@ -150,12 +150,13 @@ def scale(
     settings: Annotated[str, typer.Option(help="SCALE@RATE, separated by commas.")] = "1@1e-3,16@1e-3,16@3e-3",
     iterations: Annotated[int, typer.Option(help="Of each run.")] = 1000,
     optimizer: Annotated[str, typer.Option(help="Of the steps of a recipe: adamw, muon.")] = "adamw",
+    schedule: Annotated[str, typer.Option(help="How the rate falls: halving, linear.")] = "halving",
 ) -> None:
     """Train the pruned network from random weights at feature scales and rates: 16 patches of 128, L1, one seed."""
     sets, rows = [open_set(folder) for folder in validation], []
     recipe = load_recipe(preset="cpu-minutes")[0]
     short = {"halve_every": iterations // 5, "iterations": iterations, "warm_up": 100}
-    base = replace(recipe, number=4, stage=2, optimizer=optimizer, **short)
+    base = replace(recipe, number=4, stage=2, optimizer=optimizer, schedule=schedule, **short)
     with tempfile.TemporaryDirectory() as folder:
         pairs = open_pairs(survey(Sources(tuple(data))), Path(folder) / "cache")
         for setting in split(settings):

@@ -185,9 +185,10 @@ def describe(plan: Plan, habits: Habits, minutes: float | None, accelerator: Acc
     yield f"device   {accelerator.device}, {counted(accelerator.num_processes, 'process')}, precision {plan.precision}"
     yield f"seed     {plan.seed}"
     for step in plan.steps:
+        falls = "falling linearly to 0" if step.schedule == "linear" else f"halved every {step.halve_every}"
         yield (
             f"step {step.number}   stage {step.stage}, {step.iterations} iterations of {step.batch} patches of "
-            f"{step.hr_patch}x{step.hr_patch}, {step.loss}, rate {step.rate:g} halved every {step.halve_every}, "
+            f"{step.hr_patch}x{step.hr_patch}, {step.loss}, rate {step.rate:g} {falls}, "
             f"{step.optimizer}, betas {step.betas}, weight decay {step.weight_decay:g}, average {step.ema:g}"
         )
     yield f"timing   {TIMED_ITERATIONS} iterations of each step"

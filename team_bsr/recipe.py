@@ -25,7 +25,8 @@ STEPS = (1, 2, 3, 4)
 # bf16 weight gradient unset on CPUs: training then ends in NaN, or differs from run to run.
 MIN_HR_PATCH = 40
 SCALABLE = ("hr_patch", "batch", "rate", "halve_every", "iterations")
-SETTABLE = ("ema", "warm_up", "draw", "permute_channels", "optimizer")
+SETTABLE = ("ema", "warm_up", "draw", "permute_channels", "optimizer", "schedule")
+SCHEDULES = ("halving", "linear")
 
 
 def _one_of(known: Collection[str]) -> AfterValidator:
@@ -57,7 +58,7 @@ class Step:
         batch: patches a global batch.
         loss: name in ``losses.LOSSES``.
         rate: initial learning rate.
-        halve_every: iterations after which the rate halves, again and again.
+        halve_every: iterations after which the rate halves, again and again, where ``schedule`` is "halving".
         iterations: of the whole step.
         betas: AdamW's.
         weight_decay: AdamW's. Small, for a network this size does not overfit.
@@ -67,6 +68,7 @@ class Step:
         draw: how patches are drawn, a name in ``draws.DRAWS``.
         permute_channels: whether each patch has its channels in an order drawn for it.
         optimizer: name in ``optimizers.OPTIMIZERS``.
+        schedule: how the rate falls: by "halving", or as a "linear" function of the iterations, to 0 at the step's end.
     """
 
     number: int
@@ -86,13 +88,16 @@ class Step:
     draw: Annotated[str, _one_of(DRAWS)] = "uniform"
     permute_channels: bool = False
     optimizer: Annotated[str, _one_of(OPTIMIZERS)] = "adamw"
+    schedule: Annotated[str, _one_of(SCHEDULES)] = "halving"
 
     def rate_at(self, position: int, iteration: int) -> float:
-        """Return a learning rate: halved by the iterations that count as done, grown by those that really were.
+        """Return a learning rate: smaller by the iterations that count as done, grown by those that really were.
 
         Where minutes are limited the first position after a slow start is far on, and the optimizer knows nothing yet.
         """
-        return self.rate * 0.5 ** (position // self.halve_every) * min(1, (iteration + 1) / (self.warm_up + 1))
+        is_linear = self.schedule == "linear"
+        left = 1 - position / self.iterations if is_linear else 0.5 ** (position // self.halve_every)
+        return self.rate * left * min(1, (iteration + 1) / (self.warm_up + 1))
 
     def scaled(self, factors: dict[str, Any]) -> "Step":
         """Return this step with fields multiplied by ``factors``, fractions such as "1/25"; counts are rounded.

@@ -111,6 +111,13 @@ def test_training_is_told_by_the_recipe(records: list[Record]):
     assert text.index("Step 3.") < text.index("In the second stage") < text.index("Step 4.")
 
 
+def test_a_step_with_an_optimizer_and_a_schedule_of_its_own_is_told_with_them():
+    step = read_steps(TEAM.parent / "recipes")[3].model_copy(update={"optimizer": "muon", "schedule": "linear"})
+    assert step.sentence("AdamW").endswith(
+        "MSE loss, muon; the learning rate starts at 0.0001 and falls linearly to 0 over 500k iterations."
+    )
+
+
 @needs_pdflatex
 def test_plain_pdflatex_compiles_it(records: list[Record], tmp_path: Path):
     log = compile_latex(filled(records), tmp_path)

@@ -217,6 +217,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, images):
     assert "step 4   stage 2, 3 iterations of 4 patches of 40x40, mse" in output
     assert "expected 0:00:0" in output
     assert not (tmp_path / "run").exists()
+    with (steps / "step1.toml").open("a") as file:
+        file.write('schedule = "linear"\n')
+    output = invoke("train", "--run_dir", tmp_path / "run", "--data", images, "--recipe", steps, "--cpu", "--dry_run")
+    assert "l1, rate 0.001 falling linearly to 0, adamw" in output
 
 
 def test_train_says_what_is_used_and_what_is_not_before_it_trains(tmp_path, images):

@@ -45,6 +45,19 @@ def test_the_rate_grows_over_the_warm_up():
     assert [step.rate_at(120 + done, done) for done in (0, 1, 3)] == [0.125, 0.25, 0.5]
 
 
+def test_a_linear_schedule_falls_to_0_at_the_step_s_end():
+    step = replace(load_recipe()[0], rate=1.0, iterations=200, warm_up=3, schedule="linear")
+    assert [step.rate_at(done, done) for done in (1, 3, 50, 100, 199)] == [
+        0.4975,
+        0.985,
+        0.75,
+        0.5,
+        pytest.approx(0.005),
+    ]
+    with pytest.raises(UsageError, match="schedule: expected one of halving, linear, got 'cosine'"):
+        load_recipe()[0].scaled({"schedule": "cosine"})
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_keep_the_structure(preset):
     for whole, small in zip(load_recipe(), load_recipe(preset=preset), strict=True):

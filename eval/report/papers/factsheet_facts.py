@@ -85,14 +85,18 @@ class Step(BaseModel):
     rate: float
     halve_every: int
     iterations: int
+    optimizer: str | None = None
+    schedule: str = "halving"
 
     def sentence(self, optimizer: str) -> str:
-        """Return the step as a sentence."""
+        """Return the step as a sentence; ``optimizer`` is that of steps that name none."""
         loss = {"l1": "L1", "mse": "MSE"}.get(self.loss, self.loss.capitalize())
+        whole = f"{_thousands(self.iterations)} iterations"
+        halves = f"halves every {_thousands(self.halve_every)} of {whole}"
+        falls = {"halving": halves, "linear": f"falls linearly to 0 over {whole}"}[self.schedule]
         return (
             f"HR patches of {self.hr_patch}x{self.hr_patch} pixels are cropped at random, {self.batch} a mini-batch. "
-            f"{loss} loss, {optimizer}; the learning rate starts at {self.rate:g} and halves every "
-            f"{_thousands(self.halve_every)} of {_thousands(self.iterations)} iterations."
+            f"{loss} loss, {self.optimizer or optimizer}; the learning rate starts at {self.rate:g} and {falls}."
         )
 
 
