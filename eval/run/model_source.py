@@ -1,8 +1,9 @@
 """What is asked to run, before it is loaded: light, and sent to other processes as it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -150,11 +151,7 @@ class ZooModel:
 
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""
-        if self.checkpoint is None:
-            return Settled(config.replaced(engine=EAGER, precision=FULL_PRECISION))
-        if config.engine != AUTO:
-            return Settled(config)
-        return with_fastest_engine(self.spec, load_network(self.spec, self.checkpoint), self.info, config, largest)
+        return settled_with(self.spec, partial(load_network, self.spec, self.checkpoint), self.info, config, largest)
 
     @contextmanager
     def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
@@ -171,21 +168,27 @@ def upscaler_of(
     Raises:
         EngineError: the engine cannot run this network, or not on this machine.
     """
-    if config.engine == AUTO and info.weights_sha256 is not None:
-        config = with_fastest_engine(spec, network, info, config, largest).config
+    config = settled_with(spec, lambda: network, info, config, largest).config
     device = torch.device(config.device)
     tiling = tiling_of(spec, network, config, largest)
     execution, forward = PLAIN, None
-    if not config.is_plain and info.weights_sha256 is not None:
+    if not config.is_plain:
         execution, forward = _prepared(spec, network, config, tiling)
     return Upscaler(spec, network, device, tiling, forward, execution, info)
 
 
-def with_fastest_engine(
-    spec: ModelSpec, network: nn.Module, info: ModelInfo, config: RunConfig, largest: ImageSize
+def settled_with(
+    spec: ModelSpec, load: Callable[[], nn.Module], info: ModelInfo, config: RunConfig, largest: ImageSize
 ) -> Settled:
-    """Return a configuration with the engine that ``auto`` takes for a network, decided now or before."""
-    device = torch.device(config.device)
+    """Return how a network runs: what has no weights as plain torch in float32, else by the engine that is asked for.
+
+    For ``auto`` that is the one that it takes for this network, decided now or before.
+    """
+    if info.weights_sha256 is None:
+        return Settled(config.replaced(engine=EAGER, precision=FULL_PRECISION))
+    if config.engine != AUTO:
+        return Settled(config)
+    network, device = load(), torch.device(config.device)
     placed_tiles = spec.tile_step > 1 and tiling_of(spec, network, config, largest) is not None
 
     def choose() -> Choice:

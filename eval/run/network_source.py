@@ -17,12 +17,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from eval.config import AUTO, EAGER, FULL_PRECISION, RunConfig
+from eval.config import RunConfig
 from eval.data.images import ImageSize
 from eval.errors import RunError, UsageError, one_reason
 from eval.files import beginning, importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
-from eval.run.model_source import Settled, upscaler_of, with_fastest_engine
+from eval.run.model_source import Settled, settled_with, upscaler_of
 from eval.sources import hash_of_file
 from eval.words import printable
 from eval.zoo.checkpoints import own_checkpoint, zoo_info
@@ -59,11 +59,7 @@ class NetworkSource:
 
     def settled(self, config: RunConfig, largest: ImageSize) -> Settled:
         """Choose the engine that ``auto`` stands for; what has no weights runs as plain torch in float32."""
-        if self.info.weights_sha256 is None:
-            return Settled(config.replaced(engine=EAGER, precision=FULL_PRECISION))
-        if config.engine != AUTO:
-            return Settled(config)
-        return with_fastest_engine(self.spec, self._copy(), self.info, config, largest)
+        return settled_with(self.spec, self._copy, self.info, config, largest)
 
     @contextmanager
     def open(self, config: RunConfig, largest: ImageSize) -> Iterator[Upscaler]:
