@@ -76,7 +76,7 @@ def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
 
     The working directory is the file's folder, where it finds what it opens by a relative path.
     """
-    root = folder / asked["root"]
+    root = folder / "code"
     file, name = root / asked["file"], asked["class"]
     os.chdir(root)
     sys.path.insert(0, str(root))

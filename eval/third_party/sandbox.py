@@ -26,12 +26,10 @@ from eval.third_party import bubblewrap, system_calls
 from eval.third_party.bubblewrap import Mounts
 from eval.third_party.cgroups import Group, grouped
 from eval.third_party.guard import MIB, Guard, Limits, Used
-from eval.third_party.kinds import SandboxKind, choose_sandbox, openings
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.log import Log
 from eval.third_party.processor import only_on
 from eval.third_party.rlimits import rlimits, second_to_the_harness
-
-__all__ = ["Limits", "Mounts", "SandboxKind", "Sandboxed", "choose_sandbox", "openings", "start"]
 
 _DEATH_TIMEOUT_S = 60
 _DEATH_POLL_S = 0.002

@@ -75,15 +75,6 @@ class InWorker:
 class OfFiles(InWorker):
     """A model of files that a worker reads, which are hashed before and after it does."""
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it by reading, as its files were when they were first read."""
-        return self._info
-
-    @cached_property
-    def _info(self) -> ModelInfo:
-        return self._described()
-
     def weights_now(self) -> str | None:
         """Return the hash of its weights as they are now; they are read again if a size or a time of theirs differs."""
         states, sha256 = self._weights_at_first
@@ -93,9 +84,6 @@ class OfFiles(InWorker):
     def _weights_at_first(self) -> tuple[list, str | None]:
         # In this order, so that what is written meanwhile is noticed.
         return states_of(self._files_of_weights()), self._hash_of_weights()
-
-    def _described(self) -> ModelInfo:
-        raise NotImplementedError
 
     def _files_of_weights(self) -> list[Path]:
         raise NotImplementedError
@@ -112,7 +100,9 @@ class Submission(OfFiles):
     entry: Entry
     rules: Rules
 
-    def _described(self) -> ModelInfo:
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What is known of it by reading, as its files were when they were first read."""
         entry = self.entry
         return ModelInfo(
             id=entry.id,
@@ -202,7 +192,9 @@ class ModelFile(OfFiles):
     arguments: str = ""
     weights_key: str | None = None
 
-    def _described(self) -> ModelInfo:
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What is known of it by reading, as its files were when they were first read."""
         return ModelInfo(
             id=0,
             name=self.class_name,
@@ -245,18 +237,30 @@ class ModelFile(OfFiles):
     def _hash_of_weights(self) -> str | None:
         return self.checkpoint and sha256_within(self.checkpoint, self.checkpoint.parent)
 
-    @contextmanager
-    def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
+    def open(self, config: RunConfig, _largest: ImageSize) -> AbstractContextManager[LoadedModel]:
         """Build it in a sandbox of its own."""
-        handed = [replace(its, place=f"code/{its.place}") for its in files_beside(self.file, self.more)]
-        asked = {"root": "code", "file": self.file.name, "class": self.class_name, "arguments": self.arguments}
-        asked |= {"data_range": self.data_range, "weights_key": self.weights_key, "checkpoint": None}
-        if self.checkpoint:
-            handed.append(Handed(f"checkpoint/{self.checkpoint.name}", self.checkpoint, self.checkpoint.parent))
-            asked["checkpoint"] = handed[-1].place
-        with opened(self.info, self.rules, config, {"model_file": asked}, handed) as loaded:
-            loaded.weights_bytes = handed[-1].size if self.checkpoint else None
-            yield loaded
+        asked = {"file": self.file.name, "class": self.class_name, "arguments": self.arguments}
+        asked |= {"data_range": self.data_range, "weights_key": self.weights_key}
+        code = files_beside(self.file, self.more)
+        return opened_file(self.info, self.rules, config, asked, code, self.checkpoint)
+
+
+@contextmanager
+def opened_file(
+    info: ModelInfo,
+    rules: Rules,
+    config: RunConfig,
+    asked: dict[str, Any],
+    code: Sequence[Handed],
+    weights: Path | None,
+) -> Iterator[SandboxedUpscaler]:
+    """Open the network of a file: its code lies in ``code/``, its weights in ``checkpoint/``."""
+    handed = [replace(its, place=f"code/{its.place}") for its in code]
+    of_weights = [Handed(f"checkpoint/{its.name}", its, its.parent) for its in (weights,) if its]
+    request = {"model_file": {**asked, "checkpoint": of_weights[0].place if of_weights else None}}
+    with opened(info, rules, config, request, [*handed, *of_weights]) as loaded:
+        loaded.weights_bytes = of_weights[0].size if of_weights else None
+        yield loaded
 
 
 @contextmanager
@@ -289,22 +293,15 @@ def opened(
         for file in handed:
             if file.place not in shown:
                 connection.ask("give", file.read(), place=file.place)
-        request |= {"device": name, "threads": threads, "shown": shown}
-        request |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
-        answer, _ = connection.ask("load", graph, trusted=rules.trusted, **request)
+        how = {"device": name, "threads": threads, "shown": shown, "trusted": rules.trusted}
+        how |= {"tf32": bool(config.tf32), "as_template": config.is_timed}
+        answer, _ = connection.ask("load", graph, **request, **how)
         rests = config.protocol is Protocol.STEADY
         if rests:
             sandboxed.rest()
         info = _completed(info, answer.header)
-        open_graph = partial(_opened_graph, info, rules, config)
+        open_graph = partial(opened, info, rules, config, {"graph_range": info.data_range}, ())
         yield SandboxedUpscaler(info, device, connection, threads=threads, rests=rests, open_graph=open_graph)
-
-
-def _opened_graph(
-    info: ModelInfo, rules: Rules, config: RunConfig, graph: bytes
-) -> AbstractContextManager[SandboxedUpscaler]:
-    """Start a worker that holds the graph of a submission and none of its code."""
-    return opened(info, rules, config, {"graph_range": info.data_range}, graph=graph)
 
 
 def _completed(info: ModelInfo, header: dict[str, Any]) -> ModelInfo:

@@ -5,7 +5,7 @@ In this process a network would be timed without the pipe, the sandbox and the n
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from eval.config import RunConfig
 from eval.data.images import ImageSize
@@ -14,8 +14,8 @@ from eval.files import PROJECT
 from eval.records.record import State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, ModelSource, ZooModel
-from eval.third_party.handover import Handed, files_below
-from eval.third_party.submission import InWorker, ModelFile, Rules, Submission, opened
+from eval.third_party.handover import files_below
+from eval.third_party.submission import InWorker, ModelFile, Rules, Submission, opened_file
 from eval.zoo.checkpoints import Checkpoint, file_sha256
 from eval.zoo.manifest import ModelSpec
 from eval.zoo.model_info import ModelInfo
@@ -32,32 +32,22 @@ def on_one_clock(sources: Sequence[ModelSource]) -> list[ModelSource]:
     if rules is None:
         return list(sources)
     return [
-        ZooInWorker(source, source.checkpoint, rules) if isinstance(source, ZooModel) and source.checkpoint else source
-        for source in sources
+        ZooInWorker(its.spec, its.checkpoint, rules) if isinstance(its, ZooModel) and its.checkpoint else its
+        for its in sources
     ]
 
 
 @dataclass(frozen=True)
-class ZooInWorker(InWorker):
+class ZooInWorker(InWorker, ZooModel):
     """A network of the zoo that is opened as a submission of one file is."""
 
-    model: ZooModel
     checkpoint: Checkpoint
     rules: Rules
 
     @property
     def info(self) -> ModelInfo:
         """Which model it is, with which weights."""
-        return self.model.info.model_copy(update={"in_worker": True})
-
-    @property
-    def note(self) -> str:
-        """The zoo's words about it."""
-        return self.model.note
-
-    def source_now(self) -> str:
-        """Return the hash of its source as the files are now."""
-        return self.model.source_now()
+        return super().info.model_copy(update={"in_worker": True})
 
     def weights_now(self) -> str:
         """Return the hash of the file of its weights as it is now: a worker reads it."""
@@ -66,20 +56,17 @@ class ZooInWorker(InWorker):
     @contextmanager
     def open(self, config: RunConfig, _largest: ImageSize) -> Iterator[LoadedModel]:
         """Build it in a sandbox of its own."""
-        spec, path = self.model.spec, self.checkpoint.path
+        spec, path = self.spec, self.checkpoint.path
         try:
             if file_sha256(path) != self.checkpoint.sha256:
                 raise CannotRunError(State.REFUSED, f"{path}: the file changed while it was being loaded")
         except OSError as error:
             raise CannotRunError(State.MISSING_CHECKPOINT, one_reason(error)) from error
         module, _, name = spec.target.partition(":")
-        code = [replace(its, place=f"code/{its.place}") for its in files_below(PROJECT / _CODE, _CODE)]
-        weights = Handed(f"checkpoint/{path.name}", path.resolve(), path.resolve().parent)
-        asked = {"root": "code", "file": f"{module.replace('.', '/')}.py", "class": name}
-        asked |= {"arguments": arguments_in_words(spec), "data_range": spec.data_range}
-        asked |= {"weights_key": self.checkpoint.key, "checkpoint": weights.place}
-        with opened(self.info, self.rules, config, {"model_file": asked}, [*code, weights]) as loaded:
-            loaded.weights_bytes = weights.size
+        asked = {"file": f"{module.replace('.', '/')}.py", "class": name, "arguments": arguments_in_words(spec)}
+        asked |= {"data_range": spec.data_range, "weights_key": self.checkpoint.key}
+        code = files_below(PROJECT / _CODE, _CODE)
+        with opened_file(self.info, self.rules, config, asked, code, path.resolve()) as loaded:
             # It is this project's code.
             loaded.open_graph = None
             yield loaded

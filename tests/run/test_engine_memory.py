@@ -102,7 +102,8 @@ def test_a_trial_leaves_the_device_as_it_was(info, monkeypatch, fails: bool):
     monkeypatch.setattr(model_source, "choose_engine", choose)
     monkeypatch.setattr(model_source, "release", lambda device: released.append(f"release {device}"))
     with suppress(EngineError):
-        model_source.with_fastest_engine(find_model("Bicubic"), Network(1, 1, 1), info, config_of(), ImageSize(8, 8))
+        asked = config_of(engine="auto")
+        model_source.settled_with(find_model("Bicubic"), lambda: Network(1, 1, 1), info, asked, ImageSize(8, 8))
     assert released == ["to cpu", "to cpu", "release cpu"]
 
 

@@ -25,7 +25,7 @@ from eval.submission.packing import bundle_of, pack_code, result_name
 from eval.submission.subject import Subject, subject_of
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file
-from eval.third_party.sandbox import SandboxKind
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.submission import ModelFile, Rules
 from eval.zoo.loading import load_network, read_state
 from eval.zoo.manifest import all_models, find_model

@@ -20,7 +20,7 @@ from eval.submission.subject import subject_of
 from eval.third_party.checkout import read_checkout, source_of
 from eval.third_party.choosing import choose_model_file, choose_submissions, read_checkouts
 from eval.third_party.entries import is_present
-from eval.third_party.sandbox import SandboxKind
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.submission import Rules, Submission
 from tests.planted_checkout import PLANTED
 from tests.tasks import task_of

@@ -10,8 +10,8 @@ import torch
 from eval.third_party import loading
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_submissions
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.loading import load_entry
-from eval.third_party.sandbox import SandboxKind
 from eval.third_party.shims import weights
 from eval.third_party.submission import Rules
 

@@ -23,7 +23,7 @@ from eval.third_party import bubblewrap, handover, submission
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import check_out_of_sight, choose_model_file, choose_submissions
 from eval.third_party.handover import files_below, files_beside
-from eval.third_party.sandbox import SandboxKind
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.submission import Rules
 from tests.planted_checkout import copy_of_planted
 from tests.tasks import task_of

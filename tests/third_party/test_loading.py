@@ -48,14 +48,15 @@ def _shimmed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.fixture
 def load(tmp_path: Path):
-    (tmp_path / "net.py").write_text(CODE)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "net.py").write_text(CODE)
 
     def loaded(content: bytes | dict | None, name: str = "Net", arguments: str = "", key: str | None = None) -> Loaded:
         file = tmp_path / "weights.pth"
         file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
         checkpoint = None if content is None else str(file)
-        asked = {"root": str(tmp_path), "file": "net.py", "class": name, "checkpoint": checkpoint, "data_range": 1.0}
-        return load_model_file(Path("/"), {**asked, "arguments": arguments, "weights_key": key}, CPU)
+        asked = {"file": "net.py", "class": name, "checkpoint": checkpoint, "data_range": 1.0}
+        return load_model_file(tmp_path, {**asked, "arguments": arguments, "weights_key": key}, CPU)
 
     return loaded
 

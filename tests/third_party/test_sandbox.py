@@ -19,8 +19,11 @@ import psutil
 import pytest
 
 from eval.errors import RunError, UsageError
-from eval.third_party import cgroups, guard, sandbox, system_calls
-from eval.third_party.sandbox import Limits, Mounts, Sandboxed, SandboxKind, choose_sandbox, start
+from eval.third_party import cgroups, guard, kinds, sandbox, system_calls
+from eval.third_party.bubblewrap import Mounts
+from eval.third_party.guard import Limits
+from eval.third_party.kinds import SandboxKind, choose_sandbox
+from eval.third_party.sandbox import Sandboxed, start
 from tests.conftest import PROJECT
 
 MIB = 2**20
@@ -544,7 +547,10 @@ def _open_files() -> list[str]:
 HARNESS = """
 import os, signal, sys
 from pathlib import Path
-from eval.third_party.sandbox import Limits, Mounts, SandboxKind, start
+from eval.third_party.bubblewrap import Mounts
+from eval.third_party.guard import Limits
+from eval.third_party.kinds import SandboxKind
+from eval.third_party.sandbox import start
 
 script = Path(sys.argv[1])
 sandboxed = start([sys.executable, str(script)], SandboxKind.BUBBLEWRAP, Mounts((script,)), Limits(), {})
@@ -686,7 +692,7 @@ def test_a_call_that_is_unknown_is_an_error_and_no_empty_filter(filtered: Sandbo
 def test_a_system_that_shows_no_processes_is_named(monkeypatch: pytest.MonkeyPatch):
     """As macOS, where --sandbox none is all there is."""
     monkeypatch.setattr(guard, "_stat", lambda _folder: [])
-    (opening,) = sandbox.openings(SandboxKind.NONE)
+    (opening,) = kinds.openings(SandboxKind.NONE)
     assert opening.startswith("this system does not show a program's processes: no limit of memory or of processes")
 
 
@@ -701,10 +707,10 @@ def test_without_a_filter_it_runs_and_the_user_is_told(
 
     monkeypatch.setattr(system_calls, "_library", absent)
     monkeypatch.setattr(cgroups, "fault", lambda: None)
-    (opening,) = sandbox.openings(bubblewrap)
+    (opening,) = kinds.openings(bubblewrap)
     assert said in opening
     assert "keyctl" in opening
-    assert sandbox.openings(SandboxKind.NONE) == []
+    assert kinds.openings(SandboxKind.NONE) == []
     with run("say('ran')", bubblewrap) as sandboxed:
         assert _said(sandboxed) == ["ran"]
 
@@ -825,7 +831,7 @@ def test_where_no_group_can_be_made_it_runs_and_that_is_said(
     cgroups.fault.cache_clear()
     try:
         told = "no control groups (no cgroups of version 2 are mounted): memory and processes are counted ten times"
-        assert any(opening.startswith(told) for opening in sandbox.openings(bubblewrap))
+        assert any(opening.startswith(told) for opening in kinds.openings(bubblewrap))
         with run("say('ran')", bubblewrap) as sandboxed:
             assert _said(sandboxed) == ["ran"]
             assert sandboxed.used().pids == frozenset(sandboxed.host_pids())

@@ -25,13 +25,15 @@ from eval.run.failures import CannotRunError
 from eval.run.processes import carry_out
 from eval.third_party import submission, worker
 from eval.third_party.apart import checked_apart
+from eval.third_party.bubblewrap import Mounts
 from eval.third_party.checkout import read_checkout
 from eval.third_party.choosing import choose_model_file, choose_submissions
 from eval.third_party.claims import checked_counts
 from eval.third_party.connection import Connection
 from eval.third_party.faults import SubmissionError
 from eval.third_party.graphs import load_graph
-from eval.third_party.sandbox import Limits, Mounts, SandboxKind, choose_sandbox
+from eval.third_party.guard import Limits
+from eval.third_party.kinds import SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.conftest import PROJECT
 from tests.planted_checkout import PLANTED, copy_of_planted

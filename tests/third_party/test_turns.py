@@ -21,8 +21,8 @@ from eval.third_party import account, guard, processor, submission
 from eval.third_party.account import Spent
 from eval.third_party.choosing import choose_model_file
 from eval.third_party.guard import Guard, Limits, Used
+from eval.third_party.kinds import SandboxKind, choose_sandbox
 from eval.third_party.remote import SandboxedUpscaler
-from eval.third_party.sandbox import SandboxKind, choose_sandbox
 from eval.third_party.submission import Rules
 from tests.planted_checkout import PLANTED
 from tests.tasks import config_of

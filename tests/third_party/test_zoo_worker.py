@@ -15,7 +15,7 @@ from eval.run.failures import CannotRunError
 from eval.run.launch import resolved
 from eval.run.model_source import ZooModel, zoo_model
 from eval.run.tasks import EvaluationTask
-from eval.third_party.sandbox import SandboxKind
+from eval.third_party.kinds import SandboxKind
 from eval.third_party.submission import Rules
 from eval.third_party.zoo_worker import ZooInWorker, arguments_in_words, on_one_clock
 from eval.zoo.from_file import parse_model_args
@@ -32,7 +32,7 @@ def ours() -> ZooModel:
 
 def in_worker(model: ZooModel) -> ZooInWorker:
     assert model.checkpoint
-    return ZooInWorker(model, model.checkpoint, RULES)
+    return ZooInWorker(model.spec, model.checkpoint, RULES)
 
 
 def test_a_network_gives_in_a_worker_the_pixels_that_it_gives_here(ours: ZooModel):
@@ -61,7 +61,7 @@ def test_times_of_a_worker_are_not_on_record_for_this_process(ours: ZooModel):
 def test_weights_that_changed_meanwhile_are_refused(ours: ZooModel, tmp_path: Path):
     assert ours.checkpoint
     (tmp_path / "other.safetensors").write_bytes(b"other")
-    model = ZooInWorker(ours, replace(ours.checkpoint, path=tmp_path / "other.safetensors"), RULES)
+    model = ZooInWorker(ours.spec, replace(ours.checkpoint, path=tmp_path / "other.safetensors"), RULES)
     with (
         pytest.raises(CannotRunError, match="changed while it was being loaded") as caught,
         model.open(resolved(RunConfig(device="cpu")), LARGEST),
