@@ -28,7 +28,7 @@ def inspect(network: nn.Module, data_range: float) -> list[Flag]:
 
     No error of the network's own leaves this function: what could not be looked for is a flag.
     """
-    flags = _subnormal_weights(network)
+    flags = list(_subnormal_weights(network))
     try:
         return [*flags, *_observed(network, data_range)]
     except Exception as error:
@@ -53,25 +53,24 @@ def _observed(network: nn.Module, data_range: float) -> list[Flag]:
         # After each pass: memory that one pass frees can be what the next one gets.
         prints.append(_fingerprints(network))
     found = [*operands.flags(), *_half_precision(seen), *_subnormal_values(shares), *_written(prints)]
-    return found + _remembering(outputs[2], outputs[3], data_range)
+    return [*found, *_remembering(outputs[2], outputs[3], data_range)]
 
 
-def _written(prints: Iterable[dict[str, tuple]]) -> list[Flag]:
+def _written(prints: Iterable[dict[str, tuple]]) -> Iterator[Flag]:
     """Flag parameters and buffers that are not the same after each pass."""
     changed = sorted({name for old, new in pairwise(prints) for name in new if old.get(name) != new[name]})
-    if not changed:
-        return []
-    text = f"writes its own parameters or buffers while it runs: {len(changed)} of them (first: {changed[0]})"
-    return [Flag(code="parameters", text=text)]
+    if changed:
+        text = f"writes its own parameters or buffers while it runs: {len(changed)} of them (first: {changed[0]})"
+        yield Flag(code="parameters", text=text)
 
 
-def _remembering(after_another: Tensor, after_itself: Tensor, data_range: float) -> list[Flag]:
+def _remembering(after_another: Tensor, after_itself: Tensor, data_range: float) -> Iterator[Flag]:
     """Flag outputs for one image that depend on what was run before."""
     difference = (after_another - after_itself).abs().max().item() / data_range
-    if difference <= _SAME_OUTPUT:
-        return []
-    text = f"the same image gives another output after a different one, by up to {difference:.1e} of the range"
-    return [Flag(code="state", text=f"{text}: it keeps state, or draws at random")]
+    # Of NaN, too.
+    if not difference <= _SAME_OUTPUT:
+        text = f"the same image gives another output after a different one, by up to {difference:.1e} of the range"
+        yield Flag(code="state", text=f"{text}: it keeps state, or draws at random")
 
 
 def _smooth_image(phase: float) -> Tensor:
@@ -98,14 +97,12 @@ def _checksum(tensor: Tensor) -> int:
     return zlib.crc32(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
 
 
-def _subnormal_weights(network: nn.Module) -> list[Flag]:
+def _subnormal_weights(network: nn.Module) -> Iterator[Flag]:
     """Flag weights that a CPU multiplies by in up to a hundred times the time; a GPU does not mind."""
     weights = [tensor for tensor in chain(network.parameters(), network.buffers()) if tensor.device.type == "cpu"]
-    count = sum(map(_subnormal, weights))
-    if not count:
-        return []
-    text = f"{count:,} of its weights are subnormal: slow on CPUs, see torch.set_flush_denormal"
-    return [Flag(code="subnormal", text=text)]
+    if count := sum(map(_subnormal, weights)):
+        text = f"{count:,} of its weights are subnormal: slow on CPUs, see torch.set_flush_denormal"
+        yield Flag(code="subnormal", text=text)
 
 
 def _subnormal(tensor: Tensor) -> int:
@@ -115,10 +112,10 @@ def _subnormal(tensor: Tensor) -> int:
     return int(((tensor != 0) & (tensor.abs() < torch.finfo(tensor.dtype).tiny)).sum())
 
 
-def _half_precision(seen: Iterable[torch.dtype]) -> list[Flag]:
+def _half_precision(seen: Iterable[torch.dtype]) -> Iterator[Flag]:
     """Flag half precision among the types of what operators return; what the network is given is float32."""
-    half = sorted(str(dtype).removeprefix("torch.") for dtype in set(seen).intersection(_HALF))
-    return [Flag(code="precision", text=f"computes in {', '.join(half)} inside")] if half else []
+    if half := sorted(str(dtype).removeprefix("torch.") for dtype in set(seen).intersection(_HALF)):
+        yield Flag(code="precision", text=f"computes in {', '.join(half)} inside")
 
 
 def _subnormal_shares(operator: Any, made: Iterable[Tensor]) -> Iterator[tuple[float, int, int, str]]:
@@ -132,10 +129,9 @@ def _subnormal_shares(operator: Any, made: Iterable[Tensor]) -> Iterator[tuple[f
             yield count / size, count, size, operator._schema.name
 
 
-def _subnormal_values(shares: Iterable[tuple[float, int, int, str]]) -> list[Flag]:
+def _subnormal_values(shares: Iterable[tuple[float, int, int, str]]) -> Iterator[Flag]:
     """Flag the operator of whose output the largest share slows a CPU down as subnormal weights do."""
     share, count, size, operator = max(shares, default=(0.0, 0, 0, ""))
-    if share <= _SUBNORMAL_SHARE:
-        return []
-    text = f"{count:,} of {size:,} values that {operator} returns are subnormal"
-    return [Flag(code="subnormal", text=f"{text}: slow on CPUs, see torch.set_flush_denormal")]
+    if share > _SUBNORMAL_SHARE:
+        text = f"{count:,} of {size:,} values that {operator} returns are subnormal"
+        yield Flag(code="subnormal", text=f"{text}: slow on CPUs, see torch.set_flush_denormal")

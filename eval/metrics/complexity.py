@@ -88,46 +88,34 @@ def attempt(faults: dict[str, str], what: str, count: Callable[[], Count]) -> Co
         return None
 
 
-def complexity_flags(complexity: Complexity) -> list[Flag]:
-    """Return what makes a count doubtful. Strided or pooled branches are rightly under the bound."""
-    flags = _uncounted_flags(complexity)
+def complexity_flags(complexity: Complexity) -> Iterator[Flag]:
+    """Yield what makes a count doubtful. Strided or pooled branches are rightly under the bound."""
+    for reason in dict.fromkeys(complexity.faults.values()):
+        what = [name for name, its in complexity.faults.items() if its == reason]
+        yield Flag(code="uncounted", text=f"could not be counted: {', '.join(what)} ({reason})")
     flops, by_dispatcher, on_noise = complexity.flops, complexity.flops_by_dispatcher, complexity.flops_on_noise
     counted = [count for count in (flops, by_dispatcher) if count is not None]
     if counted and max(counted) - min(counted) > COUNTERS_AGREE * max(counted):
         counts = f"fvcore {flops:,}, torch's dispatcher {by_dispatcher:,}"
-        flags.append(Flag(code="counters", text=f"FLOP counters differ by more than 1%: {counts}"))
-    flags += _bound_flags(complexity)
+        yield Flag(code="counters", text=f"FLOP counters differ by more than 1%: {counts}")
+    yield from _bound_flags(complexity)
     if None not in (by_dispatcher, on_noise) and by_dispatcher != on_noise:
         counts = f"{by_dispatcher:,} on zeros, by which FLOPs are published, {on_noise:,} on noise"
-        flags.append(Flag(code="input", text=f"what it computes depends on the input: FLOPs {counts}"))
+        yield Flag(code="input", text=f"what it computes depends on the input: FLOPs {counts}")
     if complexity.suspect_ops:
         text = f"operators that are not counted and can hide multiplications: {', '.join(complexity.suspect_ops)}"
-        flags.append(Flag(code="operators", text=text))
-    return flags
+        yield Flag(code="operators", text=text)
 
 
-def _uncounted_flags(complexity: Complexity) -> list[Flag]:
-    """Return one flag a reason, with all that could not be counted for it."""
-    flags = []
-    for reason in dict.fromkeys(complexity.faults.values()):
-        what = [name for name, its in complexity.faults.items() if its == reason]
-        flags.append(Flag(code="uncounted", text=f"could not be counted: {', '.join(what)} ({reason})"))
-    return flags
-
-
-def _bound_flags(complexity: Complexity) -> list[Flag]:
+def _bound_flags(complexity: Complexity) -> Iterator[Flag]:
     flops = complexity.flops_by_dispatcher if complexity.flops is None else complexity.flops
     bound = complexity.flops_bound
-    if flops is None or BOUND_SHARE * bound <= flops <= MOST_OF_BOUND * bound:
-        return []
-    if flops < BOUND_SHARE * bound:
-        text = f"FLOPs {flops:,} are under {BOUND_SHARE} of parameters times pixels, {bound:,}"
-    else:
-        text = (
-            f"FLOPs {flops:,} are over {MOST_OF_BOUND} times parameters times pixels, {bound:,}: weights that are no "
-            "parameters, weights used again, or products of features"
-        )
-    return [Flag(code="bound", text=text)]
+    if flops is not None and flops < BOUND_SHARE * bound:
+        yield Flag(code="bound", text=f"FLOPs {flops:,} are under {BOUND_SHARE} of parameters times pixels, {bound:,}")
+    if flops is not None and flops > MOST_OF_BOUND * bound:
+        why = "weights that are no parameters, weights used again, or products of features"
+        text = f"FLOPs {flops:,} are over {MOST_OF_BOUND} times parameters times pixels, {bound:,}: {why}"
+        yield Flag(code="bound", text=text)
 
 
 def _trace(network: nn.Module, x: Tensor) -> tuple[int, dict[str, int], dict[str, int]]:

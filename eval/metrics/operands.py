@@ -10,7 +10,7 @@ made of ranges, zeros and ones is a formula; an index says where, not how much; 
 and what is mixed into a parameter of its own size or more (a mask, a spectral norm's vector) adds nothing to it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import or_
@@ -129,15 +129,14 @@ class Operands(TorchDispatchMode):
         if not all(source.is_table for source in found):
             self.used |= found
 
-    def flags(self) -> list[Flag]:
-        """Return a flag if the numbers are more than a hundredth of the parameters."""
+    def flags(self) -> Iterator[Flag]:
+        """Yield a flag if the numbers are more than a hundredth of the parameters."""
         count = sum(source.count for source in self.used)
-        if count <= _SHARE_OF_PARAMS * sum(parameter.numel() for parameter in self.network.parameters()):
-            return []
-        places = " and ".join(sorted({source.place for source in self.used}))
-        largest = max(self.used, key=lambda source: source.count)
-        text = f"{count:,} numbers in {places} are used as weights and are not in Params"
-        return [Flag(code="weights", text=f"{text} (largest: {largest.name}, {largest.count:,})")]
+        if count > _SHARE_OF_PARAMS * sum(parameter.numel() for parameter in self.network.parameters()):
+            places = " and ".join(sorted({source.place for source in self.used}))
+            largest = max(self.used, key=lambda source: source.count)
+            text = f"{count:,} numbers in {places} are used as weights and are not in Params"
+            yield Flag(code="weights", text=f"{text} (largest: {largest.name}, {largest.count:,})")
 
 
 def _read(name: str, args: tuple, kwargs: dict) -> list[Tensor]:

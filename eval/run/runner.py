@@ -1,7 +1,7 @@
 """Carrying out a task in this process, giving a record. Knows no team and prints nothing."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -119,9 +119,9 @@ def _peak_of_the_largest(task: EvaluationTask, model: LoadedModel) -> PeakMemory
     return replace(peak, method=peak.method.replace("the set", "the set's largest image, run once more alone"))
 
 
-def _implausible(task: EvaluationTask, ran: TaskRun) -> list[Flag]:
+def _implausible(task: EvaluationTask, ran: TaskRun) -> Iterable[Flag]:
     """Flag figures of third-party code that are too good; those of our own need no such question."""
-    return [] if task.model.info.origin in (ZOO, IN_MEMORY) else implausible(task.dataset.pairs, ran.images)
+    return () if task.model.info.origin in (ZOO, IN_MEMORY) else implausible(task.dataset.pairs, ran.images)
 
 
 def averaged(records: Sequence[Record]) -> Record:
