@@ -4,20 +4,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
-
-@dataclass
-class _Hold:
-    """Whether ctrl-C waits, and whether it came meanwhile."""
-
-    on: bool = False
-    came: bool = False
-
-
-# Of the blocks that have begun, the innermost last.
-_holds: list[_Hold] = []
+# Whether ctrl-C waits, for each block that has begun, the innermost last.
+_holds: list[threading.Event] = []
 
 
 @contextmanager
@@ -30,29 +20,31 @@ def ctrl_c_after_keeping(held: bool = False) -> Iterator[None]:
     if not _is_main_thread() or usual is None or isinstance(usual, int):
         yield
         return
-    hold = _Hold(held)
+    waits, came = threading.Event(), threading.Event()
+    if held:
+        waits.set()
 
     def wait_or_come(number: int, frame: FrameType | None) -> None:
-        if hold.on:
-            hold.came = True
+        if waits.is_set():
+            came.set()
         else:
             usual(number, frame)
 
-    _holds.append(hold)
+    _holds.append(waits)
     signal.signal(signal.SIGINT, wait_or_come)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-        _holds.remove(hold)
-    if hold.came:
+        _holds.remove(waits)
+    if came.is_set():
         usual(signal.SIGINT, None)
 
 
 def hold_ctrl_c() -> None:
     """Let ctrl-C wait from now on, in a block of ``ctrl_c_after_keeping``; elsewhere it comes as ever."""
     if _holds and _is_main_thread():
-        _holds[-1].on = True
+        _holds[-1].set()
 
 
 def _is_main_thread() -> bool:

@@ -78,10 +78,6 @@ class Phase:
             raise UsageError(f"{self.hr}: expected images of {least}; smaller are {', '.join(small)}")
         return found
 
-    def count(self) -> int:
-        """Return how many images it has."""
-        return len(image_files(self.hr))
-
     def _refuse_lr(self, stems: Sequence[str]) -> None:
         # By the rules that tell what a folder is that a network is run on.
         told = f"{self.hr}: expected a folder of HR images alone"
@@ -115,11 +111,10 @@ def write_bundle(challenge: Challenge, folder: Path) -> Path:
         UsageError: a phase has no HR images, or the folder holds a file that would be written over.
     """
     images = [phase.images() for phase in challenge.phases]
-    counts = list(map(len, images))
     contents = {
         "competition.yaml": yaml.safe_dump(competition(challenge), sort_keys=False, allow_unicode=True).encode(),
         "logo.png": encode_png(_logo()),
-        **{f"{name}.md": text.encode() for name, text in _pages(challenge, counts).items()},
+        **{f"{name}.md": text.encode() for name, text in _pages(challenge, images).items()},
     }
     parts = [*contents, _PROGRAM, *(_reference(place) for place in range(len(images)))]
     if there := [name for name in (*parts, _BUNDLE) if (folder / name).exists()]:
@@ -184,9 +179,14 @@ def _reference(place: int) -> str:
     return f"reference_data_{place}.zip"
 
 
-def _pages(challenge: Challenge, counts: Sequence[int]) -> dict[str, str]:
+def _pages(challenge: Challenge, images: Sequence[Sequence[Path]]) -> dict[str, str]:
     edition, baseline = challenge.edition, challenge.edition.baseline
     gates = [f"PSNR of at least {its.least} dB ({its.role})" for its in edition.gates if its.psnr_db]
+    no_gate = "There is no least PSNR." if edition.gates else "It is not known whether a least PSNR is asked for."
+    sizes = [
+        f"- {phase.name}: {counted(len(its), 'image')}, LR and HR"
+        for phase, its in zip(challenge.phases, images, strict=True)
+    ]
     words = {
         "title": challenge.title,
         "year": edition.year,
@@ -196,27 +196,18 @@ def _pages(challenge: Challenge, counts: Sequence[int]) -> dict[str, str]:
         "runtime_ms": f"{baseline.runtime_ms:.2f}",
         "flops": f"{baseline.flops / 1e9:.2f}",
         "params": f"{baseline.num_params / 1e6:.3f}",
-        "gates": f"To be ranked: {', '.join(gates)}." if gates else _no_gate(edition),
+        "gates": f"To be ranked: {', '.join(gates)}." if gates else no_gate,
         "tracks": "\n".join(_sentences(edition.tracks)) or f"- {edition.unknown}",
         "channels": "luma (Y)" if challenge.luma else "RGB",
-        "counts": "\n".join(_sizes(challenge.phases, counts)),
+        "counts": "\n".join(sizes),
     }
     return {name: filled(f"{name}.md", **words) for name in _PAGES}
-
-
-def _no_gate(edition: Edition) -> str:
-    return "There is no least PSNR." if edition.gates else "It is not known whether a least PSNR is asked for."
-
-
-def _sizes(phases: Sequence[Phase], counts: Sequence[int]) -> Iterator[str]:
-    for phase, count in zip(phases, counts, strict=True):
-        yield f"- {phase.name}: {counted(count, 'image')}, LR and HR"
 
 
 def notes(challenge: Challenge) -> Iterator[str]:
     """Yield what an organiser shall know of a bundle: the images of each phase, and what about them is unlikely."""
     for phase, role in zip(challenge.phases, ("valid", "test"), strict=False):
-        count = phase.count()
+        count = len(image_files(phase.hr))
         yield f"{phase.name}: {counted(count, 'image')} of {phase.hr}"
         for gate in challenge.edition.gates:
             if gate.role == role and gate.psnr_db and gate.images != count:

@@ -284,17 +284,16 @@ _FORMS = ((_name, _name), (_stem, _stem), (_stem, _short), (_short, _short))
 
 def check_image(sr: Path, hr: Path) -> list[Fault]:
     """Return what is wrong with one SR image, or with its reference."""
+    for_organisers = "no SR image mends that: tell the organisers"
     try:
         with Image.open(hr, formats=_FORMATS) as image:
             image.load()
             whole = image.size
     except Exception as error:
-        return [
-            Fault("reference", f"{hr.name}, of the reference: {error}", "no SR image mends that: tell the organisers")
-        ]
+        return [Fault("reference", f"{hr.name}, of the reference: {error}", for_organisers)]
     if min(whole) < LEAST_SIDE:
         text = f"{hr.name}, of the reference: is {whole[0]}x{whole[1]}, expected at least {LEAST_SIDE} a side for SSIM"
-        return [Fault("reference", text, "no SR image mends that: tell the organisers")]
+        return [Fault("reference", text, for_organisers)]
     allowed = (whole, tuple(side // SCALE * SCALE for side in whole))
     try:
         content = sr.read_bytes()
