@@ -15,9 +15,8 @@ from eval.device.transfer import device_of
 from eval.errors import one_reason
 from eval.metrics.figures import Complexity, Flag
 
-with warnings.catch_warnings():
+with warnings.catch_warnings(action="ignore"):
     # It scripts a function of its own, of which torch 2.14 says on every command's terminal that this is deprecated.
-    warnings.simplefilter("ignore")
     from fvcore.nn import FlopCountAnalysis
 
 INPUT_SIDE = 256
@@ -128,9 +127,8 @@ def _trace(network: nn.Module, x: Tensor) -> tuple[int, dict[str, int], dict[str
 
 
 def _dispatched(network: nn.Module, x: Tensor) -> int:
-    with warnings.catch_warnings(), FlopCounterMode(display=False) as dispatcher:
+    with warnings.catch_warnings(action="ignore", category=UserWarning), FlopCounterMode(display=False) as dispatcher:
         # It hooks all modules, of which torch.compile warns; its sums do not come from hooks.
-        warnings.simplefilter("ignore", UserWarning)
         network(x)
     return dispatcher.get_total_flops() // 2
 

@@ -118,16 +118,13 @@ class Evaluation:
         """Say whether the places that were to be settled are, and which pairs of models are not."""
         if (places := self.config.settle) is None:
             return
-        rounds, samples = len(timings[0].samples_ms[0]), [timing.samples_ms for timing in timings]
+        samples = [timing.samples_ms for timing in timings]
+        after = f"after {counted(len(samples[0][0]), 'round')}"
         left = open_pairs(np.array(samples, dtype=float), places)
         if not left:
-            self.observer.say(
-                f"settled  the order of the {places} fastest, each pair at 95%, after {counted(rounds, 'round')}"
-            )
+            self.observer.say(f"settled  the order of the {places} fastest, each pair at 95%, {after}")
         for faster, slower in left:
-            words = (
-                f"{labels[faster]} faster than {labels[slower]}: not settled at 95% after {counted(rounds, 'round')}"
-            )
+            words = f"{labels[faster]} faster than {labels[slower]}: not settled at 95% {after}"
             self.observer.say(f"unsettled  {words}")
 
     def _time(self, tasks: Sequence[EvaluationTask]) -> list[Timing]:
@@ -236,9 +233,8 @@ class Evaluation:
             config, choice = settled.config, settled.choice
             asked = asked or (AUTO if choice else None)
             if choice and settled.new:
-                self.observer.say(
-                    f"engine   trial for {model.info.label} (one photograph in three sizes): {choice.tried}"
-                )
+                trial = f"trial for {model.info.label} (one photograph in three sizes)"
+                self.observer.say(f"engine   {trial}: {choice.tried}")
         except UsageError:
             raise
         except Exception:

@@ -108,9 +108,8 @@ def _of_members(archive: zipfile.ZipFile) -> Iterator[Fault]:
         text = f"is compressed by {_called(unreadable)}, which Python's zipfile cannot read"
         yield Fault("compression", text, "use deflate")
     elif others:
-        yield Fault(
-            "compression", f"is compressed by {_called(others)}: some servers cannot read it", "use deflate", False
-        )
+        text = f"is compressed by {_called(others)}: some servers cannot read it"
+        yield Fault("compression", text, "use deflate", False)
     if any(member.flag_bits & _ENCRYPTED for member in members):
         yield Fault("encrypted", "asks for a password", "make it without one")
     # Higher versions are asked for by kinds of compression and encryption, not by size.
@@ -156,9 +155,8 @@ def _savings(archive: zipfile.ZipFile) -> float | None:
     members = [its for its in archive.infolist() if its.filename.endswith(".png") and its.compress_type in _PLAIN]
     try:
         contents = [archive.read(member) for member in members[:_TRIED]]
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
             # Of giant images, which are not worth being decoded here.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             smaller = sum(len(smallest(content)) for content in contents)
     except Exception:
         return None

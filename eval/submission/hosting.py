@@ -82,9 +82,8 @@ class Phase:
         # By the rules that tell what a folder is that a network is run on.
         told = f"{self.hr}: expected a folder of HR images alone"
         if role_of(self.hr, stems) != "HR":
-            raise UsageError(
-                f"{told}; by its name, or those of its files, it holds or may hold LR images: name the HR folder"
-            )
+            why = "by its name, or those of its files, it holds or may hold LR images"
+            raise UsageError(f"{told}; {why}: name the HR folder")
         if mixed := lr_beside_hr(stems):
             text = f"got also LR images, by the names of {len(mixed)} of them ({min(mixed)}, for one)"
             raise UsageError(f"{told}, {text}; move the LR images to another folder")

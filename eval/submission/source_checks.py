@@ -84,11 +84,9 @@ def import_work(facts: Facts) -> Finding:
 def construction_work(facts: Facts) -> Finding:
     """Does constructing the network run it, read files or ask for a GPU?"""
     classes = [node for node in ast.walk(_tree(facts.subject)) if isinstance(node, ast.ClassDef)]
-    found = [work for node in classes for work in _work_of(node)]
-    if found:
-        return failed(
-            first_of(found, 3, "; "), "a constructor makes layers only: the harness warms up and loads weights"
-        )
+    if found := [work for node in classes for work in _work_of(node)]:
+        fix = "a constructor makes layers only: the harness warms up and loads weights"
+        return failed(first_of(found, 3, "; "), fix)
     return passed("constructors make layers and nothing else")
 
 

@@ -56,9 +56,9 @@ def graph_of(loaded: Loaded) -> memoryview:
     generator = torch.Generator().manual_seed(0)
     x = loaded.data_range * torch.rand((1, 3, INPUT_SIDE, INPUT_SIDE), generator=generator)
     buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings(), patch.object(torch.autograd.Function, "apply", _apply):
-        # Of sizes that become constants, which they may, and of TorchScript's age.
-        warnings.simplefilter("ignore")
+    as_computed = patch.object(torch.autograd.Function, "apply", _apply)
+    # Warned of are sizes that become constants, which they may, and TorchScript's age.
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"), as_computed:
         torch.jit.save(torch.jit.trace(loaded.network, x.to(loaded.device), check_trace=False, strict=False), buffer)
     if buffer.tell() > MAX_GRAPH_BYTES:
         raise SubmissionError(State.FAILED_TO_RUN, f"its graph has {buffer.tell():,} bytes, more than can be checked")
@@ -106,8 +106,7 @@ def load_graph(data: bytes | bytearray | memoryview, data_range: float, device: 
         texts = [archive.read(file) for file in code]
     if beside := [name.decode() for name in _RUN_BESIDE if any(name in text for text in texts)]:
         raise SubmissionError(State.FAILED_TO_LOAD, f"its graph calls {', '.join(beside)}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         network = torch.jit.load(io.BytesIO(data), map_location=device).eval()
     called = set(_called(network.inlined_graph))
     if others := sorted(its for its in called if its.partition("::")[0] not in _KNOWN_SPACES or its in _UNSEEN):
@@ -148,8 +147,7 @@ class _Uncounted(TorchDispatchMode):
 def counted_forward(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Return a graph's output for an image, and what was counted while it was computed."""
     uncounted, counter = _Uncounted(), FlopCounterMode(display=False)
-    with torch.no_grad(), warnings.catch_warnings(), uncounted, counter:
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"), uncounted, counter:
         sr = network(x)
     num_params = sum(parameter.numel() for parameter in network.parameters())
     counts = {"num_params": num_params, "flops": counter.get_total_flops() // 2, "values": uncounted.values}

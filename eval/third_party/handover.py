@@ -83,13 +83,10 @@ def files_beside(file: Path, more: Iterable[Path] = ()) -> list[Handed]:
                 told = f"{handed.path} and {other.path} would both be {handed.place} beside {file.name}"
                 raise UsageError(f"--with {folder}: {told}; rename one of the folders")
     if len(given) > _MOST_FILES or len(_within_limits(given.values())) < len(given):
-        limits = (
-            f"{_MOST_FILES:,} files, {_MOST_SHOWN} above 1 MiB, and {_MOST_SENT_BYTES // 2**20} MiB of smaller ones"
-        )
-        raise UsageError(
-            f"--with {', '.join(map(str, more))}: expected at most {limits}; name the folders that its code reads, "
-            "and none around them"
-        )
+        most_mib = _MOST_SENT_BYTES // 2**20
+        limits = f"{_MOST_FILES:,} files, {_MOST_SHOWN} above 1 MiB, and {most_mib} MiB of smaller ones"
+        fix = "name the folders that its code reads, and none around them"
+        raise UsageError(f"--with {', '.join(map(str, more))}: expected at most {limits}; {fix}")
     return list(given.values())
 
 
