@@ -95,15 +95,14 @@ def equal_gpus(device: torch.device) -> list[str]:
         return []
     all_here = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     alike = [gpu for gpu in all_here if gpu_name(gpu) == gpu_name(device)]
-    names = [worker_gpu(gpu, os.environ.get("CUDA_VISIBLE_DEVICES"))[1] for gpu in alike]
+    names = [worker_gpu(gpu)[1] for gpu in alike]
     return [name for name in names if name is not None]
 
 
-def worker_gpu(device: torch.device, visible: str | None) -> tuple[str, str | None]:
-    """Return the device as a process names it that is to see this GPU alone, and its ``CUDA_VISIBLE_DEVICES``.
-
-    ``visible`` is this process's ``CUDA_VISIBLE_DEVICES``, which numbers the devices that it sees.
-    """
+def worker_gpu(device: torch.device) -> tuple[str, str | None]:
+    """Return the device as a process names it that is to see this GPU alone, and its ``CUDA_VISIBLE_DEVICES``."""
+    # This process's own numbers the devices that it sees.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if device.type != "cuda":
         return str(device), visible
     index = device.index or 0

@@ -28,7 +28,7 @@ from eval.run.model_source import ModelSource
 from eval.run.network_source import NetworkSource
 from eval.run.observer import Observer
 from eval.run.processes import carry_out, carry_out_all
-from eval.run.ray_launcher import Node, carry_out_on_ray, node_of
+from eval.run.ray_launcher import carry_out_on_ray, node_of
 from eval.run.runner import as_failed, with_timing
 from eval.run.speed_pass import as_steady, cut_as, steady_keys, time_together
 from eval.run.tasks import EvaluationTask, largest_lr, unless_changed
@@ -50,7 +50,9 @@ class Evaluation:
         commit()
         measuring_sha256()
         self.launch, self.observer = launch or Launch(), observer or Observer()
-        self.node = self._node(config.device)
+        # The machine of a cluster that is to carry tasks out; None where that is this one.
+        elsewhere = self.launch.launcher == RAY and (self.launch.ray_address is not None or config.device != "cpu")
+        self.node = node_of(config.device, self.launch.ray_address) if elsewhere else None
         self.asked, self.config = config, resolved(config, self.launch, self.node and self.node.device)
         self.launch.check(self.config)
         if note := note_on_half_precision(self.config, self.launch.force):
@@ -246,11 +248,6 @@ class Evaluation:
         return EvaluationTask(
             model, dataset, config, analysis=known, engine_asked=asked, left_out=left_out, machine=where
         )
-
-    def _node(self, device: str) -> Node | None:
-        """Return the machine of a cluster that is to carry tasks out; None where that is this one."""
-        elsewhere = self.launch.launcher == RAY and (self.launch.ray_address is not None or device != "cpu")
-        return node_of(device, self.launch.ray_address) if elsewhere else None
 
     def _analysed(self, model: ModelSource) -> ModelAnalysis | None:
         """Return what this evaluation found out about a network on another set."""

@@ -72,12 +72,10 @@ class Keeper:
         """
         if not record.complete:
             self.observer.warn(f"{record.model.label} on {record.dataset.name} {record.outcome}")
-        if self.save_dir is not None:
-            self._write(record, self.save_dir)
-
-    def _write(self, record: Record, save_dir: Path) -> None:
+        if self.save_dir is None:
+            return
         try:
-            path = write_record(record, save_dir / RECORDS_FOLDER)
+            path = write_record(record, self.save_dir / RECORDS_FOLDER)
         except (OSError, RunError) as error:
             self.observer.failed_to_store(record)
             raise RunError(f"the record of these figures could not be written: {error}") from error
@@ -85,7 +83,7 @@ class Keeper:
         if not record.complete and record.images:
             self.observer.warn(f"the finished images are in the record {path}")
         if record.traceback:
-            self._write_log(save_dir / LOGS_FOLDER / f"{path.stem}.log", record.traceback)
+            self._write_log(self.save_dir / LOGS_FOLDER / f"{path.stem}.log", record.traceback)
 
     def _write_log(self, log: Path, text: str) -> None:
         try:

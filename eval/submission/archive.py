@@ -87,11 +87,7 @@ def archive_faults(path: Path, most_mib: float) -> list[Fault]:
 
 
 def _damaged(error: Exception) -> Fault:
-    """Return what is said of a damaged zip.
-
-    Raises:
-        RunError: it is this machine that fails, as by a full disk.
-    """
+    """Return what is said of a damaged zip; raise where it is this machine that fails, as by a full disk."""
     if isinstance(error, OSError) and error.errno not in _ITS_FAULT:
         advice = f"it is read, and unpacked to {gettempdir()}: give that more space, or name another folder by TMPDIR"
         raise RunError(f"nothing is said of the zip: {error}; {advice}") from error

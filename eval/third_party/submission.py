@@ -282,7 +282,7 @@ def opened(
         lacking = f"there is no {' or '.join(GPU_FILES)} to show in it"
         raise CannotRunError(State.MISSING_DEPENDENCY, NO_GPU.format(lacking))
     mounts = Mounts((OURS, *map(Path, shown.values())), devices)
-    name, gpu = worker_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    name, gpu = worker_gpu(device)
     # Passes side by side must not all have the same processors.
     timed = config.protocol is not Protocol.ACCURACY and device.type == "cpu"
     limits = replace(rules.limits, cpus=processors(threads) if timed else None)

@@ -89,11 +89,7 @@ def _library() -> ModuleType:
 
 
 def _number(name: str) -> int:
-    """Return the number of a system call here, as libseccomp resolves it.
-
-    Raises:
-        RuntimeError: it knows none of that name.
-    """
+    """Return the number of a system call here, as libseccomp resolves it; a name that it does not know is an error."""
     library = _library()
     number = library.resolve_syscall(library.Arch.NATIVE, name)
     if number == _UNKNOWN:

@@ -1,5 +1,6 @@
 """Which devices there are, working on one of several GPUs, and recording on it."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,5 +162,6 @@ def test_work_for_any_gpu_takes_all_of_the_first_ones_kind(monkeypatch, device: 
         ("cuda", "GPU-a,GPU-b", ("cuda", "GPU-a")),
     ],
 )
-def test_a_worker_sees_one_gpu(device: str, visible: str | None, expected: tuple):
-    assert worker_gpu(torch.device(device), visible) == expected
+def test_a_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch, device: str, visible: str | None, expected: tuple):
+    monkeypatch.setattr(os, "environ", {"CUDA_VISIBLE_DEVICES": visible} if visible else {})
+    assert worker_gpu(torch.device(device)) == expected
