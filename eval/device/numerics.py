@@ -1,7 +1,8 @@
 """How devices round: TF32 and cuDNN's choices, set for a block of code and restored; float32 by oneDNN."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
@@ -82,23 +83,21 @@ def cudnn_switches(tf32: bool) -> Iterator[None]:
             products.fp32_precision = products_before
 
 
-@contextmanager
-def products_in_tf32() -> Iterator[None]:
+def products_in_tf32() -> AbstractContextManager[None]:
     """Let matrix products round float32 to TF32 for a block of code."""
-    products = torch.backends.cuda.matmul
-    before, products.fp32_precision = products.fp32_precision, _TF32
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
+    return _switched(torch.backends.cuda.matmul, "fp32_precision", _TF32)
+
+
+def cudnn_trials() -> AbstractContextManager[None]:
+    """Let cuDNN try its algorithms on each new shape and keep the fastest: for work whose shapes stay the same."""
+    return _switched(torch.backends.cudnn, "benchmark", True)
 
 
 @contextmanager
-def cudnn_trials() -> Iterator[None]:
-    """Let cuDNN try its algorithms on each new shape and keep the fastest: for work whose shapes stay the same."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
+def _switched(switches: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(switches, name)
+    setattr(switches, name, value)
     try:
         yield
     finally:
-        torch.backends.cudnn.benchmark = before
+        setattr(switches, name, before)

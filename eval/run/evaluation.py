@@ -227,22 +227,22 @@ class Evaluation:
         return [replace(task, images_dir=images_folder(task, images_dir, known, kept)) for task in tasks]
 
     def _task(self, model: ModelSource, dataset: Dataset) -> EvaluationTask:
-        config, choice, asked, left_out = self.config, None, None, ()
+        config, asked, left_out = self.config, None, ()
         if config.engine == AUTO and (taken := self.keeper.engine_taken_before(model.info, config)):
             config, asked, left_out = config.replaced(engine=taken.engine), AUTO, taken.left_out
         try:
             settled = model.settled(config, largest_lr(dataset))
-            config, choice = settled.config, settled.choice
-            asked = asked or (AUTO if choice else None)
-            if choice and settled.new:
-                trial = f"trial for {model.info.label} (one photograph in three sizes)"
-                self.observer.say(f"engine   {trial}: {choice.tried}")
+            config = settled.config
+            if choice := settled.choice:
+                asked, left_out = AUTO, choice.left_out
+                if settled.new:
+                    trial = f"trial for {model.info.label} (one photograph in three sizes)"
+                    self.observer.say(f"engine   {trial}: {choice.tried}")
         except UsageError:
             raise
         except Exception:
             # It fails in the same way when it is opened, and then it is a record.
             pass
-        left_out = choice.left_out if choice else left_out
         where = self.node and self.node.machine
         known = self._analysed(model)
         return EvaluationTask(

@@ -107,7 +107,8 @@ def resolved(config: RunConfig, launch: Launch | None = None, device_there: str 
     chosen_by_itself = config.protocol is Protocol.ACCURACY and launch.launcher != RAY
     engine = config.engine or (AUTO if chosen_by_itself else EAGER)
     check_engine(Execution(engine, config.precision), str(device))
-    wanted = {metric.key for metric in find_metrics(config.metrics)}
+    # Refuses unknown ones.
+    find_metrics(config.metrics)
     threads, streams, workers, tf32 = config.threads, config.streams, config.workers, config.tf32
     if threads is None:
         threads = 1 if launch.launcher == RAY else max(_threads_here() // launch.jobs, 1)
@@ -119,7 +120,7 @@ def resolved(config: RunConfig, launch: Launch | None = None, device_there: str 
         workers = workers_beside(str(device), threads, usable_cpus() // launch.jobs)
     if tf32 is None:
         tf32 = config.protocol is not Protocol.ACCURACY and convolutions_take_tf32()
-    metrics = tuple(name for name, metric in METRICS.items() if metric.key in wanted)
+    metrics = tuple(name for name in METRICS if name in config.metrics)
     taken = {"device": str(device), "engine": engine, "tf32": tf32}
     taken |= {"threads": threads, "streams": streams, "workers": workers}
     return config.replaced(**taken, metrics=metrics)

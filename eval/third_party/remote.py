@@ -224,14 +224,13 @@ class SandboxedUpscaler:
 
         It is None where that mark cannot be reset.
         """
+        self.connection.ask("settle")
         if self.device.type == "cuda":
             peak = PeakMemory("CUDA allocator of the submission's process, peak reset before the set")
-            self.connection.ask("settle")
             yield peak
             peak.mib = claims.checked_mib(self.connection.ask("peak")[0].header.get("mib"))
             return
         peak = PeakMemory("resident set of the submission's process above its level before the set, high-water mark")
-        self.connection.ask("settle")
         before = {pid: rss for pid in self.processes if (rss := reset_high_water(pid)) is not None}
         yield peak
         # Of a process that came meanwhile, all is a rise.

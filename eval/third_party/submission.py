@@ -75,6 +75,11 @@ class InWorker:
 class OfFiles(InWorker):
     """A model of files that a worker reads, which are hashed before and after it does."""
 
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it by reading, as its files were when they were first read."""
+        return self._described
+
     def weights_now(self) -> str | None:
         """Return the hash of its weights as they are now; they are read again if a size or a time of theirs differs."""
         states, sha256 = self._weights_at_first
@@ -84,6 +89,10 @@ class OfFiles(InWorker):
     def _weights_at_first(self) -> tuple[list, str | None]:
         # In this order, so that what is written meanwhile is noticed.
         return states_of(self._files_of_weights()), self._hash_of_weights()
+
+    @cached_property
+    def _described(self) -> ModelInfo:
+        raise NotImplementedError
 
     def _files_of_weights(self) -> list[Path]:
         raise NotImplementedError
@@ -101,8 +110,7 @@ class Submission(OfFiles):
     rules: Rules
 
     @cached_property
-    def info(self) -> ModelInfo:
-        """What is known of it by reading, as its files were when they were first read."""
+    def _described(self) -> ModelInfo:
         entry = self.entry
         return ModelInfo(
             id=entry.id,
@@ -193,8 +201,7 @@ class ModelFile(OfFiles):
     weights_key: str | None = None
 
     @cached_property
-    def info(self) -> ModelInfo:
-        """What is known of it by reading, as its files were when they were first read."""
+    def _described(self) -> ModelInfo:
         return ModelInfo(
             id=0,
             name=self.class_name,
