@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from eval.device.following import Following
+from eval.device.following import Call, Following
 from eval.device.groups import free_bytes
 
 MIB = 1024**2
@@ -159,9 +158,9 @@ def live_bytes_per_pixel(network: nn.Module) -> float:
     alive: dict[StorageWeakRef, int] = {}
     peak = 0
 
-    def note(_operator: Any, made: list[Tensor]) -> None:
+    def note(call: Call) -> None:
         nonlocal alive, peak
-        alive |= {StorageWeakRef(its): its.nbytes() for its in (tensor.untyped_storage() for tensor in made)}
+        alive |= {StorageWeakRef(its): its.nbytes() for its in (tensor.untyped_storage() for tensor in call.made)}
         alive = {ref: size for ref, size in alive.items() if not ref.expired()}
         peak = max(peak, sum(alive.values()))
 

@@ -4,12 +4,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eval.device.following import Following
+from eval.device.following import Call, Following
 from eval.device.transfer import device_of
 from eval.errors import one_reason
 from eval.metrics.figures import Flag
@@ -41,8 +40,8 @@ def _observed(network: nn.Module, data_range: float) -> list[Flag]:
     first, second = (image.to(device) * data_range for image in (_smooth_image(0.0), 0.6 * _smooth_image(1.7)))
     seen: set[torch.dtype] = set()
     shares: list[tuple[float, int, int, str]] = []
-    types = Following(lambda _operator, made: seen.update(tensor.dtype for tensor in made))
-    subnormal = Following(lambda operator, made: shares.extend(_subnormal_shares(operator, made)))
+    types = Following(lambda call: seen.update(tensor.dtype for tensor in call.made))
+    subnormal = Following(lambda call: shares.extend(_subnormal_shares(call)))
     operands = Operands(network, first)
     prints, outputs = [_fingerprints(network)], []
     for x, watched in ((first, (operands, subnormal)), (second, ()), (first, ()), (first, ())):
@@ -118,15 +117,15 @@ def _half_precision(seen: Iterable[torch.dtype]) -> Iterator[Flag]:
         yield Flag(code="precision", text=f"computes in {', '.join(half)} inside")
 
 
-def _subnormal_shares(operator: Any, made: Iterable[Tensor]) -> Iterator[tuple[float, int, int, str]]:
+def _subnormal_shares(call: Call) -> Iterator[tuple[float, int, int, str]]:
     """Yield for each tensor that an operator returns the share of subnormal values, their count, of how many, by what.
 
     Only what a CPU computes counts: others lose no time by them.
     """
-    for tensor in made:
+    for tensor in call.made:
         if tensor.device.type == "cpu" and tensor.numel():
             count, size = _subnormal(tensor), tensor.numel()
-            yield count / size, count, size, operator._schema.name
+            yield count / size, count, size, call.operator._schema.name
 
 
 def _subnormal_values(shares: Iterable[tuple[float, int, int, str]]) -> Iterator[Flag]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from eval.device.following import Call, Following
 
 
 @dataclass(frozen=True)
@@ -34,31 +34,25 @@ class _Convolution:
         return f"{height}x{width} of {into} to {out} channels"
 
 
-class Branches(TorchDispatchMode):
-    """Follow a forward pass in eval mode; afterwards ``found`` says what could be fused, ``used`` what was read."""
+class _Branches:
+    """What is noted of a pass in eval mode: ``found`` says what could be fused, ``used`` what was read."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.used: set[int] = set()
         self._uses: Counter[int] = Counter()
         # What a tensor is a linear function of, by its id, and the convolutions on the way.
         self._linear: dict[int, tuple[int, tuple[_Convolution, ...]]] = {}
-        self._kept: list[Any] = []
+        self._kept: list[Tensor] = []
         self._candidates: list[tuple[str, tuple[int, ...], str]] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        name = func._schema.name.removeprefix("aten::").rstrip("_")
-        inputs = [leaf for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, Tensor)]
-        for tensor in inputs:
+    def note(self, call: Call) -> None:
+        for tensor in call.read:
             self._uses[id(tensor)] += 1
             self.used.add(tensor.untyped_storage().data_ptr())
         # An id is free for another tensor as soon as its own is gone.
-        self._kept += [output, *inputs]
-        first = output[0] if isinstance(output, (tuple, list)) and output else output
-        if isinstance(first, Tensor) and inputs:
-            self._follow(name, args, first)
-        return output
+        self._kept += [*call.made, *call.read]
+        if call.made and call.read:
+            self._follow(call.name, call.args, call.made[0])
 
     def _follow(self, name: str, args: tuple, output: Tensor) -> None:
         if name == "convolution" and args[1].ndim == 4:
@@ -106,8 +100,8 @@ class Branches(TorchDispatchMode):
 @torch.no_grad()
 def branches_of(network: nn.Module, run: Callable[[], Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what could be fused in a network that ``run`` runs, and the parameters that it does not read."""
-    mode = Branches()
-    with mode:
+    branches = _Branches()
+    with Following(branches.note):
         run()
-    idle = [name for name, its in network.named_parameters() if its.untyped_storage().data_ptr() not in mode.used]
-    return mode.found, tuple(idle)
+    idle = [name for name, its in network.named_parameters() if its.untyped_storage().data_ptr() not in branches.used]
+    return branches.found, tuple(idle)

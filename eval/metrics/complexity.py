@@ -138,13 +138,11 @@ def _count_activations(network: nn.Module, x: Tensor) -> tuple[int, int]:
     names = {counted.__name__ for counted in _COUNTED}
     if any(getattr(module, "original_name", None) in names for module in network.modules()):
         # No hook reaches inside torch.jit.script; what it calls of torch is seen.
-        with Following(
-            lambda operator, made: sizes.extend(map(Tensor.numel, made if operator is _CONVOLUTION else ()))
-        ):
+        with Following(lambda call: sizes.extend(its.numel() for its in call.made if call.operator is _CONVOLUTION)):
             network(x)
         return sum(sizes), len(sizes)
     # Following nothing makes parts that torch.compile has compiled run as they are written, so that hooks see them.
-    with _hooks_restored(network), Following(lambda _operator, _made: None):
+    with _hooks_restored(network), Following(lambda _call: None):
         for module in network.modules():
             if isinstance(module, _COUNTED):
                 module.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.numel()))

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from eval.device.following import tensors_in
 from eval.metrics.figures import Flag
 
 # As for the counters: what is less changes no figure.
@@ -110,7 +110,7 @@ class Operands(TorchDispatchMode):
         mixed = reduce(or_, origins, _Origin())
         if mixed.from_input and name not in _CHOOSING:
             self._note_weights([origin for origin in origins if not origin.from_input])
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
             if torch.Tag.nondeterministic_seeded in func.tags and not mixed.from_input:
                 mixed = _Origin(others=frozenset({_Source("random draws", name, tensor)}))
             self._origins[_storage(tensor)] = mixed
@@ -141,12 +141,8 @@ class Operands(TorchDispatchMode):
 
 def _read(name: str, args: tuple, kwargs: dict) -> list[Tensor]:
     """Return the tensors that an operator's values come from."""
-    tensors = _tensors((args, kwargs))
+    tensors = tensors_in((args, kwargs))
     return [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex() or name not in _INDEXING]
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _storage(tensor: Tensor) -> StorageWeakRef:

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from eval.device.clock import Forward, timed
+from eval.device.following import tensors_in
 from eval.device.numerics import convolutions_take_tf32, has_tf32, products_in_tf32
 from eval.device.placing import finish
 from eval.metrics.branches import branches_of
@@ -140,8 +140,7 @@ class _Watch(TorchDispatchMode):
             name = func._schema.name.removeprefix("aten::").rstrip("_")
             count = flop_registry.get(func._overloadpacket)
             flops = count(*args, **kwargs, out_val=output) // 2 if count else 0
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, Tensor)]
-            moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            moved = sum(tensor.nbytes for tensor in tensors_in((args, kwargs, output)))
             self.seen.append((self.stack[-1], name, elapsed_s, flops, moved))
         return output
 

@@ -9,10 +9,9 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from eval.device.following import Call, Following
 from eval.metrics.complexity import INPUT_SIDE
 from eval.records.record import State
 from eval.third_party.faults import SubmissionError
@@ -122,32 +121,27 @@ def _called(block: Any) -> Iterator[str]:
             yield from _called(inner)
 
 
-class _Uncounted(TorchDispatchMode):
-    """Notes what no counter counts: values that are computed one by one, and operators that are not known."""
+class _Uncounted:
+    """What no counter counts: values that are computed one by one, and operators that are not known."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.values, self.unknown = 0, set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        name = func._schema.name.partition("::")[2].rstrip("_")
-        read = [leaf.numel() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    def note(self, call: Call) -> None:
+        name, its = call.name, call.operator
         takes_form_alone = name.endswith("_like") or name.startswith("new_")
-        if func._overloadpacket in flop_registry or func.is_view or not read or takes_form_alone or name in _FREE:
-            return output
-        if torch.Tag.pointwise in func.tags or name in _ONE_BY_ONE:
-            made = [leaf.numel() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-            self.values += max(read + made)
+        if its._overloadpacket in flop_registry or its.is_view or not call.read or takes_form_alone or name in _FREE:
+            return
+        if torch.Tag.pointwise in its.tags or name in _ONE_BY_ONE:
+            self.values += max(tensor.numel() for tensor in (*call.read, *call.made))
         else:
-            self.unknown.add(f"{func.namespace}::{name}")
-        return output
+            self.unknown.add(f"{its.namespace}::{name}")
 
 
 def counted_forward(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Return a graph's output for an image, and what was counted while it was computed."""
     uncounted, counter = _Uncounted(), FlopCounterMode(display=False)
-    with torch.no_grad(), warnings.catch_warnings(action="ignore"), uncounted, counter:
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"), Following(uncounted.note), counter:
         sr = network(x)
     num_params = sum(parameter.numel() for parameter in network.parameters())
     counts = {"num_params": num_params, "flops": counter.get_total_flops() // 2, "values": uncounted.values}
