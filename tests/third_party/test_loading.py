@@ -128,8 +128,8 @@ def test_files_that_hold_code_say_what_to_do_with_them(load, tmp_path: Path):
 
 def test_a_file_opens_what_lies_beside_it_by_a_relative_path(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir("/")
-    (tmp_path / "width.txt").write_text("7")
-    (tmp_path / "net.py").write_text(
+    (tmp_path / "code" / "width.txt").write_text("7")
+    (tmp_path / "code" / "net.py").write_text(
         f"import pathlib\n{CODE}\n\ndef sized():\n    return Net(int(pathlib.Path('width.txt').read_text()))\n"
     )
     assert load(None, "sized").network.body.in_features == 7
