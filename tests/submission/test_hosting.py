@@ -102,7 +102,7 @@ def test_its_pages_write_a_gate_in_its_own_decimals(hr: Path):
     gates = (rules.gates[0].model_copy(update={"psnr_db": 26.775, "decimals": 3}),)
     phases = (Phase("Development", hr, date(2027, 1, 31), 45),)
     challenge = Challenge("x4", rules.model_copy(update={"gates": gates}), phases)
-    assert "PSNR of at least 26.775 dB (valid)" in "".join(_pages(challenge, (2,)).values())
+    assert "PSNR of at least 26.775 dB (valid)" in "".join(_pages(challenge, [phases[0].images()]).values())
     # So does the server's table.
     assert [hosting._leaderboard(its)["columns"][0]["precision"] for its in (rules, challenge.edition)] == [2, 3]
 
