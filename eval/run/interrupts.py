@@ -4,10 +4,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
-# Whether ctrl-C waits, for each block that has begun, the innermost last.
-_holds: list[threading.Event] = []
+
+@dataclass
+class _Hold:
+    """Whether ctrl-C waits, and whether it came meanwhile."""
+
+    on: bool = False
+    came: bool = False
+
+
+# Of the blocks that have begun, the innermost last.
+_holds: list[_Hold] = []
 
 
 @contextmanager
@@ -20,31 +30,29 @@ def ctrl_c_after_keeping(held: bool = False) -> Iterator[None]:
     if not _is_main_thread() or usual is None or isinstance(usual, int):
         yield
         return
-    waits, came = threading.Event(), threading.Event()
-    if held:
-        waits.set()
+    hold = _Hold(held)
 
     def wait_or_come(number: int, frame: FrameType | None) -> None:
-        if waits.is_set():
-            came.set()
+        if hold.on:
+            hold.came = True
         else:
             usual(number, frame)
 
-    _holds.append(waits)
+    _holds.append(hold)
     signal.signal(signal.SIGINT, wait_or_come)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-        _holds.remove(waits)
-    if came.is_set():
+        _holds.remove(hold)
+    if hold.came:
         usual(signal.SIGINT, None)
 
 
 def hold_ctrl_c() -> None:
     """Let ctrl-C wait from now on, in a block of ``ctrl_c_after_keeping``; elsewhere it comes as ever."""
     if _holds and _is_main_thread():
-        _holds[-1].set()
+        _holds[-1].on = True
 
 
 def _is_main_thread() -> bool:
