@@ -80,6 +80,8 @@ def sets_by_words(root: Path, depth: int = DEEPEST) -> dict[str, list[Layout]]:
     found = {}
     for same_words in by_words.values():
         hr, lr = ([half for half in same_words if half.role == role] for role in ("HR", "LR"))
+        # LR was made of what was cut. Sizes would not tell: whole images may fit LR as well.
+        hr = [half for half in hr if half.cut] or hr
         if hr and lr:
             folders = [(one.folder, other.folder) for one in hr for other in _likeliest(lr)]
             found["_".join(hr[0].words)] = [_layout_of(root, *both) for both in folders]

@@ -17,6 +17,7 @@ _START = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _LOW = r"(?i:low)(?:$|(?=\d)|(?<=w)(?=[A-Z])|(?=(?i:res|q|x\d)))"
 _ROLE_WORD = re.compile(_START + rf"(?:((?i:hr|gt|high|orig|groundtruth))|(?i:lr|lq)|{_LOW})")
 _SCALE_WORD = re.compile(r"(?i)x([2-9]|1[0-9])|([2-9])x")
+_CUT = re.compile(r"(?i)mod(?:crop|\d)")
 _SCALE_AT_END = re.compile(r"(?i)(?:x|(?<=lr)|(?<=hr))([2-9])$")
 # How LR was made, or how HR was cut: no part of a set's name.
 _MANNERS = frozenset(
@@ -36,6 +37,7 @@ class Name:
         role: None where it says nothing; LR where it says both.
         scale: None where it names none.
         bicubic: it says that the images were made by bicubic.
+        cut: it says that the images were cut so that a scale fits: GTmod12, modcrop.
         rest: the words that are left, which name the set.
         ends_in_role: none of them stands behind the role: ``valid_LR_x4``, not ``LR_project``.
     """
@@ -43,6 +45,7 @@ class Name:
     role: Role | None
     scale: int | None
     bicubic: bool
+    cut: bool
     rest: tuple[str, ...]
     ends_in_role: bool
 
@@ -71,7 +74,7 @@ def read_name(name: str) -> Name:
             rest.append(word)
             ends_in_role = False
     role: Role | None = None if not roles else "LR" if "LR" in roles else "HR"
-    return Name(role, scale, bicubic, tuple(rest), ends_in_role)
+    return Name(role, scale, bicubic, bool(_CUT.search(name)), tuple(rest), ends_in_role)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Half:
     role: Role
     scale: int | None
     bicubic: bool
+    cut: bool
     words: tuple[str, ...]
 
 
@@ -90,9 +94,9 @@ def halves(root: Path, folders: Iterable[Path]) -> Iterator[Half]:
     for folder in folders:
         names = [read_name(part) for part in folder.relative_to(root).parts]
         scales = [name.scale for name in names if name.scale]
-        role = _nearest_role(names)
+        role, bicubic, cut = _nearest_role(names), any(its.bicubic for its in names), any(its.cut for its in names)
         if role and set(scales) <= {_SCALE}:
-            yield Half(folder, role, scales[-1] if scales else None, any(name.bicubic for name in names), _words(names))
+            yield Half(folder, role, scales[-1] if scales else None, bicubic, cut, _words(names))
 
 
 def _words(names: Iterable[Name]) -> tuple[str, ...]:

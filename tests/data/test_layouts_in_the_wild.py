@@ -31,6 +31,9 @@ def build(root: Path, patterns: dict[str, int]) -> None:
 PAIRED = {
     "benchmark of BasicSR": ("", "Set5", "", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/LRbicx2/{}"),
     "the same, the set itself": ("Set5", None, "Set5/", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/LRbicx2/{}"),
+    "with whole images": ("", "Set5", "", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/original/{} Set5/LRbicx3/{}"),
+    "with whole images, the set itself": ("Set5", None, "Set5/", "Set5/GTmod12/{} Set5/LRbicx4/{} Set5/original/{}"),
+    "GT and GT cut": ("", "S", "", "S/GT_modcrop/{} S/LQ/{} S/GT/{}"),
     "RCAN": ("", "Set5", "", "HR/Set5/x4/{}_HR_x4 LR/LRBI/Set5/x4/{}_LRBI_x4 HR/Set5/x2/{}_HR_x2"),
     "RCAN's only set": ("", None, "", "HR/Set5/x4/{}_HR_x4 LR/LRBI/Set5/x4/{}_LRBI_x4"),
     "RCAN in a folder": ("", None, "S/", "S/HR/Set5/x4/{}_HR_x4 S/LR/LRBI/Set5/x4/{}_LRBI_x4"),
@@ -58,7 +61,10 @@ PAIRED = {
 def test_pairs(tmp_path: Path, case: str):
     data_dir, name, cut, text = PAIRED[case]
     hr, lr, *others = text.split()
-    sides = {its: 32 if "HR" in its else 8 if "x4" in its else 16 for its in others} | {hr: 32, lr: 8}
+    sides = {
+        its: 35 if "original" in its else 32 if "HR" in its or "GT" in its else 8 if "x4" in its else 16
+        for its in others
+    } | {hr: 32, lr: 8}
     build(tmp_path, {f"{its}.png": side for its, side in sides.items()})
     dataset = open_dataset(tmp_path / data_dir, name)
     assert [pair.name for pair in dataset.pairs] == list(NAMES)
