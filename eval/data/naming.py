@@ -12,6 +12,8 @@ Role = Literal["HR", "LR"]
 _SCALE = 4
 # Of the path under a folder that is searched for the halves of sets.
 DEEPEST = 4
+# How names of folders begin that hold no images: hidden ones, and what a Mac adds to a zip.
+_PASSED_OVER = (".", "__MACOSX")
 # A word begins behind what is no letter, or with a capital behind a small letter: Set5LR, valid_lr; not DSLR.
 _START = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _LOW = r"(?i:low)(?:$|(?=\d)|(?<=w)(?=[A-Z])|(?=(?i:res|q|x\d)))"
@@ -117,10 +119,12 @@ def _nearest_role(names: Sequence[Name]) -> Role | None:
 
 
 def folders_below(root: Path, depth: int = DEEPEST) -> Iterator[Path]:
-    """Yield the folders under ``root``, hidden ones apart, in order; links are followed, as deep as ``depth``."""
+    """Yield the folders under ``root`` that may hold images, in order; links are followed, as deep as ``depth``."""
     try:
         with os.scandir(root) as found:
-            names = sorted(entry.name for entry in found if not entry.name.startswith(".") and _is_folder(entry))
+            names = sorted(
+                entry.name for entry in found if not entry.name.startswith(_PASSED_OVER) and _is_folder(entry)
+            )
     except OSError:
         return
     for name in names:

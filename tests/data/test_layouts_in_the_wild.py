@@ -234,6 +234,14 @@ def test_a_link_to_a_folder_that_holds_it_shows_nothing_twice(tmp_path: Path):
     assert sets_in(tmp_path) == ["Set5", "again"]
 
 
+def test_what_a_mac_adds_to_a_zip_is_no_set(tmp_path: Path):
+    build(tmp_path, {"S/HR/{}.png": 32, "S/LR/{}.png": 8, "__MACOSX/S/HR/._{}.png": 4, "__MACOSX/S/LR/._{}.png": 4})
+    assert [its.name for its in locate(tmp_path)] == ["S"]
+    assert open_dataset(tmp_path, None).layout == "HR and LR"
+    build(tmp_path, {"T/GT/{}.png": 32, "T/LQ/{}.png": 8})
+    assert sets_in(tmp_path) == ["S", "T"]
+
+
 def test_lr_of_another_scale_is_no_half_to_pair_with(tmp_path: Path):
     build(tmp_path, {"S/GT/{}.png": 48, "S/LRbicx3/{}.png": 16})
     assert description(open_dataset(tmp_path / "S" / "GT", None)) == ["HR: NAME; LR: made of HR by MATLAB's bicubic"]
