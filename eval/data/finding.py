@@ -116,7 +116,9 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
     if len(names) == 1:
         return _find_named(data_dir, names[0])
     if not names:
-        raise FolderError(data_dir, "holds no images and no set in a known layout (docs/data.md lists the layouts)")
+        raise FolderError(
+            data_dir, "holds no images and no set at x4 in a known layout (docs/data.md lists the layouts)"
+        )
     raise FolderError(data_dir, "holds several sets", names)
 
 

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from eval.data.images import is_image_file
-from eval.data.naming import DEEPEST, Half, folders_below, halves, hr_beside_input, set_name, told_tails
+from eval.data.naming import (
+    DEEPEST,
+    Half,
+    folders_below,
+    halves,
+    hr_beside_input,
+    is_lr_of_another_scale,
+    set_name,
+    told_tails,
+)
 from eval.data.pairs import ImagePair, check_pairs
 
 
@@ -152,17 +161,24 @@ def list_datasets(data_dir: Path, deeper: bool = False, depth: int = DEEPEST) ->
     told = set(map(str.casefold, by_words))
     halved = {folder for ways in by_words.values() for way in ways for folder in folders_of(way, "")}
     tops, names = {half.parts[0] for half in halved}, set()
+
+    def is_passed_over(name: str) -> bool:
+        inner = only_inner(data_dir / name).relative_to(data_dir)
+        return set_name(str(inner)).casefold() in told or is_lr_of_another_scale(inner)
+
     for child in folders_below(data_dir, 1):
         called = {name for layout in LAYOUTS if (name := layout.set_of("hr", child.name))}
         own = any(layout.in_own_folder for layout in matching_layouts(data_dir, child.name))
         if paired := {name for name in called if is_paired(data_dir, name)}:
             names |= paired
-        elif child.name not in tops and (own or _has_readable_images(only_inner(child))) and not _is_partner(child):
+        elif is_passed_over(child.name) or _is_partner(child):
+            continue
+        elif child.name not in tops and (own or _has_readable_images(only_inner(child))):
             names.add(child.name)
-        elif deeper and depth > 1 and set_name(child.name).casefold() not in told and not _is_partner(child):
+        elif deeper and depth > 1:
             inside = {f"{child.name}/{name}" for name in list_datasets(child, deeper, depth - 1)}
             in_pairs = {above.as_posix() for half in halved for above in (half, *half.parents)}
-            names |= {name for name in inside - in_pairs if set_name(name).casefold() not in told}
+            names |= {name for name in inside - in_pairs if not is_passed_over(name)}
     known = {folders_of(layout, name) for name in names for layout in LAYOUTS}
     names |= {
         name for name, ways in by_words.items() if name and not known.intersection(folders_of(way, "") for way in ways)

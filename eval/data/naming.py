@@ -118,6 +118,12 @@ def _nearest_role(names: Sequence[Name]) -> Role | None:
     return "LR" if any(name.is_bare and name.scale for name in names) else None
 
 
+def is_lr_of_another_scale(path: Path) -> bool:
+    """Tell whether a path under a folder of sets leads to LR images that are not for x4."""
+    names = [read_name(part) for part in path.parts]
+    return _nearest_role(names) == "LR" and any(name.scale not in (None, _SCALE) for name in names)
+
+
 def folders_below(root: Path, depth: int = DEEPEST) -> Iterator[Path]:
     """Yield the folders under ``root`` that may hold images, in order; links are followed, as deep as ``depth``."""
     try:

@@ -373,7 +373,7 @@ WRONG = [
     (
         "notes.txt",
         None,
-        "--data_dir {root}: holds no images and no set in a known layout (docs/data.md lists the layouts)",
+        "--data_dir {root}: holds no images and no set at x4 in a known layout (docs/data.md lists the layouts)",
     ),
 ]  # fmt: skip
 

@@ -242,6 +242,20 @@ def test_what_a_mac_adds_to_a_zip_is_no_set(tmp_path: Path):
     assert sets_in(tmp_path) == ["S", "T"]
 
 
+def test_lr_of_another_scale_or_degradation_is_no_set_of_its_own(tmp_path: Path):
+    for name in ("Set5", "Set14"):
+        build(tmp_path, {f"HR/{name}/x4/{{}}.png": 32, f"LR/LRBI/{name}/x4/{{}}.png": 8})
+    build(tmp_path, {"HR/Set5/x3/{}.png": 33, "LR/LRBD/Set5/x3/{}.png": 11})
+    assert sets_in(tmp_path) == ["Set14", "Set5"]
+    build(tmp_path, {"LR/LRDN/Set5/x4/{}.png": 8, "LRBD/Set5/x4/{}.png": 8, "B100/LRbicx2/{}.png": 8})
+    assert sets_in(tmp_path) == ["Set14", "Set5"]
+    build(tmp_path, {"photos_x2/{}.png": 32, "own/LRBD/x4/{}.png": 8})
+    assert sets_in(tmp_path) == ["Set14", "Set5", "own", "photos_x2"]
+    build(tmp_path / "none", {"LRbicx2/{}.png": 8, "LRbicx3/{}.png": 8})
+    with pytest.raises(UsageError, match="holds no images and no set at x4 in a known layout"):
+        open_dataset(tmp_path / "none", None)
+
+
 def test_lr_of_another_scale_is_no_half_to_pair_with(tmp_path: Path):
     build(tmp_path, {"S/GT/{}.png": 48, "S/LRbicx3/{}.png": 16})
     assert description(open_dataset(tmp_path / "S" / "GT", None)) == ["HR: NAME; LR: made of HR by MATLAB's bicubic"]
