@@ -12,7 +12,7 @@ from PIL import Image
 
 from eval.data.finding import HR_FOLDER, LR_FOLDER, FolderError, Found, find_dataset, sets_in
 from eval.data.images import ImageError, read_image
-from eval.data.likeness import alike, thumbnail
+from eval.data.likeness import alike, shown_by, thumbnail
 from eval.data.pairs import SCALE, ImagePair, same_names
 from eval.errors import RunError, UsageError
 from eval.files import why_no_folder
@@ -207,11 +207,11 @@ def _with_others(image: AuditedImage, prints: dict[str, np.ndarray], doubles: di
     """Add what only the other images of the set show: that it is a double, or holds another's LR image."""
     faults = list(image.faults)
     as_made = image.matches and image.matches[0].mean <= _AS_MADE_LEVELS
-    if image.lr is not None and image.hr is not None and not as_made and not alike(image.hr[None], image.lr)[0]:
-        if owners := [name for name, its in prints.items() if alike(its[None], image.lr)[0]]:
-            faults = [f"swapped: its LR image is that of {owners[0]}"]
+    if image.lr is not None and image.hr is not None and not as_made and not shown_by(image.hr[None], image.lr)[0]:
+        if owners := [name for name, its in prints.items() if shown_by(its[None], image.lr)[0]]:
+            faults.insert(0, f"swapped: its LR image is that of {owners[0]}")
         elif not any(fault.startswith("misaligned") for fault in faults):
-            faults = ["its LR image is another picture"]
+            faults.insert(0, "its LR image is another picture")
     if image.name in doubles:
         faults.append(f"duplicated: the same picture as {doubles[image.name]}")
     return replace(image, faults=tuple(faults))

@@ -122,11 +122,42 @@ def test_planted_faults_are_named(photographs, tmp_path: Path):
     lr["moved"] = imresize(np.roll(hr["moved"], (2, -3), (0, 1)), Fraction(1, 4))
     lr["small"] = imresize(hr["small"], Fraction(1, 2))
     found = {name: image.faults for name, image in _audit(_write(tmp_path, hr, lr)).items()}
-    assert found[first] == (f"swapped: its LR image is that of {second}",)
+    assert found[first][0] == f"swapped: its LR image is that of {second}"
     assert f"swapped: its LR image is that of {first}" in found[second][0]
     assert found[third] == ("recompressed: JPEG of quality 71 after MATLAB bicubic",)
     assert found["moved"][0].startswith("misaligned: LR fits HR moved by 2 down, -3 right")
     assert found["small"] == ("resized: LR is 32x32, expected 16x16, a quarter of HR",)
+
+
+OTHER_LEVELS = {
+    "brighter": lambda hr, lr: lr + 12,
+    "limited range": lambda hr, lr: 16 + lr * 219 / 255,
+    "gamma": lambda hr, lr: 255 * (lr / 255) ** 0.7,
+    "nearest": lambda hr, lr: hr[::4, ::4],
+}
+
+
+@pytest.mark.parametrize("change", OTHER_LEVELS)
+def test_lr_at_other_levels_is_the_same_picture(change: str, photographs, tmp_path: Path):
+    lr = {
+        name: np.rint(OTHER_LEVELS[change](hr, np.float64(imresize(hr, Fraction(1, 4))))).clip(0, 255).astype(np.uint8)
+        for name, hr in photographs.items()
+    }
+    images = _audit(_write(tmp_path / "own", photographs, lr))
+    for name, hr in photographs.items():
+        nearest = GENERATORS[images[name].matches[0].generator]
+        apart = np.abs(np.float64(nearest(hr)) - lr[name]).mean()
+        told = f"no generator known here: {apart:.1f} grey levels from the nearest in the mean"
+        assert images[name].faults == (told,)
+    first, second, third = photographs
+    wrong = {first: lr[second], second: lr[first], third: lr[third][::-1]}
+    images = _audit(_write(tmp_path / "swapped", photographs, wrong))
+    assert [images[name].faults[0] for name in photographs] == [
+        f"swapped: its LR image is that of {second}",
+        f"swapped: its LR image is that of {first}",
+        "its LR image is another picture",
+    ]
+    assert all(images[name].faults[1].startswith("no generator known here: ") for name in photographs)
 
 
 def test_doubles_and_leaks_are_found_also_resized_and_recompressed(photographs, tmp_path: Path):
@@ -244,7 +275,7 @@ def test_small_images_are_audited(side: int, random_image, tmp_path: Path):
     made = imresize(hr, Fraction(1, 4))
     for lr, faults in ((made, ()), (other, ("its LR image is another picture",))):
         (image,) = _audit(_write(tmp_path, {"a": hr}, {"a": lr})).values()
-        assert (image.matches[0].exact, image.faults) == (not faults, faults)
+        assert (image.matches[0].exact, image.faults[:1]) == (not faults, faults)
 
 
 def test_published_sets_are_matlabs_to_the_last_bit(esr_data: Path):
