@@ -3,6 +3,7 @@
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from eval.files import check_in_place, extras
 from eval.words import written_lines
 
 USAGE_EXIT, FAILURE_EXIT = 2, 1
+_NEGATIVE = re.compile(r"-\d+")
 _CTRL_C_EXIT, _SIGTERM_EXIT = 130, 143
 
 
@@ -115,7 +117,17 @@ def single(command: Callable[..., None]) -> typer.Typer:
 
 
 class _Command(TyperCommand):
-    """A command whose paths may begin with ~, from flags and from the environment: a shell expands few of them."""
+    """A command whose paths may begin with ~, from flags and from the environment: a shell expands few of them.
+
+    What stands without a flag may be the id of a model, which may be negative.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take -1 for a value; other flags that are unknown are refused."""
+        if any(map(_NEGATIVE.fullmatch, args)):
+            self.make_parser(ctx).parse_args([arg[1:] if _NEGATIVE.fullmatch(arg) else arg for arg in args])
+            ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Call the command."""

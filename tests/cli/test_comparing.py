@@ -208,3 +208,12 @@ def test_a_folder_that_is_called_like_a_model_is_meant_where_it_holds_records(tm
     record(tmp_path / "RLFN", "03_PFDNLite", (30.0, 31.0))
     (tmp_path / "3" / "record.json").touch()
     assert [comparing._kind(name) for name in ("RLFN", "3", "results")] == ["records"] * 3
+
+
+def test_a_negative_id_is_a_model_and_other_flags_are_refused(command):
+    for words in (("-1", "none", "--device", "cpu"), ("none", "-1")):
+        assert (
+            "error: no model 'none'. There are: -1 Bicubic" in command("-m", "eval", "compare", *words, code=2).stderr
+        )
+    for words, flag in ((("-1", "3", "--foo"), "--foo"), (("-1", "-x"), "-x"), (("-x", "3"), "-x")):
+        assert f"No such option: {flag}" in command("-m", "eval", "compare", *words, code=2).stderr
