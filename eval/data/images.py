@@ -48,7 +48,7 @@ class ImageError(RunError):
 
 @dataclass(frozen=True)
 class ImageSize:
-    """Height and width in pixels, after EXIF orientation."""
+    """Height and width in pixels, after EXIF orientation, as far as that was read."""
 
     height: int
     width: int
@@ -93,7 +93,9 @@ def is_grey(path: Path) -> bool:
 
 
 def read_size(path: Path) -> ImageSize:
-    """Return the size that a file's head states, without decoding it; damage behind the head goes unseen.
+    """Return the size that a file's head states, without decoding it.
+
+    What stands behind the head goes unseen: damage, and the EXIF orientation of a PNG that tells it behind the pixels.
 
     Raises:
         ImageError: the file is missing, no image, or of a kind that the table above refuses.

@@ -497,6 +497,9 @@ def test_orientation_of_a_png_is_applied_wherever_it_is_told(file, carrier: str,
         told, pixels = orientation_chunk(carrier, orientation), png_chunk(b"IDAT", DEFLATED)
         path = file(".png", png_file(PNG_HEADER, *((pixels, told) if late else (told, pixels))))
         np.testing.assert_array_equal(read_image(path), turned(RGB), err_msg=str(orientation))
+        if carrier == "eXIf":
+            # The size is that of the head alone.
+            assert read_size(path) == ImageSize(*(RGB if late else turned(RGB)).shape[:2])
 
 
 @pytest.mark.filterwarnings("ignore")
