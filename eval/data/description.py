@@ -1,6 +1,7 @@
 """What a set was taken for, in sentences: how its files pair, and what beside it is not used."""
 
 import hashlib
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,7 +38,9 @@ def _patterns(folder: Path, files: Iterable[tuple[str, Path]]) -> list[str]:
     found = {}
     for name, path in files:
         beside = path.parent.relative_to(folder) if path.parent.is_relative_to(folder) else path.parent
-        found[str(beside / path.stem.replace(name, "NAME", 1))] = None
+        # HR and LR may have the two forms of accents.
+        stem, name = (unicodedata.normalize("NFC", its) for its in (path.stem, name))
+        found[str(beside / stem.replace(name, "NAME", 1))] = None
     return list(found)
 
 

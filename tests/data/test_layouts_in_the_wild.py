@@ -1,5 +1,6 @@
 """Folders of images as people unpack them: pairs where names tell, LR never taken for HR, an error that asks else."""
 
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -232,6 +233,14 @@ def test_a_link_to_a_folder_that_holds_it_shows_nothing_twice(tmp_path: Path):
     (tmp_path / "loop").symlink_to(".")
     (tmp_path / "again").symlink_to("Set5")
     assert sets_in(tmp_path) == ["Set5", "again"]
+
+
+@pytest.mark.parametrize(("hr", "lr"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_how_files_pair_is_said_in_one_line_in_either_normal_form(tmp_path: Path, hr: str, lr: str):
+    for name in ("Žofín", "façade"):
+        of_hr, of_lr = (unicodedata.normalize(form, name) for form in (hr, lr))
+        build(tmp_path, {f"S/HR/{of_hr}_{{}}.png": 32, f"S/LR/{of_lr}_{{}}x4.png": 8})
+    assert description(open_dataset(tmp_path, "S"))[0] == "HR: S/HR/NAME; LR: S/LR/NAMEx4"
 
 
 def test_what_a_mac_adds_to_a_zip_is_no_set(tmp_path: Path):
