@@ -92,13 +92,14 @@ def _find_only(data_dir: Path, called: str | None = None) -> Found:
     name = called or folder.name
     own = [layout for layout in layouts.matching_layouts(folder.parent, folder.name) if layout.in_own_folder]
     by_words = layouts.sets_by_words(folder)
-    # HR and LR folders of several sets have no images themselves.
-    if own and layouts.is_paired(folder.parent, folder.name) and ("" in by_words or not by_words):
+    paired = bool(own) and layouts.is_paired(folder.parent, folder.name)
+    if paired and ("" in by_words or not by_words):
         return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name, data_dir)
     ways = by_words.get("") or (next(iter(by_words.values())) if own and len(by_words) == 1 else [])
     if ways:
         return _find_layout(folder, [(name, way) for way in ways], name)
-    if own:
+    # HR and LR folders of several sets have no images themselves.
+    if paired or any(layouts.has_images(folder.parent / layouts.folders_of(its, folder.name)[0]) for its in own):
         return _find_layout(folder.parent, [(folder.name, layout) for layout in own], name, data_dir)
     if layouts.has_images(folder):
         return _plain_folder(name, folder)

@@ -137,9 +137,13 @@ def sets_called(root: Path, name: str) -> list[Layout]:
 
 
 def is_paired(data_dir: Path, name: str) -> bool:
-    """Tell whether a set has its HR and its LR folder in some layout, and HR does not hold folders alone, of sets."""
+    """Tell whether a set has its HR and its LR folder in some layout, and neither holds folders alone, of sets."""
     folders = [[data_dir / half for half in folders_of(layout, name)] for layout in matching_layouts(data_dir, name)]
-    return any(os.path.isdir(lr) and (_has_readable_images(hr) or not any(folders_below(hr, 1))) for hr, lr in folders)
+
+    def is_of_files(half: Path) -> bool:
+        return _has_readable_images(half) or not any(folders_below(half, 1))
+
+    return any(os.path.isdir(lr) and is_of_files(hr) and is_of_files(lr) for hr, lr in folders)
 
 
 def has_images(folder: Path) -> bool:

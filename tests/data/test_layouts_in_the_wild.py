@@ -40,6 +40,7 @@ PAIRED = {
     "RCAN in a folder": ("", None, "S/", "S/HR/Set5/x4/{}_HR_x4 S/LR/LRBI/Set5/x4/{}_LRBI_x4"),
     "RCAN in a folder, by name": ("", "S", "S/", "S/HR/Set5/x4/{}_HR_x4 S/LR/LRBI/Set5/x4/{}_LRBI_x4"),
     "HR and LR by scale": ("S", None, "S/", "S/HR/x4/{} S/LR/x4/{}"),
+    "LR by scale": ("S", None, "S/", "S/HR/{} S/LR/x4/{} S/LR/x2/{}"),
     "tails of a known layout": ("", "Set5", "", "Set5/HR/{}_HR_x4 Set5/LR_bicubic/X4/{}_LRBI_x4"),
     "HR and LQ": ("", None, "", "HR/{} LQ/{}x4"),
     "gt and lq": ("", "Set5", "", "Set5/gt/{} Set5/lq/{}"),
@@ -194,6 +195,23 @@ def test_sets_at_any_depth_are_listed_once_and_opened_by_their_paths(tmp_path: P
     build(tmp_path, {"more/all/a/{}.png": 32, "more/all/b/{}.png": 32, "more/c/c/{}.png": 32, "more/c/d/{}.png": 32})
     with pytest.raises(UsageError, match="choose by --dataset: all/a, all/b, c/c, c/d, sample"):
         open_dataset(tmp_path / "more", None)
+
+
+HALVES_OF_SETS = {
+    "RCAN": ("HR/{}/x4/{{}}.png LR/LRBI/{}/x4/{{}}.png", "B100 Set14 Set5"),
+    "by part": ("HR/{}/{{}}.png LR/{}/{{}}.png", "train valid"),
+    "HR alone": ("HR/{}/{{}}.png", "train valid"),
+}
+
+
+@pytest.mark.parametrize("case", HALVES_OF_SETS)
+def test_hr_and_lr_that_hold_folders_of_sets_are_several_sets(tmp_path: Path, case: str):
+    patterns, names = HALVES_OF_SETS[case]
+    for name in names.split():
+        build(tmp_path, {its: 8 if "LR" in its else 32 for its in patterns.format(name, name).split()})
+    listed = ", ".join([*names.split(), "sample"])
+    with pytest.raises(UsageError, match=f"holds several sets; choose by --dataset: {listed}$"):
+        open_dataset(tmp_path, None)
 
 
 def test_images_of_one_kind_are_called_by_the_name_of_their_set(tmp_path: Path):
