@@ -157,13 +157,16 @@ def is_of_variable(data_dir: Path | None) -> bool:
     return bool(named) and data_dir == Path(os.path.expanduser(named))
 
 
-def states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return what tells files from ones that were written to since: path, size in bytes, time of the change in ns.
+def states_of(files: Iterable[Path]) -> list[tuple[str | int, ...]]:
+    """Return what tells files from ones that were replaced or written to since, whatever their size and times say.
+
+    A link, another name or other rights change it too: who sees another state looks into the file.
 
     Raises:
         OSError: one of them is gone.
     """
-    return [(str(file), state.st_size, state.st_mtime_ns) for file in files for state in (file.stat(),)]
+    found = [(str(file), os.stat(file)) for file in files]
+    return [(name, its.st_dev, its.st_ino, its.st_size, its.st_mtime_ns, its.st_ctime_ns) for name, its in found]
 
 
 def sha256_within(path: Path, folder: Path) -> str:

@@ -61,7 +61,7 @@ class Dataset:
         return self._at_first[1]
 
     def sha256_now(self) -> str:
-        """Return that hash of the files as they are now; they are read again if a size or a time of theirs differs.
+        """Return that hash of the files as they are now; they are read again where ``states_of`` tells others.
 
         Raises:
             OSError: one of them cannot be read any more.

@@ -1,6 +1,5 @@
 """Images that were decoded before, so that checking a set and running several models over it decode each file once."""
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+
+from eval.files import states_of
 
 # The least of this and of an eighth of the memory that is free at first; an image may take an eighth of that.
 _LIMIT_BYTES = 512 * 2**20
@@ -31,11 +32,10 @@ class DecodedImages:
     def get(self, path: Path, decode: Callable[[Path], np.ndarray]) -> np.ndarray:
         """Return ``decode(path)``, from memory if it is there; may be called by several threads."""
         try:
-            state = os.stat(path)
+            key = (decode, *states_of((path,)))
         except OSError:
             # What is wrong with the file is the decoder's to say.
             return decode(path)
-        key = (decode, str(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

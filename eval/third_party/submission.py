@@ -81,7 +81,7 @@ class OfFiles(InWorker):
         return self._described
 
     def weights_now(self) -> str | None:
-        """Return the hash of its weights as they are now; they are read again if a size or a time of theirs differs."""
+        """Return the hash of its weights as they are now; they are read again where ``states_of`` tells others."""
         states, sha256 = self._weights_at_first
         return sha256 if states_of(self._files_of_weights()) == states else self._hash_of_weights()
 

@@ -94,7 +94,7 @@ def test_each_part_of_a_files_state_alone_tells_that_it_changed(decoded, monkeyp
     kept, stat = DecodedImages(100_000), os.stat(paths[0])
     names = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
     state = SimpleNamespace(**{name: getattr(stat, name) for name in names})
-    monkeypatch.setattr(image_cache.os, "stat", lambda _path: state)
+    monkeypatch.setattr(os, "stat", lambda _path: state)
     for _ in range(2):
         kept.get(paths[0], decode)
     assert len(done) == 1

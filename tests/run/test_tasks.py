@@ -8,10 +8,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from eval.data.arrays import dataset_of_arrays
+from eval.data.datasets import open_dataset
 from eval.data.images import ImageSize, write_png
 from eval.data.resize import imresize
 from eval.errors import RunError
@@ -135,6 +138,30 @@ def test_an_image_that_changes_after_the_key_was_made_is_of_no_key(hr_folder: Pa
     assert carry_out(task_of(hr_folder), quiet).complete
     (hr_folder / "image1.png").unlink()
     assert unless_changed(carry_out(task_of(hr_folder), quiet), task).reason == told
+
+
+def test_an_image_of_the_same_size_and_time_is_another_one_all_the_same(hr_folder: Path):
+    """As PNG without compression has it, and tools that keep times."""
+    file = hr_folder / "image1.png"
+
+    def write(value: int) -> tuple[int, int]:
+        cv2.imwrite(str(file), np.full((40, 52, 3), value, np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 0])
+        os.utime(file, (1, 1))
+        return file.stat().st_size, file.stat().st_mtime_ns
+
+    before = write(0)
+    dataset = open_dataset(hr_folder, None)
+    first = dataset.sha256
+    assert write(255) == before
+    assert dataset.sha256_now() != first
+
+
+def test_files_of_which_only_rights_or_names_changed_are_the_same(hr_folder: Path):
+    task = task_of(hr_folder)
+    assert task.key
+    (hr_folder / "image1.png").chmod(0o600)
+    (hr_folder.parent / "another").hardlink_to(hr_folder / "image1.png")
+    assert carry_out(task, quiet).complete
 
 
 def test_files_that_were_touched_alone_are_the_same(hr_folder: Path):
