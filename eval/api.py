@@ -1,5 +1,7 @@
 """What notebooks and scripts import. It measures as the commands do, and leaves the process as it found it.
 
+Autocast, default types and devices, and hooks on all modules are the program's own: networks run without them here.
+
 from eval import evaluate, compare
 result = evaluate("PFDNLite", "Set5", data_dir="DATA")
 result.to_frame()
@@ -23,6 +25,7 @@ from eval.data import datasets
 from eval.data.arrays import dataset_of_arrays
 from eval.data.datasets import Dataset, check_metric_sizes
 from eval.data.images import ImageSize
+from eval.device.numerics import as_torch_ships
 from eval.errors import RunError, UsageError
 from eval.files import check_in_place
 from eval.inference.upscaler import Upscaler
@@ -72,6 +75,7 @@ class _Notes(Observer):
             yield lambda _done: bar.update()
 
 
+@as_torch_ships()
 def evaluate(
     model: Model,
     dataset: Images,
@@ -118,6 +122,7 @@ def evaluate(
     return Result(record, notes)
 
 
+@as_torch_ships()
 def compare(
     models: Mapping[str, Model] | Sequence[str],
     dataset: Images,
@@ -166,6 +171,7 @@ def compare(
     return Verdict(tuple(map(Result, records)), tuple(compare_sides(*pair) for pair in pairs), notes)
 
 
+@as_torch_ships()
 def load_model(
     model: str,
     weights: str | Path | None = None,

@@ -4,12 +4,15 @@ import importlib
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 import eval as api
 from eval.data.images import read_image, write_png
@@ -343,6 +346,44 @@ def test_weights_that_were_changed_are_not_taken_for_those_of_a_file(hr_folder: 
     assert before.means["psnr_db"] != after.means["psnr_db"]
     assert before.model.weights_sha256 != after.model.weights_sha256
     assert (after.model.origin, after.model.weights_file) == ("memory", None)
+
+
+@contextmanager
+def also_set(what: str) -> Iterator[None]:
+    """Set something that a notebook may have set for all of its networks."""
+    with ExitStack() as stack:
+        if what == "autocast":
+            stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
+        elif what == "float64":
+            stack.callback(torch.set_default_dtype, torch.float32)
+            torch.set_default_dtype(torch.float64)
+        elif what == "meta":
+            stack.callback(torch.set_default_device, None)
+            torch.set_default_device("meta")
+        else:
+            stack.callback(register_module_forward_hook(lambda _module, _given, made: made * 0.97).remove)
+        yield
+
+
+@pytest.mark.parametrize("what", ["autocast", "float64", "meta", "hook"])
+def test_figures_do_not_depend_on_what_a_notebook_has_set(hr_folder: Path, tmp_path: Path, what: str):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.conv = nn.Conv2d(3, 3, 1)\n"
+        "    def forward(self, x):\n"
+        "        return self.conv(x).repeat_interleave(4, 2).repeat_interleave(4, 3) * torch.ones(1)\n"
+    )
+    lr = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+
+    def figures() -> list:
+        models = ("Bicubic", f"{tmp_path}/net.py:Net")
+        records = [api.evaluate(model, hr_folder, config=UNTIMED, **QUIET).record for model in models]
+        assert not any(flag.code == "precision" for record in records for flag in record.flags)
+        return [*((its.means["psnr_db"], its.figures_key) for its in records), api.load_model("ABPN")(lr)[0].sum()]
+
+    plain = figures()
+    with also_set(what):
+        assert figures() == plain
 
 
 def test_names_tell_whose_weights_ran(hr_folder: Path):

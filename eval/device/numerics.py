@@ -1,10 +1,12 @@
-"""How devices round: TF32 and cuDNN's choices, set for a block of code and restored; float32 by oneDNN."""
+"""How devices round: TF32, cuDNN's choices, what a program has set, for a block of code; float32 by oneDNN."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import overrides
+from torch.nn.modules import module as hooks_of_all
 
 _TF32, _FULL = "tf32", "ieee"
 # Of matrix products, in torch's older words.
@@ -12,6 +14,8 @@ _LESS = ("high", "medium")
 # torch makes the two while it is imported, where no reader of its types sees it.
 _CONV, _RNN = (getattr(torch.backends.cudnn, name) for name in ("conv", "rnn"))
 _ON_CPU = [getattr(torch.backends.mkldnn, name) for name in ("conv", "matmul", "rnn")]
+_CASTING = ("cpu", "cuda", "mps")
+_HOOKS = (hooks_of_all._global_forward_pre_hooks, hooks_of_all._global_forward_hooks)
 
 
 def convolutions_take_tf32() -> bool:
@@ -55,6 +59,36 @@ def set_full_precision_on_cpu() -> None:
     """Let oneDNN compute float32 as such, for good: a program can have it round to bfloat16, and no tensor shows it."""
     for operator in _ON_CPU:
         operator.fp32_precision = _FULL
+
+
+@contextmanager
+def as_torch_ships() -> Iterator[None]:
+    """Set aside, for a block of code or a function, what a program has set for all networks: figures do not show it.
+
+    That is autocast, the default type and device, modes of torch's functions, hooks on all modules, and less than
+    float32 in products or on the CPU. Modes are taken away and not covered by others: one more costs time at each call.
+    """
+    dtype, said = torch.get_default_dtype(), _said_of_products()
+    casting = [kind for kind in _CASTING if torch.is_autocast_enabled(kind)]
+    hooks = [dict(its) for its in _HOOKS]
+    with ExitStack() as stack:
+        while overrides._len_torch_function_stack():
+            stack.enter_context(overrides._pop_mode_temporarily())
+        stack.callback(torch.set_default_dtype, dtype)
+        torch.set_default_dtype(torch.float32)
+        for kind in casting:
+            stack.callback(torch.set_autocast_enabled, kind, True)
+            torch.set_autocast_enabled(kind, False)
+        for its, before in zip(_HOOKS, hooks, strict=True):
+            stack.callback(its.update, before)
+            its.clear()
+        for operator in _ON_CPU:
+            if operator.fp32_precision not in ("none", _FULL):
+                stack.enter_context(_switched(operator, "fp32_precision", _FULL))
+        if said in _LESS:
+            stack.callback(torch.set_float32_matmul_precision, said)
+            torch.set_float32_matmul_precision("highest")
+        yield
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eval.data.images import ImageSize
 from eval.device.clock import Forward, kernels_ms, timed
 from eval.device.memory import PeakMemory, available_bytes, live_bytes_per_pixel, peak_memory
+from eval.device.numerics import as_torch_ships
 from eval.device.pixels import to_tensor, to_uint8
 from eval.device.placing import release
 from eval.device.transfer import to_device
@@ -126,6 +127,7 @@ class Upscaler:
         self.network.to("cpu")
         release(self.device)
 
+    @as_torch_ships()
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> tuple[np.ndarray, float]:
         """Super-resolve one image.

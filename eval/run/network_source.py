@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from eval.config import RunConfig
 from eval.data.images import ImageSize
+from eval.device.numerics import as_torch_ships
 from eval.errors import RunError, UsageError, one_reason
 from eval.files import beginning, importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
@@ -140,7 +141,7 @@ def source_of_file(
     path = Path(file).expanduser()
     if path.suffix != ".py" or why_no_file(path):
         raise UsageError(f"{target}: expected FILE.py:CLASS; {file or target}: {why_no_file(path) or 'no .py file'}")
-    with importing_beside(path), torch.random.fork_rng(devices=()):
+    with importing_beside(path), torch.random.fork_rng(devices=()), as_torch_ships():
         torch.default_generator.manual_seed(0)
         try:
             network = build_network(module_of(path, f"network_in_{path.stem}"), name, arguments or {})
