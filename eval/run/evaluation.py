@@ -23,7 +23,7 @@ from eval.run.images_folders import give_up_unused, images_folder
 from eval.run.interrupts import ctrl_c_after_keeping
 from eval.run.keeper import Keeper
 from eval.run.keys import measuring_sha256
-from eval.run.launch import RAY, Launch, note_on_half_precision, resolved
+from eval.run.launch import RAY, Launch, note_on_half_precision, note_on_threads, resolved
 from eval.run.model_source import ModelSource
 from eval.run.network_source import NetworkSource
 from eval.run.observer import Observer
@@ -59,6 +59,8 @@ class Evaluation:
             self.observer.say(f"note: {note}")
         self.keeper = Keeper(self.launch.save_dir, self.launch.images_dir, self.launch.redo, self.observer)
         self.records: list[Record] = []
+        if self.node is None and (note := note_on_threads(self.config)):
+            self.observer.say(f"note: {note}")
         for note in self.config.notes(config):
             self.observer.say(f"note: {note}")
         if self.launch.jobs > 1 and self.launch.launcher == RAY:

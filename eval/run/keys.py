@@ -16,12 +16,14 @@ import PIL
 import torch
 
 from eval.config import AUTO
+from eval.device.groups import usable_cpus
 from eval.device.nvml import driver_version
 from eval.files import PROJECT
 from eval.inference.engines.registry import ENGINES
 from eval.metrics.registry import METRICS
 from eval.run.environment import cpu_name, device_name
 from eval.sources import hash_at_first, hash_of_sources
+from eval.words import counted
 
 # Everything that they import is part of it; engines, metrics and the worker are found by name.
 _MEASURING = (
@@ -66,7 +68,8 @@ class Machine(NamedTuple):
 
     Attributes:
         parts: what all figures depend on: the device's name, and versions or numbers.
-        host: the CPU beside a GPU, which starts its kernels, so that times depend on it, but no other figure.
+        host: what times depend on besides, but no other figure: the processors that this process may use, by a
+            container or its affinity; of a GPU, the CPU beside it, which starts its kernels.
     """
 
     parts: tuple[str | int | None, ...]
@@ -81,4 +84,5 @@ def machine(device: str) -> Machine:
     if where.type == "cuda":
         return Machine((name, driver_version(), torch.backends.cudnn.version()), cpu_name())
     # The operators of Apple's GPUs, and products on its CPUs, are the system's.
-    return Machine((name, os.cpu_count(), *filter(None, platform.mac_ver()[:1])))
+    parts = (name, os.cpu_count(), *filter(None, platform.mac_ver()[:1]))
+    return Machine(parts, counted(usable_cpus(), "processor"))

@@ -16,6 +16,7 @@ from eval.errors import UsageError
 from eval.inference.engines.registry import Execution, check_engine
 from eval.metrics.registry import METRICS, find_metrics
 from eval.run.streams import streams_within
+from eval.words import counted
 
 HERE, RAY = "here", "ray"
 _MOST_WORKERS = 8
@@ -91,6 +92,15 @@ def note_on_half_precision(config: RunConfig, force: bool) -> str | None:
             f"--precision {config.precision}: {found}; leave the flag out, or give --force to run it all the same"
         )
     return f"--precision {config.precision} gains nothing: {found}"
+
+
+def note_on_threads(config: RunConfig) -> str | None:
+    """Return what is to be said where a network is timed on more threads than there are processors for it."""
+    cpus, threads = usable_cpus(), config.threads or 1
+    if config.protocol is Protocol.ACCURACY or "threads" in config.idle or threads <= cpus:
+        return None
+    allowed = f"this process may use {counted(cpus, 'processor')}"
+    return f"--threads {threads}: {allowed}, so threads take turns and times are longer; give --threads {cpus}"
 
 
 def resolved(config: RunConfig, launch: Launch | None = None, device_there: str | None = None) -> RunConfig:

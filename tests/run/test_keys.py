@@ -218,8 +218,9 @@ def test_the_cpu_beside_a_gpu_decides_times_alone(task: EvaluationTask):
 def test_apples_machine_is_its_system_too(monkeypatch, device: str):
     monkeypatch.setattr(keys, "device_name", lambda _device: "An Apple chip")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(keys, "usable_cpus", lambda: 6)
     monkeypatch.setattr(keys.platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
-    assert keys.machine.__wrapped__(device) == keys.Machine(("An Apple chip", 8, "15.1"))
+    assert keys.machine.__wrapped__(device) == keys.Machine(("An Apple chip", 8, "15.1"), "6 processors")
 
 
 def test_processors_of_one_name_and_other_instructions_are_two_machines(monkeypatch):
@@ -407,6 +408,21 @@ def test_processors_of_one_name_and_another_number_are_two_machines(monkeypatch)
     name, count, *_ = keys.machine.__wrapped__("cpu").parts
     assert name
     assert count == 4096
+
+
+@pytest.mark.parametrize(("protocol", "differ"), [("official", True), ("steady", True), ("accuracy", False)])
+def test_processors_that_may_be_used_are_part_of_timed_keys_alone(
+    task: EvaluationTask, monkeypatch, protocol: str, differ: bool
+):
+    """As taskset, a queue or a container sets them."""
+    found = []
+    for cpus in (1, 2):
+        monkeypatch.setattr(keys, "usable_cpus", lambda cpus=cpus: cpus)
+        where = keys.machine.__wrapped__("cpu")
+        found.append(replace(task, config=CONFIG.replaced(protocol=protocol), machine=where))
+    one, two = found
+    assert (one.key != two.key) == differ
+    assert one.figures_key == two.figures_key
 
 
 def test_the_machine_that_carries_a_task_out_counts_and_not_the_one_that_asks(task: EvaluationTask, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from eval.config import RunConfig
 from eval.errors import UsageError
 from eval.run import launch
-from eval.run.launch import note_on_half_precision, resolved
+from eval.run.launch import note_on_half_precision, note_on_threads, resolved
 from tests.tasks import config_of
 
 
@@ -73,3 +73,21 @@ def test_a_run_takes_the_workers_of_its_share_of_the_machine(monkeypatch):
     assert resolved(asked).workers == 8
     assert resolved(asked, launch.Launch(jobs=2)).workers == 3
     assert resolved(asked.replaced(workers=0)).workers == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"protocol": "official", "threads": 3}, True),
+        ({"protocol": "steady", "threads": 3}, True),
+        ({"protocol": "official", "threads": 2}, False),
+        ({"protocol": "accuracy", "threads": 3}, False),
+        ({"protocol": "official", "threads": 3, "device": "cuda"}, False),
+    ],
+)
+def test_more_threads_than_processors_are_told_where_they_are_timed(monkeypatch, changes: dict, told: bool):
+    monkeypatch.setattr(launch, "usable_cpus", lambda: 2)
+    words = (
+        "--threads 3: this process may use 2 processors, so threads take turns and times are longer; give --threads 2"
+    )
+    assert note_on_threads(config_of(**changes)) == (words if told else None)
