@@ -2,12 +2,14 @@
 
 import ast
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from eval.expressions import dotted, value_of
-from eval.files import open_within, sha256_within, why_unfit
+from eval.files import PROJECT, open_within, sha256_within, why_unfit
 
 # Larger files are data in the form of Python.
 _MAX_SOURCE_BYTES = 4 * 2**20
@@ -71,6 +73,22 @@ def hash_of_file(file: Path, text: str = "") -> str:
 def file_and_imports(file: Path) -> set[Path]:
     """Return a Python file and all files of its folder that it imports, however indirectly, as far as its text says."""
     return {file} | files_of(file.parent, _imports_of(file.parent, file))
+
+
+def packages_of(root: Path, files: Iterable[Path], modules: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the installed packages that files under ``root`` import, and modules are of, with their versions.
+
+    None is imported for it. What lies under ``root``, the project and Python itself have no version here.
+    """
+    imported = {*modules, *(module for file in files for module in _imports_of(root, file))}
+    names = {module.partition(".")[0] for module in imported} - sys.stdlib_module_names
+    own = {name for name in names if any(_located(root, name)) or (PROJECT / name).is_dir()}
+    found = {package for name in names - own for package in _distributions().get(name, ())}
+    return tuple(sorted(f"{package} {version(package)}" for package in found))
+
+
+# It reads what every installed package consists of.
+_distributions = cache(packages_distributions)
 
 
 def files_of(root: Path, modules: Iterable[str]) -> set[Path]:

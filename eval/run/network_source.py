@@ -24,7 +24,7 @@ from eval.errors import RunError, UsageError, one_reason
 from eval.files import beginning, importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, settled_with, upscaler_of
-from eval.sources import hash_of_file
+from eval.sources import file_and_imports, hash_of_file, packages_of
 from eval.words import printable
 from eval.zoo.checkpoints import own_checkpoint, zoo_info
 from eval.zoo.from_file import UNTRAINED, build_network, called_with
@@ -156,6 +156,7 @@ def source_of_file(
         found = source_of_module(network, data_range, called or called_with(f"{path.stem}-{name}", arguments or {}))
     # Its class alone would not tell what lies beside it.
     known = {"weights_file": weights and weights.name, "source_sha256": hash_of_file(path, str(arguments or {}))}
+    known |= {"packages": packages_of(path.parent, file_and_imports(path))}
     return NetworkSource(found.spec, network, with_weights_told(found.info.model_copy(update=known), told))
 
 

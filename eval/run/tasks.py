@@ -106,7 +106,7 @@ def making_of(
         "pixels": _pixels_of(info, images, config),
         "source": info.source_sha256,
         "measuring": measuring_sha256(info.by_worker),
-        "libraries": libraries(config.engine),
+        "libraries": (*libraries(config.engine), *info.packages),
         "machine": (where or machine(config.device)).parts,
     }
 

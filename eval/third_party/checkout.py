@@ -149,6 +149,7 @@ def _read_entry(path: Path, origin: str, model_id: int, body: Sequence[ast.stmt]
         defines_model="model" in known,
         source_sha256=hash_of_sources(path, modules, branch),
         branch=branch,
+        modules=tuple(modules),
         is_placeholder=all(isinstance(statement, ast.Pass) for statement in body),
     )
 

@@ -24,6 +24,7 @@ class Entry:
         branch: the code of its branch, as Python writes it; comments are gone. Empty where it cannot be read.
         forward: the function that ``run`` calls for this entry instead of ``forward``, if any.
         is_placeholder: its branch is ``pass``, as the template has it where an entry's own code belongs.
+        modules: what its branch imports.
         fault: why its branch cannot be read; then nothing but its id is known. Empty where it can.
     """
 
@@ -37,6 +38,7 @@ class Entry:
     branch: str = ""
     forward: str | None = None
     is_placeholder: bool = False
+    modules: tuple[str, ...] = ()
     fault: str = ""
 
 

@@ -21,7 +21,7 @@ from eval.files import PROJECT, beginning, sha256_within, states_of, why_unfit
 from eval.records.record import SHOWN_OF_A_HASH, State
 from eval.run.failures import CannotRunError
 from eval.run.model_source import LoadedModel, Settled
-from eval.sources import hash_of_file
+from eval.sources import file_and_imports, files_of, hash_of_file, packages_of
 from eval.third_party.account import moving_s_per_byte
 from eval.third_party.bubblewrap import OURS, Mounts
 from eval.third_party.checkout import source_of
@@ -124,6 +124,7 @@ class Submission(OfFiles):
             weights_sha256=self._weights_at_first[1],
             source_sha256=entry.source_sha256,
             origin=self.checkout.origin,
+            packages=packages_of(self.checkout.path, files_of(self.checkout.path, entry.modules), entry.modules),
         )
 
     @property
@@ -214,6 +215,7 @@ class ModelFile(OfFiles):
             weights_sha256=self._weights_at_first[1],
             source_sha256=self.source_now(),
             origin=OF_A_FILE,
+            packages=self._packages(),
             weights_key=self.weights_key,
         )
 
@@ -237,6 +239,11 @@ class ModelFile(OfFiles):
         for handed in files_beside(self.file, self.more):
             digest.update(os.fsencode(f"{handed.place}\n{sha256_within(handed.path, handed.folder)}"))
         return digest.hexdigest()
+
+    def _packages(self) -> tuple[str, ...]:
+        code = [(self.file.parent, file_and_imports(self.file))]
+        code += [(folder.parent, {*folder.rglob("*.py")}) for folder in self.more]
+        return tuple(sorted({package for root, files in code for package in packages_of(root, files)}))
 
     def _files_of_weights(self) -> list[Path]:
         return [self.checkpoint] if self.checkpoint else []

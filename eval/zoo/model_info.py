@@ -21,6 +21,7 @@ class ModelInfo(Frozen):
         weights_key: where in its file the weights were asked for by ``--weights_key``.
         weights_steps: what was done to the file's content to get the weights.
         weights_stored: the type that they are stored in, where it is not the network's.
+        packages: the installed packages that the code of a submission or a file imports, with their versions.
         in_worker: a network of the zoo ran in a worker, beside submissions that did.
     """
 
@@ -40,6 +41,7 @@ class ModelInfo(Frozen):
     weights_steps: tuple[str, ...] = ()
     weights_stored: str | None = None
     in_worker: bool = False
+    packages: tuple[str, ...] = ()
 
     @property
     def by_worker(self) -> bool:

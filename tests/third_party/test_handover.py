@@ -2,21 +2,26 @@
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from eval import sources
 from eval.config import RunConfig
 from eval.data.datasets import open_dataset
 from eval.data.images import ImageSize, write_png
 from eval.errors import UsageError
-from eval.files import MAX_FILE_BYTES, UnfitFileError, open_within, sha256_within, why_unfit
+from eval.files import MAX_FILE_BYTES, PROJECT, UnfitFileError, open_within, sha256_within, why_unfit
 from eval.records.record import State
 from eval.run.environment import machine_state
+from eval.run.model_source import zoo_model
+from eval.run.network_source import source_of_file
 from eval.run.processes import carry_out
 from eval.run.tasks import TaskRun, is_final, record_of, unless_changed
 from eval.third_party import bubblewrap, handover, submission
@@ -25,6 +30,7 @@ from eval.third_party.choosing import check_out_of_sight, choose_model_file, cho
 from eval.third_party.handover import files_below, files_beside
 from eval.third_party.kinds import SandboxKind
 from eval.third_party.submission import Rules
+from eval.zoo.manifest import find_model
 from tests.planted_checkout import copy_of_planted
 from tests.tasks import task_of
 
@@ -198,6 +204,68 @@ def test_weights_that_change_after_they_were_read_are_of_no_key(home: Path, hr_f
             told = "its weights changed while it ran: run it again"
             assert (changed.state, changed.reason) == (State.FILES_CHANGED, told)
         assert source.info.weights_sha256 == before
+
+
+IMPORTS = "import sys, timms.layers, models_zoo\nfrom einopses import rearrange\nimport absent\nfrom . import beside\n"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install packages, or other versions of them, where Python looks; none can be imported."""
+    site = tmp_path / "site"
+    monkeypatch.syspath_prepend(site)
+
+    def install(**versions: str) -> None:
+        for name, its in versions.items():
+            folder = site / f"py_{name}-0.dist-info"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: py-{name}\nVersion: {its}\n")
+            (folder / "top_level.txt").write_text(f"{name}\n")
+            (site / name).mkdir(exist_ok=True)
+            (site / name / "__init__.py").write_text("raise SystemExit('imported')\n")
+        sources._distributions.cache_clear()
+
+    yield install
+    sources._distributions.cache_clear()
+
+
+def test_installed_packages_that_its_code_imports_are_in_the_key(
+    home: Path, hr_folder: Path, installed: Callable[..., None]
+):
+    (home / "network.py").write_text(f"{IMPORTS}from torch import nn\nimport within\n")
+    (home / "lib").mkdir()
+    (home / "lib" / "code.py").write_text("import deeper\n")
+    # What lies beside a file is its own, whatever is installed under that name.
+    (home / "within.py").write_text("import fromwithin\n")
+    (home / "plain.pth").write_bytes(b"weights")
+    folder = copy_of_planted(home / "c")
+    (folder / "models" / "team00_plain.py").write_text(f"{IMPORTS}import within\n")
+
+    def sources_now() -> list:
+        named = f"{home / 'network.py'}:Net"
+        return [
+            *choose_submissions([read_checkout(folder)], ["0"], RULES),
+            choose_model_file(named, home / "plain.pth", 1.0, RULES, [home / "lib"]),
+        ]
+
+    def keys() -> list[str]:
+        return [task_of(hr_folder, source).figures_key for source in sources_now()]
+
+    versions = {"timms": "1.0", "einopses": "0.8", "within": "3", "fromwithin": "4", "deeper": "5", "idle": "6"}
+    installed(**versions)
+    told = [[its for its in source.info.packages if its.startswith("py-")] for source in sources_now()]
+    assert told == [
+        ["py-einopses 0.8", "py-timms 1.0", "py-within 3"],
+        ["py-deeper 5", "py-einopses 0.8", "py-fromwithin 4", "py-timms 1.0"],
+    ]
+    before = keys()
+    installed(idle="7")
+    assert keys() == before
+    installed(timms="1.1")
+    assert all(now != then for now, then in zip(keys(), before, strict=True))
+    assert zoo_model(find_model("Bicubic")).info.packages == ()
+    own = source_of_file(f"{PROJECT}/models/team08_ABPN.py:ABPN", None, 1.0)
+    assert own.info.packages == (f"torch {version('torch')}",)
 
 
 def test_a_checkpoint_that_is_gone_when_it_is_opened_is_its_models_row(home: Path, hr_folder: Path):
