@@ -38,7 +38,8 @@ from eval.report.results import Result, Verdict, frame_of
 from eval.run.evaluation import Evaluation
 from eval.run.launch import Launch, resolved
 from eval.run.model_source import ModelSource, ZooModel, zoo_model
-from eval.run.network_source import NetworkSource, source_of_file, source_of_module, source_of_upscaler, state_of
+from eval.run.network_source import NetworkSource, source_of_file, source_of_module, source_of_upscaler
+from eval.run.network_state import state_of
 from eval.run.observer import Observer
 from eval.zoo.from_file import data_range_of
 from eval.zoo.manifest import all_models, find_model

@@ -4,9 +4,11 @@ import importlib
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -346,6 +348,95 @@ def test_weights_that_were_changed_are_not_taken_for_those_of_a_file(hr_folder: 
     assert before.means["psnr_db"] != after.means["psnr_db"]
     assert before.model.weights_sha256 != after.model.weights_sha256
     assert (after.model.origin, after.model.weights_file) == ("memory", None)
+
+
+class Gained(Nearest):
+    """A network that a plain attribute and a buffer that is not saved have a part in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 1.0
+        self.register_buffer("offset", torch.zeros(1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x * self.factor + self.offset)
+
+
+def weakened(share: float) -> Callable:
+    return lambda _module, _given, made: made * share
+
+
+def forward_of(share: float) -> Callable:
+    return lambda self, x: share * (self.gain * x).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+CHANGES = {
+    "hook": lambda network: network.register_forward_hook(weakened(0.97)),
+    "another hook": lambda network: network.register_forward_hook(weakened(0.98)),
+    "hook of a layer": lambda network: network.layer.register_forward_hook(weakened(0.97)),
+    "hook before": lambda network: network.register_forward_pre_hook(lambda _module, given: (given[0] * 0.97,)),
+    "partial": lambda network: network.register_forward_hook(partial(np.multiply, 0.97)),
+    "buffer": lambda network: network.offset.fill_(0.1),
+    "attribute": lambda network: setattr(network, "factor", 0.97),
+    "tensor": lambda network: setattr(network, "factor", torch.tensor(0.97)),
+    "another tensor": lambda network: setattr(network, "factor", torch.tensor(0.98)),
+    "array": lambda network: setattr(network, "factor", np.array([0.97])),
+    "settings": lambda network: setattr(network, "options", {"share": SimpleNamespace(of=[0.97])}),
+    "stride": lambda network: setattr(network.layer, "stride", (2, 2)),
+    "class": lambda network: setattr(network, "__class__", type("Gained", (Gained,), {"forward": forward_of(0.97)})),
+    "another class": lambda network: setattr(
+        network, "__class__", type("Gained", (Gained,), {"forward": forward_of(0.98)})
+    ),
+}
+
+
+def made_and_changed(change: Callable = id) -> Gained:
+    network = Gained()
+    network.layer = nn.Conv2d(1, 1, 1)
+    nn.init.ones_(network.layer.weight)
+    nn.init.zeros_(network.layer.bias)
+    change(network)
+    return network
+
+
+def test_each_change_of_a_network_makes_another_one():
+    def told(network: nn.Module) -> tuple:
+        info = source_of_module(network, 1.0).info
+        return info.weights_sha256, info.source_sha256
+
+    plain = told(made_and_changed())
+    changed = {what: told(made_and_changed(change)) for what, change in CHANGES.items()}
+    assert len({plain, *changed.values()}) == 1 + len(CHANGES)
+    assert told(made_and_changed()) == plain
+    assert changed == {what: told(made_and_changed(change)) for what, change in CHANGES.items()}
+    assert told(made_and_changed().train()) == plain
+    # A network that holds itself, and what has no words.
+    holding = made_and_changed(lambda network: vars(network).update(held=[network, object()]))
+    assert told(holding) != plain
+
+
+@pytest.mark.parametrize("change", ["hook", "hook before"])
+def test_a_loaded_model_with_a_hook_is_not_taken_for_the_one_of_the_zoo(hr_folder: Path, change: str):
+    model = api.load_model("Bicubic")
+    assert source_of_upscaler(model).info.origin == "zoo"
+    before = api.evaluate(model, hr_folder, config=UNTIMED, **QUIET).record
+    CHANGES[change](model.network)
+    after = api.evaluate(model, hr_folder, config=UNTIMED, **QUIET).record
+    assert before.means["psnr_db"] != after.means["psnr_db"]
+    assert before.figures_key != after.figures_key
+    assert (before.model.origin, after.model.origin) == ("zoo", "memory")
+    assert before.model.source_sha256 != after.model.source_sha256
+
+
+def test_a_forward_that_a_program_has_replaced_is_not_the_zoos(hr_folder: Path, monkeypatch):
+    model = api.load_model("ABPN")
+    monkeypatch.setattr(type(model.network), "forward", lambda _self, x: x.repeat_interleave(4, 2))
+    assert source_of_upscaler(model).info.origin == "memory"
+    told = "08_ABPN: source changed: 08_ABPN: a program has put another forward in the place of that of ABPN: "
+    with pytest.raises(RunError, match=told):
+        api.evaluate("ABPN", hr_folder, config=UNTIMED, **QUIET)
+    with pytest.raises(RunError, match="in the place of that of ABPN"):
+        api.load_model("ABPN")
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from eval.inference.upscaler import InvalidOutputError, NoTileFitsError
 from eval.records.record import State
 from eval.timing.warmup import WorkerEndedError
 from eval.zoo.checkpoints import MissingWeightsError
-from eval.zoo.loading import WeightsChangedError
+from eval.zoo.loading import CodeReplacedError, WeightsChangedError
 
 # Errors of ours whose type tells the state.
 _STATES = {
     MissingWeightsError: State.MISSING_CHECKPOINT,
     WeightsChangedError: State.FILES_CHANGED,
+    CodeReplacedError: State.SOURCE_CHANGED,
     NoTileFitsError: State.OUT_OF_MEMORY,
     WorkerEndedError: State.KILLED,
     EngineError: State.ENGINE_FAILED,

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import inspect
 import math
 import re
 import unicodedata
@@ -24,6 +23,7 @@ from eval.errors import RunError, UsageError, one_reason
 from eval.files import beginning, importing_beside, module_of, why_no_file
 from eval.inference.upscaler import Upscaler
 from eval.run.model_source import Settled, settled_with, upscaler_of
+from eval.run.network_state import hash_of_behaviour, hash_of_source, hash_of_weights, state_of
 from eval.sources import file_and_imports, hash_of_file, packages_of
 from eval.words import printable
 from eval.zoo.checkpoints import own_checkpoint, zoo_info
@@ -79,20 +79,17 @@ class NetworkSource:
 def source_of_upscaler(upscaler: Upscaler, name: str | None = None) -> NetworkSource:
     """Return a loaded model as a source, under the name that it has or another one.
 
-    One that was changed since it was loaded has the weights that are in memory, not those of a file.
+    One that was changed since it was loaded, if only by a hook, is what is in memory: its weights are those of no file.
     """
     _check(upscaler.network)
     told: dict[str, Any] = {}
     if upscaler.as_loaded != state_of(upscaler.network):
         told = dict.fromkeys(("checkpoint", "weights_file", "weights_key", "weights_stored")) | {"weights_steps": ()}
-        told |= {"weights_sha256": _hash_of_weights(upscaler.network), "origin": IN_MEMORY}
+        code = f"{upscaler.info.source_sha256} {hash_of_behaviour(upscaler.network)}"
+        told |= {"weights_sha256": hash_of_weights(upscaler.network), "origin": IN_MEMORY}
+        told |= {"source_sha256": hashlib.sha256(code.encode()).hexdigest()}
     spec = upscaler.spec.model_copy(update={"id": _NO_ID, "name": _as_folder(name)} if name else {})
     return NetworkSource(spec, upscaler.network, upscaler.info.model_copy(update={**told, "label": spec.label}))
-
-
-def state_of(network: nn.Module) -> str:
-    """Return what tells a network from one whose layers or weights were changed since."""
-    return f"{network!r}\n{_hash_of_weights(network)}"
 
 
 def source_of_module(network: nn.Module, data_range: float, name: str | None = None) -> NetworkSource:
@@ -116,7 +113,7 @@ def source_of_module(network: nn.Module, data_range: float, name: str | None = N
     spec = ModelSpec(**row, scale=4, data_range=float(data_range), min_size=1)
     # Of the manifest alone names are plain.
     spec = spec.model_copy(update={"name": _as_folder(name or kind.__name__)})
-    told = {"weights_sha256": _hash_of_weights(network), "source_sha256": _hash_of_source(kind), "origin": IN_MEMORY}
+    told = {"weights_sha256": hash_of_weights(network), "source_sha256": hash_of_source(network), "origin": IN_MEMORY}
     return NetworkSource(spec, network, zoo_info(spec, None).model_copy(update=told))
 
 
@@ -193,24 +190,3 @@ def _check(network: nn.Module) -> None:
         copy.deepcopy(network)
     except Exception as error:
         raise UsageError(f"{name}: cannot be copied ({one_reason(error)}); a copy is what runs") from error
-
-
-def _hash_of_weights(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):
-            digest.update(f"{name} {tensor!r}\n".encode())
-            continue
-        tensor = tensor.to_dense()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _hash_of_source(kind: type) -> str:
-    """Return the hash of a class's text where it can be had, else of its name: then weights alone tell models apart."""
-    try:
-        text = inspect.getsource(kind)
-    except (OSError, TypeError):
-        text = f"{kind.__module__}.{kind.__qualname__}"
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,10 @@ class WeightsChangedError(RunError):
     """A file of weights is not the one any more that was found and hashed."""
 
 
+class CodeReplacedError(RunError):
+    """A program has put another function in the place of a network's own."""
+
+
 def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
     """Build a model and load its weights strictly; on the CPU, in eval mode, without gradients.
 
@@ -41,6 +46,7 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
 
     Raises:
         WeightsChangedError: the file changed since it was found.
+        CodeReplacedError: a forward is not that of its file.
         RunError: it is no plain state dict, or does not fit the network; or there is none, and the network has weights,
             which would be random ones.
     """
@@ -51,6 +57,9 @@ def load_network(spec: ModelSpec, checkpoint: Checkpoint | None) -> nn.Module:
 def load_and_tell(spec: ModelSpec, checkpoint: Checkpoint | None) -> tuple[nn.Module, Unwrapped | None]:
     """Do the same, and return also what was done to the file's content."""
     network = spec.build()
+    if replaced := _replaced_forwards(network):
+        told = f"a program has put another forward in the place of that of {', '.join(replaced)}"
+        raise CodeReplacedError(f"{spec.label}: {told}: its figures would not be those of the zoo's network")
     if checkpoint is None and next(network.parameters(), None) is not None:
         raise RunError(
             f"{spec.label}: has weights, and its row in model_zoo/manifest.toml names no file of them; add a table "
@@ -58,6 +67,18 @@ def load_and_tell(spec: ModelSpec, checkpoint: Checkpoint | None) -> tuple[nn.Mo
         )
     told = None if checkpoint is None else load_weights(network, checkpoint)
     return network.requires_grad_(False), told
+
+
+def _replaced_forwards(network: nn.Module) -> list[str]:
+    """Return the classes whose forward is of another file than the class."""
+    kinds = (kind for module in network.modules() for kind in type(module).__mro__ if "forward" in vars(kind))
+    return sorted({kind.__qualname__ for kind in kinds if not _is_of_its_file(kind)})
+
+
+def _is_of_its_file(kind: type) -> bool:
+    code = getattr(vars(kind)["forward"], "__code__", None)
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return code is None or file is None or code.co_filename == file
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> Unwrapped:
