@@ -72,7 +72,7 @@ def as_torch_ships() -> Iterator[None]:
     casting = [kind for kind in _CASTING if torch.is_autocast_enabled(kind)]
     hooks = [dict(its) for its in _HOOKS]
     with ExitStack() as stack:
-        while overrides._len_torch_function_stack():
+        for _ in overrides._get_current_function_mode_stack():
             stack.enter_context(overrides._pop_mode_temporarily())
         stack.callback(torch.set_default_dtype, dtype)
         torch.set_default_dtype(torch.float32)
