@@ -185,7 +185,15 @@ class _Beside:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where a module is; None where it is not in the folder."""
+        """Return where a module is; None where it is not in the folder.
+
+        Raises:
+            ModuleNotFoundError: the folder's package lacks it, and ours of that name, installed in place, may have it.
+        """
+        if path is not None and name.partition(".")[0] in _OWN_PACKAGES & self.names:
+            if PathFinder.find_spec(name, path) is None:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return None
         found = None if path is not None else PathFinder.find_spec(name, [self.folder])
         # A folder without __init__.py is no package where there is one of its name, other than our models.
         if found is None or (found.loader is None and name != "models" and _is_package(name)):
@@ -230,13 +238,17 @@ def importing_beside(file: Path) -> Iterator[None]:
 
 
 def module_of(file: Path, name: str) -> ModuleType:
-    """Run a Python file as a module of a name that nothing else has.
+    """Run a Python file as a module of a name that nothing else has; relative imports find what lies beside it.
 
     Raises:
         ImportError: by its suffix it is no Python file.
         Exception: whatever its code raises.
     """
-    spec = importlib.util.spec_from_file_location(name, file)
+    # Of another file of this name, or of this one as it was.
+    for former in [its for its in sys.modules if its.startswith(f"{name}.")]:
+        del sys.modules[former]
+    # A module with a folder is a package of its own name.
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(file.absolute().parent)])
     if spec is None or spec.loader is None:
         raise ImportError(f"{file}: no Python file")
     module = importlib.util.module_from_spec(spec)

@@ -667,6 +667,21 @@ def test_a_file_takes_what_lies_beside_it_whatever_was_imported_under_its_name(t
     assert importlib.import_module("models.team01_DIPNet").__file__ == str(PROJECT / "models" / "team01_DIPNet.py")
 
 
+def test_relative_imports_of_a_file_find_what_lies_beside_it_as_it_is_now(tmp_path: Path):
+    text = "from torch import nn\nfrom .blocks import gain\nclass Net(nn.Module):\n    found = gain\n"
+    for folder, gain in (("v1", 1.0), ("v2", 0.25)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(text)
+        (tmp_path / folder / "blocks.py").write_text(f"gain = {gain}\n")
+
+    def found(folder: str) -> float:
+        return api.load_model(f"{tmp_path / folder}/net.py:Net").network.found
+
+    assert [found("v1"), found("v2")] == [1.0, 0.25]
+    (tmp_path / "v2" / "blocks.py").write_text("gain = 0.125\n")
+    assert found("v2") == 0.125
+
+
 def test_a_file_of_the_project_takes_the_projects_own_packages(tmp_path: Path):
     module = sys.modules["models.window"]
     with importing_beside(PROJECT / "net.py"):
