@@ -7,6 +7,7 @@ along. All of it stands in the order in which Python runs it; imports of package
 
 import ast
 import builtins
+import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,10 +15,16 @@ from functools import cached_property
 from pathlib import Path
 
 from eval.errors import RunError
+from eval.expressions import dotted
 
 _Import = ast.Import | ast.ImportFrom
 _DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
 _SCOPES = (*_DEFINITIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+# What begins the names of decorators that note nothing elsewhere, as a registry's does.
+_HARMLESS = {
+    "abc", "cache", "contextlib", "contextmanager", "dataclass", "dataclasses", "functools", "inference_mode", "jit",
+    "lru_cache", "no_grad", "overload", "singledispatch", "torch", "total_ordering", "typing", "wraps",
+}  # fmt: skip
 # Conditions that do not hold in a module that is imported.
 _NEVER = ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
 
@@ -59,8 +66,12 @@ class _Statement:
         """Tell whether it does more than to define, or to assign what is its module's ``own``."""
         if isinstance(self.node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             return not self.touched <= own
-        idle = (*_DEFINITIONS, ast.Pass)
-        return not (isinstance(self.node, idle) or _is_text(self.node) or _is_never_run(self.node))
+        if isinstance(self.node, _DEFINITIONS):
+            decorators = (its.func if isinstance(its, ast.Call) else its for its in self.node.decorator_list)
+            # A registry's decorator or metaclass.
+            noted = any(dotted(its).partition(".")[0] not in _HARMLESS for its in decorators)
+            return noted or bool(getattr(self.node, "keywords", ()))
+        return not (isinstance(self.node, ast.Pass) or _is_text(self.node) or _is_never_run(self.node))
 
 
 @dataclass
@@ -160,11 +171,13 @@ def _read_all(root: Path, name: str, above: tuple[str, ...], found: dict[str, _M
 
 def _read(root: Path, name: str) -> _Module:
     path = _file_of(root, name)
-    text = path.read_text(encoding="utf-8")
     try:
+        with tokenize.open(path) as opened:
+            text = opened.read()
         tree = ast.parse(text)
-    except SyntaxError as error:
-        raise RunError(f"{path}: cannot be read as Python: {error}") from error
+    except (SyntaxError, ValueError) as error:
+        fix = "; save it as UTF-8" if isinstance(error, UnicodeError) else ""
+        raise RunError(f"{path}: cannot be read as Python: {error}{fix}") from error
     module, lines = _Module(path), text.split("\n")
     ends = Counter(line for node in tree.body for line in {node.lineno, node.end_lineno})
     for place, node in enumerate(tree.body):
@@ -179,16 +192,17 @@ def _read(root: Path, name: str) -> _Module:
             module.docstring = written
         else:
             module.body.append(_Statement(node, written))
-            for its in _parts_that_run(node):
+            for its in _parts_that_run(node, apart=()):
                 if isinstance(its, _Import) and (source := _source_of(root, path, its)):
-                    raise RunError(f"{path} line {its.lineno}: import from {source} at the top, not in a statement")
+                    told = f"import from {source} at the top, not in a function or another statement"
+                    raise RunError(f"{path} line {its.lineno}: {told}")
     return module
 
 
 def _text_of(lines: list[str], node: ast.stmt) -> str:
-    """Return a statement as it is written, with its decorators and the comment above it."""
+    """Return a statement as it is written, with its decorators and the comment above it, unless that is an encoding."""
     first = min([node.lineno, *(its.lineno for its in getattr(node, "decorator_list", []))]) - 1
-    while first > 0 and lines[first - 1].startswith("#"):
+    while first > 0 and lines[first - 1].startswith("#") and not tokenize.cookie_re.match(lines[first - 1]):
         first -= 1
     return "\n".join(lines[first : node.end_lineno])
 
@@ -203,7 +217,7 @@ def _source_of(root: Path, path: Path, node: _Import) -> str:
     where, source = f"{path} line {node.lineno}", ".".join(parts)
     if any(_file_of(root, ".".join([*parts, its.name])).is_file() for its in node.names):
         raise RunError(f"{where}: import the names that you need, not the module as a whole")
-    if not _file_of(root, source).is_file():
+    if not source or not _file_of(root, source).is_file():
         return ""
     if any(its.asname or its.name == "*" for its in node.names):
         raise RunError(f"{where}: import names from {source} one by one, as they are called")
@@ -211,7 +225,9 @@ def _source_of(root: Path, path: Path, node: _Import) -> str:
 
 
 def _file_of(root: Path, module: str) -> Path:
-    return root / f"{module.replace('.', '/')}.py"
+    path = root.joinpath(*module.split("."))
+    package = path / "__init__.py"
+    return package if package.is_file() and not path.with_suffix(".py").is_file() else path.with_suffix(".py")
 
 
 def _known(node: _Import) -> dict[str, str]:
@@ -226,12 +242,12 @@ def _names_in(nodes: Iterable[ast.AST]) -> set[str]:
     return {its.id for node in nodes for its in ast.walk(node) if isinstance(its, ast.Name)}
 
 
-def _parts_that_run(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs of a statement when its module is imported, without what has a scope of its own."""
+def _parts_that_run(node: ast.AST, apart: tuple[type[ast.AST], ...] = _SCOPES) -> Iterator[ast.AST]:
+    """Yield what runs of a statement when its module is imported, without what is in nodes ``apart``."""
     yield node
-    if not isinstance(node, _SCOPES) and not _is_never_run(node):
+    if not isinstance(node, apart) and not _is_never_run(node):
         for child in ast.iter_child_nodes(node):
-            yield from _parts_that_run(child)
+            yield from _parts_that_run(child, apart)
 
 
 def _is_never_run(node: ast.AST) -> bool:

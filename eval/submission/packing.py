@@ -1,10 +1,12 @@
 """What a team sends: a zip of SR images for the server, and a bundle of code for the organisers."""
 
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -15,12 +17,13 @@ from eval.data.datasets import Dataset
 from eval.data.images import ImageSize
 from eval.data.pairs import SCALE
 from eval.device.pixels import to_uint8
-from eval.errors import RunError, UsageError
-from eval.files import module_of
+from eval.errors import RunError, UsageError, one_reason
+from eval.files import importing_beside, module_of, write_whole
 from eval.inference.upscaler import Upscaler
 from eval.metrics.trials import drawn_image
 from eval.records.record import Record
 from eval.run.evaluation import Evaluation
+from eval.run.failures import CannotRunError
 from eval.run.launch import Launch, resolved
 from eval.run.model_source import LoadedModel, ModelSource, ZooModel
 from eval.run.network_source import source_of_module
@@ -29,13 +32,26 @@ from eval.submission.archive import smallest, write_archive
 from eval.submission.inlining import one_file
 from eval.submission.scoring_program import README, README_KEYS
 from eval.submission.subject import Subject
+from eval.third_party.checkout import DEMO, SELECT, read_checkout
+from eval.third_party.faults import one_line
 from eval.third_party.remote import SandboxedUpscaler
-from eval.third_party.submission import ModelFile
+from eval.third_party.submission import ModelFile, Submission
 from eval.zoo.checkpoints import Checkpoint, file_sha256
 from eval.zoo.from_file import parse_model_args
-from eval.zoo.loading import load_weights, read_state, with_weights_told
+from eval.zoo.loading import read_state
 
 _SIDE = 64
+# The challenge's script around a branch, as far as it matters to a network.
+_DEMO = """import os
+import torch
+
+
+def select_model(args, device):
+    model_id = args.model_id
+    if False:
+        pass
+{}    return model.eval().to(device), name, data_range, None
+"""
 
 
 @dataclass(frozen=True)
@@ -84,13 +100,17 @@ def result_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The code that a team sends: its number and class, and its files by their path in the zip."""
+    """The code that a team sends: its number and class, and its files by their path in the zip.
+
+    ``is_made`` is False for a network that the file holds as it is: then there is nothing to call.
+    """
 
     number: int
     class_name: str
     data_range: float
     arguments: Mapping[str, object]
     source: str
+    is_made: bool = True
 
     @property
     def module(self) -> str:
@@ -106,11 +126,12 @@ class Bundle:
     def branch(self) -> str:
         """The entry for ``select_model`` of test_demo.py."""
         given = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+        network = f"{self.class_name}({given})" if self.is_made else self.class_name
         return f"""    elif model_id == {self.number}:
         from models.{self.module} import {self.class_name}
         name, data_range = f"{{model_id:02}}_{self.class_name}", {self.data_range}
         model_path = os.path.join("model_zoo", "{self.weights}")
-        model = {self.class_name}({given})
+        model = {network}
         model.load_state_dict(torch.load(model_path, map_location="cpu"), strict=True)
 """
 
@@ -134,12 +155,12 @@ def bundle_of(subject: Subject, number: int | None) -> Bundle:
 
 
 def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factsheet: Path | None = None) -> None:
-    """Write the bundle of an entry as a zip, after its one file has given the same pixels on a device.
+    """Write the bundle of an entry as a zip, after ``select_model`` with it has given the same pixels on a device.
 
     Its parts lie beside the zip, in ``code/``; a factsheet is sent along.
 
     Raises:
-        RunError: the file does not load these weights strictly, or gives other pixels.
+        RunError: the file cannot be run so, does not load these weights strictly, or gives other pixels.
     """
     folder, source = path.parent / "code", subject.source
     (folder / "models").mkdir(parents=True, exist_ok=True)
@@ -148,11 +169,10 @@ def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factshe
     code.write_text(bundle.source, encoding="utf-8")
     (checkpoint,) = subject.checkpoints
     with _opened(source, device) as entry:
-        pixels, wanted = _pixels(entry), _wanted(entry)
+        pixels, (wanted, is_held) = _pixels(entry), _wanted(entry)
+    bundle = replace(bundle, is_made=not is_held)
     kept = read_state(Checkpoint(checkpoint, file_sha256(checkpoint), None, source.info.weights_key), wanted)
     torch.save(kept, weights)
-    with _opened(_packed(source, bundle, code, weights), device) as packed:
-        _verify(packed, pixels, source.info.label)
     command = f"python test_demo.py --data_dir DATA --save_dir results --model_id {bundle.number}\n"
     files: dict[str, bytes | Path] = {
         f"models/{code.name}": code,
@@ -160,17 +180,40 @@ def pack_code(subject: Subject, bundle: Bundle, device: str, path: Path, factshe
         "select_model.txt": bundle.branch.encode(),
         "command.txt": command.encode(),
     }
+    _verify(source, bundle, files, device, pixels)
     write_archive(path, files | ({factsheet.name: factsheet} if factsheet else {}))
 
 
-def _packed(source: ModelSource, bundle: Bundle, code: Path, weights: Path) -> ModelSource:
+def _verify(
+    source: ModelSource, bundle: Bundle, files: Mapping[str, bytes | Path], device: str, pixels: np.ndarray
+) -> None:
+    """Refuse files that ``select_model`` cannot run, or with other pixels, where nothing but them can be imported."""
+    label, code = source.info.label, f"models/{bundle.module}.py"
+    with TemporaryDirectory() as made:
+        folder = Path(made).resolve()
+        for name, content in files.items():
+            write_whole(folder / name, content.read_bytes() if isinstance(content, Path) else content)
+        write_whole(folder / DEMO, _DEMO.format(bundle.branch))
+        try:
+            with importing_beside(folder / DEMO), _opened(_packed(source, folder, bundle.number), device) as packed:
+                found = _pixels(packed)
+        except Exception as error:
+            why = one_line(str(error) if isinstance(error, CannotRunError) else one_reason(error))
+            told = f"{label}: its one file, {code}, does not run in select_model: {why}; nothing was packed"
+            raise RunError(told) from error
+    if (found != pixels).any():
+        raise RunError(f"{label}: its one file, {code}, gives other pixels than the entry; nothing was packed")
+
+
+def _packed(source: ModelSource, folder: Path, number: int) -> ModelSource:
     """Return what was packed as a source; a file of one's own runs where the entry's file ran."""
     if isinstance(source, ModelFile):
-        return replace(source, file=code.resolve(), checkpoint=weights.resolve(), weights_key=None)
-    network = getattr(module_of(code, f"packed_{bundle.module}"), bundle.class_name)(**bundle.arguments)
-    told = load_weights(network, Checkpoint(weights, file_sha256(weights), None))
-    found = source_of_module(network, bundle.data_range)
-    return replace(found, info=with_weights_told(found.info, told))
+        checkout = read_checkout(folder)
+        return Submission(checkout, checkout.entries[0], source.rules)
+    with chdir(folder):
+        select = getattr(module_of(folder / DEMO, "packed_demo"), SELECT)
+        network, _, data_range, _ = select(Namespace(model_id=number), torch.device("cpu"))
+    return source_of_module(network, data_range)
 
 
 @contextmanager
@@ -185,20 +228,12 @@ def _pixels(loaded: LoadedModel) -> np.ndarray:
     return loaded(to_uint8(drawn_image(_SIDE)[0], 1.0))[0]
 
 
-def _wanted(loaded: LoadedModel) -> Mapping[str, Tensor]:
-    """Return the state dict that a network has; without values where a worker holds it."""
+def _wanted(loaded: LoadedModel) -> tuple[Mapping[str, Tensor], bool]:
+    """Return the state dict that a network has, and whether its file holds the network itself.
+
+    Where a worker has it, the state dict has no values.
+    """
     if isinstance(loaded, Upscaler):
-        return loaded.network.state_dict()
+        return loaded.network.state_dict(), False
     assert isinstance(loaded, SandboxedUpscaler)
     return loaded.state()
-
-
-def _verify(packed: LoadedModel, pixels: np.ndarray, label: str) -> None:
-    """Refuse a packed entry that select_model could not load as it stands, or that has other pixels."""
-    if steps := packed.info.weights_steps:
-        raise RunError(
-            f"{label}: expected weights that load_state_dict takes with strict=True as they are, got some that first "
-            f"need this: {'; '.join(steps)}; give a file of network.state_dict(). Nothing was packed"
-        )
-    if (_pixels(packed) != pixels).any():
-        raise RunError(f"{label}: its one file gives other pixels than the entry; nothing was packed")

@@ -31,6 +31,7 @@ class Loaded:
     Attributes:
         count_with_hooks: counts FLOPs by the checkout's older counter, where its ``main`` does.
         weights: how they were taken from their file, where that is ours to do.
+        is_held: the file holds the network itself, and no class or function that makes it.
     """
 
     data_range: float
@@ -39,6 +40,7 @@ class Loaded:
     forward: Callable[[Tensor], Any]
     count_with_hooks: Callable[[], int] | None = None
     weights: Unwrapped | None = None
+    is_held: bool = False
 
 
 def load_entry(folder: Path, asked: dict, device: torch.device) -> Loaded:
@@ -93,8 +95,9 @@ def load_model_file(folder: Path, asked: dict, device: torch.device) -> Loaded:
             told = load_into(network, torch.load(checkpoint, map_location="cpu"), checkpoint, asked["weights_key"])
         except RunError as error:
             raise SubmissionError(State.FAILED_TO_LOAD, str(error)) from None
+    is_held = getattr(module, name) is network
     network = network.eval().requires_grad_(False).to(device)
-    return Loaded(asked["data_range"], network, device, network, weights=told)
+    return Loaded(asked["data_range"], network, device, network, weights=told, is_held=is_held)
 
 
 class _Asked(Namespace):

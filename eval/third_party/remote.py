@@ -210,13 +210,16 @@ class SandboxedUpscaler:
         except ValidationError:
             raise CannotRunError(State.FAILED_TO_RUN, "its process returned no results of trials") from None
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> tuple[dict[str, torch.Tensor], bool]:
         """Return the network's state dict without values, as its worker tells it: names, and empty tensors of a type.
+
+        With it comes whether the file holds the network itself, and no class or function that makes it.
 
         Raises:
             CannotRunError: what comes back is none.
         """
-        return claims.checked_state(self.connection.ask("state")[0].header.get("state"))
+        told = self.connection.ask("state")[0].header
+        return claims.checked_state(told.get("state")), told.get("is_held") is True
 
     @contextmanager
     def peak_memory(self) -> Iterator[PeakMemory]:

@@ -137,7 +137,8 @@ class Worker:
 
     def _state(self, _request: Message) -> Message:
         state = self.loaded.network.state_dict()
-        return Message({"state": {name: str(value.dtype).removeprefix("torch.") for name, value in state.items()}})
+        types = {name: str(value.dtype).removeprefix("torch.") for name, value in state.items()}
+        return Message({"state": types, "is_held": self.loaded.is_held})
 
     def _settle(self, _request: Message) -> Message:
         """Give back what building has freed, so that it does not hide what images take; a GPU's peak begins here."""

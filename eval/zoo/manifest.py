@@ -130,7 +130,7 @@ class ModelSpec(Frozen):
         path = PROJECT / f"{module.replace('.', '/')}.py"
         if not path.is_file():
             raise _no_module(self, module)
-        classes = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+        classes = [node.name for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ClassDef)]
         if class_name not in classes:
             raise _no_class(self, module, class_name, classes)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,10 @@ def test_only_what_is_needed_is_taken_and_comments_and_decorators_stay(tmp_path:
         (
             "import os\ntry:\n    from parts import f\nexcept ImportError:\n    f = None",
             "net.py line 3: import from parts at",
+        ),
+        (
+            "class N:\n    def g(self):\n        from parts import f",
+            "net.py line 3: import from parts at the top, not in a f",
         ),
         ("if True:\n    import parts", "net.py line 2: import the names that you need"),
         ("from folder import deep", "net.py line 1: import the names that you need"),
@@ -198,6 +203,71 @@ def test_what_a_helper_takes_from_another_one_can_be_taken_from_it(tmp_path: Pat
     assert found["N"] == 3
 
 
+def test_what_a_package_holds_is_taken_as_of_a_module(tmp_path: Path):
+    (tmp_path / "blocks").mkdir()
+    _written(tmp_path, net="from blocks import act\nN = act(2)\n", base="K = 3\n")
+    _written(tmp_path / "blocks", __init__="from .deep import act\n")
+    _written(tmp_path / "blocks", deep="from ..base import K\n\n\ndef act(x):\n    return x * K\n")
+    found: dict = {}
+    exec(one_file(tmp_path, "net"), found)
+    assert found["N"] == 6
+
+
+REGISTRY = """
+import functools
+
+KINDS = {}
+
+
+def register(made):
+    KINDS[made.__name__] = made
+    return made
+
+
+class Meta(type):
+    def __init__(cls, *given):
+        KINDS[cls.__name__] = cls
+
+
+@register
+def double(x):
+    return 2 * x
+
+
+class Third(metaclass=Meta):
+    pass
+
+
+@functools.cache
+def unused(x):
+    return x
+
+
+def kind(name):
+    return KINDS[name]
+"""
+
+
+def test_what_a_registry_is_told_of_comes_along(tmp_path: Path):
+    _written(tmp_path, net="from acts import kind\nN = kind('double')(4)\nT = kind('Third')\n", acts=REGISTRY)
+    text, found = one_file(tmp_path, "net"), dict[str, Any]()
+    exec(text, found)
+    assert (found["N"], found["T"].__name__) == (8, "Third")
+    assert "unused" not in text
+
+
+def test_files_are_read_in_the_encoding_that_python_reads_them_in(tmp_path: Path):
+    code = "N = '测试'\n"
+    for written in (f"# -*- coding: gbk -*-\n{code}".encode("gbk"), code.encode("utf-8-sig")):
+        (tmp_path / "net.py").write_bytes(written)
+        found: dict = {}
+        exec(one_file(tmp_path, "net").encode(), found)
+        assert found["N"] == "测试"
+    (tmp_path / "net.py").write_bytes(b"#\n#\n" + code.encode("gbk"))
+    with pytest.raises(RunError, match=r"net\.py: cannot be read as Python: .*save it as UTF-8"):
+        one_file(tmp_path, "net")
+
+
 def test_lines_are_those_that_python_counts(tmp_path: Path):
     _written(
         tmp_path, net="import math\n\x0c\nA = 1\nB = (A,\n     2); C = 3\n\n\ndef f():\n    return math.pi, B, C\n"
@@ -280,6 +350,25 @@ def test_a_file_that_gives_other_pixels_is_not_packed(tmp_path: Path):
     assert not (tmp_path / "code.zip").exists()
 
 
+def test_the_projects_own_modules_do_not_serve_a_file_that_is_packed(tmp_path: Path):
+    subject, head = subject_of(zoo_model(find_model("ABPN"))), "def forward(self, x: Tensor) -> Tensor:\n"
+    bundle = bundle_of(subject, None)
+    late = replace(bundle, source=bundle.source.replace(head, f"{head}        import models.layers\n"))
+    assert late.source != bundle.source
+    with pytest.raises(RunError, match=r"ABPN\.py, does not run in select_model: .*No module named 'models\.layers'"):
+        pack_code(subject, late, "cpu", tmp_path / "code.zip")
+    assert not (tmp_path / "code.zip").exists()
+
+
+def test_a_network_that_a_file_holds_is_packed_as_it_is(tmp_path: Path):
+    _written(tmp_path, team09_Net=f"{NET.format('')}\n\nHELD = Net()\n")
+    torch.save({"tail.weight": torch.ones(48, 3, 1, 1), "tail.bias": torch.zeros(48)}, tmp_path / "mine.pth")
+    subject = subject_of(replace(_source(tmp_path), class_name="HELD"))
+    pack_code(subject, bundle_of(subject, None), "cpu", tmp_path / "code.zip")
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        assert "        model = HELD\n" in archive.read("select_model.txt").decode()
+
+
 @cache
 def abpn_state() -> dict[str, torch.Tensor]:
     spec = find_model("ABPN")
@@ -323,7 +412,7 @@ def test_what_a_trainer_put_around_weights_is_not_sent(wrapped, tmp_path: Path, 
 def test_weights_that_select_model_could_not_load_are_not_packed(wrapped, tmp_path: Path, monkeypatch):
     subject = wrapped("module.")
     monkeypatch.setattr(packing, "read_state", lambda checkpoint, _wanted: read_state(checkpoint))
-    with pytest.raises(RunError, match=r"some that first need this: the prefix module\. was taken off; give a file of"):
+    with pytest.raises(RunError, match=r"team07_ABPN\.py, does not run in select_model: .*Error\(s\) in loading"):
         pack_code(subject, bundle_of(subject, 7), "cpu", tmp_path / "code.zip")
     assert not (tmp_path / "code.zip").exists()
 
