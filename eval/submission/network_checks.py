@@ -6,6 +6,7 @@ from functools import wraps
 from eval.metrics.figures import FlagCode
 from eval.metrics.trials import LARGEST_SIDE, Trials
 from eval.ranking.gates import Role
+from eval.records.record import State
 from eval.submission.findings import Finding, failed, not_checked, passed, warned
 from eval.submission.subject import Facts
 
@@ -18,6 +19,16 @@ _POOR_DB = 20.0
 _TILES_AGREE = 2.0
 _CHALLENGE_SIDE = 16
 _UNKNOWN = "it could not be run"
+_ON_CPU = "build and run it on a CPU first: it must ask for no GPU by itself"
+_PLAIN_WEIGHTS = "torch.save(network.state_dict(), FILE) of this very network"
+# By the state of an entry that does not run, where it tells what to do.
+_FIXES: dict[State | None, str] = {
+    State.REFUSED: _PLAIN_WEIGHTS,
+    State.FAILED_TO_LOAD: _PLAIN_WEIGHTS,
+    State.MISSING_CHECKPOINT: "put the file where it is looked for",
+    State.MISSING_DEPENDENCY: "do without the package, or install it: the organisers' machine may lack it",
+    State.OUT_OF_MEMORY: "give it more memory, or let it need less",
+}
 # By the code of a flag: what is so without it, and what to do about it.
 _FREE_OF: dict[FlagCode, tuple[str, str]] = {
     "parameters": (
@@ -45,7 +56,7 @@ def _of_trials(check: Callable[[Trials], Finding]) -> Callable[[Facts], Finding]
 def runs(facts: Facts) -> Finding:
     """Does it build on a CPU, load its weights and run?"""
     if facts.fault:
-        return failed(facts.fault, "build and run it on a CPU first: it must ask for no GPU by itself")
+        return failed(facts.fault, _FIXES.get(facts.state, _ON_CPU))
     cuda = [shim for shim in facts.shims if "cuda" in shim.lower() or "map_location" in shim]
     if cuda:
         why = f"it runs on a CPU only with help: {', '.join(cuda)}"

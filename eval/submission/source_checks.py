@@ -53,8 +53,9 @@ def one_file(facts: Facts) -> Finding:
         return failed("no file of the network was found", "put it into models/teamNN_Name.py and import it from there")
     if not subject.helpers:
         return passed(f"{subject.file.name} imports no other file of its folder")
-    why = f"{subject.file.name} also needs {names_of(subject.helpers)}"
-    if all(path.parent.name == "models" for path in subject.helpers):
+    names = ", ".join(path.relative_to(subject.root).as_posix() for path in subject.helpers)
+    why = f"{subject.file.name} also needs {names}"
+    if all(path.is_relative_to(subject.root / "models") for path in subject.helpers):
         return Finding("note", why, "the challenge asks for one file; `pack` inlines what is imported from models/")
     return failed(why, "the challenge takes one file: move what is needed into it")
 

@@ -1,5 +1,6 @@
 """An entry that is checked or packed: its files, and what running it shows."""
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from eval.metrics.psnr_ssim import psnr
 from eval.metrics.trials import Trials, drawn_image, try_network
 from eval.ranking.editions import Edition
 from eval.ranking.gates import Role
+from eval.records.record import State
 from eval.run.failures import what_failed
 from eval.run.model_source import LoadedModel, ModelSource, ZooModel
 from eval.sources import files_of
@@ -60,7 +62,18 @@ class Subject:
     def helpers(self) -> list[Path]:
         """The files beside its own that it is made of."""
         found = files_of(self.root, [self.module]) if self.module else set()
-        return sorted(path for path in found if path != self.file and path.name != "__init__.py")
+        return sorted(path for path in found if path != self.file and not _is_empty(path))
+
+
+def _is_empty(file: Path) -> bool:
+    """Tell whether a file of Python makes its folder a package and does nothing else."""
+    if file.name != "__init__.py":
+        return False
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return False
+    return len(tree.body) == (ast.get_docstring(tree) is not None)
 
 
 def subject_of(source: ModelSource) -> Subject:
@@ -92,7 +105,7 @@ class Facts:
 
     Attributes:
         edition: whose rules count.
-        fault: why it could not be built or run; then the rest is empty.
+        fault: why it could not be built or run, and in which ``state`` it is then; the rest is empty then.
         tiles: largest difference between the image in tiles and as a whole, in grey levels.
         psnr_db: on the challenge's sets that are here, by role.
         score: main score and the baseline's, timed together here; None where that was not asked for.
@@ -103,6 +116,7 @@ class Facts:
     subject: Subject
     edition: Edition
     fault: str | None = None
+    state: State | None = None
     analysis: ModelAnalysis = field(default_factory=ModelAnalysis)
     trials: Trials | None = None
     tiles: float | None = None
@@ -132,7 +146,7 @@ def gather(subject: Subject, edition: Edition, sets: Mapping[Role, Dataset], con
             return replace(facts, analysis=loaded.analyse())
     except Exception as error:
         state, reason = what_failed(error)
-        return replace(facts, fault=f"{state}: {reason}")
+        return replace(facts, fault=f"{state}: {reason}", state=state)
 
 
 def _trials(loaded: LoadedModel) -> Trials | None:

@@ -94,8 +94,9 @@ def read_state(checkpoint: Checkpoint, wanted: Mapping[str, Tensor] = {}) -> dic
     Raises:
         RunError: as of ``load_network``.
     """
+    content = _content(checkpoint)
     try:
-        return unwrapped(_content(checkpoint), wanted, checkpoint.key).state
+        return unwrapped(content, wanted, checkpoint.key).state
     except RunError as error:
         raise RunError(f"{checkpoint.path}: {error}") from error
 

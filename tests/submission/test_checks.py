@@ -27,14 +27,14 @@ from eval.inference.upscaler import Upscaler
 from eval.metrics.figures import Flag
 from eval.metrics.trials import try_network
 from eval.ranking.editions import find_edition
-from eval.records.record import means_of
+from eval.records.record import State, means_of
 from eval.run.launch import resolved
 from eval.run.model_source import zoo_model
 from eval.run.network_source import source_of_module
 from eval.submission import source_checks
 from eval.submission.checks import CHECKS, check_all
 from eval.submission.findings import Finding
-from eval.submission.network_checks import deploy_form, flops_counted
+from eval.submission.network_checks import deploy_form, flops_counted, runs
 from eval.submission.subject import Facts, Subject, _tile_difference, gather, subject_of
 from eval.third_party import bubblewrap
 from eval.third_party.choosing import choose_model_file
@@ -279,6 +279,23 @@ def test_a_checkpoint_of_code_or_of_half_precision_is_told(subject, tmp_path: Pa
         its = Subject(**{**vars(subject("N = 3")), "checkpoints": (tmp_path / f"team09_{name}.pth",)})
         finding = next(its for its in check_all(Facts(its, EDITION)) if its.title == "Checkpoint")
         assert (finding.status, words in finding.why) == (status, True), finding
+        assert finding.why.count(f"team09_{name}.pth") == 1
+
+
+def test_a_package_that_holds_code_is_another_file(subject, tmp_path: Path):
+    for place, text in (("empty", '"""Blocks."""\n'), ("full", "act = abs\n")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "__init__.py").write_text(text)
+    finding = source_checks.one_file(Facts(subject("import empty\nfrom full import act\n"), EDITION))
+    assert (finding.status, finding.why) == ("fail", "team09_Net.py also needs full/__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(State.REFUSED, "torch.save(network.state_dict(), FILE)"), (State.FAILED_TO_BUILD, "on a CPU first")],
+)
+def test_what_to_do_follows_from_why_it_does_not_run(subject, state: State, words: str):
+    assert words in runs(Facts(subject("N = 3"), EDITION, fault="…", state=state)).fix
 
 
 def test_a_checkpoint_of_others_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

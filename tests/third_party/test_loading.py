@@ -95,8 +95,18 @@ def test_functions_arguments_and_networks_without_weights(load):
         ),
         (b"version https://git-lfs.github.com/spec/v1\n", {}, State.FAILED_TO_LOAD, "weights.pth: a Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>", {}, State.FAILED_TO_LOAD, "an HTML page; download it again"),
-        (pickle.dumps(_Touching(), protocol=2), {}, State.REFUSED, "not plain tensors.*--trust opens it"),
-        (pickle.dumps(_Touching(), protocol=4), {}, State.REFUSED, "not plain tensors.*--trust opens it"),
+        (
+            pickle.dumps(_Touching(), protocol=2),
+            {},
+            State.REFUSED,
+            r"not plain tensors.*: save network\.state_dict\(\)\. Of a --checkout, `run --trust`",
+        ),
+        (
+            pickle.dumps(_Touching(), protocol=4),
+            {},
+            State.REFUSED,
+            r"not plain tensors.*: save network\.state_dict\(\)\. Of a --checkout, `run --trust`",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_told(load, content, options: dict, state: State, told: str):
@@ -133,3 +143,12 @@ def test_a_file_opens_what_lies_beside_it_by_a_relative_path(load, tmp_path: Pat
         f"import pathlib\n{CODE}\n\ndef sized():\n    return Net(int(pathlib.Path('width.txt').read_text()))\n"
     )
     assert load(None, "sized").network.body.in_features == 7
+
+
+def test_a_file_is_of_the_package_that_its_folder_makes_and_takes_what_lies_beside_it_by_name(load, tmp_path: Path):
+    (tmp_path / "code" / "parts").mkdir()
+    for name, text in (("base", "WIDTH = 7"), ("parts/deep", "from ..base import WIDTH"), ("net_beside", "DEPTH = 3")):
+        (tmp_path / "code" / f"{name}.py").write_text(text)
+    head = "from .parts.deep import WIDTH\nfrom net_beside import DEPTH\n"
+    (tmp_path / "code" / "net.py").write_text(f"{head}{CODE}\n\ndef sized():\n    return Net(WIDTH * DEPTH)\n")
+    assert load(None, "sized").network.body.in_features == 21

@@ -162,7 +162,7 @@ def test_weights_under_another_case_are_those_that_are_weighed(checkout: Path):
         (7, State.MISSING_CHECKPOINT, "model_zoo/team07_absent.pth is not in the checkout"),
         (8, State.MISSING_DEPENDENCY, "No module named 'no_such_package'"),
         (9, State.NEEDS_OPERATOR, "No module named 'natten'"),
-        (10, State.REFUSED, "not plain tensors.*--trust opens it, inside the sandbox only"),
+        (10, State.REFUSED, "not plain tensors.*`run --trust` opens it, inside the sandbox only"),
         (11, State.FAILED_TO_LOAD, r"Error\(s\) in loading state_dict.*size mismatch"),
         (12, State.FAILED_TO_BUILD, "SystemExit: 0"),
     ],

@@ -41,7 +41,10 @@ def install(notes: set[str], device: torch.device, trusted: bool, folders: Seque
                 raise
             if not trusted:
                 what = str(error).split(".")[0].splitlines()[0]
-                text = f"its checkpoint is not plain tensors ({what}); --trust opens it, inside the sandbox only"
+                text = (
+                    f"its checkpoint is not plain tensors ({what}): save network.state_dict(). Of a --checkout,"
+                    " `run --trust` opens it, inside the sandbox only"
+                )
                 raise SubmissionError(State.REFUSED, text) from None
         notes.add("torch.load of a checkpoint that runs code, trusted")
         options["weights_only"] = False
