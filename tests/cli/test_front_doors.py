@@ -54,9 +54,9 @@ class Ran:
 
 
 def ran(app: typer.Typer, arguments: list[str], folder: Path) -> Ran:
-    result = runner.invoke(
-        app, [*arguments, *([] if "--save_dir" in arguments else ["--save_dir", folder / "results"])]
-    )
+    place = [] if "--save_dir" in arguments else ["--save_dir", folder / "results"]
+    # A shell hands over text.
+    result = runner.invoke(app, [str(its) for its in (*arguments, *place)])
     said, code = result.output, result.exit_code
     if isinstance(result.exception, UsageError):
         # What the program prints before it ends.
