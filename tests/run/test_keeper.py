@@ -115,6 +115,10 @@ def test_a_record_of_which_tables_show_a_newer_one_does_not_answer(tmp_path: Pat
     assert said == ["again    03_PFDNLite on Set2: tables show a newer record, made otherwise"]
     kept.store(third)
     assert set(kept.answers(["a" * 64, "b" * 64, "c" * 64])) == {"b" * 64, "c" * 64}
+    # What must fail again like this answers all the same.
+    failed = make_record(status="failed", state="failed to build", key="d" * 64, figures_key="3", images=(), **untimed)
+    kept.store(failed)
+    assert kept.answers(["d" * 64]) == {"d" * 64: failed}
     # Measured again, it is the newest.
     kept.store(changed(first, started_at=third.started_at + timedelta(seconds=1)))
     assert set(kept.answers(["a" * 64, "b" * 64, "c" * 64])) == {"a" * 64}
