@@ -207,7 +207,7 @@ def steps(
 
 
 def _shortened(step: Step, iterations: int) -> Step:
-    """Return a step of fewer iterations, over which the rate halves at each fifth, as over all of them."""
+    """Return a step of fewer iterations; a rate that halves does so at each fifth of them, as over all."""
     return replace(step, iterations=max(1, iterations), halve_every=max(1, iterations // 5))
 
 
