@@ -208,7 +208,7 @@ def lazy():
         (
             ("n.py:Net", "--model_args", "dim=4"),
             1,
-            "n-Net on an image of 16x16: RuntimeError: Given groups=1, weight of",
+            "n-Net(dim=4) on an image of 16x16: RuntimeError: Given groups=1, weight of",
         ),
         (("n.py:Net", "--model_args", "dim=4", "--checkpoint", "w.pth"), 1, "the weights do not fit the network"),
         (("n.py:lazy",), 2, "0.weight has no shape before the first image: run the network on one where it is made"),
