@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -135,12 +135,18 @@ def _refuse_other_code(by_label: Mapping[str, Mapping[str, Record]]) -> None:
 
 def _other_software(rows: Sequence[Sequence[Record]]) -> list[str]:
     """Say by which versions of torch, and on which systems, models were measured, where they differ."""
-    software: dict[str, set[str]] = defaultdict(set)
-    for record in (record for row in rows for record in row):
-        environment = record.environment
-        software[f"torch {environment.torch}, {environment.platform}"].add(record.model.label)
-    told = "; ".join(f"{name} ({', '.join(sorted(labels))})" for name, labels in sorted(software.items()))
-    return [f"not all were measured by one software: {told}"] if len(software) > 1 else []
+    records = [record for row in rows for record in row]
+    told = _unlike(records, lambda record: f"torch {record.environment.torch}, {record.environment.platform}")
+    return [f"not all were measured by one software: {told}"] if told else []
+
+
+def _unlike(records: Iterable[Record], value: Callable[[Record], str]) -> str:
+    """Say which models' records have which value, as "a (X, Y); b (Z)"; nothing where all have the same."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        labels[value(record)].add(record.model.label)
+    told = [f"{item} ({', '.join(sorted(its))})" for item, its in sorted(labels.items())]
+    return "; ".join(told) if len(told) > 1 else ""
 
 
 def _standing_twice(rows: Sequence[Sequence[Record]]) -> list[str]:
@@ -168,11 +174,7 @@ def _refuse_mixtures(records: Sequence[Record]) -> tuple[str, str]:
         ("TF32", "measure all alike, in a folder of their own", lambda record: tf32_of(record) or "as by default"),
         ("flags", "measure all alike", lambda record: ", ".join(unusual_of(record)) or "as by default"),
     ):
-        labels: dict[str, set[str]] = defaultdict(set)
-        for record in records:
-            labels[value(record)].add(record.model.label)
-        if len(labels) > 1:
-            listing = "; ".join(f"{item} ({', '.join(sorted(its))})" for item, its in sorted(labels.items()))
+        if listing := _unlike(records, value):
             raise RunError(f"records of different {what} cannot be ranked together: {listing}; {advice}")
     _refuse_other_images(records)
     files = {record.dataset.identity for record in records if record.dataset.sha256}

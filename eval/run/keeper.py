@@ -62,7 +62,7 @@ class Keeper:
         if not folder:
             return True
         there = all((folder / f"{image.name}.png").is_file() for image in record.images)
-        return there and not any(_wrote_over(its, record) for its in self.beside_images())
+        return there and not any(_wrote_over(its, record) for its in (*self._known, *self._of_images))
 
     def store(self, record: Record) -> None:
         """Keep a record and say what is not complete; its figures are told if it cannot be written.
