@@ -88,6 +88,8 @@ def as_torch_ships() -> Iterator[None]:
         if said in _LESS:
             stack.callback(torch.set_float32_matmul_precision, said)
             torch.set_float32_matmul_precision("highest")
+        elif products_take_tf32():
+            stack.enter_context(_switched(torch.backends.cuda.matmul, "fp32_precision", _FULL))
         yield
 
 

@@ -130,3 +130,14 @@ def test_float32_on_the_cpu_is_float32(operator: str):
         assert its.fp32_precision == "bf16"
     finally:
         its.fp32_precision = "none"
+
+
+def test_so_are_products_by_torch_s_newer_switch():
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, "tf32"
+    try:
+        with as_torch_ships():
+            assert not products_take_tf32()
+        assert products_take_tf32()
+    finally:
+        products.fp32_precision = before
